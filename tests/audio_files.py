@@ -1,0 +1,168 @@
+"""Real recordings of every container, made once a test run: encoded by FFmpeg's libraries, or by hand."""
+
+import struct
+import tempfile
+from array import array
+from functools import cache
+from math import sin
+from pathlib import Path
+from typing import Any
+
+import av
+
+from watcher.audio.synthesis import wav
+
+_RATE = 16000
+
+# kind → container, codec, samples a second (null: 16,000), muxer's options
+_ENCODED: dict[str, tuple[str, str, int | None, dict[str, str]]] = {
+    "wav.stereo": ("wav", "pcm_s16le", None, {"channels": "2"}),
+    "wav.float": ("wav", "pcm_f32le", None, {}),
+    "wav.24bit": ("wav", "pcm_s24le", None, {}),
+    "wav.mulaw": ("wav", "pcm_mulaw", 8000, {}),
+    "wav.alaw": ("wav", "pcm_alaw", 8000, {}),
+    "wav.ima": ("wav", "adpcm_ima_wav", 8000, {}),
+    "wav.ms": ("wav", "adpcm_ms", 8000, {}),
+    "wav.rf64": ("wav", "pcm_s16le", None, {"rf64": "always"}),
+    "mp3": ("mp3", "libmp3lame", None, {}),
+    "mp3.tagged": ("mp3", "libmp3lame", None, {"write_id3v1": "1", "title": "a call"}),
+    "mp3.bare": ("mp3", "libmp3lame", None, {"write_xing": "0", "id3v2_version": "0"}),
+    "mp3.stereo": ("mp3", "libmp3lame", 44100, {"channels": "2"}),
+    "mp3.8khz": ("mp3", "libmp3lame", 8000, {}),
+    "aac": ("adts", "aac", None, {}),
+    "m4a": ("ipod", "aac", None, {}),
+    "mp4": ("mp4", "aac", None, {}),
+    "mp4.faststart": ("mp4", "aac", None, {"movflags": "faststart"}),
+    "mp4.fragmented": (
+        "mp4",
+        "aac",
+        None,
+        {"movflags": "empty_moov+default_base_moof", "frag_duration": "200000"},
+    ),
+    "mp4.live": (
+        "mp4",
+        "aac",
+        None,
+        {"movflags": "empty_moov+default_base_moof+skip_trailer", "frag_duration": "200000"},
+    ),
+    "3gp": ("3gp", "libopencore_amrnb", 8000, {"bit_rate": "12200"}),
+    "3gp.aac": ("3gp", "aac", None, {}),
+    "ogg.opus": ("ogg", "libopus", 48000, {}),
+    "ogg.vorbis": ("ogg", "vorbis", 44100, {"channels": "2"}),
+    "ogg.flac": ("ogg", "flac", None, {}),
+    "flac": ("flac", "flac", None, {}),
+    "flac.stereo": ("flac", "flac", 44100, {"channels": "2"}),
+    # what the service does not take
+    "webm": ("webm", "libopus", 48000, {}),
+    "matroska": ("matroska", "libopus", 48000, {}),
+    "wma": ("asf", "wmav2", 44100, {"channels": "2", "bit_rate": "64000"}),
+    "aiff": ("aiff", "pcm_s16be", None, {}),
+    "au": ("au", "pcm_s16be", None, {}),
+    "amr": ("amr", "libopencore_amrnb", 8000, {"bit_rate": "12200"}),
+    "mov": ("mov", "aac", None, {}),
+    "caf": ("caf", "pcm_s16be", None, {}),
+    "wave64": ("w64", "pcm_s16le", None, {}),
+    "ts": ("mpegts", "aac", None, {}),
+    "avi": ("avi", "pcm_s16le", None, {}),
+    "loas": ("latm", "aac", None, {}),
+}
+_FOREIGN = ("webm", "matroska", "wma", "aiff", "au", "amr", "mov", "caf", "wave64", "ts", "avi", "loas")
+
+PROVABLE = (
+    *("wav", "wav.gsm", "wav.extensible", "wav.odd", "wav.listed", "wav.stereo", "wav.float", "wav.24bit"),
+    *("wav.mulaw", "wav.alaw", "wav.ima", "wav.ms", "wav.rf64"),
+    *("mp3", "mp3.tagged", "mp3.stereo", "mp3.8khz"),
+    *("m4a", "mp4", "mp4.faststart", "mp4.fragmented", "3gp", "3gp.aac"),
+    *("ogg.opus", "ogg.vorbis", "ogg.flac", "flac", "flac.stereo"),
+)
+"""The kinds whose own lengths tell whether they are whole."""
+
+UNPROVABLE = ("mp3.bare", "aac", "mp4.live")
+"""The kinds that could always go on."""
+
+ACCEPTED = (*PROVABLE, *UNPROVABLE)
+REFUSED = _FOREIGN
+
+
+@cache
+def recording(kind: str, seconds: float = 1.0) -> bytes:
+    """A whole recording of one of the kinds above, with sound to its very end."""
+    match kind:
+        case "wav":
+            return wav(seconds, seed=7)
+        case "wav.gsm":
+            return _gsm(seconds)
+        case "wav.extensible":
+            return _extensible(seconds)
+        case "wav.odd":
+            return chunk(b"RIFF", b"WAVE" + _format(7, 8000, 8000, 1, 8) + chunk(b"data", _noise(8001)))
+        case "wav.listed":
+            whole = recording("wav", seconds)
+            return chunk(b"RIFF", whole[8:] + chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"a recorder\0")))
+    return _encoded(kind, seconds)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A RIFF chunk, padded to an even length."""
+    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) & 1)
+
+
+def box(kind: bytes, content: bytes = b"") -> bytes:
+    """An MP4 box."""
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def _noise(count: int) -> bytes:
+    return bytes(1 + at * at * 7 % 251 for at in range(count))
+
+
+def _format(tag: int, rate: int, byte_rate: int, block: int, bits: int, extra: bytes = b"") -> bytes:
+    return chunk(b"fmt ", struct.pack("<HHIIHHH", tag, 1, rate, byte_rate, block, bits, len(extra)) + extra)
+
+
+def _gsm(seconds: float) -> bytes:
+    """As Asterisk writes an upper-case .WAV: 65 bytes for every 320 samples."""
+    data = _noise(65 * max(1, round(seconds * 25)))
+    samples = struct.pack("<I", len(data) // 65 * 320)
+    head = _format(0x31, 8000, 1625, 65, 0, struct.pack("<H", 320)) + chunk(b"fact", samples)
+    return chunk(b"RIFF", b"WAVE" + head + chunk(b"data", data))
+
+
+def _extensible(seconds: float) -> bytes:
+    plain = struct.pack("<H14s", 1, bytes.fromhex("000000001000800000aa00389b71"))
+    head = _format(0xFFFE, 8000, 16000, 2, 16, struct.pack("<HI", 16, 4) + plain)
+    return chunk(b"RIFF", b"WAVE" + head + chunk(b"data", _noise(2 * round(8000 * seconds))))
+
+
+def _encoded(kind: str, seconds: float) -> bytes:
+    container, codec, rate, settings = _ENCODED[kind]
+    options = dict(settings)
+    layout = "stereo" if options.pop("channels", "1") == "2" else "mono"
+    bit_rate, title = options.pop("bit_rate", ""), options.pop("title", "")
+    with tempfile.NamedTemporaryFile() as sink:
+        with av.open(sink.name, "w", format=container, options=options) as output:
+            if title:
+                output.metadata["title"] = title
+            stream: Any = output.add_stream(codec, rate=rate or _RATE, layout=layout, options={"strict": "-2"})
+            if bit_rate:
+                stream.bit_rate = int(bit_rate)
+            for frame in _tone(seconds, rate or _RATE, layout, stream.codec_context):
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        return Path(sink.name).read_bytes()
+
+
+def _tone(seconds: float, rate: int, layout: str, context: Any) -> list[av.AudioFrame]:
+    """A warbling tone, as frames that the codec takes."""
+    channels = 2 if layout == "stereo" else 1
+    count = round(seconds * rate)
+    samples = array("h", (int(9000 * sin(at * 0.11 + 3 * sin(at / 900))) + 1 for at in range(count)))
+    interleaved = array("h", bytes(2 * count * channels))
+    for channel in range(channels):
+        interleaved[channel::channels] = samples
+    frame = av.AudioFrame(format="s16", layout=layout, samples=count)
+    frame.planes[0].update(interleaved.tobytes().ljust(frame.planes[0].buffer_size, b"\0"))
+    frame.sample_rate = rate
+    frame.pts = 0
+    resampler = av.AudioResampler(context.format, layout, rate, frame_size=context.frame_size or None)
+    return [*resampler.resample(frame), *resampler.resample(None)]

@@ -1,0 +1,42 @@
+"""What all tests share."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clock import FalseClock
+from tests.places import Place, sandbox
+from watcher.identifai.sandbox import Sandbox
+
+
+@pytest.fixture
+def clock() -> FalseClock:
+    return FalseClock()
+
+
+@pytest.fixture
+def service(clock: FalseClock) -> Iterator[Sandbox]:
+    """The sandbox at the service's own limits, on the false clock."""
+    with sandbox(clock) as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path, service: Sandbox, clock: FalseClock) -> Place:
+    """A site with the default configuration, on the false clock."""
+    return Place(tmp_path, service.url, clock)
+
+
+MakePlace = Callable[..., Place]
+
+
+@pytest.fixture
+def make_place(tmp_path: Path, service: Sandbox, clock: FalseClock) -> MakePlace:
+    """A site with a configuration of one's own: make_place(limits={"in_flight": 2})."""
+
+    def make(**settings: dict[str, Any]) -> Place:
+        return Place(tmp_path, service.url, clock, **settings)
+
+    return make

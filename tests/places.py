@@ -1,0 +1,124 @@
+"""A place to work in: three folders, a configuration, a sandbox, and the journey through them."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.clock import FalseClock
+from watcher import daemon
+from watcher.audio.synthesis import wav
+from watcher.clock import Clock
+from watcher.config import Config, Key, load
+from watcher.domain import Item, JsonObject, Pause, State, Verdict
+from watcher.identifai.sandbox import Sandbox
+from watcher.store import Books, Store
+
+KEY = "a-key-for-tests"
+
+
+class Place:
+    """One site on a real disk. `root` holds drop/, done/, failed/, config.toml and the database."""
+
+    def __init__(self, root: Path, url: str, clock: Clock | None = None, **settings: dict[str, Any]) -> None:
+        self.root = root
+        self.clock = clock or FalseClock()
+        self.url = url
+        for name in ("drop", "done", "failed"):
+            (root / name).mkdir(exist_ok=True)
+        self.configure(**settings)
+
+    def configure(self, **settings: dict[str, Any]) -> None:
+        """The configuration is the defaults with these sections changed; a URL of our own."""
+        tables = {name: dict(section) for name, section in settings.items()}
+        tables.setdefault("identifai", {}).setdefault("base_url", self.url)
+        lines = []
+        for name, section in tables.items():
+            lines.append(f"[{name}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+        self.config_path.write_text("\n".join(lines) + "\n")
+
+    @property
+    def config_path(self) -> Path:
+        return self.root / "config.toml"
+
+    @property
+    def config(self) -> Config:
+        return load(self.config_path)
+
+    # What people do
+
+    def drop(self, path: str | bytes, content: bytes | None = None) -> Path:
+        """A recording lies in the drop folder, whole."""
+        target = Path(os.fsdecode(os.path.join(os.fsencode(self.root / "drop"), os.fsencode(path))))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(speech(str(path)) if content is None else content)
+        return target
+
+    def run_once(self, *, verdicts: bool = False) -> daemon.Outcome:
+        """One pass over what is there."""
+        with self.opened(once=True) as journey:
+            return daemon.run_once(journey, verdicts=verdicts)
+
+    @contextmanager
+    def opened(self, *, once: bool = False) -> Iterator[daemon.Journey]:
+        with daemon.opened(self.config, Key(KEY, "the tests"), self.clock, once=once) as journey:
+            yield journey
+
+    # What can be seen afterwards
+
+    @contextmanager
+    def books(self) -> Iterator[Books]:
+        with Store(self.config.store.url) as store, store.writing() as books:
+            yield books
+
+    def items(self) -> dict[str, Item]:
+        with self.books() as books:
+            return {os.fsdecode(item.path): item for item in books.items.listed()}
+
+    def states(self) -> dict[str, State]:
+        return {path: item.state for path, item in self.items().items()}
+
+    def item(self, path: str) -> Item:
+        return self.items()[path]
+
+    def verdict(self, path: str) -> Verdict | None:
+        with self.books() as books:
+            return books.verdicts.get(self.item_in(books, path).identifier)
+
+    def item_in(self, books: Books, path: str) -> Item:
+        item = books.items.latest_at(os.fsencode(path))
+        assert item is not None, path
+        return item
+
+    def pauses(self) -> list[Pause]:
+        with self.books() as books:
+            return books.pauses.active()
+
+    def receipt(self, path: str) -> JsonObject:
+        """The receipt at this path relative to the place, as in `done/a.wav.json`."""
+        receipt: JsonObject = json.loads((self.root / path).read_bytes())
+        return receipt
+
+    def files(self) -> set[str]:
+        """Every file in the three folders, but the daemon's own hidden ones."""
+        return {
+            str(path.relative_to(self.root))
+            for name in ("drop", "done", "failed")
+            for path in (self.root / name).rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        }
+
+
+def speech(seed: str = "speech", *, seconds: float = 4.0, note: bytes = b"") -> bytes:
+    """A recording that is whole, of its own content for each seed."""
+    return wav(seconds, seed=sum(seed.encode()) * 1000 + len(seed), note=note + f" {seed}".encode())
+
+
+@contextmanager
+def sandbox(clock: Clock | None = None, **settings: Any) -> Iterator[Sandbox]:
+    """The service's stand-in, on the tests' clock."""
+    with Sandbox(KEY, clock=clock, **settings) as service:
+        yield service

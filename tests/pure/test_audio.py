@@ -1,0 +1,435 @@
+"""What a recording is, and whether all of it is there, over real files of every kind."""
+
+import io
+import random
+import shlex
+import struct
+
+import pytest
+
+from tests.audio_files import ACCEPTED, PROVABLE, REFUSED, UNPROVABLE, box, chunk, recording
+from watcher.audio import Completeness, Examination, examine
+from watcher.errors import RecordingRefused
+
+PROVEN, UNKNOWN, SHORT = Completeness.PROVEN, Completeness.UNKNOWN, Completeness.SHORT
+
+LOOKS = {
+    "wav": ("WAV", "PCM", "audio/wav", ".wav", 1, 8000),
+    "wav.gsm": ("WAV", "GSM 6.10", "audio/wav", ".wav", 1, 8000),
+    "wav.extensible": ("WAV", "PCM", "audio/wav", ".wav", 1, 8000),
+    "wav.odd": ("WAV", "µ-law", "audio/wav", ".wav", 1, 8000),
+    "wav.listed": ("WAV", "PCM", "audio/wav", ".wav", 1, 8000),
+    "wav.stereo": ("WAV", "PCM", "audio/wav", ".wav", 2, 16000),
+    "wav.float": ("WAV", "IEEE float", "audio/wav", ".wav", 1, 16000),
+    "wav.24bit": ("WAV", "PCM", "audio/wav", ".wav", 1, 16000),
+    "wav.mulaw": ("WAV", "µ-law", "audio/wav", ".wav", 1, 8000),
+    "wav.alaw": ("WAV", "A-law", "audio/wav", ".wav", 1, 8000),
+    "wav.ima": ("WAV", "IMA ADPCM", "audio/wav", ".wav", 1, 8000),
+    "wav.ms": ("WAV", "MS ADPCM", "audio/wav", ".wav", 1, 8000),
+    "wav.rf64": ("WAV", "PCM", "audio/wav", ".wav", 1, 16000),
+    "mp3": ("MP3", "MP3", "audio/mpeg", ".mp3", 1, 16000),
+    "mp3.tagged": ("MP3", "MP3", "audio/mpeg", ".mp3", 1, 16000),
+    "mp3.bare": ("MP3", "MP3", "audio/mpeg", ".mp3", 1, 16000),
+    "mp3.stereo": ("MP3", "MP3", "audio/mpeg", ".mp3", 2, 44100),
+    "mp3.8khz": ("MP3", "MP3", "audio/mpeg", ".mp3", 1, 8000),
+    "aac": ("AAC", "AAC", "audio/aac", ".aac", 1, 16000),
+    "m4a": ("M4A", "AAC", "audio/m4a", ".m4a", 1, 16000),
+    "mp4": ("MP4", "AAC", "video/mp4", ".mp4", 1, 16000),
+    "mp4.faststart": ("MP4", "AAC", "video/mp4", ".mp4", 1, 16000),
+    "mp4.fragmented": ("MP4", "AAC", "video/mp4", ".mp4", 1, 16000),
+    "mp4.live": ("MP4", "AAC", "video/mp4", ".mp4", 1, 16000),
+    "3gp": ("3GP", "AMR", "audio/3gp", ".3gp", 1, 8000),
+    "3gp.aac": ("3GP", "AAC", "audio/3gp", ".3gp", 1, 16000),
+    "ogg.opus": ("Ogg", "Opus", "audio/ogg", ".ogg", 1, 48000),
+    "ogg.vorbis": ("Ogg", "Vorbis", "audio/ogg", ".ogg", 2, 44100),
+    "ogg.flac": ("Ogg", "FLAC", "audio/ogg", ".ogg", 1, 16000),
+    "flac": ("FLAC", "FLAC", "audio/flac", ".flac", 1, 16000),
+    "flac.stereo": ("FLAC", "FLAC", "audio/flac", ".flac", 2, 44100),
+}
+
+
+def look(data: bytes, name: bytes = b"") -> Examination:
+    return examine(io.BytesIO(data), len(data), name=name)
+
+
+def cuts(data: bytes) -> list[int]:
+    """Every length near both ends, and many between."""
+    size = len(data)
+    return sorted({*range(1, min(600, size)), *range(600, size, 41), *range(max(1, size - 300), size)})
+
+
+def wav_header(data_bytes: int, riff_bytes: int | None = None) -> bytes:
+    """44 bytes of 8 kHz mono PCM."""
+    riff = data_bytes + 36 if riff_bytes is None else riff_bytes
+    fmt = struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16)
+    return (
+        b"RIFF" + struct.pack("<I", riff) + b"WAVE" + chunk(b"fmt ", fmt) + b"data" + struct.pack("<I", data_bytes)
+    )
+
+
+SOUND = recording("wav")[44:]
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_content_alone_tells_the_kind(kind: str) -> None:
+    """Container, codec, media type, extension, channels and rate come from the content."""
+    found = look(recording(kind), name=b"misleading.pdf")
+    assert (
+        found.container,
+        found.codec,
+        found.media_type,
+        found.extension,
+        found.channels,
+        found.sample_rate,
+    ) == LOOKS[kind]
+
+
+@pytest.mark.parametrize("kind", [k for k in ACCEPTED if k not in ("mp4.fragmented", "mp4.live")])
+def test_headers_tell_the_duration(kind: str) -> None:
+    """Seconds are right within an encoder's frames."""
+    seconds = look(recording(kind, 3.0)).seconds
+    assert seconds == pytest.approx(1.0 if kind == "wav.odd" else 3.0, abs=0.2)
+
+
+@pytest.mark.parametrize("kind", PROVABLE)
+def test_whole_recordings_are_proven(kind: str) -> None:
+    """A kind whose lengths tell when it is whole needs no waiting."""
+    found = look(recording(kind))
+    assert (found.completeness, found.missing_bytes) == (PROVEN, 0)
+
+
+@pytest.mark.parametrize("kind", UNPROVABLE)
+def test_recordings_that_could_go_on_are_not_proven(kind: str) -> None:
+    """Frames and fragments that end cleanly may be followed by more."""
+    assert look(recording(kind)).completeness is UNKNOWN
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_cut_recordings_are_never_proven_and_never_refused(kind: str) -> None:
+    """Wherever a copy stands, it waits; what it lacks is at most what is missing, where that is told."""
+    whole = recording(kind)
+    if kind == "mp3.tagged":
+        whole = whole[:-128]  # a cut before the trailing tag leaves all of the sound, and can not be seen
+    for length in cuts(whole):
+        found = look(whole[:length])
+        assert found.completeness is not PROVEN, length
+        assert found.missing_bytes == 0 or found.completeness is SHORT
+        if kind not in ("mp3.bare", "aac") and length >= 12 and found.container != "MP3":
+            assert found.missing_bytes <= len(whole) - length
+
+
+@pytest.mark.parametrize("kind", [k for k in PROVABLE if k.startswith("wav")])
+def test_wav_tells_how_many_bytes_are_missing(kind: str) -> None:
+    """Half a WAV is short by exactly the other half."""
+    whole = recording(kind)
+    found = look(whole[: len(whole) // 2])
+    assert (found.completeness, found.missing_bytes) == (SHORT, len(whole) - len(whole) // 2)
+
+
+@pytest.mark.parametrize("kind", ["mp3", "mp3.stereo", "mp4.faststart"])
+def test_stated_lengths_tell_how_many_bytes_are_missing(kind: str) -> None:
+    """Where a header at the front counts the whole, the missing bytes are exact."""
+    whole = recording(kind)
+    assert look(whole[:-100]).missing_bytes == 100
+    assert look(whole[:-100]).completeness is SHORT
+
+
+@pytest.mark.parametrize("kind", ["wav", "wav.listed", "m4a", "mp4.faststart", "flac", "ogg.opus", "mp3", "3gp"])
+def test_a_place_reserved_for_the_end_is_not_the_end(kind: str) -> None:
+    """A copy that set the final size first and has not written the end yet is not proven."""
+    whole = recording(kind)
+    for written in (len(whole) // 2, len(whole) - 100):
+        assert look(whole[:written].ljust(len(whole), b"\0")).completeness is not PROVEN
+
+
+@pytest.mark.parametrize("kind", [k for k in PROVABLE if not k.startswith("mp4.frag")])
+def test_bytes_behind_the_end_take_the_proof_away(kind: str) -> None:
+    """Somebody who appends may go on appending."""
+    assert look(recording(kind) + b"and more, of no kind").completeness is UNKNOWN
+
+
+# WAV
+
+
+@pytest.mark.parametrize("placeholder", [0, 0xFFFF_FFFF, 0x8000_0000, 0x7FFF_F000])
+@pytest.mark.parametrize("sound", [b"", SOUND])
+def test_a_wav_whose_length_is_not_written_yet_tells_nothing(placeholder: int, sound: bytes) -> None:
+    """A recorder's placeholder is neither proof nor a lack, with sound behind it or none."""
+    riff = min(placeholder + 36, 0xFFFF_FFFF)
+    found = look(wav_header(placeholder, riff) + sound)
+    assert (found.completeness, found.missing_bytes) == (UNKNOWN, 0)
+    assert found.seconds == len(sound) / 16000
+
+
+def test_a_wav_with_one_length_unwritten_tells_nothing() -> None:
+    """A data length that fits proves nothing while the RIFF length is open, and the other way round."""
+    assert look(wav_header(len(SOUND), 0) + SOUND).completeness is UNKNOWN
+    assert look(wav_header(0, len(SOUND) + 36) + SOUND).completeness is UNKNOWN
+
+
+def test_a_growing_wav_is_proven_with_its_last_byte() -> None:
+    """With the final header in place, every length before the last is short."""
+    whole = wav_header(400) + SOUND[:400]
+    assert [look(whole[:length]).missing_bytes for length in range(44, 444)] == list(range(400, 0, -1))
+    assert look(whole).completeness is PROVEN
+
+
+def test_a_missing_padding_byte_is_not_a_lack() -> None:
+    """An odd number of samples without its padding byte, counted or not, is not short."""
+    odd = SOUND[:401]
+    assert look(wav_header(401, 36 + 401) + odd).completeness is PROVEN
+    assert look(wav_header(401, 36 + 401) + odd + b"\0").completeness is PROVEN
+    assert look(wav_header(401, 36 + 402) + odd + b"\0").completeness is PROVEN
+    assert look(wav_header(401, 36 + 402) + odd).completeness is UNKNOWN
+
+
+def test_a_riff_length_that_counts_its_own_header_is_not_a_lack() -> None:
+    """A writer's common slip makes no recording short: all of its sound is there."""
+    assert look(wav_header(400, 444) + SOUND[:400]).completeness is UNKNOWN
+
+
+def test_a_wav_without_its_sound_is_short() -> None:
+    """Chunks, but no `data`: the sound is what is missing."""
+    whole = recording("wav")
+    assert (look(whole[:36]).completeness, look(whole[:36]).missing_bytes) == (SHORT, len(whole) - 36)
+    assert look(chunk(b"RIFF", b"WAVE" + chunk(b"LIST", b"INFO"))).completeness is SHORT
+
+
+def test_a_wav_of_an_unknown_codec_is_named_by_its_number() -> None:
+    """The service takes a WAV of any codec, so none is refused."""
+    whole = bytearray(recording("wav"))
+    whole[20:22] = b"\x34\x12"
+    assert look(bytes(whole)).codec == "WAV format 0x1234"
+
+
+def test_bw64_is_read_like_rf64() -> None:
+    """Both put 64-bit lengths in a `ds64` chunk; without it nothing is known."""
+    whole = recording("wav.rf64")
+    assert look(b"BW64" + whole[4:]).completeness is PROVEN
+    assert look(whole[:12] + b"junk" + whole[16:]).completeness is UNKNOWN
+
+
+# MP4
+
+
+@pytest.mark.parametrize(
+    ("brand", "media_type", "extension"),
+    [
+        (b"M4A ", "audio/m4a", ".m4a"),
+        (b"M4B ", "audio/m4b", ".m4b"),
+        (b"M4P ", "audio/m4p", ".m4p"),
+        (b"3gp5", "audio/3gp", ".3gp"),
+        (b"isom", "video/mp4", ".mp4"),
+        (b"mp42", "video/mp4", ".mp4"),
+        (b"dash", "video/mp4", ".mp4"),
+    ],
+)
+def test_the_brand_decides_the_media_type(brand: bytes, media_type: str, extension: str) -> None:
+    """The same boxes are sent as what their brand says."""
+    whole = recording("m4a")
+    found = look(whole[:8] + brand + whole[12:])
+    assert (found.media_type, found.extension, found.completeness) == (media_type, extension, PROVEN)
+
+
+FTYP = box(b"ftyp", b"isom\0\0\0\0isom")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "expected", "missing"),
+    [
+        (FTYP, SHORT, 0),
+        (FTYP + box(b"moov"), SHORT, 0),
+        (FTYP + box(b"mdat", b"sound"), SHORT, 0),
+        (FTYP + struct.pack(">I", 0) + b"mdat" + b"sound", SHORT, 0),
+        (FTYP + box(b"moov") + struct.pack(">I", 0) + b"mdat" + b"sound", UNKNOWN, 0),
+        (FTYP + box(b"moov") + box(b"mdat", b"sound"), PROVEN, 0),
+        (FTYP + box(b"moov") + struct.pack(">I4sQ", 1, b"mdat", 21) + b"sound", PROVEN, 0),
+        (FTYP + box(b"moov") + struct.pack(">I4sQ", 1, b"mdat", 1 << 63) + b"sound", SHORT, (1 << 63) - 21),
+        (FTYP + box(b"moov") + struct.pack(">I4sQ", 1, b"mdat", 3) + b"sound", UNKNOWN, 0),
+        (FTYP + box(b"moov") + box(b"mdat", b"sound") + struct.pack(">I4s", 5, b"free"), UNKNOWN, 0),
+        (FTYP + box(b"moov") + box(b"mdat", b"sound") + b"\0\0\0\x10fr", SHORT, 0),
+        (FTYP + box(b"moov") + box(b"mdat", b"sound") + box(b"free") * 1000, UNKNOWN, 0),
+        (FTYP + box(b"free") * 100_000, UNKNOWN, 0),
+        (FTYP + box(b"moov", box(b"trak") * 50_000) + box(b"mdat", b"sound"), PROVEN, 0),
+        (FTYP + box(b"moov") + box(b"moof") + box(b"mdat", b"sound"), UNKNOWN, 0),
+        (FTYP + box(b"moov") + box(b"moof") + box(b"mdat", b"sound") + box(b"mfra", b"index"), PROVEN, 0),
+    ],
+)
+def test_boxes_decide(boxes: bytes, expected: Completeness, missing: int) -> None:
+    """Whole boxes up to the end prove; one that reaches beyond it is short; nonsense tells nothing."""
+    found = look(boxes)
+    assert (found.completeness, found.missing_bytes) == (expected, missing)
+
+
+# Ogg, FLAC, MP3
+
+
+def test_every_stream_of_a_chain_must_have_ended() -> None:
+    """The last stream's end is no proof while one before it is open."""
+    first, second = recording("ogg.opus"), recording("ogg.vorbis")
+    last_page = first.rfind(b"OggS")
+    assert look(first + second).completeness is PROVEN
+    assert look(first[:last_page] + second).completeness is UNKNOWN
+
+
+def test_an_ogg_that_has_not_ended_is_not_proven() -> None:
+    """Whole pages without the mark of the end may be followed by more."""
+    whole = recording("ogg.vorbis")
+    assert look(whole[: whole.rfind(b"OggS")]).completeness is UNKNOWN
+
+
+@pytest.mark.parametrize("kind", ["ogg.opus", "flac"])
+def test_a_damaged_end_is_no_proof(kind: str) -> None:
+    """The checksum of the last page or frame must be right."""
+    whole = recording(kind)
+    assert look(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]).completeness is not PROVEN
+
+
+def test_a_flac_that_does_not_know_its_length_is_not_proven() -> None:
+    """An encoder that streams leaves the number of samples 0."""
+    whole = bytearray(recording("flac"))
+    whole[21] &= 0xF0
+    whole[22:26] = bytes(4)
+    assert look(bytes(whole)).completeness is UNKNOWN
+
+
+ID3V2 = b"ID3\x04\0\0" + bytes([0, 0, 0x50, 0]) + b"\xff\xfbart" * 2048
+ID3V1 = b"TAG".ljust(127, b" ") + b"\x0c"
+APE = b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0) + bytes(8)
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3"])
+@pytest.mark.parametrize("tail", [b"", ID3V1])
+def test_tags_around_the_sound_are_no_part_of_it(kind: str, tail: bytes) -> None:
+    """Cover art in front and a tag behind change neither the kind nor the proof."""
+    found = look(ID3V2 + recording(kind) + tail)
+    assert (found.extension, found.completeness) == (f".{kind}", PROVEN)
+
+
+def test_tags_of_other_programs_end_an_mp3_too() -> None:
+    """APE and Lyrics3 tags behind the sound are known."""
+    lyrics = b"LYRICSBEGININD0000200"
+    tails = (APE + ID3V1, lyrics + b"000021LYRICS200" + ID3V1, lyrics + b"LYRICSEND" + ID3V1)
+    for tail in tails:
+        assert look(recording("mp3") + tail).completeness is PROVEN
+
+
+def test_a_cut_id3_tag_is_short_by_the_rest_of_it() -> None:
+    """Cover art that is still being copied: the tag's own length tells what it lacks."""
+    found = look(ID3V2[:500])
+    assert (found.container, found.completeness, found.missing_bytes) == ("MP3", SHORT, len(ID3V2) - 500)
+
+
+@pytest.mark.parametrize("kind", ["mp3.bare", "aac"])
+def test_the_last_frame_tells_what_it_lacks(kind: str) -> None:
+    """Without a header in front, a cut frame is short by the rest of that frame."""
+    found = look(recording(kind, 5.0)[:-3])
+    assert (found.completeness, found.missing_bytes) == (SHORT, 3)
+
+
+def test_a_vbri_header_counts_too() -> None:
+    """Fraunhofer's encoder states the length in its own header."""
+    frame = b"\xff\xfb\x90\x00".ljust(417, b"\x55")
+    vbri = frame[:36] + b"VBRI" + struct.pack(">HHHII", 1, 0, 0, 417 * 11, 11) + frame[58 - 4 :]
+    whole = vbri + frame * 10
+    assert len(vbri) == 417
+    assert look(whole).completeness is PROVEN
+    assert look(whole).seconds == pytest.approx(11 * 1152 / 44100)
+    assert look(whole[:-1]).missing_bytes == 1
+
+
+# What is refused
+
+
+FOREIGN = {
+    "webm": "WebM",
+    "matroska": "Matroska",
+    "wma": "WMA",
+    "aiff": "AIFF",
+    "au": "AU",
+    "amr": "AMR",
+    "mov": "MOV",
+    "caf": "CAF",
+    "wave64": "Wave64",
+    "ts": "MPEG transport stream",
+    "avi": "AVI",
+    "loas": "LOAS",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_foreign_sound_is_refused_by_name_with_a_way_out(kind: str) -> None:
+    """The message says what it is; the hint is a command that can be copied."""
+    with pytest.raises(RecordingRefused) as refused:
+        look(recording(kind), name=b"2024/a b's call.x")
+    assert refused.value.code == "unsupported_type"
+    assert FOREIGN[kind] in refused.value.message
+    command = refused.value.hint[refused.value.hint.index("ffmpeg") :]
+    assert shlex.split(command) == ["ffmpeg", "-i", "a b's call.x", "-vn", "a b's call.flac"]
+
+
+def test_ogg_with_pictures_is_refused() -> None:
+    """The service takes Ogg for sound alone."""
+    page = b"OggS\0\2" + bytes(20) + b"\1\x2a" + b"\x80theora".ljust(42, b"\3")
+    with pytest.raises(RecordingRefused, match="Ogg video"):
+        look(page)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b'{"caller": "+39 02 1234"}', "JSON"),
+        (b"\xef\xbb\xbfcaller;callee\r\n1;2\r\n", "text"),
+        ("è vero, così è ".encode() * 1000, "text"),
+        ("a note".encode("utf-16"), "text"),
+        (b"<?xml version='1.0'?><call/>", "XML"),
+        (b"<!DOCTYPE html><title>Login</title>", "HTML"),
+        (b"%PDF-1.7 ...........", "PDF"),
+        (b"PK\x03\x04............", "ZIP"),
+        (b"\x89PNG\r\n\x1a\n.....", "image"),
+        (b"\xff\xd8\xff\xe0..JFIF....", "image"),
+        (b"RIFF\x20\0\0\0WEBPVP8 ", "image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "image"),
+        (b"Good morning".ljust(188, b".") + b"G", "text"),
+    ],
+)
+def test_what_is_no_sound_is_called_what_it_is(data: bytes, what: str) -> None:
+    """A stray document is refused by its name, and the hint says how to keep such files out."""
+    with pytest.raises(RecordingRefused, match=what) as refused:
+        look(data)
+    assert "arrivals.ignore" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff" * 4000,  # µ-law silence
+        b"\xd5" * 4000,  # A-law silence
+        random.Random(1).randbytes(4000),
+        bytes(4000),
+    ],
+)
+def test_raw_sound_can_not_be_told_and_is_refused(data: bytes) -> None:
+    """G.711 without a header looks like nothing: the hint says how to give it one."""
+    with pytest.raises(RecordingRefused, match="no known audio format") as refused:
+        look(data)
+    assert "ffmpeg -f mulaw" in refused.value.hint
+
+
+def test_a_name_can_not_break_the_hint() -> None:
+    """Control characters and leading dashes of a name come out harmless."""
+    with pytest.raises(RecordingRefused) as refused:
+        look(b"%PDF", name=b"x")
+    assert "ffmpeg" not in refused.value.hint
+    with pytest.raises(RecordingRefused) as refused:
+        look(recording("au"), name=b"-y\n\xff.au")
+    assert shlex.split(refused.value.hint.partition(": ")[2])[2] == "./-y\\x0a\\xff.au"
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"R", b"RIF", b"RIFF\0\0\0\0WA", b"fL", b"Ogg", b"ID3\4", b"\0\0\0\x1cfty", b"\xff"]
+)
+def test_a_beginning_is_short_not_refused(beginning: bytes) -> None:
+    """A file too small to tell what it will be waits."""
+    found = look(beginning)
+    assert (found.completeness, found.codec) == (SHORT, None)

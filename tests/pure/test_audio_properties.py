@@ -1,0 +1,149 @@
+"""Whatever bytes come: an examination or a refusal, little read, soon done."""
+
+import io
+import time
+from typing import Literal
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.audio_files import ACCEPTED, REFUSED, box, recording
+from watcher.audio import Completeness, Examination, examine
+from watcher.errors import RecordingRefused
+
+MEDIA_TYPES = {
+    "audio/mpeg": {".mp3"},
+    "audio/wav": {".wav"},
+    "audio/ogg": {".ogg"},
+    "audio/flac": {".flac"},
+    "audio/aac": {".aac"},
+    "audio/3gp": {".3gp"},
+    "audio/m4a": {".m4a"},
+    "audio/m4b": {".m4b"},
+    "audio/m4p": {".m4p"},
+    "audio/m4r": {".m4r"},
+    "video/mp4": {".mp4"},
+}
+MAGICS = (
+    *(
+        b"RIFF\xff\xff\0\0WAVE",
+        b"RF64\xff\xff\xff\xffWAVEds64",
+        b"fLaC\0\0\0\x22",
+        b"OggS\0\2",
+        b"\xff\xfb\x90\x00",
+    ),
+    *(b"\xff\xf1\x50\x80\x20\x1f\xfc", b"ID3\4\0\0", b"\0\0\0\x14ftypM4A ", b"\0\0\0\x14ftypisom\0\0\0\0isom"),
+    *(b"\x1a\x45\xdf\xa3", b"\x56\xe0", b"\x47", b"{", b"TAG", b"APETAGEX", b"LYRICSEND", b"LYRICS200"),
+)
+SIZES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+
+relaxed = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+
+class Counted(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    total = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size is not None
+        assert size >= 0, "never all of it"
+        self.total += size
+        return super().read(size)
+
+
+def looked(data: bytes, size: int | None = None) -> Examination | None:
+    """The examination, or null for a refusal; with what must hold of both."""
+    file = Counted(data)
+    found, refusal = None, None
+    try:
+        found = examine(file, len(data) if size is None else size, name=b"a\xff\n.wav")
+    except RecordingRefused as refused:
+        refusal = refused
+    if refusal:
+        assert (refusal.code, refusal.message.isprintable()) == ("unsupported_type", True)
+        assert refusal.hint.isprintable()
+    assert file.total <= 1 << 20
+    if found:
+        assert found.extension in MEDIA_TYPES[found.media_type]
+        assert found.missing_bytes >= 0
+        assert found.missing_bytes == 0 or found.completeness is Completeness.SHORT
+        assert found.seconds is None or 0 <= found.seconds < float("inf")
+        assert found.channels is None or found.channels > 0
+        assert found.sample_rate is None or found.sample_rate > 0
+    return found
+
+
+@relaxed
+@given(st.sampled_from((b"", *MAGICS)), st.binary(min_size=1, max_size=3000))
+@example(b"", b"\0")
+@example(b"", b"\xff")
+def test_any_bytes_are_examined_or_refused(magic: bytes, rest: bytes) -> None:
+    """Behind every known beginning, or none, anything may follow."""
+    looked(magic + rest)
+
+
+@relaxed
+@given(st.data(), st.sampled_from((*ACCEPTED, *REFUSED)))
+def test_damaged_recordings_are_examined_or_refused(data: st.DataObject, kind: str) -> None:
+    """Lengths that lie, blocks moved about, ends cut off: no other error, and never a longer look."""
+    whole = bytearray(recording(kind))
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = min(data.draw(st.one_of(st.integers(0, 200), st.integers(0, 1 << 17))), len(whole))
+        match data.draw(st.integers(0, 3)):
+            case 0:
+                whole[at : at + 1] = data.draw(st.binary(min_size=1, max_size=1))
+            case 1:
+                number, width = data.draw(st.sampled_from(SIZES)), data.draw(st.sampled_from((4, 8)))
+                order: Literal["little", "big"] = data.draw(st.sampled_from(("little", "big")))
+                whole[at : at + width] = number.to_bytes(8, order)[:width]
+            case 2:
+                end = data.draw(st.integers(at, len(whole)))
+                whole[at:at] = whole[at:end]
+            case _:
+                del whole[at : at + data.draw(st.integers(0, 2000))]
+        whole = whole or bytearray(b"\0")
+    looked(bytes(whole))
+
+
+@relaxed
+@given(st.sampled_from(ACCEPTED), st.data())
+def test_a_file_that_shrinks_while_it_is_read_is_no_error(kind: str, data: st.DataObject) -> None:
+    """The size was taken before: the bytes may be gone since."""
+    whole = recording(kind)
+    looked(whole[: data.draw(st.integers(0, len(whole)))], len(whole))
+
+
+@relaxed
+@given(st.sampled_from(ACCEPTED), st.data())
+def test_only_the_first_bytes_count(kind: str, data: st.DataObject) -> None:
+    """What has been appended since the size was taken is not looked at."""
+    whole = recording(kind)
+    size = data.draw(st.integers(1, len(whole)))
+    assert looked(whole, size) == looked(whole[:size])
+
+
+def test_hostile_files_take_no_time() -> None:
+    """Thousands of tiny boxes, chunks, pages, tags and frames end the look early."""
+    megabyte = 1 << 20
+    ogg, flac = recording("ogg.opus"), recording("flac")
+    page = ogg[: ogg.find(b"OggS", 1)]
+    nested = box(b"trak", box(b"mdia", box(b"free") * 5000) * 20) * 20
+    hostile = (
+        box(b"ftyp", b"isom\0\0\0\0") + box(b"free") * (megabyte // 8),
+        box(b"ftyp", b"isom\0\0\0\0") + box(b"moov", nested) + box(b"mdat", b"x"),
+        b"RIFF\xf0\xff\xff\0WAVE" + b"LIST\0\0\0\0" * (megabyte // 8),
+        page * (megabyte // len(page)),
+        ogg + b"OggS\0" * (megabyte // 5),
+        b"fLaC" + b"\4\0\0\0" * (megabyte // 4),
+        flac[:-2000] + b"\xff\xf8\xc9\x08" * (megabyte // 4),
+        b"ID3\4\0\0\0\0\0\0" * (megabyte // 10),
+        b"ID3\4\0\0\0\0\0\0" + b"\xff\xfb\x90\x00" * (megabyte // 4),
+        b"\xff\xf1\x50\x40\x01\x1f\xfc\0" * (megabyte // 8),
+        recording("mp3.bare") + b"\xff" * megabyte,
+        b"\xff" * megabyte,
+    )
+    for data in hostile:
+        started = time.process_time()
+        looked(data)
+        assert time.process_time() - started < 1.0, data[:16]

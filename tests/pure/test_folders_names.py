@@ -1,0 +1,55 @@
+"""Names for what is filed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.folders import LONGEST, alternative, receipt_name
+
+names = st.binary(min_size=1, max_size=LONGEST).filter(lambda name: b"/" not in name and b"\0" not in name)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"call.wav", b"call~1a2b3c.wav"),
+        (b"a/b/call.wav", b"a/b/call~1a2b3c.wav"),
+        (b"a.b/call", b"a.b/call~1a2b3c"),
+        (b"-x.tar.gz", b"-x.tar~1a2b3c.gz"),
+        (b".wav", b".wav~1a2b3c"),
+        (b"\xff\n.wav", b"\xff\n~1a2b3c.wav"),
+    ],
+)
+def test_a_newcomer_to_a_taken_name_bears_the_first_six_of_its_id(path: bytes, expected: bytes) -> None:
+    """`name~<first 6 of its id>.ext`, in the same subfolder."""
+    assert alternative(path, "1a2b3c4d5e") == expected
+
+
+def test_a_receipt_bears_the_name_of_its_recording() -> None:
+    """A receipt lies beside the recording as `<name>.json`."""
+    assert receipt_name(b"a/call.wav") == b"a/call.wav.json"
+
+
+@given(names)
+def test_no_name_grows_beyond_what_a_file_system_takes(name: bytes) -> None:
+    """An alternative name, its receipt's, and any receipt's, stay within 255 bytes, in their folder."""
+    other = alternative(b"a/" + name, "1a2b3c4d")
+    assert other.startswith(b"a/")
+    assert b"~1a2b3c" in other
+    assert len(other) - 2 + len(".json") <= LONGEST
+    assert receipt_name(other) == other + b".json"
+    assert len(receipt_name(b"a/" + name)) - 2 <= LONGEST
+
+
+@given(st.text(st.sampled_from("aé€😀"), min_size=60, max_size=255).map(lambda text: text.encode()[:LONGEST]))
+def test_no_character_is_cut_in_two(name: bytes) -> None:
+    """A name that is valid UTF-8 stays so when it is cut."""
+    whole = name.decode(errors="ignore").encode()
+    alternative(whole + b".wav", "1a2b3c").decode()
+    receipt_name(whole).decode()
+
+
+def test_only_as_much_as_needed_is_cut() -> None:
+    """The cut keeps every byte that fits."""
+    assert alternative(b"x" * 251 + b".wav", "1a2b3c") == b"x" * 239 + b"~1a2b3c.wav"
+    assert receipt_name(b"x" * 255) == b"x" * 250 + b".json"

@@ -1,0 +1,87 @@
+"""Which kind of recording a file is: its content decides, never its name."""
+
+from typing import BinaryIO
+
+from watcher.audio.examination import Completeness, Examination
+from watcher.audio.flac import examine_flac
+from watcher.audio.mp4 import examine_mp4, is_mp4
+from watcher.audio.mpeg import examine_mpeg
+from watcher.audio.ogg import examine_ogg, is_ogg_video
+from watcher.audio.refusal import refusal
+from watcher.audio.riff import examine_wav
+from watcher.audio.source import Source
+from watcher.audio.tags import leading_tags_end
+
+# Beginnings too short to tell more: container, media type, extension.
+_BEGINNINGS = (
+    (b"RIFF", "WAV", "audio/wav", ".wav"),
+    (b"RF64", "WAV", "audio/wav", ".wav"),
+    (b"BW64", "WAV", "audio/wav", ".wav"),
+    (b"fLaC", "FLAC", "audio/flac", ".flac"),
+    (b"OggS", "Ogg", "audio/ogg", ".ogg"),
+    (b"ID3", "MP3", "audio/mpeg", ".mp3"),
+)
+
+
+def examine(file: BinaryIO, size: int, *, name: bytes = b"") -> Examination:
+    """What the first `size` bytes of `file` are, and whether they are all.
+
+    Reads at most 1 MiB, at places; where `file` stands afterwards is not said. `size` is at least 1. `name` is
+    shown in the hint of a refusal and decides nothing. A file that breaks off where its kind can only be guessed
+    is short, never refused. A refusal speaks of what is there now: of a file that is still being written it
+    means nothing yet.
+
+    Raises RecordingRefused (`unsupported_type`) for what the service does not take, and lets OSError pass.
+    """
+    source = Source(file, size)
+    found = _recognise(source)
+    if found is None:
+        raise refusal(source.head, name)
+    return found
+
+
+def _recognise(source: Source) -> Examination | None:
+    head = source.head
+    if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+        return examine_wav(source)
+    if head[:4] == b"OggS" and not is_ogg_video(head):
+        return examine_ogg(source)
+    if len(head) >= 12 and is_mp4(head):
+        return examine_mp4(source)
+    if (flac_start := _flac_start(source)) is not None:
+        return examine_flac(source, flac_start)
+    return None if head[:4] == b"OggS" else examine_mpeg(source) or _beginning(head)
+
+
+def _flac_start(source: Source) -> int | None:
+    start = leading_tags_end(source)
+    return start if source.at(start, 4) == b"fLaC" else None
+
+
+def _beginning(head: bytes) -> Examination | None:
+    """The guess at a file that is shorter than what tells its kind."""
+    if len(head) >= 12:
+        return None
+    for magic, container, media_type, extension in _BEGINNINGS:
+        begun = magic.startswith(head) or (head.startswith(magic) and b"WAVE".startswith(head[8:]))
+        if begun:
+            return _begun(container, media_type, extension)
+    begins_box = head[:3] == bytes(min(len(head), 3)) and head[3:4] != b"\0"
+    if begins_box and b"ftyp".startswith(head[4:8]) and is_mp4(head[:4].ljust(4) + b"ftyp" + head[8:]):
+        return _begun("MP4", "video/mp4", ".mp4")
+    if head[:1] == b"\xff" and len(head) < 7 and head[1:2] >= b"\xf0"[: len(head) - 1]:
+        return _begun("AAC", "audio/aac", ".aac")
+    return None
+
+
+def _begun(container: str, media_type: str, extension: str) -> Examination:
+    return Examination(
+        container=container,
+        codec=None,
+        media_type=media_type,
+        extension=extension,
+        seconds=None,
+        channels=None,
+        sample_rate=None,
+        completeness=Completeness.SHORT,
+    )

@@ -1,0 +1,39 @@
+"""A file that is read at places, never as a whole."""
+
+from typing import BinaryIO
+
+_HEAD_BYTES = 4096
+_ZERO_TAIL_BYTES = 64
+
+
+class Source:
+    """The first `size` bytes of a seekable file. `head` is its beginning, read once, at most 4 KiB."""
+
+    __slots__ = ("_file", "head", "size")
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self.size = size
+        self.head = self._read(0, min(size, _HEAD_BYTES))
+
+    def at(self, offset: int, length: int) -> bytes:
+        """The bytes from `offset`, up to `length` of them: fewer where the file ends first. May raise OSError."""
+        end = min(offset + length, self.size)
+        if end <= len(self.head):
+            return self.head[offset:end]
+        return self._read(offset, end - offset) if offset < end else b""
+
+    def ends_in_zeros(self) -> bool:
+        """Whether the last bytes are all zero: silence, or a place reserved for bytes that are still to come.
+
+        Copying programs that set the final size first write the header long before the end. Silence that is
+        taken for such a hole costs a short wait; a hole that is taken for silence costs a paid half recording.
+        """
+        return not self.at(max(0, self.size - _ZERO_TAIL_BYTES), _ZERO_TAIL_BYTES).strip(b"\0")
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._file.seek(offset)
+        found = self._file.read(length)
+        while len(found) < length and (more := self._file.read(length - len(found))):
+            found += more
+        return found

@@ -1,0 +1,99 @@
+"""Recordings out of nothing: WAV files that sound like somebody mumbling, for the demonstration."""
+
+import random
+import struct
+from array import array
+from functools import cache
+from math import pi, sin
+from sys import byteorder
+from typing import Literal
+
+Codec = Literal["pcm", "mulaw", "alaw"]
+
+_TAGS = {"pcm": 1, "alaw": 6, "mulaw": 7}
+_HARMONICS = (1.0, 0.7, 0.45, 0.5, 0.3, 0.12)
+
+
+def wav(
+    seconds: float,
+    *,
+    rate: int = 8000,
+    channels: int = 1,
+    codec: Codec = "pcm",
+    seed: int = 0,
+    note: bytes = b"",
+) -> bytes:
+    """A WAV of `seconds`, at least one sample long: the same arguments give the same bytes.
+
+    `rate` is in samples a second; PCM has 16 bits, `mulaw` and `alaw` 8. With several channels, each speaks for
+    itself. `note`, where given, stands as a comment (LIST, INFO, ICMT) before the sound.
+    """
+    count = max(1, round(seconds * rate))
+    samples = array("h", bytes(2 * count * channels))
+    for channel in range(channels):
+        samples[channel::channels] = _voice(count, rate, random.Random(f"{seed}/{channel}"))  # noqa: S311
+    if codec == "pcm":
+        if byteorder == "big":
+            samples.byteswap()
+        data = samples.tobytes()
+    else:
+        table = _companded(codec)
+        data = bytes([table[sample >> 3] for sample in samples])
+    return _riff(data, rate, channels, codec, note)
+
+
+def _voice(count: int, rate: int, chance: random.Random) -> "array[int]":
+    """Syllables of some harmonics, each swelling and fading, with a little noise between them."""
+    hiss = array("h", (chance.choice((-9, -6, -3, 4, 7, 10)) for _ in range(997)))
+    pitch = chance.uniform(85, 220)
+    sound = array("h")
+    while len(sound) < count:
+        period = max(2, round(rate / (pitch * chance.uniform(0.85, 1.2))))
+        strengths = [strength * chance.uniform(0.4, 1) for strength in _HARMONICS]
+        wave = [
+            sum(s * sin(2 * pi * (n + 1) * at / period) for n, s in enumerate(strengths)) for at in range(period)
+        ]
+        held = chance.randint(4, 14)
+        for level, times in ((900, 2), (2400, 2), (4200, held), (2800, 3), (1000, 2)):
+            sound.extend(array("h", (int(level * value) + 1 for value in wave)) * times)
+        pause = round(rate * chance.choice((0.03, 0.05, 0.08, 0.4)))
+        sound.extend((hiss * (pause // len(hiss) + 1))[:pause])
+    return sound[: count - 1] + array("h", [24])  # no recording of ours ends in silence that could be a hole
+
+
+def _riff(data: bytes, rate: int, channels: int, codec: Codec, note: bytes) -> bytes:
+    width = 2 if codec == "pcm" else 1
+    block = width * channels
+    fmt = struct.pack("<HHIIHH", _TAGS[codec], channels, rate, rate * block, block, 8 * width)
+    body = b"WAVE"
+    if codec == "pcm":
+        body += _chunk(b"fmt ", fmt)
+    else:
+        body += _chunk(b"fmt ", fmt + bytes(2)) + _chunk(b"fact", struct.pack("<I", len(data) // block))
+    if note:
+        body += _chunk(b"LIST", b"INFO" + _chunk(b"ICMT", note + b"\0"))
+    return _chunk(b"RIFF", body + _chunk(b"data", data))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) & 1)
+
+
+@cache
+def _companded(codec: Codec) -> tuple[int, ...]:
+    """The G.711 code of every 13-bit sample, the negative ones reached by negative indices."""
+    code = _mulaw if codec == "mulaw" else _alaw
+    return tuple(code(value * 8) for value in (*range(4096), *range(-4096, 0)))
+
+
+def _mulaw(sample: int) -> int:
+    magnitude = min(abs(sample), 32635) + 132
+    exponent = magnitude.bit_length() - 8
+    return ~((0x80 if sample < 0 else 0) | exponent << 4 | magnitude >> exponent + 3 & 15) & 0xFF
+
+
+def _alaw(sample: int) -> int:
+    magnitude = sample if sample >= 0 else ~sample
+    exponent = max(0, magnitude.bit_length() - 8)
+    mantissa = magnitude >> (exponent + 3 if exponent else 4) & 15
+    return ((0x80 if sample >= 0 else 0) | exponent << 4 | mantissa) ^ 0x55

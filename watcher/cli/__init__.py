@@ -1,0 +1,196 @@
+"""The commands: what can be said, and who does it. Data goes to stdout, everything else to stderr."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from watcher import __version__
+from watcher.cli import deciding, looking, running
+from watcher.domain import State
+from watcher.errors import Exit, WatcherError
+from watcher.identifai.sandbox import PORT
+
+_EPILOG = """\
+The configuration is --config PATH, else $WATCHER_CONFIG, else ./config.toml, else /etc/watcher/config.toml.
+Try it without key, configuration or network: watcher demo
+"""
+
+_EXITS = """\
+exit codes: 0 all is well; 1 done, but something failed or was left, and is named; 69 the service or the account
+stands in the way, the files wait; 75 another instance is running; 78 the configuration is wrong."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command was carried out. Its exit code; every error is one message that says what to do."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        code = command(options)
+        sys.stdout.flush()
+    except WatcherError as error:
+        print(f"watcher: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"         {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader went away, as `watcher list | head` does: nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.WELL
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their options and their help."""
+    parser = argparse.ArgumentParser(
+        prog="watcher",
+        description="Submits each recording dropped into a folder once to identifAI, and files it with a receipt.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"identifai-watcher {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_running(commands)
+    _add_looking(commands)
+    _add_deciding(commands)
+    return parser
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 — it has no public name
+
+
+def _add(
+    commands: Commands,
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str = "",
+    *,
+    configured: bool = True,
+    json: bool = False,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}. {description}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=command)
+    if configured:
+        parser.add_argument("--config", metavar="PATH", help="the configuration file (see `watcher --help`)")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    return parser
+
+
+def _add_running(commands: Commands) -> None:
+    run = _add(
+        commands,
+        "run",
+        running.run,
+        "watch the drop folder and submit what arrives, in the foreground",
+        "Stop it with Ctrl-C or\nSIGTERM: an upload under way is finished or given up unpaid.\n\n" + _EXITS,
+    )
+    run.add_argument("--once", action="store_true", help="do what is there now, then exit (for cron)")
+    run.add_argument("--verdicts", action="store_true", help="with --once: wait for the verdicts too")
+    demo = _add(
+        commands,
+        "demo",
+        running.demo,
+        "see it work: no key, no configuration, no network",
+        "Starts the sandbox at the service's own\nlimits, drops recordings of every fate, runs the real pipeline, "
+        "and prints what became of each file.\nTakes under a minute. Exits 0 when each met the fate it should.",
+        configured=False,
+    )
+    demo.add_argument(
+        "--dir",
+        metavar="DIR",
+        help="where to put the demo's folders, and leave them (default: a new temporary folder)",
+    )
+    sandbox = _add(
+        commands,
+        "sandbox",
+        running.sandbox,
+        "run the local stand-in of the service",
+        "It answers as the service does, charges nobody, and keeps a\nledger of what it would have charged "
+        "(GET /sandbox/ledger). Stop it with Ctrl-C.",
+        configured=False,
+    )
+    sandbox.add_argument(
+        "--port", type=int, default=PORT, help="the port on 127.0.0.1 (default: %(default)s; 0: any free one)"
+    )
+    sandbox.add_argument("--key", default="sandbox", help="the API key it accepts (default: sandbox)")
+    _add(
+        commands,
+        "migrate",
+        running.migrate,
+        "bring the database to this version",
+        "A copy of the old one is left beside it. The daemon does\nthis at its start by itself.",
+    )
+
+
+def _add_looking(commands: Commands) -> None:
+    _add(
+        commands,
+        "status",
+        looking.status,
+        "say how things stand",
+        "Counts by state, pauses with their reasons, the rate in use, how long the backlog\nwill take, "
+        "and how long ago the drop folder was last looked through.",
+        json=True,
+    )
+    listing = _add(commands, "list", looking.list_items, "list the recordings, oldest first", json=True)
+    listing.add_argument(
+        "--state",
+        action="append",
+        choices=[str(state) for state in State],
+        metavar="STATE",
+        help="only those in this state (may be repeated): " + ", ".join(State),
+    )
+    show = _add(commands, "show", looking.show, "tell one recording's whole history", json=True)
+    show.add_argument("item", metavar="ITEM", help="its id, the first 6 characters of it or more, or its path")
+    why = _add(commands, "why", looking.why, "say in a sentence why a file is where it is, and what happens next")
+    why.add_argument("path", metavar="PATH", help="a file, or a path relative to the drop folder")
+
+
+def _add_deciding(commands: Commands) -> None:
+    items = "its id, the first 6 characters of it or more, or its path"
+    retry = _add(
+        commands,
+        "retry",
+        deciding.retry,
+        "send failed recordings again",
+        "Records the wish; the daemon, or the next run, moves the file\nback into the drop folder, with its past.",
+    )
+    retry.add_argument("items", nargs="*", metavar="ITEM", help=items)
+    retry.add_argument("--failed", action="store_true", help="all failed recordings")
+    retry.add_argument(
+        "--fresh", action="store_true", help="have it classified anew (no_cache): this may cost again"
+    )
+    release = _add(
+        commands, "release", deciding.release, "send held recordings again", "They may have been charged before."
+    )
+    release.add_argument("items", nargs="+", metavar="ITEM", help=items)
+    fail = _add(commands, "fail", deciding.fail, "give held recordings up: they are filed in failed/")
+    fail.add_argument("items", nargs="+", metavar="ITEM", help=items)
+    pause = _add(
+        commands,
+        "pause",
+        deciding.pause,
+        "stop submitting",
+        "Everything else goes on: arriving, filing, verdicts.",
+    )
+    pause.add_argument("--reason", metavar="TEXT", default="", help="why, for whoever asks")
+    _add(
+        commands,
+        "resume",
+        deciding.resume,
+        "submit again",
+        "Ends a person's pause; where the account or the service is the reason, one\nrecording is tried at once.",
+    )

@@ -1,0 +1,97 @@
+"""What a person decides: retry, release, fail, pause, resume. Each is written down; the daemon does the rest."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+
+from watcher.cli.opening import Desk, open_desk
+from watcher.domain import Item, Pause, PauseKind, State, show_path
+from watcher.errors import Exit, NoSuchItem
+from watcher.folders import alternative
+from watcher.store import Books
+
+
+def retry(options: argparse.Namespace) -> int:
+    if bool(options.items) == options.failed:
+        raise NoSuchItem(
+            "retry: name recordings, or all failed ones with --failed", hint="See `watcher retry --help`."
+        )
+    with open_desk(options) as desk, desk.store.writing() as books:
+        if options.failed:
+            items = list(books.items.listed([State.FAILED]))
+        else:
+            items = _found(desk, books, options.items, State.FAILED)
+        now = desk.clock.now()
+        for item in items:
+            changes = {"path": _free_path(books, item), "retried": True, "fresh": options.fresh}
+            books.items.change(item, State.RETURNING, now, "a person asked for another try", **changes)
+            print(f"{item.id} {show_path(item.path)}: goes back to the drop folder and is sent again")
+        if not items:
+            print("Nothing has failed.", file=sys.stderr)
+    return Exit.WELL
+
+
+def release(options: argparse.Namespace) -> int:
+    with open_desk(options) as desk, desk.store.writing() as books:
+        now = desk.clock.now()
+        for item in _found(desk, books, options.items, State.HELD):
+            changes = {"due_at": now, "faults": 0, "duplicate_of": None}
+            books.items.change(item, State.QUEUED, now, "released by a person", **changes)
+            print(f"{item.id} {show_path(item.path)}: is sent again")
+    return Exit.WELL
+
+
+def fail(options: argparse.Namespace) -> int:
+    with open_desk(options) as desk, desk.store.writing() as books:
+        now = desk.clock.now()
+        for item in _found(desk, books, options.items, State.HELD):
+            changes = {"outcome": State.FAILED, "filed_as": item.path}
+            books.items.change(item, State.FILING, now, "given up by a person", **changes)
+            print(f"{item.id} {show_path(item.path)}: is filed in failed/")
+    return Exit.WELL
+
+
+def pause(options: argparse.Namespace) -> int:
+    with open_desk(options) as desk, desk.store.writing() as books:
+        reason = options.reason or "A person paused submitting."
+        books.pauses.set(Pause(PauseKind.PERSON, "person", reason, desk.clock.now(), None))
+    print("Nothing is submitted until `watcher resume`; everything else goes on.")
+    return Exit.WELL
+
+
+def resume(options: argparse.Namespace) -> int:
+    with open_desk(options) as desk, desk.store.writing() as books:
+        now = desk.clock.now()
+        ended = books.pauses.end(PauseKind.PERSON, now)
+        standing = books.pauses.active()
+        for other in standing:
+            if other.kind in (PauseKind.ACCOUNT, PauseKind.SERVICE):
+                books.pauses.set(replace(other, until=now))
+    if ended is not None:
+        print("Submitting goes on.")
+    for other in standing:
+        at_once = other.kind in (PauseKind.ACCOUNT, PauseKind.SERVICE)
+        print(f"Still paused: {other.reason}" + (" One recording is tried at once." if at_once else ""))
+    if ended is None and not standing:
+        print("Submitting was not paused.")
+    return Exit.WELL
+
+
+def _found(desk: Desk, books: Books, names: Iterable[str], state: State) -> list[Item]:
+    """The items a person named, all in this state. NoSuchItem, before anything is changed, if one is not."""
+    items = []
+    for name in names:
+        item = books.items.find(name, desk.paths(name))
+        if item.state is not state:
+            verb = "Only failed recordings can be sent again." if state is State.FAILED else "Only held ones can."
+            raise NoSuchItem(f"{name}: is {item.state}, not {state}", hint=f"{verb} See `watcher show {item.id}`.")
+        items.append(item)
+    return items
+
+
+def _free_path(books: Books, item: Item) -> bytes:
+    """Where it goes in the drop folder: its old path, unless another recording's item has that now."""
+    names = [item.path, *(alternative(item.path, item.id[:n]) for n in (6, 10, 16))]
+    return next((name for name in names if books.items.live_at(name) is None), os.path.basename(item.path))

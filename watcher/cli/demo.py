@@ -1,0 +1,171 @@
+"""`watcher demo`: the real pipeline, against the sandbox, on recordings of every fate."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from watcher import daemon, logs
+from watcher.audio.synthesis import wav
+from watcher.cli.opening import wide_console
+from watcher.clock import SystemClock
+from watcher.config import Key, load
+from watcher.domain import Item, State
+from watcher.errors import ConfigError, Exit
+from watcher.identifai.sandbox import Sandbox
+from watcher.journey.site import Site
+from watcher.store import Books
+
+_KEY = "demo-key"
+_CONFIG = """\
+# Written by `watcher demo`. A copy of config.example.toml is the place to begin for real.
+[identifai]
+base_url = "{url}"
+
+[arrivals]
+settle_seconds = 0.5
+rescan_seconds = 2
+incomplete_minutes = 0.05   # three seconds, so that you see it; an hour by default
+
+[verdicts]
+first_seconds = 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """A recording of the demo, and what should become of it."""
+
+    path: str
+    content: Callable[[], bytes]
+    state: State
+    error: str | None = None
+    verdict: str | None = None
+    duplicate: bool = False
+
+
+def _voice(seed: int, *, note: bytes = b"", codec: str = "pcm", channels: int = 1) -> Callable[[], bytes]:
+    return lambda: wav(12.0, seed=seed, note=note, codec=codec, channels=channels)  # type: ignore[arg-type]
+
+
+FATES = (
+    Fate("2026-11-22/agent-7/call-0001.wav", _voice(1), State.DONE, verdict="human"),
+    Fate("2026-11-22/agent-7/call-0002.wav", _voice(2, codec="mulaw"), State.DONE, verdict="human"),
+    Fate("2026-11-22/agent-7/call-0003.WAV", _voice(3, codec="alaw"), State.DONE, verdict="human"),
+    Fate("2026-11-22/agent-9/call-0004.wav", _voice(4, channels=2), State.DONE, verdict="human"),
+    Fate("2026-11-22/agent-9/Rückruf Müller.wav", _voice(5), State.DONE, verdict="human"),
+    Fate("2026-11-22/agent-9/robot.wav", _voice(6, note=b"sandbox:artificial"), State.DONE, verdict="artificial"),
+    Fate("voicemail/bank.wav", _voice(7, note=b"sandbox:artificial"), State.DONE, verdict="artificial"),
+    Fate("voicemail/noise.wav", _voice(8, note=b"sandbox:inconclusive"), State.DONE, verdict="inconclusive"),
+    Fate("voicemail/call-0001 again.wav", _voice(1), State.DONE, verdict="human", duplicate=True),
+    Fate("problems/refused.wav", _voice(9, note=b"sandbox:unsupported"), State.FAILED, error="refused"),
+    Fate("problems/cut short.wav", lambda: wav(12.0, seed=10)[:-5000], State.FAILED, error="truncated"),
+    Fate("problems/too large.wav", lambda: wav(1000.0, seed=11), State.FAILED, error="too_large"),
+    Fate(
+        "problems/notes.wav",
+        lambda: b"Call back on Monday. This is no recording.\n" * 20,
+        State.FAILED,
+        error="unsupported_type",
+    ),
+)
+
+
+def show_demo(folder: Path | None) -> Exit:
+    """Each recording of the demo has been through the journey, and a table says what became of it."""
+    root = _prepare(folder)
+    with Sandbox(_KEY, verdict_after_seconds=1.0) as service:
+        path = root / "config.toml"
+        path.write_text(_CONFIG.format(url=service.url))
+        config = load(path)
+        key = Key(_KEY, "the demo")
+        logs.configure("console", "error", key)
+        console = Console(stderr=True, highlight=False)
+        console.print(
+            f"The sandbox answers at {service.url}, at the service's own limits: "
+            f"1 submission a second, 30 a minute.\n"
+            f"Dropping {len(FATES)} recordings into {root / 'drop'} …",
+            soft_wrap=True,
+        )
+        for fate in FATES:
+            target = root / "drop" / fate.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(fate.content())
+        with daemon.opened(config, key, SystemClock(), once=True) as journey:
+            live = Live(console=console, refresh_per_second=8, transient=True)
+            with live:
+                daemon.run_once(journey, verdicts=True, show=lambda _: live.update(_table(journey.site)))
+            return _conclude(journey.site, service, root)
+
+
+def _prepare(folder: Path | None) -> Path:
+    root = Path(tempfile.mkdtemp(prefix="watcher-demo-")) if folder is None else folder.absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if any(root.iterdir()):
+            raise ConfigError(f"demo: {root} is not empty", hint="Name another folder, or a new one: --dir DIR")
+        for name in ("drop", "done", "failed"):
+            (root / name).mkdir()
+    except OSError as error:
+        msg = f"demo: {root}: {error.strerror}"
+        raise ConfigError(msg, hint="Name a folder that you may write to: --dir DIR") from error
+    return root
+
+
+def _items(books: Books) -> dict[str, Item]:
+    return {os.fsdecode(item.path): item for item in books.items.listed()}
+
+
+def _table(site: Site, marks: dict[str, str] | None = None) -> Table:
+    table = Table("file", "became", "identifier or reason", "verdict", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    with site.store.reading() as books:
+        items = _items(books)
+        waiting = {os.fsdecode(file.path): file for file in books.site.waiting()}
+        for fate in FATES:
+            item = items.get(fate.path)
+            if item is None:
+                reason = waiting[fate.path].reason if fate.path in waiting else ""
+                table.add_row(fate.path, "settling", reason, "")
+                continue
+            verdict = books.verdicts.get(item.identifier)
+            told = item.fault.code if item.fault else item.identifier[:16] + "…" if item.identifier else ""
+            if item.duplicate_of:
+                told += " (duplicate, not paid)"
+            said = (verdict.classification or "awaited") if verdict else ""
+            state = "done" if item.state is State.DONE else str(item.state)
+            table.add_row(fate.path, state, told, said, *([marks[fate.path]] if marks else []))
+    return table
+
+
+def _conclude(site: Site, service: Sandbox, root: Path) -> Exit:
+    wrong: list[str] = []
+    with site.store.reading() as books:
+        items = _items(books)
+        for fate in FATES:
+            item = items.get(fate.path)
+            if item is None:
+                wrong.append(f"{fate.path}: was never taken")
+                continue
+            verdict = books.verdicts.get(item.identifier)
+            became = (item.state, item.fault and item.fault.code, verdict and verdict.classification)
+            if became != (fate.state, fate.error, fate.verdict) or bool(item.duplicate_of) != fate.duplicate:
+                wrong.append(f"{fate.path}: should be {fate.state} {fate.error or fate.verdict}, became {became}")
+    out = wide_console()
+    out.print(_table(site))
+    paid = sum(1 for fate in FATES if fate.state is State.DONE and not fate.duplicate)
+    if service.charged != paid:
+        wrong.append(f"{service.charged} submissions were charged, not {paid}")
+    out.print(
+        f"\n{len(FATES)} recordings, {service.charged} charged. Each lies in done/ or failed/ with its receipt:"
+    )
+    out.print(f"  {root}")
+    out.print(f"Look around:  watcher list --config {root / 'config.toml'}")
+    for line in wrong:
+        print(f"demo: {line}", file=sys.stderr)
+    return Exit.INCOMPLETE if wrong else Exit.WELL

@@ -1,0 +1,160 @@
+"""What only reads: status, list, show, why. Exit 0 when they could read; no key is needed."""
+
+import argparse
+import json
+
+from rich.table import Table
+
+from watcher.cli.opening import Desk, open_desk, wide_console
+from watcher.config import Window
+from watcher.domain import Item, JsonObject, State, rfc3339, show_path
+from watcher.errors import Exit
+from watcher.journey.receipt import describe
+from watcher.store import Books
+
+
+def status(options: argparse.Namespace) -> int:
+    with open_desk(options) as desk, desk.store.reading() as books:
+        facts = _status(desk, books)
+    if options.json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return Exit.WELL
+    states = ", ".join(f"{number} {state}" for state, number in facts["states"].items() if number)
+    print(f"recordings   {states or 'none yet'}")
+    for pause in facts["pauses"]:
+        until = f" until {pause['until']}" if pause["until"] else ""
+        print(f"paused       {pause['reason']} (since {pause['since']}{until})")
+    print(f"rate         {facts['rate']}")
+    print(f"backlog      {_words(facts['eta_seconds'])}")
+    print(f"last look    {facts['last_scan_at'] or 'never: the daemon has not run yet'}")
+    if facts["waiting"]:
+        oldest = facts["waiting"][0]
+        print(
+            f"waiting      {len(facts['waiting'])} not taken yet; the oldest: {oldest['path']} {oldest['reason']}"
+        )
+    return Exit.WELL
+
+
+def _status(desk: Desk, books: Books) -> JsonObject:
+    counts = books.items.counts()
+    pauses = [pause.as_json() for pause in books.pauses.active()]
+    waiting = [file.as_json() for file in books.site.waiting()]
+    backlog = counts[State.QUEUED] + counts[State.SUBMITTING]
+    oldest = next(books.items.listed([State.QUEUED, State.SUBMITTING]), None)
+    writes = desk.config.limits.writes
+    return {
+        "states": {str(state): number for state, number in counts.items()},
+        "verdicts": {str(state): number for state, number in books.verdicts.counts().items()},
+        "paused": {k: pauses[0][k] for k in ("reason", "since", "until")} if pauses else None,
+        "pauses": pauses,
+        "rate": " and ".join(f"{w.limit} in {w.seconds:g} s" for w in writes) or "no limit",
+        "eta_seconds": _seconds_for(backlog, writes),
+        "last_scan_at": rfc3339(books.site.get("last_scan_at")),
+        "oldest_queued_at": rfc3339(oldest.arrived_at) if oldest else None,
+        "waiting": waiting,
+    }
+
+
+def _seconds_for(backlog: int, writes: tuple[Window, ...]) -> float:
+    """How long so many submissions take at the least, as far as the rate windows go."""
+    return max((window.seconds * backlog / window.limit for window in writes), default=0.0)
+
+
+def _words(seconds: float) -> str:
+    if seconds < 1:
+        return "none"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return (
+        f"about {hours} h {minutes} min"
+        if hours
+        else f"about {minutes} min"
+        if minutes
+        else f"about {seconds:.0f} s"
+    )
+
+
+def list_items(options: argparse.Namespace) -> int:
+    states = [State(state) for state in options.state or ()]
+    with open_desk(options) as desk, desk.store.reading() as books:
+        if options.json:
+            for item in books.items.listed(states):
+                print(json.dumps(describe(item, books.verdicts.get(item.identifier)), ensure_ascii=False))
+            return Exit.WELL
+        table = Table("id", "state", "path", "identifier or error", "verdict", box=None, pad_edge=False)
+        for item in books.items.listed(states):
+            verdict = books.verdicts.get(item.identifier)
+            told = item.identifier[:12] if item.identifier else item.fault.code if item.fault else ""
+            said = (verdict.classification or str(verdict.state)) if verdict else ""
+            table.add_row(item.id[:6], item.state, show_path(item.path), told, said)
+    wide_console().print(table)
+    return Exit.WELL
+
+
+def show(options: argparse.Namespace) -> int:
+    with open_desk(options) as desk, desk.store.reading() as books:
+        item = books.items.find(options.item, desk.paths(options.item))
+        facts = describe(item, books.verdicts.get(item.identifier))
+        facts["history"] = books.items.history(item.id)
+        facts["requests"] = [attempt.as_json() for attempt in books.ledger.of_item(item.id)]
+    if options.json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return Exit.WELL
+    for name in ("id", "path", "state", "size", "sha256", "identifier", "duplicate_of", "warning", "filed_as"):
+        if facts[name] is not None:
+            print(f"{name:<13}{facts[name]}")
+    if facts["error"]:
+        print(f"{'error':<13}{facts['error']['message']} {facts['error']['hint']}")
+    if facts["verdict"]:
+        verdict = facts["verdict"]
+        confidence = f" (confidence {verdict['confidence']:g})" if verdict["confidence"] is not None else ""
+        print(f"{'verdict':<13}{verdict['classification'] or verdict['state']}{confidence}")
+    print("\nwhat happened")
+    for change in facts["history"]:
+        print(f"  {change['at']}  {change['to']:<11}{change['note']}")
+    for attempt in facts["requests"]:
+        print(
+            f"  {attempt['started_at']}  request {attempt['number']}: {attempt['outcome']}, "
+            f"charged: {attempt['charged']}, {attempt['decision']}"
+        )
+    return Exit.WELL
+
+
+def why(options: argparse.Namespace) -> int:
+    with open_desk(options) as desk, desk.store.reading() as books:
+        print(_explain(desk, books, options.path))
+    return Exit.WELL
+
+
+def _explain(desk: Desk, books: Books, text: str) -> str:
+    paths = desk.paths(text)
+    for path in paths:
+        if (file := books.site.waiting_at(path)) is not None:
+            return f"{show_path(path)} {file.reason or 'is settling'} (since {rfc3339(file.since)})."
+        item = books.items.latest_at(path)
+        if item is not None:
+            return f"{show_path(path)} {_explain_item(books, item)}"
+    return f"{text}: nothing is known of it; it is not in the drop folder, or was not seen yet."
+
+
+def _explain_item(books: Books, item: Item) -> str:
+    fault = f"{item.fault.message} {item.fault.hint}".strip() if item.fault else ""
+    match item.state:
+        case State.QUEUED:
+            ahead = books.items.ahead_of(item)
+            pauses = books.pauses.active()
+            paused = f" Submitting is paused: {pauses[0].reason}" if pauses else ""
+            return f"is queued behind {ahead} others.{paused}" + (f" Last: {fault}" if fault else "")
+        case State.SUBMITTING:
+            return "is being sent now."
+        case State.FILING:
+            return "has its answer, and is being moved."
+        case State.DONE:
+            return f"is done: identifier {item.identifier}, filed as {show_path(item.filed_as or b'(no file)')}."
+        case State.FAILED:
+            return f"failed: {fault}"
+        case State.HELD:
+            return f"is held: {fault}"
+        case State.RETURNING:
+            return "is on its way back to the drop folder."
+        case State.WITHDRAWN:
+            return "was taken out of the drop folder before it was sent."

@@ -1,0 +1,57 @@
+"""How a command comes to its configuration, its database and its clock."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from watcher import logs
+from watcher.clock import Clock, SystemClock
+from watcher.config import Config, find_config, load
+from watcher.store import Store
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a command that reads or decides works with. It needs no key."""
+
+    config: Config
+    store: Store
+    clock: Clock
+
+    def paths(self, text: str) -> list[bytes]:
+        """What a person's path may mean: relative to one of the folders, or a path of this machine in one."""
+        raw = os.fsencode(text)
+        found = [] if os.path.isabs(raw) else [os.path.normpath(raw)]
+        whole = os.path.abspath(raw)
+        folders = self.config.folders
+        for root in (folders.drop, folders.done, folders.failed):
+            for base in {root, os.path.realpath(root)}:
+                if whole.startswith(base + b"/"):
+                    found.insert(0, whole[len(base) + 1 :])
+        return found
+
+
+def read_config(options: argparse.Namespace) -> Config:
+    """The configuration the command was told, or found."""
+    return load(find_config(options.config, os.environ))
+
+
+@contextmanager
+def open_desk(options: argparse.Namespace) -> Iterator[Desk]:
+    """A configured site's database, of this version. StoreError when it is older or newer."""
+    config = read_config(options)
+    logs.configure(config.log.format, config.log.level, None)
+    with Store(config.store.url) as store:
+        if store.database.exists():
+            store.database.check_version()
+        yield Desk(config, store, SystemClock())
+
+
+def wide_console() -> Console:
+    """Stdout for tables: as wide as the terminal, or wide enough for a line a row where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 200, soft_wrap=True, markup=False, highlight=False)

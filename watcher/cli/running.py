@@ -1,0 +1,103 @@
+"""What runs the journey: run, demo, sandbox, migrate."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from watcher import daemon, logs
+from watcher.cli.demo import show_demo
+from watcher.cli.opening import read_config
+from watcher.clock import SystemClock
+from watcher.config import read_key
+from watcher.domain import State, show_path
+from watcher.errors import Exit, WatcherError
+from watcher.identifai.sandbox import serve
+from watcher.store import Store
+
+_log = logs.get_logger(__name__)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.verdicts and not options.once:
+        raise UsageError("run: --verdicts goes with --once", hint="The daemon fetches the verdicts by itself.")
+    config = read_config(options)
+    key = read_key(config, os.environ)
+    logs.configure(config.log.format, config.log.level, key)
+    if key.warning:
+        _log.warning("key.exposed", reason=key.warning)
+    if config.web.listen:
+        _log.warning("web.unavailable", reason="web.listen is set, but this version serves no page yet")
+    with daemon.opened(config, key, SystemClock(), once=options.once) as journey:
+        if not options.once:
+            return daemon.run(journey)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: journey.stopping.set())
+        with _progress() as show:
+            outcome = daemon.run_once(journey, verdicts=options.verdicts, show=show)
+    for line in outcome.left:
+        print(f"left: {line}", file=sys.stderr)
+    for file in outcome.waiting:
+        print(f"left: {show_path(file.path)}: {file.reason or file.code}", file=sys.stderr)
+    return outcome.exit_code
+
+
+class UsageError(WatcherError):
+    """The command's words do not go together."""
+
+    exit_code = Exit.USAGE
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[daemon.Progress], None]]:
+    """A bar on a terminal; nothing elsewhere, where the log tells it all."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("filed", total=None, note="")
+        at_first: dict[State, int] = {}
+
+        def show(progress: daemon.Progress) -> None:
+            counts = progress.counts
+            at_first.update({s: at_first.get(s, counts[s]) for s in (State.DONE, State.FAILED)})
+            filed = sum(counts[s] - at_first[s] for s in at_first)
+            under_way = sum(counts[s] for s in (State.QUEUED, State.SUBMITTING, State.FILING, State.RETURNING))
+            note = f"paused: {progress.paused}" if progress.paused else ""
+            bar.update(task, completed=filed, total=filed + under_way + progress.settling, note=note)
+
+        yield show
+
+
+def demo(options: argparse.Namespace) -> int:
+    return show_demo(Path(options.dir) if options.dir else None)
+
+
+def sandbox(options: argparse.Namespace) -> int:
+    return serve(port=options.port, key=options.key)
+
+
+def migrate(options: argparse.Namespace) -> int:
+    config = read_config(options)
+    logs.configure(config.log.format, config.log.level, None)
+    with Store(config.store.url) as store:
+        before, after = store.database.migrate()
+    if before == after:
+        print(f"{config.store.path} is of this version already ({after}).")
+    else:
+        print(f"{config.store.path} is of version {after} now" + (f"; it was {before}." if before else ", new."))
+    return Exit.WELL

@@ -1,0 +1,233 @@
+"""The words of the field: what an item is, and the states it can be in. Imports nothing of ours."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+JsonObject = dict[str, Any]
+"""A JSON object, as it is read from or written to a receipt, an answer or a command's output."""
+
+
+class State(StrEnum):
+    """Where an item stands. A past participle is at rest; a word in -ing may be half done.
+
+    Each member's comment names who leaves it, and what a crash leaves to do. A recording that is
+    not whole yet has no row and no state: the next scan sees it again.
+    """
+
+    QUEUED = "queued"  # whole and vetted, due at `due_at`; left by submit; crash: nothing to do
+    SUBMITTING = "submitting"  # spend committed, bytes may be on the wire; left by the answer; crash: in doubt
+    FILING = "filing"  # answer and destination committed; left by file; crash: repeat the move
+    DONE = "done"  # at rest, with its receipt
+    FAILED = "failed"  # at rest, with its receipt; left by `retry`
+    HELD = "held"  # a person must decide; left by `release` and `fail`; the file is untouched
+    RETURNING = "returning"  # asked back from failed/; left by file; crash: repeat the move
+    WITHDRAWN = "withdrawn"  # its file was taken away before it was sent; left by the file's return
+
+
+IN_DROP = frozenset({State.QUEUED, State.SUBMITTING, State.FILING, State.HELD})
+"""The states in which an item's recording lies in the drop folder."""
+
+AT_REST = frozenset({State.DONE, State.FAILED, State.HELD, State.WITHDRAWN})
+"""The states that only a person, or a file that comes back, can end."""
+
+
+class Charged(StrEnum):
+    """What a request cost, as far as anybody can know."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class PauseKind(StrEnum):
+    """Why nothing is submitted, the weightiest first: the order in which `status` names them."""
+
+    PERSON = "person"
+    ACCOUNT = "account"
+    SERVICE = "service"
+    FOLDER = "folder"
+    THROTTLE = "throttle"
+    CAP = "cap"
+
+
+class VerdictState(StrEnum):
+    """How far the service's answer about one identifier is."""
+
+    AWAITED = "awaited"
+    KNOWN = "known"
+    ERRORED = "errored"
+    OVERDUE = "overdue"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something is not well, for a person: what happened, and what to do about it."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+    def as_json(self) -> JsonObject:
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Which file this is, without reading it. Any difference means: not the file that was queued."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    def same_file(self, other: "Fingerprint") -> bool:
+        """Whether both are one file on the disk, changed in between or not."""
+        return (self.device, self.inode) == (other.device, other.inode)
+
+    def same_content(self, other: "Fingerprint") -> bool:
+        """Whether both are one unchanged file, renamed in between or not: a rename changes only ctime."""
+        return self.same_file(other) and (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One recording that was whole once, and everything that is known of it now.
+
+    Paths are bytes relative to their folder, as the disk has them. Times are seconds since the epoch, UTC.
+    """
+
+    id: str
+    path: bytes
+    state: State
+    size: int
+    arrived_at: float
+    fingerprint: Fingerprint
+    sha256: str | None = None  # of the bytes that were vetted; null where they were not read
+    media_type: str | None = None  # as it is sent to the service
+    extension: str | None = None  # the documented one that fits the content, with its dot
+    content_key: str | None = None  # equal for the same bytes, options, base URL and account
+    due_at: float = 0.0
+    claim: str | None = None  # the token of the step that has it in hand
+    identifier: str | None = None
+    fault: Fault | None = None
+    warning: str | None = None
+    duplicate_of: str | None = None  # the id of the item whose identifier or refusal this one shares
+    attempts: int = 0  # all requests ever made for it, throttled ones too
+    attempted_at: float | None = None
+    faults: int = 0  # faults on this file with other files accepted in between: counts towards hold_after
+    faulted_at: float | None = None
+    in_doubt: bool = False  # a request went out and its answer was lost: never again with no_cache
+    suspected_at: float | None = None  # refused in words that blame nobody: it waits until another is accepted
+    fresh: bool = False  # a person asked to pay again: sent with no_cache
+    retried: bool = False  # a person asked for another try: no refusal of the same bytes is inherited
+    outcome: State | None = None  # done or failed, once that is decided
+    filed_as: bytes | None = None
+    submitted_at: float | None = None
+    filed_at: float | None = None
+    companions: tuple[bytes, ...] = ()  # marker and sidecars that travel with it, relative to the drop folder
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request ever made for an item: a line of the ledger."""
+
+    number: int
+    item_id: str
+    started_at: float
+    size: int
+    released_at: float | None = None  # the last part of the body was let go: from here on it may be charged
+    ended_at: float | None = None
+    status: int | None = None
+    outcome: str = "unanswered"  # "accepted", or the code of the error
+    charged: Charged = Charged.UNKNOWN
+    decision: str = ""  # what was decided about the item
+    detail: str = ""
+    identifier: str | None = None
+    no_cache: bool = False
+
+    def as_json(self) -> JsonObject:
+        return {
+            "number": self.number,
+            "started_at": rfc3339(self.started_at),
+            "ended_at": rfc3339(self.ended_at),
+            "bytes": self.size,
+            "status": self.status,
+            "outcome": self.outcome,
+            "charged": str(self.charged),
+            "decision": self.decision,
+            "detail": self.detail,
+            "identifier": self.identifier,
+            "no_cache": self.no_cache,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the service says of one identifier. `classification` is null until it is known."""
+
+    identifier: str
+    state: VerdictState
+    asked_at: float | None
+    due_at: float
+    since: float
+    classification: str | None = None  # human, artificial or inconclusive; null is never taken for human
+    confidence: float | None = None  # in the named class; not the probability of "artificial"
+    heuristic: str | None = None
+    api_version: str | None = None
+    models: tuple[str, ...] = ()
+    forced: bool = False  # a person's override, or a C2PA signature, decided it
+    detail: str = ""
+    asked: int = 0
+
+    def as_json(self) -> JsonObject:
+        return {
+            "state": str(self.state),
+            "classification": self.classification,
+            "confidence": self.confidence,
+            "heuristic": self.heuristic,
+            "models": list(self.models),
+            "api_version": self.api_version,
+            "forced": self.forced,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Submitting stands still, and why. A row of its own, never a state of an item."""
+
+    kind: PauseKind
+    code: str
+    reason: str
+    since: float
+    until: float | None  # when it ends or is tried again by itself; null: a person must end it
+    tries: int = 0
+
+    def as_json(self) -> JsonObject:
+        return {
+            "kind": str(self.kind),
+            "reason": self.reason,
+            "since": rfc3339(self.since),
+            "until": rfc3339(self.until),
+            "tries": self.tries,
+        }
+
+
+def rfc3339(seconds: float | None) -> str | None:
+    """The instant as text in UTC, to the millisecond; null stays null."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def show_path(path: bytes) -> str:
+    r"""The path as text that is safe to print: bytes that are no UTF-8, and control characters, as `\xNN`."""
+    text = path.decode("utf-8", errors="backslashreplace")
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", errors="surrogatepass"))

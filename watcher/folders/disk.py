@@ -1,0 +1,184 @@
+"""The calls to the disk that the rest is made of. They take descriptors of folders, and raise OSError."""
+
+import ctypes
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from watcher.domain import Fingerprint
+from watcher.folders.names import draft_name
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: a FIFO that takes the name in the meantime must not hang us.
+RECORDING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_DRAFT = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+CHUNK = 1 << 20
+
+_RENAME_NOREPLACE = 1  # linux/fs.h
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_LINK_REFUSED = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP})
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def fingerprint_of(status: os.stat_result) -> Fingerprint:
+    """The fingerprint in a stat's answer."""
+    return Fingerprint(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def look(folder: int, name: bytes) -> Fingerprint | None:
+    """What lies under the name, of any kind and no link followed; None where nothing does."""
+    try:
+        return fingerprint_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return None
+
+
+def descend(folder: int, names: list[bytes], *, making: bool = False) -> int:
+    """A new descriptor of the folder that `names` lead to; `folder` stays open, no link is followed.
+
+    `making`: folders that are missing exist afterwards, and outlast a power cut.
+    """
+    here = os.dup(folder)
+    try:
+        for name in names:
+            try:
+                below = os.open(name, FOLDER, dir_fd=here)
+            except FileNotFoundError:
+                if not making:
+                    raise
+                below = _make_folder(here, name)
+            os.close(here)
+            here = below
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+def _make_folder(folder: int, name: bytes) -> int:
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o775, dir_fd=folder)
+    made = os.open(name, FOLDER, dir_fd=folder)
+    adopt(made, folder)
+    sync(folder)
+    return made
+
+
+def adopt(made: int, folder: int) -> None:
+    """What root made belongs to whom its folder belongs, so that the service can still write it."""
+    if os.geteuid() == 0:
+        owner = os.fstat(folder)
+        with suppress(OSError):
+            os.fchown(made, owner.st_uid, owner.st_gid)
+
+
+def sync(folder: int) -> None:
+    """The folder's entries outlast a power cut, on every file system that can promise it."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+
+
+@contextmanager
+def draft(folder: int) -> Iterator[tuple[int, bytes]]:
+    """A new hidden file (descriptor, name), to be renamed once it is whole; gone if the block fails."""
+    name = draft_name(secrets.token_hex(8))
+    made = os.open(name, _DRAFT, 0o640, dir_fd=folder)
+    try:
+        adopt(made, folder)
+        yield made, name
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(made)
+
+
+def write(made: int, data: bytes | memoryview) -> None:
+    """All of `data` is written: os.write may stop half-way where a signal or a full disk meets it."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(made, rest) :]
+
+
+def digest(opened: int) -> str:
+    """The sha256, in hex, of the whole file from its start."""
+    total = hashlib.sha256()
+    offset = 0
+    while chunk := os.pread(opened, CHUNK, offset):
+        total.update(chunk)
+        offset += len(chunk)
+    return total.hexdigest()
+
+
+def rename_noreplace(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
+    """The file bears the new name, and nothing was overwritten. FileExistsError where the name is taken."""
+    refused = _renameat2(folder, name, to_folder, to_name)
+    if refused in _UNSUPPORTED:  # NFS, many FUSE file systems, old kernels
+        _rename_by_link(folder, name, to_folder, to_name)
+    elif refused:
+        raise OSError(refused, os.strerror(refused), to_name)
+
+
+def _renameat2(folder: int, name: bytes, to_folder: int, to_name: bytes) -> int:
+    """0, or the errno."""
+    call = getattr(_libc, "renameat2", None)
+    if call is None:
+        return errno.ENOSYS
+    outcome = call(
+        folder, ctypes.c_char_p(name), to_folder, ctypes.c_char_p(to_name), ctypes.c_uint(_RENAME_NOREPLACE)
+    )
+    return ctypes.get_errno() if outcome else 0
+
+
+def _rename_by_link(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
+    if os.fstat(folder).st_dev != os.fstat(to_folder).st_dev:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))  # as renameat2: before a taken name is looked at
+    try:
+        os.link(name, to_name, src_dir_fd=folder, dst_dir_fd=to_folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _LINK_REFUSED and not _is_placeholder(to_folder, to_name):
+            raise
+        # Not our file (protected_hardlinks), or a file system without links.
+        _rename_over_placeholder(folder, name, to_folder, to_name)
+        return
+    left, arrived = look(folder, name), look(to_folder, to_name)
+    if left and arrived and left.same_file(arrived):  # else a newcomer took the name: not ours to remove
+        os.unlink(name, dir_fd=folder)
+
+
+def _rename_over_placeholder(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
+    """The name is reserved by an empty file of ours, then replaced. A crash between leaves it, known again."""
+    try:
+        os.close(os.open(to_name, _DRAFT, 0o600, dir_fd=to_folder))
+    except FileExistsError:
+        if not _is_placeholder(to_folder, to_name):
+            raise
+    reserved = look(to_folder, to_name)
+    try:
+        os.rename(name, to_name, src_dir_fd=folder, dst_dir_fd=to_folder)
+    except OSError:
+        # Over NFS the rename may have happened all the same: only the placeholder itself is removed.
+        if reserved is not None and look(to_folder, to_name) == reserved:
+            with suppress(OSError):
+                os.unlink(to_name, dir_fd=to_folder)
+        raise
+
+
+def _is_placeholder(folder: int, name: bytes) -> bool:
+    """Whether it is an empty file of our own: neither a recording nor a receipt is ever filed empty."""
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
+    return ours and status.st_size == 0

@@ -1,0 +1,256 @@
+"""A folder: what lies in it, what it gives, and what it takes."""
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from watcher.domain import Fingerprint
+from watcher.errors import FolderRefuses, NameTaken, RecordingGone, RecordingUnreachable
+from watcher.folders import disk
+from watcher.folders.names import is_draft
+from watcher.folders.root import Root
+from watcher.folders.walk import Scan
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_RESERVE_BYTES = 64 * 1024  # a receipt, and the folders to it
+_RESERVE_INODES = 4
+_CAP_FOWNER = 3  # linux/capability.h
+
+
+@dataclass(frozen=True, slots=True)
+class Folder(Root):
+    """The drop, done or failed folder. Paths in it are bytes relative to `root`: `a/b/call.wav`.
+
+    Any operation may raise FolderMissing (the root is not there) and FolderRefuses (the machine stands
+    in the way: permission, no space, read-only); what else, each one says.
+    """
+
+    def walk(self, ignore: Callable[[bytes], str | None]) -> Scan:
+        """Everything that lies in the folder now; see Scan."""
+        return Scan(self, ignore)
+
+    # What it gives
+
+    def fingerprint(self, path: bytes) -> Fingerprint:
+        """Which file lies at `path`. RecordingGone where none does, or something that is no regular file."""
+        with self.giving(path), self.holder(path) as (here, name):
+            return self._regular(path, os.stat(name, dir_fd=here, follow_symlinks=False))
+
+    def open(self, path: bytes) -> tuple[BinaryIO, Fingerprint]:
+        """The recording, open for reading, and which file it is that was opened; the caller closes it.
+
+        RecordingGone, RecordingUnreachable; the latter from its `read` too, when the disk fails there.
+        """
+        with self.giving(path), self.holder(path) as (here, name):
+            # Looked at first, since opening a device can do something.
+            self._regular(path, os.stat(name, dir_fd=here, follow_symlinks=False))
+            opened = os.open(name, disk.RECORDING, dir_fd=here)
+            try:
+                fingerprint = self._regular(path, os.fstat(opened))
+                with suppress(OSError):
+                    os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+                file = io.BufferedReader(_Recording(opened, self, path), disk.CHUNK)
+            except BaseException:
+                os.close(opened)
+                raise
+        return file, fingerprint
+
+    def check_gives(self, path: bytes) -> None:
+        """The recording can be read, and taken out of its folder; else RecordingUnreachable says why not.
+
+        RecordingGone where it is not there. An immutable flag is not looked for.
+        """
+        with self.giving(path), self.holder(path) as (here, name):
+            status = os.stat(name, dir_fd=here, follow_symlinks=False)
+            self._regular(path, status)
+            above = os.fstat(here)
+            readable = os.access(name, os.R_OK, dir_fd=here, effective_ids=True)
+            movable = os.access(b".", os.W_OK | os.X_OK, dir_fd=here, effective_ids=True)
+            read_only = bool(os.fstatvfs(here).f_flag & os.ST_RDONLY)
+        us = os.geteuid()
+        parent = os.path.dirname(path)
+        what, where = self.label(path), self.label(parent)
+        if not readable:
+            raise RecordingUnreachable(
+                f"{what} can not be read by uid {us}: it is not submitted",
+                hint=f"let the service's user read it: chmod g+r {self.quoted(path)}"
+                f" (its group is {status.st_gid}), or an ACL",
+            )
+        if read_only:
+            raise RecordingUnreachable(
+                f"{what} could not be moved out afterwards: {where} is mounted read-only",
+                hint=f"mount the file system of {self.quoted(parent)} read-write",
+            )
+        if not movable:
+            raise RecordingUnreachable(
+                f"{what} could not be moved out afterwards: uid {us} may not write in {where}",
+                hint=f"give its group write permission: chmod g+wx {self.quoted(parent)}"
+                f" (its group is {above.st_gid}; the service's user must be in it), or an ACL",
+            )
+        if above.st_mode & stat.S_ISVTX and us not in (status.st_uid, above.st_uid) and not _may_as_owner():
+            raise RecordingUnreachable(
+                f"{what} could not be moved out afterwards: {where} is sticky,"
+                " so only the owner of a file may move it",
+                hint=f"take the sticky bit off: chmod -t {self.quoted(parent)}",
+            )
+
+    # What it takes
+
+    def check_takes(self, size: int, path: bytes = b"") -> None:
+        """A file of `size` bytes can be put into the folder, at `path` where one is given.
+
+        FolderRefuses: not writable, mounted read-only, or no room for the file and its receipt.
+        """
+        above = self.components(path)[:-1] if path else []
+        with self.opened() as top, self.taking(path):
+            # As deep as subfolders exist already: any of them may be closed to us.
+            for depth in range(len(above), -1, -1):
+                try:
+                    here = disk.descend(top, above[:depth])
+                except FileNotFoundError:
+                    continue
+                try:
+                    self._check_room(here, b"/".join(above[:depth]), size)
+                finally:
+                    os.close(here)
+                return
+
+    def _check_room(self, here: int, subfolder: bytes, size: int) -> None:
+        room = os.fstatvfs(here)
+        if room.f_flag & os.ST_RDONLY:
+            raise self.not_taken(subfolder, OSError(errno.EROFS, ""))
+        # Readable as well: what is not can not be opened to be synced.
+        if not os.access(b".", os.R_OK | os.W_OK | os.X_OK, dir_fd=here, effective_ids=True):
+            raise self.not_taken(subfolder, OSError(errno.EACCES, ""))
+        # Zero blocks or inodes in all: a file system that does not count them.
+        short = room.f_blocks and room.f_bavail * room.f_frsize < size + _RESERVE_BYTES
+        if short or (room.f_files and room.f_favail < _RESERVE_INODES):
+            raise self.not_taken(subfolder, OSError(errno.ENOSPC, ""))
+
+    def write_whole(self, path: bytes, data: bytes, *, replacing: bool) -> None:
+        """All of `data` lies at `path` and outlasts a power cut, or nothing of it does.
+
+        Missing subfolders are made. `replacing`: in place of a file of that name; otherwise NameTaken
+        where anything lies there.
+        """
+        with self.taking(path), self.holder(path, making=True) as (here, name):
+            with disk.draft(here) as (made, draft):
+                disk.write(made, data)
+                os.fsync(made)
+                if replacing:
+                    os.replace(draft, name, src_dir_fd=here, dst_dir_fd=here)
+                else:
+                    try:
+                        disk.rename_noreplace(here, draft, here, name)
+                    except FileExistsError as error:
+                        raise self.taken(path) from error
+            disk.sync(here)
+
+    def read(self, path: bytes, limit: int) -> bytes | None:
+        """The whole of a small file (a receipt); None where there is none, or something that is no file.
+
+        FolderRefuses where it has more than `limit` bytes.
+        """
+        with self.taking(path):
+            try:
+                with self.holder(path) as (here, name):
+                    if not stat.S_ISREG(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
+                        return None
+                    opened = os.open(name, disk.RECORDING, dir_fd=here)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            with io.FileIO(opened) as file, io.BufferedReader(file) as whole:
+                data = whole.read(limit + 1)
+        if len(data) > limit:
+            raise FolderRefuses(
+                f"{self.label(path)} has more than {limit} bytes, so it is no receipt of ours",
+                hint=f"look at it, and move it aside: {self.quoted(path)}",
+            )
+        return data
+
+    def remove(self, path: bytes) -> None:
+        """Nothing lies at `path`, and that outlasts a power cut. Only for files of ours; no matter if missing."""
+        with self.taking(path), suppress(FileNotFoundError, NotADirectoryError), self.holder(path) as (here, name):
+            os.unlink(name, dir_fd=here)
+            disk.sync(here)
+
+    def occupied(self, path: bytes) -> bool:
+        """Whether anything at all lies at `path`."""
+        with self.taking(path):
+            return self.look(path) is not None
+
+    def sweep(self, before: float) -> list[bytes]:
+        """Drafts of ours last touched `before` that time (seconds since the epoch) are gone; their paths.
+
+        For the start of the one instance, when whoever wrote them is dead. What can not be removed stays.
+        """
+        drafts = [
+            entry.path
+            for entry in self.walk(lambda _: None)
+            if entry.kind == "file" and is_draft(os.path.basename(entry.path))
+        ]
+        return [path for path in drafts if self._swept(path, before)]
+
+    def _swept(self, path: bytes, before: float) -> bool:
+        with suppress(OSError), self.holder(path) as (here, name):
+            # ctime: a copy of a recording bears the recording's own mtime.
+            if os.stat(name, dir_fd=here, follow_symlinks=False).st_ctime < before:
+                os.unlink(name, dir_fd=here)
+                return True
+        return False
+
+    def taken(self, path: bytes) -> NameTaken:
+        """The error for a name that is not free."""
+        return NameTaken(f"{self.label(path)} is there already", hint="nothing was overwritten")
+
+    def _regular(self, path: bytes, status: os.stat_result) -> Fingerprint:
+        if not stat.S_ISREG(status.st_mode):
+            raise RecordingGone(
+                f"{self.label(path)} is no regular file (any more)",
+                hint="links, pipes and devices are not sent: put the recording itself there",
+            )
+        return disk.fingerprint_of(status)
+
+
+class _Recording(io.FileIO):
+    """An open recording whose disk's errors are ours as well."""
+
+    def __init__(self, opened: int, folder: Folder, path: bytes) -> None:
+        super().__init__(opened, "rb")
+        self._folder = folder
+        self._path = path
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        try:
+            return cast("int", super().readinto(buffer))
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def readall(self) -> bytes:
+        try:
+            return super().readall()
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> RecordingUnreachable:
+        return RecordingUnreachable(
+            f"{self._folder.label(self._path)} can not be read to its end ({os.strerror(error.errno or 0)})",
+            hint=f"look at the disk or share of {self._folder.quoted(self._path)}, and in dmesg",
+        )
+
+
+def _may_as_owner() -> bool:
+    """Whether this process may do with a file of another what only its owner may."""
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            capabilities = next(line for line in file if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return os.geteuid() == 0
+    return bool(int(capabilities.split()[1], 16) >> _CAP_FOWNER & 1)

@@ -1,0 +1,207 @@
+"""The durable move: a recording is in its old place or in its new one, whatever happens in between."""
+
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from contextlib import suppress
+from typing import NamedTuple
+
+from watcher.domain import Fingerprint, show_path
+from watcher.errors import FolderRefuses, RecordingChanged, RecordingGone
+from watcher.folders import disk
+from watcher.folders.folder import Folder
+from watcher.folders.names import alternative
+
+_GRAINS_NS = (2 * 10**9, 10**9, 10**7, 10**6, 10**3, 10**2, 1)  # how coarsely file systems keep times
+
+
+def move(
+    source: Folder,
+    path: bytes,
+    target: Folder,
+    target_path: bytes,
+    expected: Fingerprint,
+    *,
+    sha256: str | None = None,
+) -> Fingerprint:
+    """The recording `expected` lies at `target_path`, and no longer at `path`; its fingerprint there.
+
+    Nothing is overwritten, both folders outlast a power cut, and repeating the move after a crash at any
+    point completes it. `sha256`, of the bytes that were vetted, is what a copy across file systems is
+    known by. The caller has claimed `target_path`: what lies there and equals `expected` is ours.
+
+    RecordingChanged: another file lies at `path`, and still does. RecordingGone: it lies in neither
+    place. NameTaken: something else lies at `target_path`. RecordingUnreachable: it can not be taken
+    out. FolderMissing, FolderRefuses: of either folder.
+    """
+    with source.giving(path):
+        here = source.look(path)
+    with target.taking(target_path):
+        there = target.look(target_path)
+        if there is not None and (
+            there.same_content(expected)
+            # A copy was completed; then the source was removed, by us or by a newcomer. While it is here,
+            # only trying to rename tells a copy of ours from another recording of equal bytes.
+            or (here != expected and _is_copy(target, target_path, there, expected, sha256))
+        ):
+            return _finish(source, path, target, target_path, there)
+    if here is None:
+        raise RecordingGone(f"{source.label(path)} is not there any more", hint="put it back to have it sent")
+    if here != expected:
+        raise _changed(source, path)
+    with (
+        source.giving(path),
+        source.holder(path) as (from_folder, from_name),
+        target.taking(target_path),
+        target.holder(target_path, making=True) as (to_folder, to_name),
+    ):
+        left = _Place(source, path, from_folder, from_name)
+        right = _Place(target, target_path, to_folder, to_name)
+        there = _rename(left, right, expected)
+        if there is None:
+            there = _copy(left, right, expected, sha256)
+    return _finish(source, path, target, target_path, there, expected)
+
+
+class _Place(NamedTuple):
+    """A path in a folder, and the open descriptor and last name that lead to it."""
+
+    folder: Folder
+    path: bytes
+    holder: int
+    name: bytes
+
+
+def _finish(
+    source: Folder,
+    path: bytes,
+    target: Folder,
+    target_path: bytes,
+    there: Fingerprint,
+    expected: Fingerprint | None = None,
+) -> Fingerprint:
+    """The new name is durable, and the old one is gone if it still leads to the same recording."""
+    with target.taking(target_path), target.holder(target_path) as (folder, _):
+        disk.sync(folder)
+    linked = False
+    with (
+        source.giving(path),
+        suppress(FileNotFoundError, NotADirectoryError),  # the whole subfolder was removed since: as well
+        source.holder(path) as (folder, name),
+    ):
+        here = disk.look(folder, name)
+        # A newcomer of its name stays. What is `expected` still was copied; what is the same file was
+        # linked, where the file system knows no better rename.
+        linked = here is not None and here.same_file(there)
+        if linked or (here is not None and here == expected):
+            os.unlink(name, dir_fd=folder)
+        disk.sync(folder)
+    if linked:
+        with target.taking(target_path):
+            return target.look(target_path) or there  # one link less is another ctime
+    return there
+
+
+def _rename(left: _Place, right: _Place, expected: Fingerprint) -> Fingerprint | None:
+    """The recording bears its new name; None, and nothing done, where that is on another file system."""
+    try:
+        disk.rename_noreplace(left.holder, left.name, right.holder, right.name)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return None
+        # A network file system may deny what it has done: believe only what lies there.
+        there = disk.look(right.holder, right.name)
+        if there is None or not there.same_content(expected):
+            if isinstance(error, FileExistsError):
+                raise right.folder.taken(right.path) from error
+            left.folder.check_gives(left.path)  # blames the recording, if it is the one to blame
+            raise
+    there = disk.look(right.holder, right.name)
+    if there is None:
+        raise RecordingGone(f"{right.folder.label(right.path)} was filed, and taken away at once")
+    if not there.same_content(expected):
+        raise _given_back(left, right)
+    return there
+
+
+def _given_back(left: _Place, right: _Place) -> RecordingChanged:
+    """What was moved by mistake lies in its old folder again, under its old name unless that is taken."""
+    for name in (left.name, alternative(left.name, secrets.token_hex(3))):
+        with suppress(OSError):
+            disk.rename_noreplace(right.holder, right.name, left.holder, name)
+            disk.sync(left.holder)
+            disk.sync(right.holder)
+            return _changed(left.folder, left.path)
+    return RecordingChanged(
+        f"{left.folder.label(left.path)} was replaced while it was moved, and lies at"
+        f" {right.folder.label(right.path)} now",
+        hint="move it back by hand",
+    )
+
+
+def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None) -> Fingerprint:
+    """A verified, durable copy bears the new name; the source is untouched."""
+    left.folder.check_gives(left.path)  # a copy whose source can not be removed helps nobody
+    file, opened = left.folder.open(left.path)
+    with file:
+        if opened != expected:
+            raise _changed(left.folder, left.path)
+        there = disk.look(right.holder, right.name)
+        if there is not None:
+            found = disk.digest(file.fileno())
+            if found != (sha256 or found) or not _is_copy(right.folder, right.path, there, expected, found):
+                raise right.folder.taken(right.path)
+            return there
+        with disk.draft(right.holder) as (made, draft):
+            total = hashlib.sha256()
+            rest = expected.size  # a file that grows as fast as it is copied would have no end
+            while rest > 0 and (chunk := file.read(min(disk.CHUNK, rest))):
+                total.update(chunk)
+                disk.write(made, chunk)
+                rest -= len(chunk)
+            status = os.fstat(file.fileno())
+            with suppress(OSError):
+                os.fchmod(made, stat.S_IMODE(status.st_mode) & 0o777)
+            with suppress(OSError):
+                os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.fsync(made)
+            if disk.fingerprint_of(status) != expected or total.hexdigest() != (sha256 or total.hexdigest()):
+                raise _changed(left.folder, left.path)
+            with suppress(OSError):
+                os.posix_fadvise(made, 0, 0, os.POSIX_FADV_DONTNEED)  # so that the disk is read, not memory
+            if disk.digest(made) != total.hexdigest():
+                raise FolderRefuses(
+                    f"{right.folder.label(right.path)} did not keep what was written to it: the copy was removed",
+                    hint=f"look at the disk or share of {right.folder.quoted()}, and in dmesg",
+                )
+            try:
+                disk.rename_noreplace(right.holder, draft, right.holder, right.name)
+            except FileExistsError as error:
+                raise right.folder.taken(right.path) from error
+            return disk.fingerprint_of(os.fstat(made))
+
+
+def _is_copy(
+    target: Folder, target_path: bytes, there: Fingerprint, expected: Fingerprint, sha256: str | None
+) -> bool:
+    """Whether the file at the new name is what a copy of `expected` left there."""
+    grain = next(grain for grain in _GRAINS_NS if there.mtime_ns % grain == 0)
+    if there.size != expected.size or abs(there.mtime_ns - expected.mtime_ns) > grain:
+        return False
+    if sha256 is None:
+        return there.device != expected.device
+    with target.holder(target_path) as (folder, name):
+        opened = os.open(name, disk.RECORDING, dir_fd=folder)
+    try:
+        return stat.S_ISREG(os.fstat(opened).st_mode) and disk.digest(opened) == sha256
+    finally:
+        os.close(opened)
+
+
+def _changed(source: Folder, path: bytes) -> RecordingChanged:
+    return RecordingChanged(
+        f"{source.label(path)} is not the file it was: {show_path(path)} is looked at anew",
+        hint="nothing to do: it is taken for a new arrival",
+    )

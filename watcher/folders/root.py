@@ -1,0 +1,163 @@
+"""The way into a folder, and the border where the disk's errors become ours."""
+
+import errno
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from watcher.domain import Fingerprint, show_path
+from watcher.errors import (
+    FolderError,
+    FolderMissing,
+    FolderRefuses,
+    RecordingGone,
+    RecordingUnreachable,
+    WatcherError,
+)
+from watcher.folders import disk
+
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_AWAY = frozenset(
+    {
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ETIMEDOUT,
+    }
+)
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM})
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One of the folders: `root` is its path on this machine, `name` what it is called ("drop").
+
+    No descriptor stays open between operations, since one would block an unmount. The root itself may
+    be a symbolic link; below it none is ever followed.
+    """
+
+    root: bytes
+    name: str
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor of the root, for the length of the block. FolderMissing, FolderRefuses."""
+        try:
+            here = os.open(self.root, disk.FOLDER & ~os.O_NOFOLLOW)
+        except OSError as error:
+            raise self.no_way_in(error) from error
+        try:
+            yield here
+        finally:
+            os.close(here)
+
+    @contextmanager
+    def holder(self, path: bytes, *, making: bool = False) -> Iterator[tuple[int, bytes]]:
+        """The folder that holds `path`, as a descriptor, and the last name of it.
+
+        `making`: missing subfolders exist afterwards. OSErrors are left to `giving` or `taking` around it.
+        """
+        *above, name = self.components(path)
+        with self.opened() as top:
+            here = disk.descend(top, above, making=making)
+            try:
+                yield here, name
+            finally:
+                os.close(here)
+
+    def look(self, path: bytes) -> Fingerprint | None:
+        """What lies at `path`, of any kind; None where nothing does, or no folder leads there.
+
+        OSErrors are left to `giving` or `taking` around it.
+        """
+        try:
+            with self.holder(path) as (here, name):
+                return disk.look(here, name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def components(self, path: bytes) -> list[bytes]:
+        """The names in `path`. RecordingUnreachable where it would lead out of the folder."""
+        names = path.split(b"/")
+        if b"\0" in path or any(name in (b"", b".", b"..") for name in names):
+            raise RecordingUnreachable(
+                f"{show_path(path)!r} is no path inside {self.label()}",
+                hint="a path is relative to its folder, without . and ..",
+            )
+        return names
+
+    @contextmanager
+    def giving(self, path: bytes) -> Iterator[None]:
+        """In the block, what the disk refuses is about the recording at `path`."""
+        try:
+            yield
+        except OSError as error:
+            raise self.not_given(path, error) from error
+
+    @contextmanager
+    def taking(self, path: bytes) -> Iterator[None]:
+        """In the block, what the disk refuses is about the folder that should take `path`."""
+        try:
+            yield
+        except OSError as error:
+            raise self.not_taken(path, error) from error
+
+    def no_way_in(self, error: OSError) -> FolderError:
+        """The root can not be opened."""
+        if error.errno in _NOT_THERE | _AWAY:
+            return FolderMissing(
+                f"{self.label()} is not there ({words(error)})",
+                hint=f"mount or create it: {self.quoted()}; everything waits until then",
+            )
+        return FolderRefuses(f"{self.label()} can not be opened ({words(error)})", hint=self._remedy(error))
+
+    def not_given(self, path: bytes, error: OSError) -> WatcherError:
+        """The recording at `path` could not be had."""
+        if error.errno in _NOT_THERE:
+            return RecordingGone(f"{self.label(path)} is not there any more", hint="put it back to have it sent")
+        if error.errno in _NOT_ALLOWED:
+            return RecordingUnreachable(
+                f"{self.label(path)} can not be reached or read ({words(error)})",
+                hint=f"let uid {os.geteuid()} read it and search its folders: chmod g+r {self.quoted(path)}",
+            )
+        return FolderRefuses(f"{self.label(path)} can not be had ({words(error)})", hint=self._remedy(error))
+
+    def not_taken(self, path: bytes, error: OSError) -> FolderRefuses:
+        """The folder could not take `path`."""
+        return FolderRefuses(f"{self.label(path)} can not be written ({words(error)})", hint=self._remedy(error))
+
+    def label(self, path: bytes = b"") -> str:
+        """For a message: which folder, and which path in it."""
+        folder = f"the {self.name} folder {show_path(self.root)}"
+        return f"{show_path(path)} in {folder}" if path else folder
+
+    def quoted(self, path: bytes = b"") -> str:
+        """For a hint: the path from the machine's root, fit to be pasted into a shell."""
+        return shlex.quote(show_path(os.path.join(self.root, path) if path else self.root))
+
+    def _remedy(self, error: OSError) -> str:
+        if error.errno in _NOT_ALLOWED:
+            return (
+                f"let uid {os.geteuid()} read, write and search it, subfolders too: chmod -R g+rwX {self.quoted()}"
+            )
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"free space or inodes, or raise the quota, where {self.quoted()} lies; everything waits"
+        if error.errno == errno.EROFS:
+            return f"mount {self.quoted()} read-write, and look in dmesg for why it is not"
+        if error.errno in _AWAY:
+            return f"mount {self.quoted()} again; everything waits until then"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return "raise the limit of open files (LimitNOFILE= in the unit)"
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            return "a file or a link has the name of a subfolder: move it aside"
+        return f"look at the disk or share of {self.quoted()}, and in dmesg"
+
+
+def words(error: OSError) -> str:
+    """The system's reason, in its words."""
+    return os.strerror(error.errno) if error.errno else str(error)

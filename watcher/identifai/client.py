@@ -1,0 +1,204 @@
+"""The client of the identifAI audio API: where every request is made, and every failure becomes one of our errors.
+
+Nothing is repeated, redirected or paced here: a call is one request, and the caller decides what follows.
+"""
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+
+import requests
+from urllib3.exceptions import DecodeError
+
+from watcher.clock import Clock
+from watcher.domain import Charged
+from watcher.errors import ConfigError, NeverSent, ServiceError, Unintelligible
+from watcher.identifai.faults import lost, refused
+from watcher.identifai.reading import Reading, find_identifier, find_words, read_verdicts
+from watcher.identifai.upload import Body, Cut, Upload
+from watcher.identifai.wire import FOREIGN_ERRORS, Reply, TooLong, Transport, Wire
+
+IDENTIFIERS_A_CALL = 90
+"""The most identifiers to ask for at once. The service takes 100, but so many make a request line of more than
+the 8 KiB that web servers take by default."""
+
+_UPLOAD_ANSWER_BYTES = 1024 * 1024
+_VERDICTS_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+class Secret(Protocol):
+    """Something that shows the key only when it is asked to."""
+
+    def reveal(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The service took the recording, and will answer for it under this identifier."""
+
+    identifier: str
+    status: int
+
+
+class Client:
+    """The service at one base URL, asked with one key. Threads may share it; `close` ends its connections.
+
+    `deadline_seconds` bounds one call in all, from the first byte sent to the last byte read, except for the time
+    that `release` takes and for looking up the host's name, which the system bounds.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        key: Secret,
+        connect_timeout_seconds: float,
+        read_timeout_seconds: float,
+        deadline_seconds: float,
+        version: str,
+        clock: Clock,
+    ) -> None:
+        """Raises ConfigError for a key that no header can carry (a library's own error about it would show it),
+        and for a base URL that is none, or that holds a user and a password beside the key.
+        """
+        if not key.reveal().isascii() or not key.reveal().isprintable() or not key.reveal().strip():
+            raise ConfigError(
+                "The API key is empty, or holds characters that no key has",
+                hint="Copy it from identifAI's dashboard again; `watcher check` says where it is read from.",
+            )
+        self._base_url = base_url.rstrip("/")
+        self._host = _host_of(base_url)
+        self._key = key
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._read_timeout_seconds = read_timeout_seconds
+        self._deadline_seconds = deadline_seconds
+        self._agent = (
+            f"identifai-watcher/{version} "
+            f"(python-requests/{requests.__version__}; Python {platform.python_version()})"
+        )
+        self._clock = clock
+        self._transport = Transport(self._base_url)
+
+    def submit(self, upload: Upload, release: Callable[[], None]) -> Accepted:
+        """The service accepted this very recording, and gave it an identifier.
+
+        `release` is called once, when everything but the last part is sent and the recording was found to be the
+        one that was vetted; the last part follows when it returns. What it raises passes through unchanged, and
+        the request is cut off: nothing is charged. Raises RecordingChanged or RecordingUnreachable, with nothing
+        charged, and a ServiceError whose `charged` is "no" wherever the last part was not let go.
+        """
+        wire = self._wire()
+        body = Body(upload, wire.uncounted(release), wire.is_answered)
+        failure: BaseException
+        try:
+            reply = self._ask("POST", "/api/classification_audio", wire, _UPLOAD_ANSWER_BYTES, body)
+        except Cut as cut:
+            failure = cut.failure
+        except FOREIGN_ERRORS as error:
+            charged = Charged.UNKNOWN if body.is_released else None
+            raise lost(error, wire, host=self._host, charged=charged) from error
+        else:
+            return self._accepted(reply, wire, is_whole=body.is_released)
+        raise failure  # here, and not where it was caught, so that it comes out as it went in
+
+    def verdicts(self, identifiers: Sequence[str]) -> dict[str, Reading]:
+        """What the service says of each identifier now; one it does not know (yet) is absent.
+
+        Raises a ServiceError that has charged nothing. At most 100 identifiers; IDENTIFIERS_A_CALL is wiser.
+        """
+        if not 0 < len(identifiers) <= 100:
+            raise ValueError(f"The service takes 1 to 100 identifiers a call, not {len(identifiers)}.")
+        wire = self._wire()
+        query = "&".join(f"identifiers[]={quote(identifier, safe='')}" for identifier in identifiers)
+        try:
+            reply = self._ask("GET", f"/api/classifications_audio?{query}", wire, _VERDICTS_ANSWER_BYTES)
+        except FOREIGN_ERRORS as error:
+            raise lost(error, wire, host=self._host, charged=Charged.NO) from error
+        if reply.status != 200:
+            raise self._refusal(reply, may_be_charged=False) from reply.trouble
+        readings = read_verdicts(reply.content)
+        if readings is None:
+            raise self._unintelligible(reply, wire, "no list of verdicts", Charged.NO) from reply.trouble
+        return {identifier: readings[identifier] for identifier in identifiers if identifier in readings}
+
+    def close(self) -> None:
+        """End the connections that are kept alive."""
+        self._transport.close()
+
+    def _wire(self) -> Wire:
+        return Wire(
+            self._clock,
+            read_timeout_seconds=self._read_timeout_seconds,
+            deadline_seconds=self._deadline_seconds,
+        )
+
+    def _ask(self, method: str, path: str, wire: Wire, most_bytes: int, body: Body | None = None) -> Reply:
+        headers = {
+            "Accept": "application/json",  # alone: with any other beside it, errors come as pages and redirects
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": self._agent,
+            "X-Api-Key": self._key.reveal(),
+        }
+        if body is not None:
+            headers["Content-Type"] = body.content_type
+        request = requests.Request(method, self._base_url + path, headers=headers, data=body).prepare()
+        return self._transport.exchange(
+            request, wire, connect_timeout_seconds=self._connect_timeout_seconds, most_bytes=most_bytes
+        )
+
+    def _accepted(self, reply: Reply, wire: Wire, *, is_whole: bool) -> Accepted:
+        """The identifier in a reply to an upload. Raises what any other reply means."""
+        if not 200 <= reply.status < 300:
+            raise self._refusal(reply, may_be_charged=is_whole) from reply.trouble
+        if not is_whole:
+            raise NeverSent(
+                f"{self._host} said yes before it had the whole recording: {self._words(reply)}",
+                hint="Something else answers in the service's place: check the network and identifai.base_url.",
+                status=reply.status,
+            )
+        identifier = find_identifier(reply.content)
+        if identifier is None:
+            raise self._unintelligible(reply, wire, "no identifier", Charged.UNKNOWN) from reply.trouble
+        return Accepted(identifier, reply.status)
+
+    def _refusal(self, reply: Reply, *, may_be_charged: bool) -> ServiceError:
+        return refused(
+            reply,
+            self._words(reply),
+            host=self._host,
+            may_be_charged=may_be_charged,
+            now=self._clock.now(),
+        )
+
+    def _unintelligible(self, reply: Reply, wire: Wire, missing: str, charged: Charged) -> ServiceError:
+        """What a yes without its content means: the answer was lost on its way, or it is not the service's."""
+        if reply.trouble is not None and not isinstance(reply.trouble, DecodeError | TooLong):
+            return lost(reply.trouble, wire, host=self._host, charged=charged)
+        words = self._words(reply)
+        return Unintelligible(
+            f"{self._host} answered {reply.status} with {missing}" + (f": {words}" if words else ""),
+            hint="Something else may answer in the service's place: check the network and identifai.base_url.",
+            charged=charged,
+            status=reply.status,
+        )
+
+    def _words(self, reply: Reply) -> str:
+        """What the reply says, without the key, should a proxy show the request's headers in its error page."""
+        key = self._key.reveal().encode()
+        return find_words(reply.content.replace(key, b"[key]") if len(key) >= 8 else reply.content)
+
+
+def _host_of(base_url: str) -> str:
+    """The host and port. Raises ConfigError where the URL is none to send a key to."""
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ConfigError(
+            "identifai.base_url is no http or https URL of a host alone",
+            hint='Write it like "https://backend.identifai.net", without a user or a password.',
+        )
+    return parts.netloc

@@ -1,0 +1,192 @@
+"""What went wrong, in words: from a foreign error, or a reply that is no success, to one of our errors.
+
+Whether it may have been charged is not guessed from the error: the caller knows whether the request can have
+been complete, since its last part was held back.
+"""
+
+import http.client
+import ssl
+from collections.abc import Iterator
+from http import HTTPStatus
+
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from urllib3.exceptions import (
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+from urllib3.exceptions import (
+    TimeoutError as WaitedInVain,
+)
+
+from watcher.domain import Charged
+from watcher.errors import (
+    Forbidden,
+    NeverSent,
+    Rejected,
+    ServiceError,
+    ServiceFault,
+    Throttled,
+    Unanswered,
+    Unauthorized,
+)
+from watcher.identifai.reading import find_limit, find_retry_after_seconds
+from watcher.identifai.wire import Reply, TooLong, Wire
+
+_NETWORK = "Check this machine's network, a firewall in between, and identifai.base_url. It is tried again."
+_IN_DOUBT = "It may have been charged. What happens now is what identifai.in_doubt says."
+_AGAIN = "Nothing was charged. It is tried again."
+
+
+def lost(error: BaseException, wire: Wire, *, host: str, charged: Charged | None) -> ServiceError:
+    """Why no answer came. `charged` is what the request cost if it was complete; null: it certainly was not."""
+    chain = list(_chain(error))
+    unreached = _not_reached(chain, wire, host)
+    if unreached is not None and charged is not Charged.UNKNOWN:
+        message, hint = unreached
+        return NeverSent(message, hint=hint)
+    cause = _interrupted(chain, wire)
+    if charged is None:
+        return NeverSent(f"{host} {cause}; the request was cut off before its end", hint=_AGAIN)
+    return Unanswered(
+        f"{host} {cause}; the whole request had been sent",
+        hint=_IN_DOUBT if charged is Charged.UNKNOWN else _AGAIN,
+        charged=charged,
+    )
+
+
+def refused(reply: Reply, words: str, *, host: str, may_be_charged: bool, now: float) -> ServiceError:
+    """What a status that is no success says. `words` are the service's own; `now` is for a Retry-After date."""
+    status = reply.status
+    retry_after = find_retry_after_seconds(reply.headers, now)
+    said = words or f"{host} gave no reason with its {_named(status)}"
+    match status:
+        case 401:
+            return Unauthorized(
+                said,
+                hint="Check the API key: `watcher check` says where it is read from. Then `watcher resume`.",
+                status=status,
+            )
+        case 403:
+            return Forbidden(
+                said,
+                hint="Accept the terms of service in identifAI's dashboard, or ask for access to the audio API.",
+                status=status,
+            )
+        case 429:
+            return Throttled(said, retry_after=retry_after, limit=find_limit(reply.headers))
+        case 400 | 413 | 422:
+            return Rejected(
+                said,
+                hint="Look at the credit in identifAI's dashboard, and at this recording.",
+                status=status,
+            )
+    return ServiceFault(
+        f"{host} answered {_named(status)}{_aside(reply, words)}",
+        hint=_fault_hint(status),
+        # A gateway says these of an upload too that the service behind it took and charged.
+        charged=Charged.UNKNOWN
+        if may_be_charged and (status < 200 or status >= 500) and status != 503
+        else Charged.NO,
+        status=status,
+        retry_after=retry_after,
+    )
+
+
+def _fault_hint(status: int) -> str:
+    if 300 <= status < 400 or status in (404, 405):
+        return "Check identifai.base_url: its scheme, host and path. Redirects are not followed."
+    if status == 407:
+        return "A proxy asks for a user: put it into HTTPS_PROXY in the service's environment."
+    return "Nothing to do: it is tried again. Should it last, ask identifAI's support."
+
+
+def _aside(reply: Reply, words: str) -> str:
+    """What else the reply says: where it points to, or its words."""
+    location = "".join(c for c in reply.headers.get("Location", "").partition("?")[0] if c.isprintable())[:200]
+    if location:
+        return f", pointing to {location}"
+    return f": {words}" if words else ""
+
+
+def _named(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and all it came from: libraries keep causes in `args`, in `reason`, and in Python's own links."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        links = (current.__cause__, current.__context__, getattr(current, "reason", None), *current.args)
+        waiting += [link for link in links if isinstance(link, BaseException)]
+
+
+def _not_reached(chain: list[BaseException], wire: Wire, host: str) -> tuple[str, str] | None:
+    """The message and the hint where no connection came about; null where one did."""
+
+    def find(*kinds: type[BaseException]) -> BaseException | None:
+        return next((e for e in chain if isinstance(e, kinds)), None)
+
+    reason = _reason(chain)
+    if find(ProxyError):
+        return (
+            f"The proxy on the way to {host} can not be used: {reason}",
+            "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the service's environment. It is tried again.",
+        )
+    if find(NameResolutionError):
+        return f"The name {host} can not be resolved: {reason}", f"Check the machine's DNS. {_NETWORK}"
+    if wire.socket is None and find(WaitedInVain, TimeoutError) and not find(NewConnectionError):
+        return f"No connection to {host} in identifai.connect_timeout_seconds", _NETWORK
+    if find(NewConnectionError):
+        return f"No connection to {host}: {reason}", _NETWORK
+    if find(ssl.SSLCertVerificationError):
+        return (
+            f"The certificate of {host} is not trusted: {reason}",
+            "Check this machine's clock. Where a proxy opens TLS, name its CA in REQUESTS_CA_BUNDLE.",
+        )
+    if find(SSLError, ssl.SSLError):
+        return (
+            f"No TLS connection to {host}: {reason}",
+            "Check identifai.base_url (http or https?), this machine's clock, and any proxy in between.",
+        )
+    if find(InvalidURL, InvalidSchema, MissingSchema, UnicodeError):
+        return f"{host} can not be asked: {reason}", "Check identifai.base_url and the proxies in the environment."
+    if type(chain[0]) is OSError:  # what requests says of a CA bundle that is not there
+        return f"{host} can not be asked: {reason}", "Check REQUESTS_CA_BUNDLE in the service's environment."
+    return None
+
+
+def _interrupted(chain: list[BaseException], wire: Wire) -> str:
+    """How an exchange that had begun came to its end."""
+    if wire.is_over():
+        return f"was not done within {wire.deadline_seconds:g} s in all"
+    if any(isinstance(e, TimeoutError | WaitedInVain) for e in chain):
+        return f"took or sent nothing for {wire.read_timeout_seconds:g} s"
+    if any(isinstance(e, TooLong) for e in chain):
+        return "answered at a length that is no answer"
+    if any(isinstance(e, http.client.IncompleteRead) for e in chain):
+        return "closed the connection in the middle of its answer"
+    if any(isinstance(e, ConnectionError) for e in chain):
+        return "closed the connection"
+    return f"answered with what is no HTTP: {_reason(chain)}"
+
+
+def _reason(chain: list[BaseException]) -> str:
+    """The innermost error, in the system's words."""
+    for error in reversed(chain):
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+    text = str(chain[-1]) or type(chain[-1]).__name__
+    return "".join(c if c.isprintable() else " " for c in text)[:200]

@@ -1,0 +1,234 @@
+"""What the service's answers mean: identifiers, refusals, throttles and verdicts. Pure: bytes in, words out.
+
+Shapes and words are those of the service's public documentation. Where it is silent, nothing is guessed in
+favour of "human", and what can not be understood is said to be so.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from html import unescape
+from typing import Any
+
+from watcher.domain import JsonObject, VerdictState
+
+CLASSIFICATIONS = frozenset({"human", "artificial"})
+INCONCLUSIVE = "inconclusive"
+
+_WORDS = 500
+_DAY_SECONDS = 86_400.0
+_IDENTIFIER = re.compile(r"[0-9a-fA-F]{64}")
+# An end that is missing is the end of the text: so that each takes time in proportion to the text, whatever it is.
+_UNSEEN_HTML = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the service says of one identifier now.
+
+    `classification` is human, artificial or inconclusive once the state is `known`, else null; `confidence` is
+    that in the named class. `heuristic` and `models` are those of the account's main verdict.
+    """
+
+    identifier: str
+    state: VerdictState
+    classification: str | None = None
+    confidence: float | None = None
+    heuristic: str | None = None
+    models: tuple[str, ...] = ()
+    api_version: str | None = None
+    forced: bool = False
+    detail: str = ""
+
+
+def find_identifier(content: bytes) -> str | None:
+    """The identifier in the answer to an upload: 64 hexadecimal digits, in JSON or bare; else null."""
+    value: Any = content.decode("utf-8-sig", errors="replace").strip()
+    if not _IDENTIFIER.fullmatch(value):
+        value = _parsed(content)
+        if isinstance(value, dict):
+            value = value.get("identifier")
+    return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None
+
+
+def find_words(content: bytes) -> str:
+    """The service's own words in an answer that is no success: at most 500 printable characters, or "".
+
+    Understood are {error}, {message}, {errors: {field: [...]}}, {field: [...]}, HTML and plain text.
+    """
+    value = _parsed(content)
+    if isinstance(value, dict):
+        named = [value.get("error"), value.get("message"), value.get("errors")]
+        return _shortened(" ".join(_texts(named if any(named) else value)))
+    if isinstance(value, list | str):
+        return _shortened(" ".join(_texts(value)))
+    text = content[:65_536].decode("utf-8", errors="replace")
+    return _shortened(unescape(_TAG.sub(" ", _UNSEEN_HTML.sub(" ", text))))
+
+
+def find_retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
+    """How long the service asks to be left alone, from 0 to a day; null where it does not say, or not clearly.
+
+    An HTTP date counts from the answer's own Date, where it has one, since clocks differ; else from `now`.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:9])
+    else:
+        until = _instant(text)
+        if until is None:
+            return None
+        since = _instant(headers.get("Date", ""))
+        seconds = until - (now if since is None else since)
+    return min(max(seconds, 0.0), _DAY_SECONDS)
+
+
+def find_limit(headers: Mapping[str, str]) -> int | None:
+    """The X-RateLimit-Limit: how many requests the window that was hit allows."""
+    text = headers.get("X-RateLimit-Limit", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def read_verdicts(content: bytes) -> dict[str, Reading] | None:
+    """The readings in an answer of the list form, by identifier; null where it is no list.
+
+    Entries that can not be understood are left out: one of them must not stop the others from being known.
+    """
+    entries = _parsed(content)
+    if not isinstance(entries, list):
+        return None
+    readings: dict[str, Reading] = {}
+    for entry in entries:
+        reading = read_verdict(entry)
+        if reading is None:
+            continue
+        known = readings.get(reading.identifier)
+        if known is None or known.state is VerdictState.AWAITED:
+            readings[reading.identifier] = reading
+    return readings
+
+
+def read_verdict(entry: Any) -> Reading | None:
+    """What one entry says; null where it names no identifier.
+
+    Without a `status` (before v1.1.0) a verdict or results mean done. A status of no known name is waited on
+    unless a verdict came with it.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("identifier"), str):
+        return None
+    identifier = entry["identifier"]
+    api_version = _text(entry.get("api_version"))
+    forced = _class(entry.get("force_classification"))
+    has_verdict = forced in CLASSIFICATIONS or any(entry.get(k) for k in ("verdict", "verdicts", "results"))
+    status = entry.get("status")
+    if status == "errored" and forced not in CLASSIFICATIONS:
+        detail = _shortened(" ".join(_texts(entry.get("errors")))) or "the service gave no reason"
+        return Reading(identifier, VerdictState.ERRORED, api_version=api_version, detail=detail)
+    if status == "new" or (status not in ("done", "errored") and not has_verdict):
+        detail = "" if status in ("new", None) else _shortened(f"the service calls it {status!r}")
+        return Reading(identifier, VerdictState.AWAITED, api_version=api_version, detail=detail)
+    return _decided(entry, identifier, api_version, forced)
+
+
+def _decided(entry: JsonObject, identifier: str, api_version: str | None, forced: str | None) -> Reading:
+    main = _main_verdict(entry)
+    said = _class(main.get("classification"))
+    confidence = _number(main.get("confidence"))
+    classification, detail = said, ""
+    if said is None:
+        classification, detail = INCONCLUSIVE, "the service gave no verdict"
+    elif said not in CLASSIFICATIONS:
+        classification = INCONCLUSIVE
+        detail = "" if said == INCONCLUSIVE else _shortened(f"the service called it {said!r}")
+    is_forced = forced in CLASSIFICATIONS
+    if is_forced:
+        detail = f"decided by an override; the models' verdict: {said or 'none'}"
+        confidence = confidence if forced == said else None
+        classification = forced
+    return Reading(
+        identifier,
+        VerdictState.KNOWN,
+        classification=classification,
+        confidence=confidence,
+        heuristic=_text(main.get("heuristic")),
+        models=tuple(m for m in _sequence(main.get("models")) if isinstance(m, str)),
+        api_version=api_version,
+        forced=is_forced,
+        detail=_shortened(detail),
+    )
+
+
+def _main_verdict(entry: JsonObject) -> JsonObject:
+    """The main verdict, with what the entry of its heuristic among `verdicts` adds to it.
+
+    Its shape is documented nowhere: an object like those of `verdicts`, or the classification alone.
+    """
+    main = entry.get("verdict")
+    if isinstance(main, str):
+        main = {"classification": main}
+    if not isinstance(main, dict):
+        return {}
+    others = [v for v in _sequence(entry.get("verdicts")) if isinstance(v, dict)]
+    if main.get("heuristic") is not None:
+        others = [v for v in others if v.get("heuristic") == main["heuristic"]]
+    if len(others) == 1 and _class(others[0].get("classification")) == _class(main.get("classification")):
+        return others[0] | {name: value for name, value in main.items() if value is not None}
+    return main
+
+
+def _parsed(content: bytes) -> Any:
+    """The JSON value, or null: what is none is told from null by nobody here."""
+    try:
+        return json.loads(content.decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _texts(value: Any, depth: int = 0) -> Iterator[str]:
+    """The texts in a value, in order; no field names, no numbers."""
+    if isinstance(value, str):
+        yield value
+    elif depth < 8 and isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner, depth + 1)
+
+
+def _shortened(text: str) -> str:
+    """One line of printable text, no longer than a person reads."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:65_536]).split())
+    return line if len(line) <= _WORDS else line[: _WORDS - 1] + "…"
+
+
+def _class(value: Any) -> str | None:
+    return (value.strip().lower() or None) if isinstance(value, str) else None
+
+
+def _text(value: Any) -> str | None:
+    return _shortened(str(value)) if isinstance(value, str | int | float) and value != "" else None
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def _instant(text: str) -> float | None:
+    """The HTTP date as seconds since the epoch; null where it is none."""
+    try:
+        at = parsedate_to_datetime(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

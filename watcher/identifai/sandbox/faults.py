@@ -1,0 +1,201 @@
+"""Everything that can be made to go wrong, and which requests it befalls."""
+
+import threading
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from watcher.domain import JsonObject
+
+
+class FaultKind(StrEnum):
+    """What goes wrong. Each group's comment says when it happens, and whether the throttle counts it."""
+
+    # While the request is read; nothing is counted or charged.
+    CLOSE_BEFORE_READING = "close_before_reading"  # the connection is closed at the request's head
+    CLOSE_WHILE_READING = "close_while_reading"  # and in the middle of its body
+    STALL_READING = "stall_reading"  # reading stops for `seconds` in the middle of the body, then goes on
+
+    # Once the body is there.
+    SLOW_BEFORE = "slow_before"  # `seconds` pass before the throttle counts the request
+    CLOSE_AFTER_READING = "close_after_reading"  # the connection is closed; nothing is counted or charged
+
+    # Instead of doing what was asked: neither counted nor charged, unless `charges` is true.
+    STATUS = "status"  # `status`, with its documented body or `body`, `headers`, `retry_after`, `limit`
+    NO_CREDIT = "no_credit"  # 400 with the body the sandbox invents for it
+    UNCLASSIFIED = "unclassified"  # 400 in words that say neither "file" nor "credit"
+    HTML = "html"  # 200 and a page
+    REDIRECT = "redirect"  # 302 to `location`
+
+    # After having done what was asked, so charged, unless `charges` is false.
+    EMPTY = "empty"  # 200 without a body
+    CUT_JSON = "cut_json"  # 200 and the first half of the body
+    NO_IDENTIFIER = "no_identifier"  # 200 and JSON that names no identifier
+    WRONG_LENGTH = "wrong_length"  # Content-Length promises more than comes
+    LOSE_ANSWER = "lose_answer"  # the connection is closed, the answer lost
+
+    # While answering; they go with any of the above.
+    SLOW_AFTER = "slow_after"  # `seconds` pass before the answer
+    TRICKLE = "trickle"  # the answer comes a byte every `seconds`
+    CLOCK = "clock"  # Date is off by `seconds`
+
+    # In the results, one at a time, of both forms.
+    STUCK = "stuck"  # stays `new`
+    ERRORED = "errored"  # ends as `errored`
+    NULL_VERDICT = "null_verdict"  # ends as `done` with a null verdict
+    LEAVE_OUT = "leave_out"  # is left out of a list, and 404 on its own
+
+
+class Point(StrEnum):
+    """When a fault happens."""
+
+    READING = "reading"
+    ARRIVED = "arrived"
+    INSTEAD = "instead"
+    AFTERWARDS = "afterwards"
+    ANSWERING = "answering"
+    RESULTS = "results"
+
+
+K = FaultKind
+_POINTS: dict[FaultKind, Point] = {
+    **dict.fromkeys((K.CLOSE_BEFORE_READING, K.CLOSE_WHILE_READING, K.STALL_READING), Point.READING),
+    **dict.fromkeys((K.SLOW_BEFORE, K.CLOSE_AFTER_READING), Point.ARRIVED),
+    **dict.fromkeys((K.STATUS, K.NO_CREDIT, K.UNCLASSIFIED, K.HTML, K.REDIRECT), Point.INSTEAD),
+    **dict.fromkeys((K.EMPTY, K.CUT_JSON, K.NO_IDENTIFIER, K.WRONG_LENGTH, K.LOSE_ANSWER), Point.AFTERWARDS),
+    **dict.fromkeys((K.SLOW_AFTER, K.TRICKLE, K.CLOCK), Point.ANSWERING),
+    **dict.fromkeys((K.STUCK, K.ERRORED, K.NULL_VERDICT, K.LEAVE_OUT), Point.RESULTS),
+}
+_UNTIL_CLEARED = frozenset((K.CLOCK, K.STUCK, K.ERRORED, K.NULL_VERDICT, K.LEAVE_OUT))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxFault:
+    """One fault that is switched on: what, how often, to whom.
+
+    Null settings mean the kind's own default. It befalls requests by `method` ("*": any; by default GET for
+    results, any for `clock`, else POST) and by the audio's `sha256` or the `identifier`, where given;
+    `ordinal` picks the n-th of those alone, `times` ends it after so many (0: never; by default never for
+    results and `clock`, else 1).
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    kind: FaultKind
+    times: Annotated[int, Field(ge=0)] | None = None
+    method: Literal["GET", "POST", "*"] | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    identifier: str | None = None
+    ordinal: Annotated[int, Field(ge=1)] | None = None
+    charges: bool | None = None
+    seconds: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    status: Annotated[int, Field(ge=200, le=599)] = 500
+    body: Any = None  # text as it is, anything else as JSON
+    headers: dict[str, str] | None = None
+    retry_after: int | str | None = None  # seconds, or a date; null: no such header
+    limit: int | None = None  # X-RateLimit-Limit; null: no such header
+    location: str = "/login"
+
+    def __post_init__(self) -> None:
+        if self.sha256 is not None and self.point == Point.READING:
+            raise ValueError(f"{self.kind} happens before the content is known: leave out sha256")
+        if self.charges is not None and _POINTS[self.kind] not in {Point.INSTEAD, Point.AFTERWARDS}:
+            raise ValueError(f"{self.kind} says by itself whether a charge is made: leave out charges")
+        texts = [self.location, str(self.retry_after), *(t for pair in (self.headers or {}).items() for t in pair)]
+        if any(not text.isprintable() for text in texts):
+            raise ValueError("a header is one line of printable text")
+
+    @property
+    def point(self) -> Point:
+        if self.charges is not None:
+            return Point.AFTERWARDS if self.charges else Point.INSTEAD
+        return _POINTS[self.kind]
+
+    @property
+    def last(self) -> int:
+        """How often it applies in all; 0: without end."""
+        if self.ordinal is not None:
+            return 1
+        return (0 if self.kind in _UNTIL_CLEARED else 1) if self.times is None else self.times
+
+    def concerns(self, method: str, sha256: str | None, identifier: str | None) -> bool:
+        """Whether a request is of those it may befall."""
+        default = "GET" if self.point == Point.RESULTS else "*" if self.kind == K.CLOCK else "POST"
+        return (
+            (self.method or default) in {method, "*"}
+            and self.sha256 in {None, sha256}
+            and self.identifier in {None, identifier}
+        )
+
+
+_PARSER = TypeAdapter(SandboxFault)
+
+
+@dataclass(slots=True)
+class _Active:
+    number: int
+    fault: SandboxFault
+    met: int = 0  # requests it could befall
+    applied: int = 0
+
+
+class Faults:
+    """The faults that are switched on, the first of them first. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._active: list[_Active] = []
+        self._made = 0
+        self._lock = threading.Lock()
+
+    def add(self, settings: JsonObject) -> int:
+        """A fault with these settings is on; its number. Raises ValueError for settings that make none."""
+        fault = _PARSER.validate_python(settings)
+        with self._lock:
+            self._made += 1
+            self._active.append(_Active(self._made, fault))
+            return self._made
+
+    def clear(self) -> None:
+        """No fault is on any more."""
+        with self._lock:
+            self._active = []
+
+    def as_json(self) -> list[JsonObject]:
+        with self._lock:
+            return [
+                {"id": a.number, "applied": a.applied, **asdict(a.fault), "kind": str(a.fault.kind)}
+                for a in self._active
+            ]
+
+    def take(
+        self, point: Point, method: str, *, sha256: str | None = None, identifier: str | None = None
+    ) -> SandboxFault | None:
+        """The first fault that befalls this request at this point, counted as applied."""
+        taken = self._take(point, method, sha256, identifier, 1)
+        return taken[0] if taken else None
+
+    def take_each(self, point: Point, method: str, *, sha256: str | None = None) -> list[SandboxFault]:
+        """The first fault of each kind that befalls this request at this point, counted as applied."""
+        return self._take(point, method, sha256, None, len(FaultKind))
+
+    def _take(
+        self, point: Point, method: str, sha256: str | None, identifier: str | None, most: int
+    ) -> list[SandboxFault]:
+        if not self._active:
+            return []
+        taken: dict[FaultKind, SandboxFault] = {}
+        with self._lock:
+            for active in self._active:
+                fault = active.fault
+                if fault.point != point or fault.kind in taken or len(taken) >= most:
+                    continue
+                if not fault.concerns(method, sha256, identifier):
+                    continue
+                active.met += 1
+                if fault.ordinal in {None, active.met}:
+                    active.applied += 1
+                    taken[fault.kind] = fault
+            self._active = [a for a in self._active if not a.fault.last or a.applied < a.fault.last]
+        return list(taken.values())

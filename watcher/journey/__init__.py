@@ -1,0 +1,1 @@
+"""A recording's journey, one module a step, in the order it happens."""

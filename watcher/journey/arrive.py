@@ -1,0 +1,369 @@
+"""First: every file in the drop folder is seen, and watched until it is whole.
+
+The full scan, compared with the books, is the truth. Events are hints: they say where to look sooner, and
+nothing is lost when they are.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import nsmallest
+
+from watchdog.events import (
+    EVENT_TYPE_CLOSED,
+    EVENT_TYPE_CREATED,
+    EVENT_TYPE_MOVED,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers.inotify import InotifyObserver
+
+from watcher import logs
+from watcher.audio import Completeness, examine
+from watcher.config import Ignore
+from watcher.domain import Fingerprint, State
+from watcher.errors import (
+    FolderError,
+    LateWriter,
+    RecordingChanged,
+    RecordingGone,
+    RecordingRefused,
+    RecordingUnreachable,
+)
+from watcher.journey.settle import Candidate, Judgement, Patience, Settler, by_arrival
+from watcher.journey.site import Site
+from watcher.store import Waiting
+from watcher.store.site import WAITING_SHOWN
+
+_log = logs.get_logger(__name__)
+
+_LOOKS_A_STEP = 256  # so that a step stays short, and events are taken in between
+_PUBLISH_SECONDS = 1.0
+IDLE = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A file that its writer is through with, and what it looks like."""
+
+    path: bytes
+    fingerprint: Fingerprint
+    first_seen: float
+
+
+class Arrivals:
+    """The step that sees and settles. `hint` and `take` may be called from any thread."""
+
+    def __init__(self, site: Site, *, scans_once: bool = False) -> None:
+        self._site = site
+        self._scans_once = scans_once
+        arrivals = site.config.arrivals
+        self.ignore = Ignore(arrivals.ignore)
+        self._settler = Settler(
+            Patience(
+                settle_seconds=arrivals.settle_seconds,
+                proof=arrivals.proof,
+                incomplete_seconds=arrivals.incomplete_minutes * 60,
+                relook_seconds=arrivals.rescan_seconds,
+            )
+        )
+        self._lock = threading.Lock()
+        self._hints: deque[tuple[bytes, bool]] = deque()
+        self.settled: deque[Settled] = deque()  # whole, and not vetted yet
+        self._live: dict[bytes, int] = {}
+        self._scan_due = 0.0
+        self._published: list[Waiting] = []
+        self._publish_due = 0.0
+        self.last_scan_at: float | None = None
+
+    # The step
+
+    def step(self) -> float:
+        """Hints are taken, a due scan is done, due candidates are judged. Seconds until the next look.
+
+        0 when a file has settled, or there is more to look at.
+        """
+        clock = self._site.clock
+        self._take_hints()
+        if clock.monotonic() >= self._scan_due:
+            self.scan()
+        found_some = self._judge_due()
+        self._publish()
+        if found_some or self._hints:
+            return 0.0
+        with self._lock:
+            look_at = self._settler.next_look()
+        times = [self._scan_due] if look_at is None else [self._scan_due, look_at]
+        return max(0.0, min(times) - clock.monotonic())
+
+    def scan(self) -> bool:
+        """The whole drop folder has been looked at, and compared with the books. Whether it could be."""
+        site = self._site
+        now, started = site.clock.now(), site.clock.monotonic()
+        if not site.look_at_folders():
+            self._scan_due = started + site.config.arrivals.rescan_seconds
+            return False
+        with site.store.reading() as books, self._lock:
+            live = self._live = books.items.live_paths()
+        missing = set(live)
+        listing = site.drop.walk(self.ignore.matching)
+        try:
+            for entry in listing:
+                missing.discard(entry.path)
+                if (
+                    entry.kind != "file"
+                    or self._live.get(entry.path) == entry.inode
+                    or entry.path in self._settler
+                ):
+                    continue
+                self._look_at(entry.path, seen_at=(now, started))
+        except FolderError as error:
+            site.pause_for_folder(error)
+            return False
+        unread = tuple(path + b"/" for path, _ in listing.unreadable)
+        for path, reason in listing.unreadable:
+            _log.warning("folder.unreadable", path=path, reason=reason)
+        for path in missing:
+            if not path.startswith(unread):
+                self.recheck(path)
+        self.last_scan_at = site.clock.now()
+        with site.store.writing() as books:
+            books.site.put("last_scan_at", self.last_scan_at)
+        took = site.clock.monotonic() - started
+        self._scan_due = started + (
+            IDLE if self._scans_once else max(site.config.arrivals.rescan_seconds, 20 * took)
+        )
+        return True
+
+    def hint(self, path: bytes, *, is_closed: bool) -> None:
+        """Something happened to this path; `is_closed`: its writer closed it, or it was moved in."""
+        self._hints.append((path, is_closed))
+
+    def scan_soon(self) -> None:
+        """The next step scans."""
+        self._scan_due = 0.0
+
+    # What vet takes, and gives back
+
+    def take(self, limit: int) -> list[Settled]:
+        """Files that have settled, the oldest arrival first."""
+        with self._lock:
+            return [self.settled.popleft() for _ in range(min(limit, len(self.settled)))]
+
+    def admitted(self, settled: Settled) -> None:
+        """The file has an item now."""
+        with self._lock:
+            self._live[settled.path] = settled.fingerprint.inode
+            self._settler.forget(settled.path)
+
+    def dismiss(self, settled: Settled) -> None:
+        """The file is gone, or is another one: whatever lies there is seen anew."""
+        with self._lock:
+            self._settler.forget(settled.path)
+        self.hint(settled.path, is_closed=False)
+
+    def put_off(self, settled: Settled, code: str, reason: str) -> None:
+        """The file can not be taken yet, for this reason."""
+        clock = self._site.clock
+        with self._lock:
+            candidate = self._settler.get(settled.path)
+            if candidate is not None:
+                self._settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
+
+    def waiting(self) -> list[Waiting]:
+        """The first 1,000 files that are no items yet, the oldest arrival first."""
+        with self._lock:
+            first = nsmallest(WAITING_SHOWN, self._settler, key=by_arrival)
+        return [Waiting(c.path, c.reason_since, c.fingerprint.size, c.code, c.reason) for c in first]
+
+    def pending(self, within_seconds: float) -> int:
+        """How many files will be taken or given up by themselves within that time, if nothing changes."""
+        horizon = self._site.clock.monotonic() + within_seconds
+        with self._lock:
+            ends = (self._settler.ends_waiting_at(candidate) for candidate in self._settler)
+            return len(self._hints) + sum(1 for end in ends if end is not None and end <= horizon)
+
+    # Within
+
+    def _take_hints(self) -> None:
+        while self._hints:
+            batch = [self._hints.popleft() for _ in range(min(_LOOKS_A_STEP, len(self._hints)))]
+            with self._site.store.reading() as books:
+                live = {path: books.items.live_at(path) for path, _ in batch}
+            for path, is_closed in batch:
+                item = live[path]
+                if any(self.ignore.matching(name) for name in path.split(b"/")):
+                    continue
+                if item is None:
+                    self._look_at(path, is_closed=is_closed)
+                elif item.state is State.QUEUED:
+                    self.recheck(path)
+
+    def _look_at(
+        self, path: bytes, *, is_closed: bool = False, seen_at: tuple[float, float] | None = None
+    ) -> None:
+        """`seen_at`: now and monotonic, one moment for all files of a scan."""
+        clock = self._site.clock
+        now, monotonic = seen_at or (clock.now(), clock.monotonic())
+        try:
+            fingerprint = self._site.drop.fingerprint(path)
+        except (RecordingGone, RecordingUnreachable, FolderError):
+            with self._lock:
+                self._settler.forget(path)
+            return
+        with self._lock:
+            self._settler.see(path, fingerprint, now, monotonic, is_closed=is_closed)
+
+    def recheck(self, path: bytes) -> None:
+        """An item whose file was taken away or changed before it was sent is withdrawn; what lies there is new."""
+        site = self._site
+        with site.store.reading() as books:
+            item = books.items.live_at(path)
+        if item is None or item.state not in (State.QUEUED, State.HELD):
+            return
+        try:
+            now_there = site.drop.fingerprint(path)
+        except RecordingGone:
+            note = "its file was taken out of the drop folder"
+        except (RecordingUnreachable, FolderError):
+            return
+        else:
+            if now_there == item.fingerprint:
+                return
+            note = "its file was changed or replaced before it was sent"
+        try:
+            with site.store.writing() as books:
+                books.items.change(item, State.WITHDRAWN, site.clock.now(), note)
+        except LateWriter:
+            return
+        with self._lock:
+            self._live.pop(path, None)
+        _log.info("recording.withdrawn", item=item.id, path=path, reason=note)
+        self._look_at(path)
+
+    def _judge_due(self) -> bool:
+        with self._lock:
+            due = self._settler.due(self._site.clock.monotonic(), _LOOKS_A_STEP)
+        before = len(self.settled)
+        for candidate in due:
+            self._judge(candidate)
+        return len(due) == _LOOKS_A_STEP or len(self.settled) > before
+
+    def _judge(self, candidate: Candidate) -> None:
+        path, clock = candidate.path, self._site.clock
+        try:
+            completeness, missing = self._completeness(candidate)
+        except RecordingGone:
+            with self._lock:
+                self._settler.forget(path)
+            return
+        except RecordingChanged:
+            self._look_at(path)
+            return
+        except (RecordingUnreachable, FolderError) as error:
+            with self._lock:
+                reason = f"{error.message}; {error.hint}"
+                self._settler.wait(candidate, error.code, reason, clock.now(), clock.monotonic())
+            return
+        with self._lock:
+            judgement = self._settler.judge(candidate, completeness, missing, clock.now(), clock.monotonic())
+            if judgement is not Judgement.WAIT:
+                self.settled.append(Settled(path, candidate.fingerprint, candidate.first_seen))
+
+    def _completeness(self, candidate: Candidate) -> tuple[Completeness, int]:
+        """What the file's container says of its end, and by how many bytes it is short."""
+        size = candidate.fingerprint.size
+        if self._site.drop.fingerprint(candidate.path) != candidate.fingerprint:
+            raise RecordingChanged("it is still being written")
+        if not 0 < size <= self._site.config.limits.max_upload_bytes:
+            return Completeness.UNKNOWN, 0  # nothing to read, or too much
+        file, fingerprint = self._site.drop.open(candidate.path)
+        with file:
+            if fingerprint != candidate.fingerprint:
+                raise RecordingChanged("it is still being written")
+            try:
+                examination = examine(file, size, name=os.path.basename(candidate.path))
+            except RecordingRefused:
+                return Completeness.UNKNOWN, 0  # no recording, or not yet: only quiet can tell
+        return examination.completeness, examination.missing_bytes
+
+    def _publish(self) -> None:
+        monotonic = self._site.clock.monotonic()
+        if monotonic < self._publish_due:
+            return
+        self._publish_due = monotonic + _PUBLISH_SECONDS
+        waiting = self.waiting()
+        if waiting != self._published:
+            with self._site.store.writing() as books:
+                books.site.publish_waiting(waiting)
+            self._published = waiting
+
+
+class Watch:
+    """watchdog's observer, as a source of hints. It may die or go deaf; the scan finds what it missed."""
+
+    def __init__(self, arrivals: Arrivals, root: bytes, wake: Callable[[], None]) -> None:
+        self._arrivals = arrivals
+        self._root = root
+        self._wake = wake
+        self._observer: InotifyObserver | None = None
+
+    def start(self) -> bool:
+        """Events are delivered from now on. Whether the machine could give them."""
+        observer = InotifyObserver(generate_full_events=True)  # tells a file moved in from a file begun
+        handler = _Hints(self._arrivals, self._root, self._wake)
+        try:
+            observer.schedule(handler, os.fsdecode(self._root), recursive=True)
+            observer.start()
+        except OSError as error:
+            _log.warning(
+                "watch.failed",
+                reason=str(error),
+                hint="The periodic scan finds everything; raise "
+                "fs.inotify.max_user_watches for a quicker reaction.",
+            )
+            return False
+        self._observer = observer
+        return True
+
+    def is_alive(self) -> bool:
+        """Whether every thread of the observer runs: the observer's own word is not enough (watchdog#452)."""
+        observer = self._observer
+        return observer is not None and observer.is_alive() and all(e.is_alive() for e in observer.emitters)
+
+    def stop(self) -> None:
+        """No event is delivered any more."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()
+            observer.join()
+
+
+class _Hints(FileSystemEventHandler):
+    """Puts paths where the arrivals step will look, and does nothing else: an exception here kills dispatch."""
+
+    def __init__(self, arrivals: Arrivals, root: bytes, wake: Callable[[], None]) -> None:
+        self._arrivals = arrivals
+        self._prefix = os.path.join(root, b"")
+        self._wake = wake
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        if event.is_directory:
+            if event.event_type in (EVENT_TYPE_CREATED, EVENT_TYPE_MOVED):
+                self._arrivals.scan_soon()  # what lies in a folder that was moved in makes no events
+                self._wake()
+            return
+        match event.event_type:
+            case "closed" | "created" | "moved" | "modified":
+                raw = event.dest_path if event.event_type == EVENT_TYPE_MOVED else event.src_path
+                is_closed = event.event_type in (EVENT_TYPE_CLOSED, EVENT_TYPE_MOVED)
+            case "deleted":
+                raw, is_closed = event.src_path, False
+            case _:
+                return
+        path = os.fsencode(raw)
+        if path.startswith(self._prefix):
+            self._arrivals.hint(path[len(self._prefix) :], is_closed=is_closed)
+            self._wake()

@@ -1,0 +1,241 @@
+"""Whose fault an error is, and what to do about it. Pure: it takes the facts and `now`, and touches nothing.
+
+A fault of the account or the service is never a verdict on a file: it pauses submitting and burns nothing.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from watcher.config import Retry
+from watcher.domain import Charged, Fault, Item, Pause, PauseKind
+from watcher.errors import (
+    Forbidden,
+    NeverSent,
+    Rejected,
+    ServiceError,
+    Throttled,
+    Unanswered,
+    Unauthorized,
+    Unintelligible,
+)
+
+
+class Cause(StrEnum):
+    """What an error comes down to."""
+
+    FILE = "file"  # the service will not take this recording
+    NO_CREDIT = "no_credit"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    THROTTLED = "throttled"
+    UNREACHABLE = "unreachable"
+    NOT_WELL = "not_well"  # it answered, and not with what was asked for; nothing was charged
+    IN_DOUBT = "in_doubt"  # it may have accepted the recording, and we do not know
+    UNCLASSIFIED = "unclassified"  # refused in words that blame nobody
+
+
+class Next(StrEnum):
+    """What becomes of the item."""
+
+    FAIL = "fail"
+    AGAIN = "again"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A line of the table: what an error of one cause does to submitting and to its item."""
+
+    pauses: PauseKind | None
+    then: Next
+    counts: bool  # towards hold_after, where other recordings are accepted meanwhile
+    hint: str
+
+
+RULES: dict[Cause, Rule] = {
+    Cause.FILE: Rule(None, Next.FAIL, False, "Convert or cut the recording, and drop it again."),
+    Cause.NO_CREDIT: Rule(
+        PauseKind.ACCOUNT, Next.AGAIN, False, "Buy credit or raise the plan; `watcher resume` tries at once."
+    ),
+    Cause.UNAUTHORIZED: Rule(
+        PauseKind.ACCOUNT, Next.AGAIN, False, "Check the API key and restart; `watcher resume` tries at once."
+    ),
+    Cause.FORBIDDEN: Rule(
+        PauseKind.ACCOUNT,
+        Next.AGAIN,
+        False,
+        "Accept the terms of service in the dashboard, or ask for access to the audio API.",
+    ),
+    Cause.THROTTLED: Rule(PauseKind.THROTTLE, Next.AGAIN, False, "Lower limits.writes if this comes often."),
+    Cause.UNREACHABLE: Rule(
+        PauseKind.SERVICE, Next.AGAIN, False, "Check the network, the proxy and identifai.base_url."
+    ),
+    Cause.NOT_WELL: Rule(
+        PauseKind.SERVICE,
+        Next.AGAIN,
+        True,
+        "Nothing is lost; it is tried again by itself. Check identifai.base_url.",
+    ),
+    Cause.IN_DOUBT: Rule(
+        PauseKind.SERVICE,
+        Next.AGAIN,
+        True,
+        "Nothing is lost; identifai.in_doubt says what becomes of the recording.",
+    ),
+    Cause.UNCLASSIFIED: Rule(
+        PauseKind.SERVICE,
+        Next.AGAIN,
+        False,
+        "Check the account and the options. Once another file has been accepted, it was this file's fault.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to record about an attempt that did not end in an identifier."""
+
+    cause: Cause
+    then: Next
+    fault: Fault
+    due_at: float
+    pause: Pause | None
+    faults: int
+    suspect: bool
+    in_doubt: bool
+
+    @property
+    def text(self) -> str:
+        """The decision in a few words, for the ledger."""
+        words = {Next.FAIL: "failed", Next.HOLD: "held for a person", Next.AGAIN: "tried again later"}
+        if self.in_doubt and self.then is Next.AGAIN:
+            return "in doubt: sent again, never with no_cache"
+        return words[self.then]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What else has to be known to judge an error."""
+
+    now: float
+    retry: Retry
+    hold_in_doubt: bool
+    others_succeed: bool  # another recording was accepted since this one's last fault
+    jitter: float = 0.5  # from 0 to 1
+
+
+_CREDIT = re.compile(r"credit|balance|quota|\bplan\b|subscription|payment|\bfunds\b|billing", re.IGNORECASE)
+_PARAMETER = re.compile(r"ref_id|webhook|no_cache|prevent_c2pa|parameter", re.IGNORECASE)
+_FILE = re.compile(
+    r"format|unsupported|maximum allowed size|too large|too long|too short|"
+    r"\baudio\b|\bfile\b|\bmedia\b|codec|corrupt|duration|speech",
+    re.IGNORECASE,
+)
+
+
+def find_cause(error: ServiceError) -> Cause:
+    """What the error comes down to. 400 is the service's word for three things; only its text tells which."""
+    match error:
+        case Unauthorized():
+            return Cause.UNAUTHORIZED
+        case Forbidden():
+            return Cause.FORBIDDEN
+        case Throttled():
+            return Cause.THROTTLED
+        case NeverSent():
+            return Cause.UNREACHABLE
+        case Unanswered() | Unintelligible():
+            return Cause.IN_DOUBT
+        case Rejected(status=413):
+            return Cause.FILE
+        case Rejected():
+            return _cause_of_refusal(error.message)
+        case _:
+            return Cause.IN_DOUBT if error.charged is Charged.UNKNOWN else Cause.NOT_WELL
+
+
+def _cause_of_refusal(text: str) -> Cause:
+    if _CREDIT.search(text):
+        return Cause.NO_CREDIT
+    if _FILE.search(text) and not _PARAMETER.search(text):
+        return Cause.FILE
+    return Cause.UNCLASSIFIED
+
+
+def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
+    """What to do about an error that answered a submission of this item."""
+    cause = find_cause(error)
+    rule = RULES[cause]
+    faults = item.faults
+    if rule.counts and (faults == 0 or situation.others_succeed):
+        faults += 1
+    # Others succeed between its faults: it is this file, so it neither stops them nor passes for an outage.
+    is_poison = rule.counts and faults > 1 and situation.others_succeed
+    then = rule.then
+    if (is_poison and faults >= situation.retry.hold_after) or (
+        cause is Cause.IN_DOUBT and situation.hold_in_doubt
+    ):
+        then = Next.HOLD
+    fault = _fault(cause, error, rule, then)
+    due_at = situation.now + back_off(max(faults - 1, 0), situation.retry, situation.jitter)
+    pause = None
+    if rule.pauses is not None and not is_poison:
+        until = due_at
+        if cause is Cause.THROTTLED:
+            until = due_at = situation.now + max(error.retry_after or 0.0, 1.0) + situation.jitter / 4
+        elif error.retry_after is not None:
+            until = max(until, situation.now + error.retry_after)
+        pause = Pause(rule.pauses, cause, f"{fault.message} {fault.hint}".strip(), situation.now, until)
+    return Decision(
+        cause=cause,
+        then=then,
+        fault=fault,
+        due_at=due_at,
+        pause=pause,
+        faults=faults,
+        suspect=cause is Cause.UNCLASSIFIED,
+        in_doubt=cause is Cause.IN_DOUBT,
+    )
+
+
+def _fault(cause: Cause, error: ServiceError, rule: Rule, then: Next) -> Fault:
+    hint = error.hint or rule.hint
+    if then is Next.HOLD:
+        hint = "Decide: `watcher release ITEM` sends it again, `watcher fail ITEM` gives it up."
+    return Fault("refused" if cause is Cause.FILE else str(cause), error.message, hint)
+
+
+def back_off(tries: int, retry: Retry, jitter: float = 0.5) -> float:
+    """Seconds to wait after this many tries: doubled each time, never above the maximum, spread by a tenth."""
+    doubled = retry.first_seconds * 2.0 ** min(tries, 60)
+    return min(doubled, retry.max_seconds) * (0.95 + jitter / 10)
+
+
+# The gate before submitting
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whether anything may be submitted now, and if not, until when (null: until a person acts)."""
+
+    is_open: bool
+    canary: bool = False  # one submission only, to try whether the trouble is over
+    until: float | None = None
+    over: tuple[PauseKind, ...] = ()  # pauses whose time has passed: they end now
+
+
+_ENDS_BY_ITSELF = frozenset({PauseKind.THROTTLE, PauseKind.CAP})
+_NEEDS_CANARY = frozenset({PauseKind.ACCOUNT, PauseKind.SERVICE})
+
+
+def find_gate(pauses: list[Pause], now: float) -> Gate:
+    """What the pauses in force allow."""
+    over = tuple(p.kind for p in pauses if p.kind in _ENDS_BY_ITSELF and p.until is not None and p.until <= now)
+    standing = [p for p in pauses if p.kind not in over]
+    closed = [p for p in standing if p.kind not in _NEEDS_CANARY or p.until is None or p.until > now]
+    if closed:
+        untils = [p.until for p in closed if p.until is not None]
+        until = max(untils) if len(untils) == len(closed) else None
+        return Gate(is_open=False, until=until, over=over)
+    return Gate(is_open=True, canary=bool(standing), over=over)

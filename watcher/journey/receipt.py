@@ -1,0 +1,64 @@
+"""What lies beside each filed recording: everything that is known of it, for whoever looks there."""
+
+import json
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+from watcher.domain import Attempt, Item, JsonObject, Verdict, rfc3339, show_path
+
+FORMAT = 1
+
+
+def describe(item: Item, verdict: Verdict | None) -> JsonObject:
+    """The item as `list --json`, `show --json` and receipts print it."""
+    return {
+        "id": item.id,
+        "path": show_path(item.path),
+        "state": str(item.state),
+        "size": item.size,
+        "sha256": item.sha256,
+        "identifier": item.identifier,
+        "attempts": item.attempts,
+        "error": item.fault.as_json() if item.fault else None,
+        "warning": item.warning,
+        "verdict": verdict.as_json() if verdict else None,
+        "duplicate_of": item.duplicate_of,
+        "arrived_at": rfc3339(item.arrived_at),
+        "submitted_at": rfc3339(item.submitted_at),
+        "filed_at": rfc3339(item.filed_at),
+        "filed_as": None if item.filed_as is None else show_path(item.filed_as),
+    }
+
+
+def write_receipt(
+    item: Item,
+    attempts: list[Attempt],
+    verdict: Verdict | None,
+    *,
+    base_url: str,
+    account: str,
+    options: JsonObject,
+) -> bytes:
+    """The receipt's bytes: JSON, indented, for people and programs alike."""
+    receipt: dict[str, Any] = {"format": FORMAT} | describe(item, verdict)
+    receipt["state"] = str(item.outcome)
+    if show_path(item.path).encode() != item.path:
+        receipt["path_quoted"] = quote_from_bytes(item.path)  # the very bytes, percent-encoded
+    receipt |= {
+        "base_url": base_url,
+        "account": account,
+        "options": options,
+        "attempts": [attempt.as_json() for attempt in attempts],
+    }
+    return json.dumps(receipt, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def is_receipt_of(content: bytes | None, item_id: str) -> bool:
+    """Whether these bytes are a receipt of this item."""
+    if content is None:
+        return False
+    try:
+        receipt = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(receipt, dict) and receipt.get("id") == item_id

@@ -1,0 +1,52 @@
+"""At start-up: whatever a crash left half done is put where its step can take it up again."""
+
+from watcher import logs
+from watcher.domain import Attempt, Charged, Fault, State
+from watcher.journey.site import Site
+from watcher.store import Books
+
+_log = logs.get_logger(__name__)
+
+
+def recover(site: Site) -> None:
+    """No item is in the hands of a process that is dead. To be called alone, before any step.
+
+    `filing` and `returning` need nothing: their steps repeat the move. `submitting` is decided by the ledger:
+    where the last part of the body was never let go the service has no request, so nothing was charged;
+    otherwise the item is in doubt.
+    """
+    now = site.clock.now()
+    with site.store.writing() as books:
+        books.ledger.hits_ended(now)
+        for attempt in books.ledger.unfinished():
+            _decide(site, books, attempt, now)
+        for item in books.items.in_state(State.SUBMITTING, limit=1_000_000):
+            books.items.change(item, State.QUEUED, now, "found half done at start-up")
+    for folder in (site.done, site.failed, site.drop):
+        folder.sweep(now)
+
+
+def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
+    item = books.items.get(attempt.item_id)
+    if attempt.released_at is None:
+        charged, outcome, decision = Charged.NO, "cut_off", "not sent"
+    else:
+        holds = site.config.identifai.in_doubt == "hold"
+        charged, outcome = Charged.UNKNOWN, "in_doubt"
+        decision = "held for a person" if holds else "in doubt: sent again, never with no_cache"
+    detail = "the daemon ended before the answer came"
+    books.ledger.end(attempt.number, now, outcome=outcome, charged=charged, decision=decision, detail=detail)
+    if item is None or item.state is not State.SUBMITTING:
+        return
+    if charged is Charged.NO:
+        books.items.change(item, State.QUEUED, now, "the daemon ended before it was sent")
+    elif site.config.identifai.in_doubt == "hold":
+        fault = Fault(
+            "in_doubt",
+            "It was sent, and the daemon ended before the answer came: it may have been charged.",
+            "Decide: `watcher release ITEM` sends it again, `watcher fail ITEM` gives it up.",
+        )
+        books.items.change(item, State.HELD, now, fault.message, fault=fault, in_doubt=True)
+    else:
+        books.items.change(item, State.QUEUED, now, detail, due_at=now, in_doubt=True)
+    _log.warning("recording.recovered", item=item.id, path=item.path, charged=charged, decision=decision)

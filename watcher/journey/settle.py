@@ -1,0 +1,174 @@
+"""When a file in the drop folder is whole. Pure: it is told what was seen and when, and touches nothing.
+
+A file is taken when it has been quiet for `settle_seconds` on our own monotonic clock since the last change seen
+in its size, mtime or ctime: what its times say means nothing, since files that were moved in carry old ones and
+some lie in the future. It is taken at once where two things prove it whole: its container's own lengths agree
+with the file, and nobody writes any more.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from watcher.audio import Completeness
+from watcher.domain import Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for what."""
+
+    settle_seconds: float
+    proof: bool
+    incomplete_seconds: float
+    relook_seconds: float  # between two looks at a file that waits for its writer
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A file that is not trusted yet."""
+
+    path: bytes
+    fingerprint: Fingerprint
+    first_seen: float  # wall clock: the time of arrival
+    changed_at: float  # monotonic: when the last change was seen
+    look_at: float  # monotonic
+    is_closed: bool = False  # moved in, or closed by its writer after its last change
+    code: str = "settling"
+    reason: str = ""
+    reason_since: float = 0.0  # wall clock
+
+
+def by_arrival(candidate: Candidate) -> tuple[float, int, bytes]:
+    """The order in which files came, as far as that can be known."""
+    return candidate.first_seen, candidate.fingerprint.ctime_ns, candidate.path
+
+
+class Judgement(StrEnum):
+    READY = "ready"
+    WAIT = "wait"
+    TRUNCATED = "truncated"
+
+
+class Settler:
+    """The candidates, and when to look at each of them again."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._candidates: dict[bytes, Candidate] = {}
+        self._agenda: list[tuple[float, int, bytes]] = []
+
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._candidates
+
+    def __len__(self) -> int:
+        return len(self._candidates)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        """All candidates, the oldest arrival first."""
+        return iter(sorted(self._candidates.values(), key=by_arrival))
+
+    def get(self, path: bytes) -> Candidate | None:
+        return self._candidates.get(path)
+
+    def see(
+        self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool = False
+    ) -> Candidate:
+        """The file looks like this now. A change begins its quiet time anew.
+
+        `is_closed`: this look comes after its writer closed it, or after it was moved in whole.
+        """
+        candidate = self._candidates.get(path)
+        if candidate is None or not candidate.fingerprint.same_file(fingerprint):
+            candidate = Candidate(path, fingerprint, now, monotonic, monotonic, reason_since=now)
+            self._candidates[path] = candidate
+        elif candidate.fingerprint == fingerprint and not is_closed:
+            return candidate  # nothing new: it stays on the agenda as it is
+        elif candidate.fingerprint != fingerprint:
+            candidate.fingerprint = fingerprint
+            candidate.changed_at = monotonic
+        candidate.is_closed = is_closed
+        is_worth_a_look = is_closed and self._patience.proof
+        self._look(candidate, monotonic if is_worth_a_look else monotonic + self._patience.settle_seconds)
+        return candidate
+
+    def forget(self, path: bytes) -> None:
+        """The file is gone, or is an item now."""
+        self._candidates.pop(path, None)
+
+    def due(self, monotonic: float, limit: int) -> list[Candidate]:
+        """Candidates to look at now, each once."""
+        found: list[Candidate] = []
+        while self._agenda and self._agenda[0][0] <= monotonic and len(found) < limit:
+            look_at, _, path = heapq.heappop(self._agenda)
+            candidate = self._candidates.get(path)
+            if candidate is not None and candidate.look_at == look_at:
+                candidate.look_at = float("inf")  # off the agenda until it is put back
+                found.append(candidate)
+        return found
+
+    def next_look(self) -> float | None:
+        """When the next candidate is due, on the monotonic clock; null when none is."""
+        while self._agenda:
+            look_at, _, path = self._agenda[0]
+            candidate = self._candidates.get(path)
+            if candidate is not None and candidate.look_at == look_at:
+                return look_at
+            heapq.heappop(self._agenda)
+        return None
+
+    def judge(
+        self, candidate: Candidate, completeness: Completeness, missing: int, now: float, monotonic: float
+    ) -> Judgement:
+        """Whether the file is whole, given what its container says; if it waits, it is on the agenda again."""
+        quiet = monotonic - candidate.changed_at
+        if candidate.fingerprint.size == 0:
+            reason = "is empty; it waits until something is written into it"
+            return self.wait(candidate, "empty", reason, now, monotonic)
+        if completeness is Completeness.SHORT:
+            if quiet >= self._patience.incomplete_seconds:
+                return Judgement.TRUNCATED
+            by = f" by {missing} bytes" if missing else ""
+            return self.wait(
+                candidate,
+                "cut_short",
+                f"is cut short{by} by its own header; it waits for the rest",
+                now,
+                monotonic,
+            )
+        is_proven = self._patience.proof and candidate.is_closed and completeness is Completeness.PROVEN
+        if is_proven or quiet >= self._patience.settle_seconds:
+            return Judgement.READY
+        self._say(candidate, "settling", "is still being written, or was until a moment ago", now)
+        self._look(candidate, candidate.changed_at + self._patience.settle_seconds)
+        return Judgement.WAIT
+
+    def wait(self, candidate: Candidate, code: str, reason: str, now: float, monotonic: float) -> Judgement:
+        """The file waits for this reason, and is looked at again later. Waiting costs nothing and has no end."""
+        self._say(candidate, code, reason, now)
+        look_at = monotonic + self._patience.relook_seconds
+        if code == "cut_short":
+            look_at = min(look_at, max(monotonic, candidate.changed_at + self._patience.incomplete_seconds))
+        self._look(candidate, look_at)
+        return Judgement.WAIT
+
+    def ends_waiting_at(self, candidate: Candidate) -> float | None:
+        """When, on the monotonic clock, this file is taken or given up if nothing changes; null for never."""
+        match candidate.code:
+            case "settling":
+                return candidate.changed_at + self._patience.settle_seconds
+            case "cut_short":
+                return candidate.changed_at + self._patience.incomplete_seconds
+            case _:
+                return None
+
+    def _say(self, candidate: Candidate, code: str, reason: str, now: float) -> None:
+        if candidate.code != code:
+            candidate.reason_since = now
+        candidate.code, candidate.reason = code, reason
+
+    def _look(self, candidate: Candidate, at: float) -> None:
+        candidate.look_at = at
+        # Of files seen in one scan the one that came first is first: a rename or a last write sets the ctime.
+        heapq.heappush(self._agenda, (at, candidate.fingerprint.ctime_ns, candidate.path))

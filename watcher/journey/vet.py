@@ -1,0 +1,260 @@
+"""Second: a file that has settled is examined and hashed, and becomes an item, before a byte is paid for."""
+
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+from watcher import logs
+from watcher.audio import Completeness, Examination, examine
+from watcher.domain import Fault, Fingerprint, Item, State
+from watcher.errors import (
+    FolderError,
+    RecordingChanged,
+    RecordingError,
+    RecordingGone,
+    RecordingRefused,
+    RecordingUnreachable,
+)
+from watcher.journey.arrive import Arrivals, Settled
+from watcher.journey.site import Site
+from watcher.store import Books
+
+_log = logs.get_logger(__name__)
+
+_BATCH = 64  # one commit for so many arrivals
+_BATCH_BYTES = 64_000_000  # but never so long that the first of them waits
+_SHORT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Vetted:
+    """A recording that can be submitted and filed, or the reason why it can not be submitted."""
+
+    fingerprint: Fingerprint
+    sha256: str | None
+    examination: Examination | None
+    refusal: RecordingRefused | None
+    warning: str | None = None
+
+
+def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
+    """The recording was read once, whole, and can be moved; done/ can take it.
+
+    Raises RecordingUnreachable, RecordingChanged or RecordingGone; FolderError where a folder stands in the way.
+    """
+    limit = site.config.limits.max_upload_bytes
+    site.drop.check_gives(path)
+    if expected.size > limit:
+        return Vetted(expected, None, None, _too_large(expected.size, limit))  # unread
+    site.done.check_takes(expected.size)
+    examination: Examination | None = None
+    refusal: RecordingRefused | None = None
+    file, fingerprint = site.drop.open(path)
+    with file:
+        if fingerprint != expected:
+            raise RecordingChanged("it changed after it had settled")
+        try:
+            examination = examine(file, fingerprint.size, name=os.path.basename(path))
+        except RecordingRefused as error:
+            refusal = error
+        file.seek(0)
+        digest = hash_of(file)
+    if site.drop.fingerprint(path) != fingerprint:
+        raise RecordingChanged("it changed while it was read")
+    if examination is not None and examination.completeness is Completeness.SHORT:
+        refusal = _truncated(examination.missing_bytes)
+    return Vetted(fingerprint, digest, examination, refusal, _warning(examination))
+
+
+def hash_of(file: BinaryIO) -> str:
+    """The sha256 of what the open file holds from here on."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants a concrete class
+
+
+def _warning(examination: Examination | None) -> str | None:
+    if examination is None or examination.seconds is None or examination.seconds >= _SHORT_SECONDS:
+        return None
+    return f"The recording lasts {examination.seconds:.1f} s; the service suggests 10 s, and 3 s at the least."
+
+
+class Vetting:
+    """The step from a settled file to an item."""
+
+    def __init__(self, site: Site, arrivals: Arrivals) -> None:
+        self._site = site
+        self._arrivals = arrivals
+
+    def step(self) -> float:
+        """Some settled files are items now. 0 when there may be more; for ever when there were none."""
+        batch = self._arrivals.take(_BATCH)
+        if not batch:
+            return float("inf")
+        while batch:
+            size = 0
+            vetted: list[tuple[Settled, Vetted]] = []
+            while batch and size < _BATCH_BYTES:
+                settled = batch.pop(0)
+                size += settled.fingerprint.size
+                if (one := self._vet(settled)) is not None:
+                    vetted.append((settled, one))
+            self._admit(vetted)
+        return 0.0
+
+    def _vet(self, settled: Settled) -> Vetted | None:
+        try:
+            return vet(self._site, settled.path, settled.fingerprint)
+        except (RecordingChanged, RecordingGone):
+            self._arrivals.dismiss(settled)
+        except RecordingUnreachable as error:
+            self._arrivals.put_off(settled, error.code, f"{error.message}; {error.hint}")
+        except FolderError as error:
+            self._site.pause_for_folder(error)
+            self._arrivals.put_off(settled, error.code, f"{error.message}; {error.hint}")
+        return None
+
+    def _admit(self, vetted: list[tuple[Settled, Vetted]]) -> None:
+        admitted: list[tuple[Settled, Item | None]] = []
+        with self._site.store.writing() as books:
+            for settled, one in vetted:
+                try:
+                    admitted.append((settled, admit(self._site, books, settled, one)))
+                except RecordingError as error:
+                    self._arrivals.put_off(settled, error.code, error.message)
+        # Only now, after the commit, is the file anybody's but the scan's.
+        for settled, item in admitted:
+            self._arrivals.admitted(settled)
+            if item is not None:
+                _log.info(
+                    "recording.queued" if item.fault is None else "recording.refused",
+                    item=item.id,
+                    path=item.path,
+                    size=item.size,
+                    state=item.state,
+                    duplicate_of=item.duplicate_of,
+                    error=item.fault.code if item.fault else None,
+                )
+
+
+def admit(site: Site, books: Books, settled: Settled, vetted: Vetted) -> Item | None:
+    """The file has a row: a new item's, or that of the item it was before. Null when it had one all the time.
+
+    Raises RecordingUnreachable while another file's item still needs the name.
+    """
+    now = site.clock.now()
+    live = books.items.live_at(settled.path)
+    if live is not None:
+        if live.fingerprint == vetted.fingerprint or live.state is State.RETURNING:
+            return None
+        if live.state is not State.QUEUED:
+            raise RecordingUnreachable("another recording of this name is being filed; this one waits for it")
+        books.items.change(live, State.WITHDRAWN, now, "another file took its name before it was sent")
+    item = _known_before(site, books, settled, vetted, now)
+    if item is not None:
+        return item
+    item = Item(
+        id=secrets.token_hex(8),
+        path=settled.path,
+        state=State.QUEUED,
+        size=vetted.fingerprint.size,
+        arrived_at=settled.first_seen,
+        fingerprint=vetted.fingerprint,
+        due_at=now,
+    )
+    item = replace(item, **place(site, books, item, vetted))
+    books.items.add(item, _note(item))
+    return item
+
+
+def place(site: Site, books: Books, item: Item, vetted: Vetted) -> dict[str, Any]:
+    """What an item's row reads after vetting: queued, or on its way to where its bytes were before it."""
+    examination = vetted.examination
+    facts: dict[str, Any] = {
+        "size": vetted.fingerprint.size,
+        "fingerprint": vetted.fingerprint,
+        "sha256": vetted.sha256,
+        "media_type": examination.media_type if examination else None,
+        "extension": examination.extension if examination else None,
+        "warning": vetted.warning,
+        "content_key": site.content_key(vetted.sha256) if vetted.sha256 else None,
+        "state": State.QUEUED,
+        "fault": None,
+        "duplicate_of": None,
+        "outcome": None,
+        "filed_as": None,
+    }
+    if vetted.refusal is not None:
+        return facts | _to_file(State.FAILED, item, vetted.refusal.as_fault())
+    if site.config.identifai.no_cache or item.fresh:
+        return facts
+    first = books.items.first_of(str(facts["content_key"]), apart_from=item.id)
+    if first is None or (item.retried and first.state is State.FAILED):
+        return facts
+    return facts | follow(item, first)
+
+
+def follow(item: Item, first: Item) -> dict[str, Any]:
+    """What becomes of a recording whose bytes are with another item already: it is never paid for again."""
+    follows: dict[str, Any] = {"duplicate_of": first.id}
+    if first.identifier is not None:
+        shared = {"identifier": first.identifier, "submitted_at": first.submitted_at}
+        return follows | shared | _to_file(State.DONE, item, None)
+    if first.state is State.HELD:
+        return follows | {"state": State.HELD, "fault": first.fault}
+    if first.outcome is State.FAILED:
+        return follows | _to_file(State.FAILED, item, first.fault)
+    return follows  # it waits, queued, for the first one's outcome
+
+
+def _to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:
+    return {"state": State.FILING, "outcome": outcome, "filed_as": item.path, "fault": fault}
+
+
+def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, now: float) -> Item | None:
+    """The row of the item that this file was before: withdrawn and back, or dragged out of failed/."""
+    back = books.items.returnable(settled.path, vetted.sha256, vetted.fingerprint.inode)
+    if back is not None:
+        facts = place(site, books, back, vetted)
+        after = State(str(facts.pop("state")))
+        books.items.change(back, after, now, "its file is back", due_at=now, **facts)
+        return books.items.get(back.id)
+    for failed in books.items.failed_with(vetted.sha256) if vetted.sha256 else []:
+        if failed.filed_as is None or site.failed.occupied(failed.filed_as):
+            continue
+        books.items.change(
+            failed,
+            State.RETURNING,
+            now,
+            "its file was put back into the drop folder: a retry",
+            path=settled.path,
+            fingerprint=vetted.fingerprint,
+            retried=True,
+        )
+        return books.items.get(failed.id)
+    return None
+
+
+def _note(item: Item) -> str:
+    if item.fault is not None:
+        return item.fault.message
+    if item.duplicate_of is not None:
+        return f"the same bytes as {item.duplicate_of}"
+    return ""
+
+
+def _too_large(size: int, limit: int) -> RecordingRefused:
+    return RecordingRefused(
+        "too_large",
+        f"The recording has {size:,} bytes; the service takes {limit:,} at the most.",
+        hint="Split it, or export it in a compressed format (8 kHz mono, MP3 or Opus). Nothing was sent or paid.",
+    )
+
+
+def _truncated(missing: int) -> RecordingRefused:
+    by = f" by {missing:,} bytes" if missing else ""
+    return RecordingRefused(
+        "truncated",
+        f"The recording is cut short{by}: its own header says that more should follow.",
+        hint="Export it again and drop the whole file. Nothing was sent or paid.",
+    )

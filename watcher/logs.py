@@ -1,0 +1,196 @@
+"""What the program says of itself while it runs: one line an event, on standard error, never with the API key.
+
+Importing this module already keeps log lines off standard output, where commands print their data; nothing is
+shown until `configure` has been called.
+"""
+
+import logging
+import math
+import os
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from enum import Enum
+from types import TracebackType
+from typing import Any, Literal, Protocol, TextIO
+
+import structlog
+from structlog.contextvars import merge_contextvars
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
+from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from watcher.domain import show_path
+
+Logger = FilteringBoundLogger
+
+_PROGRAM = "watcher"
+_REDACTED = "<key>"
+_HEADER = re.compile(r"""(x-api-key\b["']?\s*[:=,]\s*b?["']?)[^\s"',;\\]+""", re.IGNORECASE)
+_DEPTH = 8
+_FIRST = ("timestamp", "level", "logger", "event")
+
+
+class Secret(Protocol):
+    """What must never be shown. `config.Key` is one."""
+
+    def reveal(self) -> str:
+        """The text itself."""
+
+
+def get_logger(name: str) -> Logger:
+    """A logger for the module of this `__name__`; it follows `configure`, called before or after."""
+    logger: Logger = structlog.get_logger(name)
+    return logger
+
+
+def configure(
+    format: Literal["auto", "console", "json"],  # noqa: A002  the key's name in the configuration
+    level: Literal["debug", "info", "warning", "error"],
+    secret: Secret | None,
+    stream: TextIO | None = None,
+) -> None:
+    """From now on every log line goes to `stream` (None: standard error) in one form, without the secret.
+
+    Libraries are heard from WARNING up, as are Python's own warnings and what ends the program or a thread
+    uncaught. "auto" is the console form on a terminal, else JSON. Calling it again replaces what was before.
+    """
+    stream = sys.stderr if stream is None else stream
+    terminal = _is_terminal(stream)
+    in_lines = format == "console" or (format == "auto" and terminal)
+    renderer = _console(colors=terminal and not os.environ.get("NO_COLOR")) if in_lines else [JSONRenderer()]
+    handler = _LastingHandler(stream)
+    handler.setFormatter(
+        ProcessorFormatter(
+            processors=[
+                merge_contextvars,
+                add_logger_name,
+                add_log_level,
+                TimeStamper(fmt="iso", utc=True),
+                ProcessorFormatter.remove_processors_meta,
+                format_exc_info,
+                _Cleaner(secret),
+                *renderer,
+            ]
+        )
+    )
+    number = logging.getLevelNamesMapping()[level.upper()]
+    root = logging.getLogger()
+    for old in [known for known in root.handlers if isinstance(known, _LastingHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(max(number, logging.WARNING))
+    logging.getLogger(_PROGRAM).setLevel(number)
+    logging.captureWarnings(capture=True)
+    _route(number)
+    _log_crashes()
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):  # started without standard error, or it was closed since
+        return False
+
+
+class _LastingHandler(logging.StreamHandler[TextIO]):
+    """Writes where it can. A stream that is closed, full or gone is no reason to stop working."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Says nothing: the only place to say it is the one that failed."""
+
+
+class _Cleaner:
+    """Makes an event plain and safe: no secret, no bytes, no object whose text nobody has looked at."""
+
+    def __init__(self, secret: Secret | None) -> None:
+        text = secret.reveal() if secret else ""
+        # As it is, and as it stands in the text of an error that quotes it.
+        self._secrets = [text, repr(text)[1:-1]] if text else []
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)
+        return {self._text(name): self._value(name, value, 0) for name, value in ordered.items()}
+
+    def _value(self, name: object, value: object, depth: int) -> Any:
+        if isinstance(name, str) and name.lower().replace("_", "-") == "x-api-key":
+            return _REDACTED
+        if depth < _DEPTH and isinstance(value, Mapping):
+            return {self._text(key): self._value(key, inner, depth + 1) for key, inner in value.items()}
+        if depth < _DEPTH and isinstance(value, list | tuple | set | frozenset):
+            return [self._value(None, inner, depth + 1) for inner in value]
+        is_plain = value is None or type(value) in (bool, int) or (type(value) is float and math.isfinite(value))
+        return value if is_plain else self._text(value)
+
+    def _text(self, value: object) -> str:
+        text = _as_text(value)
+        for secret in self._secrets:
+            text = text.replace(secret, _REDACTED)
+        return _HEADER.sub(rf"\g<1>{_REDACTED}", text)
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bytes | bytearray):
+        return show_path(bytes(value))
+    if isinstance(value, Enum):
+        value = value.value
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  what is logged must not stop what logs it
+        return f"<{type(value).__name__} that can not be shown>"
+
+
+def _console(*, colors: bool) -> list[structlog.typing.Processor]:
+    renderer = ConsoleRenderer(colors=colors, sort_keys=False, exception_formatter=plain_traceback)
+    return [_on_one_line, renderer]
+
+
+def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Nothing inside a value can look like another line, or steer the terminal; a traceback is set in."""
+    for name, value in event.items():
+        if name == "exception":
+            event[name] = "\n".join("    " + _printable(line) for line in value.splitlines())
+        elif isinstance(value, str | dict | list):
+            event[name] = _printable(str(value))
+    return event
+
+
+def _printable(text: str) -> str:
+    return show_path(text.encode("utf-8", "backslashreplace"))
+
+
+def _route(level: int) -> None:
+    """Our loggers speak through the standard library's, so that there is one way out for ours and theirs."""
+    structlog.configure(
+        processors=[ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=logging.getLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def _log_crashes() -> None:
+    """What nobody caught is a log line too: the interpreter's own report would know neither form nor secret."""
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _program_crashed
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _thread_crashed
+
+
+def _program_crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        get_logger(_PROGRAM).critical("program.crashed", exc_info=error)
+
+
+def _thread_crashed(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        name = args.thread.name if args.thread else ""
+        get_logger(_PROGRAM).critical("thread.crashed", thread=name, exc_info=args.exc_value)
+
+
+logging.getLogger(_PROGRAM).addHandler(logging.NullHandler())
+_route(logging.WARNING)

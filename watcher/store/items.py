@@ -1,0 +1,296 @@
+"""The items: what arrived, where each one stands, and how it came there."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, case, exists, func, select, update
+
+from watcher.domain import IN_DROP, Fault, Fingerprint, Item, JsonObject, State, rfc3339
+from watcher.errors import LateWriter, NoSuchItem
+from watcher.store.schema import items, transitions
+
+_first = items.alias("first")
+_UNSETTLED = (State.QUEUED, State.SUBMITTING, State.RETURNING)
+
+
+class Items:
+    """The items table and its history, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # Reading
+
+    def get(self, item_id: str) -> Item | None:
+        return self._one(select(items).where(items.c.id == item_id))
+
+    def find(self, text: str, paths: Iterable[bytes]) -> Item:
+        """The item that a person named by its id, the first 6 characters of it or more, or a path.
+
+        Of several items that had the path one after the other it is the latest.
+        Raises NoSuchItem when there is none, or when the beginning fits several.
+        """
+        if len(text) >= 6 and all(c in "0123456789abcdef" for c in text):
+            found = self._all(select(items).where(items.c.id.startswith(text)).limit(2))
+            if len(found) == 1:
+                return found[0]
+            if found:
+                msg = f"{text}: more than one item's id begins with this"
+                raise NoSuchItem(msg, hint="Give more characters of the id.")
+        for path in paths:
+            if (item := self.latest_at(path)) is not None:
+                return item
+        raise NoSuchItem(
+            f"{text}: no item has this id or path",
+            hint="`watcher list` shows them all; `watcher why PATH` explains a file that is no item yet.",
+        )
+
+    def latest_at(self, path: bytes) -> Item | None:
+        """The latest item that had this path in the drop folder, or that was filed under it."""
+        query = select(items).where((items.c.path == path) | (items.c.filed_as == path))
+        return self._one(query.order_by(items.c.serial.desc()).limit(1))
+
+    def live_at(self, path: bytes) -> Item | None:
+        """The item whose recording lies under this path in the drop folder, or is about to."""
+        live = [*IN_DROP, State.RETURNING]
+        return self._one(select(items).where(items.c.path == path, items.c.state.in_(live)))
+
+    def live_paths(self) -> dict[bytes, int]:
+        """Every path in the drop folder that has an item, and the inode that it had when it was queued."""
+        live = [*IN_DROP, State.RETURNING]
+        rows = self._connection.execute(select(items.c.path, items.c.fingerprint).where(items.c.state.in_(live)))
+        return {path: _fingerprint(text).inode for path, text in rows}
+
+    def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
+        """All items, or those in these states, in the order they arrived."""
+        query = select(items).order_by(items.c.serial)
+        if states:
+            query = query.where(items.c.state.in_(states))
+        for row in self._connection.execution_options(yield_per=1000).execute(query):
+            yield _item(row)
+
+    def with_identifier(self, identifier: str) -> list[Item]:
+        return self._all(select(items).where(items.c.identifier == identifier).order_by(items.c.serial))
+
+    def counts(self) -> dict[State, int]:
+        """How many items are in each state, every state named."""
+        rows = self._connection.execute(select(items.c.state, func.count()).group_by(items.c.state))
+        counted = {State(state): number for state, number in rows}
+        return {state: counted.get(state, 0) for state in State}
+
+    def ahead_of(self, item: Item) -> int:
+        """How many queued items are submitted before this one, as things stand."""
+        serial = select(items.c.serial).where(items.c.id == item.id).scalar_subquery()
+        return self._connection.execute(
+            select(func.count()).where(items.c.state == State.QUEUED, items.c.serial < serial)
+        ).scalar_one()
+
+    def history(self, item_id: str) -> list[JsonObject]:
+        """Every change of state, oldest first."""
+        rows = self._connection.execute(
+            select(transitions).where(transitions.c.item_id == item_id).order_by(transitions.c.serial)
+        )
+        return [{"at": rfc3339(r.at), "from": r.before, "to": r.after, "note": r.note} for r in rows]
+
+    # Finding work
+
+    def next_due(self, now: float, *, canary: bool, passing: Iterable[str] = ()) -> Item | None:
+        """The queued item to submit next: the oldest arrival that is due.
+
+        A canary is another item each time, due or not: the one that was tried least recently. An item whose
+        bytes are with another item now waits for that one. `passing` leaves out these ids.
+        """
+        waits = exists().where(_first.c.id == items.c.duplicate_of, _first.c.state.in_([*_UNSETTLED]))
+        query = select(items).where(items.c.state == State.QUEUED, ~waits, items.c.id.not_in(list(passing)))
+        if canary:
+            query = query.order_by(func.coalesce(items.c.attempted_at, 0.0), items.c.serial)
+        else:
+            query = query.where(items.c.due_at <= now).order_by(items.c.serial)
+        return self._one(query.limit(1))
+
+    def next_due_at(self, now: float) -> float | None:
+        """When the next queued item that waits for its back-off is due; null when none waits."""
+        query = select(func.min(items.c.due_at)).where(items.c.state == State.QUEUED, items.c.due_at > now)
+        due_at: float | None = self._connection.execute(query).scalar_one()
+        return due_at
+
+    def in_state(self, state: State, limit: int = 100) -> list[Item]:
+        """The oldest items in this state."""
+        return self._all(select(items).where(items.c.state == state).order_by(items.c.serial).limit(limit))
+
+    def with_receipt_due(self, limit: int = 100) -> list[Item]:
+        """Items at rest whose receipts do not tell everything that is known."""
+        query = select(items).where(items.c.receipt_due, items.c.state.in_([State.DONE, State.FAILED]))
+        return self._all(query.order_by(items.c.serial).limit(limit))
+
+    def suspects(self, before: float) -> list[Item]:
+        """Queued items that were refused before this time, in words that blamed nobody."""
+        query = select(items).where(items.c.state == State.QUEUED, items.c.suspected_at < before)
+        return self._all(query.order_by(items.c.serial))
+
+    def first_of(self, content_key: str, apart_from: str = "") -> Item | None:
+        """The item that decides for all with the same bytes, options, base URL and account.
+
+        That is one with an identifier, else one on its way to it, else one that a person must decide on,
+        else one that the service refused; an item that was withdrawn decides nothing.
+        """
+        weight = case(
+            (items.c.identifier.is_not(None), 0),
+            (items.c.state.in_(_UNSETTLED), 1),
+            (items.c.state == State.HELD, 2),
+            else_=3,
+        )
+        refused = and_(items.c.outcome == State.FAILED, items.c.attempts > 0)
+        query = select(items).where(
+            items.c.content_key == content_key,
+            items.c.id != apart_from,
+            items.c.duplicate_of.is_(None) | items.c.identifier.is_not(None),
+            items.c.identifier.is_not(None) | items.c.state.in_([*_UNSETTLED, State.HELD]) | refused,
+        )
+        return self._one(query.order_by(weight, items.c.serial).limit(1))
+
+    def duplicates_of(self, item_id: str) -> list[Item]:
+        """Queued items that wait for this one's outcome."""
+        query = select(items).where(items.c.duplicate_of == item_id, items.c.state == State.QUEUED)
+        return self._all(query.order_by(items.c.serial))
+
+    def settled_firsts(self, limit: int = 100) -> list[str]:
+        """Ids of items that others wait for, and that wait for nothing any more themselves."""
+        query = (
+            select(items.c.duplicate_of)
+            .where(items.c.state == State.QUEUED, items.c.duplicate_of == _first.c.id)
+            .where(_first.c.state.not_in(_UNSETTLED))
+            .distinct()
+            .limit(limit)
+        )
+        return list(self._connection.execute(query).scalars())
+
+    def returnable(self, path: bytes, sha256: str | None, inode: int) -> Item | None:
+        """The withdrawn item that came back: the same path with the same bytes, or the same file, never sent."""
+        same_bytes = and_(items.c.path == path, items.c.sha256 == sha256)
+        found = self._one(
+            select(items)
+            .where(items.c.state == State.WITHDRAWN, same_bytes)
+            .order_by(items.c.serial.desc())
+            .limit(1)
+        )
+        if found is not None:
+            return found
+        latest = self._one(
+            select(items)
+            .where(items.c.state == State.WITHDRAWN, items.c.path == path, items.c.attempts == 0)
+            .order_by(items.c.serial.desc())
+            .limit(1)
+        )
+        return latest if latest is not None and latest.fingerprint.inode == inode else None
+
+    def failed_with(self, sha256: str) -> list[Item]:
+        """Failed items of these bytes, the latest first."""
+        query = select(items).where(items.c.state == State.FAILED, items.c.sha256 == sha256)
+        return self._all(query.order_by(items.c.serial.desc()))
+
+    # Writing
+
+    def add(self, item: Item, note: str = "") -> None:
+        """The item has a row. IntegrityError when a live item has its path already."""
+        self._connection.execute(items.insert().values(id=item.id, **_columns(item)))
+        self._note(item.id, item.arrived_at, None, item.state, note)
+
+    def change(self, item: Item, after: State, now: float, note: str = "", **changes: Any) -> None:
+        """The item is in the state `after`, if nobody changed it since `item` was read: else LateWriter.
+
+        `changes` are columns; `fault` and `fingerprint` are taken as they are in the domain.
+        """
+        values = _flattened(changes) | {"state": after}
+        if after != State.SUBMITTING:
+            values.setdefault("claim", None)
+        done = self._connection.execute(
+            update(items)
+            .where(items.c.id == item.id, items.c.state == item.state, items.c.claim.is_(item.claim))
+            .values(**values)
+        )
+        if done.rowcount != 1:
+            msg = f"{item.id} is no longer {item.state}"
+            raise LateWriter(msg)
+        if after != item.state or note:
+            self._note(item.id, now, item.state, after, note)
+
+    def mark_receipts_due(self, identifier: str) -> None:
+        """Every receipt that names this identifier is written again."""
+        self._connection.execute(update(items).where(items.c.identifier == identifier).values(receipt_due=True))
+
+    def mark_receipt_written(self, item_id: str) -> None:
+        self._connection.execute(update(items).where(items.c.id == item_id).values(receipt_due=False))
+
+    def _note(self, item_id: str, at: float, before: State | None, after: State, note: str) -> None:
+        self._connection.execute(
+            transitions.insert().values(item_id=item_id, at=at, before=before, after=after, note=note)
+        )
+
+    def _one(self, query: Select[Any]) -> Item | None:
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else _item(row)
+
+    def _all(self, query: Select[Any]) -> list[Item]:
+        return [_item(row) for row in self._connection.execute(query)]
+
+
+def _item(row: Row[Any]) -> Item:
+    fault = None if row.fault_code is None else Fault(row.fault_code, row.fault_message, row.fault_hint)
+    return Item(
+        id=row.id,
+        path=row.path,
+        state=State(row.state),
+        size=row.size,
+        arrived_at=row.arrived_at,
+        fingerprint=_fingerprint(row.fingerprint),
+        sha256=row.sha256,
+        media_type=row.media_type,
+        extension=row.extension,
+        content_key=row.content_key,
+        due_at=row.due_at,
+        claim=row.claim,
+        identifier=row.identifier,
+        fault=fault,
+        warning=row.warning,
+        duplicate_of=row.duplicate_of,
+        attempts=row.attempts,
+        attempted_at=row.attempted_at,
+        faults=row.faults,
+        faulted_at=row.faulted_at,
+        in_doubt=row.in_doubt,
+        suspected_at=row.suspected_at,
+        fresh=row.fresh,
+        retried=row.retried,
+        outcome=None if row.outcome is None else State(row.outcome),
+        filed_as=row.filed_as,
+        submitted_at=row.submitted_at,
+        filed_at=row.filed_at,
+        companions=tuple(row.companions.split(b"\0")[:-1]),
+    )
+
+
+def _columns(item: Item) -> dict[str, Any]:
+    names = Item.__dataclass_fields__
+    return _flattened({name: getattr(item, name) for name in names if name != "id"})
+
+
+def _flattened(values: dict[str, Any]) -> dict[str, Any]:
+    flat = dict(values)
+    if "fault" in flat:
+        fault: Fault | None = flat.pop("fault")
+        flat["fault_code"] = fault.code if fault else None
+        flat["fault_message"] = fault.message if fault else None
+        flat["fault_hint"] = fault.hint if fault else None
+    if "fingerprint" in flat:
+        mark: Fingerprint = flat["fingerprint"]
+        parts = (mark.device, mark.inode, mark.size, mark.mtime_ns, mark.ctime_ns)
+        flat["fingerprint"] = ":".join(map(str, parts))
+    if "companions" in flat:
+        flat["companions"] = b"".join(path + b"\0" for path in flat["companions"])
+    return flat
+
+
+def _fingerprint(text: str) -> Fingerprint:
+    device, inode, size, mtime_ns, ctime_ns = map(int, text.split(":"))
+    return Fingerprint(device, inode, size, mtime_ns, ctime_ns)

@@ -1,0 +1,119 @@
+"""The ledger: every request ever made, what it cost, and when it counted against a rate limit."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from watcher.domain import Attempt, Charged, Item
+from watcher.store.schema import attempts, hits, items
+
+
+class Ledger:
+    """The attempts and the hits, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # Attempts
+
+    def begin(self, item: Item, now: float, *, no_cache: bool, canary: bool) -> int:
+        """The intent to submit, and the spend, are written down. The attempt's number."""
+        values = {
+            "item_id": item.id,
+            "started_at": now,
+            "size": item.size,
+            "outcome": "unanswered",
+            "charged": Charged.UNKNOWN,  # reserved against the caps until more is known
+            "no_cache": no_cache,
+            "canary": canary,
+        }
+        query = insert(attempts).values(**values).returning(attempts.c.number)
+        number: int = self._connection.execute(query).scalar_one()
+        return number
+
+    def release(self, number: int, now: float) -> int:
+        """From here on the request may be complete at the service. The number of its hit."""
+        self._connection.execute(update(attempts).where(attempts.c.number == number).values(released_at=now))
+        return self.hit("write", now)
+
+    def end(self, number: int, now: float, *, outcome: str, charged: Charged, decision: str, **more: Any) -> None:
+        """What came of the attempt; `more` are further columns: status, detail, identifier."""
+        self._connection.execute(
+            update(attempts)
+            .where(attempts.c.number == number)
+            .values(ended_at=now, outcome=outcome, charged=charged, decision=decision, **more)
+        )
+
+    def of_item(self, item_id: str) -> list[Attempt]:
+        """Every request made for this item, oldest first."""
+        query = select(attempts).where(attempts.c.item_id == item_id).order_by(attempts.c.number)
+        return [_attempt(row) for row in self._connection.execute(query)]
+
+    def unfinished(self) -> list[Attempt]:
+        """Attempts without an end: under way, or cut off by a crash."""
+        query = select(attempts).where(attempts.c.ended_at.is_(None)).order_by(attempts.c.number)
+        return [_attempt(row) for row in self._connection.execute(query)]
+
+    def listed(self) -> Iterator[Attempt]:
+        query = select(attempts).order_by(attempts.c.number)
+        for row in self._connection.execution_options(yield_per=1000).execute(query):
+            yield _attempt(row)
+
+    def spent_since(self, since: float) -> int:
+        """Requests since then that were charged, may have been, or still may be."""
+        return self._connection.execute(
+            select(func.count()).where(attempts.c.started_at >= since, attempts.c.charged != Charged.NO)
+        ).scalar_one()
+
+    def accepted_since(self, since: float, apart_from: str) -> bool:
+        """Whether another item than this one was accepted after that moment."""
+        accepted = select(items.c.id).where(items.c.submitted_at > since, items.c.id != apart_from)
+        return self._connection.execute(accepted.limit(1)).first() is not None
+
+    # Hits: what counts against a rate limit, and when
+
+    def hit(self, kind: str, now: float) -> int:
+        """A request may reach the service's throttle from now on. The hit's number."""
+        query = insert(hits).values(kind=kind, released_at=now).returning(hits.c.serial)
+        serial: int = self._connection.execute(query).scalar_one()
+        return serial
+
+    def hit_ended(self, serial: int, now: float) -> None:
+        """The request was answered or is lost: it reached the throttle by now, or never will."""
+        self._connection.execute(update(hits).where(hits.c.serial == serial).values(ended_at=now))
+
+    def hits_ended(self, now: float) -> None:
+        """All hits whose process died have ended."""
+        self._connection.execute(update(hits).where(hits.c.ended_at.is_(None)).values(ended_at=now))
+
+    def unended_hits(self, kind: str) -> int:
+        query = select(func.count()).where(hits.c.kind == kind, hits.c.ended_at.is_(None))
+        return self._connection.execute(query).scalar_one()
+
+    def nth_last_end(self, kind: str, n: int) -> float | None:
+        """When the n-th last of the ended hits of this kind ended (n from 1); null when there are fewer."""
+        query = select(hits.c.ended_at).where(hits.c.kind == kind, hits.c.ended_at.is_not(None))
+        return self._connection.execute(query.order_by(hits.c.ended_at.desc()).limit(1).offset(n - 1)).scalar()
+
+    def forget_hits(self, before: float) -> None:
+        """Hits that ended before then are gone."""
+        self._connection.execute(hits.delete().where(hits.c.ended_at < before))
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    return Attempt(
+        number=row.number,
+        item_id=row.item_id,
+        started_at=row.started_at,
+        size=row.size,
+        released_at=row.released_at,
+        ended_at=row.ended_at,
+        status=row.status,
+        outcome=row.outcome,
+        charged=Charged(row.charged),
+        decision=row.decision,
+        detail=row.detail,
+        identifier=row.identifier,
+        no_cache=row.no_cache,
+    )

@@ -1,0 +1,49 @@
+"""The pauses: one row each time submitting stood still, at most one of a kind at a time."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from watcher.domain import Pause, PauseKind
+from watcher.store.schema import pauses
+
+_WEIGHT = {kind: weight for weight, kind in enumerate(PauseKind)}
+
+
+class Pauses:
+    """The pauses, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def active(self) -> list[Pause]:
+        """The pauses in force, the weightiest first."""
+        rows = self._connection.execute(select(pauses).where(pauses.c.ended_at.is_(None)))
+        return sorted((_pause(row) for row in rows), key=lambda pause: _WEIGHT[pause.kind])
+
+    def get(self, kind: PauseKind) -> Pause | None:
+        return next((pause for pause in self.active() if pause.kind == kind), None)
+
+    def set(self, pause: Pause) -> bool:
+        """The pause is in force as given, but keeps its beginning if one of its kind was. Whether it is new."""
+        values = {"code": pause.code, "reason": pause.reason, "until": pause.until, "tries": pause.tries}
+        kind = pauses.c.kind == pause.kind
+        done = self._connection.execute(update(pauses).where(kind, pauses.c.ended_at.is_(None)).values(**values))
+        if done.rowcount:
+            return False
+        self._connection.execute(insert(pauses).values(kind=pause.kind, since=pause.since, **values))
+        return True
+
+    def end(self, kind: PauseKind, now: float) -> Pause | None:
+        """No pause of this kind is in force. The one that was."""
+        pause = self.get(kind)
+        if pause is not None:
+            kind_is = pauses.c.kind == kind
+            self._connection.execute(
+                update(pauses).where(kind_is, pauses.c.ended_at.is_(None)).values(ended_at=now)
+            )
+        return pause
+
+
+def _pause(row: Row[Any]) -> Pause:
+    return Pause(PauseKind(row.kind), row.code, row.reason, row.since, row.until, row.tries)

@@ -1,0 +1,165 @@
+"""The tables. Each revision in migrations/ leads to exactly these; a test holds the two together."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+
+_serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+
+_HAS_THE_PATH = text("state IN ('queued', 'submitting', 'filing', 'held', 'returning')")
+
+items = Table(
+    "items",
+    metadata,
+    Column("serial", _serial, primary_key=True, autoincrement=True),  # the order of arrival
+    Column("id", String(16), nullable=False, unique=True),
+    Column("path", LargeBinary, nullable=False),  # bytes: a name on disk need not be text
+    Column("state", String(16), nullable=False),
+    Column("fingerprint", Text, nullable=False),  # device:inode:size:mtime_ns:ctime_ns; 64-bit inodes overflow
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64)),
+    Column("media_type", Text),
+    Column("extension", Text),
+    Column("content_key", String(64)),
+    Column("arrived_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("claim", String(16)),
+    Column("identifier", Text),
+    Column("fault_code", Text),
+    Column("fault_message", Text),
+    Column("fault_hint", Text),
+    Column("warning", Text),
+    Column("duplicate_of", String(16)),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("attempted_at", Float),
+    Column("faults", Integer, nullable=False, server_default="0"),
+    Column("faulted_at", Float),
+    Column("in_doubt", Boolean, nullable=False, server_default="0"),
+    Column("suspected_at", Float),  # refused in words that blame nobody, at this time
+    Column("fresh", Boolean, nullable=False, server_default="0"),
+    Column("retried", Boolean, nullable=False, server_default="0"),
+    Column("outcome", String(16)),
+    Column("filed_as", LargeBinary),
+    Column("submitted_at", Float),
+    Column("filed_at", Float),
+    Column("receipt_due", Boolean, nullable=False, server_default="0"),
+    Column("companions", LargeBinary, nullable=False, server_default=""),  # paths, each ended by a NUL byte
+    Index("ix_items_due", "state", "due_at"),
+    Index("ix_items_state_serial", "state", "serial"),
+    Index("ix_items_path", "path"),
+    Index("ix_items_filed_as", "filed_as"),
+    Index("ix_items_content_key", "content_key"),
+    Index("ix_items_sha256", "sha256"),
+    Index("ix_items_identifier", "identifier"),
+    Index("ix_items_duplicate_of", "duplicate_of", sqlite_where=text("duplicate_of IS NOT NULL")),
+    Index("ix_items_receipt_due", "serial", sqlite_where=text("receipt_due = 1")),
+    # One file, one row: whatever else goes wrong, no path is ever queued twice at the same time.
+    Index("ux_items_live_path", "path", unique=True, sqlite_where=_HAS_THE_PATH),
+)
+
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("serial", _serial, primary_key=True, autoincrement=True),
+    Column("item_id", String(16), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("before", String(16)),
+    Column("after", String(16), nullable=False),
+    Column("note", Text, nullable=False, server_default=""),
+    Index("ix_transitions_item", "item_id", "serial"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("number", _serial, primary_key=True, autoincrement=True),
+    Column("item_id", String(16), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("released_at", Float),
+    Column("ended_at", Float),
+    Column("size", BigInteger, nullable=False),
+    Column("status", Integer),
+    Column("outcome", Text, nullable=False),
+    Column("charged", String(8), nullable=False),
+    Column("decision", Text, nullable=False, server_default=""),
+    Column("detail", Text, nullable=False, server_default=""),
+    Column("identifier", Text),
+    Column("no_cache", Boolean, nullable=False, server_default="0"),
+    Column("canary", Boolean, nullable=False, server_default="0"),
+    Index("ix_attempts_item", "item_id", "number"),
+    Index("ix_attempts_started", "started_at"),
+    Index("ix_attempts_open", "number", sqlite_where=text("ended_at IS NULL")),
+)
+
+hits = Table(
+    "hits",
+    metadata,
+    Column("serial", _serial, primary_key=True, autoincrement=True),
+    Column("kind", String(8), nullable=False),  # "write" or "read"
+    Column("released_at", Float, nullable=False),
+    Column("ended_at", Float),  # null: its end is still to come
+    Index("ix_hits_end", "kind", "ended_at"),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("identifier", Text, primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("since", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("asked_at", Float),
+    Column("asked", Integer, nullable=False, server_default="0"),
+    Column("classification", Text),
+    Column("confidence", Float),
+    Column("heuristic", Text),
+    Column("models", Text, nullable=False, server_default="[]"),
+    Column("api_version", Text),
+    Column("forced", Boolean, nullable=False, server_default="0"),
+    Column("detail", Text, nullable=False, server_default=""),
+    Index("ix_verdicts_due", "state", "due_at"),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("serial", _serial, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),
+    Column("code", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("until", Float),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("ended_at", Float),
+    Index("ux_pauses_active", "kind", unique=True, sqlite_where=text("ended_at IS NULL")),
+)
+
+waiting = Table(
+    "waiting",
+    metadata,
+    Column("path", LargeBinary, primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+site = Table(
+    "site",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)

@@ -1,0 +1,75 @@
+"""The verdicts: what the service says of each identifier. Duplicates share one."""
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from watcher.domain import Verdict, VerdictState
+from watcher.store.schema import verdicts
+
+_ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
+
+
+class Verdicts:
+    """The verdicts, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, identifier: str | None) -> Verdict | None:
+        if identifier is None:
+            return None
+        row = self._connection.execute(select(verdicts).where(verdicts.c.identifier == identifier)).one_or_none()
+        return None if row is None else _verdict(row)
+
+    def add(self, verdict: Verdict) -> None:
+        """The verdict is asked for from now on; one that is known already stays as it is."""
+        if self.get(verdict.identifier) is None:
+            self._connection.execute(insert(verdicts).values(**_columns(verdict)))
+
+    def put(self, verdict: Verdict) -> None:
+        """The row of this identifier reads as given."""
+        key = verdicts.c.identifier == verdict.identifier
+        self._connection.execute(update(verdicts).where(key).values(**_columns(verdict)))
+
+    def due(self, now: float, limit: int = 100) -> list[Verdict]:
+        """Those to ask for now, the longest due first."""
+        query = select(verdicts).where(verdicts.c.state.in_(_ASKING), verdicts.c.due_at <= now)
+        rows = self._connection.execute(query.order_by(verdicts.c.due_at).limit(limit))
+        return [_verdict(row) for row in rows]
+
+    def next_due_at(self) -> float | None:
+        """When the next one is to be asked for; null when none is."""
+        query = select(func.min(verdicts.c.due_at)).where(verdicts.c.state.in_(_ASKING))
+        due_at: float | None = self._connection.execute(query).scalar_one()
+        return due_at
+
+    def counts(self) -> dict[VerdictState, int]:
+        """How many verdicts are in each state, every state named."""
+        rows = self._connection.execute(select(verdicts.c.state, func.count()).group_by(verdicts.c.state))
+        counted = {VerdictState(state): number for state, number in rows}
+        return {state: counted.get(state, 0) for state in VerdictState}
+
+
+def _columns(verdict: Verdict) -> dict[str, Any]:
+    names = Verdict.__dataclass_fields__
+    return {name: getattr(verdict, name) for name in names} | {"models": json.dumps(verdict.models)}
+
+
+def _verdict(row: Row[Any]) -> Verdict:
+    return Verdict(
+        identifier=row.identifier,
+        state=VerdictState(row.state),
+        asked_at=row.asked_at,
+        due_at=row.due_at,
+        since=row.since,
+        classification=row.classification,
+        confidence=row.confidence,
+        heuristic=row.heuristic,
+        api_version=row.api_version,
+        models=tuple(json.loads(row.models)),
+        forced=row.forced,
+        detail=row.detail,
+        asked=row.asked,
+    )
