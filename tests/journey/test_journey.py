@@ -119,7 +119,7 @@ def test_a_taken_name_is_never_overwritten(place: Place) -> None:
 
 @pytest.mark.parametrize("name", [b"caf\xe9.wav", b"line\nbreak.wav", b"-rf.wav", b"x" * 251 + b".wav"])
 def test_any_name_is_filed_under_the_same_bytes(place: Place, name: bytes) -> None:
-    """Names that are no UTF-8, hold newlines or begin with a dash, or are as long as can be, survive as they are."""
+    """Names that are no UTF-8, hold newlines, begin with a dash, or are as long as can be, survive."""
     place.drop(name, speech("named"))
 
     assert place.run_once().exit_code == Exit.WELL
