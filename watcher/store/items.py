@@ -1,16 +1,96 @@
-"""The items: what arrived, where each one stands, and how it came there."""
+"""The items: what arrived, where each one stands, and how it came there.
+
+The statements are built once: building one costs several times as much as running it (measured).
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, case, exists, func, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from watcher.domain import IN_DROP, Fault, Fingerprint, Item, JsonObject, State, rfc3339
 from watcher.errors import LateWriter, NoSuchItem
 from watcher.store.schema import items, transitions
 
-_first = items.alias("first")
 _UNSETTLED = (State.QUEUED, State.SUBMITTING, State.RETURNING)
+_LIVE = (*IN_DROP, State.RETURNING)
+_PAST = (State.DONE, State.FAILED)
+
+_all_items = select(items).order_by(items.c.serial)
+_latest_first = select(items).order_by(items.c.serial.desc())
+_first = items.alias("first")
+
+_BY_ID = select(items).where(items.c.id == bindparam("id"))
+_BY_BEGINNING = select(items).where(items.c.id.between(bindparam("low"), bindparam("high"))).limit(2)
+_LATEST_AT = _latest_first.where(
+    (items.c.path == bindparam("path")) | (items.c.filed_as == bindparam("path"))
+).limit(1)
+_LIVE_AT = select(items).where(items.c.path == bindparam("path"), items.c.state.in_(_LIVE))
+_LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(items.c.state.in_(_LIVE))
+_BY_IDENTIFIER = _all_items.where(items.c.identifier == bindparam("identifier"))
+_COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
+_HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
+
+_WAITS = exists().where(_first.c.id == items.c.duplicate_of, _first.c.state.in_(_UNSETTLED))
+_FREE = select(items).where(items.c.state == State.QUEUED, ~_WAITS).limit(1)
+_NEXT_DUE = _FREE.where(items.c.due_at <= bindparam("now")).order_by(items.c.serial)
+_NEXT_CANARY = _FREE.order_by(func.coalesce(items.c.attempted_at, 0.0), items.c.serial)
+_NEXT_DUE_AT = select(func.min(items.c.due_at)).where(
+    items.c.state == State.QUEUED, items.c.due_at > bindparam("now")
+)
+_IN_STATE = _all_items.where(items.c.state == bindparam("state")).limit(bindparam("limit"))
+_RECEIPT_DUE = _all_items.where(items.c.receipt_due, items.c.state.in_(_PAST)).limit(bindparam("limit"))
+_SUSPECTS = _all_items.where(items.c.state == State.QUEUED, items.c.suspected_at < bindparam("before"))
+
+_FIRST_OF = (
+    select(items)
+    .where(
+        items.c.content_key == bindparam("content_key"),
+        items.c.id != bindparam("apart_from"),
+        or_(items.c.duplicate_of.is_(None), items.c.identifier.is_not(None)),
+        or_(
+            items.c.identifier.is_not(None),
+            items.c.state.in_([*_UNSETTLED, State.HELD]),
+            and_(items.c.outcome == State.FAILED, items.c.attempts > 0),
+        ),
+    )
+    .order_by(
+        case(
+            (items.c.identifier.is_not(None), 0),
+            (items.c.state.in_(_UNSETTLED), 1),
+            (items.c.state == State.HELD, 2),
+            else_=3,
+        ),
+        items.c.serial,
+    )
+    .limit(1)
+)
+_DUPLICATES_OF = _all_items.where(items.c.duplicate_of == bindparam("id"), items.c.state == State.QUEUED)
+_SETTLED_FIRSTS = (
+    select(items.c.duplicate_of)
+    .where(items.c.duplicate_of.is_not(None), items.c.state == State.QUEUED, items.c.duplicate_of == _first.c.id)
+    .where(_first.c.state.not_in(_UNSETTLED))
+    .distinct()
+    .limit(100)
+)
+_WITHDRAWN_AT = _latest_first.where(items.c.path == bindparam("path"), items.c.state == State.WITHDRAWN)
+_FAILED_WITH = _latest_first.where(items.c.sha256 == bindparam("sha256"), items.c.state == State.FAILED)
+_NOTE = insert(transitions)
 
 
 class Items:
@@ -22,7 +102,7 @@ class Items:
     # Reading
 
     def get(self, item_id: str) -> Item | None:
-        return self._one(select(items).where(items.c.id == item_id))
+        return self._one(_BY_ID, id=item_id)
 
     def find(self, text: str, paths: Iterable[bytes]) -> Item:
         """The item that a person named by its id, the first 6 characters of it or more, or a path.
@@ -31,7 +111,7 @@ class Items:
         Raises NoSuchItem when there is none, or when the beginning fits several.
         """
         if len(text) >= 6 and all(c in "0123456789abcdef" for c in text):
-            found = self._all(select(items).where(items.c.id.startswith(text)).limit(2))
+            found = self._all(_BY_BEGINNING, low=text, high=text + "g")
             if len(found) == 1:
                 return found[0]
             if found:
@@ -47,35 +127,29 @@ class Items:
 
     def latest_at(self, path: bytes) -> Item | None:
         """The latest item that had this path in the drop folder, or that was filed under it."""
-        query = select(items).where((items.c.path == path) | (items.c.filed_as == path))
-        return self._one(query.order_by(items.c.serial.desc()).limit(1))
+        return self._one(_LATEST_AT, path=path)
 
     def live_at(self, path: bytes) -> Item | None:
         """The item whose recording lies under this path in the drop folder, or is about to."""
-        live = [*IN_DROP, State.RETURNING]
-        return self._one(select(items).where(items.c.path == path, items.c.state.in_(live)))
+        return self._one(_LIVE_AT, path=path)
 
     def live_paths(self) -> dict[bytes, int]:
         """Every path in the drop folder that has an item, and the inode that it had when it was queued."""
-        live = [*IN_DROP, State.RETURNING]
-        rows = self._connection.execute(select(items.c.path, items.c.fingerprint).where(items.c.state.in_(live)))
-        return {path: _fingerprint(text).inode for path, text in rows}
+        rows = self._connection.execute(_LIVE_PATHS)
+        return {path: int(fingerprint.split(":")[1]) for path, fingerprint in rows}
 
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
         """All items, or those in these states, in the order they arrived."""
-        query = select(items).order_by(items.c.serial)
-        if states:
-            query = query.where(items.c.state.in_(states))
+        query = _all_items.where(items.c.state.in_(states)) if states else _all_items
         for row in self._connection.execution_options(yield_per=1000).execute(query):
             yield _item(row)
 
     def with_identifier(self, identifier: str) -> list[Item]:
-        return self._all(select(items).where(items.c.identifier == identifier).order_by(items.c.serial))
+        return self._all(_BY_IDENTIFIER, identifier=identifier)
 
     def counts(self) -> dict[State, int]:
         """How many items are in each state, every state named."""
-        rows = self._connection.execute(select(items.c.state, func.count()).group_by(items.c.state))
-        counted = {State(state): number for state, number in rows}
+        counted = {State(state): number for state, number in self._connection.execute(_COUNTS)}
         return {state: counted.get(state, 0) for state in State}
 
     def ahead_of(self, item: Item) -> int:
@@ -87,46 +161,35 @@ class Items:
 
     def history(self, item_id: str) -> list[JsonObject]:
         """Every change of state, oldest first."""
-        rows = self._connection.execute(
-            select(transitions).where(transitions.c.item_id == item_id).order_by(transitions.c.serial)
-        )
+        rows = self._connection.execute(_HISTORY, {"id": item_id})
         return [{"at": rfc3339(r.at), "from": r.before, "to": r.after, "note": r.note} for r in rows]
 
     # Finding work
 
-    def next_due(self, now: float, *, canary: bool, passing: Iterable[str] = ()) -> Item | None:
+    def next_due(self, now: float, *, canary: bool) -> Item | None:
         """The queued item to submit next: the oldest arrival that is due.
 
         A canary is another item each time, due or not: the one that was tried least recently. An item whose
-        bytes are with another item now waits for that one. `passing` leaves out these ids.
+        bytes are with another item now waits for that one.
         """
-        waits = exists().where(_first.c.id == items.c.duplicate_of, _first.c.state.in_([*_UNSETTLED]))
-        query = select(items).where(items.c.state == State.QUEUED, ~waits, items.c.id.not_in(list(passing)))
-        if canary:
-            query = query.order_by(func.coalesce(items.c.attempted_at, 0.0), items.c.serial)
-        else:
-            query = query.where(items.c.due_at <= now).order_by(items.c.serial)
-        return self._one(query.limit(1))
+        return self._one(_NEXT_CANARY) if canary else self._one(_NEXT_DUE, now=now)
 
     def next_due_at(self, now: float) -> float | None:
         """When the next queued item that waits for its back-off is due; null when none waits."""
-        query = select(func.min(items.c.due_at)).where(items.c.state == State.QUEUED, items.c.due_at > now)
-        due_at: float | None = self._connection.execute(query).scalar_one()
+        due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
         return due_at
 
     def in_state(self, state: State, limit: int = 100) -> list[Item]:
         """The oldest items in this state."""
-        return self._all(select(items).where(items.c.state == state).order_by(items.c.serial).limit(limit))
+        return self._all(_IN_STATE, state=state, limit=limit)
 
     def with_receipt_due(self, limit: int = 100) -> list[Item]:
         """Items at rest whose receipts do not tell everything that is known."""
-        query = select(items).where(items.c.receipt_due, items.c.state.in_([State.DONE, State.FAILED]))
-        return self._all(query.order_by(items.c.serial).limit(limit))
+        return self._all(_RECEIPT_DUE, limit=limit)
 
     def suspects(self, before: float) -> list[Item]:
         """Queued items that were refused before this time, in words that blamed nobody."""
-        query = select(items).where(items.c.state == State.QUEUED, items.c.suspected_at < before)
-        return self._all(query.order_by(items.c.serial))
+        return self._all(_SUSPECTS, before=before)
 
     def first_of(self, content_key: str, apart_from: str = "") -> Item | None:
         """The item that decides for all with the same bytes, options, base URL and account.
@@ -134,66 +197,32 @@ class Items:
         That is one with an identifier, else one on its way to it, else one that a person must decide on,
         else one that the service refused; an item that was withdrawn decides nothing.
         """
-        weight = case(
-            (items.c.identifier.is_not(None), 0),
-            (items.c.state.in_(_UNSETTLED), 1),
-            (items.c.state == State.HELD, 2),
-            else_=3,
-        )
-        refused = and_(items.c.outcome == State.FAILED, items.c.attempts > 0)
-        query = select(items).where(
-            items.c.content_key == content_key,
-            items.c.id != apart_from,
-            items.c.duplicate_of.is_(None) | items.c.identifier.is_not(None),
-            items.c.identifier.is_not(None) | items.c.state.in_([*_UNSETTLED, State.HELD]) | refused,
-        )
-        return self._one(query.order_by(weight, items.c.serial).limit(1))
+        return self._one(_FIRST_OF, content_key=content_key, apart_from=apart_from)
 
     def duplicates_of(self, item_id: str) -> list[Item]:
         """Queued items that wait for this one's outcome."""
-        query = select(items).where(items.c.duplicate_of == item_id, items.c.state == State.QUEUED)
-        return self._all(query.order_by(items.c.serial))
+        return self._all(_DUPLICATES_OF, id=item_id)
 
-    def settled_firsts(self, limit: int = 100) -> list[str]:
-        """Ids of items that others wait for, and that wait for nothing any more themselves."""
-        query = (
-            select(items.c.duplicate_of)
-            .where(items.c.state == State.QUEUED, items.c.duplicate_of == _first.c.id)
-            .where(_first.c.state.not_in(_UNSETTLED))
-            .distinct()
-            .limit(limit)
-        )
-        return list(self._connection.execute(query).scalars())
+    def settled_firsts(self) -> list[str]:
+        """Ids of items that others wait for, and that wait for nothing any more themselves: some of them."""
+        return list(self._connection.execute(_SETTLED_FIRSTS).scalars())
 
     def returnable(self, path: bytes, sha256: str | None, inode: int) -> Item | None:
         """The withdrawn item that came back: the same path with the same bytes, or the same file, never sent."""
-        same_bytes = and_(items.c.path == path, items.c.sha256 == sha256)
-        found = self._one(
-            select(items)
-            .where(items.c.state == State.WITHDRAWN, same_bytes)
-            .order_by(items.c.serial.desc())
-            .limit(1)
-        )
-        if found is not None:
-            return found
-        latest = self._one(
-            select(items)
-            .where(items.c.state == State.WITHDRAWN, items.c.path == path, items.c.attempts == 0)
-            .order_by(items.c.serial.desc())
-            .limit(1)
-        )
-        return latest if latest is not None and latest.fingerprint.inode == inode else None
+        withdrawn = self._all(_WITHDRAWN_AT, path=path)
+        same_bytes = (item for item in withdrawn if item.sha256 == sha256)
+        same_file = (item for item in withdrawn[:1] if item.attempts == 0 and item.fingerprint.inode == inode)
+        return next(same_bytes, None) or next(same_file, None)
 
     def failed_with(self, sha256: str) -> list[Item]:
         """Failed items of these bytes, the latest first."""
-        query = select(items).where(items.c.state == State.FAILED, items.c.sha256 == sha256)
-        return self._all(query.order_by(items.c.serial.desc()))
+        return self._all(_FAILED_WITH, sha256=sha256)
 
     # Writing
 
     def add(self, item: Item, note: str = "") -> None:
         """The item has a row. IntegrityError when a live item has its path already."""
-        self._connection.execute(items.insert().values(id=item.id, **_columns(item)))
+        self._connection.execute(_ADD, {"id": item.id, **_columns(item)})
         self._note(item.id, item.arrived_at, None, item.state, note)
 
     def change(self, item: Item, after: State, now: float, note: str = "", **changes: Any) -> None:
@@ -204,11 +233,8 @@ class Items:
         values = _flattened(changes) | {"state": after}
         if after != State.SUBMITTING:
             values.setdefault("claim", None)
-        done = self._connection.execute(
-            update(items)
-            .where(items.c.id == item.id, items.c.state == item.state, items.c.claim.is_(item.claim))
-            .values(**values)
-        )
+        expected = {"the_id": item.id, "the_state": item.state, "the_claim": item.claim}
+        done = self._connection.execute(_change(tuple(values)), expected | values)
         if done.rowcount != 1:
             msg = f"{item.id} is no longer {item.state}"
             raise LateWriter(msg)
@@ -223,16 +249,29 @@ class Items:
         self._connection.execute(update(items).where(items.c.id == item_id).values(receipt_due=False))
 
     def _note(self, item_id: str, at: float, before: State | None, after: State, note: str) -> None:
-        self._connection.execute(
-            transitions.insert().values(item_id=item_id, at=at, before=before, after=after, note=note)
-        )
+        values = {"item_id": item_id, "at": at, "before": before, "after": after, "note": note}
+        self._connection.execute(_NOTE, values)
 
-    def _one(self, query: Select[Any]) -> Item | None:
-        row = self._connection.execute(query).one_or_none()
+    def _one(self, query: Select[Any], **values: Any) -> Item | None:
+        row = self._connection.execute(query, values).one_or_none()
         return None if row is None else _item(row)
 
-    def _all(self, query: Select[Any]) -> list[Item]:
-        return [_item(row) for row in self._connection.execute(query)]
+    def _all(self, query: Select[Any], **values: Any) -> list[Item]:
+        return [_item(row) for row in self._connection.execute(query, values)]
+
+
+@cache
+def _change(names: tuple[str, ...]) -> Update:
+    """The compare-and-set that writes these columns."""
+    return (
+        update(items)
+        .where(
+            items.c.id == bindparam("the_id"),
+            items.c.state == bindparam("the_state"),
+            items.c.claim.is_not_distinct_from(bindparam("the_claim")),
+        )
+        .values({name: bindparam(name) for name in names})
+    )
 
 
 def _item(row: Row[Any]) -> Item:
@@ -289,6 +328,9 @@ def _flattened(values: dict[str, Any]) -> dict[str, Any]:
     if "companions" in flat:
         flat["companions"] = b"".join(path + b"\0" for path in flat["companions"])
     return flat
+
+
+_ADD = insert(items)
 
 
 def _fingerprint(text: str) -> Fingerprint:

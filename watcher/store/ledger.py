@@ -3,10 +3,27 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from watcher.domain import Attempt, Charged, Item
 from watcher.store.schema import attempts, hits, items
+
+_BEGIN = insert(attempts).returning(attempts.c.number)
+_RELEASE = update(attempts).where(attempts.c.number == bindparam("the_number"))
+_END = update(attempts).where(attempts.c.number == bindparam("the_number"))
+_OF_ITEM = select(attempts).where(attempts.c.item_id == bindparam("id")).order_by(attempts.c.number)
+_UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None)).order_by(attempts.c.number)
+_SPENT = select(func.count()).where(attempts.c.started_at >= bindparam("since"), attempts.c.charged != Charged.NO)
+_HIT = insert(hits).returning(hits.c.serial)
+_HIT_ENDED = update(hits).where(hits.c.serial == bindparam("the_serial"))
+_UNENDED = select(func.count()).where(hits.c.kind == bindparam("kind"), hits.c.ended_at.is_(None))
+_NTH_LAST = (
+    select(hits.c.ended_at)
+    .where(hits.c.kind == bindparam("kind"), hits.c.ended_at.is_not(None))
+    .order_by(hits.c.ended_at.desc())
+    .limit(1)
+    .offset(bindparam("skipped"))
+)
 
 
 class Ledger:
@@ -28,32 +45,26 @@ class Ledger:
             "no_cache": no_cache,
             "canary": canary,
         }
-        query = insert(attempts).values(**values).returning(attempts.c.number)
-        number: int = self._connection.execute(query).scalar_one()
+        number: int = self._connection.execute(_BEGIN, values).scalar_one()
         return number
 
     def release(self, number: int, now: float) -> int:
         """From here on the request may be complete at the service. The number of its hit."""
-        self._connection.execute(update(attempts).where(attempts.c.number == number).values(released_at=now))
+        self._connection.execute(_RELEASE, {"the_number": number, "released_at": now})
         return self.hit("write", now)
 
     def end(self, number: int, now: float, *, outcome: str, charged: Charged, decision: str, **more: Any) -> None:
         """What came of the attempt; `more` are further columns: status, detail, identifier."""
-        self._connection.execute(
-            update(attempts)
-            .where(attempts.c.number == number)
-            .values(ended_at=now, outcome=outcome, charged=charged, decision=decision, **more)
-        )
+        values = {"ended_at": now, "outcome": outcome, "charged": charged, "decision": decision, **more}
+        self._connection.execute(_END, {"the_number": number, **values})
 
     def of_item(self, item_id: str) -> list[Attempt]:
         """Every request made for this item, oldest first."""
-        query = select(attempts).where(attempts.c.item_id == item_id).order_by(attempts.c.number)
-        return [_attempt(row) for row in self._connection.execute(query)]
+        return [_attempt(row) for row in self._connection.execute(_OF_ITEM, {"id": item_id})]
 
     def unfinished(self) -> list[Attempt]:
         """Attempts without an end: under way, or cut off by a crash."""
-        query = select(attempts).where(attempts.c.ended_at.is_(None)).order_by(attempts.c.number)
-        return [_attempt(row) for row in self._connection.execute(query)]
+        return [_attempt(row) for row in self._connection.execute(_UNFINISHED)]
 
     def listed(self) -> Iterator[Attempt]:
         query = select(attempts).order_by(attempts.c.number)
@@ -62,9 +73,8 @@ class Ledger:
 
     def spent_since(self, since: float) -> int:
         """Requests since then that were charged, may have been, or still may be."""
-        return self._connection.execute(
-            select(func.count()).where(attempts.c.started_at >= since, attempts.c.charged != Charged.NO)
-        ).scalar_one()
+        spent: int = self._connection.execute(_SPENT, {"since": since}).scalar_one()
+        return spent
 
     def accepted_since(self, since: float, apart_from: str) -> bool:
         """Whether another item than this one was accepted after that moment."""
@@ -75,26 +85,25 @@ class Ledger:
 
     def hit(self, kind: str, now: float) -> int:
         """A request may reach the service's throttle from now on. The hit's number."""
-        query = insert(hits).values(kind=kind, released_at=now).returning(hits.c.serial)
-        serial: int = self._connection.execute(query).scalar_one()
+        serial: int = self._connection.execute(_HIT, {"kind": kind, "released_at": now}).scalar_one()
         return serial
 
     def hit_ended(self, serial: int, now: float) -> None:
         """The request was answered or is lost: it reached the throttle by now, or never will."""
-        self._connection.execute(update(hits).where(hits.c.serial == serial).values(ended_at=now))
+        self._connection.execute(_HIT_ENDED, {"the_serial": serial, "ended_at": now})
 
     def hits_ended(self, now: float) -> None:
         """All hits whose process died have ended."""
         self._connection.execute(update(hits).where(hits.c.ended_at.is_(None)).values(ended_at=now))
 
     def unended_hits(self, kind: str) -> int:
-        query = select(func.count()).where(hits.c.kind == kind, hits.c.ended_at.is_(None))
-        return self._connection.execute(query).scalar_one()
+        unended: int = self._connection.execute(_UNENDED, {"kind": kind}).scalar_one()
+        return unended
 
     def nth_last_end(self, kind: str, n: int) -> float | None:
         """When the n-th last of the ended hits of this kind ended (n from 1); null when there are fewer."""
-        query = select(hits.c.ended_at).where(hits.c.kind == kind, hits.c.ended_at.is_not(None))
-        return self._connection.execute(query.order_by(hits.c.ended_at.desc()).limit(1).offset(n - 1)).scalar()
+        end: float | None = self._connection.execute(_NTH_LAST, {"kind": kind, "skipped": n - 1}).scalar()
+        return end
 
     def forget_hits(self, before: float) -> None:
         """Hits that ended before then are gone."""

@@ -9,6 +9,8 @@ from watcher.store.schema import pauses
 
 _WEIGHT = {kind: weight for weight, kind in enumerate(PauseKind)}
 
+_ACTIVE = select(pauses).where(pauses.c.ended_at.is_(None))
+
 
 class Pauses:
     """The pauses, within one transaction."""
@@ -18,7 +20,7 @@ class Pauses:
 
     def active(self) -> list[Pause]:
         """The pauses in force, the weightiest first."""
-        rows = self._connection.execute(select(pauses).where(pauses.c.ended_at.is_(None)))
+        rows = self._connection.execute(_ACTIVE)
         return sorted((_pause(row) for row in rows), key=lambda pause: _WEIGHT[pause.kind])
 
     def get(self, kind: PauseKind) -> Pause | None:
