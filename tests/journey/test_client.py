@@ -34,7 +34,7 @@ from watcher.errors import (
 )
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.sandbox import FaultKind, Sandbox
-from watcher.identifai.upload import HELD_BACK_BYTES, Upload
+from watcher.identifai.upload import HELD_BACK_BYTES, READ_BYTES, Upload
 from watcher.identifai.wire import IDLE_SECONDS
 
 IDENTIFIER = "8d64370a87b820cc1cf620338f5c898bab37439c9a405f32d9eaffc50c4f27b0"
@@ -247,6 +247,20 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def certificate(tmp_path) -> str:  # type: ignore[no-untyped-def]
+    path = tmp_path / "certificate.pem"
+    path.write_text(CERTIFICATE)
+    return str(path)
+
+
+@pytest.fixture
+def tls(certificate: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
 
 
 @contextlib.contextmanager
@@ -498,6 +512,7 @@ def test_what_release_raises_passes_through(error: BaseException) -> None:
         with pytest.raises(type(error)) as caught:
             client.submit(upload_of(), release)
         assert caught.value is error
+        assert error.__cause__ is None
         client.submit(upload_of(), go)
         wait_until(lambda: len(peer.seen) == 2)
     assert sorted(seen.is_whole for seen in peer.seen) == [False, True]
@@ -706,6 +721,21 @@ def test_yes_without_an_identifier_is_in_doubt(raw: bytes) -> None:
     assert len(error.message) < 700
 
 
+def test_endless_answer_is_not_read_to_the_end() -> None:
+    """An answer that goes on is cut off at a length that no identifier has, long before the deadline."""
+
+    def babbling(talk: Talk) -> None:
+        talk.hear()
+        talk.say(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not talk.peer.stopping.is_set():
+            talk.say(bytes(65_536))
+
+    with Peer(babbling) as peer:
+        error = failure_of(peer.url)
+    assert isinstance(error, Unintelligible)
+    assert error.charged is Charged.UNKNOWN
+
+
 WITH_IDENTIFIER = {
     "JSON": ACCEPTED,
     "bare": answer(IDENTIFIER.encode() + b"\n", "200 OK", "Content-Type: text/plain"),
@@ -719,6 +749,7 @@ WITH_IDENTIFIER = {
     + b"\r\n0\r\n\r\n",
     "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\n" + IDENTIFIER.encode(),
     "after 100": b"HTTP/1.1 100 Continue\r\n\r\n" + ACCEPTED,
+    "after 103": b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n" * 2 + ACCEPTED,
 }
 
 
@@ -751,7 +782,6 @@ def test_identifier_is_found_however_it_comes(raw: bytes) -> None:
         ("503 Service Unavailable", ServiceFault, Charged.NO),
         ("504 Gateway Timeout", ServiceFault, Charged.UNKNOWN),
         ("520 Who Knows", ServiceFault, Charged.UNKNOWN),
-        ("103 Early Hints", ServiceFault, Charged.UNKNOWN),
     ],
 )
 def test_status_decides_the_error(status: str, kind: type[ServiceError], charged: Charged) -> None:
@@ -845,6 +875,56 @@ def test_early_answer_is_read_and_free(status: str, kind: type[ServiceError], th
     assert error.status == int(status[:3])
 
 
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_answer_is_heard_while_the_service_takes_no_more(
+    is_secure: bool, tls: ssl.SSLContext, certificate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that comes while sending is stuck ends the upload at once, not at a timeout."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate)
+
+    def stuck(talk: Talk) -> None:
+        talk.hear_head()
+        talk.peer.stopping.wait(0.3)  # the buffers between the two are full by now
+        talk.say(answer(b"{}", "401 Unauthorized"))
+        talk.peer.stopping.wait(10)
+
+    clock = SystemClock()
+    began = clock.monotonic()
+    with Peer(stuck, tls=tls if is_secure else None) as peer:
+        error = failure_of(peer.url, upload_of(AUDIO * 100))
+    assert isinstance(error, Unauthorized)
+    assert clock.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("pieces", [1, 5, 60])
+def test_interim_answer_is_no_answer(pieces: int) -> None:
+    """A service that says "100 Continue" unasked, at once or bit by bit, gets the whole recording all the same."""
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nA: b\r\n\r\n"
+    step = -(-len(interim) // pieces)
+    heard = threading.Semaphore(0)
+
+    def script(talk: Talk) -> None:
+        seen = talk.hear_head()
+        assert seen is not None
+        for start in range(0, len(interim), step):
+            talk.say(interim[start : start + step])
+            heard.release()
+        talk.hear_body(seen)
+        talk.say(ACCEPTED)
+
+    class Paced(io.BytesIO):
+        """So that something of it is there before every part of the recording."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            heard.acquire(timeout=0.1)
+            return super().read(size)
+
+    audio = bytes(10 * READ_BYTES)
+    with Peer(script) as peer, client_of(peer.url) as client:
+        assert client.submit(upload_of(audio, file=Paced(audio)), go).identifier == IDENTIFIER
+    assert peer.seen[0].is_whole
+
+
 def test_connection_of_a_cut_request_is_not_used_again() -> None:
     """After an early answer the next request has its own connection: it is not read as the rest of the first."""
     raw = answer(b"{}", "401 Unauthorized")
@@ -909,20 +989,6 @@ def test_connection_idle_for_long_is_not_trusted() -> None:
 # TLS, proxies, secrets
 
 
-@pytest.fixture
-def certificate(tmp_path) -> str:  # type: ignore[no-untyped-def]
-    path = tmp_path / "certificate.pem"
-    path.write_text(CERTIFICATE)
-    return str(path)
-
-
-@pytest.fixture
-def tls(certificate: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
 def test_tls_with_the_environments_ca(tls, certificate, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """Over TLS everything is the same: session tickets are not taken for an answer, the connection is kept."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate)
@@ -940,6 +1006,15 @@ def test_tls_early_answer_and_deadline(tls, certificate, monkeypatch) -> None:  
         assert isinstance(failure_of(peer.url, upload_of(AUDIO * 40)), Unauthorized)
     with Peer(trickling(answer(b" " * 500)), tls=tls) as peer:
         assert isinstance(failure_of(peer.url, deadline=0.5), Unanswered)
+
+
+def test_tls_that_takes_nothing(tls, certificate, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Over TLS too a service that stops reading is given up, and not taken for one that speaks no TLS."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate)
+    with Peer(deaf, tls=tls) as peer:
+        error = failure_of(peer.url, upload_of(AUDIO * 40), read=0.3)
+    assert isinstance(error, NeverSent)
+    assert "nothing for 0.3 s" in error.message
 
 
 def test_untrusted_certificate_is_never_sent(tls: ssl.SSLContext) -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watcher.domain import VerdictState
@@ -23,9 +23,11 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 VALUES = st.recursive(
     SCALARS, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=9), v, max_size=4)
 )
+steadily = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SCRIPT = b"<script type='x'>alert('<p>not seen</p>')</script >"
 
 
+@steadily
 @given(st.binary(max_size=200))
 def test_any_answer_can_be_read(content: bytes) -> None:
     """No answer, whatever it holds, is more than a person reads, breaks a line, or raises."""
@@ -127,6 +129,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert find_retry_after_seconds(headers, NOW) == seconds
 
 
+@steadily
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_header_can_be_read(after: str, date: str) -> None:
     """No header raises or leads out of the day."""
@@ -259,6 +262,7 @@ def test_what_is_no_list_is_none(content: bytes) -> None:
     assert read_verdicts(content) is None
 
 
+@steadily
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -154,7 +154,7 @@ class Client:
             raise self._refusal(reply, may_be_charged=is_whole) from reply.trouble
         if not is_whole:
             raise NeverSent(
-                f"{self._host} said yes before it had the whole recording: {self._words(reply)}",
+                f"{self._host} answered {reply.status} before it had the whole recording",
                 hint="Something else answers in the service's place: check the network and identifai.base_url.",
                 status=reply.status,
             )

@@ -86,9 +86,7 @@ def refused(reply: Reply, words: str, *, host: str, may_be_charged: bool, now: f
         f"{host} answered {_named(status)}{_aside(reply, words)}",
         hint=_fault_hint(status),
         # A gateway says these of an upload too that the service behind it took and charged.
-        charged=Charged.UNKNOWN
-        if may_be_charged and (status < 200 or status >= 500) and status != 503
-        else Charged.NO,
+        charged=Charged.UNKNOWN if may_be_charged and status >= 500 and status != 503 else Charged.NO,
         status=status,
         retry_after=retry_after,
     )

@@ -9,6 +9,7 @@ import errno
 import http.client
 import io
 import os
+import re
 import select
 import socket
 import ssl
@@ -36,6 +37,10 @@ request that crosses the close on its way would be in doubt for nothing."""
 READ_BYTES = 64 * 1024
 
 _POOL_SIZE = 64
+
+_INTERIM = re.compile(rb"\A(?:HTTP/1\.\d 1\d\d(?s:.*?)\r\n\r\n)+")
+_BEGINNING = re.compile(rb"|H|HT|HTT|HTTP|HTTP/|HTTP/1|HTTP/1\.|HTTP/1\.\d|HTTP/1\.\d |(?s:HTTP/1\.\d 1.*)")
+"""What may yet become an answer that is only interim."""
 
 
 class Wire:
@@ -78,19 +83,21 @@ class Wire:
     def is_answered(self) -> bool:
         """Whether the service has answered, or hung up, already. What was read of the answer is kept for `take`.
 
-        It has to be read to be seen: on TLS a readable socket may hold nothing but session tickets.
+        It has to be read to be seen: on TLS a readable socket may hold nothing but session tickets, and some
+        servers say "100 Continue" unasked, which is no answer.
         """
         if self.socket is None or self.is_cut:
             return self.is_cut
         self.socket.settimeout(0)
         try:
-            self._early = self.socket.recv(1)
+            more = self.socket.recv(READ_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError:
-            pass  # broken: reading the answer will say how
-        self.is_cut = True
-        return True
+            more = b""  # broken: reading the answer will say how
+        self._early = _INTERIM.sub(b"", self._early + more)
+        self.is_cut = not more or not _BEGINNING.fullmatch(self._early)
+        return self.is_cut
 
     def wait_for_room(self, sock: socket.socket) -> None:
         """More can be sent. Raises TimeoutError, and BrokenPipeError when the service has answered already.
@@ -105,9 +112,9 @@ class Wire:
         if events[0][1] & ~select.POLLOUT and self.is_answered():
             raise BrokenPipeError(errno.EPIPE, "answered before it was all sent")
 
-    def take(self) -> bytes:
-        """Hand over what was read of the answer too early, once."""
-        early, self._early = self._early, b""
+    def take(self, size: int) -> bytes:
+        """Hand over the next of what was read of the answer too early, once."""
+        early, self._early = self._early[:size], self._early[size:]
         return early
 
 
@@ -130,8 +137,7 @@ class _Patient(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        early = self._wire.take()
-        if early:
+        if early := self._wire.take(len(buffer)):
             buffer[: len(early)] = early
             return len(early)
         self._socket.settimeout(self._wire.patience_seconds())
@@ -151,7 +157,10 @@ class _Answer(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        if _current.get().is_cut or self.status < 200:
+        while 100 < self.status < 200:  # http.client knows of no interim answer but 100
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+        if _current.get().is_cut:
             self.will_close = True
 
 
@@ -193,9 +202,12 @@ def _send_all(sock: socket.socket, data: bytes, wire: Wire) -> None:
     while rest:
         sock.settimeout(0)
         try:
-            rest = rest[sock.send(rest) :]
+            sent = sock.send(rest)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            wire.wait_for_room(sock)
+            sent = 0
+        if not sent:
+            wire.wait_for_room(sock)  # not above: its errors would seem to come of TLS
+        rest = rest[sent:]
 
 
 class _KeptSecure(_Kept, HTTPSConnection):
