@@ -57,6 +57,12 @@ class Place:
         target.write_bytes(speech(str(path)) if content is None else content)
         return target
 
+    def retry(self, path: str) -> None:
+        """A person asked for another try of this failed recording."""
+        with self.books() as books:
+            item = self.item_in(books, path)
+            books.items.change(item, State.RETURNING, self.clock.now(), retried=True)
+
     def run_once(self, *, verdicts: bool = False) -> daemon.Outcome:
         """One pass over what is there."""
         with self.opened(once=True) as journey:

@@ -137,9 +137,7 @@ def test_a_failed_recording_is_sent_again_on_request(place: Place, service: Sand
     place.run_once()
     before = place.item("a/one.wav")
     assert before.state is State.FAILED
-    with place.books() as books:
-        item = place.item_in(books, "a/one.wav")
-        books.items.change(item, State.RETURNING, place.clock.now(), retried=True)
+    place.retry("a/one.wav")
 
     assert place.run_once().exit_code == Exit.WELL
 

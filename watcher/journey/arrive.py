@@ -6,7 +6,7 @@ nothing is lost when they are.
 
 import os
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -32,6 +32,7 @@ from watcher.errors import (
     RecordingRefused,
     RecordingUnreachable,
 )
+from watcher.journey.companions import Companions, stem_of
 from watcher.journey.settle import Candidate, Judgement, Patience, Settler, by_arrival
 from watcher.journey.site import Site
 from watcher.store import Waiting
@@ -42,6 +43,7 @@ _log = logs.get_logger(__name__)
 _LOOKS_A_STEP = 256  # so that a step stays short, and events are taken in between
 _PUBLISH_SECONDS = 1.0
 IDLE = float("inf")
+ANY_INODE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Settled:
     path: bytes
     fingerprint: Fingerprint
     first_seen: float
+    companions: tuple[bytes, ...] = ()
 
 
 class Arrivals:
@@ -61,6 +64,7 @@ class Arrivals:
         self._scans_once = scans_once
         arrivals = site.config.arrivals
         self.ignore = Ignore(arrivals.ignore)
+        self._companions = Companions.of(arrivals)
         self._settler = Settler(
             Patience(
                 settle_seconds=arrivals.settle_seconds,
@@ -69,6 +73,7 @@ class Arrivals:
                 relook_seconds=arrivals.rescan_seconds,
             )
         )
+        self._lonely: defaultdict[bytes, set[bytes | None]] = defaultdict(set)  # by stem: waiting for a sidecar
         self._lock = threading.Lock()
         self._hints: deque[tuple[bytes, bool]] = deque()
         self.settled: deque[Settled] = deque()  # whole, and not vetted yet
@@ -107,14 +112,15 @@ class Arrivals:
             return False
         with site.store.reading() as books, self._lock:
             live = self._live = books.items.live_paths()
-        missing = set(live)
+            missing = set(live)
+            live.update(dict.fromkeys(books.items.live_companions(), ANY_INODE))
         listing = site.drop.walk(self.ignore.matching)
         try:
             for entry in listing:
                 missing.discard(entry.path)
                 if (
                     entry.kind != "file"
-                    or self._live.get(entry.path) == entry.inode
+                    or self._live.get(entry.path) in (entry.inode, ANY_INODE)
                     or entry.path in self._settler
                 ):
                     continue
@@ -157,6 +163,9 @@ class Arrivals:
         with self._lock:
             self._live[settled.path] = settled.fingerprint.inode
             self._settler.forget(settled.path)
+            for companion in settled.companions:
+                self._live[companion] = ANY_INODE
+                self._settler.forget(companion)
 
     def dismiss(self, settled: Settled) -> None:
         """The file is gone, or is another one: whatever lies there is seen anew."""
@@ -268,9 +277,29 @@ class Arrivals:
                 self._settler.wait(candidate, error.code, reason, clock.now(), clock.monotonic())
             return
         with self._lock:
-            judgement = self._settler.judge(candidate, completeness, missing, clock.now(), clock.monotonic())
-            if judgement is not Judgement.WAIT:
-                self.settled.append(Settled(path, candidate.fingerprint, candidate.first_seen))
+            now, monotonic = clock.now(), clock.monotonic()
+            if self._companions.is_one(path):
+                self._settler.wait(candidate, "companion", "waits for its recording", now, monotonic)
+                recordings = {self._companions.recording_of(path)} | self._lonely.pop(stem_of(path), set())
+                for recording in recordings:
+                    self._settler.look_now(recording or b"", monotonic)
+                return
+            markers = [name for name in self._companions.markers_of(path) if name in self._settler]
+            sidecars = [name for name in self._companions.sidecars_of(path) if name in self._settler]
+            is_announced = bool(markers)
+            is_alone = (self._companions.marker and not markers) or (
+                self._companions.sidecars and not any(self._settler.is_quiet(name, monotonic) for name in sidecars)
+            )
+            judgement = self._settler.judge(
+                candidate, completeness, missing, now, monotonic, is_announced=is_announced
+            )
+            if judgement is Judgement.READY and is_alone:
+                reason = f"waits for {self._companions.awaited()}"
+                self._settler.wait(candidate, "companion_missing", reason, now, monotonic)
+                self._lonely[stem_of(path)].add(path)
+            elif judgement is not Judgement.WAIT:
+                companions = (*markers, *sidecars)
+                self.settled.append(Settled(path, candidate.fingerprint, candidate.first_seen, companions))
 
     def _completeness(self, candidate: Candidate) -> tuple[Completeness, int]:
         """What the file's container says of its end, and by how many bytes it is short."""

@@ -20,6 +20,7 @@ from watcher.errors import (
 )
 from watcher.folders import Folder, alternative, move, receipt_name
 from watcher.journey.arrive import Arrivals
+from watcher.journey.companions import companion_name
 from watcher.journey.receipt import is_receipt_of, write_receipt
 from watcher.journey.site import Site
 from watcher.journey.vet import hash_of, place, vet
@@ -98,9 +99,29 @@ class Filing:
                 return self._file_without_recording(folder, attempt)
             except RecordingUnreachable as error:
                 raise FolderError(error.message, hint=error.hint) from error
+            self._move_companions(attempt, self._site.drop, folder)
             return attempt
         msg = f"{folder.root!r}: no free name for {item.path!r}"
         raise FolderError(msg, hint="Move the files that have its name away.")
+
+    def _move_companions(self, item: Item, source: Folder, target: Folder) -> None:
+        """Marker and sidecars lie beside their recording, under its name; one that is gone is no matter.
+
+        They follow the recording: with the database lost in between, one left behind in the drop folder is only
+        an orphan, while a recording left behind would be an arrival.
+        """
+        filed_as = item.filed_as or item.path
+        for companion in item.companions:
+            beside = companion_name(companion, item.path, filed_as)
+            here, there = (companion, beside) if target is not self._site.drop else (beside, companion)
+            for name in (there, alternative(there, item.id)):
+                try:
+                    move(source, here, target, name, source.fingerprint(here))
+                except NameTaken:
+                    continue
+                except RecordingError:
+                    pass  # taken away, or moved before a crash
+                break
 
     def _write_first_receipt(self, folder: Folder, item: Item) -> None:
         """The receipt lies under its name. NameTaken when that or the recording's name is somebody else's."""
@@ -187,6 +208,7 @@ class Filing:
                 books.items.change(item, State.FAILED, site.clock.now(), note)
             _log.warning("recording.stayed", item=item.id, path=item.path, reason=error.message)
             return
+        self._move_companions(item, site.failed, site.drop)
         site.failed.remove(receipt_name(failed_as))
         now = site.clock.now()
         with site.store.writing() as books:

@@ -93,6 +93,12 @@ class Settler:
         self._look(candidate, monotonic if is_worth_a_look else monotonic + self._patience.settle_seconds)
         return candidate
 
+    def look_now(self, path: bytes, monotonic: float) -> None:
+        """The file is due, if it is a candidate: what it waited for may be there."""
+        candidate = self._candidates.get(path)
+        if candidate is not None and candidate.look_at != float("inf"):
+            self._look(candidate, monotonic)
+
     def forget(self, path: bytes) -> None:
         """The file is gone, or is an item now."""
         self._candidates.pop(path, None)
@@ -119,9 +125,19 @@ class Settler:
         return None
 
     def judge(
-        self, candidate: Candidate, completeness: Completeness, missing: int, now: float, monotonic: float
+        self,
+        candidate: Candidate,
+        completeness: Completeness,
+        missing: int,
+        now: float,
+        monotonic: float,
+        *,
+        is_announced: bool = False,
     ) -> Judgement:
-        """Whether the file is whole, given what its container says; if it waits, it is on the agenda again."""
+        """Whether the file is whole, given what its container says; if it waits, it is on the agenda again.
+
+        `is_announced`: its writer said so, by a marker.
+        """
         quiet = monotonic - candidate.changed_at
         if candidate.fingerprint.size == 0:
             reason = "is empty; it waits until something is written into it"
@@ -138,7 +154,7 @@ class Settler:
                 monotonic,
             )
         is_proven = self._patience.proof and candidate.is_closed and completeness is Completeness.PROVEN
-        if is_proven or quiet >= self._patience.settle_seconds:
+        if is_proven or is_announced or quiet >= self._patience.settle_seconds:
             return Judgement.READY
         self._say(candidate, "settling", "is still being written, or was until a moment ago", now)
         self._look(candidate, candidate.changed_at + self._patience.settle_seconds)
@@ -152,6 +168,11 @@ class Settler:
             look_at = min(look_at, max(monotonic, candidate.changed_at + self._patience.incomplete_seconds))
         self._look(candidate, look_at)
         return Judgement.WAIT
+
+    def is_quiet(self, path: bytes, monotonic: float) -> bool:
+        """Whether there is such a file, and its content has been the same for long enough."""
+        candidate = self._candidates.get(path)
+        return candidate is not None and monotonic - candidate.changed_at >= self._patience.settle_seconds
 
     def ends_waiting_at(self, candidate: Candidate) -> float | None:
         """When, on the monotonic clock, this file is taken or given up if nothing changes; null for never."""

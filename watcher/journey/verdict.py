@@ -6,14 +6,13 @@ from watcher import logs
 from watcher.domain import Verdict, VerdictState
 from watcher.errors import ServiceError, Throttled
 from watcher.identifai.budget import room_at
-from watcher.identifai.client import Client
+from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
 from watcher.journey import policy
 from watcher.journey.site import Site
 
 _log = logs.get_logger(__name__)
 
-_TOGETHER = 100  # identifiers in one request of the list form
 _OVERDUE_SECONDS = 3600.0  # between two questions about a verdict that is overdue
 IDLE = float("inf")
 
@@ -34,7 +33,7 @@ class Asking:
         if now < self._quiet_until:
             return self._quiet_until - now
         with site.store.writing() as books:
-            due = books.verdicts.due(now, _TOGETHER)
+            due = books.verdicts.due(now, IDENTIFIERS_A_CALL)
             if not due:
                 due_at = books.verdicts.next_due_at()
                 return IDLE if due_at is None else max(due_at - now, 0.001)

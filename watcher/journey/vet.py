@@ -161,6 +161,7 @@ def admit(site: Site, books: Books, settled: Settled, vetted: Vetted) -> Item | 
         arrived_at=settled.first_seen,
         fingerprint=vetted.fingerprint,
         due_at=now,
+        companions=settled.companions,
     )
     item = replace(item, **place(site, books, item, vetted))
     books.items.add(item, _note(item))
@@ -217,6 +218,7 @@ def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, no
     if back is not None:
         facts = place(site, books, back, vetted)
         after = State(str(facts.pop("state")))
+        facts["companions"] = settled.companions
         books.items.change(back, after, now, "its file is back", due_at=now, **facts)
         return books.items.get(back.id)
     for failed in books.items.failed_with(vetted.sha256) if vetted.sha256 else []:
@@ -229,6 +231,7 @@ def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, no
             "its file was put back into the drop folder: a retry",
             path=settled.path,
             fingerprint=vetted.fingerprint,
+            companions=settled.companions,
             retried=True,
         )
         return books.items.get(failed.id)

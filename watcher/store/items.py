@@ -42,6 +42,7 @@ _LATEST_AT = _latest_first.where(
 ).limit(1)
 _LIVE_AT = select(items).where(items.c.path == bindparam("path"), items.c.state.in_(_LIVE))
 _LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(items.c.state.in_(_LIVE))
+_LIVE_COMPANIONS = select(items.c.companions).where(items.c.state.in_(_LIVE), items.c.companions != b"")
 _BY_IDENTIFIER = _all_items.where(items.c.identifier == bindparam("identifier"))
 _COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
 _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
@@ -137,6 +138,11 @@ class Items:
         """Every path in the drop folder that has an item, and the inode that it had when it was queued."""
         rows = self._connection.execute(_LIVE_PATHS)
         return {path: int(fingerprint.split(":")[1]) for path, fingerprint in rows}
+
+    def live_companions(self) -> list[bytes]:
+        """Every marker and sidecar in the drop folder whose recording has an item."""
+        rows = self._connection.execute(_LIVE_COMPANIONS).scalars()
+        return [path for paths in rows for path in paths.split(b"\0")[:-1]]
 
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
         """All items, or those in these states, in the order they arrived."""

@@ -1,0 +1,92 @@
+"""Markers and sidecars: two more ways for a producer to say that a recording is ready."""
+
+import os
+
+import pytest
+
+from tests.conftest import MakePlace
+from tests.places import speech
+from watcher.errors import Exit
+from watcher.identifai.sandbox import Sandbox
+
+
+@pytest.mark.parametrize("marker", ["call.wav.done", "call.wav.DONE"])
+def test_a_recording_waits_for_its_marker_which_travels_with_it(
+    make_place: MakePlace, service: Sandbox, marker: str
+) -> None:
+    """With a marker configured nothing is sent without one, and the marker is filed beside its recording."""
+    place = make_place(arrivals={"marker": ".done"})
+    place.drop("a/call.wav")
+
+    outcome = place.run_once()
+
+    assert outcome.exit_code == Exit.INCOMPLETE
+    assert [file.code for file in outcome.waiting] == ["companion_missing"]
+    assert "marker" in outcome.waiting[0].reason
+    assert service.charged == 0
+    place.drop(f"a/{marker}", b"")
+    assert place.run_once().exit_code == Exit.WELL
+    assert place.files() == {"done/a/call.wav", "done/a/call.wav.json", f"done/a/{marker}"}
+
+
+@pytest.mark.parametrize("sidecar", ["call.xml", "call.XML", "call.json"])
+def test_a_recording_waits_for_a_sidecar_which_travels_with_it(
+    make_place: MakePlace, service: Sandbox, sidecar: str
+) -> None:
+    """name.wav waits for name.xml or name.json; the sidecar is never submitted, and is filed beside it."""
+    place = make_place(arrivals={"sidecar": [".xml", ".json"]})
+    place.drop("call.wav")
+    assert place.run_once().exit_code == Exit.INCOMPLETE
+    place.drop(sidecar, b"<call/>")
+
+    assert place.run_once().exit_code == Exit.WELL
+
+    assert place.files() == {"done/call.wav", "done/call.wav.json", f"done/{sidecar}"}
+    assert len([entry for entry in service.ledger if entry.method == "POST"]) == 1
+
+
+def test_companions_follow_the_name_their_recording_got(make_place: MakePlace) -> None:
+    """A recording that is filed under a name of its own takes its sidecar along, under that name."""
+    place = make_place(arrivals={"sidecar": [".xml"]})
+    for day in ("monday", "tuesday"):
+        place.drop("call.wav", speech(day))
+        place.drop("call.xml", day.encode())
+        assert place.run_once().exit_code == Exit.WELL
+
+    item = place.item("call.wav")
+    assert item.filed_as is not None
+    stem = os.fsdecode(item.filed_as).removesuffix(".wav")
+    assert stem.startswith("call~")
+    assert (place.root / "done" / f"{stem}.xml").read_bytes() == b"tuesday"
+    assert (place.root / "done/call.xml").read_bytes() == b"monday"
+
+
+def test_companions_of_a_failed_recording_go_there_and_come_back(make_place: MakePlace, service: Sandbox) -> None:
+    """failed/ holds the recording with its companions; a retry brings all of them back."""
+    place = make_place(arrivals={"marker": ".ok", "sidecar": [".xml"]})
+    service.add_fault("status", status=413, times=1)
+    for name, content in (("call.wav", None), ("call.xml", b"<call/>"), ("call.wav.ok", b"")):
+        place.drop(name, content)
+    place.run_once()
+    assert place.files() == {f"failed/{n}" for n in ("call.wav", "call.wav.json", "call.xml", "call.wav.ok")}
+    place.retry("call.wav")
+
+    assert place.run_once().exit_code == Exit.WELL
+
+    assert place.files() == {f"done/{n}" for n in ("call.wav", "call.wav.json", "call.xml", "call.wav.ok")}
+
+
+def test_a_marker_that_comes_later_is_noticed_at_once(make_place: MakePlace, service: Sandbox) -> None:
+    """The recording is taken when its marker is seen, not at the next look through the whole folder."""
+    place = make_place(arrivals={"marker": ".done", "rescan_seconds": 3600})
+    with place.opened() as journey:
+        place.drop("call.wav")
+        journey.arrivals.step()
+        place.clock.wait(5, journey.stopping)
+        journey.arrivals.step()
+        assert not journey.arrivals.settled
+        place.drop("call.wav.done", b"")
+        journey.arrivals.hint(b"call.wav.done", is_closed=True)
+        for _ in range(3):
+            journey.arrivals.step()
+        assert [settled.path for settled in journey.arrivals.settled] == [b"call.wav"]

@@ -1,0 +1,67 @@
+"""The files that come with a recording: a marker that says it is ready, and sidecars with what is known of it.
+
+Pure: names only. A companion is never submitted; it travels with its recording, under that one's name.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from watcher.config import Arrivals as Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Companions:
+    """Which names are companions, and of what."""
+
+    marker: bytes  # ".done": name.wav waits for name.wav.done; empty for none
+    sidecars: tuple[bytes, ...]  # ".xml": name.wav waits for name.xml
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Companions":
+        return cls(settings.marker.encode(), tuple(suffix.encode() for suffix in settings.sidecar))
+
+    def is_one(self, path: bytes) -> bool:
+        """Whether a file of this name is no recording but comes with one. Case does not matter."""
+        name = path.lower()
+        suffixes = (*self.sidecars, self.marker) if self.marker else self.sidecars
+        return any(name.endswith(suffix.lower()) for suffix in suffixes)
+
+    def markers_of(self, path: bytes) -> Iterator[bytes]:
+        """The names that a recording's marker may have."""
+        if self.marker:
+            yield from (path + suffix for suffix in _spellings(self.marker))
+
+    def sidecars_of(self, path: bytes) -> Iterator[bytes]:
+        """The names that a recording's sidecars may have."""
+        for sidecar in self.sidecars:
+            yield from (stem_of(path) + suffix for suffix in _spellings(sidecar))
+
+    def recording_of(self, marker: bytes) -> bytes | None:
+        """The recording that this is the marker of; null where it is a sidecar."""
+        is_marker = self.marker and marker.lower().endswith(self.marker.lower())
+        return marker[: -len(self.marker)] if is_marker else None
+
+    def awaited(self) -> str:
+        """What a recording waits for, in words."""
+        words = [f"its marker (its name and {self.marker.decode()})"] if self.marker else []
+        if self.sidecars:
+            words.append("its sidecar (" + " or ".join(s.decode() for s in self.sidecars) + " with the same stem)")
+        return " and ".join(words)
+
+
+def companion_name(companion: bytes, recording: bytes, filed_as: bytes) -> bytes:
+    """The name under which a companion lies beside a recording that was filed under `filed_as`."""
+    for old, new in ((recording, filed_as), (stem_of(recording), stem_of(filed_as))):
+        if companion.startswith(old):
+            return new + companion[len(old) :]
+    return companion
+
+
+def stem_of(path: bytes) -> bytes:
+    """The path without the last extension of its name."""
+    folder, slash, name = path.rpartition(b"/")
+    return folder + slash + (name.rpartition(b".")[0] or name)
+
+
+def _spellings(suffix: bytes) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys((suffix, suffix.lower(), suffix.upper())))
