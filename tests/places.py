@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.clock import FalseClock
-from watcher import daemon
+from watcher import daemon, once
 from watcher.audio.synthesis import wav
 from watcher.clock import Clock
 from watcher.config import Config, Key, load
@@ -63,10 +63,10 @@ class Place:
             item = self.item_in(books, path)
             books.items.change(item, State.RETURNING, self.clock.now(), retried=True)
 
-    def run_once(self, *, verdicts: bool = False) -> daemon.Outcome:
+    def run_once(self, *, verdicts: bool = False) -> once.Outcome:
         """One pass over what is there."""
         with self.opened(once=True) as journey:
-            return daemon.run_once(journey, verdicts=verdicts)
+            return once.run_once(journey, verdicts=verdicts)
 
     @contextmanager
     def opened(self, *, once: bool = False) -> Iterator[daemon.Journey]:

@@ -99,6 +99,8 @@ def _ours(root: Path, count: int, size: int) -> tuple[float, float, float]:
         try:
             while "daemon.started" not in (root / "log").read_text():
                 time.sleep(0.05)
+                if daemon.poll() is not None:
+                    raise RuntimeError((root / "log").read_text())
             time.sleep(1)
             before = _cpu(daemon.pid)
             began = time.monotonic()

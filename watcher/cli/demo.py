@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from watcher import daemon, logs
+from watcher import daemon, logs, once
 from watcher.audio.synthesis import wav
 from watcher.cli.opening import wide_console
 from watcher.clock import SystemClock
@@ -99,7 +99,7 @@ def show_demo(folder: Path | None) -> Exit:
         with daemon.opened(config, key, SystemClock(), once=True) as journey:
             live = Live(console=console, refresh_per_second=8, transient=True)
             with live:
-                daemon.run_once(journey, verdicts=True, show=lambda _: live.update(_table(journey.site)))
+                once.run_once(journey, verdicts=True, show=lambda _: live.update(_table(journey.site)))
             return _conclude(journey.site, service, root)
 
 

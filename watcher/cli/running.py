@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from watcher import daemon, logs
+from watcher import daemon, logs, once
 from watcher.cli.demo import show_demo
 from watcher.cli.opening import read_config
 from watcher.clock import SystemClock
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: journey.stopping.set())
         with _progress() as show:
-            outcome = daemon.run_once(journey, verdicts=options.verdicts, show=show)
+            outcome = once.run_once(journey, verdicts=options.verdicts, show=show)
     for line in outcome.left:
         print(f"left: {line}", file=sys.stderr)
     for file in outcome.waiting:
@@ -55,7 +55,7 @@ class UsageError(WatcherError):
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[daemon.Progress], None]]:
+def _progress() -> Iterator[Callable[[once.Progress], None]]:
     """A bar on a terminal; nothing elsewhere, where the log tells it all."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -72,7 +72,7 @@ def _progress() -> Iterator[Callable[[daemon.Progress], None]]:
         task = bar.add_task("filed", total=None, note="")
         at_first: dict[State, int] = {}
 
-        def show(progress: daemon.Progress) -> None:
+        def show(progress: once.Progress) -> None:
             counts = progress.counts
             at_first.update({s: at_first.get(s, counts[s]) for s in (State.DONE, State.FAILED)})
             filed = sum(counts[s] - at_first[s] for s in at_first)

@@ -11,15 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import nsmallest
 
-from watchdog.events import (
-    EVENT_TYPE_CLOSED,
-    EVENT_TYPE_CREATED,
-    EVENT_TYPE_MOVED,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers.inotify import InotifyObserver
-
 from watcher import logs
 from watcher.audio import Completeness, examine
 from watcher.config import Ignore
@@ -42,6 +33,7 @@ _log = logs.get_logger(__name__)
 
 _LOOKS_A_STEP = 256  # so that a step stays short, and events are taken in between
 _PUBLISH_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 IDLE = float("inf")
 ANY_INODE = -1
 
@@ -82,6 +74,8 @@ class Arrivals:
         self._published: list[Waiting] = []
         self._publish_due = 0.0
         self.last_scan_at: float | None = None
+        self.wake: Callable[[], None] = lambda: None  # called when there is something to look at
+        self.polls = False  # no events come: the scan is all there is
 
     # The step
 
@@ -137,19 +131,25 @@ class Arrivals:
         self.last_scan_at = site.clock.now()
         with site.store.writing() as books:
             books.site.put("last_scan_at", self.last_scan_at)
-        took = site.clock.monotonic() - started
-        self._scan_due = started + (
-            IDLE if self._scans_once else max(site.config.arrivals.rescan_seconds, 20 * took)
-        )
+        self._scan_due = started + self._seconds_to_next(site.clock.monotonic() - started)
         return True
+
+    def _seconds_to_next(self, took: float) -> float:
+        """How long after the beginning of this scan the next one begins. Scanning never takes over the machine."""
+        if self._scans_once:
+            return IDLE
+        wanted = self._site.config.arrivals.rescan_seconds
+        return max(min(wanted, _POLL_SECONDS) if self.polls else wanted, 20 * took)
 
     def hint(self, path: bytes, *, is_closed: bool) -> None:
         """Something happened to this path; `is_closed`: its writer closed it, or it was moved in."""
         self._hints.append((path, is_closed))
+        self.wake()
 
     def scan_soon(self) -> None:
         """The next step scans."""
         self._scan_due = 0.0
+        self.wake()
 
     # What vet takes, and gives back
 
@@ -328,71 +328,3 @@ class Arrivals:
             with self._site.store.writing() as books:
                 books.site.publish_waiting(waiting)
             self._published = waiting
-
-
-class Watch:
-    """watchdog's observer, as a source of hints. It may die or go deaf; the scan finds what it missed."""
-
-    def __init__(self, arrivals: Arrivals, root: bytes, wake: Callable[[], None]) -> None:
-        self._arrivals = arrivals
-        self._root = root
-        self._wake = wake
-        self._observer: InotifyObserver | None = None
-
-    def start(self) -> bool:
-        """Events are delivered from now on. Whether the machine could give them."""
-        observer = InotifyObserver(generate_full_events=True)  # tells a file moved in from a file begun
-        handler = _Hints(self._arrivals, self._root, self._wake)
-        try:
-            observer.schedule(handler, os.fsdecode(self._root), recursive=True)
-            observer.start()
-        except OSError as error:
-            _log.warning(
-                "watch.failed",
-                reason=str(error),
-                hint="The periodic scan finds everything; raise "
-                "fs.inotify.max_user_watches for a quicker reaction.",
-            )
-            return False
-        self._observer = observer
-        return True
-
-    def is_alive(self) -> bool:
-        """Whether every thread of the observer runs: the observer's own word is not enough (watchdog#452)."""
-        observer = self._observer
-        return observer is not None and observer.is_alive() and all(e.is_alive() for e in observer.emitters)
-
-    def stop(self) -> None:
-        """No event is delivered any more."""
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.stop()
-            observer.join()
-
-
-class _Hints(FileSystemEventHandler):
-    """Puts paths where the arrivals step will look, and does nothing else: an exception here kills dispatch."""
-
-    def __init__(self, arrivals: Arrivals, root: bytes, wake: Callable[[], None]) -> None:
-        self._arrivals = arrivals
-        self._prefix = os.path.join(root, b"")
-        self._wake = wake
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        if event.is_directory:
-            if event.event_type in (EVENT_TYPE_CREATED, EVENT_TYPE_MOVED):
-                self._arrivals.scan_soon()  # what lies in a folder that was moved in makes no events
-                self._wake()
-            return
-        match event.event_type:
-            case "closed" | "created" | "moved" | "modified":
-                raw = event.dest_path if event.event_type == EVENT_TYPE_MOVED else event.src_path
-                is_closed = event.event_type in (EVENT_TYPE_CLOSED, EVENT_TYPE_MOVED)
-            case "deleted":
-                raw, is_closed = event.src_path, False
-            case _:
-                return
-        path = os.fsencode(raw)
-        if path.startswith(self._prefix):
-            self._arrivals.hint(path[len(self._prefix) :], is_closed=is_closed)
-            self._wake()

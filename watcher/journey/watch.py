@@ -1,0 +1,176 @@
+"""The kernel's events, as hints where to look sooner. The scan finds whatever they miss.
+
+watchdog's observer may die, go deaf or never have heard: its emitter ends at the first error while the observer
+says it is alive (watchdog#452), a watched folder that is removed and made again tells nothing more, a network
+share never did. So it is looked after, and set up again with back-off, and each time a full scan follows.
+"""
+
+import os
+import threading
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
+from watchdog.observers.inotify_c import InotifyConstants, Mask
+
+from watcher import logs
+from watcher.domain import show_path
+from watcher.journey.arrive import Arrivals
+from watcher.journey.site import Site
+from watcher.mounts import is_network, mount_of, mounts_below, read_mounts
+
+_log = logs.get_logger(__name__)
+
+_PROBE = b".watcher-probe"
+_PROBE_SECONDS = 2.0
+_FIRST_BACK_OFF_SECONDS = 1.0
+_MOST_BACK_OFF_SECONDS = 300.0
+
+
+class Watch:
+    """The observer of the drop folder, kept alive. `tend` is to be called again and again, by one thread."""
+
+    def __init__(self, site: Site, arrivals: Arrivals) -> None:
+        self._site = site
+        self._arrivals = arrivals
+        self._root = site.config.folders.drop
+        self._handler = _Hints(arrivals, self._root)
+        self._observer: _Observer | None = None
+        self._watched: tuple[int, int] | None = None  # the folder that is watched, by device and inode
+        self._said = ""
+        self._try_at = 0.0
+        self._tries = 0
+
+    def tend(self) -> float:
+        """Events are delivered, if the machine can give them; else the scan comes more often. Seconds to sleep."""
+        monotonic = self._site.clock.monotonic()
+        if self._is_well() or monotonic < self._try_at:
+            return _FIRST_BACK_OFF_SECONDS
+        self.stop()
+        chosen, why = self._choose()
+        if chosen == "events" and not self._start():
+            back_off = min(_FIRST_BACK_OFF_SECONDS * 2.0**self._tries, _MOST_BACK_OFF_SECONDS)
+            self._tries += 1
+            self._try_at = monotonic + back_off
+            chosen, why = (
+                "polling",
+                "the machine gives no events now; raise fs.inotify.max_user_watches if that is it",
+            )
+        elif chosen == "polling":
+            self._try_at = monotonic + _MOST_BACK_OFF_SECONDS
+        self._arrivals.polls = chosen == "polling"
+        self._arrivals.scan_soon()  # what came while nobody listened
+        if (said := f"{chosen}: {why}") != self._said:
+            _log.info("watch.chosen", watch=chosen, reason=why)
+            self._said = said
+        return _FIRST_BACK_OFF_SECONDS
+
+    def stop(self) -> None:
+        """No event is delivered any more."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()
+            observer.join()
+
+    def _is_well(self) -> bool:
+        observer = self._observer
+        if observer is None:
+            return False
+        alive = observer.is_alive() and all(emitter.is_alive() for emitter in observer.emitters)
+        return alive and self._identity() == self._watched
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._root)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _choose(self) -> tuple[str, str]:
+        """Events or polling, and why."""
+        setting = self._site.config.arrivals.watch
+        if setting != "auto":
+            return setting, "arrivals.watch says so"
+        return choose_watch(self._root)
+
+    def _start(self) -> bool:
+        """The observer runs, and an event of a probe came through."""
+        self._watched = self._identity()
+        observer = _Observer()
+        try:
+            observer.schedule(self._handler, os.fsdecode(self._root), recursive=True)
+            observer.start()
+        except OSError as error:
+            _log.warning("watch.failed", reason=error.strerror or str(error))
+            return False
+        self._observer = observer
+        if self._site.config.arrivals.watch == "auto" and not self._probe():
+            self.stop()
+            return False
+        self._tries = 0
+        return True
+
+    def _probe(self) -> bool:
+        """Whether a file that is written here is heard of. A folder we can not write to can not be probed."""
+        probe = os.path.join(self._root, _PROBE)
+        self._handler.probed.clear()
+        try:
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            os.unlink(probe)
+        except OSError:
+            return True
+        return self._handler.probed.wait(_PROBE_SECONDS)
+
+
+def choose_watch(root: bytes) -> tuple[str, str]:
+    """Events or polling for this folder and every mount below it, and why, in words for the log and `check`."""
+    mounts = read_mounts()
+    here = mount_of(os.path.realpath(root), mounts)
+    found = [mount for mount in (here, *mounts_below(os.path.realpath(root), mounts)) if mount is not None]
+    remote = [mount for mount in found if is_network(mount.kind)]
+    kinds = ", ".join(f"{show_path(mount.point)} is {mount.kind}" for mount in remote or found)
+    if remote:
+        return "polling", f"{kinds}: other machines' changes make no events here"
+    return "events", kinds or "the mount is unknown"
+
+
+class _Hints(FileSystemEventHandler):
+    """Puts paths where the arrivals step will look, and does nothing else: an exception here kills dispatch."""
+
+    def __init__(self, arrivals: Arrivals, root: bytes) -> None:
+        self.probed = threading.Event()
+        self._arrivals = arrivals
+        self._prefix = os.path.join(root, b"")
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        if event.is_directory:
+            if event.event_type in ("created", "moved"):
+                self._arrivals.scan_soon()  # what lies in a folder that was moved in makes no events
+            return
+        if event.event_type not in ("closed", "created", "moved"):
+            return
+        path = os.fsencode(event.dest_path or event.src_path)
+        if not path.startswith(self._prefix):
+            return
+        path = path[len(self._prefix) :]
+        if path == _PROBE:
+            self.probed.set()
+            return
+        self._arrivals.hint(path, is_closed=event.event_type != "created")
+
+
+class _Emitter(InotifyFullEmitter):
+    """Tells a file that was moved in from one that was begun, and asks for no event that nobody here reads.
+
+    Above all not for moves out: watchdog holds everything that follows one for half a second, waiting for its
+    other half [measured], and filing moves files out all the time.
+    """
+
+    def get_event_mask_from_filter(self) -> Mask:
+        wanted = InotifyConstants
+        return Mask(wanted.IN_CREATE | wanted.IN_CLOSE_WRITE | wanted.IN_MOVED_TO | wanted.IN_DELETE_SELF)
+
+
+class _Observer(InotifyObserver):
+    def __init__(self) -> None:
+        super().__init__()
+        self._emitter_class = _Emitter

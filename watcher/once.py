@@ -1,0 +1,117 @@
+"""One pass: what is in the drop folder now is settled, submitted and filed, then it is over (for cron)."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from watcher.daemon import Journey, tidy
+from watcher.domain import PauseKind, State, VerdictState, show_path
+from watcher.errors import Exit
+from watcher.store import Waiting
+
+_CANARIES = 3  # so many that fail end the pass
+_PATIENCE_SECONDS = 60.0  # for files that settle, or are given up, by themselves
+_TICK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one pass is."""
+
+    settling: int
+    counts: dict[State, int]
+    verdicts_awaited: int
+    paused: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one pass ended, and what it left behind, named."""
+
+    exit_code: Exit
+    waiting: list[Waiting]
+    left: list[str]
+
+
+def run_once(
+    journey: Journey, *, verdicts: bool = False, show: Callable[[Progress], None] = lambda _: None
+) -> Outcome:
+    """What lay in the drop folder at the first full scan is settled, submitted and filed, as far as can be.
+
+    `verdicts`: the verdicts are waited for too. `show` is called after each round.
+    """
+    site, clock = journey.site, journey.site.clock
+    with site.store.reading() as books:
+        failed_before = books.items.counts()[State.FAILED]
+    with ThreadPoolExecutor(len(journey.submissions)) as pool:
+        while not journey.stopping.is_set():
+            waits = [journey.arrivals.step(), journey.vetting.step()]
+            waits += pool.map(lambda submission: submission.step(), journey.submissions)
+            waits.append(journey.filing.step())
+            if verdicts:
+                waits.append(journey.asking.step())
+            progress = _look(journey)
+            show(progress)
+            wait = min(waits)
+            if wait <= 0:
+                continue
+            if _is_over(journey, progress, verdicts=verdicts):
+                break
+            tidy(site)
+            clock.wait(min(wait, _TICK_SECONDS), journey.stopping)
+    return _conclude(journey, failed_before)
+
+
+def _look(journey: Journey) -> Progress:
+    with journey.site.store.reading() as books:
+        counts = books.items.counts()
+        verdicts = books.verdicts.counts()
+        pauses = books.pauses.active()
+    return Progress(
+        settling=journey.arrivals.pending(_PATIENCE_SECONDS) + len(journey.arrivals.settled),
+        counts=counts,
+        verdicts_awaited=verdicts[VerdictState.AWAITED],
+        paused=pauses[0].reason if pauses else None,
+    )
+
+
+def _is_over(journey: Journey, progress: Progress, *, verdicts: bool) -> bool:
+    if progress.settling:
+        return False
+    counts = progress.counts
+    with journey.site.store.reading() as books:
+        pauses = books.pauses.active()
+    if any(pause.kind is PauseKind.FOLDER for pause in pauses):
+        return True
+    moving = counts[State.FILING] + counts[State.RETURNING] + counts[State.SUBMITTING]
+    if moving:
+        return False
+    if counts[State.QUEUED]:
+        return _stands(journey)
+    return not (verdicts and progress.verdicts_awaited)
+
+
+def _stands(journey: Journey) -> bool:
+    """Whether submitting stands still, and will for longer than one pass should wait."""
+    with journey.site.store.reading() as books:
+        pauses = books.pauses.active()
+    return any(
+        pause.kind in (PauseKind.PERSON, PauseKind.CAP)
+        or (pause.kind in (PauseKind.ACCOUNT, PauseKind.SERVICE) and pause.tries >= _CANARIES)
+        for pause in pauses
+    )
+
+
+def _conclude(journey: Journey, failed_before: int) -> Outcome:
+    with journey.site.store.reading() as books:
+        counts = books.items.counts()
+        unfinished = [s for s in State if s not in (State.DONE, State.FAILED, State.WITHDRAWN)]
+        left = [f"{show_path(item.path)}: {item.state}" for item in books.items.listed(unfinished)]
+    waiting = journey.arrivals.waiting()
+    if counts[State.QUEUED] and _stands(journey):
+        exit_code = Exit.UNAVAILABLE
+    elif left or waiting or counts[State.FAILED] > failed_before:
+        exit_code = Exit.INCOMPLETE
+    else:
+        exit_code = Exit.WELL
+    return Outcome(exit_code, waiting, left)
