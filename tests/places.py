@@ -11,9 +11,10 @@ from tests.clock import FalseClock
 from watcher import daemon, once
 from watcher.audio.synthesis import wav
 from watcher.clock import Clock
-from watcher.config import Config, Key, load
+from watcher.config import Config, load
 from watcher.domain import Item, JsonObject, Pause, State, Verdict
 from watcher.identifai.sandbox import Sandbox
+from watcher.key import Key
 from watcher.store import Books, Store
 
 KEY = "a-key-for-tests"

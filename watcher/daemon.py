@@ -14,7 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from watcher import __version__, logs, systemd
 from watcher.clock import Clock
-from watcher.config import Config, Key
+from watcher.config import Config
 from watcher.domain import show_path
 from watcher.errors import ConfigError, Exit, FolderMissing
 from watcher.folders import lock
@@ -27,6 +27,7 @@ from watcher.journey.submit import Submission
 from watcher.journey.verdict import Asking
 from watcher.journey.vet import Vetting
 from watcher.journey.watch import Watch
+from watcher.key import Key
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)

@@ -13,8 +13,10 @@ import pytest
 from pydantic import ValidationError
 
 from watcher import config as configuration
-from watcher.config import TEMPORARY_NAMES, Config, Ignore, Key, Window, find_config, load, read_key
+from watcher.config import Config, Window, find_config, load
 from watcher.errors import ConfigError, Exit
+from watcher.ignore import TEMPORARY_NAMES, Ignore
+from watcher.key import Key, read_key
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 SECRET = "sk-live-4f1d8e0c93"

@@ -16,8 +16,8 @@ from typing import Any, Literal, NoReturn
 import pytest
 import structlog
 
-from watcher.config import Key
 from watcher.errors import WatcherError
+from watcher.key import Key
 from watcher.logs import configure, get_logger
 
 SECRET = "sk-'live'-4f1d8e\\0c93"
@@ -336,8 +336,8 @@ def test_what_nobody_caught_is_a_log_line_without_the_key() -> None:
     """In the main thread, where it still ends the program, and in another."""
     ended = run(f"""
         import threading
-        from watcher import config, logs
-        logs.configure("json", "info", config.Key({SECRET!r}, ""))
+        from watcher import key, logs
+        logs.configure("json", "info", key.Key({SECRET!r}, ""))
         def fail():
             raise ValueError({SECRET!r})
         thread = threading.Thread(target=fail, name="scan")

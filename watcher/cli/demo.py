@@ -15,11 +15,12 @@ from watcher import daemon, logs, once
 from watcher.audio.synthesis import wav
 from watcher.cli.opening import wide_console
 from watcher.clock import SystemClock
-from watcher.config import Key, load
+from watcher.config import load
 from watcher.domain import Item, State
 from watcher.errors import ConfigError, Exit
 from watcher.identifai.sandbox import Sandbox
 from watcher.journey.site import Site
+from watcher.key import Key
 from watcher.store import Books
 
 _KEY = "demo-key"

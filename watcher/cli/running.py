@@ -15,10 +15,10 @@ from watcher import daemon, logs, once
 from watcher.cli.demo import show_demo
 from watcher.cli.opening import read_config
 from watcher.clock import SystemClock
-from watcher.config import read_key
 from watcher.domain import State, show_path
 from watcher.errors import Exit, WatcherError
 from watcher.identifai.sandbox import serve
+from watcher.key import read_key
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)

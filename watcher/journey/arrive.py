@@ -13,7 +13,6 @@ from heapq import nsmallest
 
 from watcher import logs
 from watcher.audio import Completeness, examine
-from watcher.config import Ignore
 from watcher.domain import Fingerprint, State
 from watcher.errors import (
     FolderError,
@@ -23,6 +22,7 @@ from watcher.errors import (
     RecordingRefused,
     RecordingUnreachable,
 )
+from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, stem_of
 from watcher.journey.settle import Candidate, Judgement, Patience, Settler, by_arrival
 from watcher.journey.site import Site
