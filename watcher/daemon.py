@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
 
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor as SchedulerPool
@@ -16,8 +18,8 @@ from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.config import Config
 from watcher.domain import show_path
-from watcher.errors import ConfigError, Exit, FolderMissing
-from watcher.folders import lock
+from watcher.errors import ConfigError, Exit, FolderError, FolderMissing, InstanceRunning
+from watcher.folders import MARKER, lock
 from watcher.identifai.client import Client
 from watcher.journey.arrive import Arrivals
 from watcher.journey.file import Filing
@@ -34,7 +36,7 @@ _log = logs.get_logger(__name__)
 
 _TICK_SECONDS = 1.0  # the longest a step sleeps: commands beside the daemon write to the database without a word
 _MOST_BACK_OFF_SECONDS = 60.0
-_LOG_BYTES = 4_000_000  # of the write-ahead log, before it is put into the database
+_TIDY_SECONDS = 600.0
 _STUCK_SECONDS = 900.0  # far above the longest upload (identifai.deadline_seconds) with its waits
 
 
@@ -48,7 +50,36 @@ class Journey:
     submissions: tuple[Submission, ...]
     filing: Filing
     asking: Asking
+    instance: "Instance"
     stopping: threading.Event
+
+
+class Instance:
+    """The one process that has this drop folder: an advisory lock on the marker in it."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._path = os.path.join(site.drop.root, MARKER)
+        self._lock = lock(self._path)
+
+    def keep(self) -> None:
+        """A drop folder that was made again is ours as well. InstanceRunning when another was quicker."""
+        if self._lock.is_held_at(self._path):
+            return
+        try:
+            self._site.recognise(self._site.drop)
+        except FolderError:
+            return  # it is away: nobody can have it
+        self._lock.close()
+        self._lock = lock(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.close()
 
 
 @contextmanager
@@ -59,11 +90,13 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
     """
     with Store(config.store.url) as store:
         site = Site.open(config, store, clock)
-        check_first_start(site)
-        with lock(os.path.join(config.folders.drop, b".watcher")):
-            before, after = store.database.migrate()
-            if before != after:
-                _log.info("database.migrated", before=before, after=after, path=str(store.database.path))
+        if not store.database.exists():
+            check_first_start(site)  # before a database is made for a site that can not start
+        before, after = store.database.migrate()
+        if before != after:
+            _log.info("database.migrated", before=before, after=after, path=str(store.database.path))
+        _await_drop_folder(site, once=once)
+        with Instance(site) as instance:
             recover(site)
             service = config.identifai
             client = Client(
@@ -76,12 +109,12 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
                 clock=clock,
             )
             try:
-                yield _assemble(site, client, once=once)
+                yield _assemble(site, client, instance, once=once)
             finally:
                 client.close()
 
 
-def _assemble(site: Site, client: Client, *, once: bool) -> Journey:
+def _assemble(site: Site, client: Client, instance: Instance, *, once: bool) -> Journey:
     stopping = threading.Event()
     arrivals = Arrivals(site, scans_once=once)
     workers = range(site.config.limits.in_flight)
@@ -92,8 +125,31 @@ def _assemble(site: Site, client: Client, *, once: bool) -> Journey:
         submissions=tuple(Submission(site, client, arrivals, stopping) for _ in workers),
         filing=Filing(site, arrivals),
         asking=Asking(site, client),
+        instance=instance,
         stopping=stopping,
     )
+
+
+def _await_drop_folder(site: Site, *, once: bool) -> None:
+    """The drop folder is there, and recognised, before its lock is taken: nothing is made on a bare mount point.
+
+    At the first start all three folders must exist. A site that is known waits for its drop folder.
+    """
+    with site.store.reading() as books:
+        is_known = books.site.get("id") is not None
+    if not is_known:
+        check_first_start(site)
+    while True:
+        try:
+            site.recognise(site.drop)
+        except FolderError as error:
+            if once:
+                raise
+            site.pause_for_folder(error)
+            systemd.notify("READY=1")  # waiting for a mount is what it does now, and well
+            site.clock.wait(site.config.arrivals.rescan_seconds, threading.Event())
+        else:
+            return
 
 
 def check_first_start(site: Site) -> None:
@@ -164,16 +220,18 @@ def run(journey: Journey) -> Exit:
     journey.arrivals.wake = runners["arrive"].wake
     watch = Watch(site, journey.arrivals)
     scheduler = BackgroundScheduler(
-        executors={"default": SchedulerPool(len(runners) + 3)},
+        executors={"default": SchedulerPool(len(runners) + 4)},
         # The defaults would drop a run that is a second late, with only a warning (measured).
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         timezone=UTC,
     )
-    scheduler.add_listener(lambda event: _job_died(event, ended), EVENT_JOB_ERROR)
+    deaths: list[BaseException] = []
+    scheduler.add_listener(lambda event: _job_died(event, ended, deaths), EVENT_JOB_ERROR)
     for runner in runners.values():
         scheduler.add_job(runner.run, id=runner.name)
     scheduler.add_job(watch.tend, "interval", seconds=1, id="watch", next_run_time=datetime.now(UTC))  # noqa: TID251
-    scheduler.add_job(tidy, "interval", [site], seconds=5, id="tidy")
+    scheduler.add_job(journey.instance.keep, "interval", seconds=5, id="instance")
+    scheduler.add_job(tidy, "interval", [site], seconds=_TIDY_SECONDS, id="tidy")
     if (interval := systemd.watchdog_seconds()) is not None:
         scheduler.add_job(_tell_systemd, "interval", [runners, site.clock], seconds=interval / 3, id="watchdog")
     scheduler.start()
@@ -194,6 +252,8 @@ def run(journey: Journey) -> Exit:
     watch.stop()
     site.store.database.checkpoint()
     _log.info("daemon.stopped")
+    if deaths:
+        return Exit.RUNNING if isinstance(deaths[0], InstanceRunning) else Exit.INCOMPLETE
     return Exit.WELL
 
 
@@ -218,9 +278,10 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     return runners
 
 
-def _job_died(event: JobExecutionEvent, ended: threading.Event) -> None:
+def _job_died(event: JobExecutionEvent, ended: threading.Event, deaths: list[BaseException]) -> None:
     """A loop that ended is no daemon any more: better none at all, which its supervisor starts anew."""
     _log.critical("daemon.broken", job=event.job_id, reason=repr(event.exception))
+    deaths.append(event.exception)
     ended.set()
 
 
@@ -235,8 +296,7 @@ def _tell_systemd(runners: dict[str, Runner], clock: Clock) -> None:
 
 
 def tidy(site: Site) -> None:
-    """The write-ahead log is short, and hits that count no more are gone."""
-    if site.store.database.log_size() > _LOG_BYTES:
-        windows = [*site.config.limits.writes, *site.config.limits.reads]
-        longest = max((window.seconds for window in windows), default=0.0)
-        site.store.tidy(hits_before=site.clock.now() - 2 * longest - 3600)
+    """The write-ahead log is in the database file, and hits that count no more are gone."""
+    windows = [*site.config.limits.writes, *site.config.limits.reads]
+    longest = max((window.seconds for window in windows), default=0.0)
+    site.store.tidy(hits_before=site.clock.now() - 2 * longest - 3600)

@@ -43,6 +43,7 @@ def run_once(
     site, clock = journey.site, journey.site.clock
     with site.store.reading() as books:
         failed_before = books.items.counts()[State.FAILED]
+    show(_look(journey))
     with ThreadPoolExecutor(len(journey.submissions)) as pool:
         while not journey.stopping.is_set():
             waits = [journey.arrivals.step(), journey.vetting.step()]
@@ -57,8 +58,9 @@ def run_once(
                 continue
             if _is_over(journey, progress, verdicts=verdicts):
                 break
-            tidy(site)
             clock.wait(min(wait, _TICK_SECONDS), journey.stopping)
+    journey.arrivals.publish()
+    tidy(site)
     return _conclude(journey, failed_before)
 
 

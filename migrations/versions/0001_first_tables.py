@@ -32,7 +32,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_attempts_open", "attempts", ["number"], unique=False, sqlite_where=sa.text("ended_at IS NULL")
     )
-    op.create_index("ix_attempts_started", "attempts", ["started_at"], unique=False)
+    op.create_index("ix_attempts_started", "attempts", ["started_at", "charged"], unique=False)
     op.create_table(
         "hits",
         sa.Column(
@@ -80,27 +80,27 @@ def upgrade() -> None:
         sa.Column("submitted_at", sa.Float(), nullable=True),
         sa.Column("filed_at", sa.Float(), nullable=True),
         sa.Column("receipt_due", sa.Boolean(), server_default="0", nullable=False),
-        sa.Column("companions", sa.LargeBinary(), server_default="", nullable=False),
+        sa.Column("companions", sa.LargeBinary(), server_default=sa.text("x''"), nullable=False),
         sa.PrimaryKeyConstraint("serial"),
         sa.UniqueConstraint("id"),
     )
+    op.create_index("ix_items_arrival", "items", ["state", "arrived_at"], unique=False)
     op.create_index("ix_items_content_key", "items", ["content_key"], unique=False)
     op.create_index("ix_items_due", "items", ["state", "due_at"], unique=False)
     op.create_index(
         "ix_items_duplicate_of",
         "items",
-        ["duplicate_of"],
+        ["state", "duplicate_of"],
         unique=False,
-        sqlite_where=sa.text("duplicate_of IS NOT NULL"),
+        sqlite_where=sa.text("duplicate_of IS NOT NULL AND state IN ('queued', 'held')"),
     )
     op.create_index("ix_items_filed_as", "items", ["filed_as"], unique=False)
     op.create_index("ix_items_identifier", "items", ["identifier"], unique=False)
     op.create_index("ix_items_path", "items", ["path"], unique=False)
     op.create_index(
-        "ix_items_receipt_due", "items", ["serial"], unique=False, sqlite_where=sa.text("receipt_due = 1")
+        "ix_items_receipt_due", "items", ["state"], unique=False, sqlite_where=sa.text("receipt_due = 1")
     )
     op.create_index("ix_items_sha256", "items", ["sha256"], unique=False)
-    op.create_index("ix_items_state_serial", "items", ["state", "serial"], unique=False)
     op.create_index(
         "ux_items_live_path",
         "items",

@@ -6,13 +6,15 @@ import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.people import (
+    CREW,
+    ROOT,
     DiedError,
     Person,
     as_user,
@@ -33,7 +35,7 @@ from watcher.errors import (
     RecordingGone,
     RecordingUnreachable,
 )
-from watcher.folders import Folder, disk, move
+from watcher.folders import MARKER, Folder, disk, move
 
 __all__ = ["person", "place", "small_disk"]  # fixtures
 
@@ -182,6 +184,123 @@ def test_another_file_of_the_name_is_never_moved_in_its_stead(site: Site) -> Non
     with pytest.raises(RecordingChanged):
         site.move(expected)
     assert site.files(site.done) == {}
+
+
+def touch_attributes(path: bytes) -> None:
+    os.chmod(path, 0o640)
+
+
+def touch_owner(path: bytes) -> None:
+    os.chown(path, os.stat(path).st_uid, CREW if os.geteuid() == 0 else -1)
+
+
+def touch_links(path: bytes) -> None:
+    os.link(path, os.path.dirname(os.path.dirname(path)) + b"/.another name")
+
+
+HARMLESS = [touch_attributes, touch_owner, touch_links]
+
+
+@pytest.mark.parametrize("touch", HARMLESS)
+def test_what_leaves_the_bytes_alone_does_not_keep_a_recording_from_being_filed(
+    site: Site, touch: Callable[[bytes], None]
+) -> None:
+    """Somebody's chmod, chown or link, between submission and filing, makes no other recording of it."""
+    expected = site.put()
+    touch(site.at(site.drop))
+    assert site.drop.fingerprint(site.path) != expected
+    there = site.move(expected)
+    assert site.files(site.drop) == {}
+    assert site.files(site.done) == {site.path: SOUND}
+    assert there == site.done.fingerprint(site.path)
+
+
+@pytest.mark.parametrize("touch", HARMLESS)
+def test_without_its_sha256_the_least_change_counts(site: Site, touch: Callable[[bytes], None]) -> None:
+    """What was never read is not known again by its bytes."""
+    expected = site.put()
+    touch(site.at(site.drop))
+    with pytest.raises(RecordingChanged):
+        move(site.drop, site.path, site.done, site.path, expected)
+    assert site.files(site.drop) == {site.path: SOUND}
+
+
+def test_a_device_with_another_number_is_the_same_device(site: Site) -> None:
+    """After a reboot a disk may be numbered otherwise: also where the move was done before it, all but the end."""
+    expected = replace(site.put(), device=12_345)
+    there = site.move(expected)
+    assert site.files(site.drop) == {}
+    assert site.files(site.done) == {site.path: SOUND}
+    assert site.move(expected) == there
+
+
+def test_other_bytes_in_the_same_clothes_are_another_recording(site: Site) -> None:
+    """Inode, size and time of change set back to what they were: only the bytes tell, and they are read."""
+    expected = site.put()
+    with open(site.at(site.drop), "r+b") as file:
+        file.write(b"other")
+    os.utime(site.at(site.drop), ns=(expected.mtime_ns, expected.mtime_ns))
+    now = site.drop.fingerprint(site.path)
+    assert now.same_content(expected)
+    assert now != expected
+    with pytest.raises(RecordingChanged):
+        site.move(expected)
+    assert site.files(site.done) == {}
+
+
+def test_equal_bytes_in_another_file_are_another_recording(site: Site) -> None:
+    """Copied over with its time kept: the newcomer is an arrival of its own."""
+    expected = site.put()
+    os.rename(site.at(site.drop), site.at(site.drop) + b".aside")
+    site.put()
+    os.utime(site.at(site.drop), ns=(expected.mtime_ns, expected.mtime_ns))
+    with pytest.raises(RecordingChanged):
+        site.move(expected)
+    assert site.files(site.done) == {}
+
+
+def test_a_recording_touched_while_it_is_copied_is_filed_once(
+    place: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chmod between its copy and its end leaves neither a second recording nor none."""
+    site = Site(
+        Folder(os.fsencode(shared_folder(place / "drop")), "drop"), Folder(os.fsencode(other_disk), "done")
+    )
+    expected = site.put()
+    write = disk.write
+
+    def write_and_touch(made: int, data: bytes) -> None:
+        write(made, data)
+        os.chmod(site.at(site.drop), 0o640)
+
+    monkeypatch.setattr(disk, "write", write_and_touch)
+    site.move(expected)
+    assert site.files(site.drop) == {}
+    assert site.files(site.done) == {site.path: SOUND}
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its writer left in memory would be gone after a power cut, under the name that a receipt gives."""
+    site = Site(
+        Folder(os.fsencode(shared_folder(place / "drop")), "drop"),
+        Folder(os.fsencode(shared_folder(place / "done")), "done"),
+    )
+    expected = site.put()
+    crossed: list[object] = []
+    sync, rename = os.fsync, disk.rename_noreplace
+
+    def watched_sync(opened: int) -> None:
+        crossed.append(os.fstat(opened).st_ino)
+        sync(opened)
+
+    def watched_rename(*args: Any) -> None:
+        crossed.append("renamed")
+        rename(*args)
+
+    monkeypatch.setattr(os, "fsync", watched_sync)
+    monkeypatch.setattr(disk, "rename_noreplace", watched_rename)
+    site.move(expected)
+    assert expected.inode in crossed[: crossed.index("renamed")]
 
 
 def test_a_recording_in_neither_place_is_gone(site: Site) -> None:
@@ -412,6 +531,47 @@ def test_killed_at_any_step_a_move_loses_and_doubles_nothing(
         assert [entry.path for entry in site.done.walk(lambda _: None)] == [site.path], f"at step {step}"
         site.clean()
         expected = site.put()
+
+
+def test_killed_and_touched_at_any_step_a_move_still_ends_as_one(site: Site) -> None:
+    """Between the crash and the repetition somebody may chmod what still lies in the drop folder."""
+    expected = site.put()
+    for step in itertools.count(1):
+        try:
+            ROOT.does(dying, step, site.move, expected)
+        except DiedError:
+            pass
+        else:
+            break
+        if os.path.lexists(site.at(site.drop)):
+            os.chmod(site.at(site.drop), 0o640)
+        site.move(expected)
+        assert site.files(site.drop) == {}, f"at step {step}"
+        assert site.files(site.done) == {site.path: SOUND}, f"at step {step}"
+        site.done.sweep(SystemClock().now() + 60)
+        site.clean()
+        expected = site.put()
+
+
+def test_killed_at_any_step_a_mark_is_whole_or_not_there(place: Path, person: Person) -> None:
+    """The former mark stands until the new one does, and marking again succeeds."""
+    folder = Folder(os.fsencode(shared_folder(place / "done")), "done")
+    for before in (None, "first"):
+        after = "second" if before else "first"
+        for step in itertools.count(1):
+            try:
+                person.does(dying, step, folder.mark, after)
+            except DiedError:
+                pass
+            else:
+                assert step > 2, "hardly anything was crossed"
+                break
+            assert folder.marker() in (before, after), f"at step {step}"
+            if before:
+                person.does(folder.mark, before)
+            else:
+                folder.remove(MARKER)
+        assert folder.marker() == after
 
 
 @pytest.mark.parametrize("replacing", [True, False])

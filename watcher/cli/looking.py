@@ -128,9 +128,10 @@ def why(options: argparse.Namespace) -> int:
 def _explain(desk: Desk, books: Books, text: str) -> str:
     paths = desk.paths(text)
     for path in paths:
-        if (file := books.site.waiting_at(path)) is not None:
-            return f"{show_path(path)} {file.reason or 'is settling'} (since {rfc3339(file.since)})."
         item = books.items.latest_at(path)
+        file = books.site.waiting_at(path)
+        if file is not None and (item is None or item.arrived_at < file.since):
+            return f"{show_path(path)} {file.reason or 'is settling'} (since {rfc3339(file.since)})."
         if item is not None:
             return f"{show_path(path)} {_explain_item(books, item)}"
     return f"{text}: nothing is known of it; it is not in the drop folder, or was not seen yet."

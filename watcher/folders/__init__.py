@@ -1,19 +1,25 @@
 """The disk: list, fingerprint, open without following links, move durably. See Folder and move."""
 
 from watcher.folders.folder import Folder
+from watcher.folders.lease import is_being_written
 from watcher.folders.lock import Lock, lock
+from watcher.folders.marker import MARKER, Situation, judge_marker
 from watcher.folders.move import move
 from watcher.folders.names import LONGEST, alternative, receipt_name
 from watcher.folders.walk import Entry, Kind, Scan
 
 __all__ = [
     "LONGEST",
+    "MARKER",
     "Entry",
     "Folder",
     "Kind",
     "Lock",
     "Scan",
+    "Situation",
     "alternative",
+    "is_being_written",
+    "judge_marker",
     "lock",
     "move",
     "receipt_name",

@@ -78,10 +78,10 @@ def adopt(made: int, folder: int) -> None:
             os.fchown(made, owner.st_uid, owner.st_gid)
 
 
-def sync(folder: int) -> None:
-    """The folder's entries outlast a power cut, on every file system that can promise it."""
+def sync(opened: int) -> None:
+    """The folder's entries, or the file's bytes, outlast a power cut, wherever the file system can promise it."""
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise
@@ -101,6 +101,14 @@ def draft(folder: int) -> Iterator[tuple[int, bytes]]:
         raise
     finally:
         os.close(made)
+
+
+def kind_of_file_system(opened: int) -> int | None:
+    """The f_type of statfs(2): a number of linux/magic.h; None where the system does not tell."""
+    answer = (ctypes.c_long * 64)()  # more than the largest struct statfs; f_type is its first word
+    if _libc.fstatfs(opened, answer):
+        return None
+    return int(answer[0]) & 0xFFFFFFFF
 
 
 def write(made: int, data: bytes | memoryview) -> None:

@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from watcher.domain import Fingerprint
 from watcher.errors import FolderRefuses, NameTaken, RecordingGone, RecordingUnreachable
 from watcher.folders import disk
+from watcher.folders.marker import (
+    LONGEST,
+    MARKER,
+    Situation,
+    open_marker,
+    parse_note,
+    read_note,
+    write_note,
+)
 from watcher.folders.names import is_draft
 from watcher.folders.root import Root
 from watcher.folders.walk import Scan
@@ -32,9 +41,15 @@ class Folder(Root):
     in the way: permission, no space, read-only); what else, each one says.
     """
 
-    def walk(self, ignore: Callable[[bytes], str | None]) -> Scan:
-        """Everything that lies in the folder now; see Scan."""
-        return Scan(self, ignore)
+    def walk(
+        self,
+        ignore: Callable[[bytes], str | None],
+        *,
+        known: Mapping[bytes, int] | None = None,
+        below: bytes = b"",
+    ) -> Scan:
+        """Everything that lies in the folder now, or `below` a subfolder, but for what is `known`; see Scan."""
+        return Scan(self, ignore, known, below)
 
     # What it gives
 
@@ -209,6 +224,30 @@ class Folder(Root):
     def taken(self, path: bytes) -> NameTaken:
         """The error for a name that is not free."""
         return NameTaken(f"{self.label(path)} is there already", hint="nothing was overwritten")
+
+    # Whose it is
+
+    def situation(self) -> Situation:
+        """Where the folder lies now."""
+        with self.opened() as here, self.taking(b""):
+            ours, parent = os.fstat(here), os.stat(b"..", dir_fd=here)
+        return Situation(ours.st_dev, parent.st_dev, ours.st_ino)
+
+    def marker(self) -> str | None:
+        """The site that the folder is marked with; None when it is not."""
+        site = parse_note(self.read(MARKER, LONGEST) or b"").get("site")
+        return site if isinstance(site, str) else None
+
+    def mark(self, site_id: str) -> None:
+        """The folder bears the site's mark, and that outlasts a power cut. A lock on the marker stays."""
+        with self.taking(MARKER), self.opened() as here:
+            marker = open_marker(here)
+            try:
+                write_note(marker, {**read_note(marker), "site": site_id})
+                os.fsync(marker)
+            finally:
+                os.close(marker)
+            disk.sync(here)
 
     def _regular(self, path: bytes, status: os.stat_result) -> Fingerprint:
         if not stat.S_ISREG(status.st_mode):

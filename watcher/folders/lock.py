@@ -2,19 +2,16 @@
 
 import errno
 import fcntl
-import json
 import os
 import socket
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from watcher.domain import show_path
+from watcher.domain import JsonObject, show_path
 from watcher.errors import FolderMissing, FolderRefuses, InstanceRunning
-from watcher.folders import disk
+from watcher.folders import disk, marker
 from watcher.folders.root import words
-
-_LONGEST_NOTE = 4096
 
 
 class Lock:
@@ -27,9 +24,21 @@ class Lock:
         """Another may have it now. The file stays: removing it would let two hold "the" lock."""
         if self._held >= 0:
             with suppress(OSError):
-                os.ftruncate(self._held, 0)
+                marker.write_note(self._held, _mark_of(self._held))
             os.close(self._held)
             self._held = -1
+
+    def is_held_at(self, path: bytes) -> bool:
+        """Whether the file at `path` is still the one that is locked, so that no other can lock it there.
+
+        It is not when the folder, or the file, was removed and made again, or something else is mounted now.
+        """
+        if self._held < 0:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._held), os.stat(path, follow_symlinks=False))
+        except OSError:
+            return False
 
     def __enter__(self) -> Self:
         return self
@@ -41,7 +50,7 @@ class Lock:
 
 
 def lock(path: bytes) -> Lock:
-    """The file at the absolute `path` is ours alone, and says so: host, boot id and pid, as JSON.
+    """The marker at the absolute `path` is ours alone, and says so: host, boot id and pid, beside its site.
 
     A file left by a killed process is taken over at once, since its lock died with it. InstanceRunning,
     naming who has it; FolderMissing or FolderRefuses where the file can not be made or locked.
@@ -64,22 +73,17 @@ def lock(path: bytes) -> Lock:
 
 
 def _open(path: bytes) -> int:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        held = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o640)
-    except FileExistsError:
-        return os.open(path, flags)
     folder = os.open(os.path.dirname(path) or b".", disk.FOLDER & ~os.O_NOFOLLOW)
-    disk.adopt(held, folder)
-    os.close(folder)
-    return held
+    try:
+        return marker.open_marker(folder, os.path.basename(path))
+    finally:
+        os.close(folder)
 
 
 def _take(held: int, path: bytes) -> None:
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(held, 0)
-        disk.write(held, json.dumps(_self()).encode() + b"\n")
+        marker.write_note(held, {**_mark_of(held), **_self()})
     except OSError as error:
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise _refusal(path, error) from error
@@ -89,7 +93,12 @@ def _take(held: int, path: bytes) -> None:
         ) from error
 
 
-def _self() -> dict[str, str | int]:
+def _mark_of(held: int) -> JsonObject:
+    """The part of the note that outlives the lock."""
+    return {name: value for name, value in marker.read_note(held).items() if name == "site"}
+
+
+def _self() -> JsonObject:
     boot = ""
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         boot = file.read().strip()
@@ -98,11 +107,10 @@ def _self() -> dict[str, str | int]:
 
 def _holder(held: int) -> str:
     """Who has it, as far as the file tells: its holder may be about to write, or just gone."""
-    try:
-        note = json.loads(os.pread(held, _LONGEST_NOTE, 0))
+    with suppress(OSError, KeyError):
+        note = marker.read_note(held)
         return f" on {note['host']}, process {note['pid']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    return ""
 
 
 def _refusal(path: bytes, error: OSError) -> FolderRefuses:

@@ -125,6 +125,11 @@ class Root:
                 f"{self.label(path)} can not be reached or read ({words(error)})",
                 hint=f"let uid {os.geteuid()} read it and search its folders: chmod g+r {self.quoted(path)}",
             )
+        if error.errno == errno.EWOULDBLOCK:
+            return RecordingUnreachable(
+                f"{self.label(path)} is held by another program, which was asked to let go",
+                hint="nothing to do: it is tried again",
+            )
         return FolderRefuses(f"{self.label(path)} can not be had ({words(error)})", hint=self._remedy(error))
 
     def not_taken(self, path: bytes, error: OSError) -> FolderRefuses:

@@ -3,10 +3,11 @@
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from watcher.domain import Fingerprint
 from watcher.folders import disk
 from watcher.folders.root import Root, words
 
@@ -16,43 +17,82 @@ _HELD = 32  # descriptors of folders kept to come back to; further up, they are 
 
 
 class Entry(NamedTuple):
-    """A name that is no folder: its path relative to the root, and what the listing itself tells of it."""
+    """A name that is no folder: its path relative to the root, and what the look tells of it."""
 
     path: bytes
     inode: int
     kind: Kind
+    fingerprint: Fingerprint | None = None  # of a file, where `known` was given and the disk told it
 
 
 class Scan:
-    """One look at everything below the root, each time it is iterated. No file is opened or stat'ed.
+    """One look at everything below the root, each time it is iterated. No file is opened.
 
     `ignore` is asked for each name (one component) of a file or folder: a reason leaves it out, and all
     below it. Links are yielded, never followed; mount points are crossed; what vanishes meanwhile is
     passed over. Raises FolderMissing or FolderRefuses when the root itself can not be read.
+
+    `known` maps paths to inodes (a dict, for speed), and may change during the look. What is known with the
+    inode it has now is neither yielded nor stat'ed, nor is `ignore` asked: so the look costs less than twice
+    the bare listing. Every other file is stat'ed through its folder, which spares whoever wants it the way
+    from the root. Without `known` everything is yielded and nothing stat'ed.
+
+    `below`, relative to the root, is the subfolder to look at alone. Nothing is yielded when it is gone,
+    no folder, or ignored; what is ignored is asked for each of its names.
     """
 
-    def __init__(self, root: Root, ignore: Callable[[bytes], str | None]) -> None:
+    def __init__(
+        self,
+        root: Root,
+        ignore: Callable[[bytes], str | None],
+        known: Mapping[bytes, int] | None = None,
+        below: bytes = b"",
+    ) -> None:
         self._root = root
         self._ignore = ignore
+        self._known = known
+        self._below = root.components(below) if below else []
+        self._unmet: dict[bytes, int] = {}  # of the known, what the look has not come by yet
         self.unreadable: list[tuple[bytes, str]] = []
-        """Subfolders that could not be read, and why: nothing is known of what lies in them.
+        """Subfolders that could not be read or searched, and why: nothing is known of what lies in them.
 
         Complete once the iteration has ended.
+        """
+        self.missing: set[bytes] = set()
+        """Paths that were known before the look, still are, and that nothing lies at any more.
+
+        True once an iteration over the whole folder has ended; empty after a look `below`. What lies in
+        an unreadable subfolder is not missing.
         """
 
     def __iter__(self) -> Iterator[Entry]:
         self.unreadable = []
+        self.missing = set()
+        self._unmet = dict(self._known or {})
+        if any(self._ignore(name) is not None for name in self._below):
+            return
+        below = b"/".join(self._below)
         with self._root.opened() as top:
-            trail = [_Level(os.dup(top), b"")]
+            try:
+                start = disk.descend(top, self._below)
+            except OSError as error:
+                if not below:
+                    raise self._root.no_way_in(error) from error
+                self._pass_over(below, error)
+                return
+            trail = [_Level(start, below + b"/" if below else b"")]
             try:
                 yield from self._list(trail[0])
                 while trail:
-                    below = self._enter(top, trail)
-                    if below is not None:
-                        yield from self._list(below)
+                    level = self._enter(top, trail)
+                    if level is not None:
+                        yield from self._list(level)
             finally:
                 for level in trail:
                     level.close()
+        if self._known is not None and not self._below:
+            unread = tuple(path + b"/" for path, _ in self.unreadable)
+            self.missing = {p for p in self._unmet if p in self._known and not p.startswith(unread)}
 
     def _enter(self, top: int, trail: list["_Level"]) -> "_Level | None":
         """The next subfolder, opened and put on the trail; None where there is nothing to list."""
@@ -77,24 +117,49 @@ class Scan:
         return below
 
     def _list(self, level: "_Level") -> Iterator[Entry]:
+        # No call of ours for what is known: with 100,000 files waiting, this loop is what a look costs.
         prefix, subfolders = level.prefix, level.subfolders
         ignore, encoding = self._ignore, sys.getfilesystemencoding()
+        known_once = self._unmet.pop
         try:
-            with os.scandir(level.folder) as found:
-                for entry in found:
-                    name = entry.name.encode(encoding, "surrogateescape")  # os.fsencode, without its tests
-                    if ignore(name) is not None:
+            with os.scandir(level.folder) as listing:
+                for found in listing:
+                    name = found.name.encode(encoding, "surrogateescape")  # os.fsencode, without its tests
+                    path = prefix + name
+                    if known_once(path, None) == found.inode() or ignore(name) is not None:
                         continue
-                    if entry.is_file(follow_symlinks=False):
-                        yield Entry(prefix + name, entry.inode(), "file")
-                    elif entry.is_dir(follow_symlinks=False):
+                    if found.is_dir(follow_symlinks=False):
                         subfolders.append(name)
-                    elif (kind := _kind(entry)) is not None:
-                        yield Entry(prefix + name, entry.inode(), kind)
+                    elif (entry := self._tell(found, path)) is not None:
+                        yield entry
         except OSError as error:
             if not prefix:
                 raise self._root.no_way_in(error) from error
             self._pass_over(prefix[:-1], error)
+
+    def _tell(self, found: "os.DirEntry[str]", path: bytes) -> Entry | None:
+        """What is to be said of a name that is no folder; None where it vanished, or is known after all."""
+        is_file = found.is_file(follow_symlinks=False)
+        if is_file:
+            if self._known is None:
+                return Entry(path, found.inode(), "file")
+        elif found.is_symlink():
+            return Entry(path, found.inode(), "link")
+        try:
+            status = found.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except PermissionError:  # the folder may be listed and not searched: none of its files can be had
+            raise
+        except OSError:  # of this file alone; whoever wants it meets the reason
+            return Entry(path, found.inode(), "file") if is_file else None
+        if not stat.S_ISREG(status.st_mode):
+            kind = _kind(status.st_mode)
+            return Entry(path, status.st_ino, kind) if kind else None
+        # Where the listing names other inodes than the files have (overlays, mounted files), only this tells.
+        if self._known is not None and self._known.get(path) == status.st_ino:
+            return None
+        return Entry(path, status.st_ino, "file", disk.fingerprint_of(status))
 
     def _pass_over(self, path: bytes, error: OSError) -> None:
         # Removed, or replaced by a file or link since it was listed: the next look sees what it is now.
@@ -125,13 +190,9 @@ def _reopen(top: int, trail: list[_Level]) -> None:
         above, prefix = level.folder, level.prefix
 
 
-def _kind(entry: "os.DirEntry[str]") -> Kind | None:
-    if entry.is_symlink():
-        return "link"
-    try:
-        mode = entry.stat(follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        return None
+def _kind(mode: int) -> Kind | None:
     if stat.S_ISFIFO(mode):
         return "fifo"
-    return "socket" if stat.S_ISSOCK(mode) else "device"
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    return "device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else None

@@ -5,9 +5,16 @@ can see neither. What is safe under every phase of such windows is a sliding log
 sooner than S seconds after the N-th last one ended. Of a request we know two moments: when we let its last
 part go (it can not have been counted before) and when it was answered (it was counted by then). So the log
 holds answers, and what it allows is a letting-go.
+
+What a 429 teaches, and how many submissions a day or a month may have, is reckoned here too. All of it is pure.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import floor
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from watcher.config import Window
 
@@ -47,3 +54,96 @@ def _room_in(
         return now + rounds * seconds
     # A clock that was set back leaves ends in the future: they are over all the same.
     return min(end, now) + (rounds + 1) * seconds
+
+
+# What a 429 teaches
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One window allows less than is configured: this share of it, until that time."""
+
+    share: float
+    until: float
+
+
+Lessons = Mapping[str, Lesson]
+"""By the window, as "30/60": a window that is configured anew has none."""
+
+_LASTS_SECONDS = 3600.0
+_STEP = 0.8
+_LEAST_SHARE = 0.05
+
+
+def name_window(window: Window) -> str:
+    return f"{window.limit}/{window.seconds:g}"
+
+
+def lower(windows: Sequence[Window], lessons: Lessons, limit: int | None, now: float) -> dict[str, Lesson]:
+    """The lessons after a 429 whose X-RateLimit-Limit was `limit`; those that are over are gone.
+
+    It names the window that was hit: the one of that limit, else the one that was configured too wide. Without
+    it, or where it fits none, every window may be meant.
+    """
+    kept = {name: lesson for name, lesson in lessons.items() if lesson.until > now}
+    for window in _hit_by(windows, limit):
+        name = name_window(window)
+        share = kept[name].share if name in kept else 1.0
+        allowed = share * _STEP
+        if limit is not None and 0 < limit < window.limit * share:
+            allowed = limit / window.limit
+        kept[name] = Lesson(max(allowed, _LEAST_SHARE), now + _LASTS_SECONDS)
+    return kept
+
+
+def _hit_by(windows: Sequence[Window], limit: int | None) -> Sequence[Window]:
+    if limit is None or limit < 1:
+        return windows
+    at_least = [window for window in windows if window.limit >= limit]
+    return [min(at_least, key=lambda window: window.limit)] if at_least else windows
+
+
+def lowered(windows: Sequence[Window], lessons: Lessons, now: float) -> tuple[Window, ...]:
+    """The windows to keep to now."""
+    return tuple(_lowered(window, lessons.get(name_window(window)), now) for window in windows)
+
+
+def _lowered(window: Window, lesson: Lesson | None, now: float) -> Window:
+    if lesson is None or lesson.until <= now:
+        return window
+    allowed = window.limit * lesson.share
+    limit = max(floor(allowed), 1)
+    return Window(limit, window.seconds * limit / allowed)  # what is lost to whole numbers is given back in time
+
+
+def read_lessons(fact: Any) -> dict[str, Lesson]:
+    """The lessons as `write_lessons` made them; none where there is nothing."""
+    return {name: Lesson(share, until) for name, (share, until) in (fact or {}).items()}
+
+
+def write_lessons(lessons: Lessons) -> Any:
+    """The lessons as JSON can hold them."""
+    return {name: [lesson.share, lesson.until] for name, lesson in lessons.items()}
+
+
+# Caps
+
+
+def day_of(now: float, zone: ZoneInfo | None) -> tuple[float, float]:
+    """When the local day that `now` lies in began, and when the next one begins; null: the system's zone."""
+    today = datetime.fromtimestamp(now, UTC).astimezone(zone)
+    tomorrow = datetime.fromordinal(today.toordinal() + 1)
+    return _midnight(datetime(today.year, today.month, today.day), zone), _midnight(tomorrow, zone)  # noqa: DTZ001
+
+
+def month_of(now: float, zone: ZoneInfo | None) -> tuple[float, float]:
+    """When the local month that `now` lies in began, and when the next one begins."""
+    today = datetime.fromtimestamp(now, UTC).astimezone(zone)
+    years, month = divmod(today.month, 12)
+    first = datetime(today.year, today.month, 1)  # noqa: DTZ001
+    return _midnight(first, zone), _midnight(datetime(today.year + years, month + 1, 1), zone)  # noqa: DTZ001
+
+
+def _midnight(day: datetime, zone: ZoneInfo | None) -> float:
+    """The instant at which this day begins there: the first of two midnights; the jump, where there is none."""
+    return day.replace(tzinfo=zone).timestamp()  # without a zone it is the system's

@@ -8,11 +8,11 @@ import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from watcher import logs
-from watcher.audio import Completeness, examine
+from watcher.audio import examine
 from watcher.domain import Fingerprint, State
 from watcher.errors import (
     FolderError,
@@ -22,9 +22,10 @@ from watcher.errors import (
     RecordingRefused,
     RecordingUnreachable,
 )
+from watcher.folders import is_being_written
 from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, stem_of
-from watcher.journey.settle import Candidate, Judgement, Patience, Settler, by_arrival
+from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Settler, by_arrival
 from watcher.journey.site import Site
 from watcher.store import Waiting
 from watcher.store.site import WAITING_SHOWN
@@ -35,7 +36,6 @@ _LOOKS_A_STEP = 256  # so that a step stays short, and events are taken in betwe
 _PUBLISH_SECONDS = 1.0
 _POLL_SECONDS = 1.0
 IDLE = float("inf")
-ANY_INODE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,12 @@ class Arrivals:
                 relook_seconds=arrivals.rescan_seconds,
             )
         )
-        self._lonely: defaultdict[bytes, set[bytes | None]] = defaultdict(set)  # by stem: waiting for a sidecar
+        self._lonely: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by stem: waiting for a sidecar
         self._lock = threading.Lock()
         self._hints: deque[tuple[bytes, bool]] = deque()
         self.settled: deque[Settled] = deque()  # whole, and not vetted yet
-        self._live: dict[bytes, int] = {}
+        self._known: dict[bytes, int] = {}  # paths that the scan need not look at, by inode
+        self._carried: set[bytes] = set()  # companions of recordings that have an item
         self._scan_due = 0.0
         self._published: list[Waiting] = []
         self._publish_due = 0.0
@@ -89,7 +90,9 @@ class Arrivals:
         if clock.monotonic() >= self._scan_due:
             self.scan()
         found_some = self._judge_due()
-        self._publish()
+        if clock.monotonic() >= self._publish_due:
+            self._publish_due = clock.monotonic() + _PUBLISH_SECONDS
+            self.publish()
         if found_some or self._hints:
             return 0.0
         with self._lock:
@@ -105,29 +108,23 @@ class Arrivals:
             self._scan_due = started + site.config.arrivals.rescan_seconds
             return False
         with site.store.reading() as books, self._lock:
-            live = self._live = books.items.live_paths()
-            missing = set(live)
-            live.update(dict.fromkeys(books.items.live_companions(), ANY_INODE))
-        listing = site.drop.walk(self.ignore.matching)
+            self._known = books.items.live_paths() | self._settler.inodes()
+            self._carried = set(books.items.live_companions())
+        # What is known costs neither a stat nor a query; what vet takes meanwhile becomes known meanwhile.
+        listing = site.drop.walk(self.ignore.matching, known=self._known)
         try:
             for entry in listing:
-                missing.discard(entry.path)
-                if (
-                    entry.kind != "file"
-                    or self._live.get(entry.path) in (entry.inode, ANY_INODE)
-                    or entry.path in self._settler
-                ):
+                if entry.fingerprint is None or entry.path in self._carried:
                     continue
-                self._look_at(entry.path, seen_at=(now, started))
+                with self._lock:
+                    self._settler.see(entry.path, entry.fingerprint, now, started)
         except FolderError as error:
             site.pause_for_folder(error)
             return False
-        unread = tuple(path + b"/" for path, _ in listing.unreadable)
         for path, reason in listing.unreadable:
             _log.warning("folder.unreadable", path=path, reason=reason)
-        for path in missing:
-            if not path.startswith(unread):
-                self.recheck(path)
+        for path in listing.missing:
+            self.recheck(path)
         self.last_scan_at = site.clock.now()
         with site.store.writing() as books:
             books.site.put("last_scan_at", self.last_scan_at)
@@ -161,10 +158,10 @@ class Arrivals:
     def admitted(self, settled: Settled) -> None:
         """The file has an item now."""
         with self._lock:
-            self._live[settled.path] = settled.fingerprint.inode
+            self._known[settled.path] = settled.fingerprint.inode
             self._settler.forget(settled.path)
             for companion in settled.companions:
-                self._live[companion] = ANY_INODE
+                self._carried.add(companion)
                 self._settler.forget(companion)
 
     def dismiss(self, settled: Settled) -> None:
@@ -179,6 +176,7 @@ class Arrivals:
         with self._lock:
             candidate = self._settler.get(settled.path)
             if candidate is not None:
+                candidate.is_settled = False
                 self._settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
 
     def waiting(self) -> list[Waiting]:
@@ -210,12 +208,9 @@ class Arrivals:
                 elif item.state is State.QUEUED:
                     self.recheck(path)
 
-    def _look_at(
-        self, path: bytes, *, is_closed: bool = False, seen_at: tuple[float, float] | None = None
-    ) -> None:
-        """`seen_at`: now and monotonic, one moment for all files of a scan."""
+    def _look_at(self, path: bytes, *, is_closed: bool = False) -> None:
         clock = self._site.clock
-        now, monotonic = seen_at or (clock.now(), clock.monotonic())
+        now, monotonic = clock.now(), clock.monotonic()
         try:
             fingerprint = self._site.drop.fingerprint(path)
         except (RecordingGone, RecordingUnreachable, FolderError):
@@ -230,7 +225,10 @@ class Arrivals:
         site = self._site
         with site.store.reading() as books:
             item = books.items.live_at(path)
-        if item is None or item.state not in (State.QUEUED, State.HELD):
+        if item is None:
+            self._look_at(path)
+            return
+        if item.state not in (State.QUEUED, State.HELD):
             return
         try:
             now_there = site.drop.fingerprint(path)
@@ -248,7 +246,7 @@ class Arrivals:
         except LateWriter:
             return
         with self._lock:
-            self._live.pop(path, None)
+            self._known.pop(path, None)
         _log.info("recording.withdrawn", item=item.id, path=path, reason=note)
         self._look_at(path)
 
@@ -263,7 +261,7 @@ class Arrivals:
     def _judge(self, candidate: Candidate) -> None:
         path, clock = candidate.path, self._site.clock
         try:
-            completeness, missing = self._completeness(candidate)
+            evidence = self._look_into(candidate)
         except RecordingGone:
             with self._lock:
                 self._settler.forget(path)
@@ -279,50 +277,60 @@ class Arrivals:
         with self._lock:
             now, monotonic = clock.now(), clock.monotonic()
             if self._companions.is_one(path):
-                self._settler.wait(candidate, "companion", "waits for its recording", now, monotonic)
-                recordings = {self._companions.recording_of(path)} | self._lonely.pop(stem_of(path), set())
-                for recording in recordings:
-                    self._settler.look_now(recording or b"", monotonic)
+                self._judge_companion(candidate, now, monotonic)
                 return
             markers = [name for name in self._companions.markers_of(path) if name in self._settler]
             sidecars = [name for name in self._companions.sidecars_of(path) if name in self._settler]
-            is_announced = bool(markers)
             is_alone = (self._companions.marker and not markers) or (
                 self._companions.sidecars and not any(self._settler.is_quiet(name, monotonic) for name in sidecars)
             )
-            judgement = self._settler.judge(
-                candidate, completeness, missing, now, monotonic, is_announced=is_announced
-            )
+            evidence = replace(evidence, is_announced=bool(markers))
+            judgement = self._settler.judge(candidate, evidence, now, monotonic)
             if judgement is Judgement.READY and is_alone:
                 reason = f"waits for {self._companions.awaited()}"
                 self._settler.wait(candidate, "companion_missing", reason, now, monotonic)
                 self._lonely[stem_of(path)].add(path)
             elif judgement is not Judgement.WAIT:
                 companions = (*markers, *sidecars)
+                candidate.is_settled = True
                 self.settled.append(Settled(path, candidate.fingerprint, candidate.first_seen, companions))
 
-    def _completeness(self, candidate: Candidate) -> tuple[Completeness, int]:
-        """What the file's container says of its end, and by how many bytes it is short."""
+    def _judge_companion(self, candidate: Candidate, now: float, monotonic: float) -> None:
+        """A marker says ready by being there, a sidecar by being quiet: whoever waits for it is looked at."""
+        path = candidate.path
+        marked = self._companions.recording_of(path)
+        if marked is None and not self._settler.is_quiet(path, monotonic):
+            self._settler.wait_for_quiet(candidate, now)
+            return
+        self._settler.wait(candidate, "companion", "waits for its recording", now, monotonic)
+        lonely = self._lonely.pop(stem_of(path), set())
+        for recording in lonely if marked is None else lonely | {marked}:
+            self._settler.look_now(recording, monotonic)
+
+    def _look_into(self, candidate: Candidate) -> Evidence:
+        """What the file's container says of its end, and whether anybody has it open for writing."""
         size = candidate.fingerprint.size
         if self._site.drop.fingerprint(candidate.path) != candidate.fingerprint:
             raise RecordingChanged("it is still being written")
         if not 0 < size <= self._site.config.limits.max_upload_bytes:
-            return Completeness.UNKNOWN, 0  # nothing to read, or too much
+            return Evidence()  # nothing to read, or too much
         file, fingerprint = self._site.drop.open(candidate.path)
         with file:
             if fingerprint != candidate.fingerprint:
                 raise RecordingChanged("it is still being written")
             try:
-                examination = examine(file, size, name=os.path.basename(candidate.path))
+                found = examine(file, size, name=os.path.basename(candidate.path))
+                evidence = Evidence(found.completeness, found.missing_bytes)
             except RecordingRefused:
-                return Completeness.UNKNOWN, 0  # no recording, or not yet: only quiet can tell
-        return examination.completeness, examination.missing_bytes
+                evidence = Evidence()  # no recording, or not yet: only quiet can tell
+            evidence = replace(evidence, is_open=is_being_written(file))
+        # The lease is of one moment: what was read before it counts only if nothing changed until after it.
+        if self._site.drop.fingerprint(candidate.path) != fingerprint:
+            raise RecordingChanged("it is still being written")
+        return evidence
 
-    def _publish(self) -> None:
-        monotonic = self._site.clock.monotonic()
-        if monotonic < self._publish_due:
-            return
-        self._publish_due = monotonic + _PUBLISH_SECONDS
+    def publish(self) -> None:
+        """`status` and `why` know the files that wait now."""
         waiting = self.waiting()
         if waiting != self._published:
             with self._site.store.writing() as books:

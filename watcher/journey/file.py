@@ -9,7 +9,7 @@ crash between any two of them leaves nothing to do but this step again.
 from dataclasses import replace
 
 from watcher import logs
-from watcher.domain import Item, State
+from watcher.domain import Attempt, Item, State, Verdict
 from watcher.errors import (
     FolderError,
     NameTaken,
@@ -39,15 +39,20 @@ class Filing:
     def __init__(self, site: Site, arrivals: Arrivals) -> None:
         self._site = site
         self._arrivals = arrivals
+        self._papers: dict[str, tuple[list[Attempt], Verdict | None]] = {}  # of the items in hand
+        self._later: dict[str, float] = {}  # by id, when to look again, on the monotonic clock
 
     def step(self) -> float:
         """Some items are filed, returned, or have their receipts brought up to date. 0 when there is more."""
         with self._site.store.reading() as books:
-            filing = books.items.in_state(State.FILING, _BATCH)
+            waiting = self._waiting()
+            filing = [item for item in books.items.in_state(State.FILING, _BATCH) if item.id not in waiting]
             returning = books.items.in_state(State.RETURNING, _BATCH)
             outdated = books.items.with_receipt_due(_BATCH)
+            for item in (*filing, *outdated):
+                self._papers[item.id] = books.ledger.of_item(item.id), books.verdicts.get(item.identifier)
         if not (filing or returning or outdated):
-            return float("inf")
+            return _LATER_SECONDS if waiting else float("inf")
         try:
             self._file(filing)
             for item in returning:
@@ -56,7 +61,15 @@ class Filing:
         except FolderError as error:
             self._site.pause_for_folder(error)
             return _LATER_SECONDS
+        finally:
+            self._papers.clear()
         return 0.0
+
+    def _waiting(self) -> set[str]:
+        """Items whose recordings could not be moved a moment ago: the others go first."""
+        monotonic = self._site.clock.monotonic()
+        self._later = {item_id: at for item_id, at in self._later.items() if at > monotonic}
+        return set(self._later)
 
     # Out
 
@@ -66,6 +79,11 @@ class Filing:
         for item in batch:
             try:
                 filed.append(self._move_out(item))
+            except RecordingUnreachable as error:
+                self._later[item.id] = self._site.clock.monotonic() + _LATER_SECONDS
+                _log.warning(
+                    "recording.stuck", item=item.id, path=item.path, reason=error.message, hint=error.hint
+                )
             except FolderError as error:
                 trouble = error  # what was moved before is recorded all the same
                 break
@@ -97,8 +115,6 @@ class Filing:
                 continue
             except (RecordingGone, RecordingChanged):
                 return self._file_without_recording(folder, attempt)
-            except RecordingUnreachable as error:
-                raise FolderError(error.message, hint=error.hint) from error
             self._move_companions(attempt, self._site.drop, folder)
             return attempt
         msg = f"{folder.root!r}: no free name for {item.path!r}"
@@ -125,8 +141,11 @@ class Filing:
 
     def _write_first_receipt(self, folder: Folder, item: Item) -> None:
         """The receipt lies under its name. NameTaken when that or the recording's name is somebody else's."""
-        name = receipt_name(item.filed_as or item.path)
+        path = item.filed_as or item.path
+        name = receipt_name(path)
         content = self._compose(item)
+        if folder.occupied(path) and not is_receipt_of(folder.read(name, _RECEIPT_BYTES), item.id):
+            raise folder.taken(path)  # before the move, which may take a copy of equal bytes for its own
         try:
             folder.write_whole(name, content, replacing=False)
         except NameTaken:
@@ -145,6 +164,7 @@ class Filing:
 
     def _record_filed(self, books: Books, item: Item) -> None:
         verdict = books.verdicts.get(item.identifier)
+        _, written = self._papers[item.id]
         if item.outcome is None:
             return
         books.items.change(
@@ -155,7 +175,7 @@ class Filing:
             filed_at=item.filed_at,
             warning=item.warning,
             # A verdict may have come in between the receipt and this commit: then it is written once more.
-            receipt_due=verdict is not None and verdict.classification is not None,
+            receipt_due=(verdict and verdict.state) != (written and written.state),
         )
 
     def _tell(self, item: Item) -> None:
@@ -183,9 +203,7 @@ class Filing:
 
     def _compose(self, item: Item) -> bytes:
         service = self._site.config.identifai
-        with self._site.store.reading() as books:
-            attempts = books.ledger.of_item(item.id)
-            verdict = books.verdicts.get(item.identifier)
+        attempts, verdict = self._papers[item.id]
         return write_receipt(
             item, attempts, verdict, base_url=service.base_url, account=service.account, options=self._site.options
         )

@@ -29,7 +29,7 @@ class Cause(StrEnum):
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     THROTTLED = "throttled"
-    UNREACHABLE = "unreachable"
+    UNREACHABLE = "unreachable"  # nothing, or not all of it, came through to the service
     NOT_WELL = "not_well"  # it answered, and not with what was asked for; nothing was charged
     IN_DOUBT = "in_doubt"  # it may have accepted the recording, and we do not know
     UNCLASSIFIED = "unclassified"  # refused in words that blame nobody
@@ -69,7 +69,7 @@ RULES: dict[Cause, Rule] = {
     ),
     Cause.THROTTLED: Rule(PauseKind.THROTTLE, Next.AGAIN, False, "Lower limits.writes if this comes often."),
     Cause.UNREACHABLE: Rule(
-        PauseKind.SERVICE, Next.AGAIN, False, "Check the network, the proxy and identifai.base_url."
+        PauseKind.SERVICE, Next.AGAIN, True, "Check the network, the proxy and identifai.base_url."
     ),
     Cause.NOT_WELL: Rule(
         PauseKind.SERVICE,
@@ -87,9 +87,15 @@ RULES: dict[Cause, Rule] = {
         PauseKind.SERVICE,
         Next.AGAIN,
         False,
-        "Check the account and the options. Once another file has been accepted, it was this file's fault.",
+        "Check the account and the options. If others are accepted and this one is refused again, it is the file.",
     ),
 }
+
+REFUSED = "refused"
+"""The code of a fault that is the service's verdict on these very bytes: copies of them share it, unpaid."""
+
+_DECIDE_HINT = "Decide: `watcher release ITEM` sends it again, `watcher fail ITEM` gives it up."
+_LONGEST_ASKED_SECONDS = 3600.0  # so long we stay away at the service's wish: its number may be nonsense
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +128,16 @@ class Situation:
     retry: Retry
     hold_in_doubt: bool
     others_succeed: bool  # another recording was accepted since this one's last fault
+    last_word_was_yes: bool = False  # the latest answer about another one, since this one was suspected
     jitter: float = 0.5  # from 0 to 1
 
 
-_CREDIT = re.compile(r"credit|balance|quota|\bplan\b|subscription|payment|\bfunds\b|billing", re.IGNORECASE)
-_PARAMETER = re.compile(r"ref_id|webhook|no_cache|prevent_c2pa|parameter", re.IGNORECASE)
+_CREDIT = re.compile(r"credit|balance|quota|\bplans?\b|subscription|payment|\bfunds?\b|billing", re.IGNORECASE)
+_OURS = re.compile(
+    r"ref[_ ]id|webhook|no[_ ]cache|prevent[_ ]c2pa|parameter|"
+    r"\baccounts?\b|\bkeys?\b|\baccess\b|permission|\bservice\b|\bservers?\b|unavailable|maintenance|try again",
+    re.IGNORECASE,
+)
 _FILE = re.compile(
     r"format|unsupported|maximum allowed size|too large|too long|too short|"
     r"\baudio\b|\bfile\b|\bmedia\b|codec|corrupt|duration|speech",
@@ -156,9 +167,10 @@ def find_cause(error: ServiceError) -> Cause:
 
 
 def _cause_of_refusal(text: str) -> Cause:
+    """The file's fault only in clear words: too few cost one more upload, too many cost a recording."""
     if _CREDIT.search(text):
         return Cause.NO_CREDIT
-    if _FILE.search(text) and not _PARAMETER.search(text):
+    if _FILE.search(text) and not _OURS.search(text):
         return Cause.FILE
     return Cause.UNCLASSIFIED
 
@@ -173,20 +185,22 @@ def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
     # Others succeed between its faults: it is this file, so it neither stops them nor passes for an outage.
     is_poison = rule.counts and faults > 1 and situation.others_succeed
     then = rule.then
-    if (is_poison and faults >= situation.retry.hold_after) or (
-        cause is Cause.IN_DOUBT and situation.hold_in_doubt
-    ):
+    if cause is Cause.IN_DOUBT and situation.hold_in_doubt:
         then = Next.HOLD
+    if is_poison and faults >= situation.retry.hold_after:
+        then = Next.HOLD
+    # The same words again, after another one was accepted: now they speak of this file.
+    is_convicted = cause is Cause.UNCLASSIFIED and item.suspected_at is not None and situation.last_word_was_yes
+    if is_convicted:
+        then = Next.FAIL
     fault = _fault(cause, error, rule, then)
     due_at = situation.now + back_off(max(faults - 1, 0), situation.retry, situation.jitter)
+    if cause is Cause.THROTTLED:
+        due_at = situation.now + max(_asked_seconds(error), 1.0) + situation.jitter / 4
     pause = None
-    if rule.pauses is not None and not is_poison:
-        until = due_at
-        if cause is Cause.THROTTLED:
-            until = due_at = situation.now + max(error.retry_after or 0.0, 1.0) + situation.jitter / 4
-        elif error.retry_after is not None:
-            until = max(until, situation.now + error.retry_after)
-        pause = Pause(rule.pauses, cause, f"{fault.message} {fault.hint}".strip(), situation.now, until)
+    if rule.pauses is not None and not is_poison and not is_convicted:
+        until = due_at if cause is Cause.THROTTLED else max(due_at, situation.now + _asked_seconds(error))
+        pause = Pause(rule.pauses, cause, f"{fault.message} {_hint(error, rule)}", situation.now, until)
     return Decision(
         cause=cause,
         then=then,
@@ -194,16 +208,25 @@ def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
         due_at=due_at,
         pause=pause,
         faults=faults,
-        suspect=cause is Cause.UNCLASSIFIED,
+        suspect=cause is Cause.UNCLASSIFIED and not is_convicted,
         in_doubt=cause is Cause.IN_DOUBT,
     )
 
 
+def _asked_seconds(error: ServiceError) -> float:
+    """For how long the service asked to be left alone, as far as we believe it."""
+    return min(max(error.retry_after or 0.0, 0.0), _LONGEST_ASKED_SECONDS)
+
+
 def _fault(cause: Cause, error: ServiceError, rule: Rule, then: Next) -> Fault:
-    hint = error.hint or rule.hint
     if then is Next.HOLD:
-        hint = "Decide: `watcher release ITEM` sends it again, `watcher fail ITEM` gives it up."
-    return Fault("refused" if cause is Cause.FILE else str(cause), error.message, hint)
+        return Fault(str(cause), error.message, _DECIDE_HINT)
+    return Fault(REFUSED if then is Next.FAIL else str(cause), error.message, _hint(error, rule))
+
+
+def _hint(error: ServiceError, rule: Rule) -> str:
+    """What to do: the table knows it for refusals, whose statuses mean several things; the error for the rest."""
+    return rule.hint if isinstance(error, Rejected | Unauthorized) else error.hint or rule.hint
 
 
 def back_off(tries: int, retry: Retry, jitter: float = 0.5) -> float:
@@ -226,16 +249,23 @@ class Gate:
 
 
 _ENDS_BY_ITSELF = frozenset({PauseKind.THROTTLE, PauseKind.CAP})
-_NEEDS_CANARY = frozenset({PauseKind.ACCOUNT, PauseKind.SERVICE})
+NEEDS_CANARY = frozenset({PauseKind.ACCOUNT, PauseKind.SERVICE})
 
 
 def find_gate(pauses: list[Pause], now: float) -> Gate:
-    """What the pauses in force allow."""
-    over = tuple(p.kind for p in pauses if p.kind in _ENDS_BY_ITSELF and p.until is not None and p.until <= now)
+    """What the pauses in force allow. One that begins in the future is of before the clock was set back."""
+    passed = [p for p in pauses if p.until is not None and (p.until <= now or p.since > now)]
+    over = tuple(p.kind for p in passed if p.kind in _ENDS_BY_ITSELF)
     standing = [p for p in pauses if p.kind not in over]
-    closed = [p for p in standing if p.kind not in _NEEDS_CANARY or p.until is None or p.until > now]
+    closed = [p for p in standing if p.kind not in NEEDS_CANARY or p not in passed]
     if closed:
         untils = [p.until for p in closed if p.until is not None]
         until = max(untils) if len(untils) == len(closed) else None
         return Gate(is_open=False, until=until, over=over)
     return Gate(is_open=True, canary=bool(standing), over=over)
+
+
+def may_be_sent(pauses: list[Pause], now: float, *, canary: bool) -> bool:
+    """Whether an upload that was begun may come to its end, under the pauses in force now."""
+    gate = find_gate([pause for pause in pauses if not (canary and pause.kind in NEEDS_CANARY)], now)
+    return gate.is_open and not gate.canary

@@ -35,6 +35,7 @@ class Candidate:
     changed_at: float  # monotonic: when the last change was seen
     look_at: float  # monotonic
     is_closed: bool = False  # moved in, or closed by its writer after its last change
+    is_settled: bool = False  # judged whole, and on its way to be vetted
     code: str = "settling"
     reason: str = ""
     reason_since: float = 0.0  # wall clock
@@ -49,6 +50,16 @@ class Judgement(StrEnum):
     READY = "ready"
     WAIT = "wait"
     TRUNCATED = "truncated"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a look into a candidate found."""
+
+    completeness: Completeness = Completeness.UNKNOWN
+    missing_bytes: int = 0
+    is_open: bool | None = None  # for writing, by anybody; null: it can not be told
+    is_announced: bool = False  # its writer said that it is whole, by a marker
 
 
 class Settler:
@@ -72,6 +83,10 @@ class Settler:
     def get(self, path: bytes) -> Candidate | None:
         return self._candidates.get(path)
 
+    def inodes(self) -> dict[bytes, int]:
+        """Every candidate's path, and the inode that was seen there last."""
+        return {path: candidate.fingerprint.inode for path, candidate in self._candidates.items()}
+
     def see(
         self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool = False
     ) -> Candidate:
@@ -80,16 +95,20 @@ class Settler:
         `is_closed`: this look comes after its writer closed it, or after it was moved in whole.
         """
         candidate = self._candidates.get(path)
-        if candidate is None or not candidate.fingerprint.same_file(fingerprint):
+        is_new = candidate is None or not candidate.fingerprint.same_file(fingerprint)
+        if candidate is None or is_new:
             candidate = Candidate(path, fingerprint, now, monotonic, monotonic, reason_since=now)
             self._candidates[path] = candidate
-        elif candidate.fingerprint == fingerprint and not is_closed:
-            return candidate  # nothing new: it stays on the agenda as it is
+        elif candidate.fingerprint == fingerprint and (candidate.is_settled or not is_closed):
+            if not candidate.is_settled and candidate.look_at == float("inf"):
+                self._look(candidate, monotonic)  # its look was cut short by a change that is undone
+            return candidate  # nothing new
         elif candidate.fingerprint != fingerprint:
             candidate.fingerprint = fingerprint
             candidate.changed_at = monotonic
+            candidate.is_settled = False
         candidate.is_closed = is_closed
-        is_worth_a_look = is_closed and self._patience.proof
+        is_worth_a_look = self._patience.proof and (is_closed or is_new)
         self._look(candidate, monotonic if is_worth_a_look else monotonic + self._patience.settle_seconds)
         return candidate
 
@@ -124,38 +143,30 @@ class Settler:
             heapq.heappop(self._agenda)
         return None
 
-    def judge(
-        self,
-        candidate: Candidate,
-        completeness: Completeness,
-        missing: int,
-        now: float,
-        monotonic: float,
-        *,
-        is_announced: bool = False,
-    ) -> Judgement:
-        """Whether the file is whole, given what its container says; if it waits, it is on the agenda again.
-
-        `is_announced`: its writer said so, by a marker.
-        """
+    def judge(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> Judgement:
+        """Whether the file is whole, given what a look into it found; if it waits, it is on the agenda again."""
         quiet = monotonic - candidate.changed_at
+        completeness = evidence.completeness
         if candidate.fingerprint.size == 0:
             reason = "is empty; it waits until something is written into it"
             return self.wait(candidate, "empty", reason, now, monotonic)
+        if evidence.is_open:
+            reason = "is still open for writing; it waits until its writer closes it"
+            return self.wait(candidate, "open", reason, now, monotonic)
         if completeness is Completeness.SHORT:
             if quiet >= self._patience.incomplete_seconds:
                 return Judgement.TRUNCATED
-            by = f" by {missing} bytes" if missing else ""
-            return self.wait(
-                candidate,
-                "cut_short",
-                f"is cut short{by} by its own header; it waits for the rest",
-                now,
-                monotonic,
-            )
-        is_proven = self._patience.proof and candidate.is_closed and completeness is Completeness.PROVEN
-        if is_proven or is_announced or quiet >= self._patience.settle_seconds:
+            by = f" by {evidence.missing_bytes:,} bytes" if evidence.missing_bytes else ""
+            reason = f"is cut short{by} by its own header; it waits for the rest"
+            return self.wait(candidate, "cut_short", reason, now, monotonic)
+        nobody_writes = candidate.is_closed or evidence.is_open is False
+        is_proven = self._patience.proof and completeness is Completeness.PROVEN and nobody_writes
+        if is_proven or evidence.is_announced or quiet >= self._patience.settle_seconds:
             return Judgement.READY
+        return self.wait_for_quiet(candidate, now)
+
+    def wait_for_quiet(self, candidate: Candidate, now: float) -> Judgement:
+        """The file is looked at again when it has been quiet for long enough."""
         self._say(candidate, "settling", "is still being written, or was until a moment ago", now)
         self._look(candidate, candidate.changed_at + self._patience.settle_seconds)
         return Judgement.WAIT
@@ -164,6 +175,8 @@ class Settler:
         """The file waits for this reason, and is looked at again later. Waiting costs nothing and has no end."""
         self._say(candidate, code, reason, now)
         look_at = monotonic + self._patience.relook_seconds
+        if code == "open":  # its close makes an event, where there are events
+            look_at = monotonic + min(self._patience.relook_seconds, max(1.0, self._patience.settle_seconds))
         if code == "cut_short":
             look_at = min(look_at, max(monotonic, candidate.changed_at + self._patience.incomplete_seconds))
         self._look(candidate, look_at)

@@ -1,16 +1,17 @@
 """The site: the three folders and the books, as every step of the journey needs them."""
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 
 from watcher import logs
 from watcher.clock import Clock
 from watcher.config import Config
-from watcher.domain import JsonObject, Pause, PauseKind
-from watcher.errors import FolderError
-from watcher.folders import Folder
-from watcher.journey import policy
-from watcher.store import Books, Store
+from watcher.domain import JsonObject, Pause, PauseKind, show_path
+from watcher.errors import ConfigError, FolderError, FolderMissing
+from watcher.folders import Folder, Situation, judge_marker
+from watcher.journey.pauses import PauseLog
+from watcher.store import Store
 
 _log = logs.get_logger(__name__)
 
@@ -25,6 +26,7 @@ class Site:
     done: Folder
     failed: Folder
     clock: Clock
+    pause_log: PauseLog = field(default_factory=PauseLog)
 
     @classmethod
     def open(cls, config: Config, store: Store, clock: Clock) -> "Site":
@@ -56,8 +58,8 @@ class Site:
         A pause says so while they are not, since nothing may be paid for that could not be filed.
         """
         try:
-            with self.drop.opened():
-                pass
+            for folder in (self.drop, self.done, self.failed):
+                self.recognise(folder)
             self.done.check_takes(self.config.limits.max_upload_bytes)
             self.failed.check_takes(0)
         except FolderError as error:
@@ -67,33 +69,47 @@ class Site:
             paused = books.pauses.get(PauseKind.FOLDER) is not None
         if paused:
             with self.store.writing() as books:
-                end_pause(books, PauseKind.FOLDER, self.clock.now())
+                books.pauses.end(PauseKind.FOLDER, self.clock.now())
         return True
+
+    def recognise(self, folder: Folder) -> None:
+        """The folder is the one it was: it bears our mark, or was made again where it was, or is seen first.
+
+        Raises FolderMissing where it is gone, or where only its mount point may be left: a folder without our
+        mark that was, or is now, a mount of its own. Nothing is created in its place, and nothing believed of it.
+        ConfigError where the drop folder belongs to another site.
+        """
+        found, marker = folder.situation(), folder.marker()
+        with self.store.reading() as books:
+            site_id, known = books.site.get("id"), books.site.get(f"folder.{folder.name}")
+        if site_id is None:
+            site_id = marker or secrets.token_hex(8)  # a database made anew takes the drop folder as it is
+        before = None if known is None else Situation(**known)
+        match judge_marker(before, found, marker, site_id):
+            case "foreign" if folder.name == "drop":
+                raise ConfigError(
+                    f"folders.drop: {show_path(folder.root)} belongs to another site ({marker}) and its database",
+                    hint="Use that one's store.url, or remove .watcher from the folder if that site is no more.",
+                )
+            case "not_mounted":
+                raise FolderMissing(
+                    f"{folder.label()} is not mounted: its mark (.watcher) is not there",
+                    hint=f"Mount it. If another disk is meant: cp DONE/.watcher {folder.quoted()}/.watcher",
+                )
+            case "adopt":
+                _log.warning("folder.adopted", folder=folder.name, path=folder.root, reason="it was made again")
+                folder.mark(site_id)
+            case "new":
+                folder.mark(site_id)
+        if before is None or (before.is_apart, marker) != (found.is_apart, site_id):
+            with self.store.writing() as books:
+                books.site.put("id", site_id)
+                books.site.put(f"folder.{folder.name}", asdict(found))
 
     def pause_for_folder(self, error: FolderError) -> None:
         """Nothing is submitted while the folder is as the error says. Looked at again by every scan."""
         reason = f"{error.message}. {error.hint}".strip()
         with self.store.writing() as books:
-            begin_pause(books, Pause(PauseKind.FOLDER, error.code, reason, self.clock.now(), None))
-
-
-def begin_pause(books: Books, pause: Pause) -> None:
-    """The pause is in force; one log line if it is new."""
-    if books.pauses.set(pause):
-        _log.warning("submitting.paused", kind=pause.kind, reason=pause.reason, until=pause.as_json()["until"])
-
-
-def end_pause(books: Books, kind: PauseKind, now: float) -> None:
-    """No pause of this kind is in force; one log line if one was."""
-    pause = books.pauses.end(kind, now)
-    if pause is not None:
-        lasted = round(now - pause.since, 1)
-        _log.info("submitting.resumed", kind=kind, reason=pause.reason, lasted_seconds=lasted, tries=pause.tries)
-
-
-def pass_gate(books: Books, now: float) -> policy.Gate:
-    """What the pauses allow now; those whose time is over have ended."""
-    gate = policy.find_gate(books.pauses.active(), now)
-    for kind in gate.over:
-        end_pause(books, kind, now)
-    return gate
+            books.pauses.set(Pause(PauseKind.FOLDER, error.code, reason, self.clock.now(), None))
+        with self.store.reading() as books:
+            self.pause_log.look(books)

@@ -203,7 +203,7 @@ def follow(item: Item, first: Item) -> dict[str, Any]:
         return follows | shared | _to_file(State.DONE, item, None)
     if first.state is State.HELD:
         return follows | {"state": State.HELD, "fault": first.fault}
-    if first.outcome is State.FAILED:
+    if first.outcome is State.FAILED and first.state is not State.RETURNING:
         return follows | _to_file(State.FAILED, item, first.fault)
     return follows  # it waits, queued, for the first one's outcome
 

@@ -6,97 +6,127 @@ SQLite with real transactions. Facts (measured, or SQLite's own documentation):
   So the driver is set to begin nothing (`isolation_level=None`), and every writing transaction is opened
   with BEGIN IMMEDIATE.
 - WAL with synchronous=FULL: a commit is on the disk when it returns, at one sync instead of three, and
-  readers block no writer. Its one known fault (SQLite 3.7.0 to 3.51.2) needs one connection that writes
-  while another one resets the log at a checkpoint. So automatic checkpoints are off, and a checkpoint is
-  taken under the same two locks that every write takes: a mutex between threads, a file lock between
-  processes (the daemon, and a command beside it).
+  readers block no writer.
+- WAL's one known fault ("the WAL-reset bug" of sqlite.org/wal.html: SQLite 3.7.0 to 3.51.2, but not 3.44.6
+  and 3.50.7) needs one connection that commits while another one takes a checkpoint. No two of ours ever
+  do, since there are just three occasions for a checkpoint:
+  1. At the end of a commit, once the log has 1,000 pages: by the connection that writes, so under the same
+     two locks as every write, a mutex between threads and a file lock between processes (the daemon, and a
+     command beside it). It waits for nobody and leaves the log's file as long as it is: a commit
+     that overwrites it takes half the time of one that makes it longer (200 against 420 µs).
+  2. `checkpoint()`, under the same locks. It waits for no reader either, since all writers would wait with it.
+  3. SQLite's own, when the last connection of all processes is closed. It first takes an exclusive lock on
+     the database file, of which every connection that has read anything holds a shared one for as long as
+     it is open. So nobody else can be writing, and who comes then waits until it is over.
+  The reading engine opens the file read-only: it can take no checkpoint on any of these occasions.
+- SQLite's locks on a file are the process's: closing any descriptor of the database or of its -shm drops them
+  all. So nothing here opens these two but SQLite itself.
 """
 
-import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from watcher.errors import StoreError
+from watcher.store import revisions
+from watcher.store.faults import our_errors
+from watcher.store.files import FileLock, check_folder, create, sync_folder
 from watcher.store.schema import metadata
 
-_BUSY_SECONDS = 30.0
+_BUSY_SECONDS = 10.0  # for what is not ours, such as an sqlite3 shell
+_LOCK_SECONDS = 30.0
+_LOG_PAGES = 1000  # in the write-ahead log, before a commit puts them into the file
+_LOG_BYTES = 8_000_000  # what a reader made grow beyond this is given back when it has gone
 _BACKUPS_KEPT = 3
 
 
 class Database:
-    """One SQLite file with the locks around it. Opening it neither creates nor upgrades it."""
+    """One SQLite file with the locks around it. Opening it neither creates nor upgrades it.
+
+    Everything here raises StoreError when the file can not be used: it is gone or was replaced, lies on a
+    network file system, is damaged, read-only, locked by another program, or its disk is full.
+    """
 
     def __init__(self, url: str) -> None:
-        path = make_url(url).database
-        if path is None:
+        name = url.removeprefix("sqlite:///")
+        if not name or name == url:
             msg = f"store.url: {url} names no file"
             raise StoreError(msg, hint='Name a file, as in store.url = "sqlite:///watcher.db".')
-        self.path = Path(path)
+        self.path = Path(os.path.realpath(name))  # SQLite follows links too: one file must have one lock
         self._mutex = threading.RLock()
-        self._lock_file: int | None = None
+        self._lock = FileLock(self._beside(".lock"), self.path)
         self._depth = 0
-        self._writer: Connection | None = None
-        self._engine = _engine(self.path)
-        self._reader = _engine(self.path, read_only=True)
+        self._identity: tuple[int, int] | None = None
+        self._is_ours = False
+        self._engine = _engine(self._connect, "BEGIN IMMEDIATE", size=1)
+        self._reader = _engine(lambda: self._connect(reads=True), "BEGIN", size=0)
 
     def exists(self) -> bool:
-        return self.path.exists() and self.path.stat().st_size > 0
+        """Whether the file is there and holds our tables, of whatever version."""
+        if not self._is_ours:
+            self._is_ours = self.version() is not None
+        return self._is_ours
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """One transaction, alone among all threads and processes. Committed at the end; rolled back on error."""
         with self._alone():
-            if self._writer is None:
-                self._writer = self._engine.connect()
-            with _our_errors(self.path), self._writer.begin():
-                yield self._writer
+            self._check_file()
+            with our_errors(self.path), self._engine.connect() as connection, connection.begin():
+                yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """One consistent view, read only, on a connection of its own."""
-        with _our_errors(self.path), self._reader.connect() as connection:
+        """One consistent view, read only, on a connection of its own. It hinders no writer."""
+        self._check_file()
+        with our_errors(self.path), self._reader.connect() as connection:
             yield connection
 
     def checkpoint(self) -> None:
-        """Everything committed is in the database file, and its log is empty unless somebody reads it."""
-        with self._alone(), closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as connection:
-            connection.execute("PRAGMA busy_timeout = 1000")
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Everything committed is in the database file, and the log is empty, unless somebody reads it now."""
+        with self._alone():
+            self._check_file()
+            with our_errors(self.path), self._engine.connect() as connection:
+                cursor = connection.connection.cursor()
+                cursor.execute("PRAGMA busy_timeout = 0")
+                try:
+                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
+                    cursor.close()
 
     def log_size(self) -> int:
-        """Bytes in the write-ahead log."""
+        """Bytes in the write-ahead log's file. More than some millions: somebody has been reading for long."""
         try:
-            return self.path.with_name(self.path.name + "-wal").stat().st_size
-        except FileNotFoundError:
+            return self._beside("-wal").stat().st_size
+        except OSError:
             return 0
 
     def version(self) -> str | None:
-        """The revision the file is at; null for a new file."""
+        """The version the file is at; null while there is none, or nothing in it."""
+        if not self._is_there():
+            return None
         with self.reading() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            version = revisions.version_of(connection)
+            if version is None and connection.execute(text("SELECT 1 FROM sqlite_master LIMIT 1")).first():
+                raise StoreError(
+                    f"{self.path}: this is the database of another program",
+                    hint="Name a file of the watcher's own in store.url.",
+                )
+        return version
 
     def check_version(self) -> None:
         """Raises StoreError unless the file is exactly of this program's version."""
         version = self.version()
-        if version == _script().get_current_head():
+        if version == revisions.known()[-1]:
             return
         self._refuse_newer(version)
         raise StoreError(
@@ -110,34 +140,28 @@ class Database:
         All revisions run in one transaction: either all took place or none did. Refused with StoreError
         when the file was written by a newer program.
         """
-        if not self.path.parent.is_dir():
-            msg = f"store.url: the folder {self.path.parent} does not exist"
-            raise StoreError(msg, hint=f"Create it: mkdir -p {self.path.parent}")
+        check_folder(self.path.parent)
         with self._alone():
-            before = self.version() if self.exists() else None
-            head = _script().get_current_head()
-            if before == head:
-                return before, head
+            before, after = self.version(), revisions.known()[-1]
+            if before == after:
+                return before, after
             self._refuse_newer(before)
-            if before is not None:
-                self._back_up(before)
-            _keep_owner(self.path)
-            with self.writing() as connection:
-                config = _alembic()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-            return before, head
+            try:
+                if before is not None:
+                    self._back_up(before)
+                elif not self.path.exists():
+                    create(self.path)
+                with self.writing() as connection:
+                    revisions.apply(connection)
+            except Exception as error:
+                raise self._failed_upgrade(before, after, error) from error
+            return before, after
 
     def close(self) -> None:
         with self._mutex:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
-            self._engine.dispose()
             self._reader.dispose()
-            if self._lock_file is not None:
-                os.close(self._lock_file)
-                self._lock_file = None
+            self._engine.dispose()  # last: it is the one that can put the log into the file and take it away
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -150,117 +174,113 @@ class Database:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with self._mutex:
-            if self._lock_file is None:
-                self._lock_file = _open_lock(self.path)
             if self._depth == 0:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+                self._lock.acquire(_LOCK_SECONDS)
             self._depth += 1
             try:
                 yield
             finally:
                 self._depth -= 1
                 if self._depth == 0:
-                    fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+                    self._lock.release()
+
+    def _check_file(self) -> None:
+        """The file under the name is there, and the one that was there at first.
+
+        Who deletes the database under a running daemon must not be answered with commits to a file that
+        has no name any more: they would be gone at the next start, and what they paid for with them.
+        """
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            check_folder(self.path.parent)
+            if self._identity is None and isinstance(error, FileNotFoundError):
+                msg, hint = "there is no database yet", "Start the daemon, or run `watcher migrate`."
+            else:
+                msg, hint = f"the database is gone ({error.strerror})", "Put it back, and start the daemon again."
+            raise StoreError(f"{self.path}: {msg}", hint=hint) from error
+        identity = (found.st_dev, found.st_ino)
+        if self._identity is None:
+            check_folder(self.path.parent)
+            self._identity = identity
+        elif identity != self._identity:
+            msg = f"{self.path}: the database was replaced by another file while it was in use"
+            raise StoreError(msg, hint="Start the daemon again, and then repeat the command.")
+
+    def _is_there(self) -> bool:
+        try:
+            return os.stat(self.path).st_size > 0
+        except FileNotFoundError:
+            check_folder(self.path.parent)
+            return self._identity is not None  # it was there: who reads is told that it is gone
+        except OSError as error:
+            msg = f"{self.path}: the database can not be reached: {error.strerror}"
+            raise StoreError(msg, hint="Run this as the user that the daemon runs as.") from error
+
+    def _connect(self, *, reads: bool = False) -> sqlite3.Connection:
+        # Neither mode makes a file that is not there.
+        uri = f"{self.path.as_uri()}?mode={'ro' if reads else 'rw'}"
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
+        )
+        if not reads:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+        return connection
 
     def _refuse_newer(self, version: str | None) -> None:
-        if version is None:
-            return
-        try:
-            known = _script().get_revision(version)
-        except CommandError:
-            known = None
-        if known is None:
+        if version is not None and version not in revisions.known():
             raise StoreError(
                 f"{self.path}: the database is of version {version}, which is newer than this program",
                 hint="Install the newer identifai-watcher again, or restore the backup beside the database.",
             )
 
     def _back_up(self, version: str) -> None:
+        """A copy lies beside the database, whole or not at all; the oldest copies are gone."""
+        target = self._beside(f".before-{version}.bak")
+        fresh = target.with_name(target.name + ".new")
+        fresh.unlink(missing_ok=True)
+        create(fresh, like=self.path)
         # Connection.backup() sees the log too; a copy of the file alone lost what was in it (measured).
-        target = self.path.with_name(f"{self.path.name}.before-{version}.bak")
-        with (
-            closing(sqlite3.connect(self.path)) as source,
-            closing(sqlite3.connect(target)) as copy,
-        ):
+        with closing(self._connect(reads=True)) as source, closing(sqlite3.connect(fresh)) as copy:
             source.backup(copy)
-        _keep_owner(target, like=self.path)
+        fresh.replace(target)
+        sync_folder(target.parent)
         kept = sorted(self.path.parent.glob(f"{self.path.name}.before-*.bak"), key=lambda p: p.stat().st_mtime)
         for old in kept[:-_BACKUPS_KEPT]:
             old.unlink()
 
+    def _failed_upgrade(self, before: str | None, after: str, error: Exception) -> StoreError:
+        reason = error.message if isinstance(error, StoreError) else str(error)
+        hint = error.hint if isinstance(error, StoreError) else "Please report this."
+        change = f"from version {before} to {after}" if before else f"to version {after}"
+        msg = f"{self.path}: the upgrade {change} failed, and nothing was changed: {reason}"
+        return StoreError(msg, hint=hint)
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(self.path.name + ending)
+
 
 def empty_database() -> Engine:
     """A database in memory that has the tables and nothing in them: what a site has before its first start."""
-    engine = create_engine("sqlite://", poolclass=StaticPool)
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     metadata.create_all(engine)
     return engine
 
 
-def _engine(path: Path, *, read_only: bool = False) -> Engine:
+def _engine(connect: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> Engine:
+    """An engine that opens each transaction with `begin`, on `size` connections at the most; 0: no limit."""
     engine = create_engine(
-        f"sqlite:///{path}",
-        connect_args={"isolation_level": None, "timeout": _BUSY_SECONDS, "check_same_thread": False},
+        "sqlite://", creator=connect, poolclass=QueuePool, pool_size=size, max_overflow=0, pool_timeout=0
     )
 
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        if read_only:
-            connection.execute("PRAGMA query_only = ON")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
+    def open_transaction(driver: Any) -> None:
         # A deferred BEGIN that turns into a write fails at once, whatever the busy timeout (cpython#124510).
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        driver.execute(begin)
 
+    # The dialect's own hook, not the engine's "begin" event: an engine that has one listener asks for
+    # listeners at every statement, which makes a small transaction a third slower (measured).
+    engine.dialect.do_begin = open_transaction  # type: ignore[assignment,method-assign]
     return engine
-
-
-def _open_lock(path: Path) -> int:
-    lock = path.with_name(path.name + ".lock")
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-    except OSError as error:
-        msg = f"{lock}: the database's lock can not be opened: {error.strerror}"
-        raise StoreError(msg, hint="Run the command as the user that the daemon runs as.") from error
-    _keep_owner(lock)
-    return descriptor
-
-
-def _keep_owner(path: Path, like: Path | None = None) -> None:
-    """What root made here belongs to whom the folder (or `like`) belongs: the daemon must be able to write it."""
-    if os.geteuid() != 0:
-        return
-    path.touch()
-    owner = (like or path.parent).stat()
-    if path.stat().st_uid == 0 and owner.st_uid != 0:
-        os.chown(path, owner.st_uid, owner.st_gid)
-
-
-@contextmanager
-def _our_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DatabaseError as error:
-        raise StoreError(
-            f"{path}: {error.orig}",
-            hint="Look at the disk's space and the file's owner; `watcher recover` rebuilds a damaged database.",
-        ) from error
-
-
-def _alembic() -> AlembicConfig:
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
-    return config
-
-
-def _script() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_alembic())
-
-
-def _migrations() -> Path:
-    """In the installed package, else beside it, as in a checkout."""
-    packaged = Path(str(files("watcher"))) / "migrations"
-    return packaged if packaged.is_dir() else packaged.parent.parent / "migrations"

@@ -20,6 +20,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     update,
 )
 
@@ -49,14 +50,19 @@ _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).o
 
 _WAITS = exists().where(_first.c.id == items.c.duplicate_of, _first.c.state.in_(_UNSETTLED))
 _FREE = select(items).where(items.c.state == State.QUEUED, ~_WAITS).limit(1)
-_NEXT_DUE = _FREE.where(items.c.due_at <= bindparam("now")).order_by(items.c.serial)
-_NEXT_CANARY = _FREE.order_by(func.coalesce(items.c.attempted_at, 0.0), items.c.serial)
+_BY_ARRIVAL = (items.c.arrived_at, items.c.serial)
+_IS_DUE = or_(
+    items.c.due_at <= bindparam("now"), items.c.attempted_at > bindparam("now")
+)  # the clock was set back
+_NEXT_DUE = _FREE.where(_IS_DUE).order_by(*_BY_ARRIVAL)
+_NEXT_CANARY = _FREE.order_by(func.coalesce(items.c.attempted_at, 0.0), *_BY_ARRIVAL)
 _NEXT_DUE_AT = select(func.min(items.c.due_at)).where(
     items.c.state == State.QUEUED, items.c.due_at > bindparam("now")
 )
-_IN_STATE = _all_items.where(items.c.state == bindparam("state")).limit(bindparam("limit"))
+_IN_STATE = (
+    select(items).where(items.c.state == bindparam("state")).order_by(*_BY_ARRIVAL).limit(bindparam("limit"))
+)
 _RECEIPT_DUE = _all_items.where(items.c.receipt_due, items.c.state.in_(_PAST)).limit(bindparam("limit"))
-_SUSPECTS = _all_items.where(items.c.state == State.QUEUED, items.c.suspected_at < bindparam("before"))
 
 _FIRST_OF = (
     select(items)
@@ -67,7 +73,7 @@ _FIRST_OF = (
         or_(
             items.c.identifier.is_not(None),
             items.c.state.in_([*_UNSETTLED, State.HELD]),
-            and_(items.c.outcome == State.FAILED, items.c.attempts > 0),
+            and_(items.c.outcome == State.FAILED, items.c.fault_code == "refused"),
         ),
     )
     .order_by(
@@ -81,11 +87,20 @@ _FIRST_OF = (
     )
     .limit(1)
 )
-_DUPLICATES_OF = _all_items.where(items.c.duplicate_of == bindparam("id"), items.c.state == State.QUEUED)
+_SAME_CONTENT = select(items).where(items.c.content_key == bindparam("content_key")).order_by(*_BY_ARRIVAL)
+_WAITS_FOR_ANOTHER = text("items.duplicate_of IS NOT NULL AND items.state IN ('queued', 'held')")  # as the index
+_DUPLICATES_OF = _all_items.where(items.c.duplicate_of == bindparam("id"), _WAITS_FOR_ANOTHER).limit(
+    bindparam("limit")
+)
 _SETTLED_FIRSTS = (
     select(items.c.duplicate_of)
-    .where(items.c.duplicate_of.is_not(None), items.c.state == State.QUEUED, items.c.duplicate_of == _first.c.id)
-    .where(_first.c.state.not_in(_UNSETTLED))
+    .where(_WAITS_FOR_ANOTHER, items.c.duplicate_of == _first.c.id)
+    .where(
+        or_(
+            and_(items.c.state == State.QUEUED, _first.c.state.not_in(_UNSETTLED)),
+            and_(items.c.state == State.HELD, _first.c.state != State.HELD),
+        )
+    )
     .distinct()
     .limit(100)
 )
@@ -147,7 +162,7 @@ class Items:
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
         """All items, or those in these states, in the order they arrived."""
         query = _all_items.where(items.c.state.in_(states)) if states else _all_items
-        for row in self._connection.execution_options(yield_per=1000).execute(query):
+        for row in self._connection.execute(query, execution_options={"yield_per": 1000}):
             yield _item(row)
 
     def with_identifier(self, identifier: str) -> list[Item]:
@@ -161,8 +176,10 @@ class Items:
     def ahead_of(self, item: Item) -> int:
         """How many queued items are submitted before this one, as things stand."""
         serial = select(items.c.serial).where(items.c.id == item.id).scalar_subquery()
+        same_moment = and_(items.c.arrived_at == item.arrived_at, items.c.serial < serial)
+        earlier = or_(items.c.arrived_at < item.arrived_at, same_moment)
         return self._connection.execute(
-            select(func.count()).where(items.c.state == State.QUEUED, items.c.serial < serial)
+            select(func.count()).where(items.c.state == State.QUEUED, earlier)
         ).scalar_one()
 
     def history(self, item_id: str) -> list[JsonObject]:
@@ -193,10 +210,6 @@ class Items:
         """Items at rest whose receipts do not tell everything that is known."""
         return self._all(_RECEIPT_DUE, limit=limit)
 
-    def suspects(self, before: float) -> list[Item]:
-        """Queued items that were refused before this time, in words that blamed nobody."""
-        return self._all(_SUSPECTS, before=before)
-
     def first_of(self, content_key: str, apart_from: str = "") -> Item | None:
         """The item that decides for all with the same bytes, options, base URL and account.
 
@@ -205,9 +218,13 @@ class Items:
         """
         return self._one(_FIRST_OF, content_key=content_key, apart_from=apart_from)
 
-    def duplicates_of(self, item_id: str) -> list[Item]:
-        """Queued items that wait for this one's outcome."""
-        return self._all(_DUPLICATES_OF, id=item_id)
+    def with_content(self, content_key: str) -> list[Item]:
+        """All items of the same bytes, options, base URL and account, the oldest arrival first."""
+        return self._all(_SAME_CONTENT, content_key=content_key)
+
+    def duplicates_of(self, item_id: str, limit: int = 500) -> list[Item]:
+        """Items that wait, queued or held, for what becomes of this one: the first of them."""
+        return self._all(_DUPLICATES_OF, id=item_id, limit=limit)
 
     def settled_firsts(self) -> list[str]:
         """Ids of items that others wait for, and that wait for nothing any more themselves: some of them."""
@@ -227,7 +244,7 @@ class Items:
     # Writing
 
     def add(self, item: Item, note: str = "") -> None:
-        """The item has a row. IntegrityError when a live item has its path already."""
+        """The item has a row. StoreError, when the transaction ends, if a live item has its path already."""
         self._connection.execute(_ADD, {"id": item.id, **_columns(item)})
         self._note(item.id, item.arrived_at, None, item.state, note)
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from watcher.domain import Attempt, Charged, Item
-from watcher.store.schema import attempts, hits, items
+from watcher.store.schema import attempts, hits
 
 _BEGIN = insert(attempts).returning(attempts.c.number)
 _RELEASE = update(attempts).where(attempts.c.number == bindparam("the_number"))
@@ -14,6 +14,19 @@ _END = update(attempts).where(attempts.c.number == bindparam("the_number"))
 _OF_ITEM = select(attempts).where(attempts.c.item_id == bindparam("id")).order_by(attempts.c.number)
 _UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None)).order_by(attempts.c.number)
 _SPENT = select(func.count()).where(attempts.c.started_at >= bindparam("since"), attempts.c.charged != Charged.NO)
+_ACCEPTED_SINCE = (
+    select(attempts.c.number)
+    .where(attempts.c.started_at > bindparam("since"), attempts.c.item_id != bindparam("id"))
+    .where(attempts.c.outcome == "accepted")
+    .limit(1)
+)
+_WORDS_SINCE = (
+    select(attempts.c.outcome)
+    .where(attempts.c.started_at > bindparam("since"), attempts.c.item_id != bindparam("id"))
+    .where(attempts.c.outcome.in_(["accepted", "unclassified"]))
+    .order_by(attempts.c.ended_at.desc())
+    .limit(1)
+)
 _HIT = insert(hits).returning(hits.c.serial)
 _HIT_ENDED = update(hits).where(hits.c.serial == bindparam("the_serial"))
 _UNENDED = select(func.count()).where(hits.c.kind == bindparam("kind"), hits.c.ended_at.is_(None))
@@ -24,6 +37,7 @@ _NTH_LAST = (
     .limit(1)
     .offset(bindparam("skipped"))
 )
+_PULL_BACK = update(hits).where(hits.c.kind == bindparam("the_kind"), hits.c.ended_at > bindparam("now"))
 
 
 class Ledger:
@@ -48,10 +62,9 @@ class Ledger:
         number: int = self._connection.execute(_BEGIN, values).scalar_one()
         return number
 
-    def release(self, number: int, now: float) -> int:
-        """From here on the request may be complete at the service. The number of its hit."""
+    def release(self, number: int, now: float) -> None:
+        """From here on the request may be complete at the service."""
         self._connection.execute(_RELEASE, {"the_number": number, "released_at": now})
-        return self.hit("write", now)
 
     def end(self, number: int, now: float, *, outcome: str, charged: Charged, decision: str, **more: Any) -> None:
         """What came of the attempt; `more` are further columns: status, detail, identifier."""
@@ -68,7 +81,7 @@ class Ledger:
 
     def listed(self) -> Iterator[Attempt]:
         query = select(attempts).order_by(attempts.c.number)
-        for row in self._connection.execution_options(yield_per=1000).execute(query):
+        for row in self._connection.execute(query, execution_options={"yield_per": 1000}):
             yield _attempt(row)
 
     def spent_since(self, since: float) -> int:
@@ -77,9 +90,12 @@ class Ledger:
         return spent
 
     def accepted_since(self, since: float, apart_from: str) -> bool:
-        """Whether another item than this one was accepted after that moment."""
-        accepted = select(items.c.id).where(items.c.submitted_at > since, items.c.id != apart_from)
-        return self._connection.execute(accepted.limit(1)).first() is not None
+        """Whether another item than this one was accepted by a request that began after that moment."""
+        return self._connection.execute(_ACCEPTED_SINCE, {"since": since, "id": apart_from}).first() is not None
+
+    def last_word_was_yes(self, since: float, apart_from: str) -> bool:
+        """Whether the latest answer about another item, since that moment, was no refusal that blames nobody."""
+        return self._connection.execute(_WORDS_SINCE, {"since": since, "id": apart_from}).scalar() == "accepted"
 
     # Hits: what counts against a rate limit, and when
 
@@ -104,6 +120,10 @@ class Ledger:
         """When the n-th last of the ended hits of this kind ended (n from 1); null when there are fewer."""
         end: float | None = self._connection.execute(_NTH_LAST, {"kind": kind, "skipped": n - 1}).scalar()
         return end
+
+    def pull_back_hits(self, kind: str, now: float) -> None:
+        """Hits that ended in the future, as they do when the clock was set back, have ended now."""
+        self._connection.execute(_PULL_BACK, {"the_kind": kind, "now": now, "ended_at": now})
 
     def forget_hits(self, before: float) -> None:
         """Hits that ended before then are gone."""

@@ -1,8 +1,9 @@
 """The pauses: one row each time submitting stood still, at most one of a kind at a time."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from watcher.domain import Pause, PauseKind
 from watcher.store.schema import pauses
@@ -10,6 +11,19 @@ from watcher.store.schema import pauses
 _WEIGHT = {kind: weight for weight, kind in enumerate(PauseKind)}
 
 _ACTIVE = select(pauses).where(pauses.c.ended_at.is_(None))
+_FROM = select(pauses).where(pauses.c.serial >= bindparam("serial")).order_by(pauses.c.serial)
+_BEGINNING = select(
+    func.coalesce(func.min(pauses.c.serial).filter(pauses.c.ended_at.is_(None)), func.max(pauses.c.serial) + 1, 1)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A pause, in force or over, and its number: they count up."""
+
+    serial: int
+    pause: Pause
+    ended_at: float | None
 
 
 class Pauses:
@@ -22,6 +36,16 @@ class Pauses:
         """The pauses in force, the weightiest first."""
         rows = self._connection.execute(_ACTIVE)
         return sorted((_pause(row) for row in rows), key=lambda pause: _WEIGHT[pause.kind])
+
+    def beginning(self) -> int:
+        """The number of the oldest pause in force; where there is none, of the next one."""
+        serial: int = self._connection.execute(_BEGINNING).scalar_one()
+        return serial
+
+    def noted(self, serial: int) -> list[Noted]:
+        """All pauses from this number on, over or not."""
+        rows = self._connection.execute(_FROM, {"serial": serial})
+        return [Noted(row.serial, _pause(row), row.ended_at) for row in rows]
 
     def get(self, kind: PauseKind) -> Pause | None:
         return next((pause for pause in self.active() if pause.kind == kind), None)

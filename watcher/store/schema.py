@@ -19,6 +19,7 @@ metadata = MetaData()
 
 _serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
+_WAITS_FOR_ANOTHER = text("duplicate_of IS NOT NULL AND state IN ('queued', 'held')")
 _HAS_THE_PATH = text("state IN ('queued', 'submitting', 'filing', 'held', 'returning')")
 
 items = Table(
@@ -56,16 +57,18 @@ items = Table(
     Column("submitted_at", Float),
     Column("filed_at", Float),
     Column("receipt_due", Boolean, nullable=False, server_default="0"),
-    Column("companions", LargeBinary, nullable=False, server_default=""),  # paths, each ended by a NUL byte
+    Column(
+        "companions", LargeBinary, nullable=False, server_default=text("x''")
+    ),  # paths, each ended by a NUL byte
     Index("ix_items_due", "state", "due_at"),
-    Index("ix_items_state_serial", "state", "serial"),
+    Index("ix_items_arrival", "state", "arrived_at"),
     Index("ix_items_path", "path"),
     Index("ix_items_filed_as", "filed_as"),
     Index("ix_items_content_key", "content_key"),
     Index("ix_items_sha256", "sha256"),
     Index("ix_items_identifier", "identifier"),
-    Index("ix_items_duplicate_of", "duplicate_of", sqlite_where=text("duplicate_of IS NOT NULL")),
-    Index("ix_items_receipt_due", "serial", sqlite_where=text("receipt_due = 1")),
+    Index("ix_items_duplicate_of", "state", "duplicate_of", sqlite_where=_WAITS_FOR_ANOTHER),
+    Index("ix_items_receipt_due", "state", sqlite_where=text("receipt_due = 1")),
     # One file, one row: whatever else goes wrong, no path is ever queued twice at the same time.
     Index("ux_items_live_path", "path", unique=True, sqlite_where=_HAS_THE_PATH),
 )
@@ -100,7 +103,7 @@ attempts = Table(
     Column("no_cache", Boolean, nullable=False, server_default="0"),
     Column("canary", Boolean, nullable=False, server_default="0"),
     Index("ix_attempts_item", "item_id", "number"),
-    Index("ix_attempts_started", "started_at"),
+    Index("ix_attempts_started", "started_at", "charged"),
     Index("ix_attempts_open", "number", sqlite_where=text("ended_at IS NULL")),
 )
 

@@ -3,12 +3,24 @@
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from watcher.domain import Verdict, VerdictState
 from watcher.store.schema import verdicts
 
 _ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
+
+_GET = select(verdicts).where(verdicts.c.identifier == bindparam("identifier"))
+_ADD = insert(verdicts)
+_PUT = update(verdicts).where(verdicts.c.identifier == bindparam("the_identifier"))
+_DUE = (
+    select(verdicts)
+    .where(verdicts.c.state.in_(_ASKING), verdicts.c.due_at <= bindparam("now"))
+    .order_by(verdicts.c.due_at)
+    .limit(bindparam("limit"))
+)
+_NEXT_DUE_AT = select(func.min(verdicts.c.due_at)).where(verdicts.c.state.in_(_ASKING))
+_COUNTS = select(verdicts.c.state, func.count()).group_by(verdicts.c.state)
 
 
 class Verdicts:
@@ -20,35 +32,30 @@ class Verdicts:
     def get(self, identifier: str | None) -> Verdict | None:
         if identifier is None:
             return None
-        row = self._connection.execute(select(verdicts).where(verdicts.c.identifier == identifier)).one_or_none()
+        row = self._connection.execute(_GET, {"identifier": identifier}).one_or_none()
         return None if row is None else _verdict(row)
 
     def add(self, verdict: Verdict) -> None:
         """The verdict is asked for from now on; one that is known already stays as it is."""
         if self.get(verdict.identifier) is None:
-            self._connection.execute(insert(verdicts).values(**_columns(verdict)))
+            self._connection.execute(_ADD, _columns(verdict))
 
     def put(self, verdict: Verdict) -> None:
         """The row of this identifier reads as given."""
-        key = verdicts.c.identifier == verdict.identifier
-        self._connection.execute(update(verdicts).where(key).values(**_columns(verdict)))
+        self._connection.execute(_PUT, {"the_identifier": verdict.identifier, **_columns(verdict)})
 
     def due(self, now: float, limit: int = 100) -> list[Verdict]:
         """Those to ask for now, the longest due first."""
-        query = select(verdicts).where(verdicts.c.state.in_(_ASKING), verdicts.c.due_at <= now)
-        rows = self._connection.execute(query.order_by(verdicts.c.due_at).limit(limit))
-        return [_verdict(row) for row in rows]
+        return [_verdict(row) for row in self._connection.execute(_DUE, {"now": now, "limit": limit})]
 
     def next_due_at(self) -> float | None:
         """When the next one is to be asked for; null when none is."""
-        query = select(func.min(verdicts.c.due_at)).where(verdicts.c.state.in_(_ASKING))
-        due_at: float | None = self._connection.execute(query).scalar_one()
+        due_at: float | None = self._connection.execute(_NEXT_DUE_AT).scalar_one()
         return due_at
 
     def counts(self) -> dict[VerdictState, int]:
         """How many verdicts are in each state, every state named."""
-        rows = self._connection.execute(select(verdicts.c.state, func.count()).group_by(verdicts.c.state))
-        counted = {VerdictState(state): number for state, number in rows}
+        counted = {VerdictState(state): number for state, number in self._connection.execute(_COUNTS)}
         return {state: counted.get(state, 0) for state in VerdictState}
 
 

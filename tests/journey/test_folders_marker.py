@@ -1,0 +1,246 @@
+"""The mark of a site in its folders, and the lock that shares its file."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.people import (
+    CREW,
+    STRANGER,
+    DiedError,
+    Person,
+    as_user,
+    drop,
+    needs_root,
+    person,
+    place,
+    shared_folder,
+    small_disk,
+)
+from watcher.errors import FolderMissing, FolderRefuses, InstanceRunning
+from watcher.folders import MARKER, Folder, judge_marker, lock
+
+__all__ = ["person", "place", "small_disk"]  # fixtures
+
+
+@pytest.fixture
+def folder(place: Path) -> Folder:
+    return Folder(os.fsencode(shared_folder(place / "drop")), "drop")
+
+
+def path_of(folder: Folder) -> bytes:
+    return os.path.join(folder.root, MARKER)
+
+
+def says(folder: Folder) -> object:
+    with open(path_of(folder), "rb") as file:
+        return json.load(file)
+
+
+def test_a_marked_folder_says_whose_it_is(folder: Folder, person: Person) -> None:
+    """Nobody's at first; then that site's, however often it is said."""
+    assert person.does(folder.marker) is None
+    for _ in range(2):
+        person.does(folder.mark, "site-1")
+        assert person.does(folder.marker) == "site-1"
+    assert says(folder) == {"site": "site-1"}
+    person.does(folder.mark, "site-2")
+    assert person.does(folder.marker) == "site-2"
+
+
+def test_the_mark_and_the_lock_leave_each_other_alone(folder: Folder, person: Person) -> None:
+    """Marked before, under and after the lock: both hold, in one file that is never replaced."""
+
+    def live() -> None:
+        with lock(path_of(folder)):
+            inode = os.stat(path_of(folder)).st_ino
+            assert folder.marker() is None
+            folder.mark("site-1")
+            assert os.stat(path_of(folder)).st_ino == inode
+            assert folder.marker() == "site-1"
+            with pytest.raises(InstanceRunning, match=f"process {os.getpid()}"):
+                lock(path_of(folder))
+            note = says(folder)
+            assert isinstance(note, dict)
+            assert set(note) == {"site", "host", "boot_id", "pid"}
+            assert note["pid"] == os.getpid()
+        assert folder.marker() == "site-1"
+        assert says(folder) == {"site": "site-1"}
+        with lock(path_of(folder)):
+            assert folder.marker() == "site-1"
+        assert os.stat(path_of(folder)).st_ino == inode
+
+    person.does(live)
+
+
+def test_the_mark_outlives_a_killed_holder_of_the_lock(folder: Folder, person: Person) -> None:
+    """What the dead process said of itself is replaced by the next one's word; the mark stays."""
+    person.does(folder.mark, "site-1")
+
+    def hold_and_die() -> None:
+        with lock(path_of(folder)):
+            os._exit(9)
+
+    with pytest.raises(DiedError):
+        person.does(hold_and_die)
+
+    def take_over() -> tuple[object, str | None, int]:
+        with lock(path_of(folder)):
+            return says(folder), folder.marker(), os.getpid()
+
+    note, marker, pid = person.does(take_over)
+    assert isinstance(note, dict)
+    assert (note["pid"], marker) == (pid, "site-1")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"site": 7}', b"\xff\0", b"{}" * 1000], ids=repr)
+def test_what_says_nothing_is_no_mark(folder: Folder, content: bytes) -> None:
+    """An empty, foreign or damaged file is nobody's mark, and marking replaces what it says."""
+    drop(path_of(folder), content, 0o664)
+    assert folder.marker() is None
+    folder.mark("site-1")
+    assert folder.marker() == "site-1"
+
+
+def test_a_marker_is_written_whole_sector_by_whole_sector(folder: Folder) -> None:
+    """No power cut leaves half of it: whatever it says, the same sectors are written."""
+    folder.mark("s")
+    assert os.stat(path_of(folder)).st_size == 512
+    folder.mark("long" * 200)
+    assert os.stat(path_of(folder)).st_size == 1024
+    folder.mark("s")
+    assert os.stat(path_of(folder)).st_size == 512
+    assert folder.marker() == "s"
+
+
+def test_a_mark_outlasts_a_power_cut(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First what it says is on the disk, then its name."""
+    synced = []
+    sync = os.fsync
+
+    def watched(opened: int) -> None:
+        synced.append(os.fstat(opened).st_ino)
+        sync(opened)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    folder.mark("site-1")
+    assert synced == [os.stat(path_of(folder)).st_ino, os.stat(folder.root).st_ino]
+
+
+def test_a_marker_is_never_a_link(folder: Folder, place: Path) -> None:
+    """Nobody makes us write elsewhere."""
+    drop(place / "elsewhere", b"theirs")
+    os.symlink(place / "elsewhere", path_of(folder))
+    assert folder.marker() is None
+    with pytest.raises(FolderRefuses):
+        folder.mark("site-1")
+    with pytest.raises(FolderRefuses):
+        lock(path_of(folder))
+    assert (place / "elsewhere").read_bytes() == b"theirs"
+
+
+def test_a_missing_or_closed_folder_is_not_marked(folder: Folder) -> None:
+    """And the folder is not made anew."""
+    os.chmod(folder.root, 0o755)
+    with pytest.raises(FolderRefuses, match="Permission denied"):
+        as_user(folder.mark, "site-1")
+    os.rename(folder.root, folder.root + b".away")
+    for operation in (lambda: folder.mark("site-1"), folder.marker, folder.situation):
+        with pytest.raises(FolderMissing):
+            operation()
+    assert not os.path.lexists(folder.root)
+
+
+def test_what_root_marks_the_service_can_lock(folder: Folder) -> None:
+    """A command run by root leaves a marker that the folder's owner can write."""
+    needs_root()
+    os.chown(folder.root, STRANGER.uid or 0, CREW)
+    os.chmod(folder.root, 0o700)
+    folder.mark("site-1")
+
+    def live() -> str | None:
+        with lock(path_of(folder)):
+            return folder.marker()
+
+    assert as_user(live) == "site-1"
+
+
+# Where it lies
+
+
+def test_a_plain_folder_lies_on_the_device_of_its_parent(folder: Folder, place: Path) -> None:
+    """Also where a link leads to it: what counts is the folder itself."""
+    situation = folder.situation()
+    assert not situation.is_apart
+    assert situation.inode == os.stat(folder.root).st_ino
+    (place / "link").symlink_to("drop")
+    assert Folder(os.fsencode(place / "link"), "drop").situation() == situation
+
+
+def test_a_bare_mount_point_is_told_from_the_disk(place: Path, small_disk: Path) -> None:
+    """Unmounted, the folder below is not taken for the marked one; nor is another disk; its own, back, is."""
+    folder = Folder(os.fsencode(small_disk), "drop")
+    assert judge_marker(None, folder.situation(), folder.marker(), "us") == "new"
+    folder.mark("us")
+    known = folder.situation()
+    assert known.is_apart
+
+    def judge() -> str:
+        return judge_marker(known, folder.situation(), folder.marker(), "us")
+
+    aside = place / "aside"
+    aside.mkdir()
+    subprocess.run(["mount", "--bind", small_disk, aside], check=True)
+    try:
+        subprocess.run(["umount", small_disk], check=True)
+        assert judge() == "not_mounted"
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", small_disk], check=True)
+        assert judge() == "not_mounted"
+        subprocess.run(["umount", small_disk], check=True)
+        subprocess.run(["mount", "--bind", aside, small_disk], check=True)
+        assert judge() == "ours"
+    finally:
+        subprocess.run(["umount", aside], check=True)
+
+
+def test_a_folder_removed_and_made_again_is_adopted(folder: Folder) -> None:
+    """Somebody tidied up: the folder lies where it lay."""
+    folder.mark("us")
+    known = folder.situation()
+    shutil.rmtree(folder.root)
+    shared_folder(Path(os.fsdecode(folder.root)))
+    assert judge_marker(known, folder.situation(), folder.marker(), "us") == "adopt"
+
+
+# A lock on a folder that is made again
+
+
+def test_a_lock_knows_whether_it_still_is_on_the_folders_file(folder: Folder, person: Person) -> None:
+    """Removed and made again, the folder could be had by a second instance: its lock has to be taken anew."""
+    path = path_of(folder)
+
+    def live() -> list[bool]:
+        told = []
+        with lock(path) as held:
+            told.append(held.is_held_at(path))
+            os.unlink(path)
+            told.append(held.is_held_at(path))
+            with lock(path) as again:
+                told += [held.is_held_at(path), again.is_held_at(path)]
+        told.append(held.is_held_at(path))
+        return told
+
+    assert person.does(live) == [True, False, False, True, False]
+
+
+def test_a_lock_on_a_folder_that_is_gone_is_held_nowhere(folder: Folder) -> None:
+    """Away, or unmounted: not there."""
+    with lock(path_of(folder)) as held:
+        os.rename(folder.root, folder.root + b".away")
+        assert not held.is_held_at(path_of(folder))
+        os.rename(folder.root + b".away", folder.root)
+        assert held.is_held_at(path_of(folder))

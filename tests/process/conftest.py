@@ -1,0 +1,54 @@
+"""What the process tests share: the real program, on a real clock, against a sandbox without limits."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.places import KEY, Place
+from tests.process.programs import CLOCK, Programs
+from watcher.identifai.sandbox import Sandbox
+
+QUICK: dict[str, dict[str, Any]] = {
+    "limits": {"writes": [], "reads": []},
+    "arrivals": {"settle_seconds": 0.3, "rescan_seconds": 1},
+    "retry": {"first_seconds": 0.2, "max_seconds": 0.5},
+    "verdicts": {"first_seconds": 0.1, "max_seconds": 0.5},
+}
+"""No limits, and little patience."""
+
+MakePlace = Callable[..., Place]
+
+
+@pytest.fixture
+def service() -> Iterator[Sandbox]:
+    """The service, without rate limits."""
+    with Sandbox(KEY, writes=(), reads=(), verdict_after_seconds=0.1) as running:
+        yield running
+
+
+@pytest.fixture
+def make_place(tmp_path: Path, service: Sandbox) -> MakePlace:
+    """A quick site with more settings, in a folder of its own: make_place(limits={"in_flight": 2})."""
+
+    def make(root: Path | None = None, **settings: dict[str, Any]) -> Place:
+        tables = {name: QUICK.get(name, {}) | settings.get(name, {}) for name in QUICK | settings}
+        root = root or tmp_path / "site"
+        root.mkdir(exist_ok=True)
+        return Place(root, service.url, CLOCK, **tables)
+
+    return make
+
+
+@pytest.fixture
+def place(make_place: MakePlace) -> Place:
+    return make_place()
+
+
+@pytest.fixture
+def watcher(tmp_path: Path) -> Iterator[Programs]:
+    """Starts the real program; nothing that it started outlives the test."""
+    programs = Programs(tmp_path / "programs")
+    yield programs
+    programs.close()

@@ -1,0 +1,205 @@
+"""The watcher as a program of its own: started, listened to, and ended whatever the test does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.people import PROJECT
+from tests.places import KEY, Place
+from watcher.clock import SystemClock
+from watcher.domain import JsonObject
+from watcher.identifai.sandbox import LedgerEntry, Sandbox
+
+Result = TypeVar("Result")
+
+CLOCK = SystemClock()
+PATIENCE_SECONDS = 20.0
+_NEVER = threading.Event()
+
+ENVIRONMENT = {
+    "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+    "HOME": os.environ.get("HOME", "/"),
+    "LANG": "C.UTF-8",
+    "PYTHONPATH": str(PROJECT),
+    "PYTHONWARNINGS": "error,ignore:Callback with id:RuntimeWarning",  # of watchdog, when folders come quickly
+    "COLUMNS": "200",
+}
+"""What a program is given, and no key: nothing of whoever runs the tests leaks in."""
+
+
+def wait_until(
+    look: Callable[[], Result],
+    what: str = "",
+    *,
+    seconds: float = PATIENCE_SECONDS,
+    told: Callable[[], str] = lambda: "",
+) -> Result:
+    """What `look` returned as soon as that was true. Fails the test after `seconds`, with what is `told`."""
+    until = CLOCK.monotonic() + seconds
+    while not (found := look()):
+        if CLOCK.monotonic() > until:
+            raise AssertionError(f"not within {seconds:g} s: {what or look}\n{told()}")
+        let_pass(0.02)
+    return found
+
+
+def let_pass(seconds: float) -> None:
+    """For moments that nothing announces, such as a random one to kill a program at."""
+    CLOCK.wait(seconds, _NEVER)
+
+
+class Program:
+    """`watcher` with these arguments, under way. What it says is kept in files beside the place."""
+
+    def __init__(
+        self,
+        folder: Path,
+        arguments: tuple[str, ...],
+        *,
+        executable: str = sys.executable,
+        environment: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        """`options` are subprocess's, as Person.spawning gives them."""
+        number = len(list(folder.glob("*.err")))
+        self.arguments = arguments
+        self._out, self._err = folder / f"{number}.out", folder / f"{number}.err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [executable, "-m", "watcher", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=ENVIRONMENT | {"IDENTIFAI_API_KEY": KEY} if environment is None else environment,
+                **{"cwd": folder, **options},
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def out(self) -> str:
+        """Its standard output until now."""
+        return self._out.read_text(errors="backslashreplace")
+
+    @property
+    def err(self) -> str:
+        """Its standard error until now."""
+        return self._err.read_text(errors="backslashreplace")
+
+    @property
+    def log(self) -> list[JsonObject]:
+        """Its log until now. Fails the test when standard error holds anything else but what a pass left."""
+        lines = self._err.read_bytes().rpartition(b"\n")[0].splitlines()
+        lines = [line for line in lines if not line.startswith(b"left: ")]
+        assert all(line.startswith(b'{"timestamp": ') for line in lines), self.err
+        return [json.loads(line) for line in lines]
+
+    def events(self, name: str) -> list[JsonObject]:
+        """The log lines of this event."""
+        return [line for line in self.log if line["event"] == name]
+
+    def wait_for(self, event: str, count: int = 1) -> list[JsonObject]:
+        """Its log has so many lines of this event."""
+
+        def look() -> list[JsonObject]:
+            if self.process.poll() is not None and len(self.events(event)) < count:
+                raise AssertionError(f"it ended ({self.process.returncode}) before {event}:\n{self.err}")
+            return found if len(found := self.events(event)) >= count else []
+
+        return wait_until(look, f"{event} {count} times", told=lambda: self.err)
+
+    def end(self, number: signal.Signals | None = None, *, seconds: float = PATIENCE_SECONDS) -> int:
+        """It has ended, after this signal if one is given. Its exit code."""
+        if number is not None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.arguments} did not end within {seconds:g} s:\n{self.err}") from None
+
+    def stop(self) -> int:
+        """It has ended as systemd or a person would have it. Its exit code."""
+        return self.end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """It was killed in the middle of whatever it did."""
+        self.end(signal.SIGKILL)
+
+
+class Programs:
+    """Starts programs for one test, and ends those that still run after it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        self._started: list[Program] = []
+
+    def start(self, *arguments: str | Path, **options: Any) -> Program:
+        """The command is under way."""
+        program = Program(self._folder, tuple(map(str, arguments)), **options)
+        self._started.append(program)
+        return program
+
+    def daemon(self, place: Place, **options: Any) -> Program:
+        """`watcher run` is at work on this place."""
+        program = self.start("run", "--config", place.config_path, **options)
+        program.wait_for("daemon.started")
+        return program
+
+    def call(self, *arguments: str | Path, seconds: float = PATIENCE_SECONDS, **options: Any) -> Program:
+        """The command was carried out, and has ended."""
+        program = self.start(*arguments, **options)
+        program.end(seconds=seconds)
+        return program
+
+    def ask(self, place: Place, command: str, *arguments: str | Path) -> str:
+        """What the command, which must succeed, says on standard output. It is given no key."""
+        program = self.call(command, "--config", place.config_path, *arguments, environment=ENVIRONMENT)
+        assert program.process.returncode == 0, program.err
+        assert program.err == ""
+        return program.out
+
+    def ask_json(self, place: Place, command: str, *arguments: str | Path) -> list[JsonObject]:
+        """The JSON objects, one a line, that the command prints."""
+        return [json.loads(line) for line in self.ask(place, command, "--json", *arguments).split("\n")[:-1]]
+
+    def close(self) -> None:
+        """None runs any more."""
+        for program in self._started:
+            if program.process.poll() is None:
+                program.process.kill()
+                program.process.wait()
+
+
+def holders(pid: int) -> Iterator[bytes]:
+    """Everything that any user can see of a process: its name and its arguments."""
+    for name in ("cmdline", "comm"):
+        with suppress(FileNotFoundError):
+            yield Path(f"/proc/{pid}/{name}").read_bytes()
+
+
+def posts(service: Sandbox) -> list[LedgerEntry]:
+    """The submissions that reached the service, whole or not."""
+    return [entry for entry in service.ledger if entry.method == "POST"]
+
+
+def waiting(place: Place) -> dict[str, str]:
+    """The published files that are no items yet, and why not, in a word."""
+    with place.books() as books:
+        return {os.fsdecode(file.path): file.code for file in books.site.waiting()}
+
+
+def last_scan_at(place: Place) -> float | None:
+    """When the drop folder was last looked through."""
+    with place.books() as books:
+        at: float | None = books.site.get("last_scan_at")
+        return at

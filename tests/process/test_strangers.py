@@ -1,0 +1,146 @@
+"""The daemon as an unattended server runs it: a user of its own, on the files and folders of others."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.people import CREW, STRANGER, StrangersPython, drop, python_for_strangers, shared_folder
+from tests.people import place as open_folder
+from tests.places import KEY, Place, speech
+from tests.process.conftest import MakePlace
+from tests.process.programs import ENVIRONMENT, Program, Programs, posts, wait_until, waiting
+from watcher.domain import State
+from watcher.identifai.sandbox import Sandbox
+
+__all__ = ["open_folder"]  # a fixture
+
+
+@pytest.fixture
+def python() -> StrangersPython:
+    return python_for_strangers()
+
+
+@pytest.fixture
+def site(open_folder: Path, make_place: MakePlace, python: StrangersPython) -> Place:
+    """Three folders of root's that the crew shares, and the stranger's own folder for the database."""
+    for name in ("drop", "done", "failed"):
+        shared_folder(open_folder / name)
+    state = open_folder / "state"
+    state.mkdir()
+    os.chown(state, STRANGER.uid or 0, STRANGER.gid)
+    return make_place(open_folder, store={"url": f"sqlite:///{state}/watcher.db"})
+
+
+def start(watcher: Programs, python: StrangersPython, *arguments: str | Path) -> Program:
+    """The stranger runs `watcher`, and has the key in the environment."""
+    return watcher.start(
+        *arguments,
+        executable=python.executable,
+        environment=ENVIRONMENT | python.environment | {"IDENTIFAI_API_KEY": KEY},
+        cwd="/",
+        **STRANGER.spawning(),
+    )
+
+
+def daemon_of(watcher: Programs, python: StrangersPython, site: Place) -> Program:
+    program = start(watcher, python, "run", "--config", site.config_path)
+    program.wait_for("daemon.started")
+    assert os.stat(f"/proc/{program.pid}").st_uid == STRANGER.uid
+    return program
+
+
+def test_recordings_of_others_go_their_whole_way(
+    site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """Files of another user, in folders of a third, are submitted, moved and filed; they stay their owner's."""
+    daemon = daemon_of(watcher, python, site)
+    shared_folder(site.root / "drop" / "day")
+    drop(site.root / "drop" / "one.wav", speech("one"))
+    drop(site.root / "drop" / "day" / "two.wav", speech("two"))
+    drop(site.root / "drop" / "notes.wav", b"no recording\n")
+    owner = (site.root / "drop" / "one.wav").stat().st_uid
+
+    daemon.wait_for("recording.done", 2)
+    daemon.wait_for("recording.failed")
+
+    assert site.files() == {
+        f"{path}{ending}"
+        for path in ("done/one.wav", "done/day/two.wav", "failed/notes.wav")
+        for ending in ("", ".json")
+    }
+    assert service.charged == 2
+    filed, receipt = site.root / "done" / "one.wav", site.root / "done" / "one.wav.json"
+    assert filed.stat().st_uid == owner
+    assert (receipt.stat().st_uid, receipt.stat().st_gid) == (STRANGER.uid, CREW)
+    assert receipt.stat().st_mode & stat.S_IRGRP
+    assert daemon.stop() == 0
+    assert not {line["level"] for line in daemon.log} & {"error", "critical"}
+
+
+def hide(site: Place) -> Path:
+    """It can not be read."""
+    drop(site.root / "drop" / "theirs.wav", speech("theirs"), mode=0o600)
+    return site.root / "drop" / "theirs.wav"
+
+
+def lock_in(site: Place) -> Path:
+    """It can be read, but not taken out of its folder."""
+    folder = site.root / "drop" / "locked"
+    folder.mkdir(mode=0o755)
+    drop(folder / "theirs.wav", speech("theirs"))
+    return folder
+
+
+def make_sticky(site: Place) -> Path:
+    """The same, since only a file's owner may move it out of such a folder, as /tmp is one."""
+    folder = shared_folder(site.root / "drop" / "sticky", 0o3775)
+    drop(folder / "theirs.wav", speech("theirs"))
+    return folder
+
+
+@pytest.mark.parametrize("obstruct", [hide, lock_in, make_sticky])
+def test_a_recording_that_can_not_be_read_or_moved_waits_unpaid_and_is_explained(
+    obstruct: Callable[[Place], Path], site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """`status` and `why` tell it, the others go through; once it is put right, it goes by itself."""
+    daemon = daemon_of(watcher, python, site)
+    obstacle = obstruct(site)
+    drop(site.root / "drop" / "good.wav", speech("good"))
+
+    daemon.wait_for("recording.done")
+    wait_until(lambda: "unreachable_file" in waiting(site).values(), "it waits", told=lambda: daemon.err)
+
+    (path,) = waiting(site)
+    assert path.endswith("theirs.wav")
+    why = watcher.ask(site, "why", path)
+    assert "theirs.wav" in why
+    assert "chmod" in why, why
+    (status,) = watcher.ask_json(site, "status")
+    assert [file["path"] for file in status["waiting"]] == [path]
+    assert len(posts(service)) == 1
+    obstacle.chmod(0o2777 if obstacle.is_dir() else 0o644)
+    daemon.wait_for("recording.done", 2)
+    assert set(site.states().values()) == {State.DONE}
+    assert service.charged == 2
+
+
+def test_a_command_that_root_runs_leaves_nothing_that_the_daemon_can_not_write(
+    site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """An administrator migrates, pauses and resumes as root; the stranger's daemon then works as before."""
+    for command in ("migrate", "pause", "resume", "status"):
+        watcher.ask(site, command)
+    assert {path.stat().st_uid for path in (site.root / "state").iterdir()} == {STRANGER.uid}
+    drop(site.root / "drop" / "one.wav", speech("one"))
+    daemon = daemon_of(watcher, python, site)
+    daemon.wait_for("recording.done")
+    watcher.ask(site, "pause")
+    assert daemon.stop() == 0
+
+    program = start(watcher, python, "run", "--once", "--config", site.config_path)
+
+    assert program.end() == 0, program.err
+    assert {path.stat().st_uid for path in (site.root / "state").iterdir()} == {STRANGER.uid}

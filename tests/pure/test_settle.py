@@ -1,0 +1,204 @@
+"""When a file is whole: the settler, driven by everything writers do."""
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from watcher.audio import Completeness
+from watcher.domain import Fingerprint
+from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Settler
+
+SETTLE, INCOMPLETE, RELOOK = 2.0, 60.0, 30.0
+NOW = 1_700_000_000.0
+
+
+def settler(*, proof: bool = True) -> Settler:
+    return Settler(Patience(SETTLE, proof, INCOMPLETE, RELOOK))
+
+
+def mark(size: int = 1000, *, inode: int = 7, mtime_ns: int = 0, ctime_ns: int = 0) -> Fingerprint:
+    return Fingerprint(1, inode, size, mtime_ns, ctime_ns)
+
+
+def look(it: Settler, evidence: Evidence, monotonic: float) -> Judgement | None:
+    """What the settler says at its next look, if it is due by then."""
+    for candidate in it.due(monotonic, 10):
+        return it.judge(candidate, evidence, NOW, monotonic)
+    return None
+
+
+PROVEN = Evidence(Completeness.PROVEN)
+UNKNOWN = Evidence(Completeness.UNKNOWN)
+SHORT = Evidence(Completeness.SHORT, missing_bytes=300)
+
+
+def test_without_proof_a_file_is_taken_after_its_quiet_time() -> None:
+    """Not before, and not much later, counted from the last change seen."""
+    it = settler()
+    it.see(b"a", mark(10), NOW, 100.0)
+    assert look(it, UNKNOWN, 100.0) is Judgement.WAIT
+    it.see(b"a", mark(20), NOW, 101.5)
+    assert look(it, UNKNOWN, 102.0) is None
+    assert look(it, UNKNOWN, 103.5) is Judgement.READY
+
+
+def test_proof_and_a_closed_writer_make_waiting_unnecessary() -> None:
+    """Moved in, or closed after its last change, and whole by its own header: it is taken at once."""
+    it = settler()
+    it.see(b"a", mark(), NOW, 100.0, is_closed=True)
+    assert look(it, PROVEN, 100.0) is Judgement.READY
+
+
+def test_nobody_writing_any_more_is_as_good_as_a_close() -> None:
+    """A read lease that was granted shows that no writer is left."""
+    it = settler()
+    it.see(b"a", mark(), NOW, 100.0)
+    assert look(it, Evidence(Completeness.PROVEN, is_open=False), 100.0) is Judgement.READY
+
+
+def test_one_half_of_the_proof_is_not_enough() -> None:
+    """Whole by its header but with a writer unknown, or closed but of unknown length: it waits."""
+    for evidence, is_closed in ((PROVEN, False), (UNKNOWN, True)):
+        it = settler()
+        it.see(b"a", mark(), NOW, 100.0, is_closed=is_closed)
+        assert look(it, evidence, 100.0) is Judgement.WAIT
+        assert look(it, evidence, 102.0) is Judgement.READY
+
+
+def test_proof_can_be_switched_off() -> None:
+    """With `proof = false` every file waits out its quiet time."""
+    it = settler(proof=False)
+    it.see(b"a", mark(), NOW, 100.0, is_closed=True)
+    assert look(it, PROVEN, 101.9) is None
+    assert look(it, PROVEN, 102.0) is Judgement.READY
+
+
+def test_a_file_that_is_open_for_writing_is_never_taken() -> None:
+    """However long it is quiet: its writer pauses, and says so by not closing it."""
+    it = settler()
+    it.see(b"a", mark(), NOW, 100.0)
+    for monotonic in (200.0, 300.0, 100_000.0):
+        assert look(it, Evidence(Completeness.UNKNOWN, is_open=True), monotonic) is Judgement.WAIT
+    assert look(it, UNKNOWN, 200_000.0) is Judgement.READY
+
+
+def test_a_file_cut_short_by_its_own_header_waits_and_is_given_up_in_the_end() -> None:
+    """Truncated, after the time for that; never submitted."""
+    it = settler()
+    it.see(b"a", mark(), NOW, 100.0, is_closed=True)
+    assert look(it, SHORT, 100.0) is Judgement.WAIT
+    candidate = it.get(b"a")
+    assert candidate is not None
+    assert "300 bytes" in candidate.reason
+    assert look(it, SHORT, 130.0) is Judgement.WAIT
+    assert look(it, SHORT, 100.0 + INCOMPLETE) is Judgement.TRUNCATED
+
+
+def test_an_empty_file_waits_without_end() -> None:
+    """A placeholder costs no attempt; it is reported, and taken when something is in it."""
+    it = settler()
+    it.see(b"a", mark(0), NOW, 100.0)
+    for monotonic in (102.0, 10_000.0, 1_000_000.0):
+        assert look(it, UNKNOWN, monotonic) is Judgement.WAIT
+    candidate = it.get(b"a")
+    assert candidate is not None
+    assert candidate.code == "empty"
+
+
+def test_another_file_of_the_same_name_begins_anew() -> None:
+    """What was known of the first says nothing about the second, whatever times it carries."""
+    it = settler()
+    it.see(b"a", mark(inode=7), NOW, 100.0, is_closed=True)
+    it.see(b"a", mark(inode=8, mtime_ns=1), NOW + 1, 101.5)
+    assert look(it, UNKNOWN, 101.5) is Judgement.WAIT
+    assert look(it, UNKNOWN, 103.4) is None
+    assert look(it, UNKNOWN, 103.5) is Judgement.READY
+
+
+def test_files_seen_in_one_look_are_taken_in_the_order_they_came() -> None:
+    """A rename or a last write sets the ctime: of files found together the oldest is first."""
+    it = settler()
+    for name, ctime_ns in ((b"c", 3), (b"a", 1), (b"b", 2)):
+        it.see(name, mark(inode=ctime_ns, ctime_ns=ctime_ns), NOW, 100.0)
+    assert [candidate.path for candidate in it.due(100.0, 10)] == [b"a", b"b", b"c"]
+
+
+@dataclass
+class File:
+    """A file as a writer leaves it behind, and the size that its header promises."""
+
+    promised: int
+    size: int = 0
+    changes: int = 0
+    is_open: bool = True
+
+    def fingerprint(self) -> Fingerprint:
+        return mark(self.size, mtime_ns=self.changes, ctime_ns=self.changes)
+
+    def evidence(self, *, has_lengths: bool, has_leases: bool) -> Evidence:
+        completeness = Completeness.UNKNOWN
+        if has_lengths:
+            completeness = Completeness.PROVEN if self.size == self.promised else Completeness.SHORT
+        missing = self.promised - self.size if completeness is Completeness.SHORT else 0
+        return Evidence(completeness, missing, is_open=self.is_open if has_leases else None)
+
+
+PAUSES = st.floats(min_value=0.0, max_value=12.0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    writes=st.lists(st.tuples(st.integers(1, 500), PAUSES, st.booleans()), min_size=1, max_size=12),
+    has_lengths=st.booleans(),
+    has_leases=st.booleans(),
+    hears_events=st.booleans(),
+    proof=st.booleans(),
+)
+def test_nothing_unfinished_is_taken_and_everything_finished_is(  # noqa: C901 — a writer and a watcher in turn
+    writes: list[tuple[int, float, bool]], has_lengths: bool, has_leases: bool, hears_events: bool, proof: bool
+) -> None:
+    """Whatever pauses a writer makes, and whether it closes the file in each of them or holds it open.
+
+    Where the header has lengths, or leases can be had, nothing is taken before its writer had finished; elsewhere
+    not before it was quiet for the settle time. Everything is taken within a bounded time after its last write.
+    """
+    it = settler(proof=proof)
+    file = File(promised=sum(size for size, _, _ in writes))
+    now, quiet_since = 100.0, 100.0
+
+    def wait_until(end: float) -> Candidate | None:
+        nonlocal now
+        while now < end:
+            now = min(end, now + 0.25)
+            for candidate in it.due(now, 10):
+                if candidate.fingerprint != file.fingerprint():
+                    it.see(b"a", file.fingerprint(), NOW, now)
+                    continue
+                evidence = file.evidence(has_lengths=has_lengths, has_leases=has_leases)
+                if it.judge(candidate, evidence, NOW, now) is not Judgement.WAIT:
+                    return candidate
+        return None
+
+    for size, pause, closes in writes:
+        file.size += size
+        file.changes += 1
+        file.is_open = not closes
+        quiet_since = now
+        if hears_events and closes:
+            it.see(b"a", file.fingerprint(), NOW, now, is_closed=True)
+        else:
+            it.see(b"a", file.fingerprint(), NOW, now)
+        taken = wait_until(now + pause)
+        if taken is not None:
+            is_finished = file.size == file.promised
+            if has_lengths:
+                assert is_finished
+            if has_leases:
+                assert closes
+            if not is_finished:
+                assert now - quiet_since >= SETTLE
+            return
+    file.is_open = False
+    assert file.size == file.promised
+    assert wait_until(now + SETTLE + RELOOK + 1.0) is not None

@@ -1,0 +1,131 @@
+"""With 100,000 items in the database, what is asked all the time is still found at once."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from watcher.domain import State
+from watcher.store import Books, Store
+
+ROWS = 100_000
+QUEUED = ROWS // 5
+STEPS = 10_000  # of SQLite's machine, for one question; looking at a row costs about ten of them
+
+_FILL = [
+    # Half are done; a sixth failed; a tenth each are queued and due, queued and not due, withdrawn, held.
+    """
+    WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows - 1)
+    INSERT INTO items (id, path, state, fingerprint, size, sha256, content_key, arrived_at, due_at, identifier,
+                       duplicate_of, filed_as, submitted_at, receipt_due, outcome, companions)
+    SELECT printf('%016x', n), CAST('folder/' || n || '.wav' AS BLOB),
+           CASE n % 10 WHEN 0 THEN 'queued' WHEN 1 THEN 'queued' WHEN 2 THEN 'withdrawn' WHEN 3 THEN 'failed'
+                       WHEN 4 THEN 'held' ELSE 'done' END,
+           '1:' || n || ':1000:1:1', 1000, printf('%064x', n), printf('%064x', n), n,
+           CASE n % 10 WHEN 1 THEN 1e9 ELSE n END,
+           CASE WHEN n % 10 > 4 THEN printf('%064x', n) END,
+           CASE WHEN n % 1000 = 0 THEN printf('%016x', 5) WHEN n % 1000 = 10 THEN printf('%016x', n - 10) END,
+           CASE WHEN n % 10 > 4 OR n % 10 = 3 THEN CAST('folder/' || n || '.wav' AS BLOB) END,
+           CASE WHEN n % 10 > 4 THEN n END, n % 5000 = 5,
+           CASE WHEN n % 10 > 4 THEN 'done' WHEN n % 10 = 3 THEN 'failed' END, x''
+    FROM numbers
+    """,
+    """
+    WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows - 1)
+    INSERT INTO hits (kind, released_at, ended_at)
+    SELECT CASE n % 2 WHEN 0 THEN 'write' ELSE 'read' END, n, n + 1 FROM numbers
+    """,
+    """
+    WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows - 1)
+    INSERT INTO verdicts (identifier, state, since, due_at)
+    SELECT printf('%064x', n), CASE WHEN n % 50 = 0 THEN 'awaited' WHEN n % 50 = 1 THEN 'overdue' ELSE 'known' END,
+           n, n FROM numbers
+    """,
+    """
+    WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows - 1)
+    INSERT INTO attempts (item_id, started_at, ended_at, size, outcome, charged)
+    SELECT printf('%016x', n), n, n + 1, 1000, 'accepted', 'yes' FROM numbers
+    """,
+    """
+    INSERT INTO transitions (item_id, at, after) SELECT id, arrived_at, 'queued' FROM items
+    """,
+]
+
+# Indexes that hold only the few rows that are asked for: all of such a one may be read.
+_SMALL = ("ix_attempts_open", "ux_pauses_active", "ix_items_receipt_due")
+
+QUESTIONS: dict[str, Callable[[Books], Any]] = {
+    "items.get": lambda books: books.items.get(f"{77:016x}"),
+    "items.find": lambda books: books.items.find(f"{77:016x}", []),
+    "items.latest_at": lambda books: books.items.latest_at(b"folder/77.wav"),
+    "items.live_at": lambda books: books.items.live_at(b"folder/70.wav"),
+    "items.with_identifier": lambda books: books.items.with_identifier(f"{77:064x}"),
+    "items.history": lambda books: books.items.history(f"{77:016x}"),
+    "items.next_due": lambda books: books.items.next_due(5e8, canary=False),
+    "items.next_due_at": lambda books: books.items.next_due_at(5e8),
+    "items.in_state": lambda books: books.items.in_state(State.DONE, limit=3),
+    "items.with_receipt_due": lambda books: books.items.with_receipt_due(limit=3),
+    "items.first_of": lambda books: books.items.first_of(f"{77:064x}", apart_from=f"{3:016x}"),
+    "items.duplicates_of": lambda books: books.items.duplicates_of(f"{20:016x}"),
+    "items.returnable": lambda books: books.items.returnable(b"folder/72.wav", f"{72:064x}", 72),
+    "items.failed_with": lambda books: books.items.failed_with(f"{73:064x}"),
+    "ledger.of_item": lambda books: books.ledger.of_item(f"{77:016x}"),
+    "ledger.unfinished": lambda books: books.ledger.unfinished(),
+    "ledger.spent_since": lambda books: books.ledger.spent_since(ROWS - 100.0),
+    "ledger.accepted_since": lambda books: books.ledger.accepted_since(ROWS - 100.0, f"{77:016x}"),
+    "ledger.unended_hits": lambda books: books.ledger.unended_hits("write"),
+    "ledger.nth_last_end": lambda books: books.ledger.nth_last_end("write", 30),
+    "verdicts.get": lambda books: books.verdicts.get(f"{77:064x}"),
+    "verdicts.due": lambda books: books.verdicts.due(ROWS / 2, limit=3),
+    "verdicts.next_due_at": lambda books: books.verdicts.next_due_at(),
+    "pauses.active": lambda books: books.pauses.active(),
+    "site.get": lambda books: books.site.get("last_scan_at"),
+}
+
+
+@pytest.fixture(scope="module")
+def full_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    path: Path = tmp_path_factory.mktemp("plans") / "watcher.db"
+    with Store(f"sqlite:///{path}") as store:
+        store.database.migrate()
+        with store.database.writing() as connection:
+            for statement in _FILL:
+                connection.execute(text(statement), {"rows": ROWS} if ":rows" in statement else {})
+        yield store
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_what_is_asked_all_the_time_is_found_through_an_index(full_store: Store, name: str) -> None:
+    """No question of the daemon's steps looks at every row of a table, nor at every queued item."""
+    plans, steps = _watch(full_store, QUESTIONS[name])
+    scans = [line for line in plans if line.startswith("SCAN") and not line.endswith(_SMALL)]
+    assert plans
+    assert scans == []
+    assert steps <= STEPS, plans
+
+
+def test_where_nothing_is_due_only_what_is_queued_is_looked_at(full_store: Store) -> None:
+    """The costliest question of all, which is asked when everything has to wait, leaves out what is at rest."""
+    _, steps = _watch(full_store, lambda books: books.items.next_due(-1.0, canary=False))
+    assert steps <= 10 * QUEUED
+
+
+def _watch(store: Store, question: Callable[[Books], Any]) -> tuple[list[str], int]:
+    """The plans of all statements that the question asks, and how many steps SQLite's machine took, about."""
+    statements: list[str] = []
+    ticks: list[None] = []
+    with store.reading() as books, store.database.reading() as other:
+        question(books)  # begins the transaction, and has the statements compiled
+        driver = books.items._connection.connection.driver_connection
+        assert driver is not None
+        driver.set_trace_callback(statements.append)
+        driver.set_progress_handler(lambda: ticks.append(None), 100)
+        question(books)
+        driver.set_trace_callback(None)
+        driver.set_progress_handler(None, 0)
+        plans = [
+            row.detail for query in statements for row in other.exec_driver_sql("EXPLAIN QUERY PLAN " + query)
+        ]
+    return plans, 100 * len(ticks)

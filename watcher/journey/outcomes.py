@@ -1,0 +1,201 @@
+"""What came of an upload is written down: in the ledger, in the item, and for all that hangs on it."""
+
+import secrets
+from dataclasses import dataclass, replace
+
+from watcher import logs
+from watcher.domain import Charged, Item, PauseKind, State, Verdict, VerdictState
+from watcher.errors import RecordingChanged, RecordingError, ServiceError, Throttled, WatcherError
+from watcher.identifai.client import Accepted
+from watcher.journey import pauses, policy
+from watcher.journey.arrive import Arrivals
+from watcher.journey.duplicates import follow_first
+from watcher.journey.site import Site
+from watcher.journey.windows import Windows, describe
+from watcher.store import Books
+
+_log = logs.get_logger(__name__)
+
+_LOWERED_HINT = (
+    "It is kept to until an hour has passed without a 429. Should they come again, lower limits.writes."
+)
+
+
+@dataclass(slots=True)
+class Claim:
+    """An item that is being sent, and its line in the ledger."""
+
+    item: Item
+    number: int
+    started_at: float
+    canary: bool
+    no_cache: bool
+    released_at: float | None = None  # from here on the service may have a complete request
+    hit: int | None = None  # what counts against the rate windows
+
+
+class Outcomes:
+    """Records answers, and the lack of them: one transaction each."""
+
+    def __init__(self, site: Site, arrivals: Arrivals, windows: Windows) -> None:
+        self._site = site
+        self._arrivals = arrivals
+        self._windows = windows
+
+    def record(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
+        """What the answer means, given at `now`, is committed and logged."""
+        match answer:
+            case Accepted():
+                self._accept(claim, answer, now)
+            case ServiceError():
+                self._refuse(claim, answer, now)
+            case _:  # the recording's own, or of the release: the body was cut off before its end
+                self._cut_off(claim, answer, now)
+
+    def _accept(self, claim: Claim, accepted: Accepted, now: float) -> None:
+        site, item = self._site, claim.item
+        with site.store.writing() as books:
+            books.ledger.end(
+                claim.number,
+                now,
+                outcome="accepted",
+                charged=Charged.YES,
+                decision="done",
+                status=accepted.status,
+                identifier=accepted.identifier,
+            )
+            self._end_hit(books, claim, now)
+            books.items.change(
+                item,
+                State.FILING,
+                now,
+                outcome=State.DONE,
+                identifier=accepted.identifier,
+                filed_as=item.path,
+                submitted_at=now,
+                fault=None,
+                in_doubt=False,
+                suspected_at=None,
+                fresh=False,
+            )
+            self._await_verdict(books, accepted.identifier, now)
+            follow_first(
+                books, replace(item, state=State.FILING, identifier=accepted.identifier, submitted_at=now), now
+            )
+            if claim.canary:
+                pauses.end_by_canary(books, now, accepted=True)
+        _log.info("recording.submitted", item=item.id, path=item.path, identifier=accepted.identifier)
+
+    def _refuse(self, claim: Claim, error: ServiceError, now: float) -> None:
+        site, item = self._site, claim.item
+        narrower = None
+        with site.store.writing() as books:
+            decision = policy.decide(error, item, self._situation(books, item, now))
+            self._end(books, claim, error, now, str(decision.cause), error.charged, decision.text)
+            self._move_on(books, item, decision, now)
+            if isinstance(error, Throttled) and not _is_straggler(books, claim):
+                narrower = self._windows.learn(books, error, now)
+            if decision.pause is not None:
+                pauses.begin(books, decision.pause, site.config.retry, now, from_canary=claim.canary)
+            elif claim.canary and decision.cause is policy.Cause.FILE:
+                pauses.end_by_canary(books, now, accepted=False)
+        if narrower is not None:
+            _log.warning("rate.lowered", rate=describe(narrower), reason=error.message, hint=_LOWERED_HINT)
+        # A pause has its own two lines: what fails on its account is no news, and must not drown them.
+        is_news = decision.pause is None or decision.then is not policy.Next.AGAIN
+        (_log.warning if is_news else _log.info)(
+            "recording.refused" if decision.then is policy.Next.FAIL else "recording.unsent",
+            item=item.id,
+            path=item.path,
+            error=decision.fault.code,
+            reason=decision.fault.message,
+            charged=error.charged,
+            decision=decision.text,
+        )
+
+    def _cut_off(self, claim: Claim, error: WatcherError, now: float) -> None:
+        """Nothing was charged. What lies under its name now settles, if that is not what was vetted."""
+        item = claim.item
+        with self._site.store.writing() as books:
+            self._end(books, claim, error, now, error.code, Charged.NO, "not sent")
+            if isinstance(error, RecordingChanged):
+                books.items.change(item, State.WITHDRAWN, now, error.message)
+                follow_first(books, replace(item, state=State.WITHDRAWN), now)
+            elif isinstance(error, RecordingError):
+                put_off(self._site, books, item, error, now)
+            else:
+                books.items.change(item, State.QUEUED, now, error.message)
+        if isinstance(error, RecordingChanged):
+            self._arrivals.hint(item.path, is_closed=False)
+        _log.info("recording.unsent", item=item.id, path=item.path, reason=error.message, charged=Charged.NO)
+
+    def _situation(self, books: Books, item: Item, now: float) -> policy.Situation:
+        faulted, suspected = item.faulted_at, item.suspected_at
+        return policy.Situation(
+            now=now,
+            retry=self._site.config.retry,
+            hold_in_doubt=self._site.config.identifai.in_doubt == "hold",
+            others_succeed=faulted is not None and books.ledger.accepted_since(faulted, item.id),
+            last_word_was_yes=suspected is not None and books.ledger.last_word_was_yes(suspected, item.id),
+            jitter=secrets.randbelow(1000) / 1000,
+        )
+
+    def _move_on(self, books: Books, item: Item, decision: policy.Decision, now: float) -> None:
+        changes: dict[str, object] = {
+            "fault": decision.fault,
+            "faults": decision.faults,
+            "in_doubt": item.in_doubt or decision.in_doubt,
+            "due_at": decision.due_at,
+        }
+        if decision.faults != item.faults:
+            changes["faulted_at"] = now
+        if decision.suspect:
+            changes["suspected_at"] = item.suspected_at or now
+        state = {policy.Next.FAIL: State.FILING, policy.Next.HOLD: State.HELD}.get(decision.then, State.QUEUED)
+        if state is State.FILING:
+            changes |= {"outcome": State.FAILED, "filed_as": item.path}
+        books.items.change(item, state, now, decision.fault.message, **changes)
+        outcome = State.FAILED if state is State.FILING else None
+        follow_first(books, replace(item, state=state, outcome=outcome, fault=decision.fault), now)
+
+    def _end(
+        self,
+        books: Books,
+        claim: Claim,
+        error: WatcherError,
+        now: float,
+        outcome: str,
+        charged: Charged,
+        decision: str,
+    ) -> None:
+        status = error.status if isinstance(error, ServiceError) else None
+        books.ledger.end(
+            claim.number,
+            now,
+            outcome=outcome,
+            charged=charged,
+            decision=decision,
+            status=status,
+            detail=error.message,
+        )
+        self._end_hit(books, claim, now)
+
+    def _end_hit(self, books: Books, claim: Claim, now: float) -> None:
+        if claim.hit is not None:
+            books.ledger.hit_ended(claim.hit, now)
+
+    def _await_verdict(self, books: Books, identifier: str, now: float) -> None:
+        due_at = now + self._site.config.verdicts.first_seconds
+        books.verdicts.add(Verdict(identifier, VerdictState.AWAITED, asked_at=None, due_at=due_at, since=now))
+
+
+def put_off(site: Site, books: Books, item: Item, error: RecordingError, now: float) -> None:
+    """A recording that can not be read or moved now is looked at again later, and blocks nobody."""
+    due_at = now + site.config.retry.max_seconds
+    books.items.change(item, State.QUEUED, now, error.message, due_at=due_at, fault=error.as_fault())
+
+
+def _is_straggler(books: Books, claim: Claim) -> bool:
+    """Whether another upload was refused for coming too fast after this one was let go: that has told it all."""
+    pause = books.pauses.get(PauseKind.THROTTLE)
+    return pause is not None and (claim.released_at or 0.0) <= pause.since

@@ -1,0 +1,134 @@
+"""Pauses: why submitting stands still, when it is tried again, and what the log says of that.
+
+A pause is a row that all nodes and commands share. It is told of where it is seen, not where it is made: so a
+person's `watcher pause` stands in the daemon's log like any other.
+"""
+
+import threading
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from watcher import logs
+from watcher.config import Limits, Retry
+from watcher.domain import Pause, PauseKind, rfc3339
+from watcher.identifai.budget import day_of, month_of
+from watcher.journey import policy
+from watcher.store import Books
+from watcher.store.pauses import Noted
+
+_log = logs.get_logger(__name__)
+
+
+class PauseLog:
+    """What the log has been told of the pauses: one line at a pause's start, and one at its end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._from: int | None = None  # the first pause whose end is not told
+        self._told: dict[int, bool] = {}  # by number, from there on: whether its end is told, too
+
+    def look(self, books: Books) -> list[Pause]:
+        """The pauses in force, the weightiest first. What changed since the last look is in the log now."""
+        with self._lock:
+            if self._from is None:
+                self._from = books.pauses.beginning()
+            noted = books.pauses.noted(self._from)
+            if not noted:
+                return []
+            standing = [each.pause for each in noted if each.ended_at is None]
+            for each in noted:
+                self._tell(each, is_last=not standing)
+            self._from = next((each.serial for each in noted if each.ended_at is None), noted[-1].serial + 1)
+            self._told = {serial: ended for serial, ended in self._told.items() if serial >= self._from}
+            return sorted(standing, key=lambda pause: list(PauseKind).index(pause.kind))
+
+    def _tell(self, noted: Noted, *, is_last: bool) -> None:
+        pause = noted.pause
+        if noted.serial not in self._told:
+            tell = _log.info if pause.kind is PauseKind.THROTTLE else _log.warning
+            tell("submitting.paused", kind=pause.kind, reason=pause.reason, until=rfc3339(pause.until))
+            self._told[noted.serial] = False
+        if noted.ended_at is not None and not self._told[noted.serial]:
+            _log.info(
+                "submitting.resumed" if is_last else "submitting.still_paused",
+                kind=pause.kind,
+                reason=pause.reason,
+                lasted_seconds=round(noted.ended_at - pause.since, 1),
+                tries=pause.tries,
+            )
+            self._told[noted.serial] = True
+
+
+def end_what_is_over(books: Books, limits: Limits, now: float) -> None:
+    """Pauses whose time has passed have ended, and so has a cap's that has room again."""
+    pauses = books.pauses.active()
+    for kind in policy.find_gate(pauses, now).over:
+        books.pauses.end(kind, now)
+    if is_cap_lifted(books, pauses, limits, now):
+        books.pauses.end(PauseKind.CAP, now)
+
+
+def begin(books: Books, pause: Pause, retry: Retry, now: float, *, from_canary: bool) -> None:
+    """An error's pause is in force. A canary that failed moves the next one on; a straggler changes nothing."""
+    if pause.kind is PauseKind.THROTTLE:
+        standing = books.pauses.get(PauseKind.THROTTLE)
+        if standing is not None and standing.until is not None and pause.until is not None:
+            pause = replace(pause, until=max(standing.until, pause.until))
+        books.pauses.set(pause)
+        return
+    standing_still = [p for p in books.pauses.active() if p.kind in policy.NEEDS_CANARY]
+    if standing_still and not from_canary:
+        return
+    tries = max((p.tries for p in standing_still), default=0)
+    until = max(pause.until or 0.0, now + policy.back_off(tries, retry))
+    for old in standing_still:
+        if old.kind is not pause.kind:
+            books.pauses.end(old.kind, now)
+    books.pauses.set(replace(pause, tries=tries, until=until))
+
+
+def count_canary(books: Books, retry: Retry, now: float) -> None:
+    """A canary is on its way: the next one, should it fail or the daemon die, comes later than this one did."""
+    for pause in books.pauses.active():
+        if pause.kind in policy.NEEDS_CANARY:
+            tries = pause.tries + 1
+            books.pauses.set(replace(pause, tries=tries, until=now + policy.back_off(tries, retry)))
+
+
+def end_by_canary(books: Books, now: float, *, accepted: bool) -> None:
+    """A canary was accepted, so nothing is wrong any more; or it was refused as a file, by a service that is well.
+
+    Such a refusal does not tell whether there is credit, nor what others were refused for without a reason.
+    """
+    for pause in books.pauses.active():
+        outlasts_refusal = pause.code in (policy.Cause.NO_CREDIT, policy.Cause.UNCLASSIFIED)
+        if pause.kind in policy.NEEDS_CANARY and (accepted or not outlasts_refusal):
+            books.pauses.end(pause.kind, now)
+
+
+# Caps
+
+
+def find_cap(books: Books, limits: Limits, now: float) -> Pause | None:
+    """The pause until the reset of a cap that is reached; of two that are, the one that resets later."""
+    zone = ZoneInfo(limits.timezone) if limits.timezone else None
+    reached = []
+    for most, period, word in ((limits.per_day, day_of, "day"), (limits.per_month, month_of, "month")):
+        if most:
+            since, until = period(now, zone)
+            if books.ledger.spent_since(since) >= most:
+                reason = (
+                    f"The cap of {most:,} submissions a {word} is reached (limits.per_{word}); "
+                    f"it is counted anew from {rfc3339(until)}."
+                )
+                reached.append(Pause(PauseKind.CAP, f"per_{word}", reason, now, until))
+    return max(reached, key=lambda pause: pause.until or 0.0, default=None)
+
+
+def is_cap_lifted(books: Books, pauses: list[Pause], limits: Limits, now: float) -> bool:
+    """Whether a cap's pause stands that has no reason any more: a submission was given back, or the cap raised."""
+    standing = next((pause for pause in pauses if pause.kind is PauseKind.CAP), None)
+    if standing is None:
+        return False
+    cap = find_cap(books, limits, now)
+    return cap is None or cap.until != standing.until

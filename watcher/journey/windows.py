@@ -1,0 +1,97 @@
+"""The rate windows for submissions, as the books know them: shared by all uploads, restarts and nodes."""
+
+from watcher import logs
+from watcher.config import Window
+from watcher.errors import Throttled
+from watcher.identifai import budget
+from watcher.journey.site import Site
+from watcher.store import Books
+
+_log = logs.get_logger(__name__)
+
+_LEAD_SECONDS = 5.0
+"""How long an upload may stand with its last part held back, waiting for the windows to have room.
+
+Far below the 20 seconds after which the strictest of the usual web servers give up on a body.
+"""
+_MOST_TRAVEL_SECONDS = 120.0
+_FACT = "limits.writes.lowered"
+
+
+class Windows:
+    """When uploads may begin and end. With no limits configured it asks and writes nothing."""
+
+    def __init__(self, site: Site) -> None:
+        self._clock = site.clock
+        self._configured = site.config.limits.writes
+        self._seconds_per_byte = 0.0  # that the latest upload travelled
+
+    def starts_at(self, books: Books, now: float, size: int) -> float:
+        """When to begin an upload of so many bytes, so that its last part need not be held back for long.
+
+        The bodies of slow uploads travel side by side; only their ends keep to the windows.
+        """
+        if not self._configured:
+            return now
+        ahead = sum(1 for attempt in books.ledger.unfinished() if attempt.released_at is None)
+        travels = min(size * self._seconds_per_byte, _MOST_TRAVEL_SECONDS)
+        return self._room_at(books, now, ahead) - _LEAD_SECONDS - travels
+
+    def release_at(self, books: Books, now: float) -> float:
+        """When an upload may end; where one that has no answer yet stands in the way, a lower bound."""
+        return self._room_at(books, now) if self._configured else now
+
+    def count(self, books: Books, now: float) -> int | None:
+        """An upload is let go, and counts from now on. The number of its hit."""
+        return books.ledger.hit("write", now) if self._configured else None
+
+    def travelled(self, size: int, seconds: float) -> None:
+        """An upload of so many bytes took so long until its last part was due."""
+        # Of a short one the time says nothing about the line.
+        self._seconds_per_byte = max(seconds - 1.0, 0.0) / max(size, 1)
+
+    def learn(self, books: Books, error: Throttled, now: float) -> tuple[Window, ...] | None:
+        """The window that a 429 speaks of is narrower for an hour. The windows, where that is news."""
+        known = budget.read_lessons(books.site.get(_FACT))
+        lessons = budget.lower(self._configured, known, error.limit, now)
+        books.site.put(_FACT, budget.write_lessons(lessons))
+        is_news = any(name not in known or known[name].until <= now for name in lessons)
+        return budget.lowered(self._configured, lessons, now) if is_news else None
+
+    def is_stale(self, books: Books, now: float) -> bool:
+        """Whether the books hold what `refresh` would correct."""
+        if not self._configured:
+            return False
+        latest = books.ledger.nth_last_end("write", 1)
+        lessons = budget.read_lessons(books.site.get(_FACT))
+        return (latest is not None and latest > now) or any(lesson.until <= now for lesson in lessons.values())
+
+    def refresh(self, books: Books, now: float) -> None:
+        """Lessons that are over are forgotten; after the clock was set back, nothing has ended in the future."""
+        books.ledger.pull_back_hits("write", now)
+        lessons = budget.read_lessons(books.site.get(_FACT))
+        lasting = {name: lesson for name, lesson in lessons.items() if lesson.until > now}
+        if lasting != lessons:
+            books.site.put(_FACT, budget.write_lessons(lasting))
+            _log.info("rate.restored", rate=describe(budget.lowered(self._configured, lasting, now)))
+
+    def _room_at(self, books: Books, now: float, ahead: int = 0) -> float:
+        ledger = books.ledger
+        lessons = budget.read_lessons(books.site.get(_FACT))
+        return budget.room_at(
+            budget.lowered(self._configured, lessons, now),
+            lambda n: ledger.nth_last_end("write", n),
+            now,
+            unended=ledger.unended_hits("write"),
+            ahead=ahead,
+        )
+
+
+def find_windows(books: Books, configured: tuple[Window, ...], now: float) -> tuple[Window, ...]:
+    """The windows for submissions that are kept to now: as configured, or narrower after a 429."""
+    return budget.lowered(configured, budget.read_lessons(books.site.get(_FACT)), now)
+
+
+def describe(windows: tuple[Window, ...]) -> str:
+    """The rate in words."""
+    return " and ".join(f"{window.limit} in {window.seconds:.4g} s" for window in windows) or "no limit"

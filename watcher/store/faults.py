@@ -1,0 +1,70 @@
+"""What SQLite's errors mean for a person: the border where they become ours."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from watcher.errors import StoreError
+
+_MEANINGS = {
+    sqlite3.SQLITE_BUSY: (
+        "another program keeps it locked",
+        "End what has it open for writing, such as an sqlite3 shell (`fuser -v {path}` names it), and try again.",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "it can not be written",
+        "Run this as the user that the daemon runs as. The disk of {folder} must not be mounted read-only.",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "it can not be opened",
+        "Run this as the user that the daemon runs as, who must be able to write the file and in {folder}.",
+    ),
+    sqlite3.SQLITE_FULL: (
+        "the disk is full",
+        "Make room on the disk of {folder}. What was committed is safe, and the daemon goes on by itself.",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        "the disk failed to read or write it",
+        "Look at the disk: `dmesg`, `df {folder}`. Where the file is damaged, `watcher recover` rebuilds it.",
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        "the file is damaged",
+        "Stop the daemon, move the file away and run `watcher recover`, which rebuilds it from the receipts.",
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        "the file is no database, or it is damaged",
+        "See whether store.url names the right file. If so, move it away; `watcher recover` builds a new one.",
+    ),
+    sqlite3.SQLITE_CONSTRAINT: (
+        "it refused what contradicts what it holds",
+        "Nothing was written. This is a fault of the program: please report it.",
+    ),
+    sqlite3.SQLITE_ERROR: (
+        "it does not hold the tables of this program's version",
+        "Run `watcher migrate`. If that says all is well, please report this.",
+    ),
+}
+_UNKNOWN = (
+    "it can not be used",
+    "Look at the disk and at the file. `watcher recover` rebuilds a damaged database.",
+)
+
+
+@contextmanager
+def our_errors(path: Path) -> Iterator[None]:
+    """Inside, whatever SQLite raises about the database at `path` is a StoreError."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        what, hint = _explain(cause)
+        hint = hint.format(path=path, folder=path.parent)
+        raise StoreError(f"{path}: {what} ({cause})", hint=hint) from error
+
+
+def _explain(cause: BaseException | None) -> tuple[str, str]:
+    # The low byte is the error, the rest says where in SQLite it came from (sqlite.org/rescode.html).
+    return _MEANINGS.get(getattr(cause, "sqlite_errorcode", -1) & 0xFF, _UNKNOWN)

@@ -1,0 +1,117 @@
+"""The files beside the database, and the database's own: whose they are, and the lock between processes."""
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from watcher import mounts
+from watcher.clock import SystemClock
+from watcher.errors import StoreError
+
+_POLL_SECONDS = 0.0005
+
+
+def create(path: Path, like: Path | None = None) -> None:
+    """An empty file lies at `path`, on the disk for good; FileExistsError when something lay there.
+
+    Made by root it belongs to whom `like` belongs, else to whom the folder belongs: what a command run by
+    root leaves behind, the daemon's user must be able to write. Strangers can not read it: names of
+    recordings hold phone numbers. The owner is set through the descriptor of what was made here and now,
+    so that no link in a folder of somebody else's makes root give another file away.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o660)
+    try:
+        if os.geteuid() == 0:
+            owner = os.stat(like or path.parent)
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            if owner.st_mode & stat.S_IWGRP:
+                os.fchmod(descriptor, 0o660)
+    finally:
+        os.close(descriptor)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in the folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises StoreError unless a database can lie in this folder: it is there, and on this machine."""
+    if not folder.is_dir():
+        raise StoreError(
+            f"store.url: the folder {folder} does not exist",
+            hint=f"Create it (mkdir -p {folder}), mount its disk, or correct store.url.",
+        )
+    mount = mounts.mount_of(os.fsencode(os.path.realpath(folder)), mounts.read_mounts())
+    if mount is not None and mount.is_network:
+        raise StoreError(
+            f"store.url: {folder} lies on a network file system ({mount.kind} from {mount.source}), "
+            "where SQLite's locks can not be trusted",
+            hint='Put the database on a disk of this machine, as in store.url = "sqlite:////var/lib/…/watcher.db".',
+        )
+
+
+class FileLock:
+    """An exclusive lock between processes. It dies with the process that holds it, however that ends."""
+
+    def __init__(self, path: Path, like: Path) -> None:
+        self.path = path
+        self._like = like
+        self._descriptor: int | None = None
+        self._clock = SystemClock()
+
+    def acquire(self, seconds: float) -> None:
+        """The lock is ours; StoreError after so many seconds in which it was not to be had."""
+        end = self._clock.monotonic() + seconds
+        while not self._try():
+            if self._clock.monotonic() > end:
+                raise StoreError(
+                    f"{self._like}: another process has been writing to it for {seconds:.0f} seconds",
+                    hint=f"`fuser -v {self.path}` names it. If it hangs, end it.",
+                )
+            self._clock.wait(_POLL_SECONDS, threading.Event())
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _try(self) -> bool:
+        if self._descriptor is None:
+            self._descriptor = self._open()
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if os.fstat(self._descriptor).st_nlink:
+            return True
+        self.close()  # somebody tidied the file away: a lock on it excludes nobody who comes now
+        return False
+
+    def _open(self) -> int:
+        try:
+            if not os.path.lexists(self.path):
+                with suppress(FileExistsError):  # another process was faster
+                    create(self.path, self._like if self._like.exists() else None)
+            return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            hint = "Run this as the user that the daemon runs as, who must be able to write there."
+            if error.errno == errno.ENOSPC:
+                hint = f"Make room on the disk of {self.path.parent}."
+            elif error.errno == errno.EROFS:
+                hint = f"The disk of {self.path.parent} is mounted read-only."
+            raise StoreError(f"{self.path}: the lock can not be opened: {error.strerror}", hint=hint) from error

@@ -1,0 +1,37 @@
+"""The revisions that lead from each version of the database to the next."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+from sqlalchemy import inspect as look_at
+
+
+def known() -> list[str]:
+    """All versions this program knows, the oldest first: the numbers that the revisions' files begin with."""
+    return sorted(path.name.partition("_")[0] for path in (folder() / "versions").glob("[0-9]*_*.py"))
+
+
+def version_of(connection: Connection) -> str | None:
+    """The version a database is at; null when it holds none of our tables."""
+    if not look_at(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return version
+
+
+def apply(connection: Connection) -> None:
+    """The database is of the newest version, once the transaction that `connection` is in is committed."""
+    from alembic import command  # noqa: PLC0415 — a quarter of a second that only an upgrade need pay
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def folder() -> Path:
+    """Where they are: in the installed package, else beside it, as in a checkout."""
+    packaged = Path(str(files("watcher"))) / "migrations"
+    return packaged if packaged.is_dir() else packaged.parent.parent / "migrations"
