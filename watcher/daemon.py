@@ -37,7 +37,7 @@ _log = logs.get_logger(__name__)
 _TICK_SECONDS = 1.0  # the longest a step sleeps: commands beside the daemon write to the database without a word
 _MOST_BACK_OFF_SECONDS = 60.0
 _TIDY_SECONDS = 600.0
-_STUCK_SECONDS = 900.0  # far above the longest upload (identifai.deadline_seconds) with its waits
+_STUCK_SECONDS = 600.0  # a step that takes longer, beside an upload's deadline, makes no progress
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ class Runner:
     step: Callable[[], float]
     clock: Clock
     stopping: threading.Event
+    done_at: float  # monotonic: when the step last came to its end
     wakes: list["Runner"] = field(default_factory=list)
-    done_at: float = 0.0  # monotonic: when the step last came to its end
     _woken: threading.Event = field(default_factory=threading.Event)
 
     def wake(self) -> None:
@@ -213,9 +213,8 @@ class Runner:
 def run(journey: Journey) -> Exit:
     """The daemon ran until SIGTERM or SIGINT, and everything that was in its hands is at rest or recoverable."""
     site, stopping = journey.site, journey.stopping
-    ended = threading.Event()  # set from the signal handler, which may take no lock that a step holds
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: ended.set())
+    ended = threading.Event()
+    heed_signals(ended)
     runners = _runners(journey)
     journey.arrivals.wake = runners["arrive"].wake
     watch = Watch(site, journey.arrivals)
@@ -233,7 +232,9 @@ def run(journey: Journey) -> Exit:
     scheduler.add_job(journey.instance.keep, "interval", seconds=5, id="instance")
     scheduler.add_job(tidy, "interval", [site], seconds=_TIDY_SECONDS, id="tidy")
     if (interval := systemd.watchdog_seconds()) is not None:
-        scheduler.add_job(_tell_systemd, "interval", [runners, site.clock], seconds=interval / 3, id="watchdog")
+        patience = site.config.identifai.deadline_seconds + _STUCK_SECONDS
+        told = [runners, site.clock, patience]
+        scheduler.add_job(_tell_systemd, "interval", told, seconds=interval / 3, id="watchdog")
     scheduler.start()
     _log.info(
         "daemon.started",
@@ -257,6 +258,23 @@ def run(journey: Journey) -> Exit:
     return Exit.WELL
 
 
+def heed_signals(ended: threading.Event) -> None:
+    """SIGTERM or SIGINT sets the event; a second one ends the process at once. Call it before threads begin.
+
+    A thread waits for them, since a handler runs between two steps of the main thread: setting an event which
+    that thread waits on could wait for itself.
+    """
+    numbers = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # inherited by every thread that begins from here on
+
+    def heed() -> None:
+        signal.sigwait(numbers)
+        ended.set()
+        os._exit(128 + signal.sigwait(numbers))  # whatever that cuts off is recovered at the next start
+
+    threading.Thread(target=heed, name="signals", daemon=True).start()
+
+
 def _runners(journey: Journey) -> dict[str, Runner]:
     """The loops by their names, each with those that it wakes when it has done something.
 
@@ -272,7 +290,8 @@ def _runners(journey: Journey) -> dict[str, Runner]:
         steps["verdict"] = journey.asking.step
         followers["verdict"] = ["file"]
     clock, stopping = journey.site.clock, journey.stopping
-    runners = {name: Runner(name, step, clock, stopping) for name, step in steps.items()}
+    began = clock.monotonic()
+    runners = {name: Runner(name, step, clock, stopping, done_at=began) for name, step in steps.items()}
     for name, names in followers.items():
         runners[name].wakes = [runners[other] for other in names if other in runners]
     return runners
@@ -285,11 +304,11 @@ def _job_died(event: JobExecutionEvent, ended: threading.Event, deaths: list[Bas
     ended.set()
 
 
-def _tell_systemd(runners: dict[str, Runner], clock: Clock) -> None:
+def _tell_systemd(runners: dict[str, Runner], clock: Clock, patience: float) -> None:
     """systemd hears of progress, not of life: nothing when a step has not come to its end for too long."""
     oldest = min(runners.values(), key=lambda runner: runner.done_at)
     stuck_for = clock.monotonic() - oldest.done_at
-    if oldest.done_at and stuck_for > _STUCK_SECONDS:
+    if stuck_for > patience:
         _log.error("daemon.stuck", step=oldest.name, seconds=round(stuck_for))
         return
     systemd.notify("WATCHDOG=1")

@@ -59,6 +59,12 @@ class StoreError(WatcherError):
     exit_code = Exit.CONFIG
 
 
+class StoreUnavailable(StoreError):
+    """The database can not be used at this moment: locked, a full or failing disk. It is worth another try."""
+
+    exit_code = Exit.INCOMPLETE
+
+
 class LateWriter(WatcherError):
     """The item is not in the state, or not in the hands, that this step left it in: somebody else decided."""
 

@@ -215,7 +215,6 @@ def test_a_recording_written_for_long_is_taken_once_and_whole(
     assert [(entry.sha256, entry.charged) for entry in posts(service)] == [(sha256(content).hexdigest(), True)]
 
 
-@pytest.mark.xfail(strict=False, reason="watchdog's RuntimeWarning becomes a py.warnings line of 2 KB in the log")
 def test_folders_that_come_quickly_are_no_news(place: Place, service: Sandbox, watcher: Programs) -> None:
     """A library's warnings about them, as long as a page, are kept out of the log."""
     environment = {name: text for name, text in ENVIRONMENT.items() if name != "PYTHONWARNINGS"}

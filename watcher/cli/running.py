@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,8 +36,7 @@ def run(options: argparse.Namespace) -> int:
     with daemon.opened(config, key, SystemClock(), once=options.once) as journey:
         if not options.once:
             return daemon.run(journey)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: journey.stopping.set())
+        daemon.heed_signals(journey.stopping)
         with _progress() as show:
             outcome = once.run_once(journey, verdicts=options.verdicts, show=show)
     for line in outcome.left:

@@ -18,6 +18,8 @@ from watcher.store.pauses import Noted
 
 _log = logs.get_logger(__name__)
 
+_LOOKED_BACK = 10  # attempts: canaries take turns, so two recordings that met faults are both among the last ones
+
 
 class PauseLog:
     """What the log has been told of the pauses: one line at a pause's start, and one at its end."""
@@ -57,6 +59,23 @@ class PauseLog:
                 tries=pause.tries,
             )
             self._told[noted.serial] = True
+
+
+def find_gate(books: Books, standing: list[Pause], now: float) -> policy.Gate:
+    """What the pauses in force allow now.
+
+    Where one recording alone has met a fault of the service, since no other was there, the first other one is a
+    canary at once: a poison file must not keep it waiting for the back-off that the poison file has earned.
+    """
+    gate = policy.find_gate(standing, now)
+    if gate.is_open or [pause.kind for pause in standing] != [PauseKind.SERVICE] or standing[0].tries == 0:
+        return gate
+    since = standing[0].since
+    tried = {a.item_id for a in books.ledger.latest(_LOOKED_BACK) if a.ended_at is None or a.ended_at >= since}
+    newcomer = books.items.next_due(now, canary=True)
+    if len(tried) == 1 and newcomer is not None and newcomer.id not in tried:
+        return policy.Gate(is_open=True, canary=True)
+    return gate
 
 
 def end_what_is_over(books: Books, limits: Limits, now: float) -> None:

@@ -95,7 +95,7 @@ class Submission:
 
     def _look(self, books: Books, now: float) -> Sight:
         standing = self._site.pause_log.look(books)
-        gate = policy.find_gate(standing, now)
+        gate = pauses.find_gate(books, standing, now)
         if gate.over or pauses.is_cap_lifted(books, standing, self._limits, now):
             return Sight(is_stale=True)
         item = books.items.next_due(now, canary=gate.canary) if gate.is_open else None
@@ -172,7 +172,7 @@ class Submission:
         )
         try:
             with site.store.writing() as books:
-                gate = policy.find_gate(books.pauses.active(), now)
+                gate = pauses.find_gate(books, books.pauses.active(), now)
                 if not self._is_free(books, gate, item, now):
                     return None
                 instead = None if no_cache else defer(site, books, item)

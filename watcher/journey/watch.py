@@ -5,8 +5,10 @@ says it is alive (watchdog#452), a watched folder that is removed and made again
 share never did. So it is looked after, and set up again with back-off, and each time a full scan follows.
 """
 
+import logging
 import os
 import threading
+import warnings
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
@@ -19,6 +21,10 @@ from watcher.journey.site import Site
 from watcher.mounts import is_network, mount_of, mounts_below, read_mounts
 
 _log = logs.get_logger(__name__)
+
+# At every stop it logs as errors what its own threads find of each other. What counts is looked at here.
+logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", category=RuntimeWarning, module="watchdog")
 
 _PROBE = b".watcher-probe"
 _PROBE_SECONDS = 2.0

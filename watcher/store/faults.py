@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from watcher.errors import StoreError
+from watcher.errors import StoreError, StoreUnavailable
 
 _MEANINGS = {
     sqlite3.SQLITE_BUSY: (
@@ -28,15 +28,15 @@ _MEANINGS = {
     ),
     sqlite3.SQLITE_IOERR: (
         "the disk failed to read or write it",
-        "Look at the disk: `dmesg`, `df {folder}`. Where the file is damaged, `watcher recover` rebuilds it.",
+        "Look at the disk: `dmesg`, `df {folder}`. Where the file is damaged, restore a copy of it.",
     ),
     sqlite3.SQLITE_CORRUPT: (
         "the file is damaged",
-        "Stop the daemon, move the file away and run `watcher recover`, which rebuilds it from the receipts.",
+        "Stop the daemon and restore a copy of the file. The receipts in done/ and failed/ have what it knew.",
     ),
     sqlite3.SQLITE_NOTADB: (
         "the file is no database, or it is damaged",
-        "See whether store.url names the right file. If so, move it away; `watcher recover` builds a new one.",
+        "See whether store.url names the right file. If so, restore a copy of it.",
     ),
     sqlite3.SQLITE_CONSTRAINT: (
         "it refused what contradicts what it holds",
@@ -47,9 +47,10 @@ _MEANINGS = {
         "Run `watcher migrate`. If that says all is well, please report this.",
     ),
 }
+_PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _UNKNOWN = (
     "it can not be used",
-    "Look at the disk and at the file. `watcher recover` rebuilds a damaged database.",
+    "Look at the disk and at the file. Where that is damaged, restore a copy of it.",
 )
 
 
@@ -62,9 +63,14 @@ def our_errors(path: Path) -> Iterator[None]:
         cause = error.orig if isinstance(error, DBAPIError) else error
         what, hint = _explain(cause)
         hint = hint.format(path=path, folder=path.parent)
-        raise StoreError(f"{path}: {what} ({cause})", hint=hint) from error
+        kind = StoreUnavailable if _code(cause) in _PASSING else StoreError
+        raise kind(f"{path}: {what} ({cause})", hint=hint) from error
 
 
 def _explain(cause: BaseException | None) -> tuple[str, str]:
     # The low byte is the error, the rest says where in SQLite it came from (sqlite.org/rescode.html).
-    return _MEANINGS.get(getattr(cause, "sqlite_errorcode", -1) & 0xFF, _UNKNOWN)
+    return _MEANINGS.get(_code(cause), _UNKNOWN)
+
+
+def _code(cause: BaseException | None) -> int:
+    return int(getattr(cause, "sqlite_errorcode", -1)) & 0xFF

@@ -13,6 +13,7 @@ _RELEASE = update(attempts).where(attempts.c.number == bindparam("the_number"))
 _END = update(attempts).where(attempts.c.number == bindparam("the_number"))
 _OF_ITEM = select(attempts).where(attempts.c.item_id == bindparam("id")).order_by(attempts.c.number)
 _UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None)).order_by(attempts.c.number)
+_LATEST = select(attempts).order_by(attempts.c.number.desc()).limit(bindparam("limit"))
 _SPENT = select(func.count()).where(attempts.c.started_at >= bindparam("since"), attempts.c.charged != Charged.NO)
 _ACCEPTED_SINCE = (
     select(attempts.c.number)
@@ -78,6 +79,10 @@ class Ledger:
     def unfinished(self) -> list[Attempt]:
         """Attempts without an end: under way, or cut off by a crash."""
         return [_attempt(row) for row in self._connection.execute(_UNFINISHED)]
+
+    def latest(self, limit: int) -> list[Attempt]:
+        """The last attempts, the latest first."""
+        return [_attempt(row) for row in self._connection.execute(_LATEST, {"limit": limit})]
 
     def listed(self) -> Iterator[Attempt]:
         query = select(attempts).order_by(attempts.c.number)
