@@ -71,6 +71,13 @@ class LateWriter(WatcherError):
     code = "late_writer"
 
 
+class UsageError(WatcherError):
+    """The command's words do not go together."""
+
+    code = "usage"
+    exit_code = Exit.USAGE
+
+
 class NoSuchItem(WatcherError):
     """What a person named is no item, or more than one."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from watcher import __version__
-from watcher.cli import deciding, looking, running
+from watcher.cli import deciding, explaining, looking, proving, running
 from watcher.domain import State
 from watcher.errors import Exit, WatcherError
 from watcher.identifai.sandbox import PORT
@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_running(commands)
     _add_looking(commands)
+    _add_proving(commands)
     _add_deciding(commands)
     return parser
 
@@ -155,8 +156,30 @@ def _add_looking(commands: Commands) -> None:
     )
     show = _add(commands, "show", looking.show, "tell one recording's whole history", json=True)
     show.add_argument("item", metavar="ITEM", help="its id, the first 6 characters of it or more, or its path")
-    why = _add(commands, "why", looking.why, "say in a sentence why a file is where it is, and what happens next")
+    why = _add(
+        commands, "why", explaining.why, "say in a sentence why a file is where it is, and what happens next"
+    )
     why.add_argument("path", metavar="PATH", help="a file, or a path relative to the drop folder")
+
+
+def _add_proving(commands: Commands) -> None:
+    estimate = _add(
+        commands,
+        "estimate",
+        proving.estimate,
+        "say what submitting a folder would come to",
+        "How many recordings, minutes of audio, bytes and\nsubmissions, and how long these take. Sends nothing.",
+        json=True,
+    )
+    estimate.add_argument("path", metavar="PATH", help="a folder, anywhere")
+    _add(
+        commands,
+        "reconcile",
+        proving.reconcile,
+        "prove the books",
+        "Seen = done + failed + withdrawn + waiting + in flight + held, and folders, items\n"
+        "and ledger agree. Exits 1 when they do not, and says where.",
+    )
 
 
 def _add_deciding(commands: Commands) -> None:

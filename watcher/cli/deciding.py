@@ -8,17 +8,17 @@ from dataclasses import replace
 
 from watcher.cli.opening import Desk, open_desk
 from watcher.domain import Item, Pause, PauseKind, State, show_path
-from watcher.errors import Exit, NoSuchItem
+from watcher.errors import Exit, NoSuchItem, UsageError
 from watcher.folders import alternative
 from watcher.store import Books
 
 
 def retry(options: argparse.Namespace) -> int:
     if bool(options.items) == options.failed:
-        raise NoSuchItem(
+        raise UsageError(
             "retry: name recordings, or all failed ones with --failed", hint="See `watcher retry --help`."
         )
-    with open_desk(options) as desk, desk.store.writing() as books:
+    with open_desk(options, decides=True) as desk, desk.store.writing() as books:
         if options.failed:
             items = list(books.items.listed([State.FAILED]))
         else:
@@ -34,7 +34,7 @@ def retry(options: argparse.Namespace) -> int:
 
 
 def release(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk, desk.store.writing() as books:
+    with open_desk(options, decides=True) as desk, desk.store.writing() as books:
         now = desk.clock.now()
         for item in _found(desk, books, options.items, State.HELD):
             changes = {"due_at": now, "faults": 0, "duplicate_of": None}
@@ -44,7 +44,7 @@ def release(options: argparse.Namespace) -> int:
 
 
 def fail(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk, desk.store.writing() as books:
+    with open_desk(options, decides=True) as desk, desk.store.writing() as books:
         now = desk.clock.now()
         for item in _found(desk, books, options.items, State.HELD):
             changes = {"outcome": State.FAILED, "filed_as": item.path}
@@ -54,7 +54,7 @@ def fail(options: argparse.Namespace) -> int:
 
 
 def pause(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk, desk.store.writing() as books:
+    with open_desk(options, decides=True) as desk, desk.store.writing() as books:
         reason = options.reason or "A person paused submitting."
         books.pauses.set(Pause(PauseKind.PERSON, "person", reason, desk.clock.now(), None))
     print("Nothing is submitted until `watcher resume`; everything else goes on.")
@@ -62,7 +62,7 @@ def pause(options: argparse.Namespace) -> int:
 
 
 def resume(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk, desk.store.writing() as books:
+    with open_desk(options, decides=True) as desk, desk.store.writing() as books:
         now = desk.clock.now()
         ended = books.pauses.end(PauseKind.PERSON, now)
         standing = books.pauses.active()

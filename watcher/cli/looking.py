@@ -1,4 +1,4 @@
-"""What only reads: status, list, show, why. Exit 0 when they could read; no key is needed."""
+"""What only reads: status, list, show. Exit 0 when they could read; no key is needed."""
 
 import argparse
 import json
@@ -7,9 +7,10 @@ from rich.table import Table
 
 from watcher.cli.opening import Desk, open_desk, wide_console
 from watcher.config import Window
-from watcher.domain import Item, JsonObject, State, rfc3339, show_path
+from watcher.domain import JsonObject, State, rfc3339, show_path
 from watcher.errors import Exit
-from watcher.journey.receipt import describe
+from watcher.journey import receipt
+from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
 
 
@@ -25,7 +26,7 @@ def status(options: argparse.Namespace) -> int:
         until = f" until {pause['until']}" if pause["until"] else ""
         print(f"paused       {pause['reason']} (since {pause['since']}{until})")
     print(f"rate         {facts['rate']}")
-    print(f"backlog      {_words(facts['eta_seconds'])}")
+    print(f"backlog      {duration_in_words(facts['eta_seconds'])}")
     print(f"last look    {facts['last_scan_at'] or 'never: the daemon has not run yet'}")
     if facts["waiting"]:
         oldest = facts["waiting"][0]
@@ -41,26 +42,27 @@ def _status(desk: Desk, books: Books) -> JsonObject:
     waiting = [file.as_json() for file in books.site.waiting()]
     backlog = counts[State.QUEUED] + counts[State.SUBMITTING]
     oldest = next(books.items.listed([State.QUEUED, State.SUBMITTING]), None)
-    writes = desk.config.limits.writes
+    windows = find_windows(books, desk.config.limits.writes, desk.clock.now())
     return {
         "states": {str(state): number for state, number in counts.items()},
         "verdicts": {str(state): number for state, number in books.verdicts.counts().items()},
         "paused": {k: pauses[0][k] for k in ("reason", "since", "until")} if pauses else None,
         "pauses": pauses,
-        "rate": " and ".join(f"{w.limit} in {w.seconds:g} s" for w in writes) or "no limit",
-        "eta_seconds": _seconds_for(backlog, writes),
+        "rate": describe(windows),
+        "eta_seconds": seconds_for(backlog, windows),
         "last_scan_at": rfc3339(books.site.get("last_scan_at")),
         "oldest_queued_at": rfc3339(oldest.arrived_at) if oldest else None,
         "waiting": waiting,
     }
 
 
-def _seconds_for(backlog: int, writes: tuple[Window, ...]) -> float:
+def seconds_for(backlog: int, writes: tuple[Window, ...]) -> float:
     """How long so many submissions take at the least, as far as the rate windows go."""
     return max((window.seconds * backlog / window.limit for window in writes), default=0.0)
 
 
-def _words(seconds: float) -> str:
+def duration_in_words(seconds: float) -> str:
+    """About how long, for a person."""
     if seconds < 1:
         return "none"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -78,7 +80,7 @@ def list_items(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
         if options.json:
             for item in books.items.listed(states):
-                print(json.dumps(describe(item, books.verdicts.get(item.identifier)), ensure_ascii=False))
+                print(json.dumps(receipt.describe(item, books.verdicts.get(item.identifier)), ensure_ascii=False))
             return Exit.WELL
         table = Table("id", "state", "path", "identifier or error", "verdict", box=None, pad_edge=False)
         for item in books.items.listed(states):
@@ -93,7 +95,7 @@ def list_items(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
         item = books.items.find(options.item, desk.paths(options.item))
-        facts = describe(item, books.verdicts.get(item.identifier))
+        facts = receipt.describe(item, books.verdicts.get(item.identifier))
         facts["history"] = books.items.history(item.id)
         facts["requests"] = [attempt.as_json() for attempt in books.ledger.of_item(item.id)]
     if options.json:
@@ -117,45 +119,3 @@ def show(options: argparse.Namespace) -> int:
             f"charged: {attempt['charged']}, {attempt['decision']}"
         )
     return Exit.WELL
-
-
-def why(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk, desk.store.reading() as books:
-        print(_explain(desk, books, options.path))
-    return Exit.WELL
-
-
-def _explain(desk: Desk, books: Books, text: str) -> str:
-    paths = desk.paths(text)
-    for path in paths:
-        item = books.items.latest_at(path)
-        file = books.site.waiting_at(path)
-        if file is not None and (item is None or item.arrived_at < file.since):
-            return f"{show_path(path)} {file.reason or 'is settling'} (since {rfc3339(file.since)})."
-        if item is not None:
-            return f"{show_path(path)} {_explain_item(books, item)}"
-    return f"{text}: nothing is known of it; it is not in the drop folder, or was not seen yet."
-
-
-def _explain_item(books: Books, item: Item) -> str:
-    fault = f"{item.fault.message} {item.fault.hint}".strip() if item.fault else ""
-    match item.state:
-        case State.QUEUED:
-            ahead = books.items.ahead_of(item)
-            pauses = books.pauses.active()
-            paused = f" Submitting is paused: {pauses[0].reason}" if pauses else ""
-            return f"is queued behind {ahead} others.{paused}" + (f" Last: {fault}" if fault else "")
-        case State.SUBMITTING:
-            return "is being sent now."
-        case State.FILING:
-            return "has its answer, and is being moved."
-        case State.DONE:
-            return f"is done: identifier {item.identifier}, filed as {show_path(item.filed_as or b'(no file)')}."
-        case State.FAILED:
-            return f"failed: {fault}"
-        case State.HELD:
-            return f"is held: {fault}"
-        case State.RETURNING:
-            return "is on its way back to the drop folder."
-        case State.WITHDRAWN:
-            return "was taken out of the drop folder before it was sent."

@@ -12,6 +12,8 @@ from rich.console import Console
 from watcher import logs
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config, find_config, load
+from watcher.folders import Folder
+from watcher.journey.site import Site
 from watcher.store import Store
 
 
@@ -22,6 +24,22 @@ class Desk:
     config: Config
     store: Store
     clock: Clock
+
+    @property
+    def drop(self) -> Folder:
+        return Folder(self.config.folders.drop, "drop")
+
+    @property
+    def done(self) -> Folder:
+        return Folder(self.config.folders.done, "done")
+
+    @property
+    def failed(self) -> Folder:
+        return Folder(self.config.folders.failed, "failed")
+
+    def content_key(self, digest: str) -> str:
+        """See Site.content_key."""
+        return Site.open(self.config, self.store, self.clock).content_key(digest)
 
     def paths(self, text: str) -> list[bytes]:
         """What a person's path may mean: relative to one of the folders, or a path of this machine in one."""
@@ -42,13 +60,18 @@ def read_config(options: argparse.Namespace) -> Config:
 
 
 @contextmanager
-def open_desk(options: argparse.Namespace) -> Iterator[Desk]:
-    """A configured site's database, of this version. StoreError when it is older or newer."""
+def open_desk(options: argparse.Namespace, *, decides: bool = False) -> Iterator[Desk]:
+    """A configured site's database, of this version. StoreError when it is older or newer.
+
+    Before a site's first start there is nothing to read; who `decides` something has it written down all the same.
+    """
     config = read_config(options)
     logs.configure(config.log.format, config.log.level, None)
     with Store(config.store.url) as store:
         if store.database.exists():
             store.database.check_version()
+        elif decides:
+            store.database.migrate()
         yield Desk(config, store, SystemClock())
 
 

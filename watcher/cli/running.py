@@ -15,7 +15,7 @@ from watcher.cli.demo import show_demo
 from watcher.cli.opening import read_config
 from watcher.clock import SystemClock
 from watcher.domain import State, show_path
-from watcher.errors import Exit, WatcherError
+from watcher.errors import Exit, UsageError
 from watcher.identifai.sandbox import serve
 from watcher.key import read_key
 from watcher.store import Store
@@ -44,12 +44,6 @@ def run(options: argparse.Namespace) -> int:
     for file in outcome.waiting:
         print(f"left: {show_path(file.path)}: {file.reason or file.code}", file=sys.stderr)
     return outcome.exit_code
-
-
-class UsageError(WatcherError):
-    """The command's words do not go together."""
-
-    exit_code = Exit.USAGE
 
 
 @contextmanager

@@ -1,0 +1,135 @@
+"""`why`: one or two plain sentences about any path."""
+
+import argparse
+import os
+import stat
+
+from watcher.cli.opening import Desk, open_desk
+from watcher.domain import Item, Pause, State, rfc3339, show_path
+from watcher.errors import Exit, FolderError, RecordingError
+from watcher.ignore import TEMPORARY_NAMES, Ignore
+from watcher.store import Books
+
+
+def why(options: argparse.Namespace) -> int:
+    with open_desk(options) as desk, desk.store.reading() as books:
+        print(explain(desk, books, options.path))
+    return Exit.WELL
+
+
+def explain(desk: Desk, books: Books, text: str) -> str:
+    """Why this file is where it is, and what happens next."""
+    for path in desk.paths(text):
+        said = _explain_path(desk, books, path)
+        if said is not None:
+            return f"{show_path(path)} {said}"
+    return f"{text}: no such file is known, neither in the drop folder nor in done/ or failed/."
+
+
+def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
+    item = books.items.latest_at(path)
+    file = books.site.waiting_at(path)
+    on_disk = _look(desk, path)
+    if on_disk is not None and (foreign := _explain_foreign(desk, path, on_disk)) is not None:
+        return foreign
+    if file is not None and (item is None or item.arrived_at < file.since):
+        return f"{file.reason or 'was seen and is not taken yet'} (since {rfc3339(file.since)})."
+    if item is not None:
+        return _explain_item(desk, books, item)
+    if path.endswith(b".json") and (of := books.items.latest_at(path.removesuffix(b".json"))) is not None:
+        return f"is the receipt of item {of.id}, which {_explain_item(desk, books, of)}"
+    if on_disk is None:
+        return None
+    seen = books.site.get("last_scan_at")
+    if seen is None:
+        return "lies in the drop folder; nobody has looked there yet. Start `watcher run`."
+    return (
+        f"lies in the drop folder and was not there, or not among the first 1,000 that wait, at the last look "
+        f"({rfc3339(seen)}). A running daemon looks again within {desk.config.arrivals.rescan_seconds:g} s."
+    )
+
+
+def _look(desk: Desk, path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(os.path.join(desk.config.folders.drop, path))
+    except (OSError, ValueError):
+        return None
+
+
+def _explain_foreign(desk: Desk, path: bytes, found: os.stat_result) -> str | None:
+    """Why this name in the drop folder is none that is ever taken; null for a file like any other."""
+    pattern = Ignore(desk.config.arrivals.ignore).matching(path)
+    if pattern is not None:
+        whose = "the built-in list of temporary names" if pattern in TEMPORARY_NAMES else "arrivals.ignore"
+        return f"is ignored: it matches {pattern!r} ({whose}). Rename it when it is a recording."
+    if stat.S_ISREG(found.st_mode):
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return "is a folder. Folders stay where they are; ask about a file in it."
+    kinds = {
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    kind = kinds.get(stat.S_IFMT(found.st_mode), "no file")
+    return f"is {kind}: never opened, never sent, never moved. Drop the recording itself."
+
+
+def _explain_item(desk: Desk, books: Books, item: Item) -> str:
+    fault = f"{item.fault.message} {item.fault.hint}".strip() if item.fault else ""
+    match item.state:
+        case State.QUEUED:
+            return _explain_queued(desk, books, item, fault)
+        case State.SUBMITTING:
+            return "is being sent now."
+        case State.FILING:
+            return f"has its answer and is being moved to {item.outcome}/."
+        case State.DONE:
+            where = (
+                f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
+            )
+            shared = (
+                f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
+            )
+            return f"is done: identifier {item.identifier}, {where}.{shared}"
+        case State.FAILED:
+            return f"failed: {fault} `watcher retry {item.id[:6]}` sends it again."
+        case State.HELD:
+            return f"is held: {fault}"
+        case State.RETURNING:
+            return "is on its way back to the drop folder, to be sent again."
+        case State.WITHDRAWN:
+            return "was taken away or changed before it was sent; it is taken when it is back."
+
+
+def _explain_queued(desk: Desk, books: Books, item: Item, fault: str) -> str:
+    pauses = books.pauses.active()
+    now = desk.clock.now()
+    last = f" The last try: {fault}" if fault else ""
+    if item.duplicate_of is not None:
+        return f"waits for {item.duplicate_of}, which has the same bytes: it gets that one's identifier, unpaid."
+    ahead = books.items.ahead_of(item)
+    behind = f"behind {ahead:,} others" if ahead else "and is the next"
+    said = f"is queued {behind}."
+    if pauses:
+        return f"{said} Submitting is paused{_until(pauses[0])}: {pauses[0].reason}{last}"
+    if item.due_at > now:
+        return f"{said} It is tried again at {rfc3339(item.due_at)}.{last}"
+    if gone := _trouble(desk, item):
+        return f"{said} {gone}"
+    return said + last
+
+
+def _until(pause: Pause) -> str:
+    return f" until {rfc3339(pause.until)}" if pause.until is not None else ""
+
+
+def _trouble(desk: Desk, item: Item) -> str:
+    """What is wrong with the file itself, as it lies there now."""
+    try:
+        desk.drop.check_gives(item.path)
+    except (RecordingError, FolderError) as error:
+        return f"{error.message}; {error.hint}."
+    return ""

@@ -1,0 +1,169 @@
+"""What counts: `reconcile` proves the books against the folders, `estimate` says what a folder would come to."""
+
+import argparse
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from watcher.audio import Completeness, examine
+from watcher.cli.looking import duration_in_words, seconds_for
+from watcher.cli.opening import Desk, open_desk
+from watcher.domain import JsonObject, State, show_path
+from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, UsageError
+from watcher.folders import Folder, receipt_name
+from watcher.ignore import Ignore
+from watcher.journey.receipt import is_receipt_of
+from watcher.journey.vet import hash_of
+from watcher.journey.windows import describe, find_windows
+from watcher.store import Books
+
+_RECEIPT_BYTES = 1 << 20
+
+
+def reconcile(options: argparse.Namespace) -> int:
+    with open_desk(options) as desk, desk.store.reading() as books:
+        counts = books.items.counts()
+        waiting = len(books.site.waiting())
+        wrong = [*_compare_items(desk, books), *_compare_folders(desk, books), *_compare_ledger(books)]
+    in_flight = counts[State.SUBMITTING] + counts[State.FILING] + counts[State.RETURNING]
+    lines = {
+        "done": counts[State.DONE],
+        "failed": counts[State.FAILED],
+        "withdrawn": counts[State.WITHDRAWN],
+        "waiting": counts[State.QUEUED] + waiting,
+        "in flight": in_flight,
+        "held": counts[State.HELD],
+    }
+    for name, number in lines.items():
+        print(f"{name:<10}{number:>9,}")
+    print(f"{'seen':<10}{sum(lines.values()):>9,}")
+    for line in wrong:
+        print(f"wrong: {line}")
+    if not wrong:
+        print("The books add up: folders, items and ledger agree.")
+    return Exit.INCOMPLETE if wrong else Exit.WELL
+
+
+def _compare_items(desk: Desk, books: Books) -> Iterator[str]:
+    """Every item lies where its row says, with its receipt."""
+    for item in books.items.listed([State.DONE, State.FAILED]):
+        folder = desk.done if item.state is State.DONE else desk.failed
+        if item.filed_as is None:
+            continue  # its file was gone when it was filed, and the row says so
+        name = f"{item.id[:6]} {show_path(item.filed_as)}"
+        if not folder.occupied(item.filed_as):
+            yield f"{name}: is {item.state}, but its recording is not in {folder.name}/"
+        if not is_receipt_of(folder.read(receipt_name(item.filed_as), _RECEIPT_BYTES), item.id):
+            yield f"{name}: its receipt is not in {folder.name}/"
+    for item in books.items.listed([State.QUEUED, State.HELD]):
+        try:
+            desk.drop.fingerprint(item.path)
+        except (RecordingError, FolderError) as error:
+            yield f"{item.id[:6]} {show_path(item.path)}: is {item.state}, but {error.message}"
+
+
+def _compare_folders(desk: Desk, books: Books) -> Iterator[str]:
+    """Every recording in done/ and failed/ has an item, or is none of ours to count."""
+    for state, folder in ((State.DONE, desk.done), (State.FAILED, desk.failed)):
+        known = {item.filed_as for item in books.items.listed([state]) if item.filed_as is not None}
+        known |= {receipt_name(path) for path in known}
+        names = {entry.path for entry in folder.walk(Ignore().matching)}
+        for path in sorted(names - known):
+            if path + b".json" in names:
+                yield f"{show_path(path)}: lies in {folder.name}/ with a receipt, and no item knows it"
+
+
+def _compare_ledger(books: Books) -> Iterator[str]:
+    """Every identifier was accepted in the ledger once, and every acceptance stands in an item."""
+    accepted: Counter[str] = Counter()
+    for attempt in books.ledger.listed():
+        if attempt.identifier is not None:
+            accepted[attempt.identifier] += 1
+    held: set[str] = set()
+    for item in books.items.listed():
+        if item.identifier is not None:
+            held.add(item.identifier)
+            if item.identifier not in accepted:
+                yield f"{item.id[:6]} {show_path(item.path)}: its identifier stands in no line of the ledger"
+    for identifier in accepted.keys() - held:
+        yield f"{identifier}: was accepted by the service, and no item has it"
+
+
+# Estimate
+
+
+@dataclass
+class Estimate:
+    """What lies in a folder, and what submitting it would come to."""
+
+    recordings: int = 0
+    seconds_of_audio: float = 0.0
+    of_unknown_length: int = 0
+    bytes: int = 0
+    submissions: int = 0
+    known: int = 0  # bytes that were submitted before, or lie there twice
+    refused: int = 0
+    unreadable: int = 0
+
+
+def estimate(options: argparse.Namespace) -> int:
+    if not os.path.isdir(options.path):
+        raise UsageError(f"estimate: {options.path} is no folder", hint="Name a folder with recordings in it.")
+    with open_desk(options) as desk, desk.store.reading() as books:
+        found = _estimate(desk, books, Folder(os.path.abspath(os.fsencode(options.path)), "named"))
+        windows = find_windows(books, desk.config.limits.writes, desk.clock.now())
+    facts: JsonObject = vars(found) | {"seconds_to_submit": seconds_for(found.submissions, windows)}
+    if options.json:
+        print(json.dumps(facts))
+        return Exit.WELL
+    unknown = f" ({found.of_unknown_length} of unknown length)" if found.of_unknown_length else ""
+    print(f"recordings    {found.recordings:,}, {found.bytes:,} bytes")
+    print(f"audio         {found.seconds_of_audio / 60:,.1f} minutes{unknown}")
+    print(
+        f"submissions   {found.submissions:,}; {found.known:,} more are known or lie there twice, and cost nothing"
+    )
+    print(f"not accepted  {found.refused:,} (too large, cut short, empty, or no audio)")
+    if found.unreadable:
+        print(f"unreadable    {found.unreadable:,}")
+    print(f"takes         {duration_in_words(facts['seconds_to_submit'])} at {describe(windows)}")
+    return Exit.WELL
+
+
+def _estimate(desk: Desk, books: Books, folder: Folder) -> Estimate:
+    found = Estimate()
+    seen: set[str] = set()
+    for entry in folder.walk(Ignore(desk.config.arrivals.ignore).matching):
+        if entry.kind != "file":
+            continue
+        try:
+            _add(desk, books, folder, entry.path, found, seen)
+        except RecordingRefused:
+            found.refused += 1
+        except (RecordingError, FolderError):
+            found.unreadable += 1
+    return found
+
+
+def _add(desk: Desk, books: Books, folder: Folder, path: bytes, found: Estimate, seen: set[str]) -> None:
+    file, fingerprint = folder.open(path)
+    with file:
+        if fingerprint.size == 0 or fingerprint.size > desk.config.limits.max_upload_bytes:
+            found.refused += 1
+            return
+        examination = examine(file, fingerprint.size, name=path)
+        if examination.completeness is Completeness.SHORT:
+            found.refused += 1
+            return
+        file.seek(0)
+        key = desk.content_key(hash_of(file))
+    found.recordings += 1
+    found.bytes += fingerprint.size
+    found.seconds_of_audio += examination.seconds or 0.0
+    found.of_unknown_length += examination.seconds is None
+    if key in seen or books.items.first_of(key) is not None:
+        found.known += 1
+    else:
+        found.submissions += 1
+    seen.add(key)
