@@ -69,6 +69,10 @@ class Fault:
     message: str
     hint: str = ""
 
+    def __str__(self) -> str:
+        message = self.message if self.message.endswith((".", "!", "?")) else f"{self.message}."
+        return f"{message} {self.hint}".strip()
+
     def as_json(self) -> JsonObject:
         return {"code": self.code, "message": self.message, "hint": self.hint}
 

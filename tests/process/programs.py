@@ -28,7 +28,7 @@ ENVIRONMENT = {
     "HOME": os.environ.get("HOME", "/"),
     "LANG": "C.UTF-8",
     "PYTHONPATH": str(PROJECT),
-    "PYTHONWARNINGS": "error,ignore:Callback with id:RuntimeWarning",  # of watchdog, when folders come quickly
+    "PYTHONWARNINGS": "error",
     "COLUMNS": "200",
 }
 """What a program is given, and no key: nothing of whoever runs the tests leaks in."""

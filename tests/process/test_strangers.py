@@ -111,7 +111,7 @@ def test_a_recording_that_can_not_be_read_or_moved_waits_unpaid_and_is_explained
     drop(site.root / "drop" / "good.wav", speech("good"))
 
     daemon.wait_for("recording.done")
-    wait_until(lambda: "unreachable_file" in waiting(site).values(), "it waits", told=lambda: daemon.err)
+    wait_until(lambda: list(waiting(site).values()) == ["unreachable_file"], "it waits", told=lambda: daemon.err)
 
     (path,) = waiting(site)
     assert path.endswith("theirs.wav")

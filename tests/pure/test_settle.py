@@ -43,6 +43,16 @@ def test_without_proof_a_file_is_taken_after_its_quiet_time() -> None:
     assert look(it, UNKNOWN, 103.5) is Judgement.READY
 
 
+@given(changed_at=st.floats(0, 1e6), settle_seconds=st.floats(0, 100))
+def test_a_file_that_is_due_is_quiet(changed_at: float, settle_seconds: float) -> None:
+    """However the sums round: at the moment for which a look was set, the quiet time is over."""
+    it = Settler(Patience(settle_seconds, False, INCOMPLETE, RELOOK))
+    it.see(b"a", mark(), NOW, changed_at)
+    look_at = it.next_look()
+    assert look_at is not None
+    assert look(it, UNKNOWN, look_at) is Judgement.READY
+
+
 def test_proof_and_a_closed_writer_make_waiting_unnecessary() -> None:
     """Moved in, or closed after its last change, and whole by its own header: it is taken at once."""
     it = settler()

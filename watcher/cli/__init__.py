@@ -4,13 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TypeAlias
 
 from watcher import __version__
-from watcher.cli import deciding, explaining, looking, proving, running
 from watcher.domain import State
 from watcher.errors import Exit, WatcherError
-from watcher.identifai.sandbox import PORT
 
 _EPILOG = """\
 The configuration is --config PATH, else $WATCHER_CONFIG, else ./config.toml, else /etc/watcher/config.toml.
@@ -26,9 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command was carried out. Its exit code; every error is one message that says what to do."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.command
     try:
-        code = command(options)
+        code = _find(options.command)(options)
         sys.stdout.flush()
     except WatcherError as error:
         print(f"watcher: {error.message}", file=sys.stderr)
@@ -42,6 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.WELL
     return code
+
+
+def _find(command: str) -> Callable[[argparse.Namespace], int]:
+    """The function of this command. Its module is loaded only now: half of them need half of the program."""
+    module, _, name = command.partition(".")
+    found: Callable[[argparse.Namespace], int] = getattr(import_module(f"watcher.cli.{module}"), name)
+    return found
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -68,7 +73,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # n
 def _add(
     commands: Commands,
     name: str,
-    command: Callable[[argparse.Namespace], int],
+    command: str,
     summary: str,
     description: str = "",
     *,
@@ -94,7 +99,7 @@ def _add_running(commands: Commands) -> None:
     run = _add(
         commands,
         "run",
-        running.run,
+        "running.run",
         "watch the drop folder and submit what arrives, in the foreground",
         "Stop it with Ctrl-C or\nSIGTERM: an upload under way is finished or given up unpaid.\n\n" + _EXITS,
     )
@@ -103,7 +108,7 @@ def _add_running(commands: Commands) -> None:
     demo = _add(
         commands,
         "demo",
-        running.demo,
+        "running.demo",
         "see it work: no key, no configuration, no network",
         "Starts the sandbox at the service's own\nlimits, drops recordings of every fate, runs the real pipeline, "
         "and prints what became of each file.\nTakes under a minute. Exits 0 when each met the fate it should.",
@@ -117,20 +122,20 @@ def _add_running(commands: Commands) -> None:
     sandbox = _add(
         commands,
         "sandbox",
-        running.sandbox,
+        "running.sandbox",
         "run the local stand-in of the service",
         "It answers as the service does, charges nobody, and keeps a\nledger of what it would have charged "
         "(GET /sandbox/ledger). Stop it with Ctrl-C.",
         configured=False,
     )
     sandbox.add_argument(
-        "--port", type=int, default=PORT, help="the port on 127.0.0.1 (default: %(default)s; 0: any free one)"
+        "--port", type=int, default=8472, help="the port on 127.0.0.1 (default: %(default)s; 0: any free one)"
     )
     sandbox.add_argument("--key", default="sandbox", help="the API key it accepts (default: sandbox)")
     _add(
         commands,
         "migrate",
-        running.migrate,
+        "running.migrate",
         "bring the database to this version",
         "A copy of the old one is left beside it. The daemon does\nthis at its start by itself.",
     )
@@ -140,13 +145,13 @@ def _add_looking(commands: Commands) -> None:
     _add(
         commands,
         "status",
-        looking.status,
+        "looking.status",
         "say how things stand",
         "Counts by state, pauses with their reasons, the rate in use, how long the backlog\nwill take, "
         "and how long ago the drop folder was last looked through.",
         json=True,
     )
-    listing = _add(commands, "list", looking.list_items, "list the recordings, oldest first", json=True)
+    listing = _add(commands, "list", "looking.list_items", "list the recordings, oldest first", json=True)
     listing.add_argument(
         "--state",
         action="append",
@@ -154,10 +159,10 @@ def _add_looking(commands: Commands) -> None:
         metavar="STATE",
         help="only those in this state (may be repeated): " + ", ".join(State),
     )
-    show = _add(commands, "show", looking.show, "tell one recording's whole history", json=True)
+    show = _add(commands, "show", "looking.show", "tell one recording's whole history", json=True)
     show.add_argument("item", metavar="ITEM", help="its id, the first 6 characters of it or more, or its path")
     why = _add(
-        commands, "why", explaining.why, "say in a sentence why a file is where it is, and what happens next"
+        commands, "why", "explaining.why", "say in a sentence why a file is where it is, and what happens next"
     )
     why.add_argument("path", metavar="PATH", help="a file, or a path relative to the drop folder")
 
@@ -166,7 +171,7 @@ def _add_proving(commands: Commands) -> None:
     estimate = _add(
         commands,
         "estimate",
-        proving.estimate,
+        "proving.estimate",
         "say what submitting a folder would come to",
         "How many recordings, minutes of audio, bytes and\nsubmissions, and how long these take. Sends nothing.",
         json=True,
@@ -175,7 +180,7 @@ def _add_proving(commands: Commands) -> None:
     _add(
         commands,
         "reconcile",
-        proving.reconcile,
+        "proving.reconcile",
         "prove the books",
         "Seen = done + failed + withdrawn + waiting + in flight + held, and folders, items\n"
         "and ledger agree. Exits 1 when they do not, and says where.",
@@ -187,7 +192,7 @@ def _add_deciding(commands: Commands) -> None:
     retry = _add(
         commands,
         "retry",
-        deciding.retry,
+        "deciding.retry",
         "send failed recordings again",
         "Records the wish; the daemon, or the next run, moves the file\nback into the drop folder, with its past.",
     )
@@ -197,15 +202,15 @@ def _add_deciding(commands: Commands) -> None:
         "--fresh", action="store_true", help="have it classified anew (no_cache): this may cost again"
     )
     release = _add(
-        commands, "release", deciding.release, "send held recordings again", "They may have been charged before."
+        commands, "release", "deciding.release", "send held recordings again", "They may have been charged before."
     )
     release.add_argument("items", nargs="+", metavar="ITEM", help=items)
-    fail = _add(commands, "fail", deciding.fail, "give held recordings up: they are filed in failed/")
+    fail = _add(commands, "fail", "deciding.fail", "give held recordings up: they are filed in failed/")
     fail.add_argument("items", nargs="+", metavar="ITEM", help=items)
     pause = _add(
         commands,
         "pause",
-        deciding.pause,
+        "deciding.pause",
         "stop submitting",
         "Everything else goes on: arriving, filing, verdicts.",
     )
@@ -213,7 +218,7 @@ def _add_deciding(commands: Commands) -> None:
     _add(
         commands,
         "resume",
-        deciding.resume,
+        "deciding.resume",
         "submit again",
         "Ends a person's pause; where the account or the service is the reason, one\nrecording is tried at once.",
     )

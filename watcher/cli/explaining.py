@@ -22,7 +22,7 @@ def explain(desk: Desk, books: Books, text: str) -> str:
     for path in desk.paths(text):
         said = _explain_path(desk, books, path)
         if said is not None:
-            return f"{show_path(path)} {said}"
+            return said if said.startswith(show_path(path)) else f"{show_path(path)} {said}"
     return f"{text}: no such file is known, neither in the drop folder nor in done/ or failed/."
 
 
@@ -78,7 +78,7 @@ def _explain_foreign(desk: Desk, path: bytes, found: os.stat_result) -> str | No
 
 
 def _explain_item(desk: Desk, books: Books, item: Item) -> str:
-    fault = f"{item.fault.message} {item.fault.hint}".strip() if item.fault else ""
+    fault = str(item.fault) if item.fault else ""
     match item.state:
         case State.QUEUED:
             return _explain_queued(desk, books, item, fault)
@@ -131,5 +131,5 @@ def _trouble(desk: Desk, item: Item) -> str:
     try:
         desk.drop.check_gives(item.path)
     except (RecordingError, FolderError) as error:
-        return f"{error.message}; {error.hint}."
+        return str(error.as_fault())
     return ""

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from watcher.config import Config, find_config, load
 from watcher.folders import Folder
 from watcher.journey.site import Site
 from watcher.store import Store
+
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,11 @@ class Desk:
         return Site.open(self.config, self.store, self.clock).content_key(digest)
 
     def paths(self, text: str) -> list[bytes]:
-        """What a person's path may mean: relative to one of the folders, or a path of this machine in one."""
-        raw = os.fsencode(text)
+        """What a person's path may mean: relative to one of the folders, or a path of this machine in one.
+
+        `\\xNN` is taken as `list` prints it: the byte of that number.
+        """
+        raw = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), os.fsencode(text))
         found = [] if os.path.isabs(raw) else [os.path.normpath(raw)]
         whole = os.path.abspath(raw)
         folders = self.config.folders

@@ -145,7 +145,6 @@ class Settler:
 
     def judge(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> Judgement:
         """Whether the file is whole, given what a look into it found; if it waits, it is on the agenda again."""
-        quiet = monotonic - candidate.changed_at
         completeness = evidence.completeness
         if candidate.fingerprint.size == 0:
             reason = "is empty; it waits until something is written into it"
@@ -154,14 +153,14 @@ class Settler:
             reason = "is still open for writing; it waits until its writer closes it"
             return self.wait(candidate, "open", reason, now, monotonic)
         if completeness is Completeness.SHORT:
-            if quiet >= self._patience.incomplete_seconds:
+            if monotonic >= candidate.changed_at + self._patience.incomplete_seconds:
                 return Judgement.TRUNCATED
             by = f" by {evidence.missing_bytes:,} bytes" if evidence.missing_bytes else ""
             reason = f"is cut short{by} by its own header; it waits for the rest"
             return self.wait(candidate, "cut_short", reason, now, monotonic)
         nobody_writes = candidate.is_closed or evidence.is_open is False
         is_proven = self._patience.proof and completeness is Completeness.PROVEN and nobody_writes
-        if is_proven or evidence.is_announced or quiet >= self._patience.settle_seconds:
+        if is_proven or evidence.is_announced or self._is_quiet(candidate, monotonic):
             return Judgement.READY
         return self.wait_for_quiet(candidate, now)
 
@@ -185,7 +184,11 @@ class Settler:
     def is_quiet(self, path: bytes, monotonic: float) -> bool:
         """Whether there is such a file, and its content has been the same for long enough."""
         candidate = self._candidates.get(path)
-        return candidate is not None and monotonic - candidate.changed_at >= self._patience.settle_seconds
+        return candidate is not None and self._is_quiet(candidate, monotonic)
+
+    def _is_quiet(self, candidate: Candidate, monotonic: float) -> bool:
+        # The very sum that the agenda has: a difference may round the other way, and never be due.
+        return monotonic >= candidate.changed_at + self._patience.settle_seconds
 
     def ends_waiting_at(self, candidate: Candidate) -> float | None:
         """When, on the monotonic clock, this file is taken or given up if nothing changes; null for never."""

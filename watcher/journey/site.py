@@ -1,5 +1,6 @@
 """The site: the three folders and the books, as every step of the journey needs them."""
 
+import os
 import secrets
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -8,9 +9,10 @@ from watcher import logs
 from watcher.clock import Clock
 from watcher.config import Config
 from watcher.domain import JsonObject, Pause, PauseKind, show_path
-from watcher.errors import ConfigError, FolderError, FolderMissing
+from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingUnreachable
 from watcher.folders import Folder, Situation, judge_marker
 from watcher.journey.pauses import PauseLog
+from watcher.mounts import mounts_below, read_mounts
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)
@@ -53,18 +55,22 @@ class Site:
         return sha256("\n".join(parts).encode()).hexdigest()
 
     def look_at_folders(self) -> bool:
-        """Whether all three folders are there and done/ and failed/ can take a file.
+        """Whether the drop folder is there to be looked through.
 
-        A pause says so while they are not, since nothing may be paid for that could not be filed.
+        A pause says so while it is not, or while done/ or failed/ is away or can not take a file, since nothing
+        may be paid for that could not be filed. It ends when all is well again.
         """
+        is_there = False
         try:
-            for folder in (self.drop, self.done, self.failed):
+            self.recognise(self.drop)
+            is_there = True
+            for folder in (self.done, self.failed):
                 self.recognise(folder)
             self.done.check_takes(self.config.limits.max_upload_bytes)
             self.failed.check_takes(0)
         except FolderError as error:
             self.pause_for_folder(error)
-            return False
+            return is_there
         with self.store.reading() as books:
             paused = books.pauses.get(PauseKind.FOLDER) is not None
         if paused:
@@ -106,10 +112,37 @@ class Site:
                 books.site.put("id", site_id)
                 books.site.put(f"folder.{folder.name}", asdict(found))
 
+    def mounts_away(self) -> frozenset[bytes]:
+        """Mount points below the drop folder on which nothing is mounted now, though something was.
+
+        What is mounted there now is remembered; a mount point whose folder was removed is forgotten.
+        """
+        real = os.path.realpath(self.drop.root)
+        present = {mount.point[len(real) :].lstrip(b"/") for mount in mounts_below(real, read_mounts())}
+        with self.store.reading() as books:
+            noted = {os.fsencode(path) for path in books.site.get("mounts") or ()}
+        known = present | {path for path in noted if os.path.isdir(os.path.join(real, path))}
+        if known != noted:
+            with self.store.writing() as books:
+                books.site.put("mounts", sorted(map(os.fsdecode, known)))
+        return frozenset(known - present)
+
+    def check_mounted(self, path: bytes) -> None:
+        """What does not lie at this path in the drop folder was taken away, and not with a whole disk.
+
+        Raises FolderMissing where the drop folder itself is away, RecordingUnreachable where a mount below it is.
+        """
+        self.recognise(self.drop)
+        for point in self.mounts_away():
+            if path.startswith(point + b"/"):
+                raise RecordingUnreachable(
+                    f"{self.drop.label(path)} is away: nothing is mounted at {show_path(point)}",
+                    hint=f"mount it again, or remove {self.drop.quoted(point)} if it is no more; its files wait",
+                )
+
     def pause_for_folder(self, error: FolderError) -> None:
         """Nothing is submitted while the folder is as the error says. Looked at again by every scan."""
-        reason = f"{error.message}. {error.hint}".strip()
         with self.store.writing() as books:
-            books.pauses.set(Pause(PauseKind.FOLDER, error.code, reason, self.clock.now(), None))
+            books.pauses.set(Pause(PauseKind.FOLDER, error.code, str(error.as_fault()), self.clock.now(), None))
         with self.store.reading() as books:
             self.pause_log.look(books)
