@@ -117,12 +117,13 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
 def _assemble(site: Site, client: Client, instance: Instance, *, once: bool) -> Journey:
     stopping = threading.Event()
     arrivals = Arrivals(site, scans_once=once)
+    turn = threading.Lock()
     workers = range(site.config.limits.in_flight)
     return Journey(
         site=site,
         arrivals=arrivals,
         vetting=Vetting(site, arrivals),
-        submissions=tuple(Submission(site, client, arrivals, stopping) for _ in workers),
+        submissions=tuple(Submission(site, client, arrivals, stopping, turn) for _ in workers),
         filing=Filing(site, arrivals),
         asking=Asking(site, client),
         instance=instance,

@@ -98,9 +98,7 @@ def test_the_table_is_complete() -> None:
 
 def judge(error: ServiceError, **facts: object) -> Decision:
     """The decision for a first fault, or for what `facts` say of the item and the situation."""
-    situation = {
-        name: facts.pop(name) for name in ("hold_in_doubt", "others_succeed", "last_word_was_yes") if name in facts
-    }
+    situation = {name: facts.pop(name) for name in Situation.__dataclass_fields__ if name in facts}
     known = {"hold_in_doubt": False, "others_succeed": False, **situation}
     item = Item(**{name: getattr(ITEM, name) for name in Item.__dataclass_fields__} | facts)
     return decide(error, item, Situation(now=NOW, retry=RETRY, **known))  # type: ignore[arg-type]
@@ -181,6 +179,10 @@ def test_a_poison_file_is_held_and_passes_for_no_outage(error: ServiceError) -> 
         assert (decision.faults, decision.then, decision.pause) == (faults + 1, Next.AGAIN, None)
         dues.append(decision.due_at)
     assert dues == sorted(dues)
+    alone = judge(error, faults=3, faulted_at=NOW - 1)
+    assert alone.pause is not None  # there is nobody else to tell
+    waited_for = judge(error, faults=3, faulted_at=NOW - 1, others_wait=True)
+    assert (waited_for.faults, waited_for.then, waited_for.pause) == (3, Next.AGAIN, None)
     last = judge(error, faults=RETRY.hold_after - 1, faulted_at=NOW - 1, others_succeed=True)
     assert (last.then, last.pause) == (Next.HOLD, None)
     assert "watcher release" in last.fault.hint
@@ -297,6 +299,7 @@ def test_an_upload_ends_only_if_nothing_has_come_in_between() -> None:
     """A canary goes through the pause that it tries, and stops at any other; the rest stop at all of them."""
     trouble, person = pause(PauseKind.SERVICE, NOW + 10), pause(PauseKind.PERSON, None)
     assert may_be_sent([], NOW, canary=False)
+    assert may_be_sent([pause(PauseKind.CAP, NOW + 9)], NOW, canary=False)  # reached, by this very upload
     assert may_be_sent([trouble], NOW, canary=True)
     assert not may_be_sent([trouble], NOW, canary=False)
     assert not may_be_sent([pause(PauseKind.SERVICE, NOW - 1)], NOW, canary=False)  # that is a canary's

@@ -71,6 +71,9 @@ class Arrivals:
         self.settled: deque[Settled] = deque()  # whole, and not vetted yet
         self._known: dict[bytes, int] = {}  # paths that the scan need not look at, by inode
         self._carried: set[bytes] = set()  # companions of recordings that have an item
+        self._away: tuple[
+            bytes, ...
+        ] = ()  # mount points below, as prefixes, whose disks were away at the last scan
         self._scan_due = 0.0
         self._published: list[Waiting] = []
         self._publish_due = 0.0
@@ -105,8 +108,9 @@ class Arrivals:
         site = self._site
         now, started = site.clock.now(), site.clock.monotonic()
         if not site.look_at_folders():
-            self._scan_due = started + site.config.arrivals.rescan_seconds
+            self._scan_due = started + (_POLL_SECONDS if self.polls else site.config.arrivals.rescan_seconds)
             return False
+        self._note_mounts()
         with site.store.reading() as books, self._lock:
             self._known = books.items.live_paths() | self._settler.inodes()
             self._carried = set(books.items.live_companions())
@@ -114,22 +118,33 @@ class Arrivals:
         listing = site.drop.walk(self.ignore.matching, known=self._known)
         try:
             for entry in listing:
-                if entry.fingerprint is None or entry.path in self._carried:
+                if entry.fingerprint is None or entry.path in self._carried or entry.path.startswith(self._away):
                     continue
                 with self._lock:
                     self._settler.see(entry.path, entry.fingerprint, now, started)
         except FolderError as error:
             site.pause_for_folder(error)
+            self._scan_due = started + _POLL_SECONDS  # it went in this moment: nothing is known, and not for long
             return False
         for path, reason in listing.unreadable:
             _log.warning("folder.unreadable", path=path, reason=reason)
         for path in listing.missing:
-            self.recheck(path)
+            if not path.startswith(self._away):
+                self.recheck(path)
         self.last_scan_at = site.clock.now()
         with site.store.writing() as books:
             books.site.put("last_scan_at", self.last_scan_at)
         self._scan_due = started + self._seconds_to_next(site.clock.monotonic() - started)
         return True
+
+    def _note_mounts(self) -> None:
+        """A disk below that is away has taken its files along: they are neither missed, nor believed replaced."""
+        away = tuple(sorted(point + b"/" for point in self._site.mounts_away()))
+        for point in sorted(set(away) - set(self._away)):
+            _log.warning("mount.missing", path=point[:-1], reason="its recordings wait until it is mounted again")
+        for point in sorted(set(self._away) - set(away)):
+            _log.info("mount.returned", path=point[:-1])
+        self._away = away
 
     def _seconds_to_next(self, took: float) -> float:
         """How long after the beginning of this scan the next one begins. Scanning never takes over the machine."""
@@ -201,7 +216,7 @@ class Arrivals:
                 live = {path: books.items.live_at(path) for path, _ in batch}
             for path, is_closed in batch:
                 item = live[path]
-                if any(self.ignore.matching(name) for name in path.split(b"/")):
+                if self.ignore.matching(path) is not None or path.startswith(self._away):
                     continue
                 if item is None:
                     self._look_at(path, is_closed=is_closed)
@@ -240,6 +255,13 @@ class Arrivals:
             if now_there == item.fingerprint:
                 return
             note = "its file was changed or replaced before it was sent"
+        try:
+            site.check_mounted(path)  # asked after the look: what is there now was there then, or looked away
+        except FolderError as error:
+            site.pause_for_folder(error)
+            return
+        except RecordingUnreachable:
+            return
         try:
             with site.store.writing() as books:
                 books.items.change(item, State.WITHDRAWN, site.clock.now(), note)

@@ -128,6 +128,7 @@ class Situation:
     retry: Retry
     hold_in_doubt: bool
     others_succeed: bool  # another recording was accepted since this one's last fault
+    others_wait: bool = False  # another one can be sent next, and will show whether it is an outage
     last_word_was_yes: bool = False  # the latest answer about another one, since this one was suspected
     jitter: float = 0.5  # from 0 to 1
 
@@ -182,12 +183,12 @@ def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
     faults = item.faults
     if rule.counts and (faults == 0 or situation.others_succeed):
         faults += 1
-    # Others succeed between its faults: it is this file, so it neither stops them nor passes for an outage.
-    is_poison = rule.counts and faults > 1 and situation.others_succeed
+    # Others succeeded between its faults: it is this file, so it neither stops them nor passes for an outage.
+    is_poison = rule.counts and faults > 1 and (situation.others_succeed or situation.others_wait)
     then = rule.then
     if cause is Cause.IN_DOUBT and situation.hold_in_doubt:
         then = Next.HOLD
-    if is_poison and faults >= situation.retry.hold_after:
+    if is_poison and situation.others_succeed and faults >= situation.retry.hold_after:
         then = Next.HOLD
     # The same words again, after another one was accepted: now they speak of this file.
     is_convicted = cause is Cause.UNCLASSIFIED and item.suspected_at is not None and situation.last_word_was_yes
@@ -200,7 +201,8 @@ def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
     pause = None
     if rule.pauses is not None and not is_poison and not is_convicted:
         until = due_at if cause is Cause.THROTTLED else max(due_at, situation.now + _asked_seconds(error))
-        pause = Pause(rule.pauses, cause, f"{fault.message} {_hint(error, rule)}", situation.now, until)
+        reason = str(Fault(fault.code, fault.message, _hint(error, rule)))
+        pause = Pause(rule.pauses, cause, reason, situation.now, until)
     return Decision(
         cause=cause,
         then=then,
@@ -266,6 +268,10 @@ def find_gate(pauses: list[Pause], now: float) -> Gate:
 
 
 def may_be_sent(pauses: list[Pause], now: float, *, canary: bool) -> bool:
-    """Whether an upload that was begun may come to its end, under the pauses in force now."""
-    gate = find_gate([pause for pause in pauses if not (canary and pause.kind in NEEDS_CANARY)], now)
+    """Whether an upload that was begun may come to its end, under the pauses in force now.
+
+    A canary goes through the pause that it tries, and each through a cap's: its share was reserved for it.
+    """
+    passed = {PauseKind.CAP} | (NEEDS_CANARY if canary else set())
+    gate = find_gate([pause for pause in pauses if pause.kind not in passed], now)
     return gate.is_open and not gate.canary

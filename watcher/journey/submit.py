@@ -9,7 +9,6 @@ what can not have been charged, and what may have been.
 
 import secrets
 import threading
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -58,21 +57,40 @@ class Sight:
 class Submission:
     """The step that sends. Several may run at the same time, one upload each."""
 
-    def __init__(self, site: Site, client: Client, arrivals: Arrivals, stopping: threading.Event) -> None:
+    def __init__(
+        self, site: Site, client: Client, arrivals: Arrivals, stopping: threading.Event, turn: threading.Lock
+    ) -> None:
         self._site = site
+        self._turn = turn  # shared by all that send
         self._client = client
         self._arrivals = arrivals
         self._stopping = stopping
         self._limits = site.config.limits
         self._windows = Windows(site)
+        # Without windows there is nothing to wait for between the claim and the last part. A crash in between is
+        # in doubt then; where that only means sending it again, the claim's own commit says so, and saves one.
+        self._releases_at_once = not self._limits.writes and site.config.identifai.in_doubt == "resubmit"
         self._outcomes = Outcomes(site, arrivals, self._windows)
         self._follow_at = 0.0  # monotonic
         self._unrecorded: tuple[Claim, Accepted | WatcherError, float] | None = None
 
     def step(self) -> float:
         """One recording was sent and its answer recorded, or none could be: seconds until one may be."""
-        site = self._site
         self._record()
+        with self._turn:  # two that look at once would take the same recording, and one of them for nothing
+            taken = self._take()
+        if isinstance(taken, float):
+            return taken
+        claim, file = taken
+        with file:
+            self._send(claim, file)
+        return 0.0
+
+    # Claim
+
+    def _take(self) -> tuple[Claim, BinaryIO] | float:
+        """The next recording, claimed and open; or seconds until there may be one."""
+        site = self._site
         now = site.clock.now()
         with site.store.reading() as books:
             sight = self._look(books, now)
@@ -82,16 +100,14 @@ class Submission:
             return 0.0
         if sight.item is None:
             return sight.wait
-        opened = self._open(sight.item)
-        if opened is None:
+        file = self._open(sight.item)
+        if file is None:
             return 0.0
-        with opened as file:
-            claim = self._claim(sight.item)
-            if claim is not None:
-                self._send(claim, file)
-        return 0.0
-
-    # Claim
+        claim = self._claim(sight.item)
+        if claim is None:
+            file.close()
+            return 0.0
+        return claim, file
 
     def _look(self, books: Books, now: float) -> Sight:
         standing = self._site.pause_log.look(books)
@@ -126,7 +142,7 @@ class Submission:
         self._windows.refresh(books, now)
         follow_firsts(books, now)
 
-    def _open(self, item: Item) -> AbstractContextManager[BinaryIO] | None:
+    def _open(self, item: Item) -> BinaryIO | None:
         """The recording, open, if it is still the one that was vetted and can be filed; else null."""
         site = self._site
         try:
@@ -183,7 +199,10 @@ class Submission:
                 books.items.change(
                     item, State.SUBMITTING, now, claim=claimed.claim, attempts=claimed.attempts, attempted_at=now
                 )
-                number = books.ledger.begin(item, now, no_cache=no_cache, canary=gate.canary)
+                released_at = now if self._releases_at_once else None
+                number = books.ledger.begin(
+                    item, now, no_cache=no_cache, canary=gate.canary, released_at=released_at
+                )
                 if gate.canary:
                     pauses.count_canary(books, site.config.retry, now)
         except LateWriter:
@@ -245,6 +264,9 @@ class Submission:
     def _release(self, claim: Claim) -> None:
         """The last part may be let go, and that is written down. Raises Stopped when it may not."""
         clock = self._site.clock
+        if self._releases_at_once:
+            claim.released_at = clock.now()
+            return
         self._windows.travelled(claim.item.size, clock.now() - claim.started_at)
         while not self._stopping.is_set():
             now = clock.now()

@@ -40,15 +40,14 @@ class Vetted:
 
 
 def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
-    """The recording was read once, whole, and can be moved; done/ can take it.
+    """The recording was read once, whole, and can be moved. Whether done/ can take it is asked when it is sent.
 
-    Raises RecordingUnreachable, RecordingChanged or RecordingGone; FolderError where a folder stands in the way.
+    Raises RecordingUnreachable, RecordingChanged or RecordingGone; FolderError where the drop folder is away.
     """
     limit = site.config.limits.max_upload_bytes
     site.drop.check_gives(path)
     if expected.size > limit:
         return Vetted(expected, None, None, _too_large(expected.size, limit))  # unread
-    site.done.check_takes(expected.size)
     examination: Examination | None = None
     refusal: RecordingRefused | None = None
     file, fingerprint = site.drop.open(path)

@@ -1,8 +1,9 @@
 """The kernel's events, as hints where to look sooner. The scan finds whatever they miss.
 
 watchdog's observer may die, go deaf or never have heard: its emitter ends at the first error while the observer
-says it is alive (watchdog#452), a watched folder that is removed and made again tells nothing more, a network
-share never did. So it is looked after, and set up again with back-off, and each time a full scan follows.
+says it is alive (watchdog#452), a watched folder that is removed and made again tells nothing more, nor does one
+that something was mounted over since; a network share never did. So it is looked after, and set up again with
+back-off, and each time a full scan follows.
 """
 
 import logging
@@ -16,9 +17,10 @@ from watchdog.observers.inotify_c import InotifyConstants, Mask
 
 from watcher import logs
 from watcher.domain import show_path
+from watcher.errors import FolderError, WatcherError
 from watcher.journey.arrive import Arrivals
 from watcher.journey.site import Site
-from watcher.mounts import is_network, mount_of, mounts_below, read_mounts
+from watcher.mounts import MOUNTINFO, Mount, is_network, mount_of, mounts_below, read_mounts
 
 _log = logs.get_logger(__name__)
 
@@ -42,6 +44,9 @@ class Watch:
         self._handler = _Hints(arrivals, self._root)
         self._observer: _Observer | None = None
         self._watched: tuple[int, int] | None = None  # the folder that is watched, by device and inode
+        self._is_away = False
+        self._mounts: list[Mount] = []  # at the folder and below it, when it was set up
+        self._table = b""  # the kernel's whole table of mounts, as it was looked at last
         self._said = ""
         self._try_at = 0.0
         self._tries = 0
@@ -49,9 +54,10 @@ class Watch:
     def tend(self) -> float:
         """Events are delivered, if the machine can give them; else the scan comes more often. Seconds to sleep."""
         monotonic = self._site.clock.monotonic()
-        if self._is_well() or monotonic < self._try_at:
+        if self._is_well() or not self._is_there() or monotonic < self._try_at:
             return _FIRST_BACK_OFF_SECONDS
         self.stop()
+        self._mounts = mounts_at(self._root)
         chosen, why = self._choose()
         if chosen == "events" and not self._start():
             back_off = min(_FIRST_BACK_OFF_SECONDS * 2.0**self._tries, _MOST_BACK_OFF_SECONDS)
@@ -74,15 +80,37 @@ class Watch:
         """No event is delivered any more."""
         observer, self._observer = self._observer, None
         if observer is not None:
-            observer.stop()
-            observer.join()
+            observer.end()
 
     def _is_well(self) -> bool:
         observer = self._observer
-        if observer is None:
+        if observer is None or not observer.hears():
             return False
-        alive = observer.is_alive() and all(emitter.is_alive() for emitter in observer.emitters)
-        return alive and self._identity() == self._watched
+        return self._identity() == self._watched and not self._is_mounted_over()
+
+    def _is_there(self) -> bool:
+        """Whether the drop folder is there. While it is away nothing is listened to, or made in its place."""
+        try:
+            self._site.recognise(self._site.drop)
+        except WatcherError as error:
+            self.stop()
+            if not self._is_away and isinstance(error, FolderError):
+                self._site.pause_for_folder(error)
+            self._is_away = True
+            return False
+        if self._is_away:
+            self._is_away, self._try_at = False, 0.0  # it is back: not to be waited for
+        return True
+
+    def _is_mounted_over(self) -> bool:
+        """Whether something was mounted or unmounted here or below: the events come from what was there."""
+        try:
+            with open(MOUNTINFO, "rb") as file:
+                table = file.read()
+        except OSError:
+            return False
+        before, self._table = self._table, table
+        return table != before and mounts_at(self._root) != self._mounts
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -101,14 +129,14 @@ class Watch:
     def _start(self) -> bool:
         """The observer runs, and an event of a probe came through."""
         self._watched = self._identity()
-        observer = _Observer()
         try:
-            observer.schedule(self._handler, os.fsdecode(self._root), recursive=True)
-            observer.start()
+            self._observer = _Observer()
+            self._observer.schedule(self._handler, os.fsdecode(self._root), recursive=True)
+            self._observer.start()
         except OSError as error:
             _log.warning("watch.failed", reason=error.strerror or str(error))
+            self.stop()  # else each try would keep one of the few that a user may have
             return False
-        self._observer = observer
         if self._site.config.arrivals.watch == "auto" and not self._probe():
             self.stop()
             return False
@@ -129,14 +157,19 @@ class Watch:
 
 def choose_watch(root: bytes) -> tuple[str, str]:
     """Events or polling for this folder and every mount below it, and why, in words for the log and `check`."""
-    mounts = read_mounts()
-    here = mount_of(os.path.realpath(root), mounts)
-    found = [mount for mount in (here, *mounts_below(os.path.realpath(root), mounts)) if mount is not None]
+    found = mounts_at(root)
     remote = [mount for mount in found if is_network(mount.kind)]
     kinds = ", ".join(f"{show_path(mount.point)} is {mount.kind}" for mount in remote or found)
     if remote:
         return "polling", f"{kinds}: other machines' changes make no events here"
     return "events", kinds or "the mount is unknown"
+
+
+def mounts_at(root: bytes) -> list[Mount]:
+    """The mount that this folder lies on, and every one below it."""
+    mounts, real = read_mounts(), os.path.realpath(root)
+    here = mount_of(real, mounts)
+    return [mount for mount in (here, *mounts_below(real, mounts)) if mount is not None]
 
 
 class _Hints(FileSystemEventHandler):
@@ -177,6 +210,18 @@ class _Emitter(InotifyFullEmitter):
 
 
 class _Observer(InotifyObserver):
+    """Three threads: one reads what the kernel says, one makes events of it, one delivers them."""
+
     def __init__(self) -> None:
         super().__init__()
         self._emitter_class = _Emitter
+
+    def hears(self) -> bool:
+        """Whether each thread is alive: any of them dies at the first error, and the others do not mind."""
+        return all(thread.is_alive() for thread in (self, self._inotify_fd, *self.emitters))
+
+    def end(self) -> None:
+        """No thread of it runs any more, nor holds anything, whether it was started or not."""
+        self.stop()
+        if self.ident is not None:
+            self.join()

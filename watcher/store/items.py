@@ -8,7 +8,9 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    FromClause,
     Row,
     Select,
     Update,
@@ -28,6 +30,12 @@ from watcher.domain import IN_DROP, Fault, Fingerprint, Item, JsonObject, State,
 from watcher.errors import LateWriter, NoSuchItem
 from watcher.store.schema import items, transitions
 
+
+def _is_one_of(table: FromClause, *states: State) -> ColumnElement[bool]:
+    """The state is one of these. A list in a statement would be taken apart anew each time it runs (measured)."""
+    return or_(*(table.c.state == state for state in states))
+
+
 _UNSETTLED = (State.QUEUED, State.SUBMITTING, State.RETURNING)
 _LIVE = (*IN_DROP, State.RETURNING)
 _PAST = (State.DONE, State.FAILED)
@@ -41,14 +49,14 @@ _BY_BEGINNING = select(items).where(items.c.id.between(bindparam("low"), bindpar
 _LATEST_AT = _latest_first.where(
     (items.c.path == bindparam("path")) | (items.c.filed_as == bindparam("path"))
 ).limit(1)
-_LIVE_AT = select(items).where(items.c.path == bindparam("path"), items.c.state.in_(_LIVE))
-_LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(items.c.state.in_(_LIVE))
-_LIVE_COMPANIONS = select(items.c.companions).where(items.c.state.in_(_LIVE), items.c.companions != b"")
+_LIVE_AT = select(items).where(items.c.path == bindparam("path"), _is_one_of(items, *_LIVE))
+_LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(_is_one_of(items, *_LIVE))
+_LIVE_COMPANIONS = select(items.c.companions).where(_is_one_of(items, *_LIVE), items.c.companions != b"")
 _BY_IDENTIFIER = _all_items.where(items.c.identifier == bindparam("identifier"))
 _COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
 _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
 
-_WAITS = exists().where(_first.c.id == items.c.duplicate_of, _first.c.state.in_(_UNSETTLED))
+_WAITS = exists().where(_first.c.id == items.c.duplicate_of, _is_one_of(_first, *_UNSETTLED))
 _FREE = select(items).where(items.c.state == State.QUEUED, ~_WAITS).limit(1)
 _BY_ARRIVAL = (items.c.arrived_at, items.c.serial)
 _IS_DUE = or_(
@@ -62,7 +70,7 @@ _NEXT_DUE_AT = select(func.min(items.c.due_at)).where(
 _IN_STATE = (
     select(items).where(items.c.state == bindparam("state")).order_by(*_BY_ARRIVAL).limit(bindparam("limit"))
 )
-_RECEIPT_DUE = _all_items.where(items.c.receipt_due, items.c.state.in_(_PAST)).limit(bindparam("limit"))
+_RECEIPT_DUE = _all_items.where(items.c.receipt_due, _is_one_of(items, *_PAST)).limit(bindparam("limit"))
 
 _FIRST_OF = (
     select(items)
@@ -72,14 +80,14 @@ _FIRST_OF = (
         or_(items.c.duplicate_of.is_(None), items.c.identifier.is_not(None)),
         or_(
             items.c.identifier.is_not(None),
-            items.c.state.in_([*_UNSETTLED, State.HELD]),
+            _is_one_of(items, *_UNSETTLED, State.HELD),
             and_(items.c.outcome == State.FAILED, items.c.fault_code == "refused"),
         ),
     )
     .order_by(
         case(
             (items.c.identifier.is_not(None), 0),
-            (items.c.state.in_(_UNSETTLED), 1),
+            (_is_one_of(items, *_UNSETTLED), 1),
             (items.c.state == State.HELD, 2),
             else_=3,
         ),
@@ -97,7 +105,7 @@ _SETTLED_FIRSTS = (
     .where(_WAITS_FOR_ANOTHER, items.c.duplicate_of == _first.c.id)
     .where(
         or_(
-            and_(items.c.state == State.QUEUED, _first.c.state.not_in(_UNSETTLED)),
+            and_(items.c.state == State.QUEUED, ~_is_one_of(_first, *_UNSETTLED)),
             and_(items.c.state == State.HELD, _first.c.state != State.HELD),
         )
     )

@@ -49,11 +49,14 @@ class Ledger:
 
     # Attempts
 
-    def begin(self, item: Item, now: float, *, no_cache: bool, canary: bool) -> int:
+    def begin(
+        self, item: Item, now: float, *, no_cache: bool, canary: bool, released_at: float | None = None
+    ) -> int:
         """The intent to submit, and the spend, are written down. The attempt's number."""
         values = {
             "item_id": item.id,
             "started_at": now,
+            "released_at": released_at,
             "size": item.size,
             "outcome": "unanswered",
             "charged": Charged.UNKNOWN,  # reserved against the caps until more is known

@@ -11,7 +11,7 @@ from watcher.store.schema import verdicts
 _ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
 
 _GET = select(verdicts).where(verdicts.c.identifier == bindparam("identifier"))
-_ADD = insert(verdicts)
+_ADD = insert(verdicts).prefix_with("OR IGNORE", dialect="sqlite")
 _PUT = update(verdicts).where(verdicts.c.identifier == bindparam("the_identifier"))
 _DUE = (
     select(verdicts)
@@ -37,8 +37,7 @@ class Verdicts:
 
     def add(self, verdict: Verdict) -> None:
         """The verdict is asked for from now on; one that is known already stays as it is."""
-        if self.get(verdict.identifier) is None:
-            self._connection.execute(_ADD, _columns(verdict))
+        self._connection.execute(_ADD, _columns(verdict))
 
     def put(self, verdict: Verdict) -> None:
         """The row of this identifier reads as given."""
