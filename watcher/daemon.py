@@ -18,7 +18,7 @@ from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.config import Config
 from watcher.domain import show_path
-from watcher.errors import ConfigError, Exit, FolderError, FolderMissing, InstanceRunning
+from watcher.errors import ConfigError, Exit, FolderError, FolderMissing, InstanceRunning, WatcherError
 from watcher.folders import MARKER, lock
 from watcher.identifai.client import Client
 from watcher.journey.arrive import Arrivals
@@ -60,7 +60,13 @@ class Instance:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._path = os.path.join(site.drop.root, MARKER)
-        self._lock = lock(self._path)
+        # The database's too: two drop folders with one database would take each other's items for lost.
+        self._database_lock = lock(os.fsencode(f"{site.store.database.path}.instance"))
+        try:
+            self._lock = lock(self._path)
+        except BaseException:
+            self._database_lock.close()
+            raise
 
     def keep(self) -> None:
         """A drop folder that was made again is ours as well. InstanceRunning when another was quicker."""
@@ -80,6 +86,7 @@ class Instance:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.close()
+        self._database_lock.close()
 
 
 @contextmanager
@@ -148,7 +155,9 @@ def _await_drop_folder(site: Site, *, once: bool) -> None:
                 raise
             site.pause_for_folder(error)
             systemd.notify("READY=1")  # waiting for a mount is what it does now, and well
-            site.clock.wait(site.config.arrivals.rescan_seconds, threading.Event())
+            systemd.notify("WATCHDOG=1")
+            wait = min(site.config.arrivals.rescan_seconds, (systemd.watchdog_seconds() or 60.0) / 3)
+            site.clock.wait(wait, threading.Event())
         else:
             return
 
@@ -230,8 +239,8 @@ def run(journey: Journey) -> Exit:
     for runner in runners.values():
         scheduler.add_job(runner.run, id=runner.name)
     scheduler.add_job(watch.tend, "interval", seconds=1, id="watch", next_run_time=datetime.now(UTC))  # noqa: TID251
-    scheduler.add_job(journey.instance.keep, "interval", seconds=5, id="instance")
-    scheduler.add_job(tidy, "interval", [site], seconds=_TIDY_SECONDS, id="tidy")
+    scheduler.add_job(_try, "interval", [journey.instance.keep], seconds=5, id="instance")
+    scheduler.add_job(_try, "interval", [tidy, site], seconds=_TIDY_SECONDS, id="tidy")
     if (interval := systemd.watchdog_seconds()) is not None:
         patience = site.config.identifai.deadline_seconds + _STUCK_SECONDS
         told = [runners, site.clock, patience]
@@ -296,6 +305,16 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     for name, names in followers.items():
         runners[name].wakes = [runners[other] for other in names if other in runners]
     return runners
+
+
+def _try(function: Callable[..., object], *arguments: object) -> None:
+    """What can not be done now, on a full disk say, is tried again by the next turn, and ends nobody."""
+    try:
+        function(*arguments)
+    except InstanceRunning:
+        raise
+    except WatcherError as error:
+        _log.warning("daemon.troubled", reason=error.message, hint=error.hint)
 
 
 def _job_died(event: JobExecutionEvent, ended: threading.Event, deaths: list[BaseException]) -> None:

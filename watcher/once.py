@@ -31,6 +31,7 @@ class Outcome:
     exit_code: Exit
     waiting: list[Waiting]
     left: list[str]
+    paused: list[str]  # why submitting stands still, the weightiest reason first
 
 
 def run_once(
@@ -89,8 +90,16 @@ def _is_over(journey: Journey, progress: Progress, *, verdicts: bool) -> bool:
     if moving:
         return False
     if counts[State.QUEUED]:
-        return _stands(journey)
+        return _stands(journey) or (not pauses and _waits_long(journey))
     return not (verdicts and progress.verdicts_awaited)
+
+
+def _waits_long(journey: Journey) -> bool:
+    """Whether all that is queued is tried again only after a longer time than one pass should wait."""
+    now = journey.site.clock.now()
+    with journey.site.store.reading() as books:
+        due_at = books.items.next_due_at(now)
+        return books.items.next_due(now, canary=False) is None and (due_at or now) > now + _PATIENCE_SECONDS
 
 
 def _stands(journey: Journey) -> bool:
@@ -107,6 +116,7 @@ def _stands(journey: Journey) -> bool:
 def _conclude(journey: Journey, failed_before: int) -> Outcome:
     with journey.site.store.reading() as books:
         counts = books.items.counts()
+        paused = [pause.reason for pause in books.pauses.active()]
         unfinished = [s for s in State if s not in (State.DONE, State.FAILED, State.WITHDRAWN)]
         left = [f"{show_path(item.path)}: {item.state}" for item in books.items.listed(unfinished)]
     waiting = journey.arrivals.waiting()
@@ -116,4 +126,4 @@ def _conclude(journey: Journey, failed_before: int) -> Outcome:
         exit_code = Exit.INCOMPLETE
     else:
         exit_code = Exit.WELL
-    return Outcome(exit_code, waiting, left)
+    return Outcome(exit_code, waiting, left, paused)

@@ -1,7 +1,6 @@
 """What a person decides: retry, release, fail, pause, resume. Each is written down; the daemon does the rest."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from watcher.cli.opening import Desk, open_desk
 from watcher.domain import Item, Pause, PauseKind, State, show_path
 from watcher.errors import Exit, NoSuchItem, UsageError
 from watcher.folders import alternative
+from watcher.journey.companions import companion_name
 from watcher.store import Books
 
 
@@ -25,7 +25,9 @@ def retry(options: argparse.Namespace) -> int:
             items = _found(desk, books, options.items, State.FAILED)
         now = desk.clock.now()
         for item in items:
-            changes = {"path": _free_path(books, item), "retried": True, "fresh": options.fresh}
+            path = _free_path(books, item)
+            companions = tuple(companion_name(companion, item.path, path) for companion in item.companions)
+            changes = {"path": path, "companions": companions, "retried": True, "fresh": options.fresh}
             books.items.change(item, State.RETURNING, now, "a person asked for another try", **changes)
             print(f"{item.id} {show_path(item.path)}: goes back to the drop folder and is sent again")
         if not items:
@@ -84,6 +86,10 @@ def _found(desk: Desk, books: Books, names: Iterable[str], state: State) -> list
     items = []
     for name in names:
         item = books.items.find(name, desk.paths(name))
+        if item.state is not state:  # a later one has its path: the one in the state that can be meant
+            paths = desk.paths(name)
+            meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & set(paths)]
+            item = meant[-1] if meant else item
         if item.state is not state:
             verb = "Only failed recordings can be sent again." if state is State.FAILED else "Only held ones can."
             raise NoSuchItem(f"{name}: is {item.state}, not {state}", hint=f"{verb} See `watcher show {item.id}`.")
@@ -94,4 +100,4 @@ def _found(desk: Desk, books: Books, names: Iterable[str], state: State) -> list
 def _free_path(books: Books, item: Item) -> bytes:
     """Where it goes in the drop folder: its old path, unless another recording's item has that now."""
     names = [item.path, *(alternative(item.path, item.id[:n]) for n in (6, 10, 16))]
-    return next((name for name in names if books.items.live_at(name) is None), os.path.basename(item.path))
+    return next(name for name in names if books.items.live_at(name) is None)  # the last has its whole id

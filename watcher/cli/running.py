@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
         daemon.heed_signals(journey.stopping)
         with _progress() as show:
             outcome = once.run_once(journey, verdicts=options.verdicts, show=show)
+    for reason in outcome.paused:
+        print(f"left: submitting is paused: {reason}", file=sys.stderr)
     for line in outcome.left:
         print(f"left: {line}", file=sys.stderr)
     for file in outcome.waiting:
@@ -80,6 +82,8 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def sandbox(options: argparse.Namespace) -> int:
+    if not 0 <= options.port <= 65_535:
+        raise UsageError(f"sandbox: {options.port} is no port", hint="Name one from 0 (any free one) to 65535.")
     return serve(port=options.port, key=options.key)
 
 

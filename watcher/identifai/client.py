@@ -66,7 +66,7 @@ class Client:
         if not key.reveal().isascii() or not key.reveal().isprintable() or not key.reveal().strip():
             raise ConfigError(
                 "The API key is empty, or holds characters that no key has",
-                hint="Copy it from identifAI's dashboard again; `watcher check` says where it is read from.",
+                hint="Copy it from identifAI's dashboard again, alone and on one line.",
             )
         self._base_url = base_url.rstrip("/")
         self._host = _host_of(base_url)

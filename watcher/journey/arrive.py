@@ -75,6 +75,7 @@ class Arrivals:
             bytes, ...
         ] = ()  # mount points below, as prefixes, whose disks were away at the last scan
         self._scan_due = 0.0
+        self._scan_asked = True
         self._published: list[Waiting] = []
         self._publish_due = 0.0
         self.last_scan_at: float | None = None
@@ -90,13 +91,14 @@ class Arrivals:
         """
         clock = self._site.clock
         self._take_hints()
-        if clock.monotonic() >= self._scan_due:
+        if self._scan_asked or clock.monotonic() >= self._scan_due:
+            self._scan_asked = False  # before it begins: what is asked for during it is another one
             self.scan()
         found_some = self._judge_due()
         if clock.monotonic() >= self._publish_due:
             self._publish_due = clock.monotonic() + _PUBLISH_SECONDS
             self.publish()
-        if found_some or self._hints:
+        if found_some or self._hints or self._scan_asked:
             return 0.0
         with self._lock:
             look_at = self._settler.next_look()
@@ -160,7 +162,7 @@ class Arrivals:
 
     def scan_soon(self) -> None:
         """The next step scans."""
-        self._scan_due = 0.0
+        self._scan_asked = True
         self.wake()
 
     # What vet takes, and gives back
@@ -184,6 +186,11 @@ class Arrivals:
         with self._lock:
             self._settler.forget(settled.path)
         self.hint(settled.path, is_closed=False)
+
+    def give_back(self, settled: list[Settled]) -> None:
+        """These could not be vetted now, for no reason of theirs: they are taken again, in their old order."""
+        with self._lock:
+            self.settled.extendleft(reversed([one for one in settled if one.path in self._settler]))
 
     def put_off(self, settled: Settled, code: str, reason: str) -> None:
         """The file can not be taken yet, for this reason."""
@@ -276,8 +283,13 @@ class Arrivals:
         with self._lock:
             due = self._settler.due(self._site.clock.monotonic(), _LOOKS_A_STEP)
         before = len(self.settled)
-        for candidate in due:
-            self._judge(candidate)
+        for number, candidate in enumerate(due):
+            try:
+                self._judge(candidate)
+            except Exception:
+                with self._lock:
+                    self._settler.put_back(due[number:], self._site.clock.monotonic() + _POLL_SECONDS)
+                raise
         return len(due) == _LOOKS_A_STEP or len(self.settled) > before
 
     def _judge(self, candidate: Candidate) -> None:

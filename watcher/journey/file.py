@@ -12,6 +12,7 @@ from watcher import logs
 from watcher.domain import Attempt, Item, State, Verdict
 from watcher.errors import (
     FolderError,
+    FolderRefuses,
     NameTaken,
     RecordingChanged,
     RecordingError,
@@ -31,6 +32,7 @@ _log = logs.get_logger(__name__)
 _BATCH = 50  # one commit for so many moves: a crash before it repeats them, which is harmless
 _RECEIPT_BYTES = 1 << 20
 _LATER_SECONDS = 5.0
+_STUCK_SECONDS = 60.0
 
 
 class Filing:
@@ -46,7 +48,8 @@ class Filing:
         """Some items are filed, returned, or have their receipts brought up to date. 0 when there is more."""
         with self._site.store.reading() as books:
             waiting = self._waiting()
-            filing = [item for item in books.items.in_state(State.FILING, _BATCH) if item.id not in waiting]
+            oldest = books.items.in_state(State.FILING, _BATCH + len(waiting))
+            filing = [item for item in oldest if item.id not in waiting]
             returning = books.items.in_state(State.RETURNING, _BATCH)
             outdated = books.items.with_receipt_due(_BATCH)
             for item in (*filing, *outdated):
@@ -54,6 +57,9 @@ class Filing:
         if not (filing or returning or outdated):
             return _LATER_SECONDS if waiting else float("inf")
         try:
+            # Each time, not only at each scan: nothing is moved onto a bare mount point, or missed under one.
+            for folder in (self._site.drop, self._site.done, self._site.failed):
+                self._site.recognise(folder)
             self._file(filing)
             for item in returning:
                 self._return(item)
@@ -79,14 +85,14 @@ class Filing:
         for item in batch:
             try:
                 filed.append(self._move_out(item))
-            except RecordingUnreachable as error:
-                self._later[item.id] = self._site.clock.monotonic() + _LATER_SECONDS
+            except (RecordingUnreachable, FolderError) as error:
+                if isinstance(error, FolderError) and not self._is_well(self._folder(item)):
+                    trouble = error  # what was moved before is recorded all the same
+                    break
+                self._later[item.id] = self._site.clock.monotonic() + _STUCK_SECONDS
                 _log.warning(
                     "recording.stuck", item=item.id, path=item.path, reason=error.message, hint=error.hint
                 )
-            except FolderError as error:
-                trouble = error  # what was moved before is recorded all the same
-                break
         if filed:
             with self._site.store.writing() as books:
                 for item in filed:
@@ -96,6 +102,16 @@ class Filing:
         if trouble is not None:
             raise trouble
 
+    def _is_well(self, folder: Folder) -> bool:
+        """Whether the folders as such give and take: then the trouble is this one path's, and stops no other."""
+        try:
+            self._site.recognise(self._site.drop)
+            self._site.recognise(folder)
+            folder.check_takes(0)
+        except FolderError:
+            return False
+        return True
+
     def _move_out(self, item: Item) -> Item:
         """The receipt and the recording lie in their folder. The item as it is now: where, and since when."""
         folder = self._folder(item)
@@ -103,6 +119,10 @@ class Filing:
         for name in names:
             if name is None:
                 continue
+            if name != item.filed_as:
+                with self._site.store.writing() as books:  # where it goes is committed before it goes
+                    books.items.change(item, State.FILING, self._site.clock.now(), filed_as=name)
+                item = replace(item, filed_as=name)
             attempt = replace(item, filed_as=name, filed_at=item.filed_at or self._site.clock.now())
             try:
                 self._write_first_receipt(folder, attempt)
@@ -114,6 +134,7 @@ class Filing:
                 folder.remove(receipt_name(name))  # ours, and of nothing that lies there
                 continue
             except (RecordingGone, RecordingChanged):
+                self._site.check_mounted(item.path)  # gone, and not with the disk it lies on
                 return self._file_without_recording(folder, attempt)
             self._move_companions(attempt, self._site.drop, folder)
             return attempt
@@ -144,12 +165,12 @@ class Filing:
         path = item.filed_as or item.path
         name = receipt_name(path)
         content = self._compose(item)
-        if folder.occupied(path) and not is_receipt_of(folder.read(name, _RECEIPT_BYTES), item.id):
+        if folder.occupied(path) and not _has_receipt(folder, name, item):
             raise folder.taken(path)  # before the move, which may take a copy of equal bytes for its own
         try:
             folder.write_whole(name, content, replacing=False)
         except NameTaken:
-            if not is_receipt_of(folder.read(name, _RECEIPT_BYTES), item.id):
+            if not _has_receipt(folder, name, item):
                 raise
             folder.write_whole(name, content, replacing=True)  # ours, from before a crash
 
@@ -194,8 +215,11 @@ class Filing:
 
     def _bring_up_to_date(self, items: list[Item]) -> None:
         for item in items:
-            if item.filed_as is not None:
-                self._folder(item).write_whole(receipt_name(item.filed_as), self._compose(item), replacing=True)
+            if item.filed_as is None:
+                continue
+            folder, name = self._folder(item), receipt_name(item.filed_as)
+            if _has_receipt(folder, name, item):  # else somebody has collected both
+                folder.write_whole(name, self._compose(item), replacing=True)
         if items:
             with self._site.store.writing() as books:
                 for item in items:
@@ -250,13 +274,22 @@ class Filing:
         for name in names:
             if name != item.path:
                 with site.store.writing() as books:  # where it goes is committed before it goes
-                    books.items.change(item, State.RETURNING, site.clock.now(), path=name)
-                item = replace(item, path=name)
+                    companions = tuple(companion_name(c, item.path, name) for c in item.companions)
+                    books.items.change(item, State.RETURNING, site.clock.now(), path=name, companions=companions)
+                item = replace(item, path=name, companions=companions)
             try:
                 return replace(item, fingerprint=move(site.failed, failed_as, site.drop, name, resting))
             except NameTaken:
                 continue
         raise RecordingUnreachable("every name for it is taken in the drop folder", hint="Move those files away.")
+
+
+def _has_receipt(folder: Folder, name: bytes, item: Item) -> bool:
+    """Whether this item's receipt lies there; what is too long to be one is none."""
+    try:
+        return is_receipt_of(folder.read(name, _RECEIPT_BYTES), item.id)
+    except FolderRefuses:
+        return False
 
 
 def _digest(site: Site, path: bytes) -> str:

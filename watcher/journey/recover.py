@@ -1,7 +1,10 @@
 """At start-up: whatever a crash left half done is put where its step can take it up again."""
 
+from contextlib import suppress
+
 from watcher import logs
 from watcher.domain import Attempt, Charged, Fault, State
+from watcher.errors import FolderError
 from watcher.journey.site import Site
 from watcher.store import Books
 
@@ -23,7 +26,8 @@ def recover(site: Site) -> None:
         for item in books.items.in_state(State.SUBMITTING, limit=1_000_000):
             books.items.change(item, State.QUEUED, now, "found half done at start-up")
     for folder in (site.done, site.failed, site.drop):
-        folder.sweep(now)
+        with suppress(FolderError):  # it is away: its own pause says so
+            folder.sweep(now)
 
 
 def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:

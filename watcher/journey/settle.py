@@ -133,6 +133,12 @@ class Settler:
                 found.append(candidate)
         return found
 
+    def put_back(self, candidates: list[Candidate], monotonic: float) -> None:
+        """These were due, and could not be judged: they are due again then."""
+        for candidate in candidates:
+            if self._candidates.get(candidate.path) is candidate:
+                self._look(candidate, monotonic)
+
     def next_look(self) -> float | None:
         """When the next candidate is due, on the monotonic clock; null when none is."""
         while self._agenda:

@@ -36,6 +36,7 @@ from watcher.store import Books
 _log = logs.get_logger(__name__)
 
 IDLE = float("inf")
+_RECOGNISE_SECONDS = 1.0
 _FOLLOW_SECONDS = 1.0  # how soon duplicates have what another process decided on their first
 
 
@@ -72,6 +73,7 @@ class Submission:
         self._releases_at_once = not self._limits.writes and site.config.identifai.in_doubt == "resubmit"
         self._outcomes = Outcomes(site, arrivals, self._windows)
         self._follow_at = 0.0  # monotonic
+        self._recognise_at = 0.0  # monotonic
         self._unrecorded: tuple[Claim, Accepted | WatcherError, float] | None = None
 
     def step(self) -> float:
@@ -103,11 +105,13 @@ class Submission:
         file = self._open(sight.item)
         if file is None:
             return 0.0
-        claim = self._claim(sight.item)
-        if claim is None:
-            file.close()
-            return 0.0
-        return claim, file
+        claim = None
+        try:
+            claim = self._claim(sight.item)
+        finally:
+            if claim is None:
+                file.close()
+        return (claim, file) if claim is not None else 0.0
 
     def _look(self, books: Books, now: float) -> Sight:
         standing = self._site.pause_log.look(books)
@@ -146,7 +150,8 @@ class Submission:
         """The recording, open, if it is still the one that was vetted and can be filed; else null."""
         site = self._site
         try:
-            site.done.check_takes(item.size)
+            self._recognise_folders()
+            site.done.check_takes(item.size, item.path)
             site.failed.check_takes(0)
             site.drop.check_gives(item.path)
             file, fingerprint = site.drop.open(item.path)
@@ -161,6 +166,15 @@ class Submission:
             self._arrivals.recheck(item.path)
             return None
         return file
+
+    def _recognise_folders(self) -> None:
+        """Now and then: nothing is paid for while a folder is away. What slips through waits to be filed."""
+        monotonic = self._site.clock.monotonic()
+        if monotonic < self._recognise_at:
+            return
+        for folder in (self._site.drop, self._site.done, self._site.failed):
+            self._site.recognise(folder)
+        self._recognise_at = monotonic + _RECOGNISE_SECONDS
 
     def _set_aside(self, item: Item, error: RecordingError) -> None:
         """A recording that can not be read or moved now is looked at again later, and blocks nobody."""
@@ -241,7 +255,11 @@ class Submission:
     def _record(self) -> None:
         """What came of the upload is in the books. Should they not take it (a full disk), the next step does."""
         if self._unrecorded is not None:
-            self._outcomes.record(*self._unrecorded)
+            try:
+                self._outcomes.record(*self._unrecorded)
+            except LateWriter as error:  # somebody else has the item: the answer is in the log at least
+                claim, answer, _ = self._unrecorded
+                _log.error("answer.orphaned", item=claim.item.id, answer=repr(answer), reason=error.message)
             self._unrecorded = None
 
     def _upload(self, item: Item, file: BinaryIO, *, no_cache: bool) -> Upload:
@@ -265,6 +283,8 @@ class Submission:
         """The last part may be let go, and that is written down. Raises Stopped when it may not."""
         clock = self._site.clock
         if self._releases_at_once:
+            if self._stopping.is_set():
+                raise Stopped("the daemon stops")
             claim.released_at = clock.now()
             return
         self._windows.travelled(claim.item.size, clock.now() - claim.started_at)

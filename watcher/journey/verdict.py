@@ -23,16 +23,22 @@ class Asking:
     def __init__(self, site: Site, client: Client) -> None:
         self._site = site
         self._client = client
-        self._quiet_until = 0.0
+        self._quiet_until = 0.0  # monotonic
+        self._hit: int | None = None  # of the request under way
         self._troubles = 0
 
     def step(self) -> float:
         """The verdicts that were due have been asked for once. Seconds until the next ones are."""
         site = self._site
         now = site.clock.now()
-        if now < self._quiet_until:
-            return self._quiet_until - now
+        monotonic = site.clock.monotonic()
+        if monotonic < self._quiet_until:
+            return self._quiet_until - monotonic
         with site.store.writing() as books:
+            if self._hit is not None:
+                books.ledger.hit_ended(self._hit, now)  # its answer could not be recorded
+                self._hit = None
+            books.ledger.pull_back_hits("read", now)  # the clock may have been set back
             due = books.verdicts.due(now, IDENTIFIERS_A_CALL)
             if not due:
                 due_at = books.verdicts.next_due_at()
@@ -46,7 +52,7 @@ class Asking:
             )
             if room > now:
                 return room - now
-            hit = ledger.hit("read", now)
+            hit = self._hit = ledger.hit("read", now)
         try:
             readings = self._client.verdicts([verdict.identifier for verdict in due])
         except ServiceError as error:
@@ -62,6 +68,7 @@ class Asking:
         self._troubles = 0
         with site.store.writing() as books:
             books.ledger.hit_ended(hit, now)
+            self._hit = None
             for verdict in due:
                 answered = self._answered(verdict, readings.get(verdict.identifier), now)
                 books.verdicts.put(answered)
@@ -110,11 +117,12 @@ class Asking:
         now = site.clock.now()
         with site.store.writing() as books:
             books.ledger.hit_ended(hit, now)
+        self._hit = None
         wait = policy.back_off(self._troubles, site.config.retry)
         if isinstance(error, Throttled) or error.retry_after is not None:
             wait = max(error.retry_after or 0.0, 1.0)
         if self._troubles == 0:
             _log.warning("verdicts.postponed", reason=error.message, hint=error.hint)
         self._troubles += 1
-        self._quiet_until = now + wait
+        self._quiet_until = site.clock.monotonic() + wait
         return wait

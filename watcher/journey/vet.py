@@ -91,14 +91,20 @@ class Vetting:
         if not batch:
             return float("inf")
         while batch:
-            size = 0
+            size, taken = 0, 0
             vetted: list[tuple[Settled, Vetted]] = []
-            while batch and size < _BATCH_BYTES:
-                settled = batch.pop(0)
-                size += settled.fingerprint.size
-                if (one := self._vet(settled)) is not None:
-                    vetted.append((settled, one))
-            self._admit(vetted)
+            try:
+                while taken < len(batch) and size < _BATCH_BYTES:
+                    settled = batch[taken]
+                    taken += 1
+                    size += settled.fingerprint.size
+                    if (one := self._vet(settled)) is not None:
+                        vetted.append((settled, one))
+                self._admit(vetted)
+            except Exception:
+                self._arrivals.give_back(batch)  # nobody else knows of them
+                raise
+            del batch[:taken]
         return 0.0
 
     def _vet(self, settled: Settled) -> Vetted | None:
@@ -218,6 +224,9 @@ def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, no
         facts = place(site, books, back, vetted)
         after = State(str(facts.pop("state")))
         facts["companions"] = settled.companions
+        if back.in_doubt and site.config.identifai.in_doubt == "hold":
+            after = State.HELD  # it may have been charged, and coming back decides nothing
+            facts |= {"fault": back.fault, "outcome": None, "filed_as": None, "identifier": None}
         books.items.change(back, after, now, "its file is back", due_at=now, **facts)
         return books.items.get(back.id)
     for failed in books.items.failed_with(vetted.sha256) if vetted.sha256 else []:

@@ -49,7 +49,7 @@ class Watch:
         self._table = b""  # the kernel's whole table of mounts, as it was looked at last
         self._said = ""
         self._try_at = 0.0
-        self._tries = 0
+        self._back_off = _FIRST_BACK_OFF_SECONDS
 
     def tend(self) -> float:
         """Events are delivered, if the machine can give them; else the scan comes more often. Seconds to sleep."""
@@ -59,13 +59,12 @@ class Watch:
         self.stop()
         self._mounts = mounts_at(self._root)
         chosen, why = self._choose()
-        if chosen == "events" and not self._start():
-            back_off = min(_FIRST_BACK_OFF_SECONDS * 2.0**self._tries, _MOST_BACK_OFF_SECONDS)
-            self._tries += 1
-            self._try_at = monotonic + back_off
-            chosen, why = (
-                "polling",
-                "the machine gives no events now; raise fs.inotify.max_user_watches if that is it",
+        if chosen == "events" and (failure := self._start()):
+            self._try_at = monotonic + self._back_off
+            self._back_off = min(2 * self._back_off, _MOST_BACK_OFF_SECONDS)
+            chosen = "polling"
+            why = (
+                f"no events can be had ({failure}); it may help to raise fs.inotify.max_user_watches or _instances"
             )
         elif chosen == "polling":
             self._try_at = monotonic + _MOST_BACK_OFF_SECONDS
@@ -126,22 +125,21 @@ class Watch:
             return setting, "arrivals.watch says so"
         return choose_watch(self._root)
 
-    def _start(self) -> bool:
-        """The observer runs, and an event of a probe came through."""
+    def _start(self) -> str:
+        """The observer runs, and an event of a probe came through; else why not."""
         self._watched = self._identity()
         try:
             self._observer = _Observer()
             self._observer.schedule(self._handler, os.fsdecode(self._root), recursive=True)
             self._observer.start()
-        except OSError as error:
-            _log.warning("watch.failed", reason=error.strerror or str(error))
+        except (OSError, RecursionError) as error:  # the latter of folders nested a thousand deep, on Python 3.11
             self.stop()  # else each try would keep one of the few that a user may have
-            return False
+            return getattr(error, "strerror", None) or str(error)
         if self._site.config.arrivals.watch == "auto" and not self._probe():
             self.stop()
-            return False
-        self._tries = 0
-        return True
+            return "a file written to try it was not heard of"
+        self._back_off = _FIRST_BACK_OFF_SECONDS
+        return ""
 
     def _probe(self) -> bool:
         """Whether a file that is written here is heard of. A folder we can not write to can not be probed."""
@@ -156,7 +154,7 @@ class Watch:
 
 
 def choose_watch(root: bytes) -> tuple[str, str]:
-    """Events or polling for this folder and every mount below it, and why, in words for the log and `check`."""
+    """Events or polling for this folder and every mount below it, and why, in words for the log."""
     found = mounts_at(root)
     remote = [mount for mount in found if is_network(mount.kind)]
     kinds = ", ".join(f"{show_path(mount.point)} is {mount.kind}" for mount in remote or found)

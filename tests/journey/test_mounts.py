@@ -1,0 +1,416 @@
+"""Folders that go away and come back, under the steps of the daemon: everything waits, and goes on by itself."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.people import missing, needs_root
+from tests.places import Place, speech
+from tests.queues import drain, listening, posts, told
+from watcher.daemon import Journey
+from watcher.domain import PauseKind, State
+from watcher.folders.marker import MARKER
+from watcher.identifai.sandbox import Sandbox
+from watcher.journey.site import Site
+
+RESCAN_SECONDS = 30
+BACK_OFF_SECONDS = 601  # beyond retry.max_seconds, after which what was put off is tried again
+
+
+class Disk:
+    """A file system of its own, which can be mounted at a folder, taken away under open files, and come back."""
+
+    def __init__(self, home: Path, *options: str) -> None:
+        needs_root()
+        self.home = home
+        self.mounts: list[Path] = []
+        home.mkdir()
+        self._mount("-t", "tmpfs", *options, "tmpfs", home)
+
+    def mount(self, point: Path) -> None:
+        self._mount("--bind", self.home, point)
+
+    def remount(self, point: Path, *options: str) -> None:
+        subprocess.run(["mount", "-o", ",".join(("remount", "bind", *options)), point], check=True)
+
+    def unmount(self, point: Path) -> None:
+        """Lazily: as a share that drops off, or a disk that is pulled out."""
+        subprocess.run(["umount", "--lazy", point], check=True)
+        self.mounts.remove(point)
+
+    def close(self) -> None:
+        for point in reversed(self.mounts.copy()):
+            self.unmount(point)
+
+    def _mount(self, *words: str | Path) -> None:
+        done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            missing(f"nothing can be mounted here: {done.stderr.strip()}")
+        self.mounts.append(Path(words[-1]))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    made = Disk(tmp_path / "disk")
+    yield made
+    made.close()
+
+
+def look(journey: Journey) -> None:
+    """The next full look is due and done, and whatever can be queued is."""
+    clock, arrivals = journey.site.clock, journey.arrivals
+    clock.wait(RESCAN_SECONDS, journey.stopping)
+    arrivals.step()
+    clock.wait(2.5, journey.stopping)
+    while arrivals.step() <= 0 or journey.vetting.step() <= 0:
+        pass
+
+
+def everything_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def folder_pause(place: Place) -> str:
+    """The reason for which nothing is submitted now."""
+    (reason,) = [pause.reason for pause in place.pauses() if pause.kind is PauseKind.FOLDER]
+    return reason
+
+
+# The drop folder
+
+
+def test_a_drop_folder_that_is_unmounted_is_not_an_empty_one(place: Place, disk: Disk, service: Sandbox) -> None:
+    """On the bare mount point nothing is believed and nothing made: all waits, and goes on afterwards."""
+    drop = place.root / "drop"
+    disk.mount(drop)
+    place.drop("a/queued.wav")
+    with place.opened() as journey, listening() as log:
+        look(journey)
+        place.drop("settling.wav", speech("settling")[:-100])
+        look(journey)
+        disk.unmount(drop)
+        (drop / "stranger.wav").write_bytes(speech("stranger"))
+        for _ in range(3):
+            look(journey)
+            drain(journey, seconds=1)
+        assert everything_below(drop) == {"stranger.wav"}
+        assert place.states() == {"a/queued.wav": State.QUEUED}
+        assert "not mounted" in folder_pause(place)
+        assert posts(service) == []
+        assert len(told(log, "submitting.paused")) == 1
+        (drop / "stranger.wav").unlink()
+        disk.mount(drop)
+        (drop / "settling.wav").write_bytes(speech("settling"))
+        look(journey)
+        drain(journey)
+    assert place.pauses() == []
+    assert place.states() == {"a/queued.wav": State.DONE, "settling.wav": State.DONE}
+    assert told(log, "recording.withdrawn") == []
+    assert service.charged == 2
+
+
+def test_a_disk_that_goes_in_the_middle_of_a_look_withdraws_nothing(
+    place: Place, disk: Disk, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when it was looked for, and is not when its files are: they are not missing for that."""
+    drop = place.root / "drop"
+    disk.mount(drop)
+    for name in ("a.wav", "b.wav"):
+        place.drop(name)
+    look_first = Site.look_at_folders
+
+    def look_and_lose(site: Site) -> bool:
+        found = look_first(site)
+        disk.unmount(drop)
+        return found
+
+    with place.opened() as journey:
+        look(journey)
+        with monkeypatch.context() as patch:
+            patch.setattr(Site, "look_at_folders", look_and_lose)
+            assert journey.arrivals.scan()
+        assert set(place.states().values()) == {State.QUEUED}
+        assert "not mounted" in folder_pause(place)
+        assert drain(journey, seconds=10) == 0
+        disk.mount(drop)
+        look(journey)
+        drain(journey)
+    assert set(place.states().values()) == {State.DONE}
+    assert service.charged == 2
+
+
+def test_a_disk_that_goes_before_the_next_upload_withdraws_nothing(
+    place: Place, disk: Disk, service: Sandbox
+) -> None:
+    """The file that is to be sent next is away with its disk, and nobody has looked yet: it waits."""
+    drop = place.root / "drop"
+    disk.mount(drop)
+    for name in ("a.wav", "b.wav", "c.wav"):
+        place.drop(name)
+    with place.opened() as journey:
+        look(journey)
+        disk.unmount(drop)
+        drain(journey, seconds=10)
+        assert set(place.states().values()) == {State.QUEUED}
+        assert "not mounted" in folder_pause(place)
+        assert everything_below(drop) == set()
+        disk.mount(drop)
+        look(journey)
+        drain(journey, seconds=BACK_OFF_SECONDS)
+    assert set(place.states().values()) == {State.DONE}
+    assert service.charged == 3
+
+
+def answered(place: Place, journey: Journey) -> None:
+    """One recording was sent and accepted, and is not filed yet."""
+    place.drop("a/call.wav")
+    look(journey)
+    journey.submissions[0].step()
+    assert place.states() == {"a/call.wav": State.FILING}
+
+
+def test_a_disk_that_goes_between_answer_and_filing_keeps_its_recording(
+    place: Place, disk: Disk, service: Sandbox
+) -> None:
+    """What is away with its disk is not "gone": it is filed when the disk is back."""
+    drop = place.root / "drop"
+    disk.mount(drop)
+    with place.opened() as journey:
+        answered(place, journey)
+        disk.unmount(drop)
+        for _ in range(3):
+            journey.filing.step()
+            place.clock.wait(6, journey.stopping)
+        assert place.states() == {"a/call.wav": State.FILING}
+        assert place.files() == set()
+        disk.mount(drop)
+        look(journey)
+        drain(journey)
+    assert place.files() == {"done/a/call.wav", "done/a/call.wav.json"}
+    assert service.charged == 1
+
+
+def test_nothing_is_filed_on_the_bare_mount_point_of_done(place: Place, disk: Disk, service: Sandbox) -> None:
+    """done/ is away, and only its mount point is left: what is accepted waits in the drop folder."""
+    done = place.root / "done"
+    disk.mount(done)
+    with place.opened() as journey:
+        answered(place, journey)
+        disk.unmount(done)
+        for _ in range(3):
+            journey.filing.step()
+            place.clock.wait(6, journey.stopping)
+        assert everything_below(done) == set()
+        assert place.states() == {"a/call.wav": State.FILING}
+        assert (place.root / "drop/a/call.wav").exists()
+        disk.mount(done)
+        look(journey)
+        drain(journey)
+    assert place.files() == {"done/a/call.wav", "done/a/call.wav.json"}
+    assert place.pauses() == []
+
+
+def test_a_drop_folder_renamed_away_and_back_is_the_same(place: Place, service: Sandbox) -> None:
+    """A missing folder is never made anew, and nothing in it is forgotten."""
+    drop, aside = place.root / "drop", place.root / "aside"
+    for name in ("a.wav", "b/c.wav"):
+        place.drop(name)
+    with place.opened() as journey, listening() as log:
+        look(journey)
+        before = {path: item.id for path, item in place.items().items()}
+        drop.rename(aside)
+        for _ in range(3):
+            look(journey)
+            drain(journey, seconds=1)
+        assert not drop.exists()
+        assert str(drop) in folder_pause(place)
+        assert set(place.states().values()) == {State.QUEUED}
+        assert len(told(log, "submitting.paused")) == 1
+        aside.rename(drop)
+        look(journey)
+        drain(journey)
+    assert told(log, "folder.adopted", "recording.withdrawn") == []
+    assert {path: item.id for path, item in place.items().items()} == before
+    assert set(place.states().values()) == {State.DONE}
+    assert service.charged == 2
+
+
+def test_a_drop_folder_made_again_is_adopted_and_said_so(place: Place, service: Sandbox) -> None:
+    """Somebody cleared up with rm -r: what lay there was taken away, and what comes is taken as ever."""
+    drop = place.root / "drop"
+    place.drop("old.wav")
+    with place.opened() as journey, listening() as log:
+        look(journey)
+        shutil.rmtree(drop)
+        drop.mkdir()
+        place.drop("new.wav")
+        look(journey)
+        drain(journey)
+    assert place.states() == {"old.wav": State.WITHDRAWN, "new.wav": State.DONE}
+    assert [line["folder"] for line in told(log, "folder.adopted")] == ["drop"]
+    assert (drop / os.fsdecode(MARKER)).exists()
+    assert service.charged == 1
+
+
+# A disk below the drop folder
+
+
+def test_a_disk_below_the_drop_folder_takes_its_recordings_along(
+    place: Place, disk: Disk, service: Sandbox
+) -> None:
+    """A mount point in the drop folder that is bare withdraws nothing and holds up nobody else; all comes back."""
+    point = place.root / "drop/branch/disk"
+    point.mkdir(parents=True)
+    disk.mount(point)
+    place.drop("branch/disk/a/there.wav")
+    with place.opened() as journey, listening() as log:
+        look(journey)
+        disk.unmount(point)
+        (point / "bare.wav").write_bytes(speech("on the bare mount point"))
+        place.drop("branch/here.wav")
+        for _ in range(3):
+            look(journey)
+            drain(journey, seconds=1)
+        assert place.states() == {"branch/disk/a/there.wav": State.QUEUED, "branch/here.wav": State.DONE}
+        assert [line["path"] for line in told(log, "mount.missing")] == [b"branch/disk"]
+        assert (point / "bare.wav").exists()
+        (point / "bare.wav").unlink()
+        disk.mount(point)
+        look(journey)
+        drain(journey, seconds=BACK_OFF_SECONDS)
+    assert [line["path"] for line in told(log, "mount.returned")] == [b"branch/disk"]
+    assert told(log, "recording.withdrawn") == []
+    assert set(place.states().values()) == {State.DONE}
+    assert service.charged == 2
+
+
+def test_a_disk_below_that_is_away_at_the_start_is_remembered(place: Place, disk: Disk, service: Sandbox) -> None:
+    """After a reboot without the disk its recordings wait as before."""
+    point = place.root / "drop/disk"
+    point.mkdir()
+    disk.mount(point)
+    place.drop("disk/call.wav")
+    with place.opened() as journey:
+        look(journey)
+    disk.unmount(point)
+    with place.opened() as journey:
+        look(journey)
+        drain(journey, seconds=1)
+        assert place.states() == {"disk/call.wav": State.QUEUED}
+
+
+def test_a_disk_below_that_is_given_up_gives_its_recordings_up(place: Place, disk: Disk) -> None:
+    """Whoever removes the mount point's folder too says that the disk is no more: its recordings are withdrawn."""
+    point = place.root / "drop/disk"
+    point.mkdir()
+    disk.mount(point)
+    place.drop("disk/call.wav")
+    with place.opened() as journey:
+        look(journey)
+        disk.unmount(point)
+        look(journey)
+        assert place.states() == {"disk/call.wav": State.QUEUED}
+        point.rmdir()
+        look(journey)
+    assert place.states() == {"disk/call.wav": State.WITHDRAWN}
+
+
+# done/ and failed/
+
+
+def take_away(disk: Disk, folder: Path) -> Callable[[], object]:
+    folder.rename(folder.with_name("aside"))
+    return lambda: folder.with_name("aside").rename(folder)
+
+
+def unmount(disk: Disk, folder: Path) -> Callable[[], object]:
+    disk.unmount(folder)
+    return lambda: disk.mount(folder)
+
+
+def make_read_only(disk: Disk, folder: Path) -> Callable[[], object]:
+    disk.remount(folder, "ro")
+    return lambda: disk.remount(folder, "rw")
+
+
+def fill_up(disk: Disk, folder: Path) -> Callable[[], object]:
+    ballast = folder / ".ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(folder).free - 8192))
+    return ballast.unlink
+
+
+TROUBLES = [
+    (take_away, "is not there", False),
+    (unmount, "not mounted", True),
+    (make_read_only, "Read-only", True),
+    (fill_up, "No space", True),
+]
+
+
+@pytest.mark.parametrize("name", ["done", "failed"])
+@pytest.mark.parametrize(
+    ("trouble", "says", "is_disk"), TROUBLES, ids=[trouble.__name__ for trouble, _, _ in TROUBLES]
+)
+def test_submitting_waits_while_nothing_can_be_filed(
+    place: Place,
+    service: Sandbox,
+    tmp_path: Path,
+    name: str,
+    trouble: Callable[[Disk, Path], Callable[[], object]],
+    says: str,
+    is_disk: bool,
+) -> None:
+    """While done/ or failed/ takes nothing, nothing is paid for; arrivals are queued, and go out afterwards."""
+    disk = Disk(tmp_path / "disk", "-o", "size=20m")
+    folder = place.root / name
+    try:
+        if is_disk:
+            disk.mount(folder)
+        with place.opened() as journey, listening() as log:
+            look(journey)
+            before = everything_below(folder)
+            mend = trouble(disk, folder)
+            for n in range(3):
+                place.drop(f"{n}.wav")
+                look(journey)
+                drain(journey, seconds=1)
+            assert posts(service) == []
+            assert set(place.states().values()) == {State.QUEUED}
+            assert len(place.states()) == 3
+            reason = folder_pause(place)
+            assert says in reason
+            assert str(folder) in reason
+            assert len(told(log, "submitting.paused")) == 1
+            mend()
+            assert everything_below(folder) == before
+            look(journey)
+            drain(journey)
+        assert set(place.states().values()) == {State.DONE}
+        assert service.charged == 3
+        assert len(told(log, "submitting.resumed")) == 1
+    finally:
+        disk.close()
+
+
+def test_a_done_folder_that_goes_before_the_filing_is_waited_for(place: Place, service: Sandbox) -> None:
+    """What was accepted is filed, with its receipt, as soon as done/ is back; nothing is sent again."""
+    done, aside = place.root / "done", place.root / "aside"
+    with place.opened() as journey:
+        answered(place, journey)
+        done.rename(aside)
+        for _ in range(3):
+            journey.filing.step()
+            place.clock.wait(6, journey.stopping)
+        assert not done.exists()
+        assert place.states() == {"a/call.wav": State.FILING}
+        assert str(done) in folder_pause(place)
+        aside.rename(done)
+        look(journey)
+        drain(journey)
+    assert place.files() == {"done/a/call.wav", "done/a/call.wav.json"}
+    assert place.pauses() == []
+    assert service.charged == len(posts(service)) == 1

@@ -1,0 +1,365 @@
+"""Pauses: begun by a fault of the account or the service, ended by a canary; and by hand."""
+
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.clock import FalseClock
+from tests.conftest import MakePlace
+from tests.places import Place, sandbox
+from tests.queues import add, drain, listening, posts, queued, told
+from watcher.domain import Pause, PauseKind, State
+from watcher.identifai.sandbox import Sandbox
+
+
+def command(place: Place, *words: str) -> None:
+    """A command beside the daemon, in a process of its own."""
+    command = [sys.executable, "-m", "watcher", *words, "--config", str(place.config_path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "says"),
+    [
+        ({"kind": "status", "status": 401}, PauseKind.ACCOUNT, "API key"),
+        ({"kind": "status", "status": 403}, PauseKind.ACCOUNT, "terms of service"),
+        ({"kind": "no_credit"}, PauseKind.ACCOUNT, "Buy credit"),
+        ({"kind": "unclassified"}, PauseKind.SERVICE, "account"),
+        ({"kind": "status", "status": 500}, PauseKind.SERVICE, "500"),
+        ({"kind": "status", "status": 502, "body": "<html>Bad Gateway</html>"}, PauseKind.SERVICE, "Bad Gateway"),
+        ({"kind": "status", "status": 503, "retry_after": 90}, PauseKind.SERVICE, "503"),
+        ({"kind": "status", "status": 404}, PauseKind.SERVICE, "base_url"),
+        ({"kind": "redirect"}, PauseKind.SERVICE, "base_url"),
+        ({"kind": "html"}, PauseKind.SERVICE, "base_url"),
+        ({"kind": "empty"}, PauseKind.SERVICE, "identifier"),
+        ({"kind": "cut_json"}, PauseKind.SERVICE, "identifier"),
+        ({"kind": "no_identifier"}, PauseKind.SERVICE, "identifier"),
+        ({"kind": "lose_answer"}, PauseKind.SERVICE, "in_doubt"),
+        ({"kind": "close_before_reading"}, PauseKind.SERVICE, ""),
+        ({"kind": "close_while_reading"}, PauseKind.SERVICE, ""),
+        ({"kind": "close_after_reading"}, PauseKind.SERVICE, "in_doubt"),
+    ],
+    ids=lambda value: "-".join(map(str, value.values()))[:30] if isinstance(value, dict) else "",
+)
+def test_an_outage_files_nothing_and_is_two_lines_in_the_log(
+    place: Place, service: Sandbox, fault: dict[str, object], kind: PauseKind, says: str
+) -> None:
+    """Whatever fails for all pauses submitting; nothing is filed, canaries try, and the first success ends it."""
+    service.add_fault(**fault, times=3)  # type: ignore[arg-type]
+    with queued(place, "a", "b", "c", "d") as journey, listening() as log:
+        journey.submissions[0].step()
+        (pause,) = place.pauses()
+        assert (pause.kind, pause.tries) == (kind, 0)
+        assert says in pause.reason
+        assert pause.reason.strip()
+        before = len(posts(service))
+        journey.submissions[0].step()
+        assert len(posts(service)) == before  # nothing goes out while it lasts
+        drain(journey)
+    assert set(place.states().values()) == {State.DONE}
+    assert service.charged == 4
+    (paused,), (resumed,) = told(log, "submitting.paused"), told(log, "submitting.resumed")
+    assert paused["reason"] == pause.reason
+    assert resumed["tries"] == 3
+    assert resumed["lasted_seconds"] >= 5 + 10 + 20 - 5
+    assert place.pauses() == []
+
+
+def test_a_service_that_is_not_there_is_waited_for(place: Place, service: Sandbox) -> None:
+    """Nobody listens: a pause with the reason; when the service is back, everything goes on by itself."""
+    service.close()
+    with queued(place, "a", "b") as journey:
+        drain(journey, seconds=30)
+        (pause,) = place.pauses()
+        assert (pause.kind, pause.code) == (PauseKind.SERVICE, "unreachable")
+        assert "refused" in pause.reason
+        service.start()
+        drain(journey)
+    assert set(place.states().values()) == {State.DONE}
+    assert service.charged == 2
+
+
+def test_canaries_are_paced_and_each_is_another_recording(
+    place: Place, service: Sandbox, clock: FalseClock
+) -> None:
+    """One canary at a time, each another item, at 5, 10, 20 … seconds, never further apart than the maximum."""
+    service.add_fault("status", status=503, times=0)
+    with queued(place, *"abcdefghijk") as journey:
+        drain(journey, seconds=3000)
+    seen = posts(service)
+    order = [place.items()[f"{name}.wav"].sha256 for name in "abcdefghijk"]
+    assert [entry.sha256 for entry in seen] == order[: len(seen)] + order[: max(0, len(seen) - 11)]
+    gaps = [later.time - earlier.time for earlier, later in pairwise(seen)]
+    expected = [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 600.0, 600.0]
+    assert gaps == pytest.approx(expected[: len(gaps)], rel=0.06)
+    assert {item.faults for item in place.items().values()} == {1}
+
+
+def test_the_services_own_wish_is_kept(place: Place, service: Sandbox, clock: FalseClock) -> None:
+    """503 with Retry-After: no canary before that."""
+    service.add_fault("status", status=503, retry_after=90)
+    with queued(place, "a") as journey:
+        drain(journey)
+    first, second = posts(service)
+    assert 90 <= second.time - first.time < 96
+
+
+def test_one_poison_file_neither_keeps_a_pause_up_nor_passes_for_an_outage(
+    make_place: MakePlace, service: Sandbox
+) -> None:
+    """500 for one recording alone: the others go out as ever, and after 8 of its faults it is held, not failed."""
+    place = make_place(retry={"first_seconds": 2, "max_seconds": 4})
+    others = [f"{n:02}" for n in range(40)]
+    with queued(place, "poison", *others) as journey, listening() as log:
+        poison = place.item("poison.wav").sha256
+        service.add_fault("status", status=500, times=0, sha256=poison)
+        took = drain(journey)
+    states = place.states()
+    assert states.pop("poison.wav") is State.HELD
+    assert set(states.values()) == {State.DONE}
+    item = place.item("poison.wav")
+    assert item.faults == 8
+    assert item.attempts <= 8 + 2  # where nobody was accepted in between, a fault does not count
+    assert item.fault is not None
+    assert "watcher release" in item.fault.hint
+    assert len(told(log, "submitting.paused")) == 1  # its first fault might have been an outage
+    assert took < 80 + 10
+    assert service.charged == 40
+
+
+def test_a_poison_file_that_is_alone_waits_and_is_blamed_for_nothing(place: Place, service: Sandbox) -> None:
+    """While nothing else is accepted, a poison file looks like an outage: it is neither held nor failed."""
+    with queued(place, "poison") as journey:
+        service.add_fault("status", status=500, times=0)
+        drain(journey, seconds=7200)
+    item = place.item("poison.wav")
+    assert (item.state, item.faults) == (State.QUEUED, 1)
+    assert item.attempts > 8
+
+
+def test_an_unclassified_refusal_empties_nothing_into_failed(place: Place, service: Sandbox) -> None:
+    """A run of refusals that blame nobody, over at last: every recording is done, the refused ones included."""
+    service.add_fault("unclassified", times=6)
+    with queued(place, *"abcd") as journey:
+        drain(journey)
+    assert set(place.states().values()) == {State.DONE}
+    assert service.charged == 4
+
+
+def test_an_unclassified_refusal_of_one_file_is_its_own_once_others_are_accepted(
+    place: Place, service: Sandbox
+) -> None:
+    """Refused again after another was accepted, it is filed in failed/ with the service's words."""
+    with queued(place, "odd", "a", "b") as journey:
+        service.add_fault("unclassified", times=0, sha256=place.item("odd.wav").sha256)
+        drain(journey)
+    assert place.states() == {"odd.wav": State.FAILED, "a.wav": State.DONE, "b.wav": State.DONE}
+    error = place.receipt("failed/odd.wav.json")["error"]
+    assert error["code"] == "refused"
+    assert "could not be processed" in error["message"]
+    assert place.item("odd.wav").attempts == 2
+    assert place.pauses() == []
+
+
+def test_two_bad_files_and_an_account_without_credit_are_told_apart(place: Place, service: Sandbox) -> None:
+    """Refused without a reason, accepted once, refused again: with nobody accepted since, it is nobody's fault."""
+    with queued(place, "a", "b", "c") as journey:
+        service.add_fault("unclassified", times=2)  # a, and b as its canary
+        drain(journey, seconds=8)
+        assert [state for state in place.states().values() if state is State.DONE] == []
+        service.clear_faults()
+        journey.site.clock.wait(12, journey.stopping)
+        journey.submissions[0].step()  # c is accepted
+        assert place.item("c.wav").identifier is not None
+        service.add_fault("unclassified", times=0)  # and the credit is used up again, whatever it says
+        drain(journey, seconds=300)
+        states = place.states()
+        assert [states["a.wav"], states["b.wav"]].count(State.FAILED) <= 1
+        service.clear_faults()
+        drain(journey)
+    assert State.QUEUED not in place.states().values()
+
+
+def test_a_refusal_of_a_file_shows_that_the_service_is_well(place: Place, service: Sandbox) -> None:
+    """A canary that is refused as a file ends an outage, and goes to failed/ itself."""
+    service.add_fault("status", status=503)
+    with queued(place, "a", "b", "c") as journey:
+        service.add_fault("status", status=413, times=0, sha256=place.item("b.wav").sha256)
+        drain(journey, seconds=6)
+        assert place.pauses() == []
+        drain(journey)
+    assert place.states() == {"a.wav": State.DONE, "b.wav": State.FAILED, "c.wav": State.DONE}
+
+
+def test_a_refusal_of_a_file_says_nothing_about_credit(place: Place, service: Sandbox) -> None:
+    """Files are looked at before credit is: a bad one does not end the pause for want of credit."""
+    service.credit = 0
+    with queued(place, "a", "b", "c") as journey:
+        service.add_fault("status", status=413, times=0, sha256=place.item("b.wav").sha256)
+        drain(journey, seconds=6)
+        assert [pause.code for pause in place.pauses()] == ["no_credit"]
+        service.credit = 5
+        drain(journey)
+    assert place.states() == {"a.wav": State.DONE, "b.wav": State.FAILED, "c.wav": State.DONE}
+
+
+def test_a_pause_that_turns_into_another_is_told_as_such(place: Place, service: Sandbox) -> None:
+    """The service comes back and the key is revoked: one pause ends, another begins, the canaries' pace stays."""
+    service.add_fault("status", status=503, times=2)
+    with queued(place, "a", "b", "c") as journey, listening() as log:
+        drain(journey, seconds=6)
+        service.key = "another"
+        drain(journey, seconds=16)
+        (pause,) = place.pauses()
+        assert (pause.code, pause.tries) == ("unauthorized", 2)
+        service.key = "a-key-for-tests"
+        drain(journey)
+    assert [line["kind"] for line in told(log, "submitting.paused")] == ["service", "account"]
+    assert len(told(log, "submitting.still_paused")) == len(told(log, "submitting.resumed")) == 1
+    assert set(place.states().values()) == {State.DONE}
+
+
+def test_parallel_uploads_that_fail_together_make_one_pause(tmp_path: Path, clock: FalseClock) -> None:
+    """Those that were on their way when it began change nothing, accepted or not: a canary decides."""
+    limits = ["5/second"]
+    with sandbox(clock, writes=limits) as service:
+        place = Place(tmp_path, service.url, clock, limits={"in_flight": 3, "writes": limits})
+        service.add_fault("status", status=503, times=3)
+        for name in "abcdef":
+            place.drop(f"{name}.wav")
+        with listening() as log:
+            place.run_once()
+    assert set(place.states().values()) == {State.DONE}
+    assert len(told(log, "submitting.paused")) == len(told(log, "submitting.resumed")) == 1
+
+
+def test_a_poison_file_that_is_alone_keeps_no_newcomer_waiting(
+    place: Place, service: Sandbox, clock: FalseClock
+) -> None:
+    """The canaries of one recording alone may be far apart: the first other one is tried at once, and ends it."""
+    with queued(place, "poison") as journey:
+        service.add_fault("status", status=500, times=0, sha256=place.item("poison.wav").sha256)
+        drain(journey, seconds=2000)
+        began = clock.now()
+        add(place, journey, "newcomer")
+        journey.submissions[0].step()
+    assert place.item("newcomer.wav").identifier is not None
+    (entry,) = [entry for entry in posts(service) if entry.sha256 == place.item("newcomer.wav").sha256]
+    assert entry.time - began < 5
+    assert place.pauses() == []
+
+
+def test_in_an_outage_newcomers_wait_like_all_others(place: Place, service: Sandbox) -> None:
+    """One newcomer's try shows that it is an outage; those that follow wait for their turn."""
+    service.add_fault("status", status=503, times=0)
+    with queued(place, "first") as journey:
+        drain(journey, seconds=2000)
+        before = len(posts(service))
+        for n in range(5):
+            add(place, journey, f"newcomer-{n}")
+            drain(journey, seconds=10)
+    assert len(posts(service)) == before + 1
+
+
+# By hand
+
+
+def test_a_person_pauses_and_resumes_from_another_process(place: Place, service: Sandbox) -> None:
+    """Nothing is sent while it lasts; arriving and filing go on; both are in the daemon's log."""
+    with queued(place, "a", "b") as journey, listening() as log:
+        journey.submissions[0].step()
+        command(place, "pause", "--reason", "stocktaking")
+        drain(journey, seconds=600)
+        add(place, journey, "late")
+        assert place.states() == {"a.wav": State.DONE, "b.wav": State.QUEUED, "late.wav": State.QUEUED}
+        assert len(posts(service)) == 1
+        command(place, "resume")
+        drain(journey)
+    assert set(place.states().values()) == {State.DONE}
+    (paused,), (resumed,) = told(log, "submitting.paused"), told(log, "submitting.resumed")
+    assert paused["reason"] == resumed["reason"] == "stocktaking"
+
+
+def test_pauses_that_came_and_went_unseen_are_told_all_the_same(place: Place) -> None:
+    """Paused and resumed between two looks: both lines are in the log, once."""
+    with queued(place, "a") as journey, listening() as log:
+        journey.submissions[0].step()
+        command(place, "pause", "--reason", "one moment")
+        command(place, "resume")
+        drain(journey)
+        drain(journey)
+    assert [line["event"] for line in told(log, "submitting.paused", "submitting.resumed")] == [
+        "submitting.paused",
+        "submitting.resumed",
+    ]
+
+
+def test_a_restart_in_a_pause_keeps_it(place: Place, service: Sandbox) -> None:
+    """The pause, its reason, its beginning and its pace are in the database."""
+    service.add_fault("status", status=401, times=0)
+    with queued(place, "a") as journey:
+        drain(journey, seconds=20)
+    before = place.pauses()
+    with place.opened() as journey, listening() as log:
+        drain(journey, seconds=1)
+        assert place.pauses() == before
+    assert len(told(log, "submitting.paused")) == 1  # who reads the log after a restart must find it
+
+
+def test_a_restart_loop_makes_no_burst_of_canaries(place: Place, service: Sandbox, clock: FalseClock) -> None:
+    """The next canary's time is on the disk before a canary is sent."""
+    service.add_fault("status", status=503, times=0)
+    with queued(place, "a"):
+        pass
+    for _ in range(10):
+        with place.opened() as journey:
+            journey.submissions[0].step()
+            clock.wait(1, journey.stopping)
+    assert len(posts(service)) == 2  # the first, and the canary after five seconds
+
+
+def test_resume_tries_at_once_where_the_account_or_the_service_is_at_fault(place: Place, service: Sandbox) -> None:
+    """Who has bought credit need not wait for the next canary's time."""
+    service.credit = 0
+    with queued(place, "a", "b") as journey:
+        drain(journey, seconds=1000)
+        (pause,) = place.pauses()
+        assert pause.until is not None
+        assert pause.until - place.clock.now() > 60
+        service.credit = 5
+        before = len(posts(service))
+        with place.books() as books:  # as the command does, at the false clock's time
+            books.pauses.set(
+                Pause(pause.kind, pause.code, pause.reason, pause.since, place.clock.now(), pause.tries)
+            )
+        journey.submissions[0].step()
+        assert len(posts(service)) == before + 1
+        assert place.pauses() == []
+        drain(journey)
+    assert set(place.states().values()) == {State.DONE}
+
+
+def test_an_upload_in_hand_stops_before_its_end_when_a_person_pauses(place: Place, service: Sandbox) -> None:
+    """The last part is not let go any more: nothing is charged, the item is as it was."""
+    with queued(place, "a", "b") as journey:
+        journey.submissions[0].step()
+        clock = place.clock
+        waited = clock.wait
+
+        def pause_meanwhile(seconds: float, wake: object) -> bool:
+            command(place, "pause")
+            return waited(seconds, wake)  # type: ignore[arg-type]
+
+        clock.wait = pause_meanwhile  # type: ignore[method-assign]
+        journey.submissions[0].step()  # its body is sent, its end waits for the window
+        clock.wait = waited  # type: ignore[method-assign]
+        item = place.item("b.wav")
+        assert (item.state, item.attempts) == (State.QUEUED, 1)
+        with place.books() as books:
+            (attempt,) = books.ledger.of_item(item.id)
+        assert (attempt.charged, attempt.outcome, attempt.released_at) == ("no", "stopped", None)
+    assert service.charged == 1
+    assert [entry.is_whole for entry in posts(service)] == [True, False]

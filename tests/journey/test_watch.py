@@ -1,0 +1,295 @@
+"""The watch: however it goes deaf, it is set up again, and whatever came meanwhile is found."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.people import PROJECT, missing, needs_root
+from tests.places import KEY, Place, speech
+from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, let_pass, wait_until
+from tests.queues import listening, told
+from watcher.daemon import Journey
+from watcher.identifai.sandbox import Sandbox
+from watcher.journey.watch import Watch
+
+HOURLY = {"settle_seconds": 0.2, "rescan_seconds": 3600}
+"""The full look comes so seldom that only events, or the watch's own wish for one, show what is there."""
+
+
+@pytest.fixture
+def quick_service() -> Iterator[Sandbox]:
+    with Sandbox(KEY, writes=(), reads=()) as running:
+        yield running
+
+
+MakePlace = Callable[..., Place]
+
+
+@pytest.fixture
+def make_place(tmp_path: Path, quick_service: Sandbox) -> MakePlace:
+    def make(**settings: dict[str, Any]) -> Place:
+        root = tmp_path / "site"
+        root.mkdir()
+        limits: dict[str, Any] = {"writes": [], "reads": []}
+        return Place(root, quick_service.url, CLOCK, **({"limits": limits, "arrivals": HOURLY} | settings))
+
+    return make
+
+
+@pytest.fixture
+def place(make_place: MakePlace) -> Place:
+    return make_place()
+
+
+@contextmanager
+def watched(place: Place) -> Iterator[tuple[Journey, Watch]]:
+    """The drop folder was looked through, and is listened to."""
+    with place.opened() as journey:
+        watch = Watch(journey.site, journey.arrivals)
+        watch.tend()
+        journey.arrivals.step()
+        try:
+            yield journey, watch
+        finally:
+            watch.stop()
+
+
+def assert_sees(journey: Journey, place: Place, name: str, within: float = 2.0) -> None:
+    """A recording that is dropped now is seen."""
+    place.drop(name, speech(name, seconds=0.1))
+    assert_finds(journey, name, within)
+
+
+def assert_finds(journey: Journey, name: str, within: float = 2.0) -> None:
+    """The recording that lies there is seen."""
+
+    def look() -> bool:
+        journey.arrivals.step()
+        seen = {settled.path for settled in journey.arrivals.settled}
+        return os.fsencode(name) in seen | {file.path for file in journey.arrivals.waiting()}
+
+    wait_until(look, f"{name} is seen", seconds=within)
+
+
+# A part of it dies
+
+
+def stop_emitter(watch: Watch) -> None:
+    assert watch._observer is not None
+    for emitter in watch._observer.emitters:
+        emitter.stop()
+        emitter.join()
+
+
+def stop_reader(watch: Watch) -> None:
+    assert watch._observer is not None
+    watch._observer._inotify_fd.stop()
+    watch._observer._inotify_fd.join()
+
+
+def stop_observer(watch: Watch) -> None:
+    assert watch._observer is not None
+    watch._observer.stop()
+    watch._observer.join()
+
+
+@pytest.mark.parametrize("stop", [stop_emitter, stop_reader, stop_observer], ids=lambda stop: stop.__name__)
+def test_whichever_part_dies_it_is_set_up_again(place: Place, stop: Callable[[Watch], None]) -> None:
+    """A dead thread is noticed though the others live; what came meanwhile is found, what comes is heard."""
+    with watched(place) as (journey, watch):
+        assert_sees(journey, place, "before.wav")
+        stop(watch)
+        place.drop("meanwhile.wav", speech("meanwhile", seconds=0.1))
+        watch.tend()
+        assert_finds(journey, "meanwhile.wav")
+        journey.arrivals.step()
+        assert_sees(journey, place, "after.wav")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_while_an_event_is_taken_in_ends_nothing(place: Place) -> None:
+    """An exception in the handler ends watchdog's delivery for good: it is begun anew, and nothing is lost."""
+
+    def fail() -> None:
+        raise RuntimeError("nobody foresaw it")
+
+    with watched(place) as (journey, watch):
+        journey.arrivals.wake = fail
+        place.drop("first.wav", speech("first", seconds=0.1))
+        wait_until(lambda: not watch._is_well(), "the delivery has died")
+        journey.arrivals.wake = lambda: None
+        place.drop("second.wav", speech("second", seconds=0.1))
+        watch.tend()
+        assert_finds(journey, "first.wav")
+        assert_finds(journey, "second.wav")
+        assert_sees(journey, place, "third.wav")
+
+
+def test_a_watch_that_is_well_is_left_alone(place: Place) -> None:
+    """Looking after it costs no new watch, no scan and no line in the log."""
+    with watched(place) as (_, watch):
+        before = watch._observer
+        with listening() as log:
+            for _ in range(3):
+                watch.tend()
+        assert watch._observer is before
+        assert log == []
+
+
+# The folder goes
+
+
+def test_a_folder_removed_and_made_again_is_listened_to(place: Place) -> None:
+    """The kernel's watch died with the old folder; the new one, even of the same inode, is heard, and adopted."""
+    drop = place.root / "drop"
+    with watched(place) as (journey, watch), listening() as log:
+        for again in range(3):
+            shutil.rmtree(drop)
+            drop.mkdir()
+            place.drop("early.wav", speech("early", seconds=0.1))
+            wait_until(lambda: watch.tend() and watch._is_well(), "it is well again")
+            assert_finds(journey, "early.wav")
+            assert_sees(journey, place, f"{again}.wav")
+        assert [line["folder"] for line in told(log, "folder.adopted")] == ["drop"] * 3
+
+
+def test_while_the_folder_is_away_nothing_is_made_in_its_place(place: Place) -> None:
+    """It is not retried with an error a second, but paused once; when it is back it is heard at once."""
+    drop, aside = place.root / "drop", place.root / "aside"
+    with watched(place) as (journey, watch):
+        with listening() as log:
+            drop.rename(aside)
+            for _ in range(5):
+                watch.tend()
+            journey.arrivals.step()
+            assert not drop.exists()
+            assert [line["kind"] for line in told(log, "submitting.paused")] == ["folder"]
+            assert told(log, "watch.chosen") == []
+        (aside / "meanwhile.wav").write_bytes(speech("meanwhile", seconds=0.1))
+        aside.rename(drop)
+        watch.tend()
+        assert_finds(journey, "meanwhile.wav")
+        assert_sees(journey, place, "after.wav")
+        assert place.pauses() == []
+
+
+def test_what_is_mounted_below_later_is_listened_to(place: Place) -> None:
+    """A disk mounted over a watched subfolder hides what the kernel watches: the watch is set up anew."""
+    needs_root()
+    (place.root / "drop/disk").mkdir()
+    with watched(place) as (journey, watch):
+        assert_sees(journey, place, "disk/before.wav")
+        with mounted(place.root / "drop/disk"):
+            watch.tend()
+            journey.arrivals.step()
+            assert_sees(journey, place, "disk/mounted.wav")
+        watch.tend()
+        journey.arrivals.step()
+
+
+@contextmanager
+def mounted(point: Path) -> Iterator[None]:
+    done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", point], capture_output=True, text=True, check=False)
+    if done.returncode:
+        missing(f"no file system can be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", point], check=True)
+
+
+# The machine gives none
+
+
+@pytest.mark.parametrize(
+    ("limit", "number"), [("max_inotify_watches", 0), ("max_inotify_instances", 0)], ids=["watches", "instances"]
+)
+def test_without_events_it_polls_and_tries_again(
+    place: Place, quick_service: Sandbox, tmp_path: Path, limit: str, number: int
+) -> None:
+    """With no kernel's watch left recordings are found by looking; once there are some, events are used."""
+    with confined(place, tmp_path, limit, number) as daemon:
+        (chosen,) = daemon.wait_for("watch.chosen")
+        assert chosen["watch"] == "polling"
+        assert "limit reached" in chosen["reason"]
+        place.drop("polled.wav", speech("polled"))
+        daemon.wait_for("recording.done")
+        let_pass(2)  # it tries again
+        assert inotify_descriptors(daemon) == 0  # the tries in vain keep nothing
+        allow(daemon, limit)
+        _, chosen = daemon.wait_for("watch.chosen", 2)  # and had said nothing in between
+        assert chosen["watch"] == "events"
+        wait_until(lambda: inotify_descriptors(daemon) == 1)
+        place.drop("heard.wav", speech("heard"))
+        daemon.wait_for("recording.done", 2)
+        assert daemon.stop() == 0
+
+
+def test_where_watches_run_out_below_the_folder_the_scan_finds_it(
+    make_place: MakePlace, quick_service: Sandbox, tmp_path: Path
+) -> None:
+    """One watch, for the folder itself: what comes into its subfolders is found by the next full look."""
+    place = make_place(arrivals={"settle_seconds": 0.2, "rescan_seconds": 1})
+    for name in ("a", "b/c"):
+        (place.root / "drop" / name).mkdir(parents=True)
+    with confined(place, tmp_path, "max_inotify_watches", 1) as daemon:
+        daemon.wait_for("watch.chosen")
+        for name in ("a/one.wav", "b/c/two.wav", "d/three.wav"):
+            place.drop(name)
+        daemon.wait_for("recording.done", 3)
+        assert quick_service.charged == 3
+        assert daemon.stop() == 0
+
+
+@contextmanager
+def confined(place: Place, tmp_path: Path, limit: str, number: int) -> Iterator[Program]:
+    """The daemon, in a user namespace in which the kernel gives so many of these and no more."""
+    if subprocess.run(
+        ["unshare", "--user", "--map-root-user", "true"], capture_output=True, check=False
+    ).returncode:
+        missing("no user namespace can be made here")
+    script = tmp_path / "confined"
+    script.write_text(
+        "#!/bin/sh\nexec unshare --user --map-root-user sh -c "
+        f'\'echo {number} > /proc/sys/user/{limit} && exec "$@"\' sh {sys.executable} "$@"\n'
+    )
+    script.chmod(0o755)
+    programs = Programs(tmp_path / "programs")
+    try:
+        environment = ENVIRONMENT | {"IDENTIFAI_API_KEY": KEY, "PYTHONPATH": str(PROJECT)}
+        yield programs.daemon(place, executable=str(script), environment=environment)
+    finally:
+        programs.close()
+
+
+def allow(daemon: Program, limit: str) -> None:
+    """The kernel gives enough again."""
+    enter = ["nsenter", "--user", "--target", str(daemon.pid)]
+    subprocess.run([*enter, "sh", "-c", f"echo 100 > /proc/sys/user/{limit}"], check=True)
+
+
+def inotify_descriptors(daemon: Program) -> int:
+    found = 0
+    for descriptor in Path(f"/proc/{daemon.pid}/fd").iterdir():
+        try:
+            found += os.readlink(descriptor) == "anon_inode:inotify"
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_polling_where_that_is_asked_for(make_place: MakePlace) -> None:
+    """arrivals.watch = "polling": no event is asked for, and the folder is looked through each second."""
+    place = make_place(arrivals={"settle_seconds": 0.2, "rescan_seconds": 30, "watch": "polling"})
+    with watched(place) as (journey, watch):
+        let_pass(0.1)
+        assert watch._observer is None
+        assert_sees(journey, place, "polled.wav", within=3)
+        assert_sees(journey, place, "sub/polled.wav", within=3)
