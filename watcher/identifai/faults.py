@@ -65,7 +65,7 @@ def refused(reply: Reply, words: str, *, host: str, may_be_charged: bool, now: f
         case 401:
             return Unauthorized(
                 said,
-                hint="Check the API key (where it is read from: see identifai.api_key_file), then restart watcher.",
+                hint="Check the API key (see identifai.api_key_file), then restart watcher.",
                 status=status,
             )
         case 403:

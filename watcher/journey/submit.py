@@ -19,6 +19,7 @@ from watcher.errors import (
     LateWriter,
     NeverSent,
     RecordingError,
+    RecordingUnreachable,
     ServiceError,
     Unanswered,
     WatcherError,
@@ -151,8 +152,9 @@ class Submission:
         site = self._site
         try:
             self._recognise_folders()
-            site.done.check_takes(item.size, item.path)
+            site.done.check_takes(item.size)
             site.failed.check_takes(0)
+            self._check_destination(item)
             site.drop.check_gives(item.path)
             file, fingerprint = site.drop.open(item.path)
         except FolderError as error:
@@ -166,6 +168,13 @@ class Submission:
             self._arrivals.recheck(item.path)
             return None
         return file
+
+    def _check_destination(self, item: Item) -> None:
+        """done/ can take it where it belongs. If only that place can not, no other recording waits for it."""
+        try:
+            self._site.done.check_takes(item.size, item.path)
+        except FolderError as error:
+            raise RecordingUnreachable(error.message, hint=error.hint) from error
 
     def _recognise_folders(self) -> None:
         """Now and then: nothing is paid for while a folder is away. What slips through waits to be filed."""

@@ -1,0 +1,178 @@
+"""What went wrong once: each of these lost, blocked or confused something before it was mended."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.clock import FalseClock
+from tests.conftest import MakePlace
+from tests.places import Place, sandbox, speech
+from watcher import once
+from watcher.cli import main
+from watcher.domain import State, VerdictState
+from watcher.errors import Exit, StoreUnavailable
+from watcher.identifai.sandbox import Sandbox
+
+
+def test_one_bad_destination_stops_no_other_recording(place: Place, service: Sandbox) -> None:
+    """A plain file where done/ needs a subfolder is that one recording's trouble, found before it is paid."""
+    (place.root / "done/a").write_text("in the way")
+    for name in ("a/x.wav", "b.wav", "c.wav"):
+        place.drop(name)
+
+    with place.opened(once=True) as journey:
+        for _ in range(200):
+            once_over = min(
+                journey.arrivals.step(),
+                journey.vetting.step(),
+                journey.submissions[0].step(),
+                journey.filing.step(),
+            )
+            if once_over > 0:
+                place.clock.wait(min(once_over, 1.0), journey.stopping)
+
+    assert place.states()["b.wav"] is place.states()["c.wav"] is State.DONE
+    assert "drop/a/x.wav" in place.files()
+
+
+def test_a_large_foreign_file_with_a_receipts_name_is_only_a_taken_name(place: Place) -> None:
+    """Whatever lies under the receipt's name is not ours to judge: the recording is filed under its own."""
+    (place.root / "done/a.wav.json").write_bytes(bytes(2 << 20))
+    for name in ("a.wav", "b.wav"):
+        place.drop(name)
+
+    assert place.run_once().exit_code == Exit.WELL
+
+    item = place.item("a.wav")
+    assert item.filed_as == f"a~{item.id[:6]}.wav".encode()
+
+
+def test_a_held_recording_that_comes_back_is_still_held(make_place: MakePlace, service: Sandbox) -> None:
+    """Under `hold` nothing but a person's decision sends again what may have been charged."""
+    place = make_place(identifai={"base_url": service.url, "in_doubt": "hold"}, retry={"first_seconds": 1})
+    service.add_fault("lose_answer", times=1)
+    path = place.drop("one.wav")
+    place.run_once()
+    assert place.states() == {"one.wav": State.HELD}
+    aside = place.root / "aside.wav"
+    os.rename(path, aside)
+    place.run_once()
+    assert place.states() == {"one.wav": State.WITHDRAWN}
+    os.rename(aside, path)
+
+    place.run_once()
+
+    assert place.states() == {"one.wav": State.HELD}
+    assert len([entry for entry in service.ledger if entry.method == "POST"]) == 1
+
+
+def test_a_retry_takes_only_its_own_sidecar(make_place: MakePlace, service: Sandbox) -> None:
+    """Where another recording has its name meanwhile, both keep what came with them."""
+    place = make_place(arrivals={"sidecar": [".xml"]})
+    service.add_fault("status", status=413, times=1)
+    place.drop("call.wav", speech("first"))
+    place.drop("call.xml", b"first")
+    place.run_once()
+    first = place.item("call.wav")
+    place.drop("call.wav", speech("second"))
+    place.drop("call.xml", b"second")
+    assert main(["pause", "--config", str(place.config_path)]) == Exit.WELL
+    place.run_once()
+    assert main(["retry", "--config", str(place.config_path), first.id]) == Exit.WELL
+    assert main(["resume", "--config", str(place.config_path)]) == Exit.WELL
+
+    assert place.run_once().exit_code == Exit.WELL
+
+    assert (place.root / "done/call.xml").read_bytes() == b"second"
+    assert (place.root / f"done/call~{first.id[:6]}.xml").read_bytes() == b"first"
+
+
+def test_files_whose_vetting_could_not_be_recorded_are_taken_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is locked or a full disk, at that moment, strands nothing."""
+    with place.opened() as journey:
+        for name in ("a.wav", "b.wav"):
+            place.drop(name)
+        journey.arrivals.step()
+        place.clock.wait(3, journey.stopping)
+        journey.arrivals.step()
+        with monkeypatch.context() as patch:
+            patch.setattr(journey.site.store, "writing", _locked)
+            with pytest.raises(StoreUnavailable):
+                journey.vetting.step()
+        while journey.vetting.step() <= 0:
+            pass
+        assert set(place.states().values()) == {State.QUEUED}
+
+
+def _locked() -> None:
+    raise StoreUnavailable("the database is locked", hint="Try again.")
+
+
+def test_a_site_starts_although_done_is_away(place: Place) -> None:
+    """A known site pauses, and goes on when its folder is back."""
+    place.drop("one.wav")
+    place.run_once()
+    shutil.move(place.root / "done", place.root / "elsewhere")
+    place.drop("two.wav")
+
+    assert place.run_once().exit_code != Exit.WELL
+    assert [pause.code for pause in place.pauses()] == ["folder_missing"]
+    shutil.move(place.root / "elsewhere", place.root / "done")
+    assert place.run_once().exit_code == Exit.WELL
+
+
+def test_a_clock_that_was_set_back_keeps_no_verdict_waiting(tmp_path: Path) -> None:
+    """Requests that were answered "in the future" count as over."""
+    clock = FalseClock()
+    with sandbox(writes=(), reads=(), verdict_after_seconds=0) as service:  # on a clock of its own
+        place = Place(tmp_path, service.url, clock)
+        place.drop("one.wav")
+        place.run_once(verdicts=True)
+        clock.jump(-3600)
+        place.drop("two.wav")
+        began = clock.monotonic()
+
+        assert place.run_once(verdicts=True).exit_code == Exit.WELL
+
+        verdict = place.verdict("two.wav")
+        assert verdict is not None
+        assert verdict.state is VerdictState.KNOWN
+        assert clock.monotonic() - began < 60
+
+
+def test_a_receipt_that_was_collected_stays_collected(place: Place) -> None:
+    """Whoever takes recording and receipt out of done/ before the verdict gets no second receipt there."""
+    place.drop("one.wav")
+    with place.opened(once=True) as journey:
+        once.run_once(journey)
+        for name in ("one.wav", "one.wav.json"):
+            os.unlink(place.root / "done" / name)
+        once.run_once(journey, verdicts=True)
+
+    assert place.files() == set()
+    verdict = place.verdict("one.wav")
+    assert verdict is not None
+    assert verdict.state is VerdictState.KNOWN
+
+
+def test_a_pass_ends_although_a_recording_is_tried_again_only_later(place: Place) -> None:
+    """`run --once` names what is put off for long, and leaves it to the next pass."""
+    place.drop("one.wav")
+    began = place.clock.monotonic()
+    with place.opened(once=True) as journey:
+        journey.arrivals.step()
+        place.clock.wait(3, journey.stopping)
+        journey.arrivals.step()
+        journey.vetting.step()
+        with place.books() as books:
+            item = place.item_in(books, "one.wav")
+            books.items.change(item, State.QUEUED, place.clock.now(), due_at=place.clock.now() + 600)
+        outcome = once.run_once(journey)
+
+    assert outcome.exit_code == Exit.INCOMPLETE
+    assert outcome.left == ["one.wav: queued"]
+    assert place.clock.monotonic() - began < 60
