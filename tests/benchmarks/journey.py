@@ -89,7 +89,8 @@ def _ours(root: Path, count: int, size: int) -> tuple[float, float, float]:
     server, url = _server()
     config = root / "config.toml"
     config.write_text(
-        f'[identifai]\nbase_url = "{url}"\n[limits]\nwrites = []\nreads = []\nin_flight = 4\n[verdicts]\nfetch = false\n'
+        f'[identifai]\nbase_url = "{url}"\n[limits]\nwrites = []\nreads = []\nin_flight = 4\n'
+        "[verdicts]\nfetch = false\n"
     )
     environment = os.environ | {"IDENTIFAI_API_KEY": KEY}
     with (root / "log").open("w") as log:

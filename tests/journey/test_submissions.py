@@ -93,7 +93,7 @@ def test_each_fault_at_each_point_costs_nothing_twice(place: Place, service: San
 
 
 @settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

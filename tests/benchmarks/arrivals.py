@@ -1,0 +1,253 @@
+"""From a writer's last act to the row in the queue; what an idle daemon costs; the first look at 100,000 files.
+
+Submitting is paused where arrivals alone are measured. A latency is from the instant before the writer's close, or
+rename, to the moment at which another connection can read the row. Aims where there is proof: p50 within 10 ms,
+p99 within 30 ms, also while others are filed out of the folder; a first look within twice a bare walk with stat.
+"""
+
+import os
+import random
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from struct import pack
+
+from tests.benchmarks.walk import _bare, _timed
+from tests.places import Place
+from watcher.audio.synthesis import wav
+from watcher.clock import SystemClock
+from watcher.config import load
+from watcher.identifai.sandbox import Sandbox
+from watcher.journey.arrive import Arrivals
+from watcher.journey.site import Site
+from watcher.store import Store
+
+KEY = "a-key-for-tests"
+RECORDING = wav(4, seed=1)
+TIMES = 300
+PAUSE_SECONDS = {"events": 0.05, "polling": 1.0}  # between two writers, at the most: no queue is measured
+FILES = 100_000
+IDLE_SECONDS = 60
+ROUNDS = 5
+
+
+def main() -> None:
+    measure_latencies()
+    measure_idle()
+    measure_first_look()
+
+
+# Latency
+
+
+def measure_latencies() -> None:
+    for words, setting, act, is_filing in (
+        ("close after writing", "events", close, False),
+        ("rename into the folder", "events", rename, False),
+        ("close, while others are filed", "events", close, True),
+        ("rename, while others are filed", "events", rename, True),
+        ("close, polling", "polling", close, False),
+    ):
+        times = TIMES if setting == "events" else 40
+        latencies = sorted(measure(setting, act, times, is_filing=is_filing))
+        p50, p99 = statistics.median(latencies), latencies[max(0, round(0.99 * len(latencies)) - 1)]
+        aim = " (aim: 10 and 30 at the most)" if setting == "events" else " (a look a second)"
+        print(
+            f"{words:32} p50 {p50 * 1000:6.1f} ms, p99 {p99 * 1000:6.1f} ms,"
+            f" worst {latencies[-1] * 1000:6.1f} ms{aim}",
+            flush=True,
+        )
+
+
+def measure(setting: str, act: "Act", times: int, *, is_filing: bool) -> list[float]:
+    """Seconds from the act to the row, for so many recordings one after the other."""
+    with running(setting, is_paused=not is_filing) as (place, _):
+        feeder = subprocess.Popen([sys.executable, "-c", FEEDER, place.root / "drop"]) if is_filing else None
+        try:
+            time.sleep(2)
+            with closing(sqlite3.connect(f"file:{place.root}/watcher.db?mode=ro", uri=True)) as books:
+                pauses = random.Random(1)
+                latencies = []
+                for number in range(times):
+                    time.sleep(pauses.uniform(0, PAUSE_SECONDS[setting]))
+                    latencies.append(latency(place, books, act, number))
+                return latencies
+        finally:
+            if feeder is not None:
+                end(feeder)
+
+
+FEEDER = """
+import os, sys, time, struct
+from watcher.audio.synthesis import wav
+whole, n = wav(4, seed=2), 0
+os.makedirs(sys.argv[1] + "/../feed", exist_ok=True)
+while True:
+    n += 1
+    aside = sys.argv[1] + f"/../feed/{n}"
+    with open(aside, "wb") as file:
+        file.write(whole[:-8] + struct.pack("<Q", n))
+    os.rename(aside, sys.argv[1] + f"/fed-{n}.wav")
+    time.sleep(0.05)
+"""
+"""Twenty recordings a second, which are submitted and filed at that rate."""
+
+Act = Callable[[Place, str, bytes], float]
+
+
+def close(place: Place, name: str, content: bytes) -> float:
+    """The recording is written under its name, and closed. When that was."""
+    opened = os.open(place.root / "drop" / name, os.O_WRONLY | os.O_CREAT)
+    os.write(opened, content[:1000])
+    os.write(opened, content[1000:])
+    began = time.perf_counter()
+    os.close(opened)
+    return began
+
+
+def rename(place: Place, name: str, content: bytes) -> float:
+    """The recording is written elsewhere and moved in. When that was."""
+    aside = place.root / "aside.wav"
+    aside.write_bytes(content)
+    began = time.perf_counter()
+    os.rename(aside, place.root / "drop" / name)
+    return began
+
+
+def latency(place: Place, books: sqlite3.Connection, act: Act, number: int) -> float:
+    name = f"measured-{number}.wav"
+    began = act(place, name, RECORDING[:-8] + pack("<Q", number))
+    deadline = began + 30
+    while not books.execute("SELECT 1 FROM items WHERE path = ?", (name.encode(),)).fetchone():
+        if time.perf_counter() > deadline:
+            raise RuntimeError(f"{name} was not queued within 30 s")
+        time.sleep(0.0005)
+    return time.perf_counter() - began
+
+
+@contextmanager
+def running(setting: str, *, is_paused: bool, files: int = 0) -> Iterator[tuple[Place, "subprocess.Popen[bytes]"]]:
+    """The daemon at work on a folder of its own, against a sandbox without limits in this process."""
+    with (
+        tempfile.TemporaryDirectory(prefix="watcher-bench-") as folder,
+        Sandbox(KEY, writes=(), reads=()) as service,
+    ):
+        place = Place(
+            Path(folder),
+            service.url,
+            SystemClock(),
+            limits={"writes": [], "reads": []},
+            arrivals={"watch": setting},
+            verdicts={"fetch": False},
+        )
+        make(place.root / "drop", files)
+        environment = os.environ | {"IDENTIFAI_API_KEY": KEY}
+        command = [sys.executable, "-m", "watcher"]
+        where = ["--config", str(place.config_path)]
+        subprocess.run([*command, "migrate", *where], check=True, capture_output=True)
+        if is_paused:
+            subprocess.run([*command, "pause", *where], check=True, capture_output=True)
+        with (place.root / "log").open("w") as log:
+            daemon = subprocess.Popen([*command, "run", *where], env=environment, stderr=log)
+            try:
+                wait_for(lambda: "watch.chosen" in (place.root / "log").read_text(), daemon)
+                yield place, daemon
+            finally:
+                end(daemon)
+
+
+def wait_for(look: Callable[[], bool], daemon: "subprocess.Popen[bytes]", every_seconds: float = 0.1) -> None:
+    while not look():
+        time.sleep(every_seconds)
+        if daemon.poll() is not None:
+            raise RuntimeError("the daemon ended")
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+
+
+# An idle daemon
+
+
+def measure_idle() -> None:
+    with running("events", is_paused=True, files=FILES) as (place, daemon):
+        began = time.perf_counter()
+        wait_for(partial(are_queued, place, FILES), daemon, every_seconds=1)
+        print(f"{FILES:,} files queued in {time.perf_counter() - began:.0f} s", flush=True)
+        time.sleep(10)
+        before = cpu_seconds(daemon.pid)
+        time.sleep(IDLE_SECONDS)
+        used = cpu_seconds(daemon.pid) - before
+        status = Path(f"/proc/{daemon.pid}/status").read_text()
+        now, peak = (int(status.split(f"{name}:")[1].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+        print(
+            f"{FILES:,} files waiting, idle for {IDLE_SECONDS} s: CPU {used:.2f} s, {used / IDLE_SECONDS:.2%} of a"
+            f" core, {used * 3600 / IDLE_SECONDS:.0f} s an hour; memory {now:.0f} MiB, peak {peak:.0f} MiB",
+            flush=True,
+        )
+
+
+def are_queued(place: Place, number: int) -> bool:
+    with closing(sqlite3.connect(f"file:{place.root}/watcher.db?mode=ro", uri=True)) as books:
+        return bool(books.execute("SELECT count(*) >= ? FROM items", (number,)).fetchone()[0])
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def make(folder: Path, number: int) -> None:
+    """So many small recordings, all different, in a hundred subfolders."""
+    content, below = wav(0.02, seed=1), folder
+    for n in range(number):
+        below = folder / f"day-{n % 100:02}"
+        if n < 100:
+            below.mkdir()
+        with (below / f"call-{n:06}.wav").open("wb") as file:
+            file.write(content[:-8] + pack("<Q", n))
+
+
+# The first look
+
+
+def measure_first_look() -> None:
+    """The arrivals step's own scan, with its candidates, its question to the books and the note of its end."""
+    with tempfile.TemporaryDirectory(prefix="watcher-bench-") as folder:
+        place = Place(Path(folder), "http://127.0.0.1:1", SystemClock())
+        make(place.root / "drop", FILES)
+        times = []
+        for _ in range(ROUNDS):  # in turns, so that both meet the same machine
+            bare = _timed(partial(_bare, str(place.root / "drop"), stat=True))
+            times.append((bare, first_look(place)))
+    bare, ours = (min(column) for column in zip(*times, strict=True))
+    print(
+        f"first look at {FILES:,} files: bare scandir with stat {bare * 1000:.0f} ms, arrivals.scan()"
+        f" {ours * 1000:.0f} ms, ratio {ours / bare:.2f} (aim: 2 at the most)",
+        flush=True,
+    )
+
+
+def first_look(place: Place) -> float:
+    config = load(place.config_path)
+    with Store(config.store.url) as store:
+        store.database.migrate()
+        arrivals = Arrivals(Site.open(config, store, SystemClock()))
+
+        def scan() -> int:
+            assert arrivals.scan()
+            return FILES
+
+        seconds = _timed(scan)
+        assert arrivals.pending(3600) == FILES
+        return seconds

@@ -1,0 +1,56 @@
+"""What the crash tests share: a database to start from, and a second file system."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from watcher.store import Store, database
+
+_MEMORY = "/dev/shm"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of this program's version: making one takes longer than a recording's whole journey."""
+    path = tmp_path_factory.mktemp("template") / "watcher.db"
+    with Store(f"sqlite:///{path}") as store:
+        store.database.migrate()
+    return path
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Path]:
+    """Where the sites lie: in memory, where that can be. A crash is no power cut: nothing depends on syncs."""
+    if not os.access(_MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=_MEMORY) as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def other(ground: Path, tmp_path: Path) -> Path | None:
+    """A folder on another file system than the sites; null where the machine has none to offer."""
+    return None if ground.stat().st_dev == tmp_path.stat().st_dev else tmp_path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Each start has engines of its own, which would compile every statement anew: a third of a start's time."""
+    first: dict[str, Engine] = {}
+    make = database._engine
+
+    def engine(connect: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> Engine:
+        made = make(connect, begin, size=size)
+        known = first.setdefault(begin, made)
+        made.dialect, made._compiled_cache = known.dialect, known._compiled_cache
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_engine", engine)
+        yield

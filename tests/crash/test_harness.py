@@ -1,0 +1,122 @@
+"""The crash tests can fail: what they are there to find, they find."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash.doors import CHANGES_FOLDER, Doors, Moment
+from tests.crash.scenes import SCENES
+from tests.crash.sweep import play, sweep
+from watcher.domain import Charged, Item, State
+from watcher.folders import Folder, receipt_name
+from watcher.journey import recover
+from watcher.journey.file import Filing
+
+_LOOKS = frozenset(
+    {
+        "walk",
+        "fingerprint",
+        "open",
+        "check_gives",
+        "check_takes",
+        "read",
+        "occupied",
+        "taken",
+        "situation",
+        "marker",
+    }
+)
+
+
+def _file_then_write_receipt(patch: pytest.MonkeyPatch) -> None:
+    """The receipt comes after the move."""
+    move_out = Filing._move_out
+    unwritten: list[tuple[Folder, Item]] = []
+
+    def moved_out(filing: Filing, item: Item) -> Item:
+        unwritten.clear()
+        filed = move_out(filing, item)
+        folder, attempt = unwritten[-1]
+        folder.write_whole(receipt_name(attempt.filed_as or b""), filing._compose(attempt), replacing=True)
+        return filed
+
+    patch.setattr(Filing, "_write_first_receipt", lambda _, folder, item: unwritten.append((folder, item)))
+    patch.setattr(Filing, "_move_out", moved_out)
+
+
+def _record_then_file(patch: pytest.MonkeyPatch) -> None:
+    """An item is done before its recording was moved."""
+    move_out = Filing._move_out
+
+    def moved_out(filing: Filing, item: Item) -> Item:
+        with filing._site.store.writing() as books:
+            filing._record_filed(books, replace(item, filed_at=filing._site.clock.now()))
+        filed = move_out(filing, item)
+        with filing._site.store.writing() as books:
+            books.items.change(replace(item, state=State.DONE), State.FILING, 0.0)
+        return filed
+
+    patch.setattr(Filing, "_move_out", moved_out)
+
+
+def _forget_doubt(patch: pytest.MonkeyPatch) -> None:
+    """What may have been charged is sent again, as if it had never been sent."""
+
+    def decided(site: Any, books: Any, attempt: Any, now: float) -> None:
+        books.ledger.end(attempt.number, now, outcome="cut_off", charged=Charged.NO, decision="not sent")
+        books.items.change(books.items.get(attempt.item_id), State.QUEUED, now)
+
+    patch.setattr(recover, "_decide", decided)
+
+
+def _write_in_place(patch: pytest.MonkeyPatch) -> None:
+    """A receipt is written under its own name, so that half of one can lie there."""
+
+    def written(folder: Folder, path: bytes, data: bytes, *, replacing: bool) -> None:
+        write(folder, path, b"", replacing=replacing)
+        write(folder, path, data, replacing=True)
+
+    write = Folder.write_whole
+    patch.setattr(Folder, "write_whole", written)
+
+
+@pytest.mark.parametrize(
+    ("plant", "scene", "counts_syscalls", "finding"),
+    [
+        (_file_then_write_receipt, "plain", False, "filed without a receipt"),
+        (_record_then_file, "plain", False, "one item a recording"),
+        (_forget_doubt, "plain", False, "its cost is denied"),
+        (_forget_doubt, "hold", False, "sent again under hold"),
+        (_write_in_place, "plain", True, "nothing else lies anywhere"),
+    ],
+)
+def test_a_planted_bug_is_found(
+    plant: Any, scene: str, counts_syscalls: bool, finding: str, ground: Path, template: Path
+) -> None:
+    """A step in the wrong order does no harm while nothing crashes, and is found when something does."""
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch)
+        play(SCENES[scene], "undisturbed", ground, template, None, [Doors()])
+        with pytest.raises(AssertionError, match=finding):
+            sweep(
+                SCENES[scene],
+                ground,
+                template,
+                None,
+                lambda k: Doors(k, [Moment.AFTER], counts_syscalls=counts_syscalls),
+            )
+
+
+def test_every_operation_of_a_folder_is_known_to_the_doors() -> None:
+    """An operation that is added to Folder is either a door or only looks."""
+    assert {name for name in vars(Folder) if not name.startswith("_")} == CHANGES_FOLDER | _LOOKS
+
+
+def test_nothing_passes_a_door_after_the_crash(ground: Path, template: Path) -> None:
+    """What runs while a crash unwinds changes nothing any more: the last crossing is the crash's own."""
+    (doors,) = play(SCENES["plain"], "one", ground, template, None, [Doors(12)])
+
+    assert doors.is_dead
+    assert len(doors.crossed) == 12
