@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
 from tests.places import Place, sandbox, speech
+from tests.process.programs import wait_until
 from tests.queues import add, drain, listening, pay_table, posts, queued, settle, told
 from watcher.domain import Attempt, Charged, State
 from watcher.errors import RecordingUnreachable, StoreError
@@ -216,6 +217,7 @@ def test_a_recording_that_changes_while_it_is_sent_is_cut_off(place: Place, serv
         client.submit = change_and_submit  # type: ignore[method-assign, assignment]
         journey.submissions[0].step()
         client.submit = submit  # type: ignore[method-assign]
+        wait_until(lambda: posts(service), "the service notices that the line was cut")
         assert [entry.is_whole for entry in posts(service)] == [False]
         assert place.item("long.wav").state is State.WITHDRAWN
         settle(journey)
