@@ -37,7 +37,7 @@ _log = logs.get_logger(__name__)
 _TICK_SECONDS = 1.0  # the longest a step sleeps: commands beside the daemon write to the database without a word
 _MOST_BACK_OFF_SECONDS = 60.0
 _TIDY_SECONDS = 600.0
-_STUCK_SECONDS = 600.0  # a step that takes longer, beside an upload's deadline, makes no progress
+_STUCK_SECONDS = 900.0  # a step that takes longer, beside an upload's deadline, makes no progress
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def other(ground: Path, tmp_path: Path) -> Path | None:
     return None if ground.stat().st_dev == tmp_path.stat().st_dev else tmp_path
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def compiled_once() -> Iterator[None]:
     """Each start has engines of its own, which would compile every statement anew: a third of a start's time."""
     first: dict[str, Engine] = {}

@@ -216,7 +216,7 @@ def test_a_damaged_database_says_how_to_rebuild_it(store: Store) -> None:
         file.write(b"\xa5" * (path.stat().st_size - 4096))
     with pytest.raises(StoreError, match=r"damaged|no database") as raised:
         _use(f"sqlite:///{path}")
-    assert "watcher recover" in raised.value.hint
+    assert "restore a copy" in raised.value.hint
 
 
 def test_another_program_that_keeps_it_locked_is_told_of(

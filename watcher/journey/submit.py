@@ -38,6 +38,7 @@ _log = logs.get_logger(__name__)
 
 IDLE = float("inf")
 _RECOGNISE_SECONDS = 1.0
+_LOOK_SECONDS = 0.2  # a small part of the lead that uploads have
 _FOLLOW_SECONDS = 1.0  # how soon duplicates have what another process decided on their first
 
 
@@ -130,7 +131,8 @@ class Submission:
             due_at = books.items.next_due_at(now)
             return Sight(wait=IDLE if due_at is None else max(due_at - now, 0.001))
         wait = self._windows.starts_at(books, now, item.size) - now
-        return Sight(wait=wait) if wait > 0 else Sight(item)
+        # Uploads that are ahead of this one move its time on while they travel: not to be asked all the time.
+        return Sight(wait=max(wait, _LOOK_SECONDS)) if wait > 0 else Sight(item)
 
     def _is_stale(self, books: Books, item: Item | None, now: float) -> bool:
         """Whether something is to be written before anything is sent. Looked for now and then, or when idle."""

@@ -25,7 +25,7 @@ from watcher.mounts import MOUNTINFO, Mount, is_network, mount_of, mounts_below,
 _log = logs.get_logger(__name__)
 
 # At every stop it logs as errors what its own threads find of each other. What counts is looked at here.
-logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=RuntimeWarning, module="watchdog")
 
 _PROBE = b".watcher-probe"
