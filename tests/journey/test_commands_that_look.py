@@ -11,6 +11,7 @@ from tests.places import Place, speech
 from watcher.cli import main
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
+from watcher.store import Waiting
 
 
 def said(place: Place, capsys: pytest.CaptureFixture[str], *words: str, code: int = Exit.WELL) -> str:
@@ -68,7 +69,7 @@ def test_why_follows_a_recording_to_where_it_lies(
         place.drop(name)
     assert place.run_once().exit_code == Exit.UNAVAILABLE
 
-    assert "is queued behind 1 others. Submitting is paused: The auditors are here." in (
+    assert "is queued behind 1 other. Submitting is paused: The auditors are here." in (
         said(place, capsys, "why", "one.wav") + said(place, capsys, "why", "two.wav")
     )
     assert "Only recordings belong in the drop folder" in said(place, capsys, "why", "notes.wav")
@@ -77,6 +78,23 @@ def test_why_follows_a_recording_to_where_it_lies(
     identifier = place.receipt("done/one.wav.json")["identifier"]
     for path in ("one.wav", str(place.root / "done/one.wav"), str(place.root / "done/one.wav.json")):
         assert f"identifier {identifier}, filed as one.wav" in said(place, capsys, "why", path)
+
+
+def test_why_tells_the_item_from_the_file_that_was_seen_at_the_last_look(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What waits is published a moment later than items are; a newcomer under a known name waits by itself."""
+    place.drop("call.wav")
+    place.run_once()
+    filed_at = place.item("call.wav").filed_at or 0.0
+    with place.books() as books:
+        books.site.publish_waiting(
+            [Waiting(b"call.wav", filed_at + 1, 1, code="open", reason="is still open for writing")]
+        )
+
+    assert "is done: identifier" in said(place, capsys, "why", "call.wav")
+    place.drop("call.wav", b"")
+    assert "is still open for writing" in said(place, capsys, "why", "call.wav")
 
 
 def test_an_estimate_says_what_a_folder_would_come_to_and_sends_nothing(

@@ -75,6 +75,11 @@ def touched(path: Path) -> None:
     path.chmod(0o640)
 
 
+def retimed(path: Path) -> None:
+    """Its own times are set, as rsync --inplace and Samba do after the last byte: it is the same recording."""
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
 LEFT_BEHIND: dict[Deed, list[bytes]] = {
     replaced: [SECOND],
     rewritten: [SECOND],
@@ -83,6 +88,7 @@ LEFT_BEHIND: dict[Deed, list[bytes]] = {
     removed: [],
     exchanged: [FIRST, SECOND],
     touched: [FIRST],
+    retimed: [FIRST],
 }
 """The recordings that lie in the drop folder afterwards."""
 
@@ -191,6 +197,24 @@ def test_neither_of_two_recordings_is_lost_or_taken_for_the_other(
     assert_books_tell_the_truth(place, service)
     lying = [name for name in place.files() if not name.endswith(".json")]
     assert Counter((place.root / name).read_bytes() for name in lying) == Counter(left_behind)
+    if deed is touched:
+        assert place.files() == {f"done/{NAME}", f"done/{NAME}.json"}
+        assert rows(place) == 1
+
+
+def test_one_whose_times_are_set_after_it_was_sent_is_filed_as_itself(place: Place, service: Sandbox) -> None:
+    """rsync --inplace and Samba set a file's times after its last byte: one item, under its own name."""
+    path = place.drop(NAME, FIRST)
+    with place.opened() as journey:
+        settle(journey)
+        journey.submissions[0].step()
+        retimed(path)
+        for _ in range(2):
+            drain(journey)
+            settle(journey)
+        drain(journey)
+    assert place.files() == {f"done/{NAME}", f"done/{NAME}.json"}
+    assert rows(place) == 1
 
 
 def assert_books_tell_the_truth(place: Place, service: Sandbox) -> None:

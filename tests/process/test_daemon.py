@@ -145,7 +145,7 @@ def test_what_is_no_recording_costs_nothing_and_is_explained(
     place.drop("empty.wav", b"")
 
     daemon.wait_for("recording.failed", 2)
-    wait_until(lambda: waiting(place), "the empty file is published")
+    wait_until(lambda: set(waiting(place)) == {"empty.wav"}, "only the empty file waits")
 
     assert len(service.ledger) == 0
     assert "15,000,000" in watcher.ask(place, "why", "large.wav")

@@ -7,6 +7,7 @@ import stat
 from watcher.cli.opening import Desk, open_desk
 from watcher.domain import Item, Pause, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError
+from watcher.folders import fingerprint_of
 from watcher.ignore import TEMPORARY_NAMES, Ignore
 from watcher.store import Books
 
@@ -32,7 +33,9 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
     on_disk = _look(desk, path)
     if on_disk is not None and (foreign := _explain_foreign(desk, path, on_disk)) is not None:
         return foreign
-    if file is not None and (item is None or item.arrived_at < file.since):
+    # What is published is as old as the last look: where the item is of the very file that lies here, or of one
+    # that has left since, the item knows better.
+    if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
         return f"{file.reason or 'was seen and is not taken yet'} (since {rfc3339(file.since)})."
     if item is not None:
         return _explain_item(desk, books, item)
@@ -111,7 +114,7 @@ def _explain_queued(desk: Desk, books: Books, item: Item, fault: str) -> str:
     if item.duplicate_of is not None:
         return f"waits for {item.duplicate_of}, which has the same bytes: it gets that one's identifier, unpaid."
     ahead = books.items.ahead_of(item)
-    behind = f"behind {ahead:,} others" if ahead else "and is the next"
+    behind = f"behind {ahead:,} {'others' if ahead > 1 else 'other'}" if ahead else "and is the next"
     said = f"is queued {behind}."
     if pauses:
         return f"{said} Submitting is paused{_until(pauses[0])}: {pauses[0].reason}{last}"

@@ -1,5 +1,6 @@
 """The disk: list, fingerprint, open without following links, move durably. See Folder and move."""
 
+from watcher.folders.disk import fingerprint_of
 from watcher.folders.folder import Folder
 from watcher.folders.lease import is_being_written
 from watcher.folders.lock import Lock, lock
@@ -18,6 +19,7 @@ __all__ = [
     "Scan",
     "Situation",
     "alternative",
+    "fingerprint_of",
     "is_being_written",
     "judge_marker",
     "lock",
