@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 JsonObject = dict[str, Any]
 """A JSON object, as it is read from or written to a receipt, an answer or a command's output."""
@@ -77,8 +77,7 @@ class Fault:
         return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):  # a look makes 100,000 of them: a frozen dataclass takes 2.5 times as long
     """Which file this is, without reading it. Any difference means: not the file that was queued."""
 
     device: int

@@ -6,7 +6,7 @@ import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +227,7 @@ def test_without_its_sha256_the_least_change_counts(site: Site, touch: Callable[
 
 def test_a_device_with_another_number_is_the_same_device(site: Site) -> None:
     """After a reboot a disk may be numbered otherwise: also where the move was done before it, all but the end."""
-    expected = replace(site.put(), device=12_345)
+    expected = site.put()._replace(device=12_345)
     there = site.move(expected)
     assert site.files(site.drop) == {}
     assert site.files(site.done) == {site.path: SOUND}

@@ -96,8 +96,10 @@ class Settler:
         """
         candidate = self._candidates.get(path)
         is_new = candidate is None or not candidate.fingerprint.same_file(fingerprint)
+        is_worth_a_look = self._patience.proof and (is_closed or is_new)
+        look_at = monotonic if is_worth_a_look else monotonic + self._patience.settle_seconds
         if candidate is None or is_new:
-            candidate = Candidate(path, fingerprint, now, monotonic, monotonic, reason_since=now)
+            candidate = Candidate(path, fingerprint, now, monotonic, look_at, is_closed, reason_since=now)
             self._candidates[path] = candidate
         elif candidate.fingerprint == fingerprint and (candidate.is_settled or not is_closed):
             if not candidate.is_settled and candidate.look_at == float("inf"):
@@ -108,8 +110,7 @@ class Settler:
             candidate.changed_at = monotonic
             candidate.is_settled = False
         candidate.is_closed = is_closed
-        is_worth_a_look = self._patience.proof and (is_closed or is_new)
-        self._look(candidate, monotonic if is_worth_a_look else monotonic + self._patience.settle_seconds)
+        self._look(candidate, look_at)
         return candidate
 
     def look_now(self, path: bytes, monotonic: float) -> None:
