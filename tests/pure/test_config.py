@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from watcher import config as configuration
-from watcher.config import Config, Window, find_config, load
+from watcher.config import Config, Window, find_config, load, loading
 from watcher.errors import ConfigError, Exit
 from watcher.ignore import TEMPORARY_NAMES, Ignore
 from watcher.key import Key, read_key
@@ -394,7 +393,7 @@ def test_a_file_that_may_not_be_read_is_told(file: Path, monkeypatch: pytest.Mon
     locked = file.parent / "locked"
     locked.mkdir()
     (locked / "config.toml").touch()
-    monkeypatch.setattr(configuration, "SYSTEM_CONFIG", locked / "config.toml")
+    monkeypatch.setattr(loading, "SYSTEM_CONFIG", locked / "config.toml")
     monkeypatch.chdir("/")
     locked.chmod(0)
     with unprivileged(), pytest.raises(ConfigError) as caught:
@@ -410,7 +409,7 @@ def test_a_file_that_may_not_be_read_is_told(file: Path, monkeypatch: pytest.Mon
 def test_the_file_is_looked_for_in_four_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--config, else $WATCHER_CONFIG, else ./config.toml, else /etc/watcher/config.toml."""
     system, here = tmp_path / "etc.toml", tmp_path / "config.toml"
-    monkeypatch.setattr(configuration, "SYSTEM_CONFIG", system)
+    monkeypatch.setattr(loading, "SYSTEM_CONFIG", system)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
         find_config(None, {"WATCHER_CONFIG": ""})

@@ -1,0 +1,157 @@
+"""From a file to the configuration, or to one error that lists everything that is wrong with it."""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from watcher.config.tables import Config, Table
+from watcher.config.values import lies_in, nearest
+from watcher.domain import JsonObject, show_path
+from watcher.errors import ConfigError
+
+SYSTEM_CONFIG = Path("/etc/watcher/config.toml")
+
+
+def find_config(option: str | None, environ: Mapping[str, str]) -> Path:
+    """The file to read: `--config`, else $WATCHER_CONFIG, else ./config.toml, else /etc/watcher/config.toml.
+
+    What a person named is returned unseen: `load` says what is wrong with it. Raises ConfigError where none
+    was named and none of the usual places has one.
+    """
+    named = option or environ.get("WATCHER_CONFIG")
+    if named:
+        return Path(os.path.abspath(named))
+    places = [Path(os.path.abspath("config.toml")), SYSTEM_CONFIG]
+    for place in places:
+        try:
+            place.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass  # there, but closed to us: `load` says so, which is better than "none found"
+        return place
+    looked = ", ".join(["--config (not given)", "$WATCHER_CONFIG (not set)", *map(_text, places)])
+    raise ConfigError(
+        f"no configuration found; looked at {looked}",
+        hint="copy config.example.toml to config.toml and edit it, or name a file with --config",
+    )
+
+
+def load(path: Path) -> Config:
+    """The configuration in this file. Raises ConfigError that lists every problem it has, a line each."""
+    path = Path(os.path.abspath(path))
+    tables = _tables(path)
+    try:
+        config = Config.model_validate(tables, context={"path": path})
+    except ValidationError as error:
+        problems = [_problem(detail) for detail in error.errors(include_url=False)]
+    else:
+        problems = list(_misplaced(config))
+        if not problems:
+            return config
+    # Outside of `except`: pydantic's own text repeats the values, and a URL may hold a password.
+    raise ConfigError(
+        "\n".join(f"{_text(path)}: {problem}" for problem in problems),
+        hint="correct the file; config.example.toml explains every key",
+    )
+
+
+def _tables(path: Path) -> JsonObject:
+    """The file as TOML has it, not validated yet."""
+    shown = _text(path)
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError as error:
+        hint = "copy config.example.toml there, or name another file with --config"
+        raise ConfigError(f"{shown} does not exist", hint=hint) from error
+    except OSError as error:
+        hint = "let the user that runs watcher read this file"
+        raise ConfigError(f"{shown} can not be read: {error.strerror}", hint=hint) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problem = f"byte 0x{error.object[error.start]:02x} in line {line}"
+        raise ConfigError(f"{shown} is not UTF-8: {problem}", hint="save the file as UTF-8 text") from error
+    except ValueError as error:
+        problem = _printable(str(error))
+        raise ConfigError(f"{shown} is not valid TOML: {problem}", hint="correct that place") from error
+
+
+def _misplaced(config: Config) -> Iterator[str]:
+    """Whatever lies in the drop folder is taken for a recording, ours included."""
+    ours = {
+        "the configuration file": config.path,
+        "store.url": config.store.path,
+        "identifai.api_key_file": config.identifai.api_key_file,
+    }
+    for name, path in ours.items():
+        if lies_in(os.fsencode(path), config.folders.drop):
+            yield f"{name} is {_shown(str(path))}; expected a place outside folders.drop, where all is submitted"
+
+
+def _problem(detail: ErrorDetails) -> str:
+    """One line of what is wrong: the key, what was found, what was expected."""
+    where = detail["loc"]
+    if detail["type"] == "extra_forbidden":
+        return _unknown([str(part) for part in where], detail["input"])
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".")
+    return f"{key} is {_shown(detail['input'])}; expected {_expected(detail, key)}"
+
+
+def _expected(detail: ErrorDetails, key: str) -> str:
+    context = detail.get("ctx", {})
+    if "error" in context:
+        return str(context["error"])
+    if "expected" in context:
+        return "one of " + str(context["expected"]).replace("'", '"')
+    for bound, words in {"gt": "more than", "ge": "at least", "le": "at most"}.items():
+        if bound in context:
+            return f"{words} {context[bound]:,.0f}"
+    kinds = {"bool": "true or false", "float": "a number", "finite": "a number", "int": "a whole number"}
+    kinds |= {"string": "text in quotes", "tuple": "a list in [ ]", "model": f"a table, [{key}]"}
+    return kinds.get(detail["type"].partition("_")[0], detail["msg"])
+
+
+def _unknown(where: list[str], value: object) -> str:
+    """Says which key or section was probably meant. Never the value: it may be an API key in the wrong place."""
+    sections = {
+        name: list((field.annotation or Table).model_fields) for name, field in Config.model_fields.items()
+    }
+    *above, name = where
+    shown = ".".join(map(_printable, where))
+    if not above and isinstance(value, dict):
+        near = nearest(name, sections)
+        known = f"did you mean [{near}]?" if near else "the sections are " + ", ".join(sections)
+        return f"[{shown}] is not a known section; {known}"
+    own = sections[above[0]] if above else []
+    elsewhere = [f"{section}.{name}" for section, keys in sections.items() if name in keys]
+    meant = nearest(name, own) or " or ".join(elsewhere)
+    if not meant:
+        known = f"the keys of [{above[0]}] are {', '.join(own)}" if above else "every key stands in a section"
+        return f"{shown} is not a known key; {known}"
+    return f"{shown} is not a known key; did you mean {meant}?"
+
+
+def _shown(value: object) -> str:
+    """The value as TOML would have it, on one short line, without a password that stands in a URL."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, bytes):  # a folder's default
+        value = show_path(value)
+    if isinstance(value, str):
+        value = re.sub(r"//\S*@", "//…@", value)
+    text = _printable(json.dumps(value, ensure_ascii=False, default=str))
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _printable(text: str) -> str:
+    return show_path(text.encode("utf-8", "backslashreplace"))
+
+
+def _text(path: Path) -> str:
+    return show_path(os.fsencode(path))

@@ -1,0 +1,165 @@
+"""The sections with their keys and defaults. What each key means to an operator stands in config.example.toml."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from watcher.config.values import (
+    YEAR,
+    Address,
+    AtLeastOne,
+    BaseUrl,
+    Count,
+    File,
+    Folder,
+    Marker,
+    Name,
+    Patterns,
+    RefId,
+    Seconds,
+    StoreUrl,
+    Suffixes,
+    WebhookUrl,
+    Window,
+    Windows,
+    Zone,
+    lies_in,
+)
+from watcher.domain import show_path
+
+
+class Table(BaseModel):
+    """One section: its keys are its fields, and it has no others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class _BackOff(Table):
+    @field_validator("max_seconds", check_fields=False)
+    @classmethod
+    def _no_less_than_the_first(cls, value: float, info: ValidationInfo) -> float:
+        first = info.data.get("first_seconds", 0.0)
+        if value < first:
+            raise ValueError(f"first_seconds ({first:.15g}) or more")
+        return value
+
+
+class Folders(Table):
+    """Absolute paths as the disk has them; `domain.show_path` gives the text for a person."""
+
+    drop: Folder = b"drop"
+    done: Folder = b"done"
+    failed: Folder = b"failed"
+
+    @field_validator("done", "failed")
+    @classmethod
+    def _apart(cls, folder: bytes, info: ValidationInfo) -> bytes:
+        for name, other in info.data.items():
+            if lies_in(folder, other):
+                why = (
+                    "what is filed there would be taken for a new arrival"
+                    if name == "drop"
+                    else "their receipts could not be told apart"
+                )
+            elif lies_in(other, folder):
+                why = f"folders.{name} lies inside it, so what is filed could land there"
+            else:
+                continue
+            raise ValueError(f"a folder apart from folders.{name} ({show_path(other)}): {why}")
+        return folder
+
+
+class Store(Table):
+    url: StoreUrl = "sqlite:///watcher.db"
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the database's file."""
+        return Path(self.url.removeprefix("sqlite:///"))
+
+
+class Identifai(Table):
+    base_url: BaseUrl = "https://backend.identifai.net"
+    api_key_file: File = Path("identifai.key")
+    ref_id: RefId = "{id}"  # for str.format; "" sends none
+    upload_name: Literal["id", "original"] = "id"
+    account: Name = "default"
+    no_cache: bool = False
+    prevent_c2pa_forces: bool = False
+    webhook_url: WebhookUrl = ""
+    in_doubt: Literal["resubmit", "hold"] = "resubmit"
+    connect_timeout_seconds: Seconds = 10.0
+    read_timeout_seconds: Seconds = 60.0
+    deadline_seconds: Seconds = 300.0
+
+
+class Limits(Table):
+    """An empty tuple of windows is no limit."""
+
+    writes: Windows = (Window(1, 1.0), Window(30, 60.0))
+    reads: Windows = (Window(2, 1.0), Window(60, 60.0))
+    in_flight: AtLeastOne = 1
+    max_upload_bytes: AtLeastOne = 15_000_000
+    per_day: Count = 0
+    per_month: Count = 0
+    timezone: Zone = ""
+
+
+class Arrivals(Table):
+    settle_seconds: Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)] = 2.0
+    proof: bool = True
+    rescan_seconds: Seconds = 30.0
+    watch: Literal["auto", "events", "polling"] = "auto"
+    incomplete_minutes: Annotated[float, Field(gt=0, le=YEAR // 60, allow_inf_nan=False)] = 60.0
+    marker: Marker = ""
+    sidecar: Suffixes = ()
+    ignore: Patterns = ()
+
+
+class Retry(_BackOff):
+    first_seconds: Seconds = 5.0
+    max_seconds: Seconds = 600.0
+    hold_after: AtLeastOne = 8
+
+
+class Verdicts(_BackOff):
+    fetch: bool = True
+    first_seconds: Seconds = 5.0
+    max_seconds: Seconds = 300.0
+    give_up_hours: Annotated[float, Field(gt=0, le=YEAR // 3_600, allow_inf_nan=False)] = 48.0
+
+
+class Web(Table):
+    listen: Address = ""
+
+
+class Log(Table):
+    format: Literal["auto", "console", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+_DEFAULTS: Any = Field(default_factory=dict)  # validated like a table: paths in it need the file's place
+
+
+class Config(Table):
+    """The whole configuration. Made by `load`; immutable, every path in it absolute."""
+
+    folders: Folders = _DEFAULTS
+    store: Store = _DEFAULTS
+    identifai: Identifai = _DEFAULTS
+    limits: Limits = _DEFAULTS
+    arrivals: Arrivals = _DEFAULTS
+    retry: Retry = _DEFAULTS
+    verdicts: Verdicts = _DEFAULTS
+    web: Web = _DEFAULTS
+    log: Log = _DEFAULTS
+    _path: Path
+
+    def model_post_init(self, context: Any) -> None:
+        self._path = context["path"]
+
+    @property
+    def path(self) -> Path:
+        """The file it was read from, absolute."""
+        return self._path

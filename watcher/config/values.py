@@ -1,0 +1,174 @@
+"""The kinds of values that a key may have. A ValueError's text completes the sentence "… is X; expected …"."""
+
+import difflib
+import os
+import re
+import string
+import zoneinfo
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
+
+YEAR = 365 * 86_400
+_UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
+_REF_ID_FIELDS = ("id", "stem", "folder", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most `limit` requests in any `seconds` seconds."""
+
+    limit: int
+    seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The window that "30/minute" or "5/10s" names. Raises ValueError for any other text."""
+        found = re.fullmatch(r"([0-9]{1,9})/(?:(second|minute|hour|day)|([0-9]{1,8})s)", text)
+        limit, seconds = 0, 0
+        if found:
+            limit, seconds = int(found[1]), _UNITS[found[2]] if found[2] else int(found[3])
+        if limit < 1 or not 1 <= seconds <= YEAR:
+            raise ValueError('"N/second", "N/minute", "N/hour", "N/day" or "N/10s" with N of 1 or more')
+        return cls(limit, float(seconds))
+
+
+def _window(value: object) -> Window:
+    return value if isinstance(value, Window) else Window.parse(value if isinstance(value, str) else "")
+
+
+def _seen_from_file(value: object, info: ValidationInfo) -> str:
+    """The path, relative to the configuration file's folder, made absolute; links in it stay links."""
+    if not isinstance(value, str | bytes | Path) or not value or "\0" in os.fsdecode(value):
+        raise ValueError("a path in quotes")
+    folder = info.context["path"].parent if info.context else Path()
+    return os.path.abspath(os.path.join(folder, os.fsdecode(value)))
+
+
+def _folder(value: object, info: ValidationInfo) -> bytes:
+    return os.fsencode(_seen_from_file(value, info))
+
+
+def _file(value: object, info: ValidationInfo) -> Path:
+    return Path(_seen_from_file(value, info))
+
+
+def _store_url(url: str, info: ValidationInfo) -> str:
+    scheme = url.partition(":")[0].lower()
+    if scheme.partition("+")[0] in ("postgresql", "postgres"):
+        raise ValueError('"sqlite:///…": postgresql is not built yet, use sqlite:///')
+    path = url.removeprefix("sqlite:///")
+    if path == url or not path or "?" in path or path == ":memory:":
+        raise ValueError('"sqlite:///" and the path of a file, such as "sqlite:///watcher.db"')
+    return "sqlite:///" + _seen_from_file(path, info)
+
+
+def _web_url(url: str) -> str:
+    expected = "http:// or https:// and a host, without a user name"
+    try:
+        parts = urlsplit(url)
+        port_is_wrong = parts.port == 0
+    except ValueError:
+        raise ValueError(expected) from None
+    is_odd = not url.isprintable() or " " in url or "@" in parts.netloc or port_is_wrong
+    if is_odd or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(expected)
+    return url
+
+
+def _base_url(url: str) -> str:
+    """One spelling for one service: a cosmetic edit must not make a paid recording look new."""
+    parts = urlsplit(_web_url(url))
+    if parts.query or parts.fragment:
+        raise ValueError("http:// or https://, a host and perhaps a path, nothing behind it")
+    return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
+
+
+def _webhook_url(url: str) -> str:
+    return _web_url(url) if url else url
+
+
+def _ref_id(template: str) -> str:
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError:
+        parsed = [("", "unbalanced", None, None)]
+    for _, field, form, conversion in parsed:
+        if field is not None and (field not in _REF_ID_FIELDS or form or conversion):
+            raise ValueError("text with no other fields than " + " ".join(f"{{{f}}}" for f in _REF_ID_FIELDS))
+    return template
+
+
+def _name(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("a name, on one line")
+    return text
+
+
+def _zone(name: str) -> str:
+    if not name:
+        return name
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        near = nearest(name, zoneinfo.available_timezones())
+        raise ValueError(f'"" or a time zone, such as "{near or "Europe/Rome"}"') from None
+    return name
+
+
+def _listen(address: str) -> str:
+    found = re.fullmatch(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", address)
+    if address and (not found or int(found[1]) > 65_535):
+        raise ValueError('"" or host:port, such as "127.0.0.1:8473"')
+    return address
+
+
+def _suffix(text: str) -> str:
+    if not re.fullmatch(r"\.[^/\0]+", text) or not text.isprintable() or text == "..":
+        raise ValueError('an ending that starts with a dot and has no slash, such as ".xml"')
+    return text
+
+
+def _marker(text: str) -> str:
+    if text.lower() == ".json":
+        raise ValueError('an ending other than ".json", which is the receipt\'s')
+    return _suffix(text) if text else text
+
+
+def _pattern(text: str) -> str:
+    if not text.strip("*") or "/" in text or not text.isprintable():
+        raise ValueError('a pattern for one name, without a slash, that is not all names, such as "*.bak"')
+    return text
+
+
+def lies_in(inner: bytes, outer: bytes) -> bool:
+    """Whether the first path is the second, or below it, once links are followed."""
+    inner, outer = os.path.realpath(inner), os.path.realpath(outer)
+    return os.path.commonpath([inner, outer]) == outer
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that this one was probably meant to be; empty where none is like it."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), "")
+
+
+Folder = Annotated[bytes, PlainValidator(_folder)]
+File = Annotated[Path, PlainValidator(_file)]
+Seconds = Annotated[float, Field(gt=0, le=YEAR, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Windows = Annotated[tuple[Annotated[Window, PlainValidator(_window)], ...], Field(strict=False)]
+Suffixes = Annotated[tuple[Annotated[str, AfterValidator(_suffix)], ...], Field(strict=False)]
+Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], Field(strict=False)]
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
+RefId = Annotated[str, AfterValidator(_ref_id)]
+Name = Annotated[str, AfterValidator(_name)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Address = Annotated[str, AfterValidator(_listen)]
+Marker = Annotated[str, AfterValidator(_marker)]
