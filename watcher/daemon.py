@@ -18,14 +18,22 @@ from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.config import Config
 from watcher.domain import show_path
-from watcher.errors import ConfigError, Exit, FolderError, FolderMissing, InstanceRunning, WatcherError
+from watcher.errors import (
+    ConfigError,
+    Exit,
+    FolderError,
+    FolderForeign,
+    FolderMissing,
+    InstanceRunning,
+    WatcherError,
+)
 from watcher.folders import MARKER, lock
 from watcher.identifai.client import Client
 from watcher.journey.arrive import Arrivals
 from watcher.journey.file import Filing
 from watcher.journey.recover import recover
 from watcher.journey.site import Site
-from watcher.journey.submit import Submission
+from watcher.journey.submit import Submission, Turns
 from watcher.journey.verdict import Asking
 from watcher.journey.vet import Vetting
 from watcher.journey.watch import Watch
@@ -93,8 +101,13 @@ class Instance:
 def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Iterator[Journey]:
     """The site is ours alone, its database up to date, nothing is left half done: its steps, ready to run.
 
-    Raises ConfigError (a folder is missing at the first start), InstanceRunning, StoreError.
+    Raises ConfigError (a folder is missing at the first start), FolderForeign, InstanceRunning, StoreError.
     """
+    if len(key.reveal()) < logs.SHORTEST_SECRET:
+        reason = f"the key in {key.source} has fewer than {logs.SHORTEST_SECRET} characters, so it is surely wrong"
+        _log.warning(
+            "key.short", reason=reason, hint="Copy it again, whole. One so short is not kept out of texts."
+        )
     with Store(config.store.url) as store:
         site = Site.open(config, store, clock)
         if not store.database.exists():
@@ -124,13 +137,13 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
 def _assemble(site: Site, client: Client, instance: Instance, *, once: bool) -> Journey:
     stopping = threading.Event()
     arrivals = Arrivals(site, scans_once=once)
-    turn = threading.Lock()
+    turns = Turns()
     workers = range(site.config.limits.in_flight)
     return Journey(
         site=site,
         arrivals=arrivals,
         vetting=Vetting(site, arrivals),
-        submissions=tuple(Submission(site, client, arrivals, stopping, turn) for _ in workers),
+        submissions=tuple(Submission(site, client, arrivals, stopping, turns) for _ in workers),
         filing=Filing(site, arrivals),
         asking=Asking(site, client),
         instance=instance,
@@ -151,7 +164,7 @@ def _await_drop_folder(site: Site, *, once: bool) -> None:
         try:
             site.recognise(site.drop)
         except FolderError as error:
-            if once:
+            if once or isinstance(error, FolderForeign):
                 raise
             site.pause_for_folder(error)
             systemd.notify("READY=1")  # waiting for a mount is what it does now, and well
@@ -164,15 +177,16 @@ def _await_drop_folder(site: Site, *, once: bool) -> None:
 
 def check_first_start(site: Site) -> None:
     """All three folders are there. Raises ConfigError that names each one that is not."""
-    missing = []
+    away = []
     for folder in (site.drop, site.done, site.failed):
         try:
             with folder.opened():
                 pass
         except FolderMissing:
-            missing.append(f"folders.{folder.name}: {show_path(folder.root)} does not exist")
-    if missing:
-        paths = " ".join(line.partition(": ")[2].removesuffix(" does not exist") for line in missing)
+            away.append(folder)
+    if away:
+        missing = [f"folders.{folder.name}: {show_path(folder.root)} does not exist" for folder in away]
+        paths = " ".join(folder.quoted() for folder in away)
         raise ConfigError(
             f"{site.config.path}: " + "; ".join(missing),
             hint=f"Create what is missing (mkdir -p {paths}), or correct the configuration.",

@@ -100,6 +100,13 @@ class FolderMissing(FolderError):
     code = "folder_missing"
 
 
+class FolderForeign(FolderError):
+    """The drop folder is another site's, or the database another drop folder's: nothing here may be touched."""
+
+    code = "folder_foreign"
+    exit_code = Exit.CONFIG
+
+
 class FolderRefuses(FolderError):
     """The folder is there and takes or gives nothing: no permission, no space, read-only."""
 

@@ -28,6 +28,9 @@ Logger = FilteringBoundLogger
 
 _PROGRAM = "watcher"
 _REDACTED = "<key>"
+SHORTEST_SECRET = 4
+"""Characters. A shorter one is no key, and stands in any text by chance: without it none could be read."""
+
 _HEADER = re.compile(r"""(x-api-key\b["']?\s*[:=,]\s*b?["']?)[^\s"',;\\]+""", re.IGNORECASE)
 _DEPTH = 8
 _FIRST = ("timestamp", "level", "logger", "event")
@@ -53,6 +56,8 @@ def configure(
     stream: TextIO | None = None,
 ) -> None:
     """From now on every log line goes to `stream` (None: standard error) in one form, without the secret.
+
+    A secret of fewer than SHORTEST_SECRET characters is kept out where it is named as one, not out of every text.
 
     Libraries are heard from WARNING up, as are Python's own warnings and what ends the program or a thread
     uncaught. "auto" is the console form on a terminal, else JSON. Calling it again replaces what was before.
@@ -108,7 +113,7 @@ class _Cleaner:
     def __init__(self, secret: Secret | None) -> None:
         text = secret.reveal() if secret else ""
         # As it is, and as it stands in the text of an error that quotes it.
-        self._secrets = [text, repr(text)[1:-1]] if text else []
+        self._secrets = [text, repr(text)[1:-1]] if len(text) >= SHORTEST_SECRET else []
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)

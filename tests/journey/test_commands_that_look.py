@@ -2,13 +2,20 @@
 
 import json
 import os
+import shutil
 import socket
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from tests.conftest import MakePlace
 from tests.places import Place, speech
-from watcher.cli import main
+from watcher.cli import main, opening
+from watcher.clock import SystemClock
+from watcher.domain import State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
 from watcher.store import Waiting
@@ -97,6 +104,98 @@ def test_why_tells_the_item_from_the_file_that_was_seen_at_the_last_look(
     assert "is still open for writing" in said(place, capsys, "why", "call.wav")
 
 
+@pytest.fixture
+def twice(place: Place, service: Sandbox) -> Place:
+    """a.wav was refused and lies in failed/; another recording of that name was accepted and lies in done/."""
+    service.add_fault("status", status=413, times=1)
+    place.drop("a.wav", speech("first"))
+    place.run_once()
+    place.drop("a.wav", speech("second"))
+    place.run_once()
+    assert {"failed/a.wav", "done/a.wav"} < place.files()
+    return place
+
+
+def test_a_path_in_failed_or_done_means_what_lies_there(
+    twice: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what had that name in the drop folder later; a receipt stands for its recording."""
+    assert "failed: " in said(twice, capsys, "why", "failed/a.wav")
+    monkeypatch.chdir(twice.root)
+    for path in ("failed/a.wav", str(twice.root / "failed/a.wav"), "failed/a.wav.json"):
+        assert json.loads(said(twice, capsys, "show", "--json", path))["state"] == "failed"
+        assert "failed: " in said(twice, capsys, "why", path)
+    for path in ("done/a.wav", "a.wav", "a.wav.json", str(twice.root / "drop/a.wav")):
+        assert json.loads(said(twice, capsys, "show", "--json", path))["state"] == "done"
+        assert "is done: " in said(twice, capsys, "why", path)
+
+
+def test_a_retry_of_a_path_in_failed_takes_what_lies_there(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a later recording of the same name failed as well, and lies beside it under another one."""
+    service.add_fault("status", status=413, times=2)
+    ids = []
+    for seed in ("first", "second"):
+        place.drop("a.wav", speech(seed))
+        place.run_once()
+        ids.append(place.item("a.wav").id)
+    assert f"failed/a~{ids[1][:6]}.wav" in place.files()
+
+    told = said(place, capsys, "retry", str(place.root / "failed/a.wav"))
+
+    assert told.startswith(ids[0])
+
+
+def test_why_looks_at_the_recording_in_the_drop_folder_first(
+    twice: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that was sent back lies in the drop folder, though a later one of its name is in done/."""
+    failed = str(twice.root / "failed/a.wav")
+    said(twice, capsys, "retry", failed)
+    said(twice, capsys, "pause")
+    twice.run_once()
+
+    for path in ("a.wav", str(twice.root / "drop/a.wav")):
+        assert "is queued" in said(twice, capsys, "why", path)
+
+
+def test_why_tells_what_is_none_of_ours_in_done(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that somebody else put there is said to be that."""
+    (place.root / "done/notes.txt").write_text("theirs")
+    place.run_once()
+
+    told = said(place, capsys, "why", str(place.root / "done/notes.txt"))
+
+    assert "lies in done/, and no recording is known that was filed under this name" in told
+
+
+def test_why_explains_a_marker_or_sidecar_with_its_recording(
+    make_place: MakePlace, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While its recording waits, when both were filed, and under the name that it has there."""
+    place = make_place(arrivals={"sidecar": [".xml"], "marker": ".ready"})
+    for name in ("call.xml", "call.wav.ready"):
+        place.drop(name, b"x")
+    place.drop("call.wav")
+    said(place, capsys, "pause")
+    place.run_once()
+    for name in ("call.xml", "call.wav.ready"):
+        told = said(place, capsys, "why", name)
+        assert told.startswith(f"{name} travels with its recording call.wav (item ")
+        assert "is queued" in told
+    said(place, capsys, "resume")
+    place.run_once()
+    for name in ("call.xml", "call.wav.ready"):
+        for path in (name, str(place.root / "done" / name)):
+            told = said(place, capsys, "why", path)
+            assert told.startswith(f"{name} came with the recording call.wav (item ")
+            assert "is done" in told
+    place.drop("call.xml", b"another")
+    place.run_once()
+    assert "waits for its recording" in said(place, capsys, "why", "call.xml")
+
+
 def test_an_estimate_says_what_a_folder_would_come_to_and_sends_nothing(
     place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,22 +227,214 @@ def test_an_estimate_says_what_a_folder_would_come_to_and_sends_nothing(
     assert "submissions   2" in said(place, capsys, "estimate", str(archive))
 
 
-def test_the_books_add_up_and_say_so_when_they_do_not(
-    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What was seen is the sum of where it is, and each recording lies where its row says."""
-    service.add_fault("status", status=413, times=1)
-    for name in ("a.wav", "b.wav", "c.wav"):
-        place.drop(name)
+def test_more_may_wait_than_is_published(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` and `reconcile` count them all; listed are the first thousand."""
+    for n in range(1002):
+        (place.root / "drop" / f"{n}.wav").touch()
     place.run_once()
+
+    facts = json.loads(said(place, capsys, "status", "--json"))
+
+    assert (len(facts["waiting"]), facts["waiting_total"]) == (1000, 1002)
+    assert "1,002 not taken yet" in said(place, capsys, "status")
+    told = said(place, capsys, "reconcile").splitlines()
+    assert [line.split() for line in told if line.startswith(("waiting", "seen"))] == [
+        ["waiting", "1,002"],
+        ["seen", "1,002"],
+    ]
+
+
+# Reconcile
+
+
+@pytest.fixture
+def filed(place: Place, service: Sandbox) -> Place:
+    """Two recordings are done, one has failed, and one waits."""
+    service.add_fault("status", status=413, times=1)
+    for name in ("failed.wav", "one.wav", "two.wav"):
+        place.drop(name)
     place.drop("empty.wav", b"")
     place.run_once()
+    return place
 
-    well = said(place, capsys, "reconcile")
-    assert "The books add up" in well
-    assert [line.split()[-1] for line in well.splitlines()[:7]] == ["2", "1", "0", "1", "0", "0", "4"]
 
-    done = next(name for name, item in place.items().items() if item.identifier)
-    os.unlink(place.root / "done" / done)
-    wrong = said(place, capsys, "reconcile", code=Exit.INCOMPLETE)
-    assert f"{done}: is done, but its recording is not in done/" in wrong
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """What happens between two looks of `reconcile`, which takes no time here."""
+    happenings: list[Callable[[], object]] = []
+
+    class Clock(SystemClock):
+        def wait(self, seconds: float, wake: threading.Event) -> bool:
+            if happenings:
+                happenings.pop(0)()
+            return super().wait(0 * seconds, wake)
+
+    monkeypatch.setattr(opening, "SystemClock", Clock)
+    return happenings
+
+
+def test_the_books_add_up(filed: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was seen, by the histories, is what is accounted for by the rows."""
+    told = said(filed, capsys, "reconcile").splitlines()
+
+    assert "The books add up" in told[-1]
+    assert [line.split()[-1] for line in told[:7]] == ["2", "1", "0", "1", "0", "0", "4"]
+
+
+Spoil = Callable[[Place], object]
+
+
+def lose(*paths: str) -> Spoil:
+    def spoil(place: Place) -> None:
+        for path in paths:
+            (place.root / path).unlink()
+
+    return spoil
+
+
+def rewrite(path: str, to: str = "", **changes: object) -> Spoil:
+    def spoil(place: Place) -> None:
+        (place.root / (to or path)).write_text(json.dumps(place.receipt(path) | changes))
+
+    return spoil
+
+
+def execute(statement: str) -> Spoil:
+    def spoil(place: Place) -> None:
+        with closing(sqlite3.connect(place.root / "watcher.db")) as books:
+            books.execute(statement)
+            books.commit()
+
+    return spoil
+
+
+WRONG: dict[str, tuple[Spoil, str]] = {
+    "recording": (lose("done/one.wav"), "one.wav: is done, but its recording is not in done/"),
+    "receipt": (lose("failed/failed.wav.json"), "failed.wav: its receipt is not in failed/"),
+    "both": (
+        lose("done/one.wav", "done/one.wav.json"),
+        "one.wav: is done, but neither its recording nor its receipt",
+    ),
+    "receipt of another": (
+        lambda p: shutil.copy(p.root / "done/two.wav.json", p.root / "done/one.wav.json"),
+        "one.wav: the receipt beside it is of another item",
+    ),
+    "no receipt": (
+        lambda p: (p.root / "done/one.wav.json").write_bytes(b"[]"),
+        "one.wav: its receipt is not in done/",
+    ),
+    "contradiction": (
+        rewrite("done/one.wav.json", identifier="another"),
+        "one.wav: its receipt says of its identifier: another; the books say: ",
+    ),
+    "state": (rewrite("failed/failed.wav.json", state="done"), "failed.wav: its receipt says of its state: done"),
+    "receipt without row": (
+        rewrite("done/one.wav.json", "done/lost.wav.json", id="0123456789abcdef"),
+        "wrong: lost.wav.json: is a receipt in done/ of item 0123456789abcdef",
+    ),
+    "lost row": (
+        execute("DELETE FROM items WHERE path = CAST('one.wav' AS BLOB)"),
+        "4 recordings were seen, and 3 are accounted for",
+    ),
+    "request of nobody": (
+        execute("DELETE FROM items WHERE path = CAST('one.wav' AS BLOB)"),
+        "the ledger has 1 of its requests, but it is no item",
+    ),
+    "history": (
+        execute("UPDATE items SET state = 'withdrawn' WHERE path = CAST('one.wav' AS BLOB)"),
+        "one.wav: is withdrawn, but its history ends with done",
+    ),
+    "ledger": (
+        execute("DELETE FROM attempts WHERE outcome = 'accepted' AND number = 2"),
+        "one.wav: its row counts 1 of its requests, the ledger 0",
+    ),
+    "folder": (lambda p: (p.root / "failed").rename(p.root / "away"), "the failed folder"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.usefixtures("moments")
+def test_books_that_do_not_add_up_say_where(filed: Place, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """A file, a receipt, a row, a line of the history or of the ledger that is lost or contradicts another."""
+    spoil, told = WRONG[name]
+    spoil(filed)
+
+    assert told in said(filed, capsys, "reconcile", code=Exit.INCOMPLETE)
+
+
+def test_what_is_only_on_its_way_is_no_disagreement(
+    filed: Place, capsys: pytest.CaptureFixture[str], moments: list[Callable[[], object]]
+) -> None:
+    """Beside a daemon that files, takes and withdraws while it is looked: a moment later all agrees."""
+    done, aside = filed.root / "done", filed.root / "aside"
+    aside.mkdir()
+    for name in ("one.wav", "two.wav.json"):
+        (done / name).rename(aside / name)
+    moments += [
+        lambda: (aside / "one.wav").rename(done / "one.wav"),
+        lambda: (aside / "two.wav.json").rename(done / "two.wav.json"),
+    ]
+
+    assert "The books add up" in said(filed, capsys, "reconcile")
+    assert moments == []
+
+
+def test_what_is_filed_or_taken_away_during_the_look_is_none_of_unknown_origin(
+    filed: Place, capsys: pytest.CaptureFixture[str], moments: list[Callable[[], object]]
+) -> None:
+    """A recording lies in done/ before its row says so, and its sidecar beside it; a temporary file goes again."""
+    with filed.books() as books:
+        books.items.change(filed.item_in(books, "one.wav"), State.FILING, 0.0, companions=(b"one.xml",))
+    for name in ("one.xml", "passing"):
+        (filed.root / "done" / name).write_bytes(b"x")
+
+    def go_on() -> None:
+        (filed.root / "done/passing").unlink()
+        with filed.books() as books:
+            books.items.change(filed.item_in(books, "one.wav"), State.DONE, 0.0)
+
+    moments.append(go_on)
+
+    assert "note" not in said(filed, capsys, "reconcile")
+    assert moments == []
+
+
+@pytest.mark.usefixtures("moments")
+def test_what_others_put_into_the_folders_is_told_and_is_not_wrong(
+    filed: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files in done/ and failed/ without a row or receipt, and what was dropped after the last look."""
+    for name in ("done/a.txt", "done/b/a.wav", "done/notes.json", "done/z", "failed/list.csv"):
+        (filed.root / name).parent.mkdir(exist_ok=True)
+        (filed.root / name).write_bytes(b"{}")
+    shutil.copy(filed.root / "done/one.wav.json", filed.root / "done/copy.json")
+    filed.drop("new.wav")
+    filed.drop("new.wav.part")
+
+    notes = [line for line in said(filed, capsys, "reconcile").splitlines() if line.startswith("note: ")]
+
+    assert notes[0].startswith("note: 1 file in drop/, in no book yet (the last look was at 20")
+    assert notes[0].endswith(": new.wav")
+    assert notes[1:] == [
+        "note: 4 files in done/, not filed by the watcher: a.txt, b/a.wav, notes.json, …",
+        "note: 1 file in failed/, not filed by the watcher: list.csv",
+    ]
+
+
+def test_what_came_with_a_recording_belongs_there(
+    make_place: MakePlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sidecars and markers, in the drop folder and beside what was filed."""
+    place = make_place(arrivals={"sidecar": [".xml"]})
+    place.drop("done.xml", b"x")
+    place.drop("done.wav")
+    place.run_once()
+    said(place, capsys, "pause")
+    place.drop("queued.xml", b"x")
+    place.drop("queued.wav")
+    place.run_once()
+
+    told = said(place, capsys, "reconcile")
+
+    assert (place.root / "done/done.xml").exists()
+    assert "note" not in told

@@ -1,5 +1,7 @@
 """The rate windows, over real HTTP: never a 429 of our own making, no time wasted, and what a 429 teaches."""
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -7,10 +9,11 @@ import pytest
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
 from tests.places import Place, sandbox
-from tests.queues import drain, listening, posts, queued, told
+from tests.queues import IDLE, drain, listening, posts, queued, settle, told
 from watcher.clock import SystemClock
 from watcher.domain import PauseKind, State
 from watcher.identifai.sandbox import Sandbox
+from watcher.journey.submit import Submission
 
 
 def names(count: int) -> list[str]:
@@ -72,6 +75,29 @@ def test_on_real_clocks_too(tmp_path: Path) -> None:
         seen = posts(service)
         assert [entry.status for entry in seen] == [200] * 20
         assert seen[19].time - seen[0].time < 6.0  # 10 in the first three seconds, 10 from then on
+
+
+def test_uploads_end_in_the_order_in_which_they_came_to_their_end(tmp_path: Path) -> None:
+    """With its last part held back no upload is overtaken, or the service would give the unlucky one up."""
+    with sandbox() as service:
+        limits = {"writes": ["1/second"], "in_flight": 3}
+        place = Place(tmp_path, service.url, SystemClock(), limits=limits, arrivals={"settle_seconds": 0})
+        drop_all(place, 8)
+        with place.opened() as journey:
+            settle(journey)
+
+            def send(submission: Submission) -> None:
+                while (wait := submission.step()) != IDLE:
+                    place.clock.wait(wait, journey.stopping)
+
+            with ThreadPoolExecutor(3) as pool:
+                list(pool.map(send, journey.submissions))
+            with place.books() as books:
+                attempts = [attempt for item in books.items.listed() for attempt in books.ledger.of_item(item.id)]
+    assert len(attempts) == 8
+    for one, other in itertools.permutations(attempts, 2):
+        if one.started_at + 0.3 < other.started_at:
+            assert (one.released_at or 0) < (other.released_at or 0)
 
 
 def test_a_restart_loop_can_not_burst(make_place: MakePlace, service: Sandbox, clock: FalseClock) -> None:

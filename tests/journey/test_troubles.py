@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.conftest import MakePlace
 from tests.places import Place, sandbox, speech
 from watcher import once
 from watcher.cli import main
+from watcher.clock import SystemClock
 from watcher.domain import State, VerdictState
 from watcher.errors import Exit, StoreUnavailable
 from watcher.identifai.sandbox import Sandbox
@@ -144,6 +147,42 @@ def test_a_clock_that_was_set_back_keeps_no_verdict_waiting(tmp_path: Path) -> N
         assert clock.monotonic() - began < 60
 
 
+def test_a_verdict_asked_for_before_the_clock_was_set_back_waits_no_longer_than_any_other(tmp_path: Path) -> None:
+    """Its time is years away by now: it is asked for within the longest back-off, by a new start as well."""
+    clock = FalseClock()
+    with sandbox(writes=(), reads=(), verdict_after_seconds=0) as service:  # on a clock of its own
+        place = Place(tmp_path, service.url, clock)
+        place.drop("one.wav")
+        place.run_once()
+        for years, state in ((-1, VerdictState.AWAITED), (-2, VerdictState.OVERDUE)):
+            with place.books() as books:
+                verdict = books.verdicts.get(place.item_in(books, "one.wav").identifier)
+                assert verdict is not None
+                waits = replace(verdict, state=state, classification=None, asked=3, due_at=clock.now() + 3000)
+                books.verdicts.put(waits)
+            clock.jump(years * 365 * 86400)
+
+            with place.opened(once=True) as journey:
+                assert journey.asking.step() == 0
+
+            answered = place.verdict("one.wav")
+            assert answered is not None
+            assert answered.state is VerdictState.KNOWN
+
+
+def test_asking_for_verdicts_leaves_the_database_alone_while_none_is_due(place: Place, service: Sandbox) -> None:
+    """A step that looks every second, beside commands that want to write, only reads."""
+    place.drop("one.wav")
+    with place.opened(once=True) as journey:
+        once.run_once(journey)
+        with place.books():  # somebody writes: whoever wants to write as well would wait
+            assert 0 < journey.asking.step() <= place.config.verdicts.first_seconds
+        place.clock.wait(place.config.verdicts.first_seconds, journey.stopping)
+        once.run_once(journey, verdicts=True)
+        with place.books():
+            assert journey.asking.step() == float("inf")
+
+
 def test_a_receipt_that_was_collected_stays_collected(place: Place) -> None:
     """Whoever takes recording and receipt out of done/ before the verdict gets no second receipt there."""
     place.drop("one.wav")
@@ -176,3 +215,56 @@ def test_a_pass_ends_although_a_recording_is_tried_again_only_later(place: Place
     assert outcome.exit_code == Exit.INCOMPLETE
     assert outcome.left == ["one.wav: queued"]
     assert place.clock.monotonic() - began < 60
+
+
+def test_what_waited_at_the_last_run_and_is_gone_waits_no_more(place: Place) -> None:
+    """A run that finds nothing that waits says so too."""
+    path = place.drop("empty.wav", b"")
+    place.run_once()
+    with place.books() as books:
+        assert [file.path for file in books.site.waiting()] == [b"empty.wav"]
+    path.unlink()
+
+    place.run_once()
+
+    with place.books() as books:
+        assert (books.site.waiting(), books.site.waiting_total()) == ([], 0)
+
+
+def test_a_start_does_not_look_through_years_of_done(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where a move or a receipt was under way can a dead process have left a temporary file, which goes."""
+    for year in range(2000, 2020):
+        (place.root / f"done/{year}").mkdir()
+    place.drop("now/a.wav")
+    place.drop("now/b.wav")
+    place.run_once()
+    left = [
+        place.root / name
+        for name in ("done/now/.watcher-00.tmp", "failed/x/.watcher-01.tmp", "drop/y/.watcher-02.tmp")
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    place.clock = FalseClock(SystemClock().now() + 3600)  # what lies there is old by then
+    listed: list[int] = []
+    scandir = os.scandir
+
+    def counted(folder: Any) -> Any:
+        if isinstance(folder, int):  # as the folders of a site are listed
+            listed.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", counted)
+
+    with place.opened():
+        assert listed == []
+    with place.books() as books:
+        books.items.mark_receipts_due(place.item_in(books, "now/a.wav").identifier or "")
+        item = place.item_in(books, "now/b.wav")
+        books.items.change(item, State.FILING, 0.0, outcome=State.FAILED, filed_as=b"x/b.wav")
+    with place.opened():
+        assert len(listed) == 2
+    with place.books() as books:
+        books.items.change(place.item_in(books, "now/b.wav"), State.RETURNING, 0.0, path=b"y/b.wav")
+    with place.opened():
+        assert [path.name for path in left if path.exists()] == []

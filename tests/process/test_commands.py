@@ -3,9 +3,12 @@
 import re
 from hashlib import sha256
 
+import pytest
+
 from tests.places import Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Programs, last_scan_at, posts, wait_until
+from watcher.cli import main
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import FaultKind, Sandbox
@@ -15,6 +18,7 @@ OPTIONS: dict[str, list[str]] = {
     "run": ["--config", "--once", "--verdicts", "exit codes"],
     "demo": ["--dir"],
     "sandbox": ["--port", "--key"],
+    "check": ["--config", "--json", "exit codes"],
     "status": ["--config", "--json"],
     "list": ["--config", "--json", "--state", "queued", "held"],
     "show": ["--config", "--json", "ITEM"],
@@ -25,6 +29,7 @@ OPTIONS: dict[str, list[str]] = {
     "pause": ["--config", "--reason"],
     "resume": ["--config"],
     "migrate": ["--config"],
+    "reconcile": ["--config", "ledger"],
 }
 
 
@@ -34,7 +39,7 @@ def test_every_command_explains_itself(watcher: Programs) -> None:
     helps = {command: watcher.start(command, "--help", environment=ENVIRONMENT) for command in OPTIONS}
 
     assert whole.end() == 0
-    assert all(re.search(rf"^ +{command} ", whole.out, re.MULTILINE) for command in OPTIONS), whole.out
+    assert all(re.search(rf"^ +{command}\b", whole.out, re.MULTILINE) for command in OPTIONS), whole.out
     for command, program in helps.items():
         assert program.end() == 0, program.err
         assert program.err == ""
@@ -168,3 +173,25 @@ def test_the_time_the_backlog_takes_follows_the_rate(
     assert 24 <= status["eta_seconds"] <= 60
     assert status["states"]["queued"] == 5
     assert "10 in 60 s" in status["rate"]
+
+
+def test_the_books_add_up_at_any_moment_beside_a_busy_daemon(
+    place: Place, service: Sandbox, watcher: Programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is on its way from one folder to another, or was just dropped, is no false alarm."""
+    refused = [speech(f"refused {n}") for n in range(10)]
+    for content in refused:
+        service.add_fault(FaultKind.STATUS, status=413, times=0, sha256=sha256(content).hexdigest())
+    daemon = watcher.daemon(place)
+    for n in range(90):
+        place.drop(f"{n % 7}/{n}.wav", refused[n // 9] if n % 9 == 0 else None)
+    proofs = 0
+    while len(daemon.events("recording.done")) < 80 or len(daemon.events("recording.failed")) < 10:
+        # Here, since a program of its own would look only a few times in so many seconds.
+        code = main(["reconcile", "--config", str(place.config_path)])
+        told = capsys.readouterr().out
+        assert (code, "note" in told) == (Exit.WELL, False), told
+        proofs += 1
+
+    assert proofs > 1
+    assert re.search("done +80\nfailed +10\n", watcher.ask(place, "reconcile"))

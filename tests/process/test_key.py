@@ -71,3 +71,24 @@ def test_a_key_file_that_others_can_read_is_warned_of(place: Place, watcher: Pro
     (warning,) = program.events("key.exposed")
     assert "chmod 600" in warning["reason"]
     assert KEY not in program.err
+
+
+def test_a_key_that_is_too_short_is_warned_of_and_not_named(
+    make_place: MakePlace, watcher: Programs, tmp_path: Path
+) -> None:
+    """It is surely wrong: the warning says so, and where it was found; the log stays readable."""
+    secret = "Q7z"
+    with Sandbox(secret, writes=(), reads=()) as service:
+        place = make_place(identifai={"base_url": service.url})
+        place.drop("aa.wav")
+
+        environment = ENVIRONMENT | {"IDENTIFAI_API_KEY": secret}
+        program = watcher.call("run", "--once", "--config", place.config_path, environment=environment)
+
+    assert program.process.returncode == 0
+    (warning,) = program.events("key.short")
+    assert "$IDENTIFAI_API_KEY" in warning["reason"]
+    assert [line["path"] for line in program.events("recording.done")] == ["aa.wav"]
+    assert secret not in program.err + program.out
+    files = [path for path in place.root.rglob("*") if path.is_file()]
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []

@@ -224,6 +224,22 @@ def test_the_value_of_the_key_header_stands_in_no_line(form: Any) -> None:
     assert "text/plain" in stream.getvalue()
 
 
+@pytest.mark.parametrize("short", ["a", "x1", "wav"])
+def test_a_key_too_short_to_be_one_mangles_no_line(short: str) -> None:
+    """Its text stands in everything by chance: only the header's value, and its own repr, are kept out."""
+    stream = to_json(secret=Key(short, "here"))
+    LOG.info("recording.queued", path=f"a/x1/sandbox-{short}.wav", key=Key(short, ""), X_Api_Key=short)
+    (event,) = events(stream)
+    assert (event["event"], event["path"]) == ("recording.queued", f"a/x1/sandbox-{short}.wav")
+    assert (event["key"], event["X_Api_Key"]) == ("<key>", "<key>")
+
+
+def test_a_key_of_eight_characters_is_kept_out() -> None:
+    stream = to_json(secret=Key("8letters", "here"))
+    LOG.info("a.done", text="asked with 8letters")
+    assert events(stream)[0]["text"] == "asked with <key>"
+
+
 def test_paths_are_shown_as_elsewhere() -> None:
     """Bytes that are no UTF-8 as xNN; never Python's b'…'."""
     stream = to_json()

@@ -216,6 +216,9 @@ def test_only_the_first_thousand_waiting_files_are_published(store: Store) -> No
     with store.writing() as books:
         books.site.publish_waiting(Waiting(b"%d" % n, float(n), 1, "settling", "") for n in range(100_000))
         assert [int(file.path) for file in books.site.waiting()] == list(range(WAITING_SHOWN))
+        assert books.site.waiting_total() == 100_000
+        books.site.publish_waiting(books.site.waiting(), 5_000)
+        assert books.site.waiting_total() == 5_000
 
 
 def test_publishing_the_same_files_again_writes_nothing(store: Store) -> None:

@@ -78,11 +78,16 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "ledger.unended_hits": lambda books: books.ledger.unended_hits("write"),
     "ledger.nth_last_end": lambda books: books.ledger.nth_last_end("write", 30),
     "verdicts.get": lambda books: books.verdicts.get(f"{77:064x}"),
-    "verdicts.due": lambda books: books.verdicts.due(ROWS / 2, limit=3),
+    "verdicts.due": lambda books: _due(books, ROWS / 2),
+    "verdicts.due, the clock set back": lambda books: _due(books, -ROWS),
     "verdicts.next_due_at": lambda books: books.verdicts.next_due_at(),
     "pauses.active": lambda books: books.pauses.active(),
     "site.get": lambda books: books.site.get("last_scan_at"),
 }
+
+
+def _due(books: Books, now: float) -> Any:
+    return books.verdicts.due(now, limit=3, awaited_seconds=300, overdue_seconds=3600)
 
 
 @pytest.fixture(scope="module")

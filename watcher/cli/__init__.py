@@ -20,6 +20,10 @@ _EXITS = """\
 exit codes: 0 all is well; 1 done, but something failed or was left, and is named; 69 the service or the account
 stands in the way, the files wait; 75 another instance is running; 78 the configuration is wrong."""
 
+_CHECK_EXITS = """\
+exit codes: 0 nothing is wrong (there may be warnings); 1 something is wrong on this machine, and is named; 69 the
+service or the account stands in the way; 78 the configuration is wrong, `watcher run` would not start."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command was carried out. Its exit code; every error is one message that says what to do."""
@@ -144,11 +148,21 @@ def _add_running(commands: Commands) -> None:
 def _add_looking(commands: Commands) -> None:
     _add(
         commands,
+        "check",
+        "checking.check",
+        "look at everything that could go wrong on this machine, before it does",
+        "Folders, key, database, limits and the\nservice are tried, as the user that runs it. Nothing is left "
+        "behind, no credit is spent. It may be run before\nthe first start, and beside the daemon.\n\n"
+        + _CHECK_EXITS,
+        json=True,
+    )
+    _add(
+        commands,
         "status",
         "looking.status",
         "say how things stand",
         "Counts by state, pauses with their reasons, the rate in use, how long the backlog\nwill take, "
-        "and how long ago the drop folder was last looked through.",
+        "and when the drop folder was last looked through.",
         json=True,
     )
     listing = _add(commands, "list", "looking.list_items", "list the recordings, oldest first", json=True)
@@ -182,8 +196,9 @@ def _add_proving(commands: Commands) -> None:
         "reconcile",
         "proving.reconcile",
         "prove the books",
-        "Seen = done + failed + withdrawn + waiting + in flight + held, and folders, items\n"
-        "and ledger agree. Exits 1 when they do not, and says where.",
+        "Seen = done + failed + withdrawn + waiting + in flight + held, and folders, receipts,\n"
+        "items, their histories and the ledger agree. Exits 1 when they do not, and says where. What others\n"
+        "put into the folders is told, and is not wrong.",
     )
 
 

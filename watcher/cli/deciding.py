@@ -85,10 +85,10 @@ def _found(desk: Desk, books: Books, names: Iterable[str], state: State) -> list
     """The items a person named, all in this state. NoSuchItem, before anything is changed, if one is not."""
     items = []
     for name in names:
-        item = books.items.find(name, desk.paths(name))
+        item = desk.find(books, name)
         if item.state is not state:  # a later one has its path: the one in the state that can be meant
-            paths = desk.paths(name)
-            meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & set(paths)]
+            paths = {path for _, path in desk.places(name)}
+            meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & paths]
             item = meant[-1] if meant else item
         if item.state is not state:
             verb = "Only failed recordings can be sent again." if state is State.FAILED else "Only held ones can."

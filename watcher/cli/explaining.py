@@ -4,11 +4,12 @@ import argparse
 import os
 import stat
 
-from watcher.cli.opening import Desk, open_desk
-from watcher.domain import Item, Pause, State, rfc3339, show_path
+from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk
+from watcher.domain import IN_DROP, Item, Pause, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError
-from watcher.folders import fingerprint_of
+from watcher.folders import Folder, alternative, fingerprint_of
 from watcher.ignore import TEMPORARY_NAMES, Ignore
+from watcher.journey.companions import Companions, companion_name
 from watcher.store import Books
 
 
@@ -20,29 +21,50 @@ def why(options: argparse.Namespace) -> int:
 
 def explain(desk: Desk, books: Books, text: str) -> str:
     """Why this file is where it is, and what happens next."""
-    for path in desk.paths(text):
-        said = _explain_path(desk, books, path)
+    for folder, path in desk.places(text):
+        said = None
+        if folder is not None and folder.name != "drop":
+            said = _explain_filed(desk, books, folder, path)
+        said = said or _explain_path(desk, books, path)
         if said is not None:
             return said if said.startswith(show_path(path)) else f"{show_path(path)} {said}"
     return f"{text}: no such file is known, neither in the drop folder nor in done/ or failed/."
 
 
+def _explain_filed(desk: Desk, books: Books, folder: Folder, path: bytes) -> str | None:
+    """What lies under this name in done/ or failed/, whatever had the name elsewhere; null when nothing does."""
+    if (item := find_lying(books, folder, path)) is not None:
+        return _explain_item(desk, books, item)
+    if path.endswith(RECEIPT) and (of := find_lying(books, folder, path.removesuffix(RECEIPT))) is not None:
+        return _explain_receipt(desk, books, of)
+    try:
+        if not folder.occupied(path):
+            return None
+    except FolderError as error:
+        return str(error.as_fault())
+    came = _explain_companion(desk, books, path, [State(folder.name)])
+    return came or f"lies in {folder.name}/, and no recording is known that was filed under this name."
+
+
 def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
-    item = books.items.latest_at(path)
+    """The file in the drop folder, or what became of one that lay there."""
+    item = books.items.live_at(path) or books.items.latest_at(path)
     file = books.site.waiting_at(path)
     on_disk = _look(desk, path)
     if on_disk is not None and (foreign := _explain_foreign(desk, path, on_disk)) is not None:
         return foreign
+    if item is None and (travels := _explain_companion(desk, books, path, sorted(IN_DROP))) is not None:
+        return travels
     # What is published is as old as the last look: where the item is of the very file that lies here, or of one
     # that has left since, the item knows better.
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
         return f"{file.reason or 'was seen and is not taken yet'} (since {rfc3339(file.since)})."
     if item is not None:
         return _explain_item(desk, books, item)
-    if path.endswith(b".json") and (of := books.items.latest_at(path.removesuffix(b".json"))) is not None:
-        return f"is the receipt of item {of.id}, which {_explain_item(desk, books, of)}"
+    if path.endswith(RECEIPT) and (of := books.items.latest_at(path.removesuffix(RECEIPT))) is not None:
+        return _explain_receipt(desk, books, of)
     if on_disk is None:
-        return None
+        return _explain_companion(desk, books, path, [State.DONE, State.FAILED])
     seen = books.site.get("last_scan_at")
     if seen is None:
         return "lies in the drop folder; nobody has looked there yet. Start `watcher run`."
@@ -50,6 +72,29 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
         f"lies in the drop folder and was not there, or not among the first 1,000 that wait, at the last look "
         f"({rfc3339(seen)}). A running daemon looks again within {desk.config.arrivals.rescan_seconds:g} s."
     )
+
+
+def _explain_receipt(desk: Desk, books: Books, item: Item) -> str:
+    return f"is the receipt of item {item.id}, which {_explain_item(desk, books, item)}"
+
+
+def companions_of(item: Item) -> set[bytes]:
+    """Every name that one of its markers and sidecars may have, where the recording itself lies."""
+    if item.state in IN_DROP:
+        return set(item.companions)
+    names = {companion_name(name, item.path, item.filed_as or item.path) for name in item.companions}
+    return names | {alternative(name, item.id) for name in names}
+
+
+def _explain_companion(desk: Desk, books: Books, path: bytes, states: list[State]) -> str | None:
+    """A marker or sidecar of a recording in one of these states, the latest; null where it is none's."""
+    if not Companions.of(desk.config.arrivals).is_one(path):
+        return None
+    mine = [item for item in books.items.listed(states) if path in companions_of(item)]
+    if not mine:
+        return None
+    verb = "travels with its recording" if mine[-1].state in IN_DROP else "came with the recording"
+    return f"{verb} {show_path(mine[-1].path)} (item {mine[-1].id}), which {_explain_item(desk, books, mine[-1])}"
 
 
 def _look(desk: Desk, path: bytes) -> os.stat_result | None:

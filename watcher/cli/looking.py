@@ -29,10 +29,8 @@ def status(options: argparse.Namespace) -> int:
     print(f"backlog      {duration_in_words(facts['eta_seconds'])}")
     print(f"last look    {facts['last_scan_at'] or 'never: the daemon has not run yet'}")
     if facts["waiting"]:
-        oldest = facts["waiting"][0]
-        print(
-            f"waiting      {len(facts['waiting'])} not taken yet; the oldest: {oldest['path']} {oldest['reason']}"
-        )
+        oldest, total = facts["waiting"][0], facts["waiting_total"]
+        print(f"waiting      {total:,} not taken yet; the oldest: {oldest['path']} {oldest['reason']}")
     return Exit.WELL
 
 
@@ -52,7 +50,8 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "eta_seconds": seconds_for(backlog, windows),
         "last_scan_at": rfc3339(books.site.get("last_scan_at")),
         "oldest_queued_at": rfc3339(oldest.arrived_at) if oldest else None,
-        "waiting": waiting,
+        "waiting": waiting,  # the first 1,000
+        "waiting_total": books.site.waiting_total(),
     }
 
 
@@ -94,7 +93,7 @@ def list_items(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
-        item = books.items.find(options.item, desk.paths(options.item))
+        item = desk.find(books, options.item)
         facts = receipt.describe(item, books.verdicts.get(item.identifier))
         facts["history"] = books.items.history(item.id)
         facts["requests"] = [attempt.as_json() for attempt in books.ledger.of_item(item.id)]

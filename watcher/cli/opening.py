@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -13,10 +13,13 @@ from rich.console import Console
 from watcher import logs
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config, find_config, load
+from watcher.domain import Item, State
+from watcher.errors import NoSuchItem
 from watcher.folders import Folder
 from watcher.journey.site import Site
-from watcher.store import Store
+from watcher.store import Books, Store
 
+RECEIPT = b".json"
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
@@ -44,20 +47,53 @@ class Desk:
         """See Site.content_key."""
         return Site.open(self.config, self.store, self.clock).content_key(digest)
 
-    def paths(self, text: str) -> list[bytes]:
-        """What a person's path may mean: relative to one of the folders, or a path of this machine in one.
+    def places(self, text: str) -> list[tuple[Folder | None, bytes]]:
+        """What a person's path may mean: a path of this machine in one of the folders, or relative to any of them.
+
+        Or one that begins with `drop/`, `done/` or `failed/`, as they are called here, wherever they lie.
 
         `\\xNN` is taken as `list` prints it: the byte of that number.
         """
         raw = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), os.fsencode(text))
-        found = [] if os.path.isabs(raw) else [os.path.normpath(raw)]
         whole = os.path.abspath(raw)
-        folders = self.config.folders
-        for root in (folders.drop, folders.done, folders.failed):
-            for base in {root, os.path.realpath(root)}:
+        found: list[tuple[Folder | None, bytes]] = []
+        for folder in (self.drop, self.done, self.failed):
+            for base in {folder.root, os.path.realpath(folder.root)}:
                 if whole.startswith(base + b"/"):
-                    found.insert(0, whole[len(base) + 1 :])
+                    found.insert(0, (folder, whole[len(base) + 1 :]))
+        if not os.path.isabs(raw):
+            found.append((None, os.path.normpath(raw)))
+            named, _, rest = os.path.normpath(raw).partition(b"/")
+            found += [
+                (folder, rest) for folder in (self.drop, self.done, self.failed) if folder.name.encode() == named
+            ]
         return found
+
+    def find(self, books: Books, text: str) -> Item:
+        """The item that a person named by its id, the first 6 characters of it or more, or a path.
+
+        What lies at the path now goes before what had it later; a receipt stands for its recording.
+        Raises NoSuchItem when there is none, or when the beginning fits several.
+        """
+        with suppress(NoSuchItem):
+            return books.items.find(text, [])
+        places = self.places(text)
+        places += [(folder, path.removesuffix(RECEIPT)) for folder, path in places if path.endswith(RECEIPT)]
+        for folder, path in places:
+            if (item := find_lying(books, folder, path)) is not None:
+                return item
+        return books.items.find(text, [path for _, path in places])
+
+
+def find_lying(books: Books, folder: Folder | None, path: bytes) -> Item | None:
+    """The item whose recording lies at this path in this folder, as the books have it; null: the drop folder."""
+    if folder is None or folder.name == "drop":
+        return books.items.live_at(path)
+    state = State(folder.name)
+    latest = books.items.latest_at(path)
+    if latest is not None and (latest.state, latest.filed_as) == (state, path):
+        return latest
+    return next((item for item in books.items.listed([state]) if item.filed_as == path), None)
 
 
 def read_config(options: argparse.Namespace) -> Config:

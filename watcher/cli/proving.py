@@ -8,71 +8,53 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from watcher.audio import Completeness, examine
+from watcher.cli.comparing import compare
 from watcher.cli.looking import duration_in_words, seconds_for
 from watcher.cli.opening import Desk, open_desk
 from watcher.domain import JsonObject, State, show_path
 from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, UsageError
-from watcher.folders import Folder, receipt_name
+from watcher.folders import Folder
 from watcher.ignore import Ignore
-from watcher.journey.receipt import is_receipt_of
 from watcher.journey.vet import hash_of
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
 
-_RECEIPT_BYTES = 1 << 20
-
 
 def reconcile(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk, desk.store.reading() as books:
-        counts = books.items.counts()
-        waiting = len(books.site.waiting())
-        wrong = [*_compare_items(desk, books), *_compare_folders(desk, books), *_compare_ledger(books)]
-    in_flight = counts[State.SUBMITTING] + counts[State.FILING] + counts[State.RETURNING]
+    with open_desk(options) as desk:
+        with desk.store.reading() as books:
+            counts, waiting = books.items.counts(), books.site.waiting_total()
+            seen = books.site.arrivals() + waiting
+            wrong = [*_compare_rows(books), *_compare_ledger(books)]
+        comparison = compare(desk)
     lines = {
         "done": counts[State.DONE],
         "failed": counts[State.FAILED],
         "withdrawn": counts[State.WITHDRAWN],
         "waiting": counts[State.QUEUED] + waiting,
-        "in flight": in_flight,
+        "in flight": counts[State.SUBMITTING] + counts[State.FILING] + counts[State.RETURNING],
         "held": counts[State.HELD],
     }
     for name, number in lines.items():
         print(f"{name:<10}{number:>9,}")
-    print(f"{'seen':<10}{sum(lines.values()):>9,}")
+    print(f"{'seen':<10}{seen:>9,}")
+    if seen != sum(lines.values()):
+        wrong.insert(0, f"{seen:,} recordings were seen, and {sum(lines.values()):,} are accounted for")
+    wrong += comparison.wrong
     for line in wrong:
         print(f"wrong: {line}")
+    for line in comparison.notes:
+        print(f"note: {line}")
     if not wrong:
         print("The books add up: folders, items and ledger agree.")
     return Exit.INCOMPLETE if wrong else Exit.WELL
 
 
-def _compare_items(desk: Desk, books: Books) -> Iterator[str]:
-    """Every item lies where its row says, with its receipt."""
-    for item in books.items.listed([State.DONE, State.FAILED]):
-        folder = desk.done if item.state is State.DONE else desk.failed
-        if item.filed_as is None:
-            continue  # its file was gone when it was filed, and the row says so
-        name = f"{item.id[:6]} {show_path(item.filed_as)}"
-        if not folder.occupied(item.filed_as):
-            yield f"{name}: is {item.state}, but its recording is not in {folder.name}/"
-        if not is_receipt_of(folder.read(receipt_name(item.filed_as), _RECEIPT_BYTES), item.id):
-            yield f"{name}: its receipt is not in {folder.name}/"
-    for item in books.items.listed([State.QUEUED, State.HELD]):
-        try:
-            desk.drop.fingerprint(item.path)
-        except (RecordingError, FolderError) as error:
-            yield f"{item.id[:6]} {show_path(item.path)}: is {item.state}, but {error.message}"
-
-
-def _compare_folders(desk: Desk, books: Books) -> Iterator[str]:
-    """Every recording in done/ and failed/ has an item, or is none of ours to count."""
-    for state, folder in ((State.DONE, desk.done), (State.FAILED, desk.failed)):
-        known = {item.filed_as for item in books.items.listed([state]) if item.filed_as is not None}
-        known |= {receipt_name(path) for path in known}
-        names = {entry.path for entry in folder.walk(Ignore().matching)}
-        for path in sorted(names - known):
-            if path + b".json" in names:
-                yield f"{show_path(path)}: lies in {folder.name}/ with a receipt, and no item knows it"
+def _compare_rows(books: Books) -> Iterator[str]:
+    """Every row says what its history and the ledger come to, each written down by itself."""
+    for item_id, said in books.site.contradictions():
+        item = books.items.get(item_id)
+        yield f"{item_id[:6]}{' ' + show_path(item.path) if item else ''}: {said}"
 
 
 def _compare_ledger(books: Books) -> Iterator[str]:

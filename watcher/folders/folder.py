@@ -4,9 +4,10 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from watcher.domain import Fingerprint
@@ -201,17 +202,22 @@ class Folder(Root):
         with self.taking(path):
             return self.look(path) is not None
 
-    def sweep(self, before: float) -> list[bytes]:
+    def sweep(self, before: float, subfolders: Iterable[bytes] | None = None) -> list[bytes]:
         """Drafts of ours last touched `before` that time (seconds since the epoch) are gone; their paths.
 
-        For the start of the one instance, when whoever wrote them is dead. What can not be removed stays.
+        `subfolders`: only what lies in these themselves, b"" being the root; null: everywhere. For the start of
+        the one instance, when whoever wrote them is dead. What can not be removed stays.
         """
-        drafts = [
-            entry.path
-            for entry in self.walk(lambda _: None)
-            if entry.kind == "file" and is_draft(os.path.basename(entry.path))
-        ]
+        found = (
+            self.walk(lambda _: None) if subfolders is None else chain.from_iterable(map(self._drafts, subfolders))
+        )
+        drafts = [entry.path for entry in found if entry.kind == "file" and is_draft(os.path.basename(entry.path))]
         return [path for path in drafts if self._swept(path, before)]
+
+    def _drafts(self, subfolder: bytes) -> Scan:
+        """The drafts in this one subfolder. Below it only what is named like a part of the way is entered."""
+        way = subfolder.split(b"/")
+        return self.walk(lambda name: None if name in way or is_draft(name) else "no draft", below=subfolder)
 
     def _swept(self, path: bytes, before: float) -> bool:
         with suppress(OSError), self.holder(path) as (here, name):

@@ -78,7 +78,7 @@ class Arrivals:
         ] = ()  # mount points below, as prefixes, whose disks were away at the last scan
         self._scan_due = 0.0
         self._scan_asked = True
-        self._published: list[Waiting] = []
+        self._published: tuple[list[Waiting], int] | None = None  # null: what an earlier run left is there
         self._publish_due = 0.0
         self.last_scan_at: float | None = None
         self.wake: Callable[[], None] = lambda: None  # called when there is something to look at
@@ -368,10 +368,10 @@ class Arrivals:
 
     def publish(self) -> None:
         """`status` and `why` know the files that wait now."""
-        waiting = self.waiting()
+        waiting = self.waiting(), len(self._settler)
         if waiting != self._published:
             with self._site.store.writing() as books:
-                books.site.publish_waiting(waiting)
+                books.site.publish_waiting(*waiting)
             self._published = waiting
 
 

@@ -1,5 +1,6 @@
 """At start-up: whatever a crash left half done is put where its step can take it up again."""
 
+import os
 from contextlib import suppress
 
 from watcher import logs
@@ -9,6 +10,8 @@ from watcher.journey.site import Site
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
+
+_ALL = 1_000_000
 
 
 def recover(site: Site) -> None:
@@ -23,11 +26,25 @@ def recover(site: Site) -> None:
         books.ledger.hits_ended(now)
         for attempt in books.ledger.unfinished():
             _decide(site, books, attempt, now)
-        for item in books.items.in_state(State.SUBMITTING, limit=1_000_000):
+        for item in books.items.in_state(State.SUBMITTING, limit=_ALL):
             books.items.change(item, State.QUEUED, now, "found half done at start-up")
+        written = _written(books)
     for folder in (site.done, site.failed, site.drop):
         with suppress(FolderError):  # it is away: its own pause says so
-            folder.sweep(now)
+            folder.sweep(now, sorted(written[folder.name]))
+
+
+def _written(books: Books) -> dict[str, set[bytes]]:
+    """The subfolders of each folder in which a file may be half written: all are committed before the first byte.
+
+    Not the whole folders: they may hold years of recordings, and a start must not take longer each day.
+    """
+    written: dict[str, set[bytes]] = {"done": set(), "failed": set(), "drop": set()}
+    for item in (*books.items.in_state(State.FILING, _ALL), *books.items.with_receipt_due(_ALL)):
+        written[item.outcome or State.FAILED].add(os.path.dirname(item.filed_as or item.path))
+    for item in books.items.in_state(State.RETURNING, _ALL):
+        written["drop"].add(os.path.dirname(item.path))
+    return written
 
 
 def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:

@@ -9,9 +9,10 @@ from watcher import logs
 from watcher.clock import Clock
 from watcher.config import Config
 from watcher.domain import JsonObject, Pause, PauseKind, show_path
-from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingUnreachable
-from watcher.folders import Folder, Situation, judge_marker
+from watcher.errors import FolderError, RecordingUnreachable
+from watcher.folders import Folder
 from watcher.journey.pauses import PauseLog
+from watcher.journey.recognition import Past, recognise
 from watcher.mounts import mounts_below, read_mounts
 from watcher.store import Store
 
@@ -81,36 +82,28 @@ class Site:
     def recognise(self, folder: Folder) -> None:
         """The folder is the one it was: it bears our mark, or was made again where it was, or is seen first.
 
-        Raises FolderMissing where it is gone, or where only its mount point may be left: a folder without our
-        mark that was, or is now, a mount of its own. Nothing is created in its place, and nothing believed of it.
-        ConfigError where the drop folder belongs to another site.
+        Raises what recognition.recognise does: then nothing is created in its place, and nothing believed of it.
         """
-        found, marker = folder.situation(), folder.marker()
         with self.store.reading() as books:
-            site_id, known = books.site.get("id"), books.site.get(f"folder.{folder.name}")
-        if site_id is None:
-            site_id = marker or secrets.token_hex(8)  # a database made anew takes the drop folder as it is
-        before = None if known is None else Situation(**known)
-        match judge_marker(before, found, marker, site_id):
-            case "foreign" if folder.name == "drop":
-                raise ConfigError(
-                    f"folders.drop: {show_path(folder.root)} belongs to another site ({marker}) and its database",
-                    hint="Use that one's store.url, or remove .watcher from the folder if that site is no more.",
-                )
-            case "not_mounted":
-                raise FolderMissing(
-                    f"{folder.label()} is not mounted: its mark (.watcher) is not there",
-                    hint=f"Mount it. If another disk is meant: cp DONE/.watcher {folder.quoted()}/.watcher",
-                )
-            case "adopt":
-                _log.warning("folder.adopted", folder=folder.name, path=folder.root, reason="it was made again")
-                folder.mark(site_id)
-            case "new":
-                folder.mark(site_id)
-        if before is None or (before.is_apart, marker) != (found.is_apart, site_id):
+            past = Past.of(books, folder.name, str(self.store.database.path))
+        present = recognise(folder, past)
+        site_id = past.site_id or present.marker or secrets.token_hex(8)
+        if present.judgement in ("new", "adopt"):
+            folder.mark(site_id)
+        if present.judgement == "adopt":
+            reason = "it was made again" if past.path in (None, present.path) else f"before it was {past.path}"
+            _log.warning("folder.adopted", folder=folder.name, path=folder.root, reason=reason)
+        is_news = (
+            present.judgement in ("new", "adopt")
+            or (past.site_id, past.path) != (site_id, present.path)
+            or past.situation is None
+            or past.situation.is_apart != present.situation.is_apart
+        )
+        if is_news:
             with self.store.writing() as books:
                 books.site.put("id", site_id)
-                books.site.put(f"folder.{folder.name}", asdict(found))
+                books.site.put(f"folder.{folder.name}", asdict(present.situation))
+                books.site.put(f"path.{folder.name}", present.path)
 
     def mounts_away(self) -> frozenset[bytes]:
         """Mount points below the drop folder on which nothing is mounted now, though something was.

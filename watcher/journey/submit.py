@@ -9,7 +9,7 @@ what can not have been charged, and what may have been.
 
 import secrets
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from watcher import logs
@@ -57,14 +57,22 @@ class Sight:
     is_stale: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What all that send share: they begin one after the other, and end in the order in which they came to it."""
+
+    begin: threading.Lock = field(default_factory=threading.Lock)
+    end: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Submission:
     """The step that sends. Several may run at the same time, one upload each."""
 
     def __init__(
-        self, site: Site, client: Client, arrivals: Arrivals, stopping: threading.Event, turn: threading.Lock
+        self, site: Site, client: Client, arrivals: Arrivals, stopping: threading.Event, turns: Turns
     ) -> None:
         self._site = site
-        self._turn = turn  # shared by all that send
+        self._turns = turns
         self._client = client
         self._arrivals = arrivals
         self._stopping = stopping
@@ -81,7 +89,7 @@ class Submission:
     def step(self) -> float:
         """One recording was sent and its answer recorded, or none could be: seconds until one may be."""
         self._record()
-        with self._turn:  # two that look at once would take the same recording, and one of them for nothing
+        with self._turns.begin:  # two that look at once would take the same recording, and one of them for nothing
             taken = self._take()
         if isinstance(taken, float):
             return taken
@@ -299,18 +307,21 @@ class Submission:
             claim.released_at = clock.now()
             return
         self._windows.travelled(claim.item.size, clock.now() - claim.started_at)
-        while not self._stopping.is_set():
-            now = clock.now()
-            with self._site.store.writing() as books:
-                if not policy.may_be_sent(books.pauses.active(), now, canary=claim.canary):
-                    raise Stopped("submitting was paused meanwhile")
-                release_at = self._windows.release_at(books, now)
-                if release_at <= now:
-                    books.ledger.release(claim.number, now)
-                    claim.hit = self._windows.count(books, now)
-                    claim.released_at = now
-                    return
-            clock.wait(release_at - now, self._stopping)
+        # One waits for room at a time. Were it whoever asks first when there is some, an unlucky one would stand
+        # with its body held back for so long that the service gives it up.
+        with self._turns.end:
+            while not self._stopping.is_set():
+                now = clock.now()
+                with self._site.store.writing() as books:
+                    if not policy.may_be_sent(books.pauses.active(), now, canary=claim.canary):
+                        raise Stopped("submitting was paused meanwhile")
+                    release_at = self._windows.release_at(books, now)
+                    if release_at <= now:
+                        books.ledger.release(claim.number, now)
+                        claim.hit = self._windows.count(books, now)
+                        claim.released_at = now
+                        return
+                clock.wait(release_at - now, self._stopping)
         raise Stopped("the daemon stops")
 
 

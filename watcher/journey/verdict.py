@@ -10,6 +10,7 @@ from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
 from watcher.journey import policy
 from watcher.journey.site import Site
+from watcher.store import Books
 
 _log = logs.get_logger(__name__)
 
@@ -34,15 +35,16 @@ class Asking:
         monotonic = site.clock.monotonic()
         if monotonic < self._quiet_until:
             return self._quiet_until - monotonic
+        with site.store.reading() as books:  # most times nothing is due: then nobody who writes is hindered
+            if not self._due(books, now):
+                due_at = books.verdicts.next_due_at()
+                return IDLE if due_at is None else max(due_at - now, 0.001)
         with site.store.writing() as books:
             if self._hit is not None:
                 books.ledger.hit_ended(self._hit, now)  # its answer could not be recorded
                 self._hit = None
             books.ledger.pull_back_hits("read", now)  # the clock may have been set back
-            due = books.verdicts.due(now, IDENTIFIERS_A_CALL)
-            if not due:
-                due_at = books.verdicts.next_due_at()
-                return IDLE if due_at is None else max(due_at - now, 0.001)
+            due = self._due(books, now)  # no other step changes verdicts that are known
             ledger = books.ledger
             room = room_at(
                 site.config.limits.reads,
@@ -59,6 +61,15 @@ class Asking:
             return self._put_off(hit, error)
         self._record(hit, due, readings)
         return 0.0
+
+    def _due(self, books: Books, now: float) -> list[Verdict]:
+        longest = self._site.config.verdicts.max_seconds
+        return books.verdicts.due(
+            now,
+            IDENTIFIERS_A_CALL,
+            awaited_seconds=longest,
+            overdue_seconds=max(longest, _OVERDUE_SECONDS),
+        )
 
     def _record(self, hit: int, due: list[Verdict], readings: dict[str, Reading]) -> None:
         site = self._site

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import warnings
+from dataclasses import dataclass
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
@@ -58,14 +59,11 @@ class Watch:
             return _FIRST_BACK_OFF_SECONDS
         self.stop()
         self._mounts = mounts_at(self._root)
-        chosen, why = self._choose()
+        chosen, why = choose_watch(self._root, self._site.config.arrivals.watch)
         if chosen == "events" and (failure := self._start()):
             self._try_at = monotonic + self._back_off
             self._back_off = min(2 * self._back_off, _MOST_BACK_OFF_SECONDS)
-            chosen = "polling"
-            why = (
-                f"no events can be had ({failure}); it may help to raise fs.inotify.max_user_watches or _instances"
-            )
+            chosen, why = "polling", without_events(failure)
         elif chosen == "polling":
             self._try_at = monotonic + _MOST_BACK_OFF_SECONDS
         self._arrivals.polls = chosen == "polling"
@@ -118,43 +116,24 @@ class Watch:
             return None
         return status.st_dev, status.st_ino
 
-    def _choose(self) -> tuple[str, str]:
-        """Events or polling, and why."""
-        setting = self._site.config.arrivals.watch
-        if setting != "auto":
-            return setting, "arrivals.watch says so"
-        return choose_watch(self._root)
-
     def _start(self) -> str:
         """The observer runs, and an event of a probe came through; else why not."""
         self._watched = self._identity()
-        try:
-            self._observer = _Observer()
-            self._observer.schedule(self._handler, os.fsdecode(self._root), recursive=True)
-            self._observer.start()
-        except (OSError, RecursionError) as error:  # the latter of folders nested a thousand deep, on Python 3.11
-            self.stop()  # else each try would keep one of the few that a user may have
-            return getattr(error, "strerror", None) or str(error)
-        if self._site.config.arrivals.watch == "auto" and not self._probe():
+        observer = _listen(self._handler, self._root, recursive=True)
+        if isinstance(observer, str):
+            return observer
+        self._observer = observer
+        if self._site.config.arrivals.watch == "auto" and not _is_heard(self._root, self._handler.probed):
             self.stop()
-            return "a file written to try it was not heard of"
+            return _UNHEARD
         self._back_off = _FIRST_BACK_OFF_SECONDS
         return ""
 
-    def _probe(self) -> bool:
-        """Whether a file that is written here is heard of. A folder we can not write to can not be probed."""
-        probe = os.path.join(self._root, _PROBE)
-        self._handler.probed.clear()
-        try:
-            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            os.unlink(probe)
-        except OSError:
-            return True
-        return self._handler.probed.wait(_PROBE_SECONDS)
 
-
-def choose_watch(root: bytes) -> tuple[str, str]:
+def choose_watch(root: bytes, setting: str = "auto") -> tuple[str, str]:
     """Events or polling for this folder and every mount below it, and why, in words for the log."""
+    if setting != "auto":
+        return setting, "arrivals.watch says so"
     found = mounts_at(root)
     remote = [mount for mount in found if is_network(mount.kind)]
     kinds = ", ".join(f"{show_path(mount.point)} is {mount.kind}" for mount in remote or found)
@@ -163,11 +142,89 @@ def choose_watch(root: bytes) -> tuple[str, str]:
     return "events", kinds or "the mount is unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Events or polling at one place, the drop folder or a mount point below it, and why."""
+
+    path: bytes
+    watch: str
+    why: str
+
+
+def list_choices(root: bytes, setting: str) -> list[Choice]:
+    """What `choose_watch` comes to for the folder and for each mount below it: the same for all of them."""
+    chosen, _ = choose_watch(root, setting)
+    mounts, real = read_mounts(), os.path.realpath(root)
+    here, below = mount_of(real, mounts), mounts_below(real, mounts)
+    remote = next((mount for mount in (here, *below) if mount is not None and mount.is_network), None)
+
+    def choice(path: bytes, mount: Mount | None) -> Choice:
+        kind = mount.kind if mount else "an unknown file system"
+        if setting != "auto":
+            why = f"{kind}; arrivals.watch says so"
+        elif mount is not None and mount.is_network:
+            why = f"{kind}: other machines' changes make no events here"
+        elif remote is not None:
+            why = f"{kind}; {show_path(remote.point)} makes no events, and one look goes through everything"
+        else:
+            why = f"{kind}, on this machine"
+        return Choice(path, chosen, why)
+
+    return [choice(root, here), *(choice(mount.point, mount) for mount in below)]
+
+
+def try_events(root: bytes) -> str:
+    """Why no events can be had of this folder; "" where they can. Nothing of the trial is left.
+
+    For this folder alone, not for what is below it: a daemon may need the rest of the watches there are.
+    """
+    probe = _Probe(root)
+    observer = _listen(probe, root, recursive=False)
+    if isinstance(observer, str):
+        return observer
+    try:
+        return "" if _is_heard(root, probe.probed) else _UNHEARD
+    finally:
+        observer.end()
+
+
+def without_events(failure: str) -> str:
+    """Why it is polling after all, and what may help."""
+    return f"no events can be had ({failure}); it may help to raise fs.inotify.max_user_watches or _instances"
+
+
+_UNHEARD = "a file written to try it was not heard of"
+
+
+def _is_heard(root: bytes, probed: threading.Event) -> bool:
+    """Whether a file that is written here is heard of. A folder we can not write to can not be probed."""
+    probe = os.path.join(root, _PROBE)
+    probed.clear()
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        os.unlink(probe)
+    except OSError:
+        return True
+    return probed.wait(_PROBE_SECONDS)
+
+
 def mounts_at(root: bytes) -> list[Mount]:
     """The mount that this folder lies on, and every one below it."""
     mounts, real = read_mounts(), os.path.realpath(root)
     here = mount_of(real, mounts)
     return [mount for mount in (here, *mounts_below(real, mounts)) if mount is not None]
+
+
+class _Probe(FileSystemEventHandler):
+    """Hears of the file that is written to try it, and of nothing else."""
+
+    def __init__(self, root: bytes) -> None:
+        self.probed = threading.Event()
+        self._path = os.path.join(root, _PROBE)
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        if os.fsencode(event.src_path) == self._path:
+            self.probed.set()
 
 
 class _Hints(FileSystemEventHandler):
@@ -223,3 +280,17 @@ class _Observer(InotifyObserver):
         self.stop()
         if self.ident is not None:
             self.join()
+
+
+def _listen(handler: FileSystemEventHandler, root: bytes, *, recursive: bool) -> _Observer | str:
+    """An observer whose handler hears what happens in the folder; else why there can be none."""
+    observer: _Observer | None = None
+    try:
+        observer = _Observer()
+        observer.schedule(handler, os.fsdecode(root), recursive=recursive)
+        observer.start()
+    except (OSError, RecursionError) as error:  # the latter of folders nested a thousand deep, on Python 3.11
+        if observer is not None:
+            observer.end()  # else each try would keep one of the few that a user may have
+        return getattr(error, "strerror", None) or str(error)
+    return observer

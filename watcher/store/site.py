@@ -1,23 +1,41 @@
-"""What is known of the site as a whole: facts by name, and the files that are no items yet."""
+"""What is known of the site as a whole: facts by name, files that are no items yet, and what proves the rest."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from watcher.domain import JsonObject, rfc3339, show_path
-from watcher.store.schema import site, waiting
+from watcher.store.schema import attempts, items, site, transitions, waiting
 
 WAITING_SHOWN = 1000
+_WAITING_TOTAL = "waiting"
 
 _GET = select(site.c.value).where(site.c.name == bindparam("name"))
 _PUT = update(site).where(site.c.name == bindparam("the_name"))
 _ADD = insert(site)
 _WAITING = select(waiting).order_by(waiting.c.since, waiting.c.path)
 _WAITING_AT = select(waiting).where(waiting.c.path == bindparam("path"))
+
+_ARRIVALS = select(func.count()).where(transitions.c.before.is_(None))
+_steps = transitions.alias()
+_LAST = select(func.max(_steps.c.serial)).where(_steps.c.item_id == items.c.id).correlate(items).scalar_subquery()
+_AGAINST_HISTORY = (
+    select(items.c.id, items.c.state, transitions.c.after)
+    .join_from(items, transitions, transitions.c.serial == _LAST, isouter=True)
+    .where(transitions.c.after.is_distinct_from(items.c.state))
+)
+_REQUESTS = select(func.count()).where(attempts.c.item_id == items.c.id).correlate(items).scalar_subquery()
+_AGAINST_LEDGER = select(items.c.id, items.c.attempts, _REQUESTS.label("lines")).where(
+    items.c.attempts != _REQUESTS
+)
+_FOR_NOBODY = (
+    select(attempts.c.item_id, func.count().label("lines"))
+    .where(~select(items.c.id).where(items.c.id == attempts.c.item_id).exists())
+    .group_by(attempts.c.item_id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +75,15 @@ class SiteFacts:
         if not done.rowcount:
             self._connection.execute(_ADD, {"name": name, "value": text})
 
-    def publish_waiting(self, files: Iterable[Waiting]) -> None:
-        """The waiting table holds these, the first 1,000 of them, and nothing else."""
-        shown = list(islice(files, WAITING_SHOWN))
+    def publish_waiting(self, files: Iterable[Waiting], total: int | None = None) -> None:
+        """The waiting table holds these, the first 1,000 of them, and nothing else.
+
+        `total`: how many wait in all; null where these are all.
+        """
+        given = list(files)
+        shown, total = given[:WAITING_SHOWN], len(given) if total is None else total
+        if total != self.waiting_total():
+            self.put(_WAITING_TOTAL, total)
         if set(shown) == set(self.waiting()):
             return  # a transaction that writes nothing needs no sync
         self._connection.execute(waiting.delete())
@@ -72,6 +96,34 @@ class SiteFacts:
         rows = self._connection.execute(_WAITING)
         return [Waiting(r.path, r.since, r.size, r.code, r.reason) for r in rows]
 
+    def waiting_total(self) -> int:
+        """How many files waited at the last look, published or not."""
+        total: int | None = self.get(_WAITING_TOTAL)
+        return len(self.waiting()) if total is None else total
+
     def waiting_at(self, path: bytes) -> Waiting | None:
         row = self._connection.execute(_WAITING_AT, {"path": path}).one_or_none()
         return None if row is None else Waiting(row.path, row.since, row.size, row.code, row.reason)
+
+    # Counted twice: what the items say, against what was written down beside them
+
+    def arrivals(self) -> int:
+        """How many recordings ever became items, by their histories: a lost row is counted all the same."""
+        counted: int = self._connection.execute(_ARRIVALS).scalar_one()
+        return counted
+
+    def contradictions(self) -> list[tuple[str, str]]:
+        """Ids of items, and in what their rows disagree with their histories or with the ledger."""
+        execute = self._connection.execute
+        found = [
+            (row.id, f"is {row.state}, but its history ends with {row.after or 'nothing'}")
+            for row in execute(_AGAINST_HISTORY)
+        ]
+        found += [
+            (row.id, f"its row counts {row.attempts} of its requests, the ledger {row.lines}")
+            for row in execute(_AGAINST_LEDGER)
+        ]
+        return found + [
+            (row.item_id, f"the ledger has {row.lines} of its requests, but it is no item")
+            for row in execute(_FOR_NOBODY)
+        ]

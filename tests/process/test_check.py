@@ -1,0 +1,205 @@
+"""`check` as a program: beside the daemon, as another user, and on a terminal-less machine."""
+
+import json
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from tests.people import STRANGER, StrangersPython, drop, python_for_strangers, shared_folder
+from tests.people import place as open_folder
+from tests.places import KEY, Place, speech
+from tests.process.conftest import MakePlace
+from tests.process.programs import ENVIRONMENT, Program, Programs, posts
+from watcher.domain import JsonObject
+from watcher.errors import Exit
+from watcher.identifai.sandbox import Sandbox
+
+__all__ = ["open_folder"]  # a fixture
+
+
+def checks_of(program: Program, code: int = Exit.WELL) -> dict[str, JsonObject]:
+    """What it found, by name; it ended with this exit code and said nothing else."""
+    assert program.process.returncode == code, program.out + program.err
+    assert program.err == ""
+    return {check["name"]: check for check in json.loads(program.out)["checks"]}
+
+
+def test_beside_a_running_daemon_it_disturbs_nothing(place: Place, service: Sandbox, watcher: Programs) -> None:
+    """The daemon is named, which is well; it notices none of the trials, and recordings go on being filed."""
+    daemon = watcher.daemon(place)
+    place.drop("one.wav")
+    daemon.wait_for("recording.done")
+
+    for _ in range(3):
+        checks = checks_of(watcher.call("check", "--json", "--config", place.config_path))
+        assert {check["state"] for check in checks.values()} == {"well"}, checks
+        assert f"process {daemon.pid}" in checks["daemon"]["found"]
+    place.drop("two.wav")
+    daemon.wait_for("recording.done", 2)
+
+    assert daemon.stop() == Exit.WELL
+    assert not {line["level"] for line in daemon.log} & {"warning", "error", "critical"}
+    assert not {path for path in place.root.rglob("*") if ".watcher-" in path.name}
+    assert len(posts(service)) == service.charged == 2
+    checks = checks_of(watcher.call("check", "--json", "--config", place.config_path))
+    assert "none runs here" in checks["daemon"]["found"]
+
+
+def test_a_daemon_that_was_killed_is_not_taken_for_a_running_one(place: Place, watcher: Programs) -> None:
+    """Its note is still in the mark of the drop folder, but its lock died with it."""
+    daemon = watcher.daemon(place)
+    daemon.kill()
+    assert str(daemon.pid) in (place.root / "drop" / ".watcher").read_text()
+
+    checks = checks_of(watcher.call("check", "--json", "--config", place.config_path))
+
+    assert "none runs here" in checks["daemon"]["found"]
+    watcher.daemon(place)
+
+
+def test_it_is_plain_text_where_there_is_no_terminal_and_sees_a_low_limit(place: Place, watcher: Programs) -> None:
+    """No colours in a pipe; too few open files are a warning, and say where to raise them."""
+    program = watcher.call(
+        *("check", "--config", place.config_path),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)),
+    )
+    assert program.process.returncode == Exit.WELL, program.out + program.err
+    assert "\x1b" not in program.out
+    assert "warning     open files     100 at the same time" in program.out
+    assert "LimitNOFILE=" in program.out
+    assert program.out.splitlines()[-1] == "Nothing is wrong; 1 warning. Next: `watcher run`."
+
+
+def test_its_help_tells_the_exit_codes(watcher: Programs) -> None:
+    """What a script may rely on stands where a person looks for it."""
+    program = watcher.call("check", "--help", environment=ENVIRONMENT)
+    assert program.process.returncode == Exit.WELL
+    assert all(word in program.out for word in ("--config", "--json", "no credit", "exit codes", "69", "78"))
+    assert all(len(line) <= 115 for line in program.out.splitlines())
+
+
+# As the service's user, who owns nothing
+
+
+@pytest.fixture
+def python() -> StrangersPython:
+    return python_for_strangers()
+
+
+@pytest.fixture
+def site(open_folder: Path, make_place: MakePlace, python: StrangersPython) -> Place:
+    """Three folders of root's that the crew shares, and the stranger's own folder for the database."""
+    for name in ("drop", "done", "failed"):
+        shared_folder(open_folder / name)
+    state = open_folder / "state"
+    state.mkdir()
+    os.chown(state, STRANGER.uid or 0, STRANGER.gid)
+    return make_place(open_folder, store={"url": f"sqlite:///{state}/watcher.db"})
+
+
+def check_as_stranger(watcher: Programs, python: StrangersPython, site: Place, key: str = KEY) -> Program:
+    return watcher.call(
+        *("check", "--json", "--config", site.config_path),
+        executable=python.executable,
+        environment=ENVIRONMENT | python.environment | {"IDENTIFAI_API_KEY": key},
+        cwd="/",
+        **STRANGER.spawning(),
+    )
+
+
+def test_the_services_user_finds_shared_folders_well(
+    site: Place, watcher: Programs, python: StrangersPython
+) -> None:
+    """Files of others in folders of others: all is well, and only how soon they are taken is told."""
+    drop(site.root / "drop" / "one.wav", speech("one"))
+
+    checks = checks_of(check_as_stranger(watcher, python, site))
+
+    assert {check["state"] for check in checks.values()} == {"well"}, checks
+    assert f"uid {STRANGER.uid}" in checks["user"]["found"]
+    assert "those of others after" in checks["proof"]["found"]
+    assert list((site.root / "state").iterdir()) == []
+
+
+def test_files_out_of_reach_are_wrong_and_named(site: Place, watcher: Programs, python: StrangersPython) -> None:
+    """One that can not be read, one that can not be moved, a folder that can not be looked into."""
+    top = site.root / "drop"
+    drop(top / "good.wav", speech("good"))
+    drop(top / "hidden.wav", speech("hidden"), mode=0o600)
+    (top / "locked").mkdir(mode=0o755)
+    drop(top / "locked" / "call.wav", speech("locked"))
+    (top / "closed").mkdir(mode=0o700)
+
+    recordings = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)["recordings"]
+
+    assert recordings["state"] == "wrong"
+    assert "3 of 3 " in recordings["found"]
+    assert all(name in recordings["found"] for name in ("hidden.wav", "locked/call.wav", "closed"))
+    assert "chmod g+" in recordings["hint"]
+
+
+def test_folders_that_the_user_may_not_write_are_wrong(
+    site: Place, watcher: Programs, python: StrangersPython
+) -> None:
+    """Each with the command that opens it; a sticky drop folder too, out of which only owners may move."""
+    (site.root / "done").chmod(0o2755)
+    (site.root / "state").chmod(0o2555)
+    checks = checks_of(check_as_stranger(watcher, python, site), Exit.CONFIG)
+    assert checks["done folder"]["state"] == "wrong"
+    assert "chmod -R g+rwX" in checks["done folder"]["hint"]
+    assert checks["database"]["state"] == "wrong"
+    assert "may not write in its folder" in checks["database"]["found"]
+
+    (site.root / "done").chmod(0o2775)
+    (site.root / "state").chmod(0o2755)
+    (site.root / "drop").chmod(0o3775)
+    checks = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)
+    assert "sticky" in checks["drop folder"]["found"]
+    assert "chmod -t" in checks["drop folder"]["hint"]
+
+
+def daemon_of_stranger(watcher: Programs, python: StrangersPython, site: Place) -> Program:
+    daemon = watcher.start(
+        *("run", "--config", site.config_path),
+        executable=python.executable,
+        environment=ENVIRONMENT | python.environment | {"IDENTIFAI_API_KEY": KEY},
+        cwd="/",
+        **STRANGER.spawning(),
+    )
+    daemon.wait_for("daemon.started")
+    return daemon
+
+
+def test_another_users_check_says_whose_it_is(site: Place, watcher: Programs, python: StrangersPython) -> None:
+    """What root may do says little of what the daemon's user may: that is a warning, with the command."""
+    daemon = daemon_of_stranger(watcher, python, site)
+
+    checks = checks_of(watcher.call("check", "--json", "--config", site.config_path))
+
+    assert checks["user"]["state"] == "warning"
+    assert f"uid {STRANGER.uid}" in checks["user"]["found"]
+    assert "sudo -u" in checks["user"]["hint"]
+    assert checks["database"]["state"] == "well"
+    assert {path.stat().st_uid for path in (site.root / "state").iterdir()} == {STRANGER.uid}
+    assert checks_of(check_as_stranger(watcher, python, site))["user"]["state"] == "well"
+    assert daemon.stop() == Exit.WELL
+
+
+def test_a_key_that_only_the_daemon_was_handed_is_no_fault(
+    site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """systemd hands it to the daemon alone: beside it, its user is told how to try the key; before it, 78."""
+    key_file = site.root / "identifai.key"
+    key_file.write_text(KEY)
+    key_file.chmod(0o600)
+
+    checks = checks_of(check_as_stranger(watcher, python, site, key=""), Exit.CONFIG)
+    assert checks["key"]["state"] == "wrong"
+    daemon = daemon_of_stranger(watcher, python, site)
+    checks = checks_of(check_as_stranger(watcher, python, site, key=""))
+    assert checks["key"]["state"] == "warning"
+    assert "sudo watcher check" in checks["key"]["hint"]
+    assert checks["service"]["state"] == "warning"
+    assert daemon.stop() == Exit.WELL

@@ -1,0 +1,264 @@
+"""`check`: everything that could go wrong on this machine is looked at, before it does. It spends no credit."""
+
+import argparse
+import json
+import os
+import pwd
+import resource
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+
+from rich.text import Text
+
+from watcher import logs
+from watcher.cli.checking.account import check_limits, check_pauses, check_service, find_key
+from watcher.cli.checking.finding import Condition, Finding, exit_code, warning, well, wrong
+from watcher.cli.checking.lookout import check_watch
+from watcher.cli.checking.premises import Known, check_premises
+from watcher.cli.opening import Desk, read_config, wide_console
+from watcher.clock import SystemClock
+from watcher.domain import JsonObject, State, rfc3339, show_path
+from watcher.errors import Exit, FolderError, StoreError
+from watcher.folders import MARKER
+from watcher.folders.holder import holder_of
+from watcher.journey.recognition import Past
+from watcher.journey.watch import Choice
+from watcher.store import Books, Store, revisions
+from watcher.store.files import check_folder
+from watcher.store.health import find_damage
+
+_BYTES_FOR_BOOKS = 100_000_000
+_FILES_NEEDED = 128
+_FILES_PER_UPLOAD = 8
+_NO_CLOCK = 1_700_000_000.0  # the end of 2023: a clock that says less was never set
+_STYLES = {
+    Condition.WELL: "green",
+    Condition.WARNING: "yellow",
+    Condition.WRONG: "bold red",
+    Condition.UNAVAILABLE: "bold red",
+}
+
+
+def check(options: argparse.Namespace) -> int:
+    config = read_config(options)
+    logs.configure(config.log.format, "error", None)
+    with Store(config.store.url) as store:
+        choices, findings = _look(Desk(config, store, SystemClock()))
+    code = exit_code(findings)
+    if options.json:
+        facts = {
+            "well": code == Exit.WELL,
+            "checks": [finding.as_json() for finding in findings],
+            "watch": [{"path": show_path(c.path), "watch": c.watch, "why": c.why} for c in choices],
+        }
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        _print(findings, code)
+    return code
+
+
+def _look(desk: Desk) -> tuple[list[Choice], list[Finding]]:
+    """All findings, in the order in which they are best put right."""
+    known, books = _check_database(desk)
+    holder, daemon = _check_daemon(desk, known)
+    key, key_found = find_key(desk.config, is_running=holder is not None)
+    premises = list(check_premises(desk, known))
+    choices: list[Choice] = []
+    watch: list[Finding] = []
+    if premises[0].state is not Condition.WRONG:
+        choices, watch = check_watch(desk.config)
+    service = check_service(desk, known, key)
+    findings = [
+        well("configuration", show_path(os.fsencode(desk.config.path))),
+        _check_user(desk, holder),
+        key_found,
+        *premises,
+        *watch,
+        books,
+        daemon,
+        *check_pauses(known),
+        check_limits(desk, known),
+        _check_clock(desk, known),
+        _check_open_files(desk),
+        service,
+    ]
+    return choices, findings
+
+
+# The database
+
+
+def _check_database(desk: Desk) -> tuple[Known, Finding]:
+    """Whether it can be used, and what it says of the site. None is made, and none upgraded."""
+    name, database = "database", desk.store.database
+    path = show_path(os.fsencode(database.path))
+    try:
+        check_folder(database.path.parent)
+        if not database.exists():
+            return Known(), _check_room_for_database(desk)
+        if database.version() in revisions.known()[:-1]:
+            hint = "The next start of the daemon, or `watcher migrate`, brings it up; a copy of it is kept."
+            return Known(is_started=True), warning(name, f"{path} is of an older version than this program", hint)
+        database.check_version()
+    except StoreError as error:
+        return Known(is_started=True), Finding.of(name, error)
+    known = Known(is_started=True)
+    try:
+        with desk.store.reading() as books:
+            known = _read(books, path)
+        damage = find_damage(database)
+        with desk.store.writing():
+            pass  # it can be locked and written
+    except StoreError as error:
+        return known, replace(Finding.of(name, error), stops=False)
+    if damage:
+        return known, wrong(
+            name,
+            f"{path} is damaged: {'; '.join(damage)}",
+            "Stop the daemon and restore a copy of the file. The receipts in done/ and failed/ have what it knew.",
+        )
+    free = _free_bytes(database.path.parent)
+    if free < _BYTES_FOR_BOOKS:
+        hint = f"Free some space on the disk of {database.path.parent}, in time: without it nothing is submitted."
+        return replace(known, is_open=True), warning(name, f"{path} has {free / 1e6:.0f} MB of room to grow", hint)
+    return replace(known, is_open=True), well(name, f"{path} is whole, of this version, and can be written")
+
+
+def _free_bytes(folder: Path) -> float:
+    room = os.statvfs(folder)
+    return room.f_bavail * room.f_frsize if room.f_blocks else float("inf")
+
+
+def _check_room_for_database(desk: Desk) -> Finding:
+    name, path = "database", desk.store.database.path
+    shown, folder = show_path(os.fsencode(path)), path.parent
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        error = StoreError(
+            f"{shown} can not be made: uid {os.geteuid()} may not write in its folder",
+            hint=f"Let the service's user write in {folder}, or name another place in store.url.",
+        )
+        return Finding.of(name, error)
+    return well(name, f"{shown} is not there yet; the first start makes it")
+
+
+def _read(books: Books, database: str) -> Known:
+    site = books.site
+    accepted = (item.identifier for item in books.items.listed([State.DONE]) if item.identifier)
+    return Known(
+        is_started=site.get("id") is not None,
+        folders={name: Past.of(books, name, database) for name in ("drop", "done", "failed")},
+        mounts=tuple(os.fsencode(path) for path in site.get("mounts") or ()),
+        pauses=tuple(books.pauses.active()),
+        last_scan_at=site.get("last_scan_at"),
+        identifier=next(accepted, None),
+    )
+
+
+# Who does it, and with what
+
+
+def _check_daemon(desk: Desk, known: Known) -> tuple[JsonObject | None, Finding]:
+    """Who has the drop folder and the database, where anybody does; that is well."""
+    name = "daemon"
+    locks = (os.path.join(desk.drop.root, MARKER), os.fsencode(f"{desk.store.database.path}.instance"))
+    try:
+        holder = holder_of(locks[0]) or holder_of(locks[1])
+    except FolderError as error:
+        return None, warning(name, error.message, error.hint)
+    if holder is None:
+        return None, well(name, "none runs here now")
+    found = f"runs on {holder.get('host')}, process {holder.get('pid')}"
+    looks_every = max(10 * desk.config.arrivals.rescan_seconds, 600.0)
+    if known.last_scan_at is not None and desk.clock.now() - known.last_scan_at > looks_every:
+        found += f"; it has not looked through the drop folder since {rfc3339(known.last_scan_at)}"
+        return holder, warning(name, found, "Its log says why; starting it again does no harm.")
+    return holder, well(name, found)
+
+
+def _check_user(desk: Desk, holder: JsonObject | None) -> Finding:
+    """Whether this is the user whom all that follows is about: the daemon's, else the database's owner."""
+    ours, name = os.geteuid(), "user"
+    theirs = None
+    with suppress(OSError):
+        theirs = os.stat(desk.store.database.path).st_uid
+    if holder is not None and holder.get("host") == socket.gethostname():
+        with suppress(OSError):
+            theirs = os.stat(f"/proc/{holder.get('pid')}").st_uid
+    if theirs is not None and theirs != ours:
+        return warning(
+            name,
+            f"{_user(ours)}, but the daemon is run by {_user(theirs)}: what is found here need not hold for it",
+            f"Run it as that user: sudo -u {quote(_user_name(theirs))} watcher check"
+            f" --config {quote(show_path(os.fsencode(desk.config.path)))}",
+        )
+    return well(name, _user(ours) + (", to whom everything is open" if ours == 0 else ""))
+
+
+def _user(uid: int) -> str:
+    return f"{_user_name(uid)} (uid {uid})"
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+
+
+def _check_clock(desk: Desk, known: Known) -> Finding:
+    now = desk.clock.now()
+    found = f"{rfc3339(now)}"
+    hint = "Set this machine's clock, and have it kept (timedatectl set-ntp true): TLS and receipts rely on it."
+    if now < _NO_CLOCK:
+        return warning("clock", f"{found} can not be", hint)
+    if known.last_scan_at is not None and known.last_scan_at > now + 60:
+        return warning(
+            "clock", f"{found}, yet the drop folder was looked through at {rfc3339(known.last_scan_at)}", hint
+        )
+    return well("clock", found)
+
+
+def _check_open_files(desk: Desk) -> Finding:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES_NEEDED + _FILES_PER_UPLOAD * desk.config.limits.in_flight
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        found = f"{limit:,} at the same time; {needed:,} may be needed"
+        return warning("open files", found, "Raise the limit: ulimit -n, or LimitNOFILE= in the unit.")
+    return well("open files", "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} at the same time")
+
+
+# What a person sees
+
+
+def _print(findings: Sequence[Finding], code: Exit) -> None:
+    console = wide_console()
+    for finding in findings:
+        mark = "ok" if finding.state is Condition.WELL else str(finding.state)
+        first, *more = finding.found.split("\n")
+        console.print(Text.assemble((f"{mark:<12}", _STYLES[finding.state]), f"{finding.name:<15}{first}"))
+        for line in [*more, *(f"-> {line}" for line in finding.hint.splitlines())]:
+            console.print(Text(f"{'':<27}{line}"))
+    for line in _sum_up(findings, code):
+        console.print(Text(line))
+
+
+def _sum_up(findings: Sequence[Finding], code: Exit) -> Iterator[str]:
+    """How it stands, and the next step."""
+    warnings = sum(finding.state is Condition.WARNING for finding in findings)
+    also = f"; {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
+    yield ""
+    if code == Exit.WELL:
+        runs = any(f.name == "daemon" and f.found.startswith("runs") for f in findings)
+        next_step = "The daemon is at work." if runs else "Next: `watcher run`."
+        yield f"{'Nothing is wrong' if warnings else 'All is well'}{also}. {next_step}"
+        return
+    bad = [f.name for f in findings if f.state is Condition.WRONG or f.state is Condition.UNAVAILABLE]
+    if code == Exit.UNAVAILABLE:
+        yield f"This machine is well{also}. Recordings would wait until this is over: {', '.join(bad)}."
+        return
+    starts = "`watcher run` would not start" if code == Exit.CONFIG else "recordings would wait"
+    yield f"To be put right: {', '.join(bad)}{also}; until then {starts}. Then: `watcher check` again."

@@ -1,0 +1,150 @@
+"""The key and the service, as `check` finds them. One request, for a verdict, which costs nothing."""
+
+import os
+import threading
+from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from watcher import __version__
+from watcher.cli.checking.finding import Condition, Finding, unavailable, warning, well
+from watcher.cli.checking.premises import Known
+from watcher.cli.opening import Desk
+from watcher.config import Config, Window
+from watcher.domain import PauseKind
+from watcher.errors import ConfigError, Rejected, ServiceError, Throttled
+from watcher.identifai.budget import room_at
+from watcher.identifai.client import Client
+from watcher.journey.windows import describe, find_windows
+from watcher.key import Key, read_key
+from watcher.store import Books
+
+_NOBODYS = "0" * 64  # an identifier that the service never gave
+_MOST_BYTES = 15_000_000  # the service's documented limit
+_PATIENCE_SECONDS = 30.0
+_WAIT_SECONDS = 10.0  # for room among the reads
+
+
+def find_key(config: Config, *, is_running: bool) -> tuple[Key | None, Finding]:
+    """The key, where there is one, and where it comes from. `is_running`: a daemon here has one of its own."""
+    try:
+        key = read_key(config, os.environ)
+    except ConfigError as error:
+        if is_running and isinstance(error.__cause__, PermissionError):
+            hint = (
+                "The daemon has its key already. To try it here: run this as who can read it (sudo watcher check),"
+                " or set $IDENTIFAI_API_KEY."
+            )
+            return None, warning("key", error.message, hint)
+        return None, Finding.of("key", error)
+    if key.warning:
+        return key, warning("key", f"from {key.source}", key.warning)
+    return key, well("key", f"from {key.source}")
+
+
+def check_service(desk: Desk, known: Known, key: Key | None) -> Finding:
+    """Whether the service is reached and takes the key, by asking for the verdict of one identifier.
+
+    The request is counted among the daemon's own reads, where there are books.
+    """
+    name, config = "service", desk.config
+    url = config.identifai.base_url
+    if key is None:
+        return warning(name, f"{url} was not asked, for want of a key", "Give this user the key (see above).")
+    if known.is_open and (busy := _wait_for_room(desk)):
+        return warning(name, f"{url} was not asked: limits.reads has no room for {busy:.0f} s", "Ask again later.")
+    client = Client(
+        base_url=url,
+        key=key,
+        connect_timeout_seconds=min(config.identifai.connect_timeout_seconds, _PATIENCE_SECONDS),
+        read_timeout_seconds=min(config.identifai.read_timeout_seconds, _PATIENCE_SECONDS),
+        deadline_seconds=min(config.identifai.deadline_seconds, _PATIENCE_SECONDS),
+        version=__version__,
+        clock=desk.clock,
+    )
+    count = _counting(desk) if known.is_open else lambda: None
+    count()  # before: the daemon leaves it room. It ends at once, so that being killed here blocks nobody
+    try:
+        client.verdicts([known.identifier or _NOBODYS])
+    except Throttled:
+        return warning(name, f"{url} takes the key, and more is asked there than it allows", "Lower limits.reads.")
+    except Rejected:
+        pass  # it knows the key, and not the identifier
+    except ServiceError as error:
+        return unavailable(name, f"{url}: {error.message}", error.hint)
+    finally:
+        client.close()
+        count()  # after: by now the service has counted it
+    if urlsplit(url).scheme == "http" and not _is_this_machine(url):
+        return warning(name, f"{url} takes the key", "The key and the recordings go unencrypted: use https://.")
+    return well(name, f"{url} is reached and takes the key; it does not tell how much credit is left")
+
+
+def _is_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _wait_for_room(desk: Desk) -> float:
+    """Until limits.reads allow one more request. The seconds for which they will not, where that is too long."""
+    until = desk.clock.monotonic() + _WAIT_SECONDS
+    while True:
+        now = desk.clock.now()
+        with desk.store.reading() as books:
+            room = _room_at(books, desk.config.limits.reads, now)
+        if room <= now:
+            return 0.0
+        if desk.clock.monotonic() + room - now > until:
+            return room - now
+        desk.clock.wait(room - now, threading.Event())
+
+
+def _room_at(books: Books, windows: tuple[Window, ...], now: float) -> float:
+    ledger = books.ledger
+    unended = ledger.unended_hits("read")
+    return room_at(windows, lambda n: ledger.nth_last_end("read", n), now, unended=unended)
+
+
+def _counting(desk: Desk) -> Callable[[], None]:
+    def count() -> None:
+        if desk.config.limits.reads:
+            with desk.store.writing() as books:
+                now = desk.clock.now()
+                books.ledger.hit_ended(books.ledger.hit("read", now), now)
+
+    return count
+
+
+def check_pauses(known: Known) -> list[Finding]:
+    """What keeps recordings from being submitted now, as the books have it."""
+    findings = []
+    for pause in known.pauses:
+        kind = pause.kind
+        condition = Condition.UNAVAILABLE if kind is PauseKind.ACCOUNT else Condition.WARNING
+        hint = "`watcher resume` lets one recording try at once." if kind is not PauseKind.CAP else ""
+        if kind is PauseKind.PERSON:
+            hint = "`watcher resume` ends it."
+        findings.append(Finding("submitting", condition, f"is paused: {pause.reason}", hint))
+    return findings
+
+
+def check_limits(desk: Desk, known: Known) -> Finding:
+    """What limits.* say, against what the service documents."""
+    name, limits = "limits", desk.config.limits
+    found = f"{describe(limits.writes)}; recordings of {limits.max_upload_bytes:,} bytes at the most"
+    if known.is_open:
+        with desk.store.reading() as books:
+            lowered = find_windows(books, limits.writes, desk.clock.now())
+        if lowered != limits.writes:
+            hint = "Set limits.writes to what the service grants this account; a refused upload is a wasted one."
+            return warning(name, f"{describe(limits.writes)}; after a refusal it is {describe(lowered)}", hint)
+    if limits.max_upload_bytes > _MOST_BYTES:
+        hint = f"The service documents {_MOST_BYTES:,}: larger ones may be refused after they were sent."
+        return warning(name, found, hint)
+    if not limits.writes and not _is_this_machine(desk.config.identifai.base_url):
+        hint = 'The service allows ["1/second", "30/minute"] unless it has granted more: set limits.writes.'
+        return warning(name, found, hint)
+    return well(name, found)

@@ -1,0 +1,212 @@
+"""The folders, as `check` finds them: there, ours, writable, with room, and a recording can go its whole way."""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import islice
+
+from watcher.cli.checking.finding import Condition, Finding, warning, well, wrong
+from watcher.cli.opening import Desk
+from watcher.domain import Pause, show_path
+from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
+from watcher.folders import Folder, is_being_written, move
+from watcher.folders.names import draft_name
+from watcher.ignore import Ignore
+from watcher.journey.recognition import Past, recognise
+from watcher.mounts import mount_of, mounts_below, read_mounts
+
+_FILES_LOOKED_AT = 300
+_FILES_NAMED = 3
+_PROBE = b"A file to try the way of a recording. It may be removed.\n"
+_ROOM_FOR = 100  # of the largest recordings: with less, somebody should know
+CAP_FOWNER, CAP_LEASE = 3, 28  # linux/capability.h
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the books say of the site: nothing before its first start, or where they can not be read."""
+
+    is_started: bool = False
+    is_open: bool = False  # the books can be read and written
+    folders: dict[str, Past] = field(default_factory=dict)
+    mounts: tuple[bytes, ...] = ()  # points below the drop folder at which something was mounted
+    pauses: tuple[Pause, ...] = ()
+    last_scan_at: float | None = None
+    identifier: str | None = None  # one that the service gave
+
+
+def check_premises(desk: Desk, known: Known) -> Iterator[Finding]:
+    """The three folders, and the way from the one to the others; nothing is left there, or marked."""
+    folders = [desk.drop, desk.done, desk.failed]
+    findings = [_check_folder(desk, known, folder) for folder in folders]
+    yield from findings
+    if all(finding.state is not Condition.WRONG for finding in findings):
+        yield from _check_way(desk)
+    if findings[0].state is not Condition.WRONG:
+        yield _check_files(desk, known)
+
+
+def _check_folder(desk: Desk, known: Known, folder: Folder) -> Finding:
+    name = f"{folder.name} folder"
+    largest = desk.config.limits.max_upload_bytes
+    try:
+        with folder.opened() as here:
+            status, room = os.fstat(here), os.fstatvfs(here)
+        recognise(folder, known.folders.get(folder.name, Past()))
+        folder.check_takes(largest if folder.name == "done" else 0)
+    except FolderMissing as error:
+        return Finding.of(name, error if known.is_started else _first_start(desk, folder))
+    except FolderError as error:
+        return Finding.of(name, error)
+    if status.st_mode & stat.S_ISVTX and os.geteuid() != status.st_uid and not has_capability(CAP_FOWNER):
+        return wrong(
+            name,
+            f"{show_path(folder.root)} is sticky: only the owner of a file may take it out",
+            f"Take the sticky bit off: chmod -t {folder.quoted()}",
+        )
+    mount = mount_of(os.path.realpath(folder.root), read_mounts())
+    kind = f"{mount.kind} from {mount.source}" if mount and mount.is_network else mount.kind if mount else "?"
+    free = room.f_bavail * room.f_frsize
+    found = f"{show_path(folder.root)} ({kind}, {free / 1e9:,.1f} GB free)"
+    if room.f_blocks and free < _ROOM_FOR * largest:
+        hint = f"There is room for {free // largest:,} of the largest recordings: free some space, in time."
+        return warning(name, found, hint)
+    return well(name, found)
+
+
+def _first_start(desk: Desk, folder: Folder) -> ConfigError:
+    """What `watcher run` says where it has never run: nothing is waited for."""
+    config = show_path(os.fsencode(desk.config.path))
+    return ConfigError(
+        f"{config}: folders.{folder.name}: {show_path(folder.root)} does not exist",
+        hint=f"Create it (mkdir -p {folder.quoted()}), or correct the configuration.",
+    )
+
+
+# The way of a recording
+
+
+def _check_way(desk: Desk) -> Iterator[Finding]:
+    """A hidden file of ours goes from drop/ to done/, to failed/ and back, as a recording would."""
+    path = draft_name(f"check-{secrets.token_hex(8)}")  # of a name that the daemon's start tidies away
+    drop = desk.drop
+    copied = []
+    is_written: bool | None = None
+    try:
+        for target in (desk.done, desk.failed):
+            drop.write_whole(path, _PROBE, replacing=False)
+            is_written = _is_written(drop, path)
+            before = drop.fingerprint(path)
+            after = move(drop, path, target, path, before, sha256=sha256(_PROBE).hexdigest())
+            if not after.same_file(before):
+                copied.append(target)
+            if target.name == "failed":
+                move(target, path, drop, path, after, sha256=sha256(_PROBE).hexdigest())
+            for folder in (drop, target):
+                folder.remove(path)
+    except (FolderError, RecordingError) as error:
+        yield Finding.of("filing", error)
+        return
+    finally:
+        for folder in (drop, desk.done, desk.failed):
+            with suppress(FolderError):
+                folder.remove(path)
+    if copied:
+        names = " and ".join(f"{target.name}/" for target in copied)
+        yield warning(
+            "filing",
+            f"{names} can only be reached by copying, not by a rename: a recording is read and written once more",
+            "Nothing is lost by that. It is quicker with all three folders on one file system, in one mount.",
+        )
+    else:
+        yield well("filing", "a file went from drop/ to done/, to failed/ and back, by rename, and is gone")
+    yield _check_proof(desk, is_told=is_written is not None)
+
+
+def _is_written(drop: Folder, path: bytes) -> bool | None:
+    file, _ = drop.open(path)
+    with file:
+        return is_being_written(file)
+
+
+def _check_proof(desk: Desk, *, is_told: bool) -> Finding:
+    """How soon a recording is taken. `is_told`: the kernel told whether a file of our own is being written."""
+    arrivals = desk.config.arrivals
+    wait = f"after {arrivals.settle_seconds:g} s of quiet"
+    if not arrivals.proof:
+        return well("proof", f"off (arrivals.proof): recordings are taken {wait}")
+    if not is_told:
+        return warning(
+            "proof",
+            f"nobody can tell here whether a file is still being written: recordings are taken {wait}",
+            "Where writers pause for longer, raise arrivals.settle_seconds, or have them leave a marker "
+            "(arrivals.marker).",
+        )
+    if not has_capability(CAP_LEASE):
+        return well("proof", f"this user's own recordings are taken once provably whole, those of others {wait}")
+    return well("proof", "recordings are taken as soon as they are provably whole")
+
+
+def has_capability(number: int) -> bool:
+    """Whether this process may do what this capability is for."""
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            effective = next(line for line in file if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return os.geteuid() == 0
+    return bool(int(effective.split()[1], 16) >> number & 1)
+
+
+# What lies there
+
+
+def _check_files(desk: Desk, known: Known) -> Finding:
+    """The files in the drop folder, the first some hundred, can be read and moved out by this user."""
+    drop, name = desk.drop, "recordings"
+    real = os.path.realpath(drop.root)
+    mounted = {mount.point[len(real) :].lstrip(b"/") for mount in mounts_below(real, read_mounts())}
+    away = [point for point in known.mounts if point not in mounted and os.path.isdir(os.path.join(real, point))]
+    if away:
+        return wrong(
+            name,
+            f"nothing is mounted at {show_path(away[0])} in the drop folder, though something was",
+            f"Mount it again, or remove {drop.quoted(away[0])} if it is no more; its files wait.",
+        )
+    troubles, looked_at, is_all = _look_at_files(desk)
+    some = f"{looked_at:,}" if is_all else f"the first {looked_at:,}"
+    if not troubles:
+        found = f"{some} in the drop folder, all within reach" if looked_at else "none in the drop folder"
+        return well(name, found)
+    shown = "\n".join(message for message, _ in troubles[:_FILES_NAMED])
+    return wrong(
+        name,
+        f"{len(troubles):,} of {some} can not be taken, and will wait unsent:\n{shown}",
+        troubles[0][1],
+    )
+
+
+def _look_at_files(desk: Desk) -> tuple[list[tuple[str, str]], int, bool]:
+    """What is out of reach (what, and the remedy), how many were looked at, and whether that were all."""
+    drop = desk.drop
+    troubles: list[tuple[str, str]] = []
+    looked_at = 0
+    scan = drop.walk(Ignore(desk.config.arrivals.ignore).matching)
+    try:
+        for entry in islice((e for e in scan if e.kind == "file"), _FILES_LOOKED_AT):
+            try:
+                drop.check_gives(entry.path)
+            except RecordingGone:
+                continue
+            except (RecordingError, FolderError) as error:
+                troubles.append((error.message, error.hint))
+            looked_at += 1
+    except FolderError as error:
+        troubles.append((error.message, error.hint))
+    for path, reason in scan.unreadable:
+        hint = f"let uid {os.geteuid()} read and search it: chmod g+rwx {drop.quoted(path)}"
+        troubles.append((f"{drop.label(path)} can not be looked into ({reason})", hint))
+    return troubles, looked_at, looked_at < _FILES_LOOKED_AT

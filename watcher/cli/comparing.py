@@ -1,0 +1,179 @@
+"""The books against the folders: what disagrees, and goes on disagreeing beside a daemon that is at work."""
+
+import json
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from watcher.cli.explaining import companions_of
+from watcher.cli.opening import RECEIPT, Desk
+from watcher.domain import Item, JsonObject, State, rfc3339, show_path
+from watcher.errors import FolderError, FolderRefuses, RecordingError
+from watcher.folders import Folder, receipt_name
+from watcher.ignore import Ignore
+from watcher.store import Books
+
+_LOOKS = 3
+_MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes what it does each second
+_RECEIPT_BYTES = 1 << 20
+_NAMED = 3
+
+_Path = tuple[str, bytes]  # a folder's name, and a path in it
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What one look found, for a person. `strays` need not be wrong: people may put files where they like."""
+
+    away: dict[str, str] = field(default_factory=dict)  # by the folder's name
+    items: dict[str, str] = field(default_factory=dict)  # by id
+    orphans: dict[_Path, str] = field(default_factory=dict)  # receipts of no item
+    strays: set[_Path] = field(default_factory=set)  # files that are in no book
+    unlisted: int = 0  # that many of those in the drop folder are known to wait, and not which
+    last_scan_at: float | None = None
+
+    @property
+    def wrong(self) -> list[str]:
+        return [*self.away.values(), *self.items.values(), *self.orphans.values()]
+
+    @property
+    def notes(self) -> list[str]:
+        """What lies about and is in no book, folder by folder."""
+        notes = []
+        for name in ("drop", "done", "failed"):
+            paths = sorted(path for folder, path in self.strays if folder == name)
+            number = len(paths) - (self.unlisted if name == "drop" else 0)
+            if number <= 0:
+                continue
+            examples = [show_path(path) for path in paths[:_NAMED]] + ["…"] * (len(paths) > _NAMED)
+            which = "" if name == "drop" and self.unlisted else f": {', '.join(examples)}"
+            files = f"{number:,} {'file' if number == 1 else 'files'} in {name}/"
+            if name == "drop":
+                since = rfc3339(self.last_scan_at)
+                looked = f"the last look was at {since}" if since else "nobody has looked there yet"
+                notes.append(f"{files}, in no book yet ({looked}; `watcher run` takes them){which}")
+            else:
+                notes.append(f"{files}, not filed by the watcher{which}")
+        return notes
+
+
+def compare(desk: Desk) -> Comparison:
+    """What disagrees now, and did so at each of several looks: what is only on its way from one place to another
+    is no disagreement.
+    """
+    found = _look(desk, None)
+    for _ in range(_LOOKS - 1):
+        if found.items or found.orphans or found.strays:
+            desk.clock.wait(_MOMENT_SECONDS, threading.Event())
+            found = _look(desk, found)
+    return found
+
+
+def _look(desk: Desk, before: Comparison | None) -> Comparison:
+    """One look: at everything, or at what the look before this one found."""
+    found = Comparison()
+    folders = [folder for folder in (desk.drop, desk.done, desk.failed) if _is_there(folder, found)]
+    with desk.store.reading() as books:
+        found.last_scan_at = books.site.get("last_scan_at")
+        items = books.items.listed() if before is None else filter(None, map(books.items.get, before.items))
+        for item in items:
+            folder = _home(desk, item)
+            if folder in folders and (said := _compare_item(folder, item)):
+                found.items[item.id] = f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
+        for folder in folders:
+            if before is None:
+                ignore = Ignore(desk.config.arrivals.ignore if folder.name == "drop" else ())
+                paths = {entry.path for entry in folder.walk(ignore.matching) if entry.kind == "file"}
+            else:
+                mine = {path for name, path in {*before.strays, *before.orphans} if name == folder.name}
+                paths = {path for path in mine if folder.occupied(path)}
+            if paths:
+                _compare_paths(folder, books, paths, found)
+    return found
+
+
+def _is_there(folder: Folder, found: Comparison) -> bool:
+    try:
+        folder.situation()
+    except FolderError as error:
+        found.away[folder.name] = str(error.as_fault())
+        return False
+    return True
+
+
+def _home(desk: Desk, item: Item) -> Folder | None:
+    """Where its recording must lie; null while it is on its way, or is nowhere as the books say themselves."""
+    match item.state:
+        case State.QUEUED | State.HELD:
+            return desk.drop
+        case State.DONE | State.FAILED if item.filed_as is not None:
+            return desk.done if item.state is State.DONE else desk.failed
+        case _:
+            return None
+
+
+def _compare_item(folder: Folder, item: Item) -> str:
+    """What is not as the item's row says; "" where all is."""
+    if folder.name == "drop":
+        try:
+            folder.fingerprint(item.path)
+        except (RecordingError, FolderError) as error:
+            return f"is {item.state}, but {error.message}"
+        return ""
+    path = item.filed_as or item.path
+    try:
+        is_there, receipt = folder.occupied(path), _read_receipt(folder, receipt_name(path))
+    except FolderError as error:
+        return f"is {item.state}, but {error.message}"
+    if not is_there:
+        lost = "its recording is" if receipt else "neither its recording nor its receipt is"
+        return f"is {item.state}, but {lost} {'not ' if receipt else ''}in {folder.name}/"
+    if receipt is None:
+        return f"its receipt is not in {folder.name}/"
+    if receipt["id"] != item.id:
+        return f"the receipt beside it is of another item, {show_path(receipt['id'].encode())}"
+    said = {"state": str(item.state), "identifier": item.identifier, "sha256": item.sha256}
+    for name, value in said.items():
+        if receipt.get(name) != value:
+            return f"its receipt says of its {name}: {receipt.get(name)}; the books say: {value}"
+    return ""
+
+
+def _read_receipt(folder: Folder, path: bytes) -> JsonObject | None:
+    """The receipt that lies there; null for anything else."""
+    try:
+        receipt = json.loads(folder.read(path, _RECEIPT_BYTES) or b"")
+    except (ValueError, FolderRefuses):
+        return None
+    is_one = isinstance(receipt, dict) and isinstance(receipt.get("id"), str) and "format" in receipt
+    return receipt if is_one else None
+
+
+def _compare_paths(folder: Folder, books: Books, paths: set[bytes], found: Comparison) -> None:
+    """Which of these files in the folder are in no book."""
+    if folder.name == "drop":
+        waiting = {file.path for file in books.site.waiting()}
+        found.unlisted = books.site.waiting_total() - len(waiting)
+        unknown = paths - waiting - books.items.live_paths().keys() - set(books.items.live_companions())
+        found.strays |= {(folder.name, path) for path in unknown}
+        return
+    unknown = paths - _names_of(books.items.listed([State(folder.name), State.FILING, State.RETURNING]))
+    for path in sorted(unknown):
+        if not path.endswith(RECEIPT) or (receipt := _read_receipt(folder, path)) is None:
+            continue
+        if books.items.get(receipt["id"]) is None:
+            told = show_path(receipt["id"].encode())
+            found.orphans[folder.name, path] = (
+                f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, and no book has that item"
+            )
+        unknown -= {path, path.removesuffix(RECEIPT)}
+    found.strays |= {(folder.name, path) for path in unknown}
+
+
+def _names_of(items: Iterable[Item]) -> set[bytes]:
+    """Every name that these have, or are about to, in done/ or failed/: recordings, receipts, companions."""
+    names: set[bytes] = set()
+    for item in items:
+        path = item.filed_as or item.path
+        names |= {path, receipt_name(path), *companions_of(item)}
+    return names
