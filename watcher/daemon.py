@@ -219,10 +219,10 @@ class Runner:
             self._woken.clear()  # before the step looks: a wake-up during it is not lost
             try:
                 wait = self.step()
-            except Exception:  # noqa: BLE001 — the one catch-all: what fails is recorded, and tried again
+            except Exception as error:  # noqa: BLE001 — the one catch-all: what fails is recorded, and tried again
                 troubles += 1
                 wait = min(2.0**troubles, _MOST_BACK_OFF_SECONDS)
-                _log.exception("step.failed", step=self.name, again_in_seconds=wait)
+                self._tell(error, wait)
                 self.clock.wait(wait, self.stopping)
                 continue
             troubles = 0
@@ -232,6 +232,14 @@ class Runner:
                 continue
             for runner in self.wakes:
                 runner.wake()
+
+    def _tell(self, error: Exception, wait: float) -> None:
+        """What is known, such as a full disk, is told in words; what nobody foresaw, with where it came from."""
+        told = {"step": self.name, "again_in_seconds": wait}
+        if isinstance(error, WatcherError):
+            _log.error("step.failed", reason=error.message, hint=error.hint, **told)
+        else:
+            _log.exception("step.failed", **told)
 
 
 def run(journey: Journey) -> Exit:
@@ -275,7 +283,7 @@ def run(journey: Journey) -> Exit:
         runner.wake()
     scheduler.shutdown(wait=True)
     watch.stop()
-    site.store.database.checkpoint()
+    _try(site.store.database.checkpoint)
     _log.info("daemon.stopped")
     if deaths:
         return Exit.RUNNING if isinstance(deaths[0], InstanceRunning) else Exit.INCOMPLETE

@@ -1,5 +1,6 @@
 """The words of the field: what an item is, and the states it can be in. Imports nothing of ours."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -230,6 +231,17 @@ def show_path(path: bytes) -> str:
     r"""The path as text that is safe to print: bytes that are no UTF-8, and control characters, as `\xNN`."""
     text = path.decode("utf-8", errors="backslashreplace")
     return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def path_text(path: bytes) -> str:
+    r"""The path as text, for programs: as it is; only bytes that are no UTF-8 stand as `\xNN`."""
+    return path.decode("utf-8", errors="backslashreplace")
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """The value as JSON. Whatever a terminal would obey, or not show, is escaped in it as JSON does."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _escape(character: str) -> str:

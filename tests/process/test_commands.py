@@ -1,6 +1,8 @@
 """Commands beside the running daemon: what a person asks and decides, and what the daemon makes of it."""
 
 import re
+import subprocess
+import sys
 from hashlib import sha256
 
 import pytest
@@ -186,12 +188,26 @@ def test_the_books_add_up_at_any_moment_beside_a_busy_daemon(
     for n in range(90):
         place.drop(f"{n % 7}/{n}.wav", refused[n // 9] if n % 9 == 0 else None)
     proofs = 0
-    while len(daemon.events("recording.done")) < 80 or len(daemon.events("recording.failed")) < 10:
+    while proofs < 3 or len(daemon.events("recording.done")) < 80 or len(daemon.events("recording.failed")) < 10:
         # Here, since a program of its own would look only a few times in so many seconds.
         code = main(["reconcile", "--config", str(place.config_path)])
         told = capsys.readouterr().out
         assert (code, "note" in told) == (Exit.WELL, False), told
         proofs += 1
 
-    assert proofs > 1
     assert re.search("done +80\nfailed +10\n", watcher.ask(place, "reconcile"))
+
+
+def test_a_full_disk_under_the_output_is_told_in_a_line(place: Place, watcher: Programs) -> None:
+    """Half a list must not pass for a whole one, nor a trace of the program for an explanation."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "watcher", "status", "--json", "--config", str(place.config_path)],
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "watcher: the output could not be written: No space left on device\n"

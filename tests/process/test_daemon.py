@@ -20,7 +20,7 @@ from tests.process.programs import (
     wait_until,
     waiting,
 )
-from watcher.domain import JsonObject, show_path
+from watcher.domain import JsonObject
 from watcher.identifai.sandbox import Sandbox
 
 PROMISED = {
@@ -39,7 +39,7 @@ def test_fifty_recordings_dropped_in_every_way_are_each_submitted_once_and_filed
     contents = drop_fifty(place)
 
     wait_until(lambda: filed(place) >= contents.keys(), "50 receipts", told=lambda: daemon.err)
-    daemon.wait_for("verdict.known", 50)
+    verdicts = daemon.wait_for("verdict.known", 50)
     given = {entry.sha256: entry.identifier for entry in posts(service)}
     digests = {path: sha256(content).hexdigest() for path, content in contents.items()}
     assert Counter(entry.sha256 for entry in posts(service)) == Counter(digests.values())
@@ -50,6 +50,9 @@ def test_fifty_recordings_dropped_in_every_way_are_each_submitted_once_and_filed
         assert place.receipt(f"done/{path}.json")["identifier"] == given[digests[path]]
 
     listed = {item["path"]: item for item in watcher.ask_json(place, "list")}
+    assert {(line["item"], line["path"]) for line in verdicts} == {
+        (one["id"], path) for path, one in listed.items()
+    }
     assert listed.keys() == contents.keys()
     for path, item in listed.items():
         assert item.keys() >= PROMISED
@@ -182,7 +185,8 @@ def test_odd_names_in_a_folder_moved_in_are_listed_as_one_safe_line_each(
     daemon.wait_for("recording.done", len(ODD_NAMES))
     out = watcher.ask(place, "list", "--json")
     items: list[JsonObject] = [json.loads(line) for line in out.splitlines()]
-    names = {show_path(b"share/d\xe9p\xf4t/" + name) for name in ODD_NAMES}
+    names = {(b"share/d\xe9p\xf4t/" + name).decode(errors="backslashreplace") for name in ODD_NAMES}
+    assert all(line.isprintable() for line in out.splitlines())
     assert {item["path"] for item in items} == {item["filed_as"] for item in items} == names
     assert service.charged == len(ODD_NAMES)
     plain = watcher.ask(place, "list")

@@ -278,6 +278,8 @@ def test_a_wrong_value_is_one_clear_line(file: Path, key: str, written: str, fou
         ("[arrivals]\nsettle_second=1", "arrivals.settle_second is not a known key; did you mean settle_seconds?"),
         ("[arrivals]\nin_flight = 1", "arrivals.in_flight is not a known key; did you mean limits.in_flight?"),
         ("in_flight = 1", "in_flight is not a known key; did you mean limits.in_flight?"),
+        ("[identifai]\nAPI_KEY = 1", "identifai.API_KEY is not a known key; did you mean api_key_file?"),
+        ("[Limits]", "[Limits] is not a known section; did you mean [limits]?"),
         ("[web]\nqqq = 1", "web.qqq is not a known key; the keys of [web] are listen"),
         ("qqq = 1", "qqq is not a known key; every key stands in a section"),
         ('path = "x"', "path is not a known key; every key stands in a section"),

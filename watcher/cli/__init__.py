@@ -43,6 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader went away, as `watcher list | head` does: nobody is left to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.WELL
+    except OSError as error:
+        if error.filename is not None:  # some file of ours: nobody foresaw that
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor can the interpreter, when it ends
+        print(f"watcher: the output could not be written: {error.strerror}", file=sys.stderr)
+        return Exit.INCOMPLETE
     return code
 
 

@@ -72,7 +72,7 @@ def resume(options: argparse.Namespace) -> int:
             if other.kind in (PauseKind.ACCOUNT, PauseKind.SERVICE):
                 books.pauses.set(replace(other, until=now))
     if ended is not None:
-        print("Submitting goes on.")
+        print("Submitting goes on." if not standing else "The pause by a person is over.")
     for other in standing:
         at_once = other.kind in (PauseKind.ACCOUNT, PauseKind.SERVICE)
         print(f"Still paused: {other.reason}" + (" One recording is tried at once." if at_once else ""))

@@ -1,13 +1,12 @@
 """What only reads: status, list, show. Exit 0 when they could read; no key is needed."""
 
 import argparse
-import json
 
 from rich.table import Table
 
 from watcher.cli.opening import Desk, open_desk, wide_console
 from watcher.config import Window
-from watcher.domain import JsonObject, State, rfc3339, show_path
+from watcher.domain import JsonObject, State, rfc3339, show_path, to_json
 from watcher.errors import Exit
 from watcher.journey import receipt
 from watcher.journey.windows import describe, find_windows
@@ -18,7 +17,7 @@ def status(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
         facts = _status(desk, books)
     if options.json:
-        print(json.dumps(facts, ensure_ascii=False))
+        print(to_json(facts))
         return Exit.WELL
     states = ", ".join(f"{number} {state}" for state, number in facts["states"].items() if number)
     print(f"recordings   {states or 'none yet'}")
@@ -79,7 +78,7 @@ def list_items(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
         if options.json:
             for item in books.items.listed(states):
-                print(json.dumps(receipt.describe(item, books.verdicts.get(item.identifier)), ensure_ascii=False))
+                print(to_json(receipt.describe(item, books.verdicts.get(item.identifier))))
             return Exit.WELL
         table = Table("id", "state", "path", "identifier or error", "verdict", box=None, pad_edge=False)
         for item in books.items.listed(states):
@@ -98,7 +97,7 @@ def show(options: argparse.Namespace) -> int:
         facts["history"] = books.items.history(item.id)
         facts["requests"] = [attempt.as_json() for attempt in books.ledger.of_item(item.id)]
     if options.json:
-        print(json.dumps(facts, ensure_ascii=False))
+        print(to_json(facts))
         return Exit.WELL
     for name in ("id", "path", "state", "size", "sha256", "identifier", "duplicate_of", "warning", "filed_as"):
         if facts[name] is not None:

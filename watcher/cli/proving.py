@@ -1,7 +1,6 @@
 """What counts: `reconcile` proves the books against the folders, `estimate` says what a folder would come to."""
 
 import argparse
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from watcher.audio import Completeness, examine
 from watcher.cli.comparing import compare
 from watcher.cli.looking import duration_in_words, seconds_for
 from watcher.cli.opening import Desk, open_desk
-from watcher.domain import JsonObject, State, show_path
+from watcher.domain import JsonObject, State, show_path, to_json
 from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, UsageError
 from watcher.folders import Folder
 from watcher.ignore import Ignore
@@ -98,7 +97,7 @@ def estimate(options: argparse.Namespace) -> int:
         windows = find_windows(books, desk.config.limits.writes, desk.clock.now())
     facts: JsonObject = vars(found) | {"seconds_to_submit": seconds_for(found.submissions, windows)}
     if options.json:
-        print(json.dumps(facts))
+        print(to_json(facts))
         return Exit.WELL
     unknown = f" ({found.of_unknown_length} of unknown length)" if found.of_unknown_length else ""
     print(f"recordings    {found.recordings:,}, {found.bytes:,} bytes")

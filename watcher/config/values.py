@@ -153,7 +153,9 @@ def lies_in(inner: bytes, outer: bytes) -> bool:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that this one was probably meant to be; empty where none is like it."""
-    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), "")
+    by_lower = {one.lower(): one for one in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[close[0]] if close else ""
 
 
 Folder = Annotated[bytes, PlainValidator(_folder)]

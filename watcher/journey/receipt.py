@@ -4,7 +4,7 @@ import json
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from watcher.domain import Attempt, Item, JsonObject, Verdict, rfc3339, show_path
+from watcher.domain import Attempt, Item, JsonObject, Verdict, path_text, rfc3339, to_json
 
 FORMAT = 1
 
@@ -13,7 +13,7 @@ def describe(item: Item, verdict: Verdict | None) -> JsonObject:
     """The item as `list --json`, `show --json` and receipts print it."""
     return {
         "id": item.id,
-        "path": show_path(item.path),
+        "path": path_text(item.path),
         "state": str(item.state),
         "size": item.size,
         "sha256": item.sha256,
@@ -26,7 +26,7 @@ def describe(item: Item, verdict: Verdict | None) -> JsonObject:
         "arrived_at": rfc3339(item.arrived_at),
         "submitted_at": rfc3339(item.submitted_at),
         "filed_at": rfc3339(item.filed_at),
-        "filed_as": None if item.filed_as is None else show_path(item.filed_as),
+        "filed_as": None if item.filed_as is None else path_text(item.filed_as),
     }
 
 
@@ -42,7 +42,7 @@ def write_receipt(
     """The receipt's bytes: JSON, indented, for people and programs alike."""
     receipt: dict[str, Any] = {"format": FORMAT} | describe(item, verdict)
     receipt["state"] = str(item.outcome)
-    if show_path(item.path).encode() != item.path:
+    if path_text(item.path).encode() != item.path:
         receipt["path_quoted"] = quote_from_bytes(item.path)  # the very bytes, percent-encoded
     receipt |= {
         "base_url": base_url,
@@ -50,7 +50,7 @@ def write_receipt(
         "options": options,
         "attempts": [attempt.as_json() for attempt in attempts],
     }
-    return json.dumps(receipt, indent=2, ensure_ascii=False).encode() + b"\n"
+    return to_json(receipt, indent=2).encode() + b"\n"
 
 
 def is_receipt_of(content: bytes | None, item_id: str) -> bool:

@@ -85,8 +85,11 @@ class Asking:
                 books.verdicts.put(answered)
                 if answered.state is not verdict.state:
                     books.items.mark_receipts_due(verdict.identifier)
+                    first = next(iter(books.items.with_identifier(verdict.identifier)), None)
                     _log.info(
                         f"verdict.{answered.state}",
+                        item=first.id if first else None,
+                        path=first.path if first else None,
                         identifier=verdict.identifier,
                         classification=answered.classification,
                         confidence=answered.confidence,

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from watcher.domain import JsonObject, rfc3339, show_path
+from watcher.domain import JsonObject, path_text, rfc3339
 from watcher.store.schema import attempts, items, site, transitions, waiting
 
 WAITING_SHOWN = 1000
@@ -50,7 +50,7 @@ class Waiting:
 
     def as_json(self) -> JsonObject:
         return {
-            "path": show_path(self.path),
+            "path": path_text(self.path),
             "since": rfc3339(self.since),
             "size": self.size,
             "code": self.code,

@@ -1,0 +1,39 @@
+"""The loop around each step: what it does when the step can not."""
+
+import threading
+
+from tests.clock import FalseClock
+from tests.queues import listening
+from watcher.daemon import Runner
+from watcher.errors import StoreError
+
+
+def troubled(clock: FalseClock, *troubles: Exception) -> list[dict[str, object]]:
+    """What the log says of a step that meets these, one after the other, and is stopped when it succeeds."""
+    stopping = threading.Event()
+    left = list(troubles)
+
+    def step() -> float:
+        if left:
+            raise left.pop(0)
+        stopping.set()
+        return 1.0
+
+    with listening() as log:
+        Runner("file", step, clock, stopping, done_at=clock.monotonic()).run()
+    return log
+
+
+def test_a_trouble_that_is_known_is_told_in_words(clock: FalseClock) -> None:
+    """A full disk under the database, say: no trace of the program, but what to do. The step is tried again."""
+    full = StoreError("the disk of the database is full", hint="Free some space.")
+    first, second = troubled(clock, full, full)
+    assert (first["event"], first["reason"], first["hint"]) == ("step.failed", full.message, full.hint)
+    assert "exc_info" not in first
+    assert (first["again_in_seconds"], second["again_in_seconds"]) == (2.0, 4.0)
+
+
+def test_what_nobody_foresaw_is_told_with_where_it_came_from(clock: FalseClock) -> None:
+    (line,) = troubled(clock, ZeroDivisionError("division by zero"))
+    assert (line["event"], line["step"]) == ("step.failed", "file")
+    assert line["exc_info"]
