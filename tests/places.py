@@ -19,6 +19,13 @@ from watcher.store import Books, Store
 
 KEY = "a-key-for-tests"
 
+REFUSED: dict[str, Any] = {
+    "kind": "status",
+    "status": 400,
+    "body": {"error": "The uploaded file format is not supported."},
+}
+"""The sandbox's fault that is the service's verdict on a recording, in its documented words."""
+
 
 class Place:
     """One site on a real disk. `root` holds drop/, done/, failed/, config.toml and the database."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.clock import FalseClock
 from tests.crash.doors import Doors
-from tests.places import Place, sandbox
+from tests.places import REFUSED, Place, sandbox
 from watcher import cli
 from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
@@ -56,7 +56,7 @@ class World:
 
     def fail_before(self, path: str, content: bytes) -> None:
         """The recording lies in failed/, refused by the service once; it will be accepted the next time."""
-        self.service.add_fault("status", status=413, times=1)
+        self.service.add_fault(**REFUSED, times=1)
         self.drop(path, content)
         self.run()
 
@@ -233,7 +233,7 @@ def _duplicates(world: World) -> None:
 
 def _refused(world: World) -> None:
     odd = recording("odd")
-    world.service.add_fault("status", status=413, times=0, sha256=sha256(odd).hexdigest())
+    world.service.add_fault(**REFUSED, times=0, sha256=sha256(odd).hexdigest())
     world.drop("odd.wav", odd, State.FAILED)
     world.drop("notes.wav", b"Call back on Monday.\n", State.FAILED)
 

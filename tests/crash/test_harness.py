@@ -26,6 +26,8 @@ _LOOKS = frozenset(
         "taken",
         "situation",
         "marker",
+        "identity",
+        "free_bytes",
     }
 )
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
-from tests.places import Place, sandbox
+from tests.places import REFUSED, Place, sandbox
 from tests.queues import add, drain, listening, posts, queued, told
 from watcher.domain import PauseKind, State
 from watcher.errors import Exit
@@ -74,7 +74,7 @@ def test_a_cap_with_nothing_waiting_is_no_pause(make_place: MakePlace) -> None:
 def test_what_cost_nothing_is_given_back(make_place: MakePlace, service: Sandbox) -> None:
     """Refusals, throttles and outages count against no cap."""
     place = make_place(limits={"per_day": 3, "timezone": "Europe/Rome"})
-    service.add_fault("status", status=413)
+    service.add_fault(**REFUSED)
     service.add_fault("status", status=429, retry_after=1, limit=1)
     service.add_fault("status", status=503)
     with queued(place, *"abcd") as journey:

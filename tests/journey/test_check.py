@@ -207,6 +207,7 @@ def test_an_account_or_a_service_that_stands_in_the_way_is_no_fault_of_this_mach
 
 def test_a_service_that_is_not_reached_is_unavailable(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """69; but 1 where something on this machine is wrong as well."""
+    place.run_once()
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         place.configure(identifai={"base_url": f"http://127.0.0.1:{closed.getsockname()[1]}"})
@@ -214,12 +215,10 @@ def test_a_service_that_is_not_reached_is_unavailable(place: Place, capsys: pyte
         assert checked.code == Exit.UNAVAILABLE
         checked.is_now("service", "unavailable", "No connection")
 
-        place.configure(
-            identifai={"base_url": place.config.identifai.base_url}, limits={"max_upload_bytes": 10**16}
-        )
+        (place.root / "done").rename(place.root / "aside")
         checked = Checked(place, capsys)
         assert checked.code == Exit.INCOMPLETE
-        checked.is_now("done folder", "wrong", "No space left")
+        checked.is_now("done folder", "wrong", "is not there")
 
 
 def test_a_pause_in_force_is_told(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -378,8 +377,13 @@ def test_little_room_is_a_warning_and_none_is_wrong(
 
     place.configure(limits={"max_upload_bytes": free + 1})
     checked = Checked(place, capsys)
+    assert checked.code == Exit.WELL
+    checked.is_now("done folder", "warning", "a larger recording waits until there is room", "Free space")
+
+    (disk.home / "ballast").write_bytes(bytes(free - 40_960))
+    checked = Checked(place, capsys)
     assert checked.code == Exit.INCOMPLETE
-    checked.is_now("done folder", "wrong", "No space left")
+    checked.is_now("done folder", "wrong", "40,960 bytes are free, 65,536 are wanted for a receipt", "free space")
 
 
 def test_a_mount_below_the_drop_folder_that_is_gone_is_wrong(

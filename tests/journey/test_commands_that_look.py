@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 
 from tests.conftest import MakePlace
-from tests.places import Place, speech
+from tests.places import REFUSED, Place, speech
 from watcher.cli import main, opening
 from watcher.clock import SystemClock
 from watcher.domain import State
@@ -107,7 +107,7 @@ def test_why_tells_the_item_from_the_file_that_was_seen_at_the_last_look(
 @pytest.fixture
 def twice(place: Place, service: Sandbox) -> Place:
     """a.wav was refused and lies in failed/; another recording of that name was accepted and lies in done/."""
-    service.add_fault("status", status=413, times=1)
+    service.add_fault(**REFUSED, times=1)
     place.drop("a.wav", speech("first"))
     place.run_once()
     place.drop("a.wav", speech("second"))
@@ -134,7 +134,7 @@ def test_a_retry_of_a_path_in_failed_takes_what_lies_there(
     place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where a later recording of the same name failed as well, and lies beside it under another one."""
-    service.add_fault("status", status=413, times=2)
+    service.add_fault(**REFUSED, times=2)
     ids = []
     for seed in ("first", "second"):
         place.drop("a.wav", speech(seed))
@@ -250,7 +250,7 @@ def test_more_may_wait_than_is_published(place: Place, capsys: pytest.CaptureFix
 @pytest.fixture
 def filed(place: Place, service: Sandbox) -> Place:
     """Two recordings are done, one has failed, and one waits."""
-    service.add_fault("status", status=413, times=1)
+    service.add_fault(**REFUSED, times=1)
     for name in ("failed.wav", "one.wav", "two.wav"):
         place.drop(name)
     place.drop("empty.wav", b"")
@@ -438,3 +438,42 @@ def test_what_came_with_a_recording_belongs_there(
 
     assert (place.root / "done/done.xml").exists()
     assert "note" not in told
+
+
+def test_why_makes_no_promise_about_what_lies_below_a_link(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link to a folder is never followed, so what it leads to is never seen: by any way of naming it."""
+    (place.root / "elsewhere").mkdir()
+    (place.root / "elsewhere" / "x.wav").write_bytes(speech("x"))
+    (place.root / "drop" / "ln").symlink_to(place.root / "elsewhere")
+    place.run_once()
+
+    for name in ("ln/x.wav", "drop/ln/x.wav", str(place.root / "drop" / "ln" / "x.wav"), "ln/nothing.wav"):
+        out = said(place, capsys, "why", name)
+        assert "lies below ln, which is a symbolic link to a folder: links are never followed" in out
+    assert "ln is a symbolic link: never opened" in said(place, capsys, "why", "ln")
+
+
+def test_why_tells_the_folders_themselves_and_what_lies_outside(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three folders by what they are for; an existing file elsewhere is not ours."""
+    outside = place.root / "outside.wav"
+    outside.write_bytes(speech("outside"))
+    place.run_once()
+
+    assert "drop is the drop folder: what is put into it is submitted" in said(place, capsys, "why", "drop")
+    assert "is the done folder" in said(place, capsys, "why", str(place.root / "done"))
+    assert "is the failed folder" in said(place, capsys, "why", "failed/")
+    told = f"is not in the drop folder {place.root / 'drop'}: nothing is done with it. Move it there"
+    assert told in said(place, capsys, "why", str(outside))
+    assert "no such file is known" in said(place, capsys, "why", str(place.root / "nothing.wav"))
+    monkeypatch.chdir(place.root / "drop")
+    assert told in said(place, capsys, "why", "../outside.wav")
+    assert "is the drop folder" in said(place, capsys, "why", ".")
+    monkeypatch.chdir(place.root)
+    (place.root / "through").symlink_to(place.root / "drop")
+    place.drop("empty.wav", b"")
+    place.run_once()
+    assert "empty.wav is empty" in said(place, capsys, "why", "through/empty.wav")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.conftest import MakePlace
-from tests.places import speech
+from tests.places import REFUSED, speech
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
 
@@ -64,7 +64,7 @@ def test_companions_follow_the_name_their_recording_got(make_place: MakePlace) -
 def test_companions_of_a_failed_recording_go_there_and_come_back(make_place: MakePlace, service: Sandbox) -> None:
     """failed/ holds the recording with its companions; a retry brings all of them back."""
     place = make_place(arrivals={"marker": ".ok", "sidecar": [".xml"]})
-    service.add_fault("status", status=413, times=1)
+    service.add_fault(**REFUSED, times=1)
     for name, content in (("call.wav", None), ("call.xml", b"<call/>"), ("call.wav.ok", b"")):
         place.drop(name, content)
     place.run_once()

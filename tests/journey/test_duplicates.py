@@ -7,7 +7,7 @@ import pytest
 
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
-from tests.places import Place, speech
+from tests.places import REFUSED, Place, speech
 from tests.queues import add, drain, pay_table, posts, queued, settle
 from watcher.cli import main
 from watcher.domain import State
@@ -219,7 +219,7 @@ def test_the_first_was_taken_away_in_doubt(make_place: MakePlace, service: Sandb
 
 def test_the_first_is_on_its_way_back(place: Place, service: Sandbox) -> None:
     """A copy of one that is retried waits for the new outcome, and inherits no old refusal."""
-    service.add_fault("status", status=413)
+    service.add_fault(**REFUSED)
     with queued(place, first=SAME) as journey:
         drain(journey)
         assert place.item("first.wav").state is State.FAILED
@@ -267,7 +267,7 @@ def test_a_queue_that_is_sent_for_another_account_is_known_there(place: Place, s
 
 def test_fresh_pays_again_on_purpose(place: Place, service: Sandbox) -> None:
     """`retry` of a copy whose bytes are done by now costs nothing; `retry --fresh` is sent with no_cache."""
-    service.add_fault("status", status=413)
+    service.add_fault(**REFUSED)
     with queued(place, first=SAME, second=SAME, third=SAME) as journey:
         drain(journey)
         assert set(place.states().values()) == {State.FAILED}

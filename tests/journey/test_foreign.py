@@ -1,10 +1,12 @@
 """What is not ours to take: never opened, never sent, never moved. And names as strange as they come."""
 
+import errno
 import os
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.people import needs_root
+from tests.people import CREW, StrangersPython, needs_root, python_for_strangers, shared_folder
 from tests.places import KEY, Place, speech
 from tests.process.programs import CLOCK, Programs
-from tests.queues import drain, posts, settle
+from tests.queues import drain, listening, posts, settle, told
 from watcher.daemon import Journey
 from watcher.domain import State
 from watcher.errors import Exit
@@ -295,3 +297,128 @@ def test_temporary_names_are_not_taken_until_they_are_renamed(place: Place, serv
         drain(journey)
     assert place.states() == {"call.wav": State.DONE}
     assert service.charged == 1
+
+
+# Folders that are closed
+
+
+def test_a_folder_that_can_not_be_looked_into_waits_and_says_so() -> None:
+    """`run --once` names it and exits 1; `status` and `why` tell, of all below it too; it ends by itself."""
+    python = python_for_strangers()
+    with Sandbox(KEY) as service, room_for_strangers(service.url) as (place, run):
+        closed = place / "drop" / "noenter"
+        closed.mkdir()
+        (closed / "d.wav").write_bytes(speech("d"))
+        closed.chmod(0o700)
+
+        once = run(python, "run", "--once")
+        assert once.returncode == Exit.INCOMPLETE
+        assert "left: noenter: is a folder that can not be looked into (Permission denied)" in once.stderr
+        assert f"chmod g+rwx {closed}" in once.stderr
+        assert "noenter is a folder that can not be looked into" in run(python, "status").stdout
+        assert "noenter is a folder that can not" in run(python, "why", "noenter").stdout
+        below = run(python, "why", "noenter/d.wav").stdout
+        assert "noenter/d.wav lies in noenter, which is a folder that can not be looked into" in below
+
+        os.chown(closed, 0, CREW)
+        closed.chmod(0o2770)
+        os.chown(closed / "d.wav", 0, CREW)
+        assert run(python, "run", "--once").returncode == Exit.WELL
+        assert (place / "done" / "noenter" / "d.wav").exists()
+        assert "is done" in run(python, "why", "noenter/d.wav").stdout
+
+
+def test_a_closed_folder_is_news_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log tells it when it begins and when it ends, not at each look; what waits keeps its beginning."""
+    closed = place.root / "drop" / "closed"
+    closed.mkdir()
+    real = os.open
+
+    def refusing(path: Any, *args: Any, **kwargs: Any) -> int:  # root may look into every folder
+        if path == b"closed":
+            raise PermissionError(errno.EACCES, "refused")
+        return real(path, *args, **kwargs)
+
+    with place.opened() as journey, listening() as log:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", refusing)
+            for _ in range(3):
+                settle(journey)
+                place.clock.wait(60, journey.stopping)
+            journey.arrivals.publish()
+            with place.books() as books:
+                (row,) = books.site.waiting()
+                assert books.site.waiting_total() == 1
+            assert (row.path, row.code) == (b"closed", "folder_unreadable")
+            assert row.since < place.clock.now() - 120
+            assert journey.arrivals.waiting() == [row]
+        settle(journey)
+        assert journey.arrivals.waiting() == []
+        assert len(told(log, "folder.unreadable")) == len(told(log, "folder.readable")) == 1
+
+
+@contextmanager
+def room_for_strangers(url: str) -> Iterator[tuple[Path, Callable[..., subprocess.CompletedProcess[str]]]]:
+    """A site whose service runs as the stranger, in shared folders of root's; and how to run a command there."""
+    root = Path(tempfile.mkdtemp(prefix="watcher-tests-"))
+    try:
+        root.chmod(0o755)
+        for name in ("drop", "done", "failed", "state"):
+            shared_folder(root / name)
+        (root / "config.toml").write_text(
+            f'[store]\nurl = "sqlite:///state/watcher.db"\n[identifai]\nbase_url = "{url}"\n'
+        )
+
+        def run(python: StrangersPython, command: str, *words: str) -> subprocess.CompletedProcess[str]:
+            given = ("-m", "watcher", command, "--config", str(root / "config.toml"), *words)
+            return python.run(*given, env={"IDENTIFAI_API_KEY": KEY})
+
+        yield root, run
+    finally:
+        subprocess.run(["rm", "-rf", root], check=True)
+
+
+# Receipts in the drop folder
+
+
+def test_a_receipt_that_is_dragged_back_with_its_recording_is_no_recording(place: Place, service: Sandbox) -> None:
+    """It waits while the recording is on its way, and is gone when that has been filed with a new one."""
+    service.add_fault("status", status=413, times=1, body="The audio file is too large")
+    place.drop("call.wav")
+    place.run_once()
+    assert place.states() == {"call.wav": State.FAILED}
+    receipt = place.root / "drop" / "call.wav.json"
+    for name in ("call.wav.json", "call.wav"):
+        (place.root / "failed" / name).rename(place.root / "drop" / name)
+
+    with place.opened() as journey:
+        settle(journey)
+        (row,) = journey.arrivals.waiting()
+        assert (row.path, row.code) == (b"call.wav.json", "receipt")
+        assert "receipt of call.wav" in row.reason
+        assert receipt.exists()
+        drain(journey)
+        assert place.states() == {"call.wav": State.DONE}
+        place.clock.wait(60, journey.stopping)
+        settle(journey)
+        assert journey.arrivals.waiting() == []
+    assert place.files() == {"done/call.wav", "done/call.wav.json"}
+
+
+def test_a_receipt_that_is_dragged_back_alone_is_kept(place: Place) -> None:
+    """It may be the only one: it lies where it is, and is explained. Other JSON is refused as ever."""
+    place.drop("notes.wav", b"no recording")
+    place.drop("other.wav.json", b"{}")
+    place.run_once()
+    (place.root / "failed" / "notes.wav.json").rename(place.root / "drop" / "notes.wav.json")
+
+    outcome = place.run_once()
+
+    (row,) = outcome.waiting
+    assert "put it back beside its recording in failed/" in row.reason
+    assert place.files() == {
+        "drop/notes.wav.json",
+        "failed/notes.wav",
+        "failed/other.wav.json",
+        "failed/other.wav.json.json",
+    }

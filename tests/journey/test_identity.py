@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from tests.places import Place, speech
+from tests.places import REFUSED, Place, speech
 from tests.queues import drain, posts, settle
 from watcher import folders
 from watcher.daemon import Journey
@@ -294,7 +294,7 @@ def test_a_name_used_again_is_a_new_item(place: Place, service: Sandbox, outcome
     with place.opened() as journey:
         for day in range(3):
             if outcome is State.FAILED:
-                service.add_fault("status", status=413, times=1)
+                service.add_fault(**REFUSED, times=1)
             place.drop(NAME, speech(f"day {day}"))
             settle(journey)
             drain(journey)

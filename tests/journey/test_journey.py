@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from tests.conftest import MakePlace
-from tests.places import Place, speech
+from tests.places import REFUSED, Place, speech
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
@@ -132,7 +132,7 @@ def test_any_name_is_filed_under_the_same_bytes(place: Place, name: bytes) -> No
 
 def test_a_failed_recording_is_sent_again_on_request(place: Place, service: Sandbox) -> None:
     """`retry` moves file and history back; the second try is the same item's."""
-    service.add_fault("status", status=413, times=1)
+    service.add_fault(**REFUSED, times=1)
     place.drop("a/one.wav")
     place.run_once()
     before = place.item("a/one.wav")
@@ -150,7 +150,7 @@ def test_a_recording_dragged_back_out_of_failed_is_a_retry_with_its_history(
     place: Place, service: Sandbox
 ) -> None:
     """A person may drag a recording from failed/ into the drop folder: it is the same item, tried again."""
-    service.add_fault("status", status=413, times=1)
+    service.add_fault(**REFUSED, times=1)
     place.drop("one.wav")
     place.run_once()
     before = place.item("one.wav")

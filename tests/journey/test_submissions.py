@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
-from tests.places import Place, sandbox, speech
+from tests.places import REFUSED, Place, sandbox, speech
 from tests.process.programs import wait_until
 from tests.queues import add, drain, listening, pay_table, posts, queued, settle, told
 from watcher.domain import Attempt, Charged, State
@@ -17,12 +17,16 @@ from watcher.errors import RecordingUnreachable, StoreError
 from watcher.identifai.sandbox import Sandbox
 
 FAULTS: dict[str, dict[str, Any]] = {
-    "refused as a file": {"kind": "status", "status": 413},
+    "refused as a file": REFUSED,
     "no key": {"kind": "status", "status": 401},
     "no rights": {"kind": "status", "status": 403},
     "too fast": {"kind": "status", "status": 429, "retry_after": 2, "limit": 30},
     "no credit": {"kind": "no_credit"},
     "blames nobody": {"kind": "unclassified"},
+    "too large for a server in between": {"kind": "status", "status": 413},
+    "not received": {"kind": "status", "status": 400, "body": {"audio": ["The audio field is required."]}},
+    "not received, in other words": {"kind": "status", "status": 422},
+    "payment": {"kind": "status", "status": 402},
     "fault": {"kind": "status", "status": 500},
     "fault after charging": {"kind": "status", "status": 500, "charges": True},
     "gateway after charging": {"kind": "status", "status": 504, "charges": True, "body": "<html>Gateway</html>"},

@@ -10,7 +10,7 @@ import pytest
 
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
-from tests.places import Place, sandbox, speech
+from tests.places import REFUSED, Place, sandbox, speech
 from watcher import once
 from watcher.cli import main
 from watcher.clock import SystemClock
@@ -74,7 +74,7 @@ def test_a_held_recording_that_comes_back_is_still_held(make_place: MakePlace, s
 def test_a_retry_takes_only_its_own_sidecar(make_place: MakePlace, service: Sandbox) -> None:
     """Where another recording has its name meanwhile, both keep what came with them."""
     place = make_place(arrivals={"sidecar": [".xml"]})
-    service.add_fault("status", status=413, times=1)
+    service.add_fault(**REFUSED, times=1)
     place.drop("call.wav", speech("first"))
     place.drop("call.xml", b"first")
     place.run_once()

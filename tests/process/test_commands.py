@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from tests.places import Place, speech
+from tests.places import REFUSED, Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Programs, last_scan_at, posts, wait_until
 from watcher.cli import main
@@ -183,7 +183,7 @@ def test_the_books_add_up_at_any_moment_beside_a_busy_daemon(
     """What is on its way from one folder to another, or was just dropped, is no false alarm."""
     refused = [speech(f"refused {n}") for n in range(10)]
     for content in refused:
-        service.add_fault(FaultKind.STATUS, status=413, times=0, sha256=sha256(content).hexdigest())
+        service.add_fault(**REFUSED, times=0, sha256=sha256(content).hexdigest())
     daemon = watcher.daemon(place)
     for n in range(90):
         place.drop(f"{n % 7}/{n}.wav", refused[n // 9] if n % 9 == 0 else None)

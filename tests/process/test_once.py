@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.clock import FalseClock
 from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, PATIENCE_SECONDS, Program, Programs, posts, waiting
+from watcher.clock import SystemClock
 from watcher.errors import Exit
 from watcher.identifai.sandbox import FaultKind, Sandbox
 from watcher.store import Store
@@ -82,6 +84,28 @@ def test_a_wrong_key_exits_with_69_after_three_tries_and_burns_nothing(
     assert "API key" in pause["reason"]
     assert "Check the API key" in watcher.ask_json(place, "status")[0]["paused"]["reason"]
     service.key = KEY
+    assert once(watcher, place).process.returncode == Exit.WELL
+    assert service.charged == 5
+
+
+def test_a_pass_after_one_that_was_given_up_tries_anew(
+    make_place: MakePlace, service: Sandbox, watcher: Programs
+) -> None:
+    """Three canaries of the pass itself decide, not those before: with the right key, the next pass is well."""
+    service.key = "another key"
+    place = make_place(retry={"first_seconds": 1, "max_seconds": 3})
+    for n in range(5):
+        place.drop(f"{n}.wav")
+    assert once(watcher, place).process.returncode == Exit.UNAVAILABLE
+    with place.books() as books:  # as after hours of passes
+        (pause,) = books.pauses.active()
+        books.pauses.set(replace(pause, until=SystemClock().now() + 600, tries=9))
+    before = len(posts(service))
+
+    assert once(watcher, place).process.returncode == Exit.UNAVAILABLE
+    assert len(posts(service)) == before + 3
+    service.key = KEY
+
     assert once(watcher, place).process.returncode == Exit.WELL
     assert service.charged == 5
 

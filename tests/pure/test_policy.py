@@ -38,10 +38,8 @@ UNKNOWN = Charged.UNKNOWN
 
 REFUSALS = {
     # What the service documents, or its framework says, of a file.
-    "The audio field is required.": Cause.FILE,
     "The uploaded file format is not supported.": Cause.FILE,
     "The uploaded file exceeds the maximum allowed size of 50MB.": Cause.FILE,
-    "The audio failed to upload.": Cause.FILE,
     "The audio field must be a file of type: mp3, wav.": Cause.FILE,
     "The audio must not be greater than 15000 kilobytes.": Cause.FILE,
     "No speech was found.": Cause.FILE,
@@ -57,6 +55,16 @@ REFUSALS = {
     "The ref id is too long for this audio.": Cause.UNCLASSIFIED,
     "Your account has no access to audio analysis.": Cause.UNCLASSIFIED,
     "The audio service is unavailable.": Cause.UNCLASSIFIED,
+    # So does what comes when an upload did not arrive: a full disk, or a limit of a server before the service.
+    "The audio field is required.": Cause.UNCLASSIFIED,
+    "The given data was invalid. The audio failed to upload.": Cause.UNCLASSIFIED,
+    "413 Request Entity Too Large nginx/1.24.0": Cause.UNCLASSIFIED,
+    "413 Content Too Large": Cause.UNCLASSIFIED,
+    "The POST data is too large.": Cause.UNCLASSIFIED,
+    "http: request body too large": Cause.UNCLASSIFIED,
+    "413 Payload Too Large. The request is larger than the server accepts; choose a smaller file.": (
+        Cause.UNCLASSIFIED
+    ),
     "The request could not be processed.": Cause.UNCLASSIFIED,
     "Bad Request": Cause.UNCLASSIFIED,
     "planet": Cause.UNCLASSIFIED,
@@ -71,10 +79,9 @@ CAUSES: list[tuple[ServiceError, Cause]] = [
     (NeverSent("said yes before it had it", status=200), Cause.UNREACHABLE),
     (Unanswered("the answer was lost", charged=UNKNOWN), Cause.IN_DOUBT),
     (Unintelligible("a page", status=200, charged=UNKNOWN), Cause.IN_DOUBT),
-    (Rejected("Payload Too Large", status=413), Cause.FILE),
-    (Rejected("", status=413), Cause.FILE),
-    *((Rejected(text, status=status), cause) for text, cause in REFUSALS.items() for status in (400, 422)),
-    *((ServiceFault("", status=s), Cause.NOT_WELL) for s in (301, 302, 308, 402, 404, 405, 407, 408, 503)),
+    *((Rejected(text, status=status), cause) for text, cause in REFUSALS.items() for status in (400, 413, 422)),
+    *((ServiceFault(text, status=402), Cause.NO_CREDIT) for text in ("Payment Required", "The file.", "")),
+    *((ServiceFault("", status=s), Cause.NOT_WELL) for s in (301, 302, 308, 404, 405, 407, 408, 503)),
     *((ServiceFault("", status=s, charged=UNKNOWN), Cause.IN_DOUBT) for s in (500, 502, 504, 520, 599)),
     (ServiceError("what nobody foresaw"), Cause.NOT_WELL),
     (ServiceError("what nobody foresaw", charged=UNKNOWN), Cause.IN_DOUBT),

@@ -3,13 +3,13 @@
 import argparse
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 
 from watcher.cli.opening import Desk, open_desk
 from watcher.domain import Item, Pause, PauseKind, State, show_path
 from watcher.errors import Exit, NoSuchItem, UsageError
 from watcher.folders import alternative
 from watcher.journey.companions import companion_name
+from watcher.journey.pauses import try_at_once
 from watcher.store import Books
 
 
@@ -68,14 +68,12 @@ def resume(options: argparse.Namespace) -> int:
         now = desk.clock.now()
         ended = books.pauses.end(PauseKind.PERSON, now)
         standing = books.pauses.active()
-        for other in standing:
-            if other.kind in (PauseKind.ACCOUNT, PauseKind.SERVICE):
-                books.pauses.set(replace(other, until=now))
+        tried = {other.kind for other in try_at_once(books, now)}
     if ended is not None:
         print("Submitting goes on." if not standing else "The pause by a person is over.")
     for other in standing:
-        at_once = other.kind in (PauseKind.ACCOUNT, PauseKind.SERVICE)
-        print(f"Still paused: {other.reason}" + (" One recording is tried at once." if at_once else ""))
+        at_once = " One recording is tried at once." if other.kind in tried else ""
+        print(f"Still paused: {other.reason}{at_once}")
     if ended is None and not standing:
         print("Submitting was not paused.")
     return Exit.WELL

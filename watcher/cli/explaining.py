@@ -4,13 +4,14 @@ import argparse
 import os
 import stat
 
-from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk
+from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
 from watcher.domain import IN_DROP, Item, Pause, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError
 from watcher.folders import Folder, alternative, fingerprint_of
 from watcher.ignore import TEMPORARY_NAMES, Ignore
 from watcher.journey.companions import Companions, companion_name
 from watcher.store import Books
+from watcher.store.site import FOLDER_UNREADABLE
 
 
 def why(options: argparse.Namespace) -> int:
@@ -21,6 +22,9 @@ def why(options: argparse.Namespace) -> int:
 
 def explain(desk: Desk, books: Books, text: str) -> str:
     """Why this file is where it is, and what happens next."""
+    whole = os.path.abspath(read_path(text))
+    if (itself := _explain_root(desk, os.path.realpath(whole))) is not None:
+        return f"{text} {itself}"
     for folder, path in desk.places(text):
         said = None
         if folder is not None and folder.name != "drop":
@@ -28,7 +32,31 @@ def explain(desk: Desk, books: Books, text: str) -> str:
         said = said or _explain_path(desk, books, path)
         if said is not None:
             return said if said.startswith(show_path(path)) else f"{show_path(path)} {said}"
+    real = os.path.join(os.path.realpath(os.path.dirname(whole)), os.path.basename(whole))
+    if real != whole:
+        return explain(desk, books, os.fsdecode(real))
+    if (itself := _explain_root(desk, whole, named=text)) is not None:
+        return f"{text} {itself}"
+    if os.path.lexists(whole):
+        return (
+            f"{text} is not in {desk.drop.label()}: nothing is done with it. Move it there to have it submitted."
+        )
     return f"{text}: no such file is known, neither in the drop folder nor in done/ or failed/."
+
+
+_ROOTS = {
+    "drop": "what is put into it is submitted, and filed in done/ or failed/",
+    "done": "recordings that were accepted lie in it, each with its receipt",
+    "failed": "recordings that can not be accepted lie in it, and their receipts say why",
+}
+
+
+def _explain_root(desk: Desk, path: bytes, *, named: str = "") -> str | None:
+    """What one of the three folders is for, where this path, or its name here, is the folder itself."""
+    for folder in (desk.drop, desk.done, desk.failed):
+        if path == os.path.realpath(folder.root) or named.rstrip("/") == folder.name:
+            return f"is the {folder.name} folder: {_ROOTS[folder.name]}. Ask about a file in it."
+    return None
 
 
 def _explain_filed(desk: Desk, books: Books, folder: Folder, path: bytes) -> str | None:
@@ -51,6 +79,8 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
     item = books.items.live_at(path) or books.items.latest_at(path)
     file = books.site.waiting_at(path)
     on_disk = _look(desk, path)
+    if item is None and (above := _explain_above(desk, books, path)) is not None:
+        return above
     if on_disk is not None and (foreign := _explain_foreign(desk, path, on_disk)) is not None:
         return foreign
     if item is None and (travels := _explain_companion(desk, books, path, sorted(IN_DROP))) is not None:
@@ -72,6 +102,25 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
         f"lies in the drop folder and was not there, or not among the first 1,000 that wait, at the last look "
         f"({rfc3339(seen)}). A running daemon looks again within {desk.config.arrivals.rescan_seconds:g} s."
     )
+
+
+def _explain_above(desk: Desk, books: Books, path: bytes) -> str | None:
+    """Why nothing at this path is ever seen: it is, or lies in, a folder that is not looked into."""
+    names = path.split(b"/")
+    for depth in range(1, len(names) + 1):
+        above = b"/".join(names[:depth])
+        row = books.site.waiting_at(above)
+        if row is not None and row.code == FOLDER_UNREADABLE:
+            where = "" if above == path else f"lies in {show_path(above)}, which "
+            return f"{where}{row.reason} (since {rfc3339(row.since)})."
+        whole = os.path.join(desk.drop.root, above)
+        if above != path and os.path.islink(whole):
+            kind = "a symbolic link to a folder" if os.path.isdir(whole) else "a symbolic link"
+            return (
+                f"lies below {show_path(above)}, which is {kind}: links are never followed, so nothing there is "
+                "seen. Put the recording itself into the drop folder."
+            )
+    return None
 
 
 def _explain_receipt(desk: Desk, books: Books, item: Item) -> str:

@@ -54,18 +54,20 @@ class Desk:
 
         `\\xNN` is taken as `list` prints it: the byte of that number.
         """
-        raw = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), os.fsencode(text))
+        raw = read_path(text)
         whole = os.path.abspath(raw)
         found: list[tuple[Folder | None, bytes]] = []
         for folder in (self.drop, self.done, self.failed):
             for base in {folder.root, os.path.realpath(folder.root)}:
                 if whole.startswith(base + b"/"):
                     found.insert(0, (folder, whole[len(base) + 1 :]))
-        if not os.path.isabs(raw):
+        named, _, rest = os.path.normpath(raw).partition(b"/")
+        if not os.path.isabs(raw) and named != b"..":
             found.append((None, os.path.normpath(raw)))
-            named, _, rest = os.path.normpath(raw).partition(b"/")
             found += [
-                (folder, rest) for folder in (self.drop, self.done, self.failed) if folder.name.encode() == named
+                (folder, rest)
+                for folder in (self.drop, self.done, self.failed)
+                if rest and folder.name.encode() == named
             ]
         return found
 
@@ -83,6 +85,11 @@ class Desk:
             if (item := find_lying(books, folder, path)) is not None:
                 return item
         return books.items.find(text, [path for _, path in places])
+
+
+def read_path(text: str) -> bytes:
+    r"""The path that a person typed, `\xNN` being the byte of that number."""
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), os.fsencode(text))
 
 
 def find_lying(books: Books, folder: Folder | None, path: bytes) -> Item | None:

@@ -1,7 +1,7 @@
 """The disk: list, fingerprint, open without following links, move durably. See Folder and move."""
 
 from watcher.folders.disk import fingerprint_of
-from watcher.folders.folder import Folder
+from watcher.folders.folder import RESERVE_BYTES, Folder
 from watcher.folders.lease import is_being_written
 from watcher.folders.lock import Lock, lock
 from watcher.folders.marker import MARKER, Situation, judge_marker
@@ -12,6 +12,7 @@ from watcher.folders.walk import Entry, Kind, Scan
 __all__ = [
     "LONGEST",
     "MARKER",
+    "RESERVE_BYTES",
     "Entry",
     "Folder",
     "Kind",

@@ -4,8 +4,8 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -29,7 +29,9 @@ from watcher.folders.walk import Scan
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_RESERVE_BYTES = 64 * 1024  # a receipt, and the folders to it
+RESERVE_BYTES = 64 * 1024
+"""What a receipt takes, and the folders to it."""
+
 _RESERVE_INODES = 4
 _CAP_FOWNER = 3  # linux/capability.h
 
@@ -124,31 +126,41 @@ class Folder(Root):
 
         FolderRefuses: not writable, mounted read-only, or no room for the file and its receipt.
         """
+        with self._deepest(path) as (here, subfolder):
+            room = os.fstatvfs(here)
+            if room.f_flag & os.ST_RDONLY:
+                raise self.not_taken(subfolder, OSError(errno.EROFS, ""))
+            # Readable as well: what is not can not be opened to be synced.
+            if not os.access(b".", os.R_OK | os.W_OK | os.X_OK, dir_fd=here, effective_ids=True):
+                raise self.not_taken(subfolder, OSError(errno.EACCES, ""))
+            # Zero inodes in all: a file system that does not count them.
+            if room.f_files and room.f_favail < _RESERVE_INODES:
+                raise self.no_room(subfolder, f"{room.f_favail:,} inodes are free, {_RESERVE_INODES} are wanted")
+            free, wanted = _free_bytes(room), size + RESERVE_BYTES
+            if free < wanted:
+                what = "a recording and its receipt" if size else "a receipt"
+                raise self.no_room(subfolder, f"{free:,} bytes are free, {wanted:,} are wanted for {what}")
+
+    def free_bytes(self, path: bytes = b"") -> float:
+        """How many bytes are free where a file at `path` would go; infinity where the file system counts none."""
+        with self._deepest(path) as (here, _):
+            return _free_bytes(os.fstatvfs(here))
+
+    @contextmanager
+    def _deepest(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        """The deepest subfolder on the way to `path` that exists: any may be closed to us, or another disk."""
         above = self.components(path)[:-1] if path else []
         with self.opened() as top, self.taking(path):
-            # As deep as subfolders exist already: any of them may be closed to us.
-            for depth in range(len(above), -1, -1):
+            here = -1
+            while here < 0:
                 try:
-                    here = disk.descend(top, above[:depth])
+                    here = disk.descend(top, above)
                 except FileNotFoundError:
-                    continue
-                try:
-                    self._check_room(here, b"/".join(above[:depth]), size)
-                finally:
-                    os.close(here)
-                return
-
-    def _check_room(self, here: int, subfolder: bytes, size: int) -> None:
-        room = os.fstatvfs(here)
-        if room.f_flag & os.ST_RDONLY:
-            raise self.not_taken(subfolder, OSError(errno.EROFS, ""))
-        # Readable as well: what is not can not be opened to be synced.
-        if not os.access(b".", os.R_OK | os.W_OK | os.X_OK, dir_fd=here, effective_ids=True):
-            raise self.not_taken(subfolder, OSError(errno.EACCES, ""))
-        # Zero blocks or inodes in all: a file system that does not count them.
-        short = room.f_blocks and room.f_bavail * room.f_frsize < size + _RESERVE_BYTES
-        if short or (room.f_files and room.f_favail < _RESERVE_INODES):
-            raise self.not_taken(subfolder, OSError(errno.ENOSPC, ""))
+                    above.pop()
+            try:
+                yield here, b"/".join(above)
+            finally:
+                os.close(here)
 
     def write_whole(self, path: bytes, data: bytes, *, replacing: bool) -> None:
         """All of `data` lies at `path` and outlasts a power cut, or nothing of it does.
@@ -244,6 +256,14 @@ class Folder(Root):
         site = parse_note(self.read(MARKER, LONGEST) or b"").get("site")
         return site if isinstance(site, str) else None
 
+    def identity(self) -> tuple[int, int] | None:
+        """Device and inode of what lies at the root now, in microseconds; None where that can not be told."""
+        try:
+            status = os.stat(self.root)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
     def mark(self, site_id: str) -> None:
         """The folder bears the site's mark, and that outlasts a power cut. A lock on the marker stays."""
         with self.taking(MARKER), self.opened() as here:
@@ -289,6 +309,11 @@ class _Recording(io.FileIO):
             f"{self._folder.label(self._path)} can not be read to its end ({os.strerror(error.errno or 0)})",
             hint=f"look at the disk or share of {self._folder.quoted(self._path)}, and in dmesg",
         )
+
+
+def _free_bytes(room: os.statvfs_result) -> float:
+    # Zero blocks in all: a file system that does not count them.
+    return room.f_bavail * room.f_frsize if room.f_blocks else float("inf")
 
 
 def _may_as_owner() -> bool:

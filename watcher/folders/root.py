@@ -4,7 +4,7 @@ import errno
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from watcher.domain import Fingerprint, show_path
@@ -135,6 +135,22 @@ class Root:
     def not_taken(self, path: bytes, error: OSError) -> FolderRefuses:
         """The folder could not take `path`."""
         return FolderRefuses(f"{self.label(path)} can not be written ({words(error)})", hint=self._remedy(error))
+
+    def no_room(self, path: bytes, how: str) -> FolderRefuses:
+        """The folder could take nothing at `path`; `how` little room there is."""
+        hint = self._remedy(OSError(errno.ENOSPC, ""))
+        return FolderRefuses(f"No space in {self.label(path)}: {how}", hint=hint)
+
+    def hint_to_enter(self, path: bytes, reason: str) -> str:
+        """What to do about a subfolder that can not be looked into, for this reason; see Scan.unreadable."""
+        if reason not in {os.strerror(number) for number in _NOT_ALLOWED}:
+            return f"look at the disk or share of {self.quoted(path)}, and in dmesg"
+        group = ""
+        with suppress(OSError):
+            group = f" (its group is {os.stat(os.path.join(self.root, path)).st_gid})"
+        return (
+            f"let uid {os.geteuid()} read, write and search it: chmod g+rwx {self.quoted(path)}{group}, or chgrp"
+        )
 
     def label(self, path: bytes = b"") -> str:
         """For a message: which folder, and which path in it."""

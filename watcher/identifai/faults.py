@@ -60,7 +60,8 @@ def refused(reply: Reply, words: str, *, host: str, may_be_charged: bool, now: f
     """What a status that is no success says. `words` are the service's own; `now` is for a Retry-After date."""
     status = reply.status
     retry_after = find_retry_after_seconds(reply.headers, now)
-    said = words or f"{host} gave no reason with its {_named(status)}"
+    # No name of a host, since these words are searched for what they blame.
+    said = words or f"The service gave no reason with its {_named(status)}"
     match status:
         case 401:
             return Unauthorized(
@@ -95,6 +96,8 @@ def refused(reply: Reply, words: str, *, host: str, may_be_charged: bool, now: f
 def _fault_hint(status: int) -> str:
     if 300 <= status < 400 or status in (404, 405):
         return "Check identifai.base_url: its scheme, host and path. Redirects are not followed."
+    if status == 402:
+        return "Buy credit or raise the plan; `watcher resume` tries at once."
     if status == 407:
         return "A proxy asks for a user: put it into HTTPS_PROXY in the service's environment."
     return "Nothing to do: it is tried again. Should it last, ask identifAI's support."

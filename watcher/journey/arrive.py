@@ -27,10 +27,12 @@ from watcher.errors import (
 from watcher.folders import is_being_written
 from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, stem_of
+from watcher.journey.room import let_go_what_has_room
 from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Settler, by_arrival
 from watcher.journey.site import Site
+from watcher.journey.strays import clear_receipt, find_receipt
 from watcher.store import Waiting
-from watcher.store.site import WAITING_SHOWN
+from watcher.store.site import FOLDER_UNREADABLE, WAITING_SHOWN
 
 _log = logs.get_logger(__name__)
 
@@ -76,6 +78,7 @@ class Arrivals:
         self._away: tuple[
             bytes, ...
         ] = ()  # mount points below, as prefixes, whose disks were away at the last scan
+        self._unreadable: dict[bytes, Waiting] = {}  # folders, at the last scan
         self._scan_due = 0.0
         self._scan_asked = True
         self._published: tuple[list[Waiting], int] | None = None  # null: what an earlier run left is there
@@ -114,6 +117,7 @@ class Arrivals:
         if not site.look_at_folders():
             self._scan_due = started + (_POLL_SECONDS if self.polls else site.config.arrivals.rescan_seconds)
             return False
+        let_go_what_has_room(site)
         self._note_mounts()
         with site.store.reading() as books, self._lock:
             self._known = books.items.live_paths() | self._settler.inodes()
@@ -131,8 +135,7 @@ class Arrivals:
             site.pause_for_folder(error)
             self._scan_due = started + _POLL_SECONDS  # it went in this moment: nothing is known, and not for long
             return False
-        for path, reason in listing.unreadable:
-            _log.warning("folder.unreadable", path=path, reason=reason)
+        self._note_unreadable(listing.unreadable)
         for path in listing.missing:
             if not path.startswith(self._away):
                 self.recheck(path)
@@ -150,6 +153,22 @@ class Arrivals:
         for point in sorted(set(self._away) - set(away)):
             _log.info("mount.returned", path=point[:-1])
         self._away = away
+
+    def _note_unreadable(self, found: list[tuple[bytes, str]]) -> None:
+        """A folder that can not be looked into waits as a file does: nobody knows what lies in it."""
+        now, before = self._site.clock.now(), self._unreadable
+        self._unreadable = {}
+        for path, why in found:
+            if (path + b"/").startswith(self._away):
+                continue
+            hint = self._site.drop.hint_to_enter(path, why)
+            reason = f"is a folder that can not be looked into ({why}): nothing in it is seen; {hint}"
+            since = before[path].since if path in before else now
+            self._unreadable[path] = Waiting(path, since, 0, FOLDER_UNREADABLE, reason)
+            if path not in before:
+                _log.warning("folder.unreadable", path=path, reason=why, hint=hint)
+        for path in before.keys() - self._unreadable.keys():
+            _log.info("folder.readable", path=path)
 
     def _seconds_to_next(self, took: float) -> float:
         """How long after the beginning of this scan the next one begins. Scanning never takes over the machine."""
@@ -205,10 +224,11 @@ class Arrivals:
                 self._settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
 
     def waiting(self) -> list[Waiting]:
-        """The first 1,000 files that are no items yet, the oldest arrival first."""
+        """Folders not to be looked into, and files that are no items yet: 1,000, the oldest arrival first."""
         with self._lock:
             first = nsmallest(WAITING_SHOWN, self._settler, key=by_arrival)
-        return [Waiting(c.path, c.reason_since, c.fingerprint.size, c.code, c.reason) for c in first]
+        files = [Waiting(c.path, c.reason_since, c.fingerprint.size, c.code, c.reason) for c in first]
+        return [*self._unreadable.values(), *files][:WAITING_SHOWN]
 
     def pending(self, within_seconds: float) -> int:
         """How many files will be taken or given up by themselves within that time, if nothing changes."""
@@ -311,8 +331,16 @@ class Arrivals:
                 reason = f"{error.message}; {error.hint}"
                 self._settler.wait(candidate, error.code, reason, clock.now(), clock.monotonic())
             return
+        receipt_of = find_receipt(self._site, path)
+        remains = receipt_of and clear_receipt(self._site, path, candidate.fingerprint, receipt_of)
         with self._lock:
             now, monotonic = clock.now(), clock.monotonic()
+            if remains is not None:
+                if remains:
+                    self._settler.wait(candidate, "receipt", remains, now, monotonic)
+                else:
+                    self._settler.forget(path)
+                return
             if self._companions.is_one(path):
                 self._judge_companion(candidate, now, monotonic)
                 return
@@ -368,7 +396,7 @@ class Arrivals:
 
     def publish(self) -> None:
         """`status` and `why` know the files that wait now."""
-        waiting = self.waiting(), len(self._settler)
+        waiting = self.waiting(), len(self._settler) + len(self._unreadable)
         if waiting != self._published:
             with self._site.store.writing() as books:
                 books.site.publish_waiting(*waiting)

@@ -39,12 +39,12 @@ class PauseLog:
                 return []
             standing = [each.pause for each in noted if each.ended_at is None]
             for each in noted:
-                self._tell(each, is_last=not standing)
+                self._tell(books, each, is_last=not standing)
             self._from = next((each.serial for each in noted if each.ended_at is None), noted[-1].serial + 1)
             self._told = {serial: ended for serial, ended in self._told.items() if serial >= self._from}
             return sorted(standing, key=lambda pause: list(PauseKind).index(pause.kind))
 
-    def _tell(self, noted: Noted, *, is_last: bool) -> None:
+    def _tell(self, books: Books, noted: Noted, *, is_last: bool) -> None:
         pause = noted.pause
         if noted.serial not in self._told:
             tell = _log.info if pause.kind is PauseKind.THROTTLE else _log.warning
@@ -56,7 +56,7 @@ class PauseLog:
                 kind=pause.kind,
                 reason=pause.reason,
                 lasted_seconds=round(noted.ended_at - pause.since, 1),
-                tries=pause.tries,
+                tries=books.ledger.canaries(pause.since, noted.ended_at),
             )
             self._told[noted.serial] = True
 
@@ -106,6 +106,18 @@ def begin(books: Books, pause: Pause, retry: Retry, now: float, *, from_canary: 
     books.pauses.set(replace(pause, tries=tries, until=until))
 
 
+def try_at_once(books: Books, now: float) -> list[Pause]:
+    """The next canary need not wait, and those after it are paced as from the pause's beginning: their pauses.
+
+    For a person's wish, and for a start: whatever was mended should show at once. One canary only, and none for
+    which the rate windows have no room: so restarts one after the other make no burst.
+    """
+    tried = [pause for pause in books.pauses.active() if pause.kind in policy.NEEDS_CANARY]
+    for pause in tried:
+        books.pauses.set(replace(pause, until=now, tries=0))
+    return tried
+
+
 def count_canary(books: Books, retry: Retry, now: float) -> None:
     """A canary is on its way: the next one, should it fail or the daemon die, comes later than this one did."""
     for pause in books.pauses.active():
@@ -118,11 +130,16 @@ def end_by_canary(books: Books, now: float, *, accepted: bool) -> None:
     """A canary was accepted, so nothing is wrong any more; or it was refused as a file, by a service that is well.
 
     Such a refusal does not tell whether there is credit, nor what others were refused for without a reason.
+    What failed in an outage is due when it is over: its back-off was the outage's, and later arrivals would
+    overtake it. What failed alone may be a poison file, and would begin the pause anew: it keeps its back-off.
     """
     for pause in books.pauses.active():
         outlasts_refusal = pause.code in (policy.Cause.NO_CREDIT, policy.Cause.UNCLASSIFIED)
         if pause.kind in policy.NEEDS_CANARY and (accepted or not outlasts_refusal):
             books.pauses.end(pause.kind, now)
+            failed = books.ledger.items_with(policy.OF_AN_OUTAGE, pause.since) if accepted else []
+            if len(failed) > 1:
+                books.items.bring_forward(failed, now)
 
 
 # Caps

@@ -14,6 +14,7 @@ from watcher.errors import (
     NeverSent,
     Rejected,
     ServiceError,
+    ServiceFault,
     Throttled,
     Unanswered,
     Unauthorized,
@@ -87,7 +88,8 @@ RULES: dict[Cause, Rule] = {
         PauseKind.SERVICE,
         Next.AGAIN,
         False,
-        "Check the account and the options. If others are accepted and this one is refused again, it is the file.",
+        "Check the account, the options and any proxy in between. "
+        "If others are accepted and this one is refused again, it is the file.",
     ),
 }
 
@@ -136,18 +138,23 @@ class Situation:
 _CREDIT = re.compile(r"credit|balance|quota|\bplans?\b|subscription|payment|\bfunds?\b|billing", re.IGNORECASE)
 _OURS = re.compile(
     r"ref[_ ]id|webhook|no[_ ]cache|prevent[_ ]c2pa|parameter|"
-    r"\baccounts?\b|\bkeys?\b|\baccess\b|permission|\bservice\b|\bservers?\b|unavailable|maintenance|try again",
+    r"\baccounts?\b|\bkeys?\b|\baccess\b|permission|\bservice\b|\bservers?\b|unavailable|maintenance|try again|"
+    # It did not arrive, or something before the service did not let it through: a small limit, a full disk.
+    r"\brequired\b|failed to upload|\brequest\b|\bpayload\b|\bbody\b|\bdisk\b",
     re.IGNORECASE,
 )
 _FILE = re.compile(
-    r"format|unsupported|maximum allowed size|too large|too long|too short|"
+    r"format|unsupported|maximum allowed size|"
     r"\baudio\b|\bfile\b|\bmedia\b|codec|corrupt|duration|speech",
     re.IGNORECASE,
 )
 
 
 def find_cause(error: ServiceError) -> Cause:
-    """What the error comes down to. 400 is the service's word for three things; only its text tells which."""
+    """What the error comes down to.
+
+    400 is the service's word for three things, and 413 may be another server's: only the text tells which.
+    """
     match error:
         case Unauthorized():
             return Cause.UNAUTHORIZED
@@ -159,8 +166,8 @@ def find_cause(error: ServiceError) -> Cause:
             return Cause.UNREACHABLE
         case Unanswered() | Unintelligible():
             return Cause.IN_DOUBT
-        case Rejected(status=413):
-            return Cause.FILE
+        case ServiceFault(status=402):
+            return Cause.NO_CREDIT
         case Rejected():
             return _cause_of_refusal(error.message)
         case _:
@@ -252,6 +259,8 @@ class Gate:
 
 _ENDS_BY_ITSELF = frozenset({PauseKind.THROTTLE, PauseKind.CAP})
 NEEDS_CANARY = frozenset({PauseKind.ACCOUNT, PauseKind.SERVICE})
+OF_AN_OUTAGE = tuple(str(cause) for cause, rule in RULES.items() if rule.pauses in NEEDS_CANARY)
+"""What the ledger calls attempts that failed for a reason which a canary finds to be over."""
 
 
 def find_gate(pauses: list[Pause], now: float) -> Gate:

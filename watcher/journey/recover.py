@@ -6,6 +6,7 @@ from contextlib import suppress
 from watcher import logs
 from watcher.domain import Attempt, Charged, Fault, State
 from watcher.errors import FolderError
+from watcher.journey import pauses
 from watcher.journey.site import Site
 from watcher.store import Books
 
@@ -19,7 +20,7 @@ def recover(site: Site) -> None:
 
     `filing` and `returning` need nothing: their steps repeat the move. `submitting` is decided by the ledger:
     where the last part of the body was never let go the service has no request, so nothing was charged;
-    otherwise the item is in doubt.
+    otherwise the item is in doubt. Pauses stay; those that a canary can end are tried at once.
     """
     now = site.clock.now()
     with site.store.writing() as books:
@@ -28,6 +29,7 @@ def recover(site: Site) -> None:
             _decide(site, books, attempt, now)
         for item in books.items.in_state(State.SUBMITTING, limit=_ALL):
             books.items.change(item, State.QUEUED, now, "found half done at start-up")
+        pauses.try_at_once(books, now)  # a person may have started us since the key is right, or the service well
         written = _written(books)
     for folder in (site.done, site.failed, site.drop):
         with suppress(FolderError):  # it is away: its own pause says so

@@ -58,8 +58,8 @@ class Site:
     def look_at_folders(self) -> bool:
         """Whether the drop folder is there to be looked through.
 
-        A pause says so while it is not, or while done/ or failed/ is away or can not take a file, since nothing
-        may be paid for that could not be filed. It ends when all is well again.
+        A pause says so while it is not, or while done/ or failed/ is away or can not take even a receipt, since
+        nothing may be paid for that could not be filed. It ends when all is well again.
         """
         is_there = False
         try:
@@ -67,8 +67,7 @@ class Site:
             is_there = True
             for folder in (self.done, self.failed):
                 self.recognise(folder)
-            self.done.check_takes(self.config.limits.max_upload_bytes)
-            self.failed.check_takes(0)
+                folder.check_takes(0)
         except FolderError as error:
             self.pause_for_folder(error)
             return is_there

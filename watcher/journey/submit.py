@@ -30,6 +30,7 @@ from watcher.journey import pauses, policy
 from watcher.journey.arrive import Arrivals
 from watcher.journey.duplicates import defer, follow_firsts
 from watcher.journey.outcomes import Claim, Outcomes, put_off
+from watcher.journey.room import NoRoom, check_room, put_off_for_room
 from watcher.journey.site import Site
 from watcher.journey.windows import Windows
 from watcher.store import Books
@@ -39,6 +40,7 @@ _log = logs.get_logger(__name__)
 IDLE = float("inf")
 _RECOGNISE_SECONDS = 1.0
 _LOOK_SECONDS = 0.2  # a small part of the lead that uploads have
+_CANARY_SECONDS = 1.0  # until another one is tried, where one can not be opened
 _FOLLOW_SECONDS = 1.0  # how soon duplicates have what another process decided on their first
 
 
@@ -84,6 +86,7 @@ class Submission:
         self._outcomes = Outcomes(site, arrivals, self._windows)
         self._follow_at = 0.0  # monotonic
         self._recognise_at = 0.0  # monotonic
+        self._recognised: list[tuple[int, int] | None] = []
         self._unrecorded: tuple[Claim, Accepted | WatcherError, float] | None = None
 
     def step(self) -> float:
@@ -113,8 +116,8 @@ class Submission:
         if sight.item is None:
             return sight.wait
         file = self._open(sight.item)
-        if file is None:
-            return 0.0
+        if file is None:  # a canary is chosen whether it is due or not, so it may be the same one again
+            return _CANARY_SECONDS if sight.item.due_at > now else 0.0
         claim = None
         try:
             claim = self._claim(sight.item)
@@ -162,8 +165,8 @@ class Submission:
         site = self._site
         try:
             self._recognise_folders()
-            site.done.check_takes(item.size)
-            site.failed.check_takes(0)
+            for folder in (site.done, site.failed):
+                folder.check_takes(0)
             self._check_destination(item)
             site.drop.check_gives(item.path)
             file, fingerprint = site.drop.open(item.path)
@@ -182,17 +185,21 @@ class Submission:
     def _check_destination(self, item: Item) -> None:
         """done/ can take it where it belongs. If only that place can not, no other recording waits for it."""
         try:
-            self._site.done.check_takes(item.size, item.path)
+            self._site.done.check_takes(0, item.path)
+            check_room(self._site, item)
         except FolderError as error:
             raise RecordingUnreachable(error.message, hint=error.hint) from error
 
     def _recognise_folders(self) -> None:
-        """Now and then: nothing is paid for while a folder is away. What slips through waits to be filed."""
+        """Nothing is paid for while a folder is away. In full now and then, and when another folder lies there."""
         monotonic = self._site.clock.monotonic()
-        if monotonic < self._recognise_at:
+        folders = (self._site.drop, self._site.done, self._site.failed)
+        found = [folder.identity() for folder in folders]
+        if monotonic < self._recognise_at and found == self._recognised and None not in found:
             return
-        for folder in (self._site.drop, self._site.done, self._site.failed):
+        for folder in folders:
             self._site.recognise(folder)
+        self._recognised = found  # as they were before: what was exchanged since is recognised the next time
         self._recognise_at = monotonic + _RECOGNISE_SECONDS
 
     def _set_aside(self, item: Item, error: RecordingError) -> None:
@@ -202,6 +209,9 @@ class Submission:
         now = site.clock.now()
         try:
             with site.store.writing() as books:
+                if isinstance(error, NoRoom):
+                    put_off_for_room(site, books, item, error)
+                    return
                 put_off(site, books, item, error, now)
         except LateWriter:
             return  # it was withdrawn: the file is gone

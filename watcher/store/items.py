@@ -114,6 +114,13 @@ _SETTLED_FIRSTS = (
 )
 _WITHDRAWN_AT = _latest_first.where(items.c.path == bindparam("path"), items.c.state == State.WITHDRAWN)
 _FAILED_WITH = _latest_first.where(items.c.sha256 == bindparam("sha256"), items.c.state == State.FAILED)
+_BRING_FORWARD = (
+    update(items)
+    .where(items.c.id.in_(bindparam("ids", expanding=True)), items.c.state == State.QUEUED)
+    # Others were accepted between the faults of one with more: they are its own, and so is its back-off.
+    .where(items.c.due_at > bindparam("now"), items.c.faults <= 1)
+    .values(due_at=bindparam("now"))
+)
 _NOTE = insert(transitions)
 
 
@@ -271,6 +278,10 @@ class Items:
             raise LateWriter(msg)
         if after != item.state or note:
             self._note(item.id, now, item.state, after, note)
+
+    def bring_forward(self, ids: Sequence[str], now: float) -> None:
+        """Those of these items that wait for their back-off are due now, but for one with faults of its own."""
+        self._connection.execute(_BRING_FORWARD, {"ids": list(ids), "now": now})
 
     def mark_receipts_due(self, identifier: str) -> None:
         """Every receipt that names this identifier is written again."""

@@ -1,12 +1,14 @@
 """The ledger: every request ever made, what it cost, and when it counted against a rate limit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from watcher.domain import Attempt, Charged, Item
 from watcher.store.schema import attempts, hits
+
+_LONGEST_UPLOAD_SECONDS = 3600.0  # so that an index finds those that ended since: it has their beginnings
 
 _BEGIN = insert(attempts).returning(attempts.c.number)
 _RELEASE = update(attempts).where(attempts.c.number == bindparam("the_number"))
@@ -27,6 +29,15 @@ _WORDS_SINCE = (
     .where(attempts.c.outcome.in_(["accepted", "unclassified"]))
     .order_by(attempts.c.ended_at.desc())
     .limit(1)
+)
+_CANARIES = select(func.count()).where(
+    attempts.c.started_at.between(bindparam("since"), bindparam("until")), attempts.c.canary
+)
+_ITEMS_WITH = (
+    select(attempts.c.item_id)
+    .where(attempts.c.started_at >= bindparam("since") - _LONGEST_UPLOAD_SECONDS)
+    .where(attempts.c.ended_at >= bindparam("since"))
+    .where(attempts.c.outcome.in_(bindparam("outcomes", expanding=True)))
 )
 _HIT = insert(hits).returning(hits.c.serial)
 _HIT_ENDED = update(hits).where(hits.c.serial == bindparam("the_serial"))
@@ -104,6 +115,16 @@ class Ledger:
     def last_word_was_yes(self, since: float, apart_from: str) -> bool:
         """Whether the latest answer about another item, since that moment, was no refusal that blames nobody."""
         return self._connection.execute(_WORDS_SINCE, {"since": since, "id": apart_from}).scalar() == "accepted"
+
+    def canaries(self, since: float, until: float) -> int:
+        """How many canaries were sent from the one moment to the other."""
+        sent: int = self._connection.execute(_CANARIES, {"since": since, "until": until}).scalar_one()
+        return sent
+
+    def items_with(self, outcomes: Sequence[str], since: float) -> list[str]:
+        """Ids of the items that had an attempt with one of these outcomes, ended at that moment or later."""
+        values = {"outcomes": list(outcomes), "since": since}
+        return sorted(set(self._connection.execute(_ITEMS_WITH, values).scalars()))
 
     # Hits: what counts against a rate limit, and when
 

@@ -13,7 +13,7 @@ from watcher.cli.checking.finding import Condition, Finding, warning, well, wron
 from watcher.cli.opening import Desk
 from watcher.domain import Pause, show_path
 from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
-from watcher.folders import Folder, is_being_written, move
+from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
 from watcher.folders.names import draft_name
 from watcher.ignore import Ignore
 from watcher.journey.recognition import Past, recognise
@@ -57,7 +57,7 @@ def _check_folder(desk: Desk, known: Known, folder: Folder) -> Finding:
         with folder.opened() as here:
             status, room = os.fstat(here), os.fstatvfs(here)
         recognise(folder, known.folders.get(folder.name, Past()))
-        folder.check_takes(largest if folder.name == "done" else 0)
+        folder.check_takes(0)
     except FolderMissing as error:
         return Finding.of(name, error if known.is_started else _first_start(desk, folder))
     except FolderError as error:
@@ -72,6 +72,9 @@ def _check_folder(desk: Desk, known: Known, folder: Folder) -> Finding:
     kind = f"{mount.kind} from {mount.source}" if mount and mount.is_network else mount.kind if mount else "?"
     free = room.f_bavail * room.f_frsize
     found = f"{show_path(folder.root)} ({kind}, {free / 1e9:,.1f} GB free)"
+    if room.f_blocks and free < largest + RESERVE_BYTES and folder.name != "drop":
+        found = f"{show_path(folder.root)} has {free:,} bytes free: a larger recording waits until there is room"
+        return warning(name, found, f"Free space where {folder.quoted()} lies: the largest may have {largest:,}.")
     if room.f_blocks and free < _ROOM_FOR * largest:
         hint = f"There is room for {free // largest:,} of the largest recordings: free some space, in time."
         return warning(name, found, hint)
@@ -207,6 +210,6 @@ def _look_at_files(desk: Desk) -> tuple[list[tuple[str, str]], int, bool]:
     except FolderError as error:
         troubles.append((error.message, error.hint))
     for path, reason in scan.unreadable:
-        hint = f"let uid {os.geteuid()} read and search it: chmod g+rwx {drop.quoted(path)}"
-        troubles.append((f"{drop.label(path)} can not be looked into ({reason})", hint))
+        found = f"{drop.label(path)} can not be looked into ({reason})"
+        troubles.append((found, drop.hint_to_enter(path, reason)))
     return troubles, looked_at, looked_at < _FILES_LOOKED_AT

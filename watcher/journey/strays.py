@@ -1,0 +1,48 @@
+"""Receipts of ours in the drop folder, as when a recording is dragged out of failed/ together with its own."""
+
+from watcher import logs
+from watcher.domain import AT_REST, Fingerprint, Item, State, show_path
+from watcher.errors import FolderError, RecordingError
+from watcher.folders import receipt_name
+from watcher.journey.receipt import is_receipt_of
+from watcher.journey.site import Site
+
+_log = logs.get_logger(__name__)
+
+_SUFFIX = b".json"
+_RECEIPT_BYTES = 1 << 20  # more is no receipt of ours
+
+
+def find_receipt(site: Site, path: bytes) -> Item | None:
+    """The item whose receipt this file in the drop folder is, by its name and what stands in it; else null."""
+    if not path.endswith(_SUFFIX):
+        return None
+    recording = path.removesuffix(_SUFFIX)
+    with site.store.reading() as books:
+        found = books.items.live_at(recording), books.items.latest_at(recording)
+    items = [item for item in found if item is not None]
+    try:
+        content = site.drop.read(path, _RECEIPT_BYTES) if items else None
+    except (FolderError, RecordingError):
+        return None
+    return next((item for item in items if is_receipt_of(content, item.id)), None)
+
+
+def clear_receipt(site: Site, path: bytes, fingerprint: Fingerprint, item: Item) -> str:
+    """The receipt in the drop folder is gone, if its recording has been filed with another; else why it is not."""
+    name = show_path(path.removesuffix(_SUFFIX))
+    if item.state not in AT_REST:
+        return f"is the former receipt of {name}, which is on its way: it goes when that has its new one"
+    kept = f"is the receipt of {name} (item {item.id}), no recording: nothing is done with it; remove it"
+    if item.state not in (State.DONE, State.FAILED) or item.filed_as is None:
+        return kept
+    folder = site.done if item.state is State.DONE else site.failed
+    try:
+        if not is_receipt_of(folder.read(receipt_name(item.filed_as), _RECEIPT_BYTES), item.id):
+            return f"{kept}, or put it back beside its recording in {folder.name}/"
+        if site.drop.fingerprint(path) == fingerprint:
+            site.drop.remove(path)
+    except (FolderError, RecordingError) as error:
+        return f"{kept} ({error.message})"
+    _log.info("receipt.removed", path=path, item=item.id, reason="its recording was filed with a new one")
+    return ""
