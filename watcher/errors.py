@@ -154,6 +154,12 @@ class RecordingUnreachable(RecordingError):
     code = "unreachable_file"
 
 
+class NoRoom(RecordingUnreachable):
+    """done/ has no room for this recording, though smaller ones may have: it waits, and blocks nobody."""
+
+    code = "no_room"
+
+
 # The service's answers, and the lack of them
 
 

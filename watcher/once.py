@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from watcher.daemon import Journey, tidy
-from watcher.domain import PauseKind, State, VerdictState, show_path
-from watcher.errors import Exit
+from watcher.domain import Item, PauseKind, State, VerdictState, show_path
+from watcher.errors import Exit, NoRoom, RecordingUnreachable
 from watcher.store import Waiting
 
 _CANARIES = 3  # so many that fail end the pass
@@ -90,8 +90,16 @@ def _is_over(journey: Journey, progress: Progress, *, verdicts: bool) -> bool:
     if moving:
         return False
     if counts[State.QUEUED]:
-        return _stands(journey) or (not pauses and _waits_long(journey))
+        out_of_reach = _are_put_off(journey, counts[State.QUEUED])
+        return out_of_reach or _stands(journey) or (not pauses and _waits_long(journey))
     return not (verdicts and progress.verdicts_awaited)
+
+
+def _are_put_off(journey: Journey, queued: int) -> bool:
+    """Whether each of the queued recordings was tried, and could not be opened, or has no room in done/."""
+    with journey.site.store.reading() as books:
+        codes = [RecordingUnreachable.code, NoRoom.code]
+        return len(books.items.put_off(codes, journey.site.clock.now())) == queued
 
 
 def _waits_long(journey: Journey) -> bool:
@@ -113,12 +121,17 @@ def _stands(journey: Journey) -> bool:
     )
 
 
+def _describe(item: Item) -> str:
+    why = f" ({item.fault})" if item.fault is not None else ""
+    return f"{show_path(item.path)}: {item.state}{why}"
+
+
 def _conclude(journey: Journey, failed_before: int) -> Outcome:
     with journey.site.store.reading() as books:
         counts = books.items.counts()
         paused = [pause.reason for pause in books.pauses.active()]
         unfinished = [s for s in State if s not in (State.DONE, State.FAILED, State.WITHDRAWN)]
-        left = [f"{show_path(item.path)}: {item.state}" for item in books.items.listed(unfinished)]
+        left = [_describe(item) for item in books.items.listed(unfinished)]
     waiting = journey.arrivals.waiting()
     if counts[State.QUEUED] and _stands(journey):
         exit_code = Exit.UNAVAILABLE

@@ -12,7 +12,8 @@ from tests.people import place as open_folder
 from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts, wait_until, waiting
-from watcher.domain import State
+from watcher.domain import Pause, PauseKind, State
+from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
 
 __all__ = ["open_folder"]  # a fixture
@@ -144,3 +145,28 @@ def test_a_command_that_root_runs_leaves_nothing_that_the_daemon_can_not_write(
 
     assert program.end() == 0, program.err
     assert {path.stat().st_uid for path in (site.root / "state").iterdir()} == {STRANGER.uid}
+
+
+@pytest.mark.parametrize("service_is_down", [False, True])
+def test_one_pass_ends_though_what_was_queued_can_not_be_taken_any_more(
+    service_is_down: bool, site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """Its folder was closed since: it is named with the reason, and not waited for, also while a pause stands."""
+    site.configure(retry={"first_seconds": 1, "max_seconds": 1}, store={"url": site.config.store.url})
+    folder = shared_folder(site.root / "drop" / "day")
+    drop(folder / "theirs.wav", speech("theirs"))
+    watcher.ask(site, "pause")
+    first = start(watcher, python, "run", "--once", "--config", site.config_path)
+    assert first.end() == Exit.UNAVAILABLE, first.err
+    watcher.ask(site, "resume")
+    folder.chmod(0o755)
+    if service_is_down:
+        with site.books() as books:
+            books.pauses.set(Pause(PauseKind.SERVICE, "service_fault", "It is down.", site.clock.now(), 0.0))
+
+    program = start(watcher, python, "run", "--once", "--config", site.config_path)
+
+    assert program.end() == Exit.INCOMPLETE
+    assert program.err.splitlines()[-1].startswith("left: day/theirs.wav: queued (")
+    assert "chmod" in program.err.splitlines()[-1]
+    assert posts(service) == []

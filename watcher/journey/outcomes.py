@@ -191,9 +191,13 @@ class Outcomes:
 
 
 def put_off(site: Site, books: Books, item: Item, error: RecordingError, now: float) -> None:
-    """A recording that can not be read or moved now is looked at again later, and blocks nobody."""
+    """A recording that can not be read or moved now is looked at again later, and blocks nobody.
+
+    As a canary it has had its turn, or it would be chosen each time.
+    """
     due_at = now + site.config.retry.max_seconds
-    books.items.change(item, State.QUEUED, now, error.message, due_at=due_at, fault=error.as_fault())
+    fault = error.as_fault()
+    books.items.change(item, State.QUEUED, now, error.message, due_at=due_at, attempted_at=now, fault=fault)
 
 
 def _is_straggler(books: Books, claim: Claim) -> bool:

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from watcher import logs
 from watcher.domain import Item, State
-from watcher.errors import FolderError, RecordingUnreachable
+from watcher.errors import FolderError, NoRoom
 from watcher.folders import RESERVE_BYTES
 from watcher.journey.site import Site
 from watcher.store import Books
@@ -13,12 +13,6 @@ _log = logs.get_logger(__name__)
 
 _LOOK_AGAIN_SECONDS = 600.0  # unless a scan finds room before
 _PLENTY = 100  # of the largest recordings: with so much room, what is on its way is not counted
-
-
-class NoRoom(RecordingUnreachable):
-    """done/ has no room for this recording, though smaller ones may have: it waits, and blocks nobody."""
-
-    code = "no_room"
 
 
 def check_room(site: Site, item: Item) -> None:
@@ -61,23 +55,24 @@ def let_go_what_has_room(site: Site) -> None:
     """Recordings that waited for room are due, the oldest first, as many as there is room for now."""
     now = site.clock.now()
     with site.store.reading() as books:
-        waiting = books.site.put_off(NoRoom.code, now)
+        waiting = books.items.put_off([NoRoom.code], now)
         if not waiting:
             return
         promised = _on_the_way(books, site.done.free_bytes())
     has_room = []
     with suppress(FolderError):  # done/ went away: its pause tells
-        for item_id, path, size in waiting:
-            if site.done.free_bytes(path) >= promised + size + RESERVE_BYTES:
-                promised += size + RESERVE_BYTES
-                has_room.append(item_id)
+        for item in waiting:
+            if site.done.free_bytes(item.path) >= promised + item.size + RESERVE_BYTES:
+                promised += item.size + RESERVE_BYTES
+                has_room.append(item.id)
     if not has_room:
         return
     with site.store.writing() as books:
         for item_id in has_room:
-            item = books.items.get(item_id)
-            if item is not None and item.state is State.QUEUED:
-                books.items.change(item, State.QUEUED, now, "there is room for it again", due_at=now, fault=None)
+            now_there = books.items.get(item_id)
+            if now_there is not None and now_there.state is State.QUEUED:
+                note = "there is room for it again"
+                books.items.change(now_there, State.QUEUED, now, note, due_at=now, fault=None)
     _log.info("room.found", recordings=len(has_room), folder=site.done.root)
 
 

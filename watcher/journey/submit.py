@@ -18,6 +18,7 @@ from watcher.errors import (
     FolderError,
     LateWriter,
     NeverSent,
+    NoRoom,
     RecordingError,
     RecordingUnreachable,
     ServiceError,
@@ -30,7 +31,7 @@ from watcher.journey import pauses, policy
 from watcher.journey.arrive import Arrivals
 from watcher.journey.duplicates import defer, follow_firsts
 from watcher.journey.outcomes import Claim, Outcomes, put_off
-from watcher.journey.room import NoRoom, check_room, put_off_for_room
+from watcher.journey.room import check_room, put_off_for_room
 from watcher.journey.site import Site
 from watcher.journey.windows import Windows
 from watcher.store import Books

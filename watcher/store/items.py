@@ -70,6 +70,12 @@ _NEXT_DUE_AT = select(func.min(items.c.due_at)).where(
 _IN_STATE = (
     select(items).where(items.c.state == bindparam("state")).order_by(*_BY_ARRIVAL).limit(bindparam("limit"))
 )
+_PUT_OFF = (
+    select(items)
+    .where(items.c.state == State.QUEUED, items.c.due_at > bindparam("now"))
+    .where(items.c.fault_code.in_(bindparam("codes", expanding=True)))
+    .order_by(*_BY_ARRIVAL)
+)
 _RECEIPT_DUE = _all_items.where(items.c.receipt_due, _is_one_of(items, *_PAST)).limit(bindparam("limit"))
 
 _FIRST_OF = (
@@ -216,6 +222,10 @@ class Items:
         """When the next queued item that waits for its back-off is due; null when none waits."""
         due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
         return due_at
+
+    def put_off(self, codes: Sequence[str], now: float) -> list[Item]:
+        """Queued items that are due only later because of such a fault, the oldest arrival first."""
+        return self._all(_PUT_OFF, codes=codes, now=now)
 
     def in_state(self, state: State, limit: int = 100) -> list[Item]:
         """The oldest items in this state."""

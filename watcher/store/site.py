@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from watcher.domain import JsonObject, State, path_text, rfc3339
+from watcher.domain import JsonObject, path_text, rfc3339
 from watcher.store.schema import attempts, items, site, transitions, waiting
 
 WAITING_SHOWN = 1000
@@ -19,13 +19,6 @@ _PUT = update(site).where(site.c.name == bindparam("the_name"))
 _ADD = insert(site)
 _WAITING = select(waiting).order_by(waiting.c.since, waiting.c.path)
 _WAITING_AT = select(waiting).where(waiting.c.path == bindparam("path"))
-
-_PUT_OFF = (
-    select(items.c.id, items.c.path, items.c.size)
-    .where(items.c.state == State.QUEUED, items.c.due_at > bindparam("now"))
-    .where(items.c.fault_code == bindparam("code"))
-    .order_by(items.c.arrived_at, items.c.serial)
-)
 
 _ARRIVALS = select(func.count()).where(transitions.c.before.is_(None))
 _steps = transitions.alias()
@@ -115,11 +108,6 @@ class SiteFacts:
     def waiting_at(self, path: bytes) -> Waiting | None:
         row = self._connection.execute(_WAITING_AT, {"path": path}).one_or_none()
         return None if row is None else Waiting(row.path, row.since, row.size, row.code, row.reason)
-
-    def put_off(self, code: str, now: float) -> list[tuple[str, bytes, int]]:
-        """Id, path and size of queued items that are due only later, because of this fault: the oldest first."""
-        rows = self._connection.execute(_PUT_OFF, {"code": code, "now": now})
-        return [(row.id, row.path, row.size) for row in rows]
 
     # Counted twice: what the items say, against what was written down beside them
 
