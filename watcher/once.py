@@ -42,6 +42,7 @@ def run_once(
     `verdicts`: the verdicts are waited for too. `show` is called after each round.
     """
     site, clock = journey.site, journey.site.clock
+    began = clock.now()
     with site.store.reading() as books:
         failed_before = books.items.counts()[State.FAILED]
     show(_look(journey))
@@ -57,9 +58,10 @@ def run_once(
             wait = min(waits)
             if wait <= 0:
                 continue
-            if _is_over(journey, progress, verdicts=verdicts):
+            if _is_over(journey, progress, began, verdicts=verdicts):
                 break
             clock.wait(min(wait, _TICK_SECONDS), journey.stopping)
+    journey.arrivals.look_at_receipts()
     journey.arrivals.publish()
     tidy(site)
     return _conclude(journey, failed_before)
@@ -78,7 +80,7 @@ def _look(journey: Journey) -> Progress:
     )
 
 
-def _is_over(journey: Journey, progress: Progress, *, verdicts: bool) -> bool:
+def _is_over(journey: Journey, progress: Progress, began: float, *, verdicts: bool) -> bool:
     if progress.settling:
         return False
     counts = progress.counts
@@ -90,16 +92,14 @@ def _is_over(journey: Journey, progress: Progress, *, verdicts: bool) -> bool:
     if moving:
         return False
     if counts[State.QUEUED]:
-        out_of_reach = _are_put_off(journey, counts[State.QUEUED])
-        return out_of_reach or _stands(journey) or (not pauses and _waits_long(journey))
+        return _stands(journey) or _are_put_off(journey, began) or (not pauses and _waits_long(journey))
     return not (verdicts and progress.verdicts_awaited)
 
 
-def _are_put_off(journey: Journey, queued: int) -> bool:
-    """Whether each of the queued recordings was tried, and could not be opened, or has no room in done/."""
+def _are_put_off(journey: Journey, since: float) -> bool:
+    """Whether all that is queued was tried since then, and could not be opened, or has no room in done/."""
     with journey.site.store.reading() as books:
-        codes = [RecordingUnreachable.code, NoRoom.code]
-        return len(books.items.put_off(codes, journey.site.clock.now())) == queued
+        return not books.items.has_others_queued([RecordingUnreachable.code, NoRoom.code], since)
 
 
 def _waits_long(journey: Journey) -> bool:

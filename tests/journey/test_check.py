@@ -48,8 +48,9 @@ class Checked:
         self.out = capsys.readouterr().out
         facts = json.loads(self.out)
         self.watch: list[JsonObject] = facts["watch"]
+        self.found: list[JsonObject] = facts["checks"]
         self.checks: dict[str, JsonObject] = {}
-        for check in facts["checks"]:
+        for check in self.found:
             self.checks.setdefault(check["name"], check)
         left = everything(place.root) - before
         if self.checks["database"]["state"] != "well":  # SQLite's own, of whoever reads and may not write
@@ -236,6 +237,16 @@ def test_a_pause_in_force_is_told(place: Place, capsys: pytest.CaptureFixture[st
     checked = Checked(place, capsys)
     assert checked.code == Exit.UNAVAILABLE
     checked.is_now("submitting", "unavailable", "No credit.")
+
+    with place.books() as books:
+        books.pauses.end(PauseKind.ACCOUNT, 3.0)
+        books.pauses.set(Pause(PauseKind.SERVICE, "service_fault", "It is down.", 1.0, 2.0))
+        books.pauses.set(Pause(PauseKind.FOLDER, "folder_missing", "It is away.", 1.0, None))
+    checked = Checked(place, capsys)
+    assert checked.code == Exit.UNAVAILABLE
+    hints = {check["found"]: check["hint"] for check in checked.found if check["name"] == "submitting"}
+    assert "watcher resume" in hints["is paused: It is down."]
+    assert "by itself" in hints["is paused: It is away."]
 
 
 def test_limits_that_the_service_will_not_grant_are_a_warning(

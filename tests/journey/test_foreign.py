@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.people import CREW, StrangersPython, needs_root, python_for_strangers, shared_folder
-from tests.places import KEY, Place, speech
+from tests.places import KEY, REFUSED, Place, speech
 from tests.process.programs import CLOCK, Programs
 from tests.queues import drain, listening, posts, settle, told
 from watcher.daemon import Journey
@@ -402,6 +402,20 @@ def test_a_receipt_that_is_dragged_back_with_its_recording_is_no_recording(place
         place.clock.wait(60, journey.stopping)
         settle(journey)
         assert journey.arrivals.waiting() == []
+    assert place.files() == {"done/call.wav", "done/call.wav.json"}
+
+
+def test_one_pass_leaves_no_receipt_that_was_dragged_back(place: Place, service: Sandbox) -> None:
+    """It is over when the recording has been filed, and the old receipt is gone with that."""
+    service.add_fault(**REFUSED, times=1)
+    place.drop("call.wav")
+    place.run_once()
+    for name in ("call.wav.json", "call.wav"):
+        (place.root / "failed" / name).rename(place.root / "drop" / name)
+
+    outcome = place.run_once()
+
+    assert (outcome.exit_code, outcome.waiting) == (Exit.WELL, [])
     assert place.files() == {"done/call.wav", "done/call.wav.json"}
 
 

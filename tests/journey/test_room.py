@@ -153,3 +153,46 @@ def test_a_folder_that_is_unmounted_is_missed_before_the_very_next_upload(
         assert service.charged == 2
     finally:
         disk.close()
+
+
+def test_one_pass_ends_though_copies_wait_for_a_recording_that_has_no_room(
+    place: Place, disk: Disk, service: Sandbox
+) -> None:
+    """Also while a pause of the service stands, for which nothing that is left can be a canary."""
+    disk.mount(place.root / "done")
+    leave(place.root / "done", 600_000)
+    for name in ("one.wav", "copy.wav"):
+        place.drop(name, speech("large", seconds=60))
+    assert place.run_once().exit_code == Exit.INCOMPLETE
+    with place.books() as books:
+        books.pauses.set(Pause(PauseKind.SERVICE, "service_fault", "It is down.", place.clock.now(), 0.0))
+    began = place.clock.now()
+
+    outcome = place.run_once()
+
+    assert outcome.exit_code == Exit.INCOMPLETE
+    assert place.clock.now() - began < 60
+    assert sum("No space" in line for line in outcome.left) == 1
+    assert service.charged == 0
+
+
+def test_arrivals_go_on_while_done_is_away_and_something_waits_for_room_there(place: Place, disk: Disk) -> None:
+    """The room on the disk below its mount point is nobody's."""
+    done = place.root / "done"
+    disk.mount(done)
+    leave(done, 600_000)
+    place.drop("large.wav", speech("large", seconds=60))
+    place.run_once()
+    for shape in ("a bare mount point", "nothing at all"):
+        if shape == "a bare mount point":
+            disk.unmount(done)
+        else:
+            done.rmdir()
+        place.drop(f"{shape}.wav")
+        with listening() as log:
+            place.run_once()
+        assert place.states()[f"{shape}.wav"] is State.QUEUED
+        assert told(log, "room.found") == []
+        fault = place.item("large.wav").fault
+        assert fault is not None
+        assert fault.code == "no_room"

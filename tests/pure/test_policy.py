@@ -74,6 +74,7 @@ REFUSALS = {
 CAUSES: list[tuple[ServiceError, Cause]] = [
     (Unauthorized("Unauthorized", status=401), Cause.UNAUTHORIZED),
     (Forbidden("Forbidden", status=403), Cause.FORBIDDEN),
+    (Rejected("The file exceeds the maximum size of your plan", status=413), Cause.UNCLASSIFIED),
     (Throttled("Too Many Attempts."), Cause.THROTTLED),
     (NeverSent("refused"), Cause.UNREACHABLE),
     (NeverSent("said yes before it had it", status=200), Cause.UNREACHABLE),

@@ -1,6 +1,7 @@
 """The commands: what can be said, and who does it. Data goes to stdout, everything else to stderr."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ Try it without key, configuration or network: watcher demo
 _EXITS = """\
 exit codes: 0 all is well; 1 done, but something failed or was left, and is named; 69 the service or the account
 stands in the way, the files wait; 75 another instance is running; 78 the configuration is wrong."""
+
+_NOT_WRITTEN = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 
 _CHECK_EXITS = """\
 exit codes: 0 nothing is wrong (there may be warnings); 1 something is wrong on this machine, and is named; 69 the
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.WELL
     except OSError as error:
-        if error.filename is not None:  # some file of ours: nobody foresaw that
+        if error.errno not in _NOT_WRITTEN or error.filename is not None:  # of something else: nobody foresaw it
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor can the interpreter, when it ends
         print(f"watcher: the output could not be written: {error.strerror}", file=sys.stderr)

@@ -30,7 +30,7 @@ from watcher.journey.companions import Companions, stem_of
 from watcher.journey.room import let_go_what_has_room
 from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Settler, by_arrival
 from watcher.journey.site import Site
-from watcher.journey.strays import clear_receipt, find_receipt
+from watcher.journey.strays import RECEIPT, clear_receipt, find_receipt
 from watcher.store import Waiting
 from watcher.store.site import FOLDER_UNREADABLE, WAITING_SHOWN
 
@@ -237,6 +237,13 @@ class Arrivals:
             ends = (self._settler.ends_waiting_at(candidate) for candidate in self._settler)
             return len(self._hints) + sum(1 for end in ends if end is not None and end <= horizon)
 
+    def look_at_receipts(self) -> None:
+        """Receipts that wait for their recordings are gone, where these have been filed since."""
+        for file in self.waiting():
+            if file.code == RECEIPT:
+                self.hint(file.path, is_closed=True)
+        self.step()
+
     # Within
 
     def _take_hints(self) -> None:
@@ -337,7 +344,7 @@ class Arrivals:
             now, monotonic = clock.now(), clock.monotonic()
             if remains is not None:
                 if remains:
-                    self._settler.wait(candidate, "receipt", remains, now, monotonic)
+                    self._settler.wait(candidate, RECEIPT, remains, now, monotonic)
                 else:
                     self._settler.forget(path)
                 return

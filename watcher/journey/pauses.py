@@ -119,7 +119,7 @@ def try_at_once(books: Books, now: float) -> list[Pause]:
 
 
 def count_canary(books: Books, retry: Retry, now: float) -> None:
-    """A canary is on its way: the next one, should it fail or the daemon die, comes later than this one did."""
+    """A canary is on its way: the next one, should it fail, comes later than this one did, but for a new start."""
     for pause in books.pauses.active():
         if pause.kind in policy.NEEDS_CANARY:
             tries = pause.tries + 1

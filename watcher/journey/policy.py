@@ -135,7 +135,8 @@ class Situation:
     jitter: float = 0.5  # from 0 to 1
 
 
-_CREDIT = re.compile(r"credit|balance|quota|\bplans?\b|subscription|payment|\bfunds?\b|billing", re.IGNORECASE)
+_CREDIT = re.compile(r"credit|balance|payment|\bfunds?\b|billing", re.IGNORECASE)
+_PLAN = re.compile(r"quota|\bplans?\b|subscription", re.IGNORECASE)
 _OURS = re.compile(
     r"ref[_ ]id|webhook|no[_ ]cache|prevent[_ ]c2pa|parameter|"
     r"\baccounts?\b|\bkeys?\b|\baccess\b|permission|\bservice\b|\bservers?\b|unavailable|maintenance|try again|"
@@ -169,16 +170,21 @@ def find_cause(error: ServiceError) -> Cause:
         case ServiceFault(status=402):
             return Cause.NO_CREDIT
         case Rejected():
-            return _cause_of_refusal(error.message)
+            return _cause_of_refusal(error.message, error.status)
         case _:
             return Cause.IN_DOUBT if error.charged is Charged.UNKNOWN else Cause.NOT_WELL
 
 
-def _cause_of_refusal(text: str) -> Cause:
-    """The file's fault only in clear words: too few cost one more upload, too many cost a recording."""
-    if _CREDIT.search(text):
+def _cause_of_refusal(text: str, status: int | None) -> Cause:
+    """The file's fault only in clear words: too few cost one more upload, too many cost a recording.
+
+    A 413 or 422 that speaks of a plan and of the file may mean what the plan allows to one file: taken for want of
+    credit, the one file would pause all others again and again.
+    """
+    of_plan, of_file = _PLAN.search(text), _FILE.search(text)
+    if _CREDIT.search(text) or (of_plan and not (of_file and status in (413, 422))):
         return Cause.NO_CREDIT
-    if _FILE.search(text) and not _OURS.search(text):
+    if of_file and not of_plan and not _OURS.search(text):
         return Cause.FILE
     return Cause.UNCLASSIFIED
 

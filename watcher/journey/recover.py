@@ -41,7 +41,7 @@ def _written(books: Books) -> dict[str, set[bytes]]:
 
     Not the whole folders: they may hold years of recordings, and a start must not take longer each day.
     """
-    written: dict[str, set[bytes]] = {"done": set(), "failed": set(), "drop": set()}
+    written: dict[str, set[bytes]] = {"done": set(), "failed": set(), "drop": {b""}}  # a `check` that was killed
     for item in (*books.items.in_state(State.FILING, _ALL), *books.items.with_receipt_due(_ALL)):
         written[item.outcome or State.FAILED].add(os.path.dirname(item.filed_as or item.path))
     for item in books.items.in_state(State.RETURNING, _ALL):

@@ -55,12 +55,15 @@ def let_go_what_has_room(site: Site) -> None:
     """Recordings that waited for room are due, the oldest first, as many as there is room for now."""
     now = site.clock.now()
     with site.store.reading() as books:
-        waiting = books.items.put_off([NoRoom.code], now)
-        if not waiting:
-            return
-        promised = _on_the_way(books, site.done.free_bytes())
+        waiting = books.items.put_off(NoRoom.code, now)
+    if not waiting:
+        return
     has_room = []
-    with suppress(FolderError):  # done/ went away: its pause tells
+    with suppress(FolderError):  # done/ is away: its pause tells, and the disk below its mount point is not asked
+        site.recognise(site.done)
+        free = site.done.free_bytes()
+        with site.store.reading() as books:
+            promised = _on_the_way(books, free)
         for item in waiting:
             if site.done.free_bytes(item.path) >= promised + item.size + RESERVE_BYTES:
                 promised += item.size + RESERVE_BYTES

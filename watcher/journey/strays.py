@@ -9,6 +9,9 @@ from watcher.journey.site import Site
 
 _log = logs.get_logger(__name__)
 
+RECEIPT = "receipt"
+"""The code of what waits because it is a receipt of ours."""
+
 _SUFFIX = b".json"
 _RECEIPT_BYTES = 1 << 20  # more is no receipt of ours
 
@@ -31,7 +34,7 @@ def find_receipt(site: Site, path: bytes) -> Item | None:
 def clear_receipt(site: Site, path: bytes, fingerprint: Fingerprint, item: Item) -> str:
     """The receipt in the drop folder is gone, if its recording has been filed with another; else why it is not."""
     name = show_path(path.removesuffix(_SUFFIX))
-    if item.state not in AT_REST:
+    if item.state not in AT_REST or _lies_beside(site, path):
         return f"is the former receipt of {name}, which is on its way: it goes when that has its new one"
     kept = f"is the receipt of {name} (item {item.id}), no recording: nothing is done with it; remove it"
     if item.state not in (State.DONE, State.FAILED) or item.filed_as is None:
@@ -46,3 +49,12 @@ def clear_receipt(site: Site, path: bytes, fingerprint: Fingerprint, item: Item)
         return f"{kept} ({error.message})"
     _log.info("receipt.removed", path=path, item=item.id, reason="its recording was filed with a new one")
     return ""
+
+
+def _lies_beside(site: Site, path: bytes) -> bool:
+    """Whether its recording is in the drop folder again, and is only to be taken."""
+    try:
+        site.drop.fingerprint(path.removesuffix(_SUFFIX))
+    except (FolderError, RecordingError):
+        return False
+    return True

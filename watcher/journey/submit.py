@@ -62,7 +62,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """What all that send share: they begin one after the other, and end in the order in which they came to it."""
+    """What all that send share: they begin one at a time, and stand one at a time before the rate windows."""
 
     begin: threading.Lock = field(default_factory=threading.Lock)
     end: threading.Lock = field(default_factory=threading.Lock)

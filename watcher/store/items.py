@@ -73,9 +73,15 @@ _IN_STATE = (
 _PUT_OFF = (
     select(items)
     .where(items.c.state == State.QUEUED, items.c.due_at > bindparam("now"))
-    .where(items.c.fault_code.in_(bindparam("codes", expanding=True)))
+    .where(items.c.fault_code == bindparam("code"))
     .order_by(*_BY_ARRIVAL)
 )
+_HAS_FAILED_SO = and_(
+    items.c.fault_code.is_not(None),
+    items.c.fault_code.in_(bindparam("codes", expanding=True)),
+    func.coalesce(items.c.attempted_at, 0.0) >= bindparam("since"),
+)
+_OTHERS_QUEUED = select(items.c.id).where(items.c.state == State.QUEUED, ~_WAITS, ~_HAS_FAILED_SO).limit(1)
 _RECEIPT_DUE = _all_items.where(items.c.receipt_due, _is_one_of(items, *_PAST)).limit(bindparam("limit"))
 
 _FIRST_OF = (
@@ -223,9 +229,14 @@ class Items:
         due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
         return due_at
 
-    def put_off(self, codes: Sequence[str], now: float) -> list[Item]:
-        """Queued items that are due only later because of such a fault, the oldest arrival first."""
-        return self._all(_PUT_OFF, codes=codes, now=now)
+    def put_off(self, code: str, now: float) -> list[Item]:
+        """Queued items that are due only later because of this fault, the oldest arrival first."""
+        return self._all(_PUT_OFF, code=code, now=now)
+
+    def has_others_queued(self, codes: Sequence[str], since: float) -> bool:
+        """Whether any item is queued, and waits for no other, that has not met one of these faults since then."""
+        found = self._connection.execute(_OTHERS_QUEUED, {"codes": codes, "since": since})
+        return found.first() is not None
 
     def in_state(self, state: State, limit: int = 100) -> list[Item]:
         """The oldest items in this state."""

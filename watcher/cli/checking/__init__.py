@@ -253,7 +253,9 @@ def _sum_up(findings: Sequence[Finding], code: Exit) -> Iterator[str]:
     yield ""
     if code == Exit.WELL:
         runs = any(f.name == "daemon" and f.found.startswith("runs") for f in findings)
-        next_step = "The daemon is at work." if runs else "Next: `watcher run`."
+        is_paused = any(f.name == "submitting" for f in findings)
+        at_work = "The daemon runs, and submits nothing now." if is_paused else "The daemon is at work."
+        next_step = at_work if runs else "Next: `watcher run`."
         yield f"{'Nothing is wrong' if warnings else 'All is well'}{also}. {next_step}"
         return
     bad = [f.name for f in findings if f.state is Condition.WRONG or f.state is Condition.UNAVAILABLE]

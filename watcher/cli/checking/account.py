@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -12,9 +13,10 @@ from watcher.cli.checking.premises import Known
 from watcher.cli.opening import Desk
 from watcher.config import Config, Window
 from watcher.domain import PauseKind
-from watcher.errors import ConfigError, Rejected, ServiceError, Throttled
+from watcher.errors import ConfigError, Rejected, ServiceError, StoreError, Throttled
 from watcher.identifai.budget import room_at
 from watcher.identifai.client import Client
+from watcher.journey.policy import NEEDS_CANARY
 from watcher.journey.windows import describe, find_windows
 from watcher.key import Key, read_key
 from watcher.store import Books
@@ -22,6 +24,10 @@ from watcher.store import Books
 _NOBODYS = "0" * 64  # an identifier that the service never gave
 _MOST_BYTES = 15_000_000  # the service's documented limit
 _PATIENCE_SECONDS = 30.0
+_PAUSE_HINTS = dict.fromkeys(NEEDS_CANARY, "`watcher resume` lets one recording try at once.") | {
+    PauseKind.PERSON: "`watcher resume` ends it.",
+    PauseKind.FOLDER: "It ends by itself once the folder is well.",
+}
 _WAIT_SECONDS = 10.0  # for room among the reads
 
 
@@ -51,8 +57,14 @@ def check_service(desk: Desk, known: Known, key: Key | None) -> Finding:
     url = config.identifai.base_url
     if key is None:
         return warning(name, f"{url} was not asked, for want of a key", "Give this user the key (see above).")
-    if known.is_open and (busy := _wait_for_room(desk)):
-        return warning(name, f"{url} was not asked: limits.reads has no room for {busy:.0f} s", "Ask again later.")
+    count = _counting(desk) if known.is_open else lambda: None
+    try:
+        if known.is_open and (busy := _wait_for_room(desk)):
+            why = f"limits.reads has no room for {busy:.0f} s"
+            return warning(name, f"{url} was not asked: {why}", "Ask again later.")
+        count()  # before: the daemon leaves it room. It ends at once, so that being killed here blocks nobody
+    except StoreError as error:
+        return warning(name, f"{url} was not asked: {error.message}", error.hint)
     client = Client(
         base_url=url,
         key=key,
@@ -62,8 +74,6 @@ def check_service(desk: Desk, known: Known, key: Key | None) -> Finding:
         version=__version__,
         clock=desk.clock,
     )
-    count = _counting(desk) if known.is_open else lambda: None
-    count()  # before: the daemon leaves it room. It ends at once, so that being killed here blocks nobody
     try:
         client.verdicts([known.identifier or _NOBODYS])
     except Throttled:
@@ -74,7 +84,8 @@ def check_service(desk: Desk, known: Known, key: Key | None) -> Finding:
         return unavailable(name, f"{url}: {error.message}", error.hint)
     finally:
         client.close()
-        count()  # after: by now the service has counted it
+        with suppress(StoreError):
+            count()  # after: by now the service has counted it
     if urlsplit(url).scheme == "http" and not _is_this_machine(url):
         return warning(name, f"{url} takes the key", "The key and the recordings go unencrypted: use https://.")
     return well(name, f"{url} is reached and takes the key; it does not tell how much credit is left")
@@ -122,11 +133,8 @@ def check_pauses(known: Known) -> list[Finding]:
     """What keeps recordings from being submitted now, as the books have it."""
     findings = []
     for pause in known.pauses:
-        kind = pause.kind
-        condition = Condition.UNAVAILABLE if kind is PauseKind.ACCOUNT else Condition.WARNING
-        hint = "`watcher resume` lets one recording try at once." if kind is not PauseKind.CAP else ""
-        if kind is PauseKind.PERSON:
-            hint = "`watcher resume` ends it."
+        condition = Condition.UNAVAILABLE if pause.kind in NEEDS_CANARY else Condition.WARNING
+        hint = _PAUSE_HINTS.get(pause.kind, "It ends by itself.")
         findings.append(Finding("submitting", condition, f"is paused: {pause.reason}", hint))
     return findings
 
