@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from watcher.domain import Fingerprint
 from watcher.errors import FolderRefuses, NameTaken, RecordingGone, RecordingUnreachable
 from watcher.folders import disk
+from watcher.folders.capability import CAP_FOWNER, has_capability
 from watcher.folders.marker import (
     LONGEST,
     MARKER,
@@ -33,7 +34,6 @@ RESERVE_BYTES = 64 * 1024
 """What a receipt takes, and the folders to it."""
 
 _RESERVE_INODES = 4
-_CAP_FOWNER = 3  # linux/capability.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,11 @@ class Folder(Root):
                 hint=f"give its group write permission: chmod g+wx {self.quoted(parent)}"
                 f" (its group is {above.st_gid}; the service's user must be in it), or an ACL",
             )
-        if above.st_mode & stat.S_ISVTX and us not in (status.st_uid, above.st_uid) and not _may_as_owner():
+        if (
+            above.st_mode & stat.S_ISVTX
+            and us not in (status.st_uid, above.st_uid)
+            and not has_capability(CAP_FOWNER)
+        ):
             raise RecordingUnreachable(
                 f"{what} could not be moved out afterwards: {where} is sticky,"
                 " so only the owner of a file may move it",
@@ -314,13 +318,3 @@ class _Recording(io.FileIO):
 def _free_bytes(room: os.statvfs_result) -> float:
     # Zero blocks in all: a file system that does not count them.
     return room.f_bavail * room.f_frsize if room.f_blocks else float("inf")
-
-
-def _may_as_owner() -> bool:
-    """Whether this process may do with a file of another what only its owner may."""
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            capabilities = next(line for line in file if line.startswith("CapEff:"))
-    except (OSError, StopIteration):
-        return os.geteuid() == 0
-    return bool(int(capabilities.split()[1], 16) >> _CAP_FOWNER & 1)

@@ -83,7 +83,7 @@ class Watch:
         observer = self._observer
         if observer is None or not observer.hears():
             return False
-        return self._identity() == self._watched and not self._is_mounted_over()
+        return self._site.drop.identity() == self._watched and not self._is_mounted_over()
 
     def _is_there(self) -> bool:
         """Whether the drop folder is there. While it is away nothing is listened to, or made in its place."""
@@ -109,16 +109,9 @@ class Watch:
         before, self._table = self._table, table
         return table != before and mounts_at(self._root) != self._mounts
 
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._root)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
-
     def _start(self) -> str:
         """The observer runs, and an event of a probe came through; else why not."""
-        self._watched = self._identity()
+        self._watched = self._site.drop.identity()
         observer = _listen(self._handler, self._root, recursive=True)
         if isinstance(observer, str):
             return observer

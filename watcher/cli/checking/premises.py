@@ -14,6 +14,7 @@ from watcher.cli.opening import Desk
 from watcher.domain import Pause, show_path
 from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
 from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
+from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
 from watcher.folders.names import draft_name
 from watcher.ignore import Ignore
 from watcher.journey.recognition import Past, recognise
@@ -23,7 +24,6 @@ _FILES_LOOKED_AT = 300
 _FILES_NAMED = 3
 _PROBE = b"A file to try the way of a recording. It may be removed.\n"
 _ROOM_FOR = 100  # of the largest recordings: with less, somebody should know
-CAP_FOWNER, CAP_LEASE = 3, 28  # linux/capability.h
 
 
 @dataclass(frozen=True)
@@ -152,16 +152,6 @@ def _check_proof(desk: Desk, *, is_told: bool) -> Finding:
     if not has_capability(CAP_LEASE):
         return well("proof", f"this user's own recordings are taken once provably whole, those of others {wait}")
     return well("proof", "recordings are taken as soon as they are provably whole")
-
-
-def has_capability(number: int) -> bool:
-    """Whether this process may do what this capability is for."""
-    try:
-        with open("/proc/self/status", encoding="utf-8") as file:
-            effective = next(line for line in file if line.startswith("CapEff:"))
-    except (OSError, StopIteration):
-        return os.geteuid() == 0
-    return bool(int(effective.split()[1], 16) >> number & 1)
 
 
 # What lies there
