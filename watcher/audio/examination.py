@@ -18,10 +18,14 @@ class Completeness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """A recording of a kind that the service takes, by its content alone."""
+    """A recording of a kind that the service takes, by its content alone.
 
-    container: str
-    codec: str | None
+    Completeness, sound and damage are apart: a header alone may be proven whole and hold no sound, and a file may
+    be damaged at its beginning and cut at its end.
+    """
+
+    container: str  # "WAV", "MP3", "AAC", "Ogg", "FLAC", "MP4", "M4A", "M4B", "M4P", "M4R" or "3GP"
+    codec: str | None  # null where it cannot be told, and where no track holds sound
     media_type: str  # one that the service documents
     extension: str  # the documented one that fits the content, lower case, with its dot
     seconds: float | None  # as its headers tell it; for MP3 and AAC without a header, an estimate
@@ -29,3 +33,5 @@ class Examination:
     sample_rate: int | None  # Hz
     completeness: Completeness
     missing_bytes: int = 0  # with SHORT: at least so many; 0 where nobody can know
+    has_sound: bool = True  # false: headers alone, or pictures; digital silence is sound
+    damage: str | None = None  # why no decoder can play it, as the end of a sentence; never with PROVEN
