@@ -1,7 +1,11 @@
-# Everything sets itself up: a virtual environment in .venv, with the versions that constraints.txt pins.
+# Everything sets itself up: a virtual environment in .venv, with the very files whose hashes the lock files name
+# (requirements.txt to run it, requirements-dev.txt to test it; the build backend is in both).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BUILD_REQUIRES = $(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])'
+COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test check bench lock clean help
@@ -10,7 +14,7 @@ help:
 	@echo "make demo    see it work: no key, no configuration, no network"
 	@echo "make test    formatter, ruff, mypy, import contract, all tests"
 	@echo "make bench   the benchmarks (some minutes)"
-	@echo "make lock    pin the newest versions of everything in constraints.txt"
+	@echo "make lock    pin the newest versions of everything, with their hashes, in requirements*.txt"
 	@echo "make clean   remove what the others made"
 
 demo: $(VENV)/.installed
@@ -30,8 +34,9 @@ bench: $(VENV)/.installed-dev
 
 lock:
 	rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
-	$(VENV)/lock/bin/pip install --quiet -e '.[dev]'
-	$(VENV)/lock/bin/pip freeze --exclude-editable > constraints.txt
+	$(VENV)/lock/bin/pip install --quiet uv
+	$(BUILD_REQUIRES) | $(COMPILE) --upgrade -o requirements.txt pyproject.toml -
+	$(BUILD_REQUIRES) | $(COMPILE) --upgrade -c requirements.txt --extra dev -o requirements-dev.txt pyproject.toml -
 	rm -rf $(VENV)/lock
 
 clean:
@@ -41,10 +46,13 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+# First the locked files, then the project itself with nothing fetched for it: what was hashed is all that comes in.
+$(VENV)/.installed: pyproject.toml requirements.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+$(VENV)/.installed-dev: pyproject.toml requirements-dev.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.installed

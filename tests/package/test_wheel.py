@@ -130,7 +130,7 @@ def test_the_source_distribution_holds_what_a_site_and_a_developer_need(sdist: P
     """The units, the example of a configuration, the pinned versions and the tests come with the sources."""
     with tarfile.open(sdist) as archive:
         found = {name.removeprefix(f"{_NAME}/") for name in archive.getnames()}
-    needed = {"pyproject.toml", "README.md", "LICENSE", "Makefile", "constraints.txt", "config.example.toml"}
+    needed = {"pyproject.toml", "README.md", "LICENSE", "Makefile", "requirements.txt", "config.example.toml"}
     needed |= sources("systemd", "*.*") | sources("tests", "*.py") | sources("tests", "*.yaml")
     needed |= sources("watcher", "*.py") | sources("migrations", "*.py")
     assert needed - found == set()
