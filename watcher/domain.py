@@ -97,6 +97,37 @@ class Fingerprint(NamedTuple):  # a look makes 100,000 of them: a frozen datacla
 
 
 @dataclass(frozen=True, slots=True)
+class Audio:
+    """What the recording itself says it is. Null is what it does not tell."""
+
+    container: str
+    codec: str | None
+    seconds: float | None
+    channels: int | None
+    sample_rate: int | None
+
+    def __str__(self) -> str:
+        """On one line, for a person: `WAV, µ-law, 2 channels, 8,000 Hz, 12.0 s`."""
+        known = [self.container, self.codec]
+        if self.channels is not None:
+            known.append(f"{self.channels} channel{'' if self.channels == 1 else 's'}")
+        if self.sample_rate is not None:
+            known.append(f"{self.sample_rate:,} Hz")
+        if self.seconds is not None:
+            known.append(f"{self.seconds:,.1f} s")
+        return ", ".join(filter(None, known))
+
+    def as_json(self) -> JsonObject:
+        return {
+            "container": self.container,
+            "codec": self.codec,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "channels": self.channels,
+            "sample_rate": self.sample_rate,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One recording that was whole once, and everything that is known of it now.
 
@@ -112,6 +143,7 @@ class Item:
     sha256: str | None = None  # of the bytes that were vetted; null where they were not read
     media_type: str | None = None  # as it is sent to the service
     extension: str | None = None  # the documented one that fits the content, with its dot
+    audio: Audio | None = None  # as it was vetted; null where it was not examined, or is no recording
     content_key: str | None = None  # equal for the same bytes, options, base URL and account
     due_at: float = 0.0
     claim: str | None = None  # the token of the step that has it in hand
@@ -166,6 +198,10 @@ class Attempt:
             "identifier": self.identifier,
             "no_cache": self.no_cache,
         }
+
+
+ARTIFICIAL = "artificial"
+"""The classification that somebody waits for: it stands out wherever verdicts are shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ SHORTEST_SECRET = 4
 
 _HEADER = re.compile(r"""(x-api-key\b["']?\s*[:=,]\s*b?["']?)[^\s"',;\\]+""", re.IGNORECASE)
 _DEPTH = 8
+_IN_RED = frozenset({"verdict.artificial"})
 _FIRST = ("timestamp", "level", "logger", "event")
 
 
@@ -149,7 +150,14 @@ def _as_text(value: object) -> str:
 
 def _console(*, colors: bool) -> list[structlog.typing.Processor]:
     renderer = ConsoleRenderer(colors=colors, sort_keys=False, exception_formatter=plain_traceback)
-    return [_on_one_line, renderer]
+    return [_on_one_line, *([_in_red] if colors else []), renderer]
+
+
+def _in_red(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What somebody waits for is seen from afar, though it is no warning."""
+    if event.get("event") in _IN_RED:
+        event["event"] = f"\x1b[31m{event['event']}"
+    return event
 
 
 def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

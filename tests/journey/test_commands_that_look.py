@@ -477,3 +477,16 @@ def test_why_tells_the_folders_themselves_and_what_lies_outside(
     place.drop("empty.wav", b"")
     place.run_once()
     assert "empty.wav is empty" in said(place, capsys, "why", "through/empty.wav")
+
+
+def test_show_tells_what_the_recording_is(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a line for a person; as an object for programs, and null of what is no recording."""
+    place.drop("call.wav")
+    place.drop("notes.wav", b"no recording")
+    place.run_once()
+
+    assert "audio        WAV, PCM, 1 channel, 8,000 Hz, 4.0 s\n" in said(place, capsys, "show", "call.wav")
+    told = json.loads(said(place, capsys, "show", "--json", "call.wav"))["audio"]
+    assert told == {"container": "WAV", "codec": "PCM", "seconds": 4.0, "channels": 1, "sample_rate": 8000}
+    assert "audio" not in said(place, capsys, "show", "notes.wav")
+    assert json.loads(said(place, capsys, "show", "--json", "notes.wav"))["audio"] is None

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, speech
+from watcher.audio.synthesis import wav
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
@@ -196,3 +197,19 @@ def test_both_limits_hold_and_no_upload_is_ever_refused(make_place: MakePlace, s
 
     assert [entry.status for entry in service.ledger if entry.method == "POST"] == [200] * 40
     assert 60 <= place.clock.now() - began < 80
+
+
+def test_what_a_recording_is_stands_in_its_item_its_receipt_and_its_history(place: Place) -> None:
+    """Container, codec, length, channels and rate, as they were vetted; null of what is no recording."""
+    place.drop("call.wav", wav(4.0, seed=3, codec="mulaw", channels=2))
+    place.drop("notes.wav", b"no recording")
+    place.run_once()
+
+    told = {"container": "WAV", "codec": "µ-law", "seconds": 4.0, "channels": 2, "sample_rate": 8000}
+    assert place.receipt("done/call.wav.json")["audio"] == told
+    audio = place.item("call.wav").audio
+    assert audio is not None
+    assert audio.as_json() == told
+    assert str(audio) == "WAV, µ-law, 2 channels, 8,000 Hz, 4.0 s"
+    assert place.receipt("failed/notes.wav.json")["audio"] is None
+    assert place.item("notes.wav").audio is None

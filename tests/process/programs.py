@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -178,6 +179,34 @@ class Programs:
             if program.process.poll() is None:
                 program.process.kill()
                 program.process.wait()
+
+
+def on_terminal(*arguments: str, **environment: str) -> tuple[int, str]:
+    """The command's exit code, and what it said on a terminal of its own, with this added to its environment."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "watcher", *arguments],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env=ENVIRONMENT | {"IDENTIFAI_API_KEY": KEY, "TERM": "xterm", "COLUMNS": "160"} | environment,
+    )
+    os.close(its)
+    said = b""
+    try:
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other side is closed: it has ended
+                break
+            if not part:
+                break
+            said += part
+        return process.wait(PATIENCE_SECONDS), said.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
 
 
 def holders(pid: int) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from watcher.domain import JsonObject
 from watcher.identifai.sandbox import Sandbox
 
 PROMISED = {
-    *("id", "path", "state", "size", "sha256", "identifier", "attempts", "error", "verdict"),
+    *("id", "path", "state", "size", "sha256", "audio", "identifier", "attempts", "error", "verdict"),
     *("arrived_at", "submitted_at", "filed_at", "filed_as"),
 }
 """What `list --json` and `show --json` promise of an item."""

@@ -1,12 +1,8 @@
 """`watcher run --once`, as cron runs it and as a person does: what it says, and how it exits."""
 
 import json
-import os
-import pty
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +12,7 @@ import pytest
 from tests.clock import FalseClock
 from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
-from tests.process.programs import ENVIRONMENT, PATIENCE_SECONDS, Program, Programs, posts, waiting
+from tests.process.programs import ENVIRONMENT, Program, Programs, on_terminal, posts, waiting
 from watcher.clock import SystemClock
 from watcher.errors import Exit
 from watcher.identifai.sandbox import FaultKind, Sandbox
@@ -252,31 +248,6 @@ def test_on_a_terminal_a_bar_shows_the_progress_and_the_log_is_for_people(place:
     assert "recording.done" in said
     assert '"event"' not in said
     assert re.search("[━╸]", said)
-
-
-def on_terminal(*arguments: str) -> tuple[int, str]:
-    """The command's exit code, and what it said on a terminal of its own."""
-    ours, its = pty.openpty()
-    environment = ENVIRONMENT | {"IDENTIFAI_API_KEY": KEY, "TERM": "xterm", "COLUMNS": "160"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "watcher", *arguments], stdin=its, stdout=its, stderr=its, env=environment
-    )
-    os.close(its)
-    said = b""
-    try:
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # the other side is closed: it has ended
-                break
-            if not part:
-                break
-            said += part
-        return process.wait(PATIENCE_SECONDS), said.decode()
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
 
 
 @pytest.mark.parametrize(

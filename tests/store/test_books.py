@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.store.recordings import item, verdict
-from watcher.domain import Fault, Fingerprint, Item, State, VerdictState
+from watcher.domain import Audio, Fault, Fingerprint, Item, State, VerdictState
 from watcher.errors import LateWriter, StoreError
 from watcher.store import Store, Waiting
 from watcher.store.site import WAITING_SHOWN
@@ -27,6 +27,7 @@ def test_an_item_reads_as_it_was_written(store: Store) -> None:
         suspected_at=3.5,
         media_type="audio/wav",
         extension=".wav",
+        audio=Audio("WAV", "µ-law", 12.5, 2, 8000),
         claim="somebody",
         identifier="f" * 64,
         warning="short",

@@ -1,12 +1,14 @@
 """What only reads: status, list, show. Exit 0 when they could read; no key is needed."""
 
 import argparse
+from collections.abc import Iterator
 
 from rich.table import Table
+from rich.text import Text
 
 from watcher.cli.opening import Desk, open_desk, wide_console
 from watcher.config import Window
-from watcher.domain import JsonObject, State, rfc3339, show_path, to_json
+from watcher.domain import ARTIFICIAL, Item, JsonObject, State, Verdict, rfc3339, show_path, to_json
 from watcher.errors import Exit
 from watcher.journey import receipt
 from watcher.journey.windows import describe, find_windows
@@ -80,34 +82,42 @@ def list_items(options: argparse.Namespace) -> int:
             for item in books.items.listed(states):
                 print(to_json(receipt.describe(item, books.verdicts.get(item.identifier))))
             return Exit.WELL
+        console = wide_console()
         table = Table("id", "state", "path", "identifier or error", "verdict", box=None, pad_edge=False)
         for item in books.items.listed(states):
             verdict = books.verdicts.get(item.identifier)
             told = item.identifier[:12] if item.identifier else item.fault.code if item.fault else ""
-            said = (verdict.classification or str(verdict.state)) if verdict else ""
+            said = verdict_in_words(verdict, marked=console.is_terminal)
             table.add_row(item.id[:6], item.state, show_path(item.path), told, said)
-    wide_console().print(table)
+    console.print(table)
     return Exit.WELL
+
+
+def verdict_in_words(verdict: Verdict | None, *, marked: bool, detailed: bool = False) -> Text:
+    """The verdict in a word or two; `marked`: an artificial one cannot be overlooked, with colours or without."""
+    if verdict is None:
+        return Text()
+    said = verdict.classification or str(verdict.state)
+    if detailed and verdict.confidence is not None:
+        said += f" (confidence {verdict.confidence:g})"
+    if verdict.classification == ARTIFICIAL and marked:
+        return Text(f"{said} <--", style="red")
+    return Text(said)
 
 
 def show(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
         item = desk.find(books, options.item)
-        facts = receipt.describe(item, books.verdicts.get(item.identifier))
+        verdict = books.verdicts.get(item.identifier)
+        facts = receipt.describe(item, verdict)
         facts["history"] = books.items.history(item.id)
         facts["requests"] = [attempt.as_json() for attempt in books.ledger.of_item(item.id)]
     if options.json:
         print(to_json(facts))
         return Exit.WELL
-    for name in ("id", "path", "state", "size", "sha256", "identifier", "duplicate_of", "warning", "filed_as"):
-        if facts[name] is not None:
-            print(f"{name:<13}{facts[name]}")
-    if facts["error"]:
-        print(f"{'error':<13}{facts['error']['message']} {facts['error']['hint']}")
-    if facts["verdict"]:
-        verdict = facts["verdict"]
-        confidence = f" (confidence {verdict['confidence']:g})" if verdict["confidence"] is not None else ""
-        print(f"{'verdict':<13}{verdict['classification'] or verdict['state']}{confidence}")
+    console = wide_console()
+    for name, told in _story(item, verdict):
+        console.print(Text.assemble(f"{name:<13}", told))
     print("\nwhat happened")
     for change in facts["history"]:
         print(f"  {change['at']}  {change['to']:<11}{change['note']}")
@@ -117,3 +127,24 @@ def show(options: argparse.Namespace) -> int:
             f"charged: {attempt['charged']}, {attempt['decision']}"
         )
     return Exit.WELL
+
+
+def _story(item: Item, verdict: Verdict | None) -> Iterator[tuple[str, str | Text]]:
+    """What is known of an item, for a person: what became of it first, then what it is."""
+    yield "id", item.id
+    yield "path", show_path(item.path)
+    yield "state", str(item.state)
+    if verdict is not None:
+        yield "verdict", verdict_in_words(verdict, marked=True, detailed=True)
+    if item.fault is not None:
+        yield "error", str(item.fault)
+    facts: dict[str, object] = {
+        "warning": item.warning,
+        "identifier": item.identifier,
+        "duplicate_of": item.duplicate_of,
+        "filed_as": None if item.filed_as is None else show_path(item.filed_as),
+        "audio": item.audio,
+        "size": f"{item.size:,} bytes",
+        "sha256": item.sha256,
+    }
+    yield from ((name, str(value)) for name, value in facts.items() if value is not None)

@@ -126,4 +126,10 @@ def open_desk(options: argparse.Namespace, *, decides: bool = False) -> Iterator
 
 def wide_console() -> Console:
     """Stdout for tables: as wide as the terminal, or wide enough for a line a row where there is none."""
-    return Console(width=None if sys.stdout.isatty() else 200, soft_wrap=True, markup=False, highlight=False)
+    return Console(
+        width=None if sys.stdout.isatty() else 200,
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",  # rich alone would leave the bold type
+    )

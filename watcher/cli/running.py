@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.once:
             return daemon.run(journey)
         daemon.heed_signals(journey.stopping)
-        with _progress() as show:
+        with _progress(verdicts=options.verdicts) as show:
             outcome = once.run_once(journey, verdicts=options.verdicts, show=show)
     for reason in outcome.paused:
         print(f"left: submitting is paused: {reason}", file=sys.stderr)
@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[once.Progress], None]]:
-    """A bar on a terminal; nothing elsewhere, where the log tells it all."""
+def _progress(*, verdicts: bool) -> Iterator[Callable[[once.Progress], None]]:
+    """A bar on a terminal; nothing elsewhere, where the log tells it all. `verdicts`: they are waited for too."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _: None
@@ -65,14 +65,23 @@ def _progress() -> Iterator[Callable[[once.Progress], None]]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("filed", total=None, note="")
         at_first: dict[State, int] = {}
+        most_awaited = 0
 
         def show(progress: once.Progress) -> None:
+            nonlocal most_awaited
             counts = progress.counts
             at_first.update({s: at_first.get(s, counts[s]) for s in (State.DONE, State.FAILED)})
             filed = sum(counts[s] - at_first[s] for s in at_first)
             under_way = sum(counts[s] for s in (State.QUEUED, State.SUBMITTING, State.FILING, State.RETURNING))
             note = f"paused: {progress.paused}" if progress.paused else ""
-            bar.update(task, completed=filed, total=filed + under_way + progress.settling, note=note)
+            left = under_way + progress.settling
+            most_awaited = max(most_awaited, progress.verdicts_awaited)
+            if verdicts and most_awaited and not left:  # a full bar that goes on looks stuck
+                came = most_awaited - progress.verdicts_awaited
+                description, completed, total = "waiting for verdicts", came, most_awaited
+            else:
+                description, completed, total = "filed", filed, filed + left
+            bar.update(task, description=description, completed=completed, total=total, note=note)
 
         yield show
 

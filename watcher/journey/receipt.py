@@ -17,6 +17,7 @@ def describe(item: Item, verdict: Verdict | None) -> JsonObject:
         "state": str(item.state),
         "size": item.size,
         "sha256": item.sha256,
+        "audio": item.audio.as_json() if item.audio else None,
         "identifier": item.identifier,
         "attempts": item.attempts,
         "error": item.fault.as_json() if item.fault else None,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from watcher import logs
-from watcher.domain import Verdict, VerdictState
+from watcher.domain import ARTIFICIAL, Verdict, VerdictState
 from watcher.errors import ServiceError, Throttled
 from watcher.identifai.budget import room_at
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
@@ -86,8 +86,10 @@ class Asking:
                 if answered.state is not verdict.state:
                     books.items.mark_receipts_due(verdict.identifier)
                     first = next(iter(books.items.with_identifier(verdict.identifier)), None)
+                    # A name of its own tells it from a hundred others; its level raises no alarm.
+                    is_artificial = answered.classification == ARTIFICIAL
                     _log.info(
-                        f"verdict.{answered.state}",
+                        "verdict.artificial" if is_artificial else f"verdict.{answered.state}",
                         item=first.id if first else None,
                         path=first.path if first else None,
                         identifier=verdict.identifier,

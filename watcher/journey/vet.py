@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from watcher import logs
 from watcher.audio import Completeness, Examination, examine
-from watcher.domain import Fault, Fingerprint, Item, State
+from watcher.domain import Audio, Fault, Fingerprint, Item, State
 from watcher.errors import (
     FolderError,
     RecordingChanged,
@@ -182,6 +182,7 @@ def place(site: Site, books: Books, item: Item, vetted: Vetted) -> dict[str, Any
         "sha256": vetted.sha256,
         "media_type": examination.media_type if examination else None,
         "extension": examination.extension if examination else None,
+        "audio": _audio(examination),
         "warning": vetted.warning,
         "content_key": site.content_key(vetted.sha256) if vetted.sha256 else None,
         "state": State.QUEUED,
@@ -198,6 +199,18 @@ def place(site: Site, books: Books, item: Item, vetted: Vetted) -> dict[str, Any
     if first is None or (item.retried and first.state is State.FAILED):
         return facts
     return facts | follow(item, first)
+
+
+def _audio(examination: Examination | None) -> Audio | None:
+    if examination is None:
+        return None
+    return Audio(
+        container=examination.container,
+        codec=examination.codec,
+        seconds=examination.seconds,
+        channels=examination.channels,
+        sample_rate=examination.sample_rate,
+    )
 
 
 def follow(item: Item, first: Item) -> dict[str, Any]:

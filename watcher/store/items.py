@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from watcher.domain import IN_DROP, Fault, Fingerprint, Item, JsonObject, State, rfc3339
+from watcher.domain import IN_DROP, Audio, Fault, Fingerprint, Item, JsonObject, State, rfc3339
 from watcher.errors import LateWriter, NoSuchItem
 from watcher.store.schema import items, transitions
 
@@ -287,7 +287,7 @@ class Items:
     def change(self, item: Item, after: State, now: float, note: str = "", **changes: Any) -> None:
         """The item is in the state `after`, if nobody changed it since `item` was read: else LateWriter.
 
-        `changes` are columns; `fault` and `fingerprint` are taken as they are in the domain.
+        `changes` are columns; `fault`, `fingerprint` and `audio` are taken as they are in the domain.
         """
         values = _flattened(changes) | {"state": after}
         if after != State.SUBMITTING:
@@ -349,6 +349,7 @@ def _item(row: Row[Any]) -> Item:
         sha256=row.sha256,
         media_type=row.media_type,
         extension=row.extension,
+        audio=_audio(row),
         content_key=row.content_key,
         due_at=row.due_at,
         claim=row.claim,
@@ -372,6 +373,12 @@ def _item(row: Row[Any]) -> Item:
     )
 
 
+def _audio(row: Row[Any]) -> Audio | None:
+    if row.container is None:
+        return None
+    return Audio(row.container, row.codec, row.seconds, row.channels, row.sample_rate)
+
+
 def _columns(item: Item) -> dict[str, Any]:
     names = Item.__dataclass_fields__
     return _flattened({name: getattr(item, name) for name in names if name != "id"})
@@ -388,12 +395,16 @@ def _flattened(values: dict[str, Any]) -> dict[str, Any]:
         mark: Fingerprint = flat["fingerprint"]
         parts = (mark.device, mark.inode, mark.size, mark.mtime_ns, mark.ctime_ns)
         flat["fingerprint"] = ":".join(map(str, parts))
+    if "audio" in flat:
+        audio: Audio | None = flat.pop("audio")
+        flat |= dict.fromkeys(_AUDIO) if audio is None else {name: getattr(audio, name) for name in _AUDIO}
     if "companions" in flat:
         flat["companions"] = b"".join(path + b"\0" for path in flat["companions"])
     return flat
 
 
 _ADD = insert(items)
+_AUDIO = tuple(Audio.__dataclass_fields__)
 
 
 def _fingerprint(text: str) -> Fingerprint:

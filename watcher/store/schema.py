@@ -34,6 +34,11 @@ items = Table(
     Column("sha256", String(64)),
     Column("media_type", Text),
     Column("extension", Text),
+    Column("container", Text),  # null: the recording was not examined, and the next four are null as well
+    Column("codec", Text),
+    Column("seconds", Float),
+    Column("channels", Integer),
+    Column("sample_rate", Integer),
     Column("content_key", String(64)),
     Column("arrived_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
