@@ -35,6 +35,22 @@ def test_a_recording_is_submitted_once_and_filed_with_a_receipt(place: Place, se
     assert (place.root / "done/agent-7/one.wav").read_bytes() == content
 
 
+def test_a_receipt_says_first_what_became_of_it(place: Place, service: Sandbox) -> None:
+    """Whoever opens one need not read down to the verdict: then what the recording is, and its history last."""
+    service.add_fault(**REFUSED, times=1)
+    place.drop("refused.wav")
+    place.run_once()
+    place.drop(b"one\xff.wav")
+    place.run_once(verdicts=True)
+
+    for name in ("failed/refused.wav.json", "done/" + os.fsdecode(b"one\xff.wav.json")):
+        fields = list(place.receipt(name))
+        assert fields[:3] == ["state", "verdict", "error"]
+        parts = ["filed_as", "id", "path", "size", "sha256", "arrived_at", "filed_at", "base_url", "attempts"]
+        assert [field for field in fields if field in parts] == parts
+        assert fields[-1] == "attempts"
+
+
 def test_the_verdict_is_fetched_and_written_into_the_receipt(place: Place) -> None:
     """The verdict of a recording stands in its receipt, and in what `list` prints."""
     place.drop("bot.wav", speech("bot", note=b"sandbox:artificial"))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.folders import LONGEST, alternative, receipt_name
+from watcher.folders import LONGEST, alternative, names_for, receipt_name
 
 names = st.binary(min_size=1, max_size=LONGEST).filter(lambda name: b"/" not in name and b"\0" not in name)
 
@@ -22,7 +22,20 @@ names = st.binary(min_size=1, max_size=LONGEST).filter(lambda name: b"/" not in 
 )
 def test_a_newcomer_to_a_taken_name_bears_the_first_six_of_its_id(path: bytes, expected: bytes) -> None:
     """`name~<first 6 of its id>.ext`, in the same subfolder."""
-    assert alternative(path, "1a2b3c4d5e") == expected
+    assert list(names_for(path, "1a2b3c4d5e6f7a8b"))[:2] == [path, expected]
+
+
+@given(
+    st.one_of(names, st.integers(1, LONGEST).map(lambda length: b"x" * length), st.just(b"\xff" * LONGEST)),
+    st.sampled_from([b"", b".", b".wav", b".json", b".wav~1a2b3c", b"." + b"x" * 31, b"." + b"x" * 40, b".\xff"]),
+)
+def test_each_of_the_names_for_a_recording_is_another_one(name: bytes, ending: bytes) -> None:
+    """Whoever has taken one has taken one: for every length, ending and byte there are four to choose from."""
+    path = b"a/" + name[: LONGEST - len(ending)] + ending
+    own, *others = names_for(path, "1a2b3c4d5e6f7a8b")
+    assert own == path
+    assert len({other.lower() for other in others}) == 3
+    assert all(len(receipt_name(other)) - 2 == len(other) - 2 + len(".json") <= LONGEST for other in others)
 
 
 def test_a_receipt_bears_the_name_of_its_recording() -> None:

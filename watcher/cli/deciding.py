@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from watcher.cli.opening import Desk, open_desk
 from watcher.domain import Item, Pause, PauseKind, State, show_path
 from watcher.errors import Exit, NoSuchItem, UsageError
-from watcher.folders import alternative
+from watcher.folders import names_for
 from watcher.journey.companions import companion_name
 from watcher.journey.pauses import try_at_once
 from watcher.store import Books
@@ -97,5 +97,5 @@ def _found(desk: Desk, books: Books, names: Iterable[str], state: State) -> list
 
 def _free_path(books: Books, item: Item) -> bytes:
     """Where it goes in the drop folder: its old path, unless another recording's item has that now."""
-    names = [item.path, *(alternative(item.path, item.id[:n]) for n in (6, 10, 16))]
+    names = names_for(item.path, item.id)
     return next(name for name in names if books.items.live_at(name) is None)  # the last has its whole id

@@ -7,7 +7,7 @@ import stat
 from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
 from watcher.domain import IN_DROP, Item, Pause, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError
-from watcher.folders import Folder, alternative, fingerprint_of
+from watcher.folders import Folder, fingerprint_of, names_for
 from watcher.ignore import TEMPORARY_NAMES, Ignore
 from watcher.journey.companions import Companions, companion_name
 from watcher.store import Books
@@ -132,7 +132,7 @@ def companions_of(item: Item) -> set[bytes]:
     if item.state in IN_DROP:
         return set(item.companions)
     names = {companion_name(name, item.path, item.filed_as or item.path) for name in item.companions}
-    return names | {alternative(name, item.id) for name in names}
+    return {one for name in names for one in names_for(name, item.id)}
 
 
 def _explain_companion(desk: Desk, books: Books, path: bytes, states: list[State]) -> str | None:

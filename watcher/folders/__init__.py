@@ -6,7 +6,7 @@ from watcher.folders.lease import is_being_written
 from watcher.folders.lock import Lock, lock
 from watcher.folders.marker import MARKER, Situation, judge_marker
 from watcher.folders.move import move
-from watcher.folders.names import LONGEST, alternative, receipt_name
+from watcher.folders.names import LONGEST, alternative, names_for, receipt_name
 from watcher.folders.walk import Entry, Kind, Scan
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "judge_marker",
     "lock",
     "move",
+    "names_for",
     "receipt_name",
 ]

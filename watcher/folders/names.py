@@ -1,19 +1,21 @@
 """Names for what is filed: pure, on bytes, and never longer than a file system takes."""
 
 import posixpath
+from collections.abc import Iterator
 
 LONGEST = 255
 """Bytes in one name: NAME_MAX of every file system in common use on Linux."""
 
 RECEIPT = b".json"
 _LONGEST_EXTENSION = 32  # beyond this it is a name with a dot in it, and may be cut
+_TOKEN_LENGTHS = (6, 10, 16)
 
 _DRAFT_START = b".watcher-"
 _DRAFT_END = b".tmp"
 
 
-def alternative(path: bytes, item_id: str) -> bytes:
-    """`a/call.wav` as `a/call~1a2b3c.wav`: the name beside a taken one, with the first 6 of the item's id.
+def alternative(path: bytes, token: str) -> bytes:
+    """`a/call.wav` as `a/call~TOKEN.wav`: a name beside a taken one.
 
     Cut before the `~` so that the name with `.json` after it stays within 255 bytes, never inside a
     UTF-8 character.
@@ -22,8 +24,18 @@ def alternative(path: bytes, item_id: str) -> bytes:
     stem, extension = posixpath.splitext(name)
     if len(extension) > _LONGEST_EXTENSION:
         stem, extension = name, b""
-    tail = b"~" + item_id[:6].encode() + extension
+    tail = b"~" + token.encode() + extension
     return posixpath.join(folder, _cut(stem, LONGEST - len(RECEIPT) - len(tail)) + tail)
+
+
+def names_for(path: bytes, item_id: str) -> Iterator[bytes]:
+    """The names that a recording may be filed under, in the order in which they are tried: its own, then others.
+
+    The others bear the first 6, 10 and 16 characters of its id, so that a person who took the first of them,
+    by chance or on purpose, stops nobody.
+    """
+    yield path
+    yield from (alternative(path, item_id[:length]) for length in _TOKEN_LENGTHS)
 
 
 def receipt_name(path: bytes) -> bytes:

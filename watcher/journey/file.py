@@ -19,7 +19,7 @@ from watcher.errors import (
     RecordingGone,
     RecordingUnreachable,
 )
-from watcher.folders import Folder, alternative, move, receipt_name
+from watcher.folders import Folder, move, names_for, receipt_name
 from watcher.journey.arrive import Arrivals
 from watcher.journey.companions import companion_name
 from watcher.journey.receipt import is_receipt_of, write_receipt
@@ -115,10 +115,8 @@ class Filing:
     def _move_out(self, item: Item) -> Item:
         """The receipt and the recording lie in their folder. The item as it is now: where, and since when."""
         folder = self._folder(item)
-        names = [item.filed_as, *(alternative(item.path, item.id[:n]) for n in (6, 10, 16))]
-        for name in names:
-            if name is None:
-                continue
+        first, *others = names_for(item.path, item.id)
+        for name in (item.filed_as or first, *others):
             if name != item.filed_as:
                 with self._site.store.writing() as books:  # where it goes is committed before it goes
                     books.items.change(item, State.FILING, self._site.clock.now(), filed_as=name)
@@ -151,7 +149,7 @@ class Filing:
         for companion in item.companions:
             beside = companion_name(companion, item.path, filed_as)
             here, there = (companion, beside) if target is not self._site.drop else (beside, companion)
-            for name in (there, alternative(there, item.id)):
+            for name in names_for(there, item.id):
                 try:
                     move(source, here, target, name, source.fingerprint(here))
                 except NameTaken:
@@ -270,8 +268,7 @@ class Filing:
             if back.inode != item.fingerprint.inode and _digest(site, item.path) != item.sha256:
                 raise  # another recording has its name: this one is nowhere
             return replace(item, fingerprint=back)
-        names = [item.path, *(alternative(item.path, item.id[:n]) for n in (6, 10, 16))]
-        for name in names:
+        for name in names_for(item.path, item.id):
             if name != item.path:
                 with site.store.writing() as books:  # where it goes is committed before it goes
                     companions = tuple(companion_name(c, item.path, name) for c in item.companions)

@@ -1,7 +1,6 @@
 """What lies beside each filed recording: everything that is known of it, for whoever looks there."""
 
 import json
-from typing import Any
 from urllib.parse import quote_from_bytes
 
 from watcher.domain import Attempt, Item, JsonObject, Verdict, path_text, rfc3339, to_json
@@ -10,24 +9,24 @@ FORMAT = 1
 
 
 def describe(item: Item, verdict: Verdict | None) -> JsonObject:
-    """The item as `list --json`, `show --json` and receipts print it."""
+    """The item as `list --json`, `show --json` and receipts print it: what became of it, what it is, when."""
     return {
+        "state": str(item.state),
+        "verdict": verdict.as_json() if verdict else None,
+        "error": item.fault.as_json() if item.fault else None,
+        "warning": item.warning,
+        "identifier": item.identifier,
+        "duplicate_of": item.duplicate_of,
+        "filed_as": None if item.filed_as is None else path_text(item.filed_as),
         "id": item.id,
         "path": path_text(item.path),
-        "state": str(item.state),
         "size": item.size,
         "sha256": item.sha256,
         "audio": item.audio.as_json() if item.audio else None,
-        "identifier": item.identifier,
-        "attempts": item.attempts,
-        "error": item.fault.as_json() if item.fault else None,
-        "warning": item.warning,
-        "verdict": verdict.as_json() if verdict else None,
-        "duplicate_of": item.duplicate_of,
         "arrived_at": rfc3339(item.arrived_at),
         "submitted_at": rfc3339(item.submitted_at),
         "filed_at": rfc3339(item.filed_at),
-        "filed_as": None if item.filed_as is None else path_text(item.filed_as),
+        "attempts": item.attempts,
     }
 
 
@@ -40,17 +39,19 @@ def write_receipt(
     account: str,
     options: JsonObject,
 ) -> bytes:
-    """The receipt's bytes: JSON, indented, for people and programs alike."""
-    receipt: dict[str, Any] = {"format": FORMAT} | describe(item, verdict)
-    receipt["state"] = str(item.outcome)
-    if path_text(item.path).encode() != item.path:
-        receipt["path_quoted"] = quote_from_bytes(item.path)  # the very bytes, percent-encoded
-    receipt |= {
-        "base_url": base_url,
-        "account": account,
-        "options": options,
-        "attempts": [attempt.as_json() for attempt in attempts],
-    }
+    """The receipt's bytes: JSON, indented, for people and programs alike.
+
+    A person reads it from the top: its order is that of `describe`, and the requests, which may be many, end it.
+    """
+    receipt: JsonObject = {}
+    for name, value in describe(item, verdict).items():
+        receipt[name] = value
+        if name == "path" and path_text(item.path).encode() != item.path:
+            receipt["path_quoted"] = quote_from_bytes(item.path)  # the very bytes, percent-encoded
+    receipt |= {"state": str(item.outcome), "format": FORMAT}
+    receipt |= {"base_url": base_url, "account": account, "options": options}
+    del receipt["attempts"]  # the number, which is that of the requests themselves
+    receipt["attempts"] = [attempt.as_json() for attempt in attempts]
     return to_json(receipt, indent=2).encode() + b"\n"
 
 
