@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from watcher import logs
 from watcher.domain import Charged, Item, PauseKind, State, Verdict, VerdictState
-from watcher.errors import RecordingChanged, RecordingError, ServiceError, Throttled, WatcherError
+from watcher.errors import LateWriter, RecordingChanged, RecordingError, ServiceError, Throttled, WatcherError
 from watcher.identifai.client import Accepted
 from watcher.journey import pauses, policy
 from watcher.journey.arrive import Arrivals
@@ -19,6 +19,7 @@ _log = logs.get_logger(__name__)
 _LOWERED_HINT = (
     "It is kept to until an hour has passed without a 429. Should they come again, lower limits.writes."
 )
+_LATE = "the item was somebody else's by then"
 
 
 @dataclass(slots=True)
@@ -43,28 +44,47 @@ class Outcomes:
         self._windows = windows
 
     def record(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
-        """What the answer means, given at `now`, is committed and logged."""
-        match answer:
-            case Accepted():
-                self._accept(claim, answer, now)
-            case ServiceError():
-                self._refuse(claim, answer, now)
-            case _:  # the recording's own, or of the release: the body was cut off before its end
-                self._cut_off(claim, answer, now)
+        """What the answer means, given at `now`, is committed and logged.
+
+        Where somebody else has the item by now, the ledger has the answer all the same, and the item is theirs.
+        """
+        try:
+            match answer:
+                case Accepted():
+                    self._accept(claim, answer, now)
+                case ServiceError():
+                    self._refuse(claim, answer, now)
+                case _:  # the recording's own, or of the release: the body was cut off before its end
+                    self._cut_off(claim, answer, now)
+        except LateWriter:
+            self._come_late(claim, answer, now)
+
+    def _come_late(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
+        """The attempt has its end, and its hit with it: with one left open no other upload would ever have room.
+
+        An identifier that comes late is money: it stands in the ledger, whoever has the item. What the answer says
+        of the account or the service holds whoever has it, too.
+        """
+        item, identifier, reason = claim.item, None, None
+        with self._site.store.writing() as books:
+            match answer:
+                case Accepted():
+                    identifier = answer.identifier
+                    self._end_accepted(books, claim, answer, now, _LATE)
+                case ServiceError():
+                    reason = answer.message
+                    decision = policy.decide(answer, item, self._situation(books, item, now))
+                    self._end(books, claim, answer, now, str(decision.cause), answer.charged, _LATE)
+                    self._heed(books, claim, decision, now)
+                case _:
+                    reason = answer.message
+                    self._end(books, claim, answer, now, answer.code, Charged.NO, _LATE)
+        _log.error("answer.late", item=item.id, path=item.path, identifier=identifier, reason=reason)
 
     def _accept(self, claim: Claim, accepted: Accepted, now: float) -> None:
         site, item = self._site, claim.item
         with site.store.writing() as books:
-            books.ledger.end(
-                claim.number,
-                now,
-                outcome="accepted",
-                charged=Charged.YES,
-                decision="done",
-                status=accepted.status,
-                identifier=accepted.identifier,
-            )
-            self._end_hit(books, claim, now)
+            self._end_accepted(books, claim, accepted, now, "done")
             books.items.change(
                 item,
                 State.FILING,
@@ -87,18 +107,15 @@ class Outcomes:
         _log.info("recording.submitted", item=item.id, path=item.path, identifier=accepted.identifier)
 
     def _refuse(self, claim: Claim, error: ServiceError, now: float) -> None:
-        site, item = self._site, claim.item
+        item = claim.item
         narrower = None
-        with site.store.writing() as books:
+        with self._site.store.writing() as books:
             decision = policy.decide(error, item, self._situation(books, item, now))
             self._end(books, claim, error, now, str(decision.cause), error.charged, decision.text)
             self._move_on(books, item, decision, now)
             if isinstance(error, Throttled) and not _is_straggler(books, claim):
                 narrower = self._windows.learn(books, error, now)
-            if decision.pause is not None:
-                pauses.begin(books, decision.pause, site.config.retry, now, from_canary=claim.canary)
-            elif claim.canary and decision.cause is policy.Cause.FILE:
-                pauses.end_by_canary(books, now, accepted=False)
+            self._heed(books, claim, decision, now)
         if narrower is not None:
             _log.warning("rate.lowered", rate=describe(narrower), reason=error.message, hint=_LOWERED_HINT)
         # A pause has its own two lines: what fails on its account is no news, and must not drown them.
@@ -112,6 +129,13 @@ class Outcomes:
             charged=error.charged,
             decision=decision.text,
         )
+
+    def _heed(self, books: Books, claim: Claim, decision: policy.Decision, now: float) -> None:
+        """Submitting stands still where the refusal is the account's or the service's; a canary's may end that."""
+        if decision.pause is not None:
+            pauses.begin(books, decision.pause, self._site.config.retry, now, from_canary=claim.canary)
+        elif claim.canary and decision.cause is policy.Cause.FILE:
+            pauses.end_by_canary(books, now, accepted=False)
 
     def _cut_off(self, claim: Claim, error: WatcherError, now: float) -> None:
         """Nothing was charged. What lies under its name now settles, if that is not what was vetted."""
@@ -178,6 +202,18 @@ class Outcomes:
             decision=decision,
             status=status,
             detail=error.message,
+        )
+        self._end_hit(books, claim, now)
+
+    def _end_accepted(self, books: Books, claim: Claim, accepted: Accepted, now: float, decision: str) -> None:
+        books.ledger.end(
+            claim.number,
+            now,
+            outcome="accepted",
+            charged=Charged.YES,
+            decision=decision,
+            status=accepted.status,
+            identifier=accepted.identifier,
         )
         self._end_hit(books, claim, now)
 

@@ -81,9 +81,6 @@ class Submission:
         self._stopping = stopping
         self._limits = site.config.limits
         self._windows = Windows(site)
-        # Without windows there is nothing to wait for between the claim and the last part. A crash in between is
-        # in doubt then; where that only means sending it again, the claim's own commit says so, and saves one.
-        self._releases_at_once = not self._limits.writes and site.config.identifai.in_doubt == "resubmit"
         self._outcomes = Outcomes(site, arrivals, self._windows)
         self._follow_at = 0.0  # monotonic
         self._recognise_at = 0.0  # monotonic
@@ -243,10 +240,7 @@ class Submission:
                 books.items.change(
                     item, State.SUBMITTING, now, claim=claimed.claim, attempts=claimed.attempts, attempted_at=now
                 )
-                released_at = now if self._releases_at_once else None
-                number = books.ledger.begin(
-                    item, now, no_cache=no_cache, canary=gate.canary, released_at=released_at
-                )
+                number = books.ledger.begin(item, now, no_cache=no_cache, canary=gate.canary)
                 if gate.canary:
                     pauses.count_canary(books, site.config.retry, now)
         except LateWriter:
@@ -270,9 +264,9 @@ class Submission:
     # One effect outside
 
     def _send(self, claim: Claim, file: BinaryIO) -> None:
-        upload = self._upload(claim.item, file, no_cache=claim.no_cache)
         answer: Accepted | WatcherError
         try:
+            upload = self._upload(claim.item, file, no_cache=claim.no_cache)
             answer = self._client.submit(upload, lambda: self._release(claim))
         except WatcherError as error:
             answer = error
@@ -285,11 +279,7 @@ class Submission:
     def _record(self) -> None:
         """What came of the upload is in the books. Should they not take it (a full disk), the next step does."""
         if self._unrecorded is not None:
-            try:
-                self._outcomes.record(*self._unrecorded)
-            except LateWriter as error:  # somebody else has the item: the answer is in the log at least
-                claim, answer, _ = self._unrecorded
-                _log.error("answer.orphaned", item=claim.item.id, answer=repr(answer), reason=error.message)
+            self._outcomes.record(*self._unrecorded)
             self._unrecorded = None
 
     def _upload(self, item: Item, file: BinaryIO, *, no_cache: bool) -> Upload:
@@ -310,13 +300,11 @@ class Submission:
         )
 
     def _release(self, claim: Claim) -> None:
-        """The last part may be let go, and that is written down. Raises Stopped when it may not."""
+        """The last part may be let go: the item is still in this claim's hands, and that it goes is on the disk.
+
+        Raises Stopped, or LateWriter where somebody else has the item by now: then the body is cut off.
+        """
         clock = self._site.clock
-        if self._releases_at_once:
-            if self._stopping.is_set():
-                raise Stopped("the daemon stops")
-            claim.released_at = clock.now()
-            return
         self._windows.travelled(claim.item.size, clock.now() - claim.started_at)
         # One waits for room at a time. Were it whoever asks first when there is some, an unlucky one would stand
         # with its body held back for so long that the service gives it up.
@@ -327,11 +315,13 @@ class Submission:
                     if not policy.may_be_sent(books.pauses.active(), now, canary=claim.canary):
                         raise Stopped("submitting was paused meanwhile")
                     release_at = self._windows.release_at(books, now)
+                    hit = None
                     if release_at <= now:
-                        books.ledger.release(claim.number, now)
-                        claim.hit = self._windows.count(books, now)
-                        claim.released_at = now
-                        return
+                        books.ledger.release(claim.number, claim.item, now)
+                        hit = self._windows.count(books, now)
+                if release_at <= now:  # only what is committed is so
+                    claim.released_at, claim.hit = now, hit
+                    return
                 clock.wait(release_at - now, self._stopping)
         raise Stopped("the daemon stops")
 

@@ -3,15 +3,26 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, update
 
-from watcher.domain import Attempt, Charged, Item
-from watcher.store.schema import attempts, hits
+from watcher.domain import Attempt, Charged, Item, State
+from watcher.errors import LateWriter
+from watcher.store.schema import attempts, hits, items
 
 _LONGEST_UPLOAD_SECONDS = 3600.0  # so that an index finds those that ended since: it has their beginnings
 
 _BEGIN = insert(attempts).returning(attempts.c.number)
-_RELEASE = update(attempts).where(attempts.c.number == bindparam("the_number"))
+_RELEASE = (
+    update(attempts)
+    .where(attempts.c.number == bindparam("the_number"), attempts.c.ended_at.is_(None))
+    .where(
+        exists().where(
+            items.c.id == attempts.c.item_id,
+            items.c.state == State.SUBMITTING,
+            items.c.claim == bindparam("the_claim"),
+        )
+    )
+)
 _END = update(attempts).where(attempts.c.number == bindparam("the_number"))
 _OF_ITEM = select(attempts).where(attempts.c.item_id == bindparam("id")).order_by(attempts.c.number)
 _UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None)).order_by(attempts.c.number)
@@ -60,14 +71,11 @@ class Ledger:
 
     # Attempts
 
-    def begin(
-        self, item: Item, now: float, *, no_cache: bool, canary: bool, released_at: float | None = None
-    ) -> int:
+    def begin(self, item: Item, now: float, *, no_cache: bool, canary: bool) -> int:
         """The intent to submit, and the spend, are written down. The attempt's number."""
         values = {
             "item_id": item.id,
             "started_at": now,
-            "released_at": released_at,
             "size": item.size,
             "outcome": "unanswered",
             "charged": Charged.UNKNOWN,  # reserved against the caps until more is known
@@ -77,9 +85,14 @@ class Ledger:
         number: int = self._connection.execute(_BEGIN, values).scalar_one()
         return number
 
-    def release(self, number: int, now: float) -> None:
-        """From here on the request may be complete at the service."""
-        self._connection.execute(_RELEASE, {"the_number": number, "released_at": now})
+    def release(self, number: int, item: Item, now: float) -> None:
+        """From here on the request may be complete at the service.
+
+        Raises LateWriter unless the item is still submitting with this claim, and the attempt has no end yet.
+        """
+        values = {"the_number": number, "the_claim": item.claim, "released_at": now}
+        if self._connection.execute(_RELEASE, values).rowcount != 1:
+            raise LateWriter(f"{item.id} is no longer being sent by this upload")
 
     def end(self, number: int, now: float, *, outcome: str, charged: Charged, decision: str, **more: Any) -> None:
         """What came of the attempt; `more` are further columns: status, detail, identifier."""
