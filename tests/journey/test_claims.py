@@ -67,7 +67,7 @@ def before_it_is_recorded(journey: Journey, happen: Callable[[], None]) -> None:
         finally:
             happen()
 
-    client.submit = submitting  # type: ignore[method-assign]
+    client.submit = submitting  # type: ignore[method-assign, assignment]
 
 
 def attempts(place: Place, path: str) -> list[Attempt]:
