@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.people import missing, needs_root
-from tests.places import Place, speech
+from tests.places import REFUSED, Place, speech
 from tests.queues import drain, listening, posts, told
 from watcher.daemon import Journey
 from watcher.domain import PauseKind, State
@@ -414,3 +414,40 @@ def test_a_done_folder_that_goes_before_the_filing_is_waited_for(place: Place, s
     assert place.files() == {"done/a/call.wav", "done/a/call.wav.json"}
     assert place.pauses() == []
     assert service.charged == len(posts(service)) == 1
+
+
+# The failed folder
+
+
+@pytest.mark.parametrize("shape", ["nothing at all", "a bare mount point"])
+def test_failed_that_is_away_keeps_only_what_it_must_be_asked_about(
+    place: Place, disk: Disk, service: Sandbox, shape: str
+) -> None:
+    """A recording dragged back may be the one that failed: it waits for failed/, and no other arrival does."""
+    failed = place.root / "failed"
+    disk.mount(failed)
+    service.add_fault(**REFUSED, times=1)
+    place.drop("refused.wav")
+    with place.opened() as journey:
+        look(journey)
+        drain(journey)
+        refused = place.item("refused.wav")
+        assert refused.state is State.FAILED
+        shutil.copy(failed / "refused.wav", place.root / "drop/again.wav")
+        disk.unmount(failed)
+        if shape == "nothing at all":
+            failed.rmdir()
+        place.drop("other.wav")
+        look(journey)
+        assert place.states() == {"refused.wav": State.FAILED, "other.wav": State.QUEUED}
+        assert [(file.path, "failed before" in file.reason) for file in journey.arrivals.waiting()] == [
+            (b"again.wav", True)
+        ]
+        failed.mkdir(exist_ok=True)
+        disk.mount(failed)
+        os.unlink(failed / "refused.wav")
+        for _ in range(3):
+            look(journey)
+        drain(journey)
+    assert place.item("again.wav").id == refused.id
+    assert set(place.states().values()) == {State.DONE}

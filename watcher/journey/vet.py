@@ -37,6 +37,7 @@ class Vetted:
     examination: Examination | None
     refusal: RecordingRefused | None
     warning: str | None = None
+    left_failed: tuple[str, ...] = ()  # ids of failed items of these bytes that lie in failed/ no longer
 
 
 def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
@@ -109,7 +110,8 @@ class Vetting:
 
     def _vet(self, settled: Settled) -> Vetted | None:
         try:
-            return vet(self._site, settled.path, settled.fingerprint)
+            vetted = vet(self._site, settled.path, settled.fingerprint)
+            return replace(vetted, left_failed=self._find_left(vetted))
         except (RecordingChanged, RecordingGone):
             self._arrivals.dismiss(settled)
         except RecordingUnreachable as error:
@@ -118,6 +120,26 @@ class Vetting:
             self._site.pause_for_folder(error)
             self._arrivals.put_off(settled, error.code, f"{error.message}; {error.hint}")
         return None
+
+    def _find_left(self, vetted: Vetted) -> tuple[str, ...]:
+        """See Vetted. Asked before the transaction that admits it: a disk may take its time.
+
+        RecordingUnreachable where nobody can tell, as while failed/ is away: only this one waits for it.
+        """
+        if vetted.sha256 is None:
+            return ()
+        failed = self._site.failed
+        with self._site.store.reading() as books:
+            known = [(i.id, i.filed_as) for i in books.items.failed_with(vetted.sha256) if i.filed_as is not None]
+        try:
+            if known:
+                self._site.recognise(failed)  # a bare mount point says of everything that it is not there
+            return tuple(item_id for item_id, path in known if not failed.occupied(path))
+        except FolderError as error:
+            raise RecordingUnreachable(
+                f"its bytes failed before, and whether it is that recording can not be told: {error.message}",
+                hint=error.hint,
+            ) from error
 
     def _admit(self, vetted: list[tuple[Settled, Vetted]]) -> None:
         admitted: list[tuple[Settled, Item | None]] = []
@@ -243,7 +265,7 @@ def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, no
         books.items.change(back, after, now, "its file is back", due_at=now, **facts)
         return books.items.get(back.id)
     for failed in books.items.failed_with(vetted.sha256) if vetted.sha256 else []:
-        if failed.filed_as is None or site.failed.occupied(failed.filed_as):
+        if failed.id not in vetted.left_failed:
             continue
         books.items.change(
             failed,
