@@ -280,5 +280,35 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
+def from_json(data: bytes | None) -> JsonObject | None:
+    """The JSON object in a small file of ours, whatever a stranger has put in its place; null where it is none.
+
+    Nothing of it can trouble its reader: it is shallow, names no key twice, and holds only what can be written as
+    JSON again (so no NaN, and no text that is no Unicode). How long it may be is for whoever reads the file.
+    """
+    try:
+        value = json.loads((data or b"").decode(), object_pairs_hook=_once_each)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError, MemoryError):
+        return None
+    return value if isinstance(value, dict) and _is_shallow(value, _LEVELS) else None
+
+
+_LEVELS = 20  # many more than anything of ours has
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return not isinstance(value, list) or (levels > 0 and all(_is_shallow(one, levels - 1) for one in value))
+
+
 def _escape(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", errors="surrogatepass"))

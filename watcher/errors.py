@@ -65,6 +65,12 @@ class StoreUnavailable(StoreError):
     exit_code = Exit.INCOMPLETE
 
 
+class StoreContradicted(StoreError):
+    """The database refused one row, which contradicts what it holds. Any other can be written."""
+
+    exit_code = Exit.INCOMPLETE
+
+
 class LateWriter(WatcherError):
     """The item is not in the state, or not in the hands, that this step left it in: somebody else decided."""
 

@@ -19,6 +19,7 @@ from tests.people import CREW, StrangersPython, needs_root, python_for_strangers
 from tests.places import KEY, REFUSED, Place, speech
 from tests.process.programs import CLOCK, Programs
 from tests.queues import drain, listening, posts, settle, told
+from watcher.cli import main
 from watcher.daemon import Journey
 from watcher.domain import State
 from watcher.errors import Exit
@@ -436,3 +437,29 @@ def test_a_receipt_that_is_dragged_back_alone_is_kept(place: Place) -> None:
         "failed/other.wav.json",
         "failed/other.wav.json.json",
     }
+
+
+# JSON that strangers put where ours is looked for
+
+HOSTILE = [b"[" * 1_000 + b"]" * 1_000, b'{"id": "\\ud800", "format": 1}', b"{" * 2_000_000]
+
+
+@pytest.mark.parametrize("content", HOSTILE, ids=lambda content: repr(content[:16]))
+def test_json_of_a_stranger_stops_nothing(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    """As a receipt in the drop folder or in done/, whose item is known: intake, filing and commands go on."""
+    place.drop("call.wav")
+    assert place.run_once().exit_code == Exit.WELL
+    for name in ("drop/call.wav.json", "done/call.wav.json", "done/next.wav.json"):
+        (place.root / name).write_bytes(content)
+    place.drop("next.wav")
+
+    place.run_once(verdicts=True)
+
+    assert place.states()["next.wav"] is State.DONE
+    assert service.charged == 2
+    for command in ("status", "reconcile", "check"):
+        main([command, "--config", str(place.config_path)])
+    assert main(["why", "--config", str(place.config_path), "drop/call.wav.json"]) == Exit.WELL
+    assert "Traceback" not in capsys.readouterr().err

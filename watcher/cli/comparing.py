@@ -1,13 +1,12 @@
 """The books against the folders: what disagrees, and goes on disagreeing beside a daemon that is at work."""
 
-import json
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from watcher.cli.explaining import companions_of
 from watcher.cli.opening import RECEIPT, Desk
-from watcher.domain import Item, JsonObject, State, rfc3339, show_path
+from watcher.domain import Item, JsonObject, State, from_json, rfc3339, show_path, to_json
 from watcher.errors import FolderError, FolderRefuses, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.ignore import Ignore
@@ -17,6 +16,7 @@ _LOOKS = 3
 _MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes what it does each second
 _RECEIPT_BYTES = 1 << 20
 _NAMED = 3
+_SHOWN = 100  # characters of what a receipt says that is not ours
 
 _Path = tuple[str, bytes]  # a folder's name, and a path in it
 
@@ -135,17 +135,18 @@ def _compare_item(folder: Folder, item: Item) -> str:
     said = {"state": str(item.state), "identifier": item.identifier, "sha256": item.sha256}
     for name, value in said.items():
         if receipt.get(name) != value:
-            return f"its receipt says of its {name}: {receipt.get(name)}; the books say: {value}"
+            said_there = to_json(receipt.get(name))[:_SHOWN]
+            return f"its receipt says of its {name}: {said_there}; the books say: {to_json(value)}"
     return ""
 
 
 def _read_receipt(folder: Folder, path: bytes) -> JsonObject | None:
     """The receipt that lies there; null for anything else."""
     try:
-        receipt = json.loads(folder.read(path, _RECEIPT_BYTES) or b"")
-    except (ValueError, FolderRefuses):
+        receipt = from_json(folder.read(path, _RECEIPT_BYTES))
+    except FolderRefuses:
         return None
-    is_one = isinstance(receipt, dict) and isinstance(receipt.get("id"), str) and "format" in receipt
+    is_one = receipt is not None and isinstance(receipt.get("id"), str) and "format" in receipt
     return receipt if is_one else None
 
 

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from watcher.domain import JsonObject
+from watcher.domain import JsonObject, from_json
 from watcher.folders import disk
 
 MARKER = b".watcher"
@@ -71,11 +71,7 @@ def read_note(marker: int) -> JsonObject:
 
 def parse_note(data: bytes) -> JsonObject:
     """See read_note."""
-    try:
-        note = json.loads(data)
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
+    return from_json(data) or {}
 
 
 def write_note(marker: int, note: JsonObject) -> None:

@@ -11,11 +11,12 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from heapq import nsmallest
 
 from watcher import logs
 from watcher.audio import examine
-from watcher.domain import Fingerprint, State
+from watcher.domain import Fingerprint, State, show_path
 from watcher.errors import (
     FolderError,
     LateWriter,
@@ -23,6 +24,7 @@ from watcher.errors import (
     RecordingGone,
     RecordingRefused,
     RecordingUnreachable,
+    StoreError,
 )
 from watcher.folders import is_being_written
 from watcher.ignore import Ignore
@@ -39,6 +41,9 @@ _log = logs.get_logger(__name__)
 _LOOKS_A_STEP = 256  # so that a step stays short, and events are taken in between
 _PUBLISH_SECONDS = 1.0
 _POLL_SECONDS = 1.0
+_STUMBLED_SECONDS = 5.0  # until a file is tried again that nobody could foresee, and then twice as long, and so on
+_MOST_STUMBLED_SECONDS = 600.0
+_ERROR_SHOWN = 200  # characters
 IDLE = float("inf")
 
 
@@ -74,6 +79,7 @@ class Arrivals:
         self._hints: deque[tuple[bytes, bool]] = deque()
         self.settled: deque[Settled] = deque()  # whole, and not vetted yet
         self._known: dict[bytes, int] = {}  # paths that the scan need not look at, by inode
+        self._stumbled: set[bytes] = set()  # no candidates, and told of: some of them
         self._carried: set[bytes] = set()  # companions of recordings that have an item
         self._away: tuple[
             bytes, ...
@@ -129,8 +135,11 @@ class Arrivals:
                 for path, _, _, fingerprint in listing:
                     if fingerprint is None or path in self._carried or path.startswith(self._away):
                         continue
-                    with self._lock:
-                        self._settler.see(path, fingerprint, now, started)
+                    try:
+                        with self._lock:
+                            self._settler.see(path, fingerprint, now, started)
+                    except Exception as error:  # noqa: BLE001 — see `stumble`
+                        self.stumble(path, error)
         except FolderError as error:
             site.pause_for_folder(error)
             self._scan_due = started + _POLL_SECONDS  # it went in this moment: nothing is known, and not for long
@@ -138,7 +147,7 @@ class Arrivals:
         self._note_unreadable(listing.unreadable)
         for path in listing.missing:
             if not path.startswith(self._away):
-                self.recheck(path)
+                self._try(path, self.recheck)
         self.last_scan_at = site.clock.now()
         with site.store.writing() as books:
             books.site.put("last_scan_at", self.last_scan_at)
@@ -223,6 +232,30 @@ class Arrivals:
                 candidate.is_settled = False
                 self._settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
 
+    def stumble(self, path: bytes, error: Exception) -> None:
+        """An error that nobody foresaw, about this file, puts off this file: ever longer, and the others go on.
+
+        It is told once, until the file changes. Where it is no candidate, the next scan looks at it again.
+        """
+        clock = self._site.clock
+        seconds = _STUMBLED_SECONDS
+        with self._lock:
+            candidate = self._settler.get(path)
+            is_news = path not in self._stumbled and (candidate is None or candidate.stumbles == 0)
+            if candidate is None:
+                self._stumbled = {*self._stumbled, path} if len(self._stumbled) < WAITING_SHOWN else {path}
+            else:
+                seconds = min(_STUMBLED_SECONDS * 2.0**candidate.stumbles, _MOST_STUMBLED_SECONDS)
+                candidate.stumbles = min(candidate.stumbles + 1, 99)
+                said = show_path(f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
+                reason = (
+                    f"could not be looked at ({said[:_ERROR_SHOWN]}): it is tried again, and the others go on. "
+                    "This is a fault of the program: please report it, with what the log says"
+                )
+                self._settler.put_off(candidate, "stumbled", reason, clock.now(), clock.monotonic(), seconds)
+        if is_news:
+            _log.error("arrival.failed", path=path, again_in_seconds=seconds, exc_info=error)
+
     def waiting(self) -> list[Waiting]:
         """Folders not to be looked into, and files that are no items yet: 1,000, the oldest arrival first."""
         with self._lock:
@@ -256,9 +289,18 @@ class Arrivals:
                 if self.ignore.matching(path) is not None or path.startswith(self._away):
                     continue
                 if item is None:
-                    self._look_at(path, is_closed=is_closed)
+                    self._try(path, partial(self._look_at, is_closed=is_closed))
                 elif item.state is State.QUEUED:
-                    self.recheck(path)
+                    self._try(path, self.recheck)
+
+    def _try(self, path: bytes, look: Callable[[bytes], None]) -> None:
+        """The path has been looked at; what nobody foresaw of it stops no other."""
+        try:
+            look(path)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 — see `stumble`
+            self.stumble(path, error)
 
     def _look_at(self, path: bytes, *, is_closed: bool = False) -> None:
         clock = self._site.clock
@@ -316,10 +358,12 @@ class Arrivals:
         for number, candidate in enumerate(due):
             try:
                 self._judge(candidate)
-            except Exception:
+            except StoreError:  # of none of them: all wait for it
                 with self._lock:
                     self._settler.put_back(due[number:], self._site.clock.monotonic() + _POLL_SECONDS)
                 raise
+            except Exception as error:  # noqa: BLE001 — see `stumble`
+                self.stumble(candidate.path, error)
         return len(due) == _LOOKS_A_STEP or len(self.settled) > before
 
     def _judge(self, candidate: Candidate) -> None:

@@ -1,9 +1,8 @@
 """What lies beside each filed recording: everything that is known of it, for whoever looks there."""
 
-import json
 from urllib.parse import quote_from_bytes
 
-from watcher.domain import Attempt, Item, JsonObject, Verdict, path_text, rfc3339, to_json
+from watcher.domain import Attempt, Item, JsonObject, Verdict, from_json, path_text, rfc3339, to_json
 
 FORMAT = 1
 
@@ -57,10 +56,5 @@ def write_receipt(
 
 def is_receipt_of(content: bytes | None, item_id: str) -> bool:
     """Whether these bytes are a receipt of this item."""
-    if content is None:
-        return False
-    try:
-        receipt = json.loads(content)
-    except ValueError:
-        return False
-    return isinstance(receipt, dict) and receipt.get("id") == item_id
+    receipt = from_json(content)
+    return receipt is not None and receipt.get("id") == item_id

@@ -39,6 +39,7 @@ class Candidate:
     code: str = "settling"
     reason: str = ""
     reason_since: float = 0.0  # wall clock
+    stumbles: int = 0  # errors that nobody foresaw, since its last change
 
 
 def by_arrival(candidate: Candidate) -> tuple[float, int, bytes]:
@@ -109,6 +110,7 @@ class Settler:
             candidate.fingerprint = fingerprint
             candidate.changed_at = monotonic
             candidate.is_settled = False
+            candidate.stumbles = 0
         candidate.is_closed = is_closed
         self._look(candidate, look_at)
         return candidate
@@ -187,6 +189,14 @@ class Settler:
             look_at = min(look_at, max(monotonic, candidate.changed_at + self._patience.incomplete_seconds))
         self._look(candidate, look_at)
         return Judgement.WAIT
+
+    def put_off(
+        self, candidate: Candidate, code: str, reason: str, now: float, monotonic: float, seconds: float
+    ) -> None:
+        """The file waits for this reason, and is looked at again after so many seconds."""
+        candidate.is_settled = False
+        self._say(candidate, code, reason, now)
+        self._look(candidate, monotonic + seconds)
 
     def is_quiet(self, path: bytes, monotonic: float) -> bool:
         """Whether there is such a file, and its content has been the same for long enough."""

@@ -11,11 +11,14 @@ from watcher.audio import Completeness, Examination, examine
 from watcher.domain import Audio, Fault, Fingerprint, Item, State
 from watcher.errors import (
     FolderError,
+    LateWriter,
     RecordingChanged,
     RecordingError,
     RecordingGone,
     RecordingRefused,
     RecordingUnreachable,
+    StoreContradicted,
+    StoreError,
 )
 from watcher.journey.arrive import Arrivals, Settled
 from watcher.journey.site import Site
@@ -119,6 +122,10 @@ class Vetting:
         except FolderError as error:
             self._site.pause_for_folder(error)
             self._arrivals.put_off(settled, error.code, f"{error.message}; {error.hint}")
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 — it puts off this file alone
+            self._arrivals.stumble(settled.path, error)
         return None
 
     def _find_left(self, vetted: Vetted) -> tuple[str, ...]:
@@ -142,6 +149,21 @@ class Vetting:
             ) from error
 
     def _admit(self, vetted: list[tuple[Settled, Vetted]]) -> None:
+        """Each has a row, in one commit; where one of them can not have it, each in a commit of its own."""
+        try:
+            self._write(vetted)
+        except Exception as error:
+            if isinstance(error, StoreError) and not isinstance(error, StoreContradicted):
+                raise  # the database's own trouble
+            if len(vetted) > 1:
+                for one in vetted:
+                    self._admit([one])
+            elif isinstance(error, LateWriter):
+                self._arrivals.dismiss(vetted[0][0])  # somebody else was quicker: it is looked at anew
+            else:
+                self._arrivals.stumble(vetted[0][0].path, error)
+
+    def _write(self, vetted: list[tuple[Settled, Vetted]]) -> None:
         admitted: list[tuple[Settled, Item | None]] = []
         with self._site.store.writing() as books:
             for settled, one in vetted:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from watcher.errors import StoreError, StoreUnavailable
+from watcher.errors import StoreContradicted, StoreError, StoreUnavailable
 
 _MEANINGS = {
     sqlite3.SQLITE_BUSY: (
@@ -63,13 +63,18 @@ def our_errors(path: Path) -> Iterator[None]:
         cause = error.orig if isinstance(error, DBAPIError) else error
         what, hint = _explain(cause)
         hint = hint.format(path=path, folder=path.parent)
-        kind = StoreUnavailable if _code(cause) in _PASSING else StoreError
-        raise kind(f"{path}: {what} ({cause})", hint=hint) from error
+        raise _kind(cause)(f"{path}: {what} ({cause})", hint=hint) from error
 
 
 def _explain(cause: BaseException | None) -> tuple[str, str]:
     # The low byte is the error, the rest says where in SQLite it came from (sqlite.org/rescode.html).
     return _MEANINGS.get(_code(cause), _UNKNOWN)
+
+
+def _kind(cause: BaseException | None) -> type[StoreError]:
+    if _code(cause) == sqlite3.SQLITE_CONSTRAINT:
+        return StoreContradicted
+    return StoreUnavailable if _code(cause) in _PASSING else StoreError
 
 
 def _code(cause: BaseException | None) -> int:

@@ -1,0 +1,125 @@
+"""No single file may stop the others: whatever goes wrong about one, at whatever door of whatever step.
+
+To hold another step to it, add the doors that a recording crosses there to DOORS.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.places import Place, speech
+from tests.queues import drain, listening, settle, told
+from watcher.daemon import Journey
+from watcher.domain import State
+from watcher.folders import Folder
+from watcher.identifai.sandbox import Sandbox
+from watcher.journey import arrive, vet
+from watcher.journey.settle import Settler
+from watcher.store.items import Items
+
+BAD = b"a/bad.wav"
+
+ERRORS = [RuntimeError("nobody foresaw it \udcff\n"), RecursionError("too deep")]
+
+DOORS: list[tuple[Any, str, bool]] = [  # whose, which, and whether it is crossed by what is queued already
+    *((Folder, "fingerprint", False), (Folder, "open", False), (arrive, "examine", False)),
+    *((arrive, "find_receipt", False), (Settler, "see", False), (Settler, "judge", False)),
+    *((vet, "vet", False), (Folder, "check_gives", False), (vet, "examine", False)),
+    *((vet, "admit", False), (Items, "add", False)),
+    (Folder, "fingerprint", True),  # what was queued is looked at again by events and scans
+]
+
+
+def is_about_it(argument: object) -> bool:
+    """Whether a call with this argument is about the bad recording."""
+    path = getattr(argument, "path", argument)
+    return isinstance(path, bytes) and (path == BAD or path == os.path.basename(BAD))
+
+
+def break_door(
+    monkeypatch: pytest.MonkeyPatch, whose: Any, door: str, error: Exception, hits: list[object]
+) -> None:
+    """Each call about the bad recording raises; all others go through."""
+    real: Callable[..., Any] = getattr(whose, door)
+
+    def crossing(*arguments: Any, **named: Any) -> Any:
+        if any(map(is_about_it, [*arguments, *named.values()])):
+            hits.append(door)
+            raise error
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(whose, door, crossing)
+
+
+def pass_by(place: Place, journey: Journey) -> None:
+    """Some minutes of the journey, with a scan and an event of each file in the drop folder."""
+    for _ in range(5):
+        for folder, _, names in os.walk(os.fsencode(place.root / "drop")):
+            for name in names:
+                path = os.path.relpath(os.path.join(folder, name), os.fsencode(place.root / "drop"))
+                journey.arrivals.hint(path, is_closed=True)
+        settle(journey)
+        drain(journey, seconds=60)
+        place.clock.wait(300, journey.stopping)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    ("whose", "door", "is_queued"), DOORS, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_an_error_about_one_file_stops_no_other(
+    place: Place, service: Sandbox, whose: Any, door: str, is_queued: bool, error: Exception
+) -> None:
+    """Those before and after it in the same look and the same batch are filed; it waits, and goes once it can."""
+    others = [f"{folder}/{n}.wav" for folder in "ab" for n in range(2)]
+    with place.opened() as journey, listening() as log:
+        place.drop(BAD)
+        if is_queued:
+            settle(journey)
+        hits: list[object] = []
+        with pytest.MonkeyPatch.context() as patch:
+            break_door(patch, whose, door, error, hits)
+            for name in others[:2]:
+                place.drop(name, speech(name))
+            pass_by(place, journey)
+            for name in others[2:]:
+                place.drop(name, speech(name))
+            pass_by(place, journey)
+            assert hits, "the door was not crossed"
+            done = {path for path, state in place.states().items() if state is State.DONE}
+            assert done >= set(others)
+        failures = told(log, "arrival.failed")
+        assert len(failures) == 1
+        assert failures[0]["path"] == BAD
+        place.clock.wait(3600, journey.stopping)
+        pass_by(place, journey)
+        assert place.states()[BAD.decode()] is State.DONE
+    assert service.charged == len(others) + 1
+
+
+def test_what_stumbles_is_told_by_status_and_tried_ever_less_often(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is among what waits, with the reason; its back-off grows, and begins anew when it changes."""
+    place.drop(BAD)
+    hits: list[object] = []
+    with place.opened() as journey:
+        break_door(monkeypatch, arrive, "examine", RecursionError("too deep"), hits)
+        settle(journey)
+        (row,) = journey.arrivals.waiting()
+        assert (row.path, row.code) == (BAD, "stumbled")
+        assert "RecursionError: too deep" in row.reason
+        seen = []
+        for _ in range(60):
+            place.clock.wait(60, journey.stopping)
+            journey.arrivals.step()
+            seen.append(len(hits))
+        assert 5 < seen[-1] < 20  # an hour: after 5, 10, 20, … 600 seconds
+        place.drop(BAD, speech("another"))
+        journey.arrivals.hint(BAD, is_closed=True)
+        monkeypatch.undo()
+        settle(journey)
+        assert journey.arrivals.waiting() == []
+        assert place.states() == {BAD.decode(): State.QUEUED}
