@@ -207,7 +207,9 @@ def _readable_copy() -> Path:
     copy.chmod(0o755)
     for package in ("watcher", "migrations"):
         shutil.copytree(PROJECT / package, copy / package, dirs_exist_ok=True)
-    for distribution in _needed("identifai-watcher", {}).values():
+    needed = _needed("identifai-watcher", {})
+    del needed["identifai-watcher"]  # an editable install holds the migrations of the day when it was made
+    for distribution in needed.values():
         for top in {file.parts[0] for file in distribution.files or () if file.parts[0] != ".."}:
             source = Path(str(distribution.locate_file(top)))
             if source.is_dir():
