@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from watcher.cli.explaining import companions_of
 from watcher.cli.opening import RECEIPT, Desk
-from watcher.domain import Item, JsonObject, State, from_json, rfc3339, show_path, to_json
+from watcher.domain import Item, JsonObject, State, from_json, rfc3339, show_path
 from watcher.errors import FolderError, FolderRefuses, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.ignore import Ignore
@@ -16,7 +16,7 @@ _LOOKS = 3
 _MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes what it does each second
 _RECEIPT_BYTES = 1 << 20
 _NAMED = 3
-_SHOWN = 100  # characters of what a receipt says that is not ours
+_SHOWN = 100  # characters
 
 _Path = tuple[str, bytes]  # a folder's name, and a path in it
 
@@ -135,8 +135,8 @@ def _compare_item(folder: Folder, item: Item) -> str:
     said = {"state": str(item.state), "identifier": item.identifier, "sha256": item.sha256}
     for name, value in said.items():
         if receipt.get(name) != value:
-            said_there = to_json(receipt.get(name))[:_SHOWN]
-            return f"its receipt says of its {name}: {said_there}; the books say: {to_json(value)}"
+            said_there = show_path(str(receipt.get(name)).encode())[:_SHOWN]  # it may be anybody's by now
+            return f"its receipt says of its {name}: {said_there}; the books say: {value}"
     return ""
 
 
