@@ -102,7 +102,21 @@ def test_a_file_cut_short_by_its_own_header_waits_and_is_given_up_in_the_end() -
     assert candidate is not None
     assert "300 bytes" in candidate.reason
     assert look(it, SHORT, 130.0) is Judgement.WAIT
-    assert look(it, SHORT, 100.0 + INCOMPLETE) is Judgement.TRUNCATED
+    assert look(it, SHORT, 100.0 + INCOMPLETE) is Judgement.EXPIRED
+
+
+def test_a_header_without_sound_waits_and_is_given_up_in_the_end() -> None:
+    """However whole it is, and whoever said so: only sound, or time, ends the wait."""
+    it = settler()
+    it.see(b"a", mark(44), NOW, 100.0, is_closed=True)
+    silent = Evidence(Completeness.PROVEN, has_sound=False, is_open=False, is_announced=True)
+    for monotonic in (100.0, 130.0, 99.9 + INCOMPLETE):
+        assert look(it, silent, monotonic) in (Judgement.WAIT, None)
+    candidate = it.get(b"a")
+    assert candidate is not None
+    assert candidate.code == "no_sound"
+    assert it.ends_waiting_at(candidate) == 100.0 + INCOMPLETE
+    assert look(it, silent, 100.0 + INCOMPLETE) is Judgement.EXPIRED
 
 
 def test_an_empty_file_waits_without_end() -> None:

@@ -80,6 +80,7 @@ def examine_wav(source: Source) -> Examination:
         sample_rate=rate,
         completeness=completeness,
         missing_bytes=missing,
+        has_sound=layout.data_start is None or layout.data_start < source.size,
     )
 
 

@@ -134,7 +134,7 @@ def _add(desk: Desk, books: Books, folder: Folder, path: bytes, found: Estimate,
             found.refused += 1
             return
         examination = examine(file, fingerprint.size, name=path)
-        if examination.completeness is Completeness.SHORT:
+        if examination.completeness is Completeness.SHORT or examination.damage or not examination.has_sound:
             found.refused += 1
             return
         file.seek(0)

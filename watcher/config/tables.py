@@ -112,6 +112,7 @@ class Arrivals(Table):
     rescan_seconds: Seconds = 30.0
     watch: Literal["auto", "events", "polling"] = "auto"
     incomplete_minutes: Annotated[float, Field(gt=0, le=YEAR // 60, allow_inf_nan=False)] = 60.0
+    lengths: Literal["strict", "lenient"] = "strict"
     marker: Marker = ""
     sidecar: Suffixes = ()
     ignore: Patterns = ()

@@ -436,7 +436,7 @@ class Arrivals:
                 raise RecordingChanged("it is still being written")
             try:
                 found = examine(file, size, name=os.path.basename(candidate.path))
-                evidence = Evidence(found.completeness, found.missing_bytes)
+                evidence = Evidence(found.completeness, found.missing_bytes, found.has_sound)
             except RecordingRefused:
                 evidence = Evidence()  # no recording, or not yet: only quiet can tell
             evidence = replace(evidence, is_open=is_being_written(file))

@@ -50,7 +50,7 @@ def by_arrival(candidate: Candidate) -> tuple[float, int, bytes]:
 class Judgement(StrEnum):
     READY = "ready"
     WAIT = "wait"
-    TRUNCATED = "truncated"
+    EXPIRED = "expired"  # it lacks something, and has been quiet for so long that nobody will bring it any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Evidence:
 
     completeness: Completeness = Completeness.UNKNOWN
     missing_bytes: int = 0
+    has_sound: bool = True  # false: a header, and nothing to hear behind it
     is_open: bool | None = None  # for writing, by anybody; null: it can not be told
     is_announced: bool = False  # its writer said that it is whole, by a marker
 
@@ -161,12 +162,17 @@ class Settler:
         if evidence.is_open:
             reason = "is still open for writing; it waits until its writer closes it"
             return self.wait(candidate, "open", reason, now, monotonic)
-        if completeness is Completeness.SHORT:
-            if monotonic >= candidate.changed_at + self._patience.incomplete_seconds:
-                return Judgement.TRUNCATED
+        is_short = completeness is Completeness.SHORT
+        lacks_something = is_short or not evidence.has_sound
+        if lacks_something and monotonic >= candidate.changed_at + self._patience.incomplete_seconds:
+            return Judgement.EXPIRED
+        if is_short:
             by = f" by {evidence.missing_bytes:,} bytes" if evidence.missing_bytes else ""
             reason = f"is cut short{by} by its own header; it waits for the rest"
             return self.wait(candidate, "cut_short", reason, now, monotonic)
+        if not evidence.has_sound:
+            reason = "has a header and no sound behind it; it waits until there is some"
+            return self.wait(candidate, "no_sound", reason, now, monotonic)
         nobody_writes = candidate.is_closed or evidence.is_open is False
         is_proven = self._patience.proof and completeness is Completeness.PROVEN and nobody_writes
         if is_proven or evidence.is_announced or self._is_quiet(candidate, monotonic):
@@ -185,7 +191,7 @@ class Settler:
         look_at = monotonic + self._patience.relook_seconds
         if code == "open":  # its close makes an event, where there are events
             look_at = monotonic + min(self._patience.relook_seconds, max(1.0, self._patience.settle_seconds))
-        if code == "cut_short":
+        if code in ("cut_short", "no_sound"):
             look_at = min(look_at, max(monotonic, candidate.changed_at + self._patience.incomplete_seconds))
         self._look(candidate, look_at)
         return Judgement.WAIT
@@ -212,7 +218,7 @@ class Settler:
         match candidate.code:
             case "settling":
                 return candidate.changed_at + self._patience.settle_seconds
-            case "cut_short":
+            case "cut_short" | "no_sound":
                 return candidate.changed_at + self._patience.incomplete_seconds
             case _:
                 return None

@@ -66,8 +66,8 @@ def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
         digest = hash_of(file)
     if site.drop.fingerprint(path) != fingerprint:
         raise RecordingChanged("it changed while it was read")
-    if examination is not None and examination.completeness is Completeness.SHORT:
-        refusal = _truncated(examination.missing_bytes)
+    if examination is not None:
+        refusal = _lack_of(examination, lenient=site.config.arrivals.lengths == "lenient")
     return Vetted(fingerprint, digest, examination, refusal, _warning(examination))
 
 
@@ -76,10 +76,27 @@ def hash_of(file: BinaryIO) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants a concrete class
 
 
+def _lack_of(examination: Examination, *, lenient: bool) -> RecordingRefused | None:
+    """Why a recording must not be paid for; null when it may. `lenient`: one that is cut short may."""
+    if examination.completeness is Completeness.SHORT and not (lenient and examination.has_sound):
+        return _truncated(examination.missing_bytes)
+    if examination.damage is not None:
+        return _undecodable(examination.damage)
+    return None if examination.has_sound else _no_sound(examination.container)
+
+
 def _warning(examination: Examination | None) -> str | None:
-    if examination is None or examination.seconds is None or examination.seconds >= _SHORT_SECONDS:
+    """What whoever reads the verdict should know of a recording that is sent."""
+    if examination is None:
         return None
-    return f"The recording lasts {examination.seconds:.1f} s; the service suggests 10 s, and 3 s at the least."
+    warnings = []
+    if examination.completeness is Completeness.SHORT:
+        by = _by(examination.missing_bytes)
+        warnings.append(f"The recording is cut short{by} by its own header, and was sent (arrivals.lengths).")
+    if examination.seconds is not None and examination.seconds < _SHORT_SECONDS:
+        seconds = f"{examination.seconds:.1f} s"
+        warnings.append(f"The recording lasts {seconds}; the service suggests 10 s, and 3 s at the least.")
+    return " ".join(warnings) or None
 
 
 class Vetting:
@@ -320,9 +337,30 @@ def _too_large(size: int, limit: int) -> RecordingRefused:
 
 
 def _truncated(missing: int) -> RecordingRefused:
-    by = f" by {missing:,} bytes" if missing else ""
     return RecordingRefused(
         "truncated",
-        f"The recording is cut short{by}: its own header says that more should follow.",
-        hint="Export it again and drop the whole file. Nothing was sent or paid.",
+        f"The recording is cut short{_by(missing)}: its own header says that more should follow.",
+        hint="Export it again and drop the whole file. Nothing was sent or paid. If it plays to its end all the "
+        'same, set arrivals.lengths = "lenient" and retry it.',
     )
+
+
+def _no_sound(container: str) -> RecordingRefused:
+    return RecordingRefused(
+        "no_sound",
+        f"There is no sound in it: this {container} file has a header, and nothing to hear behind it.",
+        hint="It may be of a call that nobody answered. If it should have sound, export it again. "
+        "Nothing was sent or paid.",
+    )
+
+
+def _undecodable(damage: str) -> RecordingRefused:
+    return RecordingRefused(
+        "undecodable",
+        f"The recording is damaged and cannot be played: {damage}.",
+        hint="Export it again, and play it before you drop it. Nothing was sent or paid.",
+    )
+
+
+def _by(missing: int) -> str:
+    return f" by {missing:,} bytes" if missing else ""
