@@ -1,7 +1,9 @@
 """The words of the field: what an item is, and the states it can be in. Imports nothing of ours."""
 
 import json
-from dataclasses import dataclass
+import shlex
+import string
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -73,6 +75,10 @@ class Fault:
     def __str__(self) -> str:
         message = self.message if self.message.endswith((".", "!", "?")) else f"{self.message}."
         return f"{message} {self.hint}".strip()
+
+    def moved(self, before: bytes, after: bytes) -> "Fault":
+        """The same fault of a file that lies elsewhere now: a command in its hint names the new path."""
+        return replace(self, hint=self.hint.replace(quote_path(before), quote_path(after)))
 
     def as_json(self) -> JsonObject:
         return {"code": self.code, "message": self.message, "hint": self.hint}
@@ -272,6 +278,24 @@ def show_path(path: bytes) -> str:
 def path_text(path: bytes) -> str:
     r"""The path as text, for programs: as it is; only bytes that are no UTF-8 stand as `\xNN`."""
     return path.decode("utf-8", errors="backslashreplace")
+
+
+def quote_path(path: bytes) -> str:
+    """The path as one word of a shell command, fit to be printed and pasted, whatever its bytes are.
+
+    Any POSIX shell takes it. Only what the substitution of a command cuts off is matched in place of being named:
+    line feeds at the end.
+    """
+    try:
+        text = path.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text and text.isprintable():
+        return shlex.quote(text)
+    bare = path.rstrip(b"\n")
+    plain = string.ascii_letters + string.digits + "/._+=,@ "  # no "-", which could begin an option
+    printed = "".join(c if (c := chr(byte)) in plain else f"\\{byte:03o}" for byte in bare)
+    return f"\"$(printf '{printed}')\"" + "[[:cntrl:]]" * (len(path) - len(bare))
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:

@@ -26,10 +26,10 @@ _BEGINNINGS = (
 def examine(file: BinaryIO, size: int, *, name: bytes = b"") -> Examination:
     """What the first `size` bytes of `file` are, and whether they are all.
 
-    Reads at most 1 MiB, at places; where `file` stands afterwards is not said. `size` is at least 1. `name` is
-    shown in the hint of a refusal and decides nothing. A file that breaks off where its kind can only be guessed
-    is short, never refused. A refusal speaks of what is there now: of a file that is still being written it
-    means nothing yet.
+    Reads at most 1 MiB, at places; where `file` stands afterwards is not said. `size` is at least 1. `name`
+    decides nothing: it is where the hint of a refusal says that the file lies, a path from the root or its last
+    name alone. A file that breaks off where its kind can only be guessed is short, never refused. A refusal
+    speaks of what is there now: of a file that is still being written it means nothing yet.
 
     Raises RecordingRefused (`unsupported_type`) for what the service does not take, and lets OSError pass.
     """

@@ -1,133 +1,216 @@
-"""What a file that the service does not take looks like, and what to do with it."""
+"""What a file that the service does not take looks like, and what to do with it.
 
-import shlex
+A command is only given where it is certain to give the same sound, since whoever reads it runs it: a recipe for a
+file that is not what it was taken for makes noise, and noise is paid for. Where only whoever made the file can
+know what it is, the hint says what to ask.
+"""
 
-from watcher.domain import show_path
+import posixpath
+from unicodedata import category
+
+from watcher.domain import quote_path
 from watcher.errors import RecordingRefused
 
-_MEDIA = (  # offset, magic, what it is: an ffmpeg away from an accepted format
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA (ASF)"),
-    (8, b"AIFF", "AIFF"),
-    (8, b"AIFC", "AIFF-C"),
-    (0, b".snd", "AU"),
-    (0, b"#!AMR", "AMR outside a 3GP container"),
-    (0, b"caff", "CAF"),
-    (0, b"RIFX", "big-endian WAV (RIFX)"),
-    (0, b"riff\x2e\x91\xcf\x11", "Sony Wave64"),
-    (0, b"wvpk", "WavPack"),
-    (0, b"MAC ", "Monkey's Audio"),
-    (0, b"TTA1", "True Audio"),
-    (0, b"DSD ", "DSD"),
-    (0, b"Creative Voice File", "Creative Voice"),
-    (0, b"NIST_1A", "NIST SPHERE"),
-    (0, b"#!SILK_V3", "SILK"),
-    (0, b"\x02#!SILK_V3", "SILK"),
-    (0, b"ADIF", "AAC in ADIF"),
-    (0, b"FLV\x01", "Flash video"),
-    (0, b"\0\0\x01\xba", "MPEG video"),
-    (8, b"AVI ", "AVI video"),
-    (4, b"ftypqt  ", "MOV (QuickTime)"),
-    (4, b"moov", "MOV (QuickTime)"),
-    (4, b"mdat", "MOV (QuickTime)"),
-    (4, b"wide", "MOV (QuickTime)"),
-    (4, b"pnot", "MOV (QuickTime)"),
-    (4, b"styp", "a fragment of an MP4 stream"),
-    (4, b"moof", "a fragment of an MP4 stream"),
-)
-_OTHER = (
-    (4, b"ftyphe", "an image (HEIF)"),
-    (4, b"ftypmif1", "an image (HEIF)"),
-    (4, b"ftypmsf1", "an image (HEIF)"),
-    (4, b"ftypavi", "an image (AVIF)"),
-    (4, b"ftypjp2", "an image (JPEG 2000)"),
-    (4, b"ftypcrx", "an image (raw photograph)"),
-    (0, b"\xff\xd8\xff", "an image (JPEG)"),
-    (0, b"\x89PNG", "an image (PNG)"),
-    (0, b"GIF8", "an image (GIF)"),
-    (0, b"II*\0", "an image (TIFF)"),
-    (0, b"MM\0*", "an image (TIFF)"),
-    (8, b"WEBP", "an image (WebP)"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"PK\x03\x04", "a ZIP archive or an office document"),
-    (0, b"PK\x05\x06", "an empty ZIP archive"),
-    (0, b"\xd0\xcf\x11\xe0", "an office document"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (0, b"Rar!", "a RAR archive"),
-    (0, b"\xfd7zXZ", "an xz archive"),
-    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
-    (0, b"BZh", "a bzip2 archive"),
-    (0, b"MThd", "MIDI, which holds notes and no sound"),
-    (0, b"\x7fELF", "a program"),
-    (0, b"MZ", "a Windows program"),
-    (0, b"SQLite format 3\0", "an SQLite database"),
-)
+# Ways to what the service takes: FFmpeg's output options, and the ending of what they make. 16 bits are what
+# speech has, and half as long as the 24 that FFmpeg would make of a lossy format.
+_FLAC = "-vn -sample_fmt s16", ".flac"
+_OPUS_OR_VORBIS = "-vn -c:a copy", ".ogg"  # the only two that WebM holds: they need not be decoded
+_AMR = "-c:a copy", ".3gp"
 
 _TAKEN = "The service takes WAV, MP3, Ogg, FLAC, AAC, M4A, MP4 and 3GP."
-_KEEP_OUT = (
-    "Only recordings belong in the drop folder. Keep such files out, or add their pattern to arrivals.ignore."
+_EXPORT = "Open it in a program that plays it, export it from there as WAV, FLAC or MP3, and drop that."
+_FRAGMENT = (
+    "A fragment cannot be played without the beginning of its stream: have the recorder write the whole recording "
+    "into one file, and drop that."
 )
+_PROTECTED = (
+    "Its sound is encrypted: export it unprotected from the program that holds the licence, and drop that."
+)
+
+_MEDIA: tuple[tuple[int, bytes, str, tuple[str, str] | str], ...] = (  # offset, magic, what it is, the way out
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA (ASF)", _FLAC),
+    (8, b"AIFF", "AIFF", _FLAC),
+    (8, b"AIFC", "AIFF-C", _FLAC),
+    (0, b".snd", "AU", _FLAC),
+    (0, b"#!AMR-WB\n", "AMR outside a 3GP container", _AMR),
+    (0, b"#!AMR\n", "AMR outside a 3GP container", _AMR),
+    (0, b"#!AMR", "AMR of several channels", _EXPORT),
+    (0, b"caff", "CAF", _FLAC),
+    (0, b"RIFX", "big-endian WAV (RIFX)", _FLAC),
+    (0, b"riff\x2e\x91\xcf\x11", "Sony Wave64", _FLAC),
+    (0, b"wvpk", "WavPack", _FLAC),
+    (0, b"MAC ", "Monkey's Audio", _EXPORT),
+    (0, b"TTA1", "True Audio", _FLAC),
+    (0, b"MPCK", "Musepack", _EXPORT),
+    (0, b"MP+", "Musepack", _EXPORT),
+    (0, b"DSD ", "DSD", _EXPORT),
+    (0, b"FRM8", "DSD", _EXPORT),
+    (0, b"\x7f\xfe\x80\x01", "DTS", _EXPORT),
+    (0, b".RMF", "RealMedia", _EXPORT),
+    (0, b"\x02dss", "Olympus dictation (DSS)", _EXPORT),
+    (0, b"\x03dss", "Olympus dictation (DSS)", _EXPORT),
+    (0, b"\x03ds2", "Olympus dictation (DS2)", _EXPORT),
+    (0, b"Creative Voice File", "Creative Voice", _FLAC),
+    (0, b"NIST_1A", "NIST SPHERE", _FLAC),
+    (0, b"#!SILK_V3", "SILK", _EXPORT),
+    (0, b"\x02#!SILK_V3", "SILK", _EXPORT),
+    (0, b"ADIF", "AAC in ADIF", _EXPORT),
+    (0, b"FLV\x01", "Flash video", _FLAC),
+    (0, b"\0\0\x01\xba", "MPEG video", _FLAC),
+    (8, b"AVI ", "AVI video", _FLAC),
+    (4, b"ftypqt  ", "MOV (QuickTime)", _FLAC),
+    (4, b"moov", "MOV (QuickTime)", _FLAC),
+    (4, b"mdat", "MOV (QuickTime)", _FLAC),
+    (4, b"wide", "MOV (QuickTime)", _FLAC),
+    (4, b"pnot", "MOV (QuickTime)", _FLAC),
+    (4, b"styp", "a fragment of an MP4 stream", _FRAGMENT),
+    (4, b"moof", "a fragment of an MP4 stream", _FRAGMENT),
+)
+_ENCRYPTION = (  # objects of an ASF header: Content Encryption, and its extended form
+    bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),
+    bytes.fromhex("14e68a292226174cb935dae07ee9289c"),
+)
+_SHORTEN = b"embedded-"  # a compression inside SPHERE that few programs know
+
+_UNPACK = "Unpack it, and drop the recordings that are in it. "
+_OTHER = (
+    (4, b"ftyphe", "an image (HEIF)", ""),
+    (4, b"ftypmif1", "an image (HEIF)", ""),
+    (4, b"ftypmsf1", "an image (HEIF)", ""),
+    (4, b"ftypavi", "an image (AVIF)", ""),
+    (4, b"ftypjp2", "an image (JPEG 2000)", ""),
+    (4, b"ftypcrx", "an image (raw photograph)", ""),
+    (0, b"\xff\xd8\xff", "an image (JPEG)", ""),
+    (0, b"\x89PNG", "an image (PNG)", ""),
+    (0, b"GIF8", "an image (GIF)", ""),
+    (0, b"II*\0", "an image (TIFF)", ""),
+    (0, b"MM\0*", "an image (TIFF)", ""),
+    (8, b"WEBP", "an image (WebP)", ""),
+    (0, b"%PDF", "a PDF document", ""),
+    (0, b"PK\x03\x04", "a ZIP archive or an office document", _UNPACK),
+    (0, b"PK\x05\x06", "an empty ZIP archive", ""),
+    (0, b"\xd0\xcf\x11\xe0", "an office document", ""),
+    (0, b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (0, b"Rar!", "a RAR archive", _UNPACK),
+    (0, b"\xfd7zXZ", "an xz archive", _UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
+    (0, b"BZh", "a bzip2 archive", _UNPACK),
+    (0, b"MThd", "MIDI, which holds notes and no sound", ""),
+    (0, b"\x7fELF", "a program", ""),
+    (0, b"MZ", "a Windows program", ""),
+    (0, b"SQLite format 3\0", "an SQLite database", ""),
+)
+_KEEP_OUT = (
+    "If a recording should be here, fetch it anew and drop that. If such files come again and again, keep them "
+    "out, or add a pattern for their names to arrivals.ignore."
+)
+
+_CONTROLS = "\t\n\v\f\r\x1b"
+_LONG, _VARIED = 64, 4  # characters; different ones
+
+_BOM = b"\xef\xbb\xbf"
+_IN_TEXT_MODE = (
+    "Copy the original again, as a binary file: a program that puts this in front has changed more of the file."
+)
+_INSIDE = ((b"OggS\0", "Ogg"), (b"fLaC\0\0\0\x22", "FLAC"), (b"RIFF", "WAV"))  # what may lie behind foreign bytes
+_ASK = (
+    f"{_TAKEN} Find out which program made it, and in which codec, at which sample rate and with how many "
+    "channels: sound without a header does not tell, and a wrong guess makes noise, which would be paid for. Best "
+    "have that program write WAV."
+)
+_LONGEST_STEM = 255 - len(".converted.flac")
+_RAW_NAMES = {  # what files of these endings usually hold: a beginning for whoever has to find out
+    b".gsm": "GSM 06.10",
+    b".sln": "16-bit PCM at 8 kHz",
+    b".ulaw": "G.711 µ-law",
+    b".mulaw": "G.711 µ-law",
+    b".ul": "G.711 µ-law",
+    b".alaw": "G.711 A-law",
+    b".al": "G.711 A-law",
+    b".g722": "G.722",
+    b".g729": "G.729",
+    b".vox": "Dialogic ADPCM, at 6 or 8 kHz",
+    b".ac3": "AC-3",
+}
 
 
 def refusal(head: bytes, name: bytes) -> RecordingRefused:
     """The error that says what a file beginning with `head` looks like; `name` serves the hint alone."""
-    media = _media(head)
-    if media:
-        return _refused(f"It looks like {media}, which the service does not take.", _conversion(name))
+    if (media := _media(head)) is not None:
+        what, way = media
+        hint = way if isinstance(way, str) else _conversion(name, *way)
+        return _refused(f"It looks like {what}, which the service does not take.", hint)
     if head[:3] == b"ID3":
+        hint = f"{_TAKEN} Play it to see what it is. {_EXPORT}"
+        return _refused("It begins with an ID3 tag, but no MP3 or AAC sound follows it.", hint)
+    if (other := _other(head)) is not None:
+        what, hint = other
+        return _refused(f"It looks like {what}, not like a recording.", f"{hint}{_KEEP_OUT}")
+    if head.startswith((_BOM, b"\xff\xfeR\0I\0F\0F\0", b"\xfe\xff\0R\0I\0F\0F")):
+        found = "It begins with a byte order mark: a text program has had its hands on it."
+        return _refused(found, _IN_TEXT_MODE)
+    if (inside := _inside(head)) is not None:
+        at, what = inside
         return _refused(
-            "It begins with an ID3 tag, but no MP3 or AAC sound follows it.",
-            f"{_TAKEN} Play it to see what it is; if it plays, convert it: {_command(name)}",
+            f"It has {at:,} bytes of something else in front of what looks like {what}.",
+            "Find out what puts them there (an upload, a mail program, a bad disk), and drop the recording alone.",
         )
-    other = _match(head, _OTHER) or _text(head)
-    if other:
-        return _refused(f"It looks like {other}, not like a recording.", _KEEP_OUT)
-    raw = _command(name, "-f mulaw -ar 8000 -ac 1 ")
-    return _refused(
-        "It has no known audio format.",
-        f"{_TAKEN} If it is G.711 without a header, give it one: {raw} (or -f alaw; for GSM -f gsm alone)",
-    )
+    usual = _RAW_NAMES.get(posixpath.splitext(name)[1].lower())
+    by_name = f" Files of its name usually hold {usual}, without a header." if usual else ""
+    return _refused(f"It has no known audio format.{by_name}", _ASK)
 
 
 def _refused(message: str, hint: str) -> RecordingRefused:
     return RecordingRefused("unsupported_type", message, hint=hint)
 
 
-def _match(head: bytes, table: tuple[tuple[int, bytes, str], ...]) -> str | None:
-    return next((what for offset, magic, what in table if head.startswith(magic, offset)), None)
-
-
-def _media(head: bytes) -> str | None:
+def _media(head: bytes) -> tuple[str, tuple[str, str] | str] | None:
+    """What kind of sound or video it is, and the way to one that the service takes; null: none that is known."""
     if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return "WebM" if b"webm" in head[:64] else "Matroska"
+        return ("WebM", _OPUS_OR_VORBIS) if b"webm" in head[:64] else ("Matroska", _FLAC)
     if head.startswith(b"OggS"):
-        return "Ogg video"
+        return "Ogg video", _FLAC
     if head[:377:188] == b"\x47\x47\x47":
-        return "an MPEG transport stream"
-    if head[:1] == b"\x56" and len(head) > 2 and head[1] & 0xE0 == 0xE0:
-        return _loas(head)
-    return _match(head, _MEDIA)
+        return "an MPEG transport stream", _FLAC
+    if head[:1] == b"\x56" and len(head) > 2 and head[1] & 0xE0 == 0xE0 and _is_loas(head):
+        return "AAC in LOAS", _FLAC
+    found = next(((what, way) for offset, magic, what, way in _MEDIA if head.startswith(magic, offset)), None)
+    if found == ("WMA (ASF)", _FLAC) and any(mark in head for mark in _ENCRYPTION):
+        return "a protected WMA (ASF)", _PROTECTED
+    if found == ("NIST SPHERE", _FLAC) and _SHORTEN in head[:1024]:
+        return "NIST SPHERE, compressed", _EXPORT
+    return found
 
 
-def _loas(head: bytes) -> str | None:
-    """AAC in LOAS, where a second frame follows the first."""
+def _is_loas(head: bytes) -> bool:
+    """Whether a second frame follows the first."""
     after = 3 + ((head[1] & 0x1F) << 8 | head[2])
     following = head[after : after + 2]
-    return "AAC in LOAS" if following[:1] == b"\x56" and following[1:] >= b"\xe0" else None
+    return following[:1] == b"\x56" and following[1:] >= b"\xe0"
+
+
+def _other(head: bytes) -> tuple[str, str] | None:
+    """What it is that holds no sound, and what to do; null where it may hold some."""
+    found = next(((what, hint) for offset, magic, what, hint in _OTHER if head.startswith(magic, offset)), None)
+    if found is None and (text := _text(head)):
+        return text, ""
+    return found
 
 
 def _text(head: bytes) -> str | None:
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff") and head.count(0) * 3 > len(head):
-        return "text (UTF-16)"
-    body = head.removeprefix(b"\xef\xbb\xbf")
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(body) - 3:  # else a character lies across the end of what was read
-            return None
-        text = body[: error.start].decode("utf-8")
-    if any(c < " " and c not in "\t\n\r\f\x1b" for c in text):
+    """Which kind of text it is; null where it has a character that texts do not have: quiet sound has many."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = _decoded(head, "utf-16")
+        is_text = text is not None and all(
+            category(c)[0] != "C" or category(c) == "Cf" or c in _CONTROLS for c in text
+        )
+        return "text (UTF-16)" if is_text else None
+    text = _decoded(head.removeprefix(_BOM), "utf-8")
+    if text is None or any((c < " " and c not in _CONTROLS) or c == "\x7f" for c in text):
         return None
+    if len(text) > _LONG and len(set(text)) < _VARIED:
+        return None  # one byte again and again: silence, in one codec or another
     opening = text.lstrip()[:15].lower()
     if opening.startswith(("{", "[")):
         return "JSON"
@@ -138,13 +221,43 @@ def _text(head: bytes) -> str | None:
     return "text"
 
 
-def _conversion(name: bytes) -> str:
-    return f"Convert it and drop the result: {_command(name)}"
+def _decoded(data: bytes, encoding: str) -> str | None:
+    """The text, but for a character that lies across the end of what was read; null where it is none."""
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if error.start < len(data) - 3:
+            return None
+        return data[: error.start].decode(encoding)
 
 
-def _command(name: bytes, options: str = "") -> str:
-    """How to make a FLAC of it, which loses nothing and stays small."""
-    shown = show_path(name.rpartition(b"/")[2]) or "RECORDING"
-    stem = shown.rpartition(".")[0] or shown
-    source, target = (f"./{part}" if part.startswith("-") else part for part in (shown, f"{stem}.flac"))
-    return f"ffmpeg {options}-i {shlex.quote(source)} -vn {shlex.quote(target)}"
+def _is_of_text(character: str) -> bool:
+    kind = category(character)
+    return kind[0] != "C" or kind == "Cf" or character in _CONTROLS
+
+
+def _inside(head: bytes) -> tuple[int, str] | None:
+    """Where, behind other bytes, a recording that the service takes seems to begin, and which; null: nowhere."""
+    found = [(at, magic, what) for magic, what in _INSIDE if (at := head.find(magic)) > 0]
+    found = [one for one in found if one[1] != b"RIFF" or head[one[0] + 8 : one[0] + 12] == b"WAVE"]
+    return min(((at, what) for at, _, what in found), default=None)
+
+
+def _shortened(stem: bytes) -> bytes:
+    """As much of it as leaves room for an ending in a name, and no half of a character."""
+    end = min(len(stem), _LONGEST_STEM)
+    while end < len(stem) and stem[end] & 0xC0 == 0x80:
+        end -= 1
+    return stem[:end]
+
+
+def _conversion(name: bytes, options: str, ending: str) -> str:
+    """A command that can be pasted: it overwrites nothing, and leaves alone what else is typed or piped."""
+    folder, base = posixpath.split(name)
+    source = name if folder.startswith(b"/") else b"./" + (base or b"RECORDING")
+    stem = posixpath.splitext(base)[0] or b"RECORDING"
+    target = _shortened(stem) + ending.encode()
+    if target.lower() == base.lower():
+        target = _shortened(stem) + b".converted" + ending.encode()
+    command = f"ffmpeg -nostdin -n -i {quote_path(source)} {options} {quote_path(b'./' + target)}"
+    return f"Convert it, and drop the result: {command}"

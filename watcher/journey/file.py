@@ -6,6 +6,7 @@ The receipt comes first: a recording in done/ or failed/ always has one. Both ef
 crash between any two of them leaves nothing to do but this step again.
 """
 
+import os
 from dataclasses import replace
 
 from watcher import logs
@@ -121,7 +122,13 @@ class Filing:
                 with self._site.store.writing() as books:  # where it goes is committed before it goes
                     books.items.change(item, State.FILING, self._site.clock.now(), filed_as=name)
                 item = replace(item, filed_as=name)
-            attempt = replace(item, filed_as=name, filed_at=item.filed_at or self._site.clock.now())
+            attempt = replace(
+                item,
+                filed_as=name,
+                filed_at=item.filed_at or self._site.clock.now(),
+                # Else a command in it would be run on whatever has the name.
+                fault=item.fault and item.fault.moved(*(os.path.join(folder.root, n) for n in (item.path, name))),
+            )
             try:
                 self._write_first_receipt(folder, attempt)
             except NameTaken:
@@ -193,6 +200,7 @@ class Filing:
             filed_as=item.filed_as,
             filed_at=item.filed_at,
             warning=item.warning,
+            fault=item.fault,
             # A verdict may have come in between the receipt and this commit: then it is written once more.
             receipt_due=(verdict and verdict.state) != (written and written.state),
         )

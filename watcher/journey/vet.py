@@ -59,7 +59,8 @@ def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
         if fingerprint != expected:
             raise RecordingChanged("it changed after it had settled")
         try:
-            examination = examine(file, fingerprint.size, name=os.path.basename(path))
+            # Where it will lie by the time somebody reads what is said of it.
+            examination = examine(file, fingerprint.size, name=os.path.join(site.failed.root, path))
         except RecordingRefused as error:
             refusal = error
         file.seek(0)
