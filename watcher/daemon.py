@@ -260,13 +260,14 @@ def run(journey: Journey) -> Exit:
     scheduler.add_listener(lambda event: _job_died(event, ended, deaths), EVENT_JOB_ERROR)
     for runner in runners.values():
         scheduler.add_job(runner.run, id=runner.name)
-    scheduler.add_job(watch.tend, "interval", seconds=1, id="watch", next_run_time=datetime.now(UTC))  # noqa: TID251
-    scheduler.add_job(_try, "interval", [journey.instance.keep], seconds=5, id="instance")
-    scheduler.add_job(_try, "interval", [tidy, site], seconds=_TIDY_SECONDS, id="tidy")
+    tending, keeping = Chore("watch", watch.tend), Chore("instance", journey.instance.keep)
+    scheduler.add_job(tending, "interval", seconds=1, id="watch", next_run_time=datetime.now(UTC))  # noqa: TID251
+    scheduler.add_job(keeping, "interval", seconds=5, id="instance")
+    scheduler.add_job(Chore("tidy", tidy, (site,)), "interval", seconds=_TIDY_SECONDS, id="tidy")
     if (interval := systemd.watchdog_seconds()) is not None:
         patience = site.config.identifai.deadline_seconds + _STUCK_SECONDS
-        told = [runners, site.clock, patience]
-        scheduler.add_job(_tell_systemd, "interval", told, seconds=interval / 3, id="watchdog")
+        telling = Chore("watchdog", _tell_systemd, (runners, site.clock, patience))
+        scheduler.add_job(telling, "interval", seconds=interval / 3, id="watchdog")
     scheduler.start()
     _log.info(
         "daemon.started",
@@ -283,7 +284,7 @@ def run(journey: Journey) -> Exit:
         runner.wake()
     scheduler.shutdown(wait=True)
     watch.stop()
-    _try(site.store.database.checkpoint)
+    Chore("checkpoint", site.store.database.checkpoint)()
     _log.info("daemon.stopped")
     if deaths:
         return Exit.RUNNING if isinstance(deaths[0], InstanceRunning) else Exit.INCOMPLETE
@@ -329,14 +330,35 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     return runners
 
 
-def _try(function: Callable[..., object], *arguments: object) -> None:
-    """What can not be done now, on a full disk say, is tried again by the next turn, and ends nobody."""
-    try:
-        function(*arguments)
-    except InstanceRunning:
-        raise
-    except WatcherError as error:
-        _log.warning("daemon.troubled", reason=error.message, hint=error.hint)
+@dataclass
+class Chore:
+    """What is done again and again beside the steps. What fails is tried again by the next turn, and ends nobody.
+
+    The same trouble is told once, until a turn went well.
+    """
+
+    name: str
+    function: Callable[..., object]
+    arguments: tuple[object, ...] = ()
+    _told: str = ""
+
+    def __call__(self) -> None:
+        """Raises InstanceRunning alone: then another one has the folder, and we must go."""
+        try:
+            self.function(*self.arguments)
+            self._told = ""
+        except InstanceRunning:
+            raise
+        except WatcherError as error:
+            if self._is_news(error):
+                _log.warning("daemon.troubled", chore=self.name, reason=error.message, hint=error.hint)
+        except Exception as error:  # noqa: BLE001 — as a step's
+            if self._is_news(error):
+                _log.exception("daemon.troubled", chore=self.name)
+
+    def _is_news(self, error: Exception) -> bool:
+        before, self._told = self._told, repr(error)
+        return self._told != before
 
 
 def _job_died(event: JobExecutionEvent, ended: threading.Event, deaths: list[BaseException]) -> None:

@@ -2,10 +2,12 @@
 
 import threading
 
+import pytest
+
 from tests.clock import FalseClock
 from tests.queues import listening
-from watcher.daemon import Runner
-from watcher.errors import StoreError
+from watcher.daemon import Chore, Runner
+from watcher.errors import InstanceRunning, StoreError
 
 
 def troubled(clock: FalseClock, *troubles: Exception) -> list[dict[str, object]]:
@@ -37,3 +39,27 @@ def test_what_nobody_foresaw_is_told_with_where_it_came_from(clock: FalseClock) 
     (line,) = troubled(clock, ZeroDivisionError("division by zero"))
     assert (line["event"], line["step"]) == ("step.failed", "file")
     assert line["exc_info"]
+
+
+def test_what_is_done_beside_the_steps_ends_nobody_and_is_told_once() -> None:
+    """The same trouble each second is one line, until a turn went well. Only who lost the folder has to go."""
+    full = StoreError("the disk of the database is full", hint="Free some space.")
+    turns: list[Exception | None] = [full, full, None, full, RuntimeError("can't start new thread")]
+    ahead = iter(turns)
+
+    def turn() -> None:
+        if (error := next(ahead)) is not None:
+            raise error
+
+    chore = Chore("watch", turn)
+    with listening() as log:
+        for _ in turns:
+            chore()
+    assert [(line["chore"], line.get("reason")) for line in log] == [("watch", full.message)] * 2 + [
+        ("watch", None)
+    ]
+    assert log[-1]["exc_info"]
+    running = InstanceRunning("another one has it", hint="Stop it.")
+    ahead = iter([running])
+    with pytest.raises(InstanceRunning):
+        chore()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, let_pa
 from tests.queues import listening, told
 from watcher.daemon import Journey
 from watcher.identifai.sandbox import Sandbox
-from watcher.journey.watch import Watch
+from watcher.journey.watch import Watch, try_events
 
 HOURLY = {"settle_seconds": 0.2, "rescan_seconds": 3600}
 """The full look comes so seldom that only events, or the watch's own wish for one, show what is there."""
@@ -160,6 +161,23 @@ def test_a_folder_removed_and_made_again_is_listened_to(place: Place) -> None:
         assert [line["folder"] for line in told(log, "folder.adopted")] == ["drop"] * 3
 
 
+def test_a_folder_of_the_same_inode_is_known_for_another_at_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new folder may have the old one's inode: then only the kernel's own watch tells them apart.
+
+    Asked in the very moment, before any thread has heard that the old folder is gone.
+    """
+    with watched(place) as (_, watch):
+        monkeypatch.setattr(type(place_folder := watch._site.drop), "identity", lambda _: watch._watched)
+        for _ in range(10):
+            shutil.rmtree(os.fsdecode(place_folder.root))
+            (place.root / "drop").mkdir()
+            assert not watch._is_well()
+            watch.tend()
+            assert watch._is_well()
+
+
 def test_while_the_folder_is_away_nothing_is_made_in_its_place(place: Place) -> None:
     """It is not retried with an error a second, but paused once; when it is back it is heard at once."""
     drop, aside = place.root / "drop", place.root / "aside"
@@ -284,6 +302,41 @@ def inotify_descriptors(daemon: Program) -> int:
         except FileNotFoundError:
             continue
     return found
+
+
+# What lies there already
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def unreadable(path: Path) -> None:
+    path.touch(0o000)
+
+
+def listener(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.parametrize("make", [fifo, link, unreadable, listener, Path.mkdir], ids=lambda make: make.__name__)
+def test_nothing_strange_under_a_name_of_ours_hangs_the_watch_or_is_touched(
+    place: Place, make: Callable[[Path], None]
+) -> None:
+    """What a stranger put under the name of a trial neither holds the watch nor fools it: events are used."""
+    strange = place.root / "drop" / ".watcher-probe"
+    make(strange)
+    before = strange.lstat()
+    with listening() as log, watched(place) as (journey, _):
+        assert [line["watch"] for line in told(log, "watch.chosen")] == ["events"]
+        assert_sees(journey, place, "heard.wav")
+    assert try_events(os.fsencode(place.root / "drop")) == ""
+    assert strange.lstat().st_ino == before.st_ino
 
 
 def test_polling_where_that_is_asked_for(make_place: MakePlace) -> None:

@@ -8,17 +8,19 @@ back-off, and each time a full scan follows.
 
 import logging
 import os
+import secrets
 import threading
 import warnings
 from dataclasses import dataclass
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
-from watchdog.observers.inotify_c import InotifyConstants, Mask
+from watchdog.observers.inotify_c import InotifyConstants, Mask, inotify_add_watch
 
 from watcher import logs
 from watcher.domain import show_path
 from watcher.errors import FolderError, WatcherError
+from watcher.folders.names import draft_name
 from watcher.journey.arrive import Arrivals
 from watcher.journey.site import Site
 from watcher.mounts import MOUNTINFO, Mount, is_network, mount_of, mounts_below, read_mounts
@@ -29,7 +31,6 @@ _log = logs.get_logger(__name__)
 logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=RuntimeWarning, module="watchdog")
 
-_PROBE = b".watcher-probe"
 _PROBE_SECONDS = 2.0
 _FIRST_BACK_OFF_SECONDS = 1.0
 _MOST_BACK_OFF_SECONDS = 300.0
@@ -81,7 +82,7 @@ class Watch:
 
     def _is_well(self) -> bool:
         observer = self._observer
-        if observer is None or not observer.hears():
+        if observer is None or not observer.hears(self._root):
             return False
         return self._site.drop.identity() == self._watched and not self._is_mounted_over()
 
@@ -116,7 +117,7 @@ class Watch:
         if isinstance(observer, str):
             return observer
         self._observer = observer
-        if self._site.config.arrivals.watch == "auto" and not _is_heard(self._root, self._handler.probed):
+        if self._site.config.arrivals.watch == "auto" and not _is_heard(self._root, self._handler):
             self.stop()
             return _UNHEARD
         self._back_off = _FIRST_BACK_OFF_SECONDS
@@ -171,12 +172,12 @@ def try_events(root: bytes) -> str:
 
     For this folder alone, not for what is below it: a daemon may need the rest of the watches there are.
     """
-    probe = _Probe(root)
+    probe = _Probe()
     observer = _listen(probe, root, recursive=False)
     if isinstance(observer, str):
         return observer
     try:
-        return "" if _is_heard(root, probe.probed) else _UNHEARD
+        return "" if _is_heard(root, probe) else _UNHEARD
     finally:
         observer.end()
 
@@ -189,16 +190,22 @@ def without_events(failure: str) -> str:
 _UNHEARD = "a file written to try it was not heard of"
 
 
-def _is_heard(root: bytes, probed: threading.Event) -> bool:
+def _is_heard(root: bytes, listener: "_Probe | _Hints") -> bool:
     """Whether a file that is written here is heard of. A folder we can not write to can not be probed."""
-    probe = os.path.join(root, _PROBE)
-    probed.clear()
+    # A name that nobody can have put anything under. If we are killed now, the next start removes it.
+    name = draft_name(f"probe-{secrets.token_hex(8)}")
+    probe = os.path.join(root, name)
+    listener.probed.clear()
+    listener.probe = probe
     try:
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        os.close(os.open(probe, _NEW, 0o600))
         os.unlink(probe)
     except OSError:
         return True
-    return probed.wait(_PROBE_SECONDS)
+    return listener.probed.wait(_PROBE_SECONDS)
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def mounts_at(root: bytes) -> list[Mount]:
@@ -211,12 +218,12 @@ def mounts_at(root: bytes) -> list[Mount]:
 class _Probe(FileSystemEventHandler):
     """Hears of the file that is written to try it, and of nothing else."""
 
-    def __init__(self, root: bytes) -> None:
+    def __init__(self) -> None:
         self.probed = threading.Event()
-        self._path = os.path.join(root, _PROBE)
+        self.probe = b""
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        if os.fsencode(event.src_path) == self._path:
+        if os.fsencode(event.src_path) == self.probe:
             self.probed.set()
 
 
@@ -225,6 +232,7 @@ class _Hints(FileSystemEventHandler):
 
     def __init__(self, arrivals: Arrivals, root: bytes) -> None:
         self.probed = threading.Event()
+        self.probe = b""
         self._arrivals = arrivals
         self._prefix = os.path.join(root, b"")
 
@@ -238,10 +246,10 @@ class _Hints(FileSystemEventHandler):
         path = os.fsencode(event.dest_path or event.src_path)
         if not path.startswith(self._prefix):
             return
-        path = path[len(self._prefix) :]
-        if path == _PROBE:
+        if path == self.probe:
             self.probed.set()
             return
+        path = path[len(self._prefix) :]
         self._arrivals.hint(path, is_closed=event.event_type != "created")
 
 
@@ -256,6 +264,18 @@ class _Emitter(InotifyFullEmitter):
         wanted = InotifyConstants
         return Mask(wanted.IN_CREATE | wanted.IN_CLOSE_WRITE | wanted.IN_MOVED_TO | wanted.IN_DELETE_SELF)
 
+    def watches(self, root: bytes) -> bool:
+        """Whether the kernel still watches what lies there: asked once more for a watch, it names the same one."""
+        group = self._inotify
+        if group is None:
+            return False
+        before = group._active_callbacks_by_path.get(root)  # noqa: SLF001
+        descriptor = self._inotify_fd
+        with descriptor._lock:  # noqa: SLF001 — it is closed under this lock
+            if descriptor._closed:  # noqa: SLF001
+                return False
+            return inotify_add_watch(descriptor._inotify_fd, root, group.event_mask) == before  # noqa: SLF001
+
 
 class _Observer(InotifyObserver):
     """Three threads: one reads what the kernel says, one makes events of it, one delivers them."""
@@ -264,9 +284,15 @@ class _Observer(InotifyObserver):
         super().__init__()
         self._emitter_class = _Emitter
 
-    def hears(self) -> bool:
-        """Whether each thread is alive: any of them dies at the first error, and the others do not mind."""
-        return all(thread.is_alive() for thread in (self, self._inotify_fd, *self.emitters))
+    def hears(self, root: bytes) -> bool:
+        """Whether what happens in the folder that lies there now is heard.
+
+        Each thread must be alive: any of them dies at the first error, and the others do not mind. And the kernel
+        must still watch this very folder: its watch dies with the folder, though a new one may have its inode.
+        """
+        return all(thread.is_alive() for thread in (self, self._inotify_fd, *self.emitters)) and all(
+            emitter.watches(root) for emitter in self.emitters if isinstance(emitter, _Emitter)
+        )
 
     def end(self) -> None:
         """No thread of it runs any more, nor holds anything, whether it was started or not."""
