@@ -23,6 +23,10 @@ _ENCODED: dict[str, tuple[str, str, int | None, dict[str, str]]] = {
     "wav.alaw": ("wav", "pcm_alaw", 8000, {}),
     "wav.ima": ("wav", "adpcm_ima_wav", 8000, {}),
     "wav.ms": ("wav", "adpcm_ms", 8000, {}),
+    "wav.mp3": ("wav", "libmp3lame", None, {}),
+    "wav.yamaha": ("wav", "adpcm_yamaha", 8000, {}),
+    "wav.swf": ("wav", "adpcm_swf", 22050, {}),
+    "wav.g722": ("wav", "g722", None, {}),
     "wav.rf64": ("wav", "pcm_s16le", None, {"rf64": "always"}),
     "mp3": ("mp3", "libmp3lame", None, {}),
     "mp3.tagged": ("mp3", "libmp3lame", None, {"write_id3v1": "1", "title": "a call"}),
@@ -70,7 +74,7 @@ _FOREIGN = ("webm", "matroska", "wma", "aiff", "au", "amr", "mov", "caf", "wave6
 
 PROVABLE = (
     *("wav", "wav.gsm", "wav.extensible", "wav.odd", "wav.listed", "wav.stereo", "wav.float", "wav.24bit"),
-    *("wav.mulaw", "wav.alaw", "wav.ima", "wav.ms", "wav.rf64"),
+    *("wav.mulaw", "wav.alaw", "wav.ima", "wav.ms", "wav.mp3", "wav.g722", "wav.rf64"),
     *("mp3", "mp3.tagged", "mp3.stereo", "mp3.8khz"),
     *("m4a", "mp4", "mp4.faststart", "mp4.fragmented", "3gp", "3gp.aac"),
     *("ogg.opus", "ogg.vorbis", "ogg.flac", "flac", "flac.stereo"),

@@ -90,3 +90,19 @@ def test_lenient_is_no_leave_to_send_a_header_alone(make_place: MakePlace, servi
     assert place.receipt("failed/cut.wav.json")["error"]["code"] == "truncated"
     assert place.receipt("failed/unanswered.wav.json")["error"]["code"] == "no_sound"
     assert posts(service) == []
+
+
+def test_what_no_decoder_can_play_fails_unpaid(make_place: MakePlace, service: Sandbox) -> None:
+    """A header of nonsense, with the right end: damaged, told so, and known as what it is all the same."""
+    place = make_place()
+    nonsense = bytearray(wav(4))
+    nonsense[22:24] = bytes(2)
+    place.drop("nonsense.wav", bytes(nonsense))
+
+    place.run_once()
+
+    receipt = place.receipt("failed/nonsense.wav.json")
+    assert receipt["error"]["code"] == "undecodable"
+    assert "0 channels" in receipt["error"]["message"]
+    assert receipt["audio"]["container"] == "WAV"
+    assert posts(service) == []

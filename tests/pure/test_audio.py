@@ -28,6 +28,8 @@ LOOKS = {
     "wav.alaw": ("WAV", "A-law", "audio/wav", ".wav", 1, 8000),
     "wav.ima": ("WAV", "IMA ADPCM", "audio/wav", ".wav", 1, 8000),
     "wav.ms": ("WAV", "MS ADPCM", "audio/wav", ".wav", 1, 8000),
+    "wav.mp3": ("WAV", "MP3", "audio/wav", ".wav", 1, 16000),
+    "wav.g722": ("WAV", "G.722", "audio/wav", ".wav", 1, 16000),
     "wav.rf64": ("WAV", "PCM", "audio/wav", ".wav", 1, 16000),
     "mp3": ("MP3", "MP3", "audio/mpeg", ".mp3", 1, 16000),
     "mp3.tagged": ("MP3", "MP3", "audio/mpeg", ".mp3", 1, 16000),
@@ -116,6 +118,7 @@ def test_cut_recordings_are_never_proven_and_never_refused(kind: str) -> None:
         found = look(whole[:length])
         assert found.completeness is not PROVEN, length
         assert found.missing_bytes == 0 or found.completeness is SHORT
+        assert found.damage is None or found.completeness is not PROVEN
         if kind not in ("mp3.bare", "aac") and length >= 12 and found.container != "MP3":
             assert found.missing_bytes <= len(whole) - length
 
@@ -159,7 +162,7 @@ def test_a_wav_whose_length_is_not_written_yet_tells_nothing(placeholder: int, s
     """A recorder's placeholder is neither proof nor a lack, with sound behind it or none."""
     riff = min(placeholder + 36, 0xFFFF_FFFF)
     found = look(wav_header(placeholder, riff) + sound)
-    assert (found.completeness, found.missing_bytes) == (UNKNOWN, 0)
+    assert (found.completeness, found.missing_bytes, found.has_sound) == (UNKNOWN, 0, bool(sound))
     assert found.seconds == len(sound) / 16000
 
 
@@ -170,10 +173,39 @@ def test_a_wav_with_one_length_unwritten_tells_nothing() -> None:
 
 
 def test_a_growing_wav_is_proven_with_its_last_byte() -> None:
-    """With the final header in place, every length before the last is short."""
+    """With the final header in place, every length before is short, and the last ones are no proof."""
     whole = wav_header(400) + SOUND[:400]
-    assert [look(whole[:length]).missing_bytes for length in range(44, 444)] == list(range(400, 0, -1))
+    assert [look(whole[:length]).missing_bytes for length in range(44, 400)] == list(range(400, 44, -1))
+    assert {look(whole[:length]).completeness for length in range(400, 444)} == {UNKNOWN}
     assert look(whole).completeness is PROVEN
+
+
+@pytest.mark.parametrize("too_many", [8, 16, 44])
+def test_a_data_length_that_counts_a_header_is_not_a_lack(too_many: int) -> None:
+    """A writer that counts its own header into a length has written all of the sound."""
+    for riff in (400 + 36, 400 + 36 + too_many):
+        found = look(wav_header(400 + too_many, riff) + SOUND[:400])
+        assert (found.completeness, found.has_sound, found.damage) == (UNKNOWN, True, None)
+    assert look(wav_header(400 + 400) + SOUND[:400]).completeness is SHORT
+
+
+@pytest.mark.parametrize("too_many", [1, 2, 6, 8, 26, 44, 300])
+def test_a_riff_length_that_is_off_behind_the_sound_is_not_a_lack(too_many: int) -> None:
+    """Where `data` is whole, whatever else the RIFF length promises cannot be heard."""
+    whole = recording("wav.listed")
+    riff = int.from_bytes(whole[4:8], "little") + too_many
+    assert look(whole[:4] + riff.to_bytes(4, "little") + whole[8:]).completeness is UNKNOWN
+
+
+def test_odd_chunks_without_padding_are_walked_too() -> None:
+    """Some writers leave out the byte that pads an odd chunk: what follows it is found all the same."""
+    for note in (b"LIST", b"junk"):
+        for content in (b"INFOabcde", b"INFO\0\0\0\0\0"):
+            odd = note + struct.pack("<I", len(content)) + content
+            whole = recording("wav")
+            found = look(chunk(b"RIFF", b"WAVE" + odd + whole[12:]))
+            assert (found.codec, found.has_sound, found.damage) == ("PCM", True, None)
+            assert found.completeness in (PROVEN, UNKNOWN)
 
 
 def test_a_missing_padding_byte_is_not_a_lack() -> None:
@@ -197,11 +229,57 @@ def test_a_wav_without_its_sound_is_short() -> None:
     assert look(chunk(b"RIFF", b"WAVE" + chunk(b"LIST", b"INFO"))).completeness is SHORT
 
 
-def test_a_wav_of_an_unknown_codec_is_named_by_its_number() -> None:
-    """The service takes a WAV of any codec, so none is refused."""
+@pytest.mark.parametrize(
+    ("offset", "value", "told"),
+    [
+        (20, b"\x34\x12", "WAV format 0x1234"),
+        (20, b"\0\0", "WAV format 0x0000"),
+        (22, b"\0\0", "0 channels"),
+        (22, b"\xff\xff", "65535 channels"),
+        (22, b"\x21\0", "33 channels"),
+        (24, bytes(4), "0 samples a second"),
+        (24, b"\xff\xff\xff\xff", "4294967295 samples a second"),
+        (34, b"\0\0", "0 bits"),
+        (34, b"\xff\0", "255 bits"),
+        (12, b"fmx ", "no `fmt ` chunk"),
+        (36, b"dapa", "no `data` chunk"),
+    ],
+)
+def test_a_wav_whose_header_is_nonsense_can_not_be_played(offset: int, value: bytes, told: str) -> None:
+    """Its end is right, and no decoder takes it: that is said, and it is no proof."""
     whole = bytearray(recording("wav"))
-    whole[20:22] = b"\x34\x12"
-    assert look(bytes(whole)).codec == "WAV format 0x1234"
+    whole[offset : offset + len(value)] = value
+    found = look(bytes(whole))
+    assert found.completeness is not PROVEN
+    assert found.damage is not None or (found.completeness, found.has_sound) == (SHORT, False)
+    assert told in (found.damage or "no `data` chunk")
+
+
+def test_a_format_that_comes_behind_the_sound_is_found() -> None:
+    """Decoders take it, so it is no damage."""
+    whole = recording("wav")
+    found = look(chunk(b"RIFF", b"WAVE" + whole[36:] + whole[12:36]))
+    assert (found.codec, found.sample_rate, found.damage) == ("PCM", 8000, None)
+
+
+@pytest.mark.parametrize("tail", [b"", b"\r\n", chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"a recorder\0"))])
+def test_a_header_alone_has_no_sound(tail: bytes) -> None:
+    """The WAV of a call that nobody answered, closed properly; a note behind it is not sound."""
+    riff = 36 + (len(tail) if tail[:4] == b"LIST" else 0)
+    assert not look(wav_header(0, riff) + tail).has_sound
+    assert look(wav_header(0, 36) + SOUND).has_sound  # the lengths are still to be mended
+
+
+def test_digital_silence_is_sound() -> None:
+    """A recording of zeros was recorded: whether anybody speaks in it is for others to say."""
+    assert look(wav_header(16000) + bytes(16000)).has_sound
+
+
+@pytest.mark.parametrize("kind", ["wav.mp3", "wav.yamaha", "wav.swf", "wav.g722"])
+@pytest.mark.parametrize("seconds", [1.0, 5.0])
+def test_seconds_of_packed_codecs_come_from_their_count_of_samples(kind: str, seconds: float) -> None:
+    """FFmpeg leaves the bytes a second 0 for MP3 and its own ADPCM: `fact` counts the samples."""
+    assert look(recording(kind, seconds)).seconds == pytest.approx(seconds, abs=0.2)
 
 
 def test_bw64_is_read_like_rf64() -> None:

@@ -42,20 +42,26 @@ def examine(file: BinaryIO, size: int, *, name: bytes = b"") -> Examination:
 
 def _recognise(source: Source) -> Examination | None:
     head = source.head
+    if head[:3] == b"ID3":
+        tagged_to = leading_tags_end(source)
+        # Tagging programs put such a tag in front of anything. Behind it, MP3 and AAC may begin a little later.
+        behind = _magical(source.behind(tagged_to)) if 0 < tagged_to < source.size else None
+        return behind or examine_mpeg(source) or _beginning(head)
+    if head[:4] == b"OggS" and is_ogg_video(head):
+        return None
+    return _magical(source) or examine_mpeg(source) or _beginning(head)
+
+
+def _magical(source: Source) -> Examination | None:
+    """What begins with the mark of its kind."""
+    head = source.head
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return examine_wav(source)
     if head[:4] == b"OggS" and not is_ogg_video(head):
         return examine_ogg(source)
     if len(head) >= 12 and is_mp4(head):
         return examine_mp4(source)
-    if (flac_start := _flac_start(source)) is not None:
-        return examine_flac(source, flac_start)
-    return None if head[:4] == b"OggS" else examine_mpeg(source) or _beginning(head)
-
-
-def _flac_start(source: Source) -> int | None:
-    start = leading_tags_end(source)
-    return start if source.at(start, 4) == b"fLaC" else None
+    return examine_flac(source, 0) if head[:4] == b"fLaC" else None
 
 
 def _beginning(head: bytes) -> Examination | None:

@@ -1,10 +1,12 @@
 """WAV: RIFF, and its 64-bit forms RF64 and BW64. Chunks of any codec, by their own lengths.
 
-Facts: Microsoft's Multimedia Programming Interface (RIFF, WAVE), EBU Tech 3306 (RF64), ITU-R BS.2088 (BW64).
+Facts: Microsoft's Multimedia Programming Interface (RIFF, WAVE), EBU Tech 3306 (RF64), ITU-R BS.2088 (BW64); which
+codecs can be played, and what their formats must say, by FFmpeg's decoders.
 """
 
 import struct
 from dataclasses import dataclass
+from typing import Self
 
 from watcher.audio.examination import Completeness, Examination
 from watcher.audio.source import Source
@@ -17,29 +19,140 @@ _PLACEHOLDER = 0x7FFF_0000
 _PLACEHOLDER_64 = 1 << 62
 _SEE_DS64 = 0xFFFF_FFFF
 
+# Writers that count their own header into a length, of 44 bytes or of more: no sound is missing.
+_HEADER_BYTES = 44
+_LONG_HEADER_BYTES = 128
+
+_USUAL_CHANNELS = 8
+_MOST_CHANNELS = 512
+_HIGHEST_RATE = 1_000_000
+
+_PCM, _MS_ADPCM, _FLOAT, _ALAW, _MULAW, _IMA_ADPCM, _GSM = 0x01, 0x02, 0x03, 0x06, 0x07, 0x11, 0x31
+_EXTENSIBLE = 0xFFFE
 _CODECS = {
-    0x01: "PCM",
-    0x02: "MS ADPCM",
-    0x03: "IEEE float",
-    0x06: "A-law",
-    0x07: "µ-law",
-    0x11: "IMA ADPCM",
+    _PCM: "PCM",
+    _MS_ADPCM: "MS ADPCM",
+    _FLOAT: "IEEE float",
+    _ALAW: "A-law",
+    _MULAW: "µ-law",
+    0x10: "OKI ADPCM",
+    _IMA_ADPCM: "IMA ADPCM",
     0x14: "G.723 ADPCM",
+    0x17: "OKI ADPCM",
+    0x20: "Yamaha ADPCM",
     0x22: "TrueSpeech",
-    0x31: "GSM 6.10",
+    _GSM: "GSM 6.10",
+    0x32: "GSM 6.10",
+    0x38: "NMS ADPCM",
     0x40: "G.721",
+    0x41: "G.728",
     0x42: "G.723.1",
     0x45: "G.726",
     0x50: "MPEG Layer II",
     0x55: "MP3",
+    0x57: "AMR",
+    0x58: "AMR-WB",
     0x64: "G.726",
     0x65: "G.722",
     0x83: "G.729",
     0xFF: "AAC",
+    0x111: "G.723.1",
+    0x160: "WMA",
     0x161: "WMA",
+    0x162: "WMA",
+    0x163: "WMA",
+    0x28F: "G.722",
+    0x1500: "GSM 6.10",
+    0x1600: "AAC",
+    0x2000: "AC-3",
+    0x2001: "DTS",
+    0x5346: "Flash ADPCM",
+    0x6C75: "µ-law",
+    0x706D: "AAC",
+    0x729A: "G.729",
+    0xA100: "G.723.1",
+    0xA106: "AAC",
+    0xA109: "Speex",
+    0xF1AC: "FLAC",
 }
-_EXTENSIBLE = 0xFFFE
-_BLOCKWISE = (0x02, 0x11, 0x31)  # their format says how many samples a block holds
+# Further ones that can be played, and that no recorder of calls is known to write.
+_PLAYABLE = frozenset(
+    (
+        *(0x0A, 0x44, 0x49, 0x61, 0x62, 0x69, 0x70, 0x75, 0x77, 0x78, 0x125, 0x130, 0x135, 0x141, 0x142, 0x143),
+        *(0x145, 0x146, 0x166, 0x180, 0x200, 0x215, 0x216, 0x250, 0x270, 0x28E, 0x350, 0x370, 0x401, 0x402),
+        *(0x500, 0x501, 0x1501, 0x1602, 0x1610, 0x2222, 0x4143, 0x566F, 0x594A, 0xCD02),
+    )
+)
+_SUBFORMATS = (  # the ends of the GUIDs that begin with a plain tag: Microsoft's, and the one for ambisonics
+    bytes.fromhex("0000000000001000800000aa00389b71")[2:],
+    bytes.fromhex("000000002107d3118644c8c1ca000000")[2:],
+)
+_BITS = {_PCM: (*range(1, 33), 64), _FLOAT: (32, 64), _IMA_ADPCM: (2, 3, 4, 5)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """What the `fmt ` chunk says; `bits` are those of one sample."""
+
+    tag: int
+    channels: int
+    rate: int
+    byte_rate: int
+    block_bytes: int
+    bits: int
+    block_samples: int = 0  # where a block holds so many, by the codec's own extension
+    is_known: bool = True  # false: a sub-format of nobody's
+
+    @classmethod
+    def of(cls, chunk: bytes) -> Self | None:
+        if len(chunk) < 14:
+            return None
+        plain = chunk[:16] if len(chunk) >= 16 else chunk[:14] + b"\x08\0"
+        tag, channels, rate, byte_rate, block_bytes, bits = struct.unpack("<HHIIHH", plain)
+        is_known = True
+        if tag == _EXTENSIBLE and len(chunk) >= 40:
+            used_bits, tag = struct.unpack_from("<H4xH", chunk, 18)
+            is_known = chunk[26:40] in _SUBFORMATS
+            bits = max(bits, used_bits)
+        block_samples = int.from_bytes(chunk[18:20], "little") if tag in (_MS_ADPCM, _IMA_ADPCM, _GSM, 0x32) else 0
+        return cls(tag, channels, rate, byte_rate, block_bytes, bits, block_samples, is_known)
+
+    @property
+    def codec(self) -> str:
+        return _CODECS.get(self.tag, f"WAV format 0x{self.tag:04X}")
+
+    @property
+    def frame_bytes(self) -> int:
+        """The bytes of one sample of all channels, whatever the header says; 0 where a codec packs them."""
+        if self.tag in (_ALAW, _MULAW, 0x6C75):
+            return self.channels
+        return self.channels * ((self.bits + 7) // 8) if self.tag in (_PCM, _FLOAT) else 0
+
+    def seconds_of(self, sound_bytes: int, counted: int) -> float | None:
+        """How long so many bytes of sound last; `counted`: samples, by the `fact` chunk, where there is one."""
+        if not self.rate:
+            return None
+        if self.frame_bytes:
+            return sound_bytes / self.frame_bytes / self.rate
+        if self.block_samples and self.block_bytes:
+            return sound_bytes / self.block_bytes * self.block_samples / self.rate
+        if counted:
+            return counted / self.rate
+        return sound_bytes / self.byte_rate if self.byte_rate else None
+
+    def damage(self) -> str | None:
+        """Why no decoder can make sound of this."""
+        if not self.channels or self.channels > _MOST_CHANNELS:
+            return f"its header says {self.channels} channels"
+        if not self.rate or self.rate > _HIGHEST_RATE:
+            return f"its header says {self.rate} samples a second"
+        if self.channels > _USUAL_CHANNELS and self.frame_bytes not in (0, self.block_bytes):
+            return f"its header says {self.channels} channels, in {self.block_bytes} bytes"
+        if self.bits not in _BITS.get(self.tag, (self.bits,)):
+            return f"its header says {self.bits} bits a sample of {self.codec}"
+        if (self.tag in _CODECS or self.tag in _PLAYABLE) and self.is_known:
+            return None
+        return f"its header names a codec that nobody knows ({self.codec})"
 
 
 @dataclass(slots=True)
@@ -48,10 +161,12 @@ class _Layout:
 
     riff_bytes: int
     placeholder: int
-    format: bytes = b""
+    wide_data_bytes: int = 0  # by `ds64`
+    format: bytes | None = None
+    counted: int = 0  # samples, by `fact`
     data_start: int | None = None
     data_bytes: int = 0
-    ended: bool = True  # the walk went on until `data` or the end of the file
+    ended: bool = True  # over chunks whose names can be names the walk came to `data` or the end of the file
 
     def open_ended(self) -> bool:
         """Whether a length is one that a writer leaves until it knows better."""
@@ -64,23 +179,25 @@ class _Layout:
 def examine_wav(source: Source) -> Examination:
     """What the WAV in `source` is; its first four bytes name one of the three forms."""
     layout = _walk(source)
+    described = _Format.of(layout.format or b"")
     completeness, missing = _judge(layout, source)
-    codec, channels, rate, byte_rate = _describe(layout.format)
+    damage = _damage(layout, described) if completeness is not Completeness.SHORT else None
     seconds = None
-    if layout.data_start is not None and byte_rate:
-        present = max(0, source.size - layout.data_start)
-        seconds = (present if layout.open_ended() else layout.data_bytes) / byte_rate
+    present = _sound_bytes(layout, source)
+    if layout.data_start is not None and described is not None:
+        seconds = described.seconds_of(present if layout.open_ended() else layout.data_bytes, layout.counted)
     return Examination(
         container="WAV",
-        codec=codec,
+        codec=described.codec if described else None,
         media_type="audio/wav",
         extension=".wav",
         seconds=seconds,
-        channels=channels,
-        sample_rate=rate,
-        completeness=completeness,
+        channels=described.channels or None if described else None,
+        sample_rate=described.rate or None if described else None,
+        completeness=completeness if damage is None else Completeness.UNKNOWN,
         missing_bytes=missing,
-        has_sound=layout.data_start is None or layout.data_start < source.size,
+        has_sound=present >= max(1, described.frame_bytes if described else 1),
+        damage=damage,
     )
 
 
@@ -89,7 +206,6 @@ def _walk(source: Source) -> _Layout:
     riff_bytes = int.from_bytes(head[4:8], "little")
     wide = head[:4] != b"RIFF"
     layout = _Layout(riff_bytes, _PLACEHOLDER_64 if wide else _PLACEHOLDER)
-    wide_data = 0
     if wide and riff_bytes == _SEE_DS64:
         layout.riff_bytes = 0  # not known until `ds64` is found
     offset = 12
@@ -98,31 +214,51 @@ def _walk(source: Source) -> _Layout:
         if len(header) < 8:
             return layout
         kind, length = struct.unpack("<4sI", header)
-        if kind == b"data":
+        if kind == b"data" and layout.data_start is None:
             layout.data_start = offset + 8
-            layout.data_bytes = wide_data if wide and length == _SEE_DS64 else length
-            return layout
-        if kind == b"fmt ":
-            layout.format = source.at(offset + 8, min(length, 40))
-        elif kind == b"ds64" and wide:
-            sizes = source.at(offset + 8, 16)
-            if length >= 16 and len(sizes) == 16:
-                wide_riff, wide_data = struct.unpack("<QQ", sizes)
-                layout.riff_bytes = layout.riff_bytes or wide_riff
-        elif not (kind.isascii() and kind.decode("ascii").isprintable()):
-            break
-        offset += 8 + length + (length & 1)
+            layout.data_bytes = length
+            if wide and length == _SEE_DS64:
+                layout.data_bytes = length = layout.wide_data_bytes
+            if layout.format is not None or layout.open_ended():
+                return layout
+        else:
+            _note(layout, source, kind, offset + 8, length, wide=wide)
+        offset = _next(source, offset + 8, length)
     layout.ended = False
     return layout
+
+
+def _note(layout: _Layout, source: Source, kind: bytes, start: int, length: int, *, wide: bool) -> None:
+    """What the chunk says is in the layout."""
+    layout.ended &= kind.isascii() and kind.decode("ascii").isprintable()
+    if kind == b"fmt " and layout.format is None:
+        layout.format = source.at(start, min(length, 40))
+    elif kind == b"fact":
+        counted = int.from_bytes(source.at(start, 4), "little") if length >= 4 else 0
+        layout.counted = 0 if counted >= _PLACEHOLDER else counted
+    elif kind == b"ds64" and wide:
+        sizes = source.at(start, 16)
+        if length >= 16 and len(sizes) == 16:
+            wide_riff, layout.wide_data_bytes = struct.unpack("<QQ", sizes)
+            layout.riff_bytes = layout.riff_bytes or wide_riff
+
+
+def _next(source: Source, start: int, length: int) -> int:
+    """Where the chunk behind this one begins: some writers leave out the byte that pads an odd one."""
+    end = start + length
+    if not length & 1:
+        return end
+    following = source.at(end, 5)
+    is_padded = len(following) < 5 or following[:1] < b" " or not following[:4].isascii()
+    return end + 1 if is_padded else end
 
 
 def _judge(layout: _Layout, source: Source) -> tuple[Completeness, int]:
     """The `data` chunk decides what is missing; the RIFF length must agree before anything is proven.
 
     A file longer than its RIFF length is not proven: somebody appends, or never finished the header; only a
-    padding byte may lie uncounted behind an odd `data`. One whose `data` ends with the file while the RIFF
-    length wants more is not called short: writers that count their own header, or a padding byte that they
-    never write, are commoner than a cut at exactly that place.
+    padding byte may lie uncounted behind an odd `data`. Where `data` is whole, or lacks no more than a writer
+    that counts its own header is off by, nothing is missing that can be heard: it is not short.
     """
     size = source.size
     riff_end = layout.riff_bytes + 8
@@ -133,26 +269,30 @@ def _judge(layout: _Layout, source: Source) -> tuple[Completeness, int]:
     data_end = layout.data_start + layout.data_bytes
     padded_end = data_end + (layout.data_bytes & 1)
     if data_end > size and layout.data_bytes < layout.placeholder:
-        return Completeness.SHORT, (data_end if layout.riff_open_ended() else max(data_end, riff_end)) - size
+        missing = (data_end if layout.riff_open_ended() else max(data_end, riff_end)) - size
+        tolerated = max(_HEADER_BYTES, min(layout.data_start, _LONG_HEADER_BYTES))
+        is_whole = missing <= tolerated and size > layout.data_start
+        return (Completeness.UNKNOWN, 0) if is_whole else (Completeness.SHORT, missing)
     if layout.open_ended():
         return Completeness.UNKNOWN, 0
-    ends = (data_end, padded_end)
-    if riff_end == size or (riff_end, size) == ends:
-        proven = len(layout.format) >= 16 and not source.ends_in_zeros()
-        return (Completeness.PROVEN if proven else Completeness.UNKNOWN), 0
-    if riff_end > size and size not in ends and riff_end - size not in (1, 8):
-        return Completeness.SHORT, riff_end - size
+    if riff_end == size or (riff_end, size) == (data_end, padded_end):
+        return (Completeness.UNKNOWN if source.ends_in_zeros() else Completeness.PROVEN), 0
     return Completeness.UNKNOWN, 0
 
 
-def _describe(chunk: bytes) -> tuple[str | None, int | None, int | None, int]:
-    """Codec, channels, samples a second, bytes a second, from the `fmt ` chunk."""
-    if len(chunk) < 16:
-        return None, None, None, 0
-    tag, channels, rate, byte_rate, block_bytes = struct.unpack("<HHIIH", chunk[:14])
-    if tag == _EXTENSIBLE and len(chunk) >= 26:
-        tag = int.from_bytes(chunk[24:26], "little")  # a sub-format's GUID begins with the plain tag
-    if byte_rate == 0:
-        block_samples = int.from_bytes(chunk[18:20], "little") if tag in _BLOCKWISE else 1
-        byte_rate = rate * block_bytes // (block_samples or 1)
-    return _CODECS.get(tag, f"WAV format 0x{tag:04X}"), channels or None, rate or None, byte_rate
+def _damage(layout: _Layout, described: _Format | None) -> str | None:
+    if layout.data_start is None:
+        return "it has no `data` chunk"
+    if described is None:
+        return "it has no `fmt ` chunk"
+    return described.damage()
+
+
+def _sound_bytes(layout: _Layout, source: Source) -> int:
+    """How many bytes of sound are there."""
+    if layout.data_start is None:
+        return 0
+    there = max(0, source.size - layout.data_start)
+    if layout.data_bytes == 0 and 0 <= source.size - layout.riff_bytes - 8 < _HEADER_BYTES:
+        return 0  # both lengths are written: what little follows is not sound
+    return there if layout.open_ended() else min(there, layout.data_bytes)

@@ -1,6 +1,6 @@
 """A file that is read at places, never as a whole."""
 
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 _HEAD_BYTES = 4096
 _ZERO_TAIL_BYTES = 64
@@ -9,12 +9,17 @@ _ZERO_TAIL_BYTES = 64
 class Source:
     """The first `size` bytes of a seekable file. `head` is its beginning, read once, at most 4 KiB."""
 
-    __slots__ = ("_file", "head", "size")
+    __slots__ = ("_file", "_start", "head", "size")
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, *, start: int = 0) -> None:
         self._file = file
-        self.size = size
-        self.head = self._read(0, min(size, _HEAD_BYTES))
+        self._start = start
+        self.size = size - start
+        self.head = self._read(0, min(self.size, _HEAD_BYTES))
+
+    def behind(self, start: int) -> Self:
+        """What begins at `start`, as a file of its own."""
+        return type(self)(self._file, self._start + self.size, start=self._start + start)
 
     def at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`, up to `length` of them: fewer where the file ends first. May raise OSError."""
@@ -32,7 +37,7 @@ class Source:
         return not self.at(max(0, self.size - _ZERO_TAIL_BYTES), _ZERO_TAIL_BYTES).strip(b"\0")
 
     def _read(self, offset: int, length: int) -> bytes:
-        self._file.seek(offset)
+        self._file.seek(self._start + offset)
         found = self._file.read(length)
         while len(found) < length and (more := self._file.read(length - len(found))):
             found += more
