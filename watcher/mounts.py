@@ -1,14 +1,17 @@
-r"""What is mounted where: whether a folder lies on a network file system, and what is mounted below it.
+r"""What is mounted where: whether a folder lies on a network file system, and from where it can be written.
 
-Format: proc_pid_mountinfo(5). Spaces, tabs, newlines and backslashes in its fields are octal, as in `\040`.
+Formats: proc_pid_mountinfo(5), and exportfs(8)'s table. Spaces, tabs, newlines and backslashes in their fields are
+octal, as in `\040`.
 """
 
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 MOUNTINFO = "/proc/self/mountinfo"
+_EXPORTS = ("/proc/fs/nfsd/exports", "/var/lib/nfs/etab")  # what this kernel's NFS server gives, and is to give
 
 NETWORK = frozenset(
     {
@@ -36,10 +39,23 @@ class Mount:
     point: bytes
     kind: str
     source: str
+    lower: "Mount | None" = None  # what a FUSE or stacked file system takes its files from, where that can be told
 
     @property
     def is_network(self) -> bool:
-        return is_network(self.kind)
+        """Whether other machines may write to it unheard, be it through what it lies on."""
+        return is_network(self.kind) or (self.lower is not None and self.lower.is_network)
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether its files are another file system's."""
+        return self.kind in _STACKED or self.kind.startswith("fuse.")
+
+    def __str__(self) -> str:
+        return self.kind if self.lower is None else f"{self.kind} over {self.lower}"
+
+
+_STACKED = frozenset({"fuse", "ecryptfs"})
 
 
 def is_network(kind: str) -> bool:
@@ -68,7 +84,76 @@ def parse(text: str) -> list[Mount]:
         kind, source, *_ = rest
         whole = Mount(int(number), int(parent), device, _unescaped(point), kind, os.fsdecode(_unescaped(source)))
         mounts.append(whole)
-    return mounts
+    return [_with_lower(mount, mounts) for mount in mounts]
+
+
+def _with_lower(mount: Mount, others: list[Mount]) -> Mount:
+    """The mount, and which other it lies on: the first one on a network, where there are several."""
+    parts = mount.source.split(":")
+    # What a FUSE file system names as its source is its own affair; many name the folders that they show.
+    if not mount.is_stacked or is_network(mount.kind) or not all(part.startswith("/") for part in parts):
+        return mount
+    folders = [part.partition("=")[0] for part in parts]
+    others = [other for other in others if other.id != mount.id]  # it may lie over its own source
+    found = [below for folder in folders if (below := mount_of(os.fsencode(folder), others)) is not None]
+    lower = [_with_lower(below, others) for below in found]
+    return replace(mount, lower=next((below for below in lower if below.is_network), lower[0] if lower else None))
+
+
+def read_exports() -> list[bytes]:
+    """The absolute paths of what this machine's NFS server lets others write; none where nobody tells."""
+    found: list[bytes] = []
+    for table in _EXPORTS:
+        with suppress(OSError), open(table, "rb") as file:
+            found += parse_exports(os.fsdecode(file.read()))
+    return sorted(set(found))
+
+
+def parse_exports(text: str) -> list[bytes]:
+    """The folders in the NFS server's table that somebody may write."""
+    found = []
+    for line in text.split("\n"):
+        path, _, clients = line.replace("\t", " ").partition(" ")
+        options = {option for listed in re.findall(r"\(([^)]*)\)", clients) for option in listed.split(",")}
+        if path.startswith("/") and "rw" in options:
+            found.append(_unescaped(path))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A folder, or what is mounted or exported in it, and from where it can be written."""
+
+    path: bytes  # absolute
+    mount: Mount | None
+    elsewhere: str  # why others can write it without this machine's hearing of it, in words; "" where they can not
+
+    def contains(self, path: bytes) -> bool:
+        return _contains(self.path, path)
+
+
+def parts_of(path: bytes, mounts: Iterable[Mount], exports: Iterable[bytes] = ()) -> list[Part]:
+    """The folder at this absolute path without links, and each part of it for which something else may hold."""
+    mounts, exports = list(mounts), list(exports)
+    points = {mount.point for mount in mounts_below(path, mounts)}
+    points |= {export for export in exports if export != path and _contains(path, export)}
+    found = []
+    for point in (path, *sorted(points)):
+        mount = mount_of(point, mounts)
+        exported = any(_contains(export, point) for export in exports)
+        found.append(Part(point, mount, _elsewhere(mount, is_exported=exported)))
+    return found
+
+
+def _elsewhere(mount: Mount | None, *, is_exported: bool) -> str:
+    if mount is None:
+        return "nobody tells what file system it lies on"
+    if mount.is_network:
+        return f"it is {mount}, which other machines may write unheard"
+    if mount.is_stacked and mount.lower is None:
+        return f"it is {mount.kind}, and nobody tells what lies below"
+    # The server opens and closes a file of an NFSv3 client as it likes, and leases tell nothing of it [measured].
+    return "this machine's NFS server lets others write it" if is_exported else ""
 
 
 def mount_of(path: bytes, mounts: Iterable[Mount]) -> Mount | None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from watcher.mounts import Mount, is_network, mount_of, mounts_below, parse, read_mounts
+from watcher.mounts import Mount, is_network, mount_of, mounts_below, parse, parse_exports, parts_of, read_mounts
 
 TABLE = r"""
 21 27 0:20 / /proc rw,nosuid - proc proc rw
@@ -100,6 +100,67 @@ def test_nothing_is_known_of_a_path_without_a_root() -> None:
 def test_network_file_systems_are_told_by_their_kind(kind: str, network: bool) -> None:
     """What other machines write to is polled, and holds no database."""
     assert is_network(kind) is network
+
+
+STACKED = parse("""
+27 1 254:0 / / rw - ext4 /dev/vda rw
+30 27 0:40 / /mnt/share rw - cifs //server/share rw
+40 27 0:50 / /srv/bound rw - fuse.bindfs /mnt/share/calls rw
+41 27 0:51 / /srv/twice rw - fuse.gocryptfs /srv/bound/crypt rw
+42 27 0:52 / /srv/union rw - fuse.unionfs-fuse /srv/disk=RW:/mnt/share=RO rw
+43 27 0:53 / /srv/here rw - fuse.bindfs /srv/here rw
+44 27 0:54 / /srv/merged rw - fuse.mergerfs a:b rw
+47 27 0:56 / /srv/far rw - fuse.farfs host:/srv rw
+48 27 0:57 / /srv/ssh rw - fuse.sshfs me@host:/srv rw
+45 27 8:17 / /srv/ntfs rw - fuseblk /dev/sdb1 rw
+46 27 0:55 / /srv/crypt rw - ecryptfs /mnt/share/.private rw
+""")
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (b"/srv/bound", "it is fuse.bindfs over cifs, which other machines may write unheard"),
+        (b"/srv/twice", "it is fuse.gocryptfs over fuse.bindfs over cifs, which other machines may write unheard"),
+        (b"/srv/union", "it is fuse.unionfs-fuse over cifs, which other machines may write unheard"),
+        (b"/srv/crypt", "it is ecryptfs over cifs, which other machines may write unheard"),
+        (b"/srv/merged", "it is fuse.mergerfs, and nobody tells what lies below"),
+        (b"/srv/far", "it is fuse.farfs, and nobody tells what lies below"),
+        (b"/srv/ssh", "it is fuse.sshfs, which other machines may write unheard"),
+        (b"/srv/here", ""),
+        (b"/srv/ntfs", ""),
+        (b"/srv", ""),
+    ],
+)
+def test_what_lies_over_a_share_is_written_from_elsewhere_too(path: bytes, told: str) -> None:
+    """A file system that shows another one's files is as far from this machine as that one."""
+    assert [part.elsewhere for part in parts_of(path, STACKED) if part.path == path] == [told]
+    mount = mount_of(path, STACKED)
+    assert mount is not None
+    assert mount.is_network is ("other machines" in told)
+
+
+def test_the_parts_of_a_folder_are_told_apart() -> None:
+    """A share below the folder, what others may write through this machine's own server, and the rest."""
+    exports = parse_exports(
+        "# Version 1.1\n# Path Client(Flags) # IPs\n"
+        "/srv/with\\040blank\t10.0.0.0/8(rw,root_squash)\n/srv/read\t*(ro,sync)\n"
+        "/srv/drop/north\t*(ro)  one(rw,sync)\nnot a line\n"
+    )
+    assert exports == [b"/srv/with blank", b"/srv/drop/north"]
+    mounts = parse(
+        "27 1 254:0 / / rw - ext4 d rw\n30 27 0:4 / /srv/drop/share rw - nfs4 s:/ rw\n"
+        "31 27 0:5 / /srv/drop/north/disk rw - xfs d rw\n"
+    )
+    served = "this machine's NFS server lets others write it"
+    assert [(part.path, part.elsewhere) for part in parts_of(b"/srv/drop", mounts, exports)] == [
+        (b"/srv/drop", ""),
+        (b"/srv/drop/north", served),
+        (b"/srv/drop/north/disk", served),
+        (b"/srv/drop/share", "it is nfs4, which other machines may write unheard"),
+    ]
+    assert [part.elsewhere for part in parts_of(b"/srv/with blank/drop", mounts, exports)] == [served]
+    assert parts_of(b"/srv/drop", [])[0].elsewhere == "nobody tells what file system it lies on"
 
 
 def test_this_machine_s_own_table_is_understood() -> None:

@@ -23,7 +23,7 @@ from watcher.errors import FolderError, WatcherError
 from watcher.folders.names import draft_name
 from watcher.journey.arrive import Arrivals
 from watcher.journey.site import Site
-from watcher.mounts import MOUNTINFO, Mount, is_network, mount_of, mounts_below, read_mounts
+from watcher.mounts import MOUNTINFO, Mount, mount_of, mounts_below, read_mounts
 
 _log = logs.get_logger(__name__)
 
@@ -129,8 +129,8 @@ def choose_watch(root: bytes, setting: str = "auto") -> tuple[str, str]:
     if setting != "auto":
         return setting, "arrivals.watch says so"
     found = mounts_at(root)
-    remote = [mount for mount in found if is_network(mount.kind)]
-    kinds = ", ".join(f"{show_path(mount.point)} is {mount.kind}" for mount in remote or found)
+    remote = [mount for mount in found if mount.is_network]
+    kinds = ", ".join(f"{show_path(mount.point)} is {mount}" for mount in remote or found)
     if remote:
         return "polling", f"{kinds}: other machines' changes make no events here"
     return "events", kinds or "the mount is unknown"
@@ -153,7 +153,7 @@ def list_choices(root: bytes, setting: str) -> list[Choice]:
     remote = next((mount for mount in (here, *below) if mount is not None and mount.is_network), None)
 
     def choice(path: bytes, mount: Mount | None) -> Choice:
-        kind = mount.kind if mount else "an unknown file system"
+        kind = str(mount or "an unknown file system")
         if setting != "auto":
             why = f"{kind}; arrivals.watch says so"
         elif mount is not None and mount.is_network:
