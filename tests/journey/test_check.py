@@ -38,6 +38,14 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
     made.close()
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Disk]:
+    """One that can be filled: its bytes are the machine's memory."""
+    made = Disk(tmp_path / "small disk", "-o", "size=32m")
+    yield made
+    made.close()
+
+
 class Checked:
     """One `check --json` of a place, which must have left everything as it was."""
 
@@ -374,13 +382,12 @@ def test_folders_on_other_file_systems_are_a_warning(place: Place, capsys: pytes
 
 
 def test_little_room_is_a_warning_and_none_is_wrong(
-    make_place: MakePlace, disk: Disk, capsys: pytest.CaptureFixture[str]
+    make_place: MakePlace, small_disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Room is reckoned in the largest recordings there may be."""
     place = make_place(limits={"max_upload_bytes": 200_000})
-    disk.remount(disk.home)
-    free = shutil.disk_usage(disk.home).free
-    disk.mount(place.root / "done")
+    free = shutil.disk_usage(small_disk.home).free
+    small_disk.mount(place.root / "done")
     place.configure(limits={"max_upload_bytes": free // 50})
     checked = Checked(place, capsys)
     assert checked.code == Exit.WELL
@@ -391,7 +398,7 @@ def test_little_room_is_a_warning_and_none_is_wrong(
     assert checked.code == Exit.WELL
     checked.is_now("done folder", "warning", "a larger recording waits until there is room", "Free space")
 
-    (disk.home / "ballast").write_bytes(bytes(free - 40_960))
+    (small_disk.home / "ballast").write_bytes(bytes(free - 40_960))
     checked = Checked(place, capsys)
     assert checked.code == Exit.INCOMPLETE
     checked.is_now("done folder", "wrong", "40,960 bytes are free, 65,536 are wanted for a receipt", "free space")
@@ -498,8 +505,9 @@ def test_an_older_database_is_a_warning_and_a_newer_one_stops(
 ) -> None:
     """The next start brings an older one up; a newer one is refused, as by `run`."""
     place.run_once()
+    known = revisions.known()
     with monkeypatch.context() as patched:
-        patched.setattr(revisions, "known", lambda: ["0001", "9998"])
+        patched.setattr(revisions, "known", lambda: [*known, "9998"])
         checked = Checked(place, capsys)
         assert checked.code == Exit.WELL
         checked.is_now("database", "warning", "older version", "watcher migrate")
