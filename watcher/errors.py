@@ -119,6 +119,12 @@ class FolderRefuses(FolderError):
     code = "folder_refuses"
 
 
+class TooLong(FolderRefuses):
+    """A file is longer than any of ours of its name."""
+
+    code = "too_long"
+
+
 class NameTaken(FolderError):
     """Something lies under the name already; nothing was overwritten."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from watcher.daemon import Journey, tidy
 from watcher.domain import Item, PauseKind, State, VerdictState, show_path
 from watcher.errors import Exit, NoRoom, RecordingUnreachable
-from watcher.store import Waiting
+from watcher.store import Books, Waiting
 
 _CANARIES = 3  # so many that fail end the pass
 _PATIENCE_SECONDS = 60.0  # for files that settle, or are given up, by themselves
@@ -86,10 +86,11 @@ def _is_over(journey: Journey, progress: Progress, began: float, *, verdicts: bo
     counts = progress.counts
     with journey.site.store.reading() as books:
         pauses = books.pauses.active()
+        stuck = books.obstacles.waiting(journey.site.clock.now())
     if any(pause.kind is PauseKind.FOLDER for pause in pauses):
         return True
     moving = counts[State.FILING] + counts[State.RETURNING] + counts[State.SUBMITTING]
-    if moving:
+    if moving > stuck:
         return False
     if counts[State.QUEUED]:
         return _stands(journey) or _are_put_off(journey, began) or (not pauses and _waits_long(journey))
@@ -121,8 +122,9 @@ def _stands(journey: Journey) -> bool:
     )
 
 
-def _describe(item: Item) -> str:
-    why = f" ({item.fault})" if item.fault is not None else ""
+def _describe(books: Books, item: Item) -> str:
+    fault = books.obstacles.fault_of(item.id) or item.fault
+    why = f" ({fault})" if fault is not None else ""
     return f"{show_path(item.path)}: {item.state}{why}"
 
 
@@ -131,7 +133,7 @@ def _conclude(journey: Journey, failed_before: int) -> Outcome:
         counts = books.items.counts()
         paused = [pause.reason for pause in books.pauses.active()]
         unfinished = [s for s in State if s not in (State.DONE, State.FAILED, State.WITHDRAWN)]
-        left = [_describe(item) for item in books.items.listed(unfinished)]
+        left = [_describe(books, item) for item in books.items.listed(unfinished)]
     waiting = journey.arrivals.waiting()
     if counts[State.QUEUED] and _stands(journey):
         exit_code = Exit.UNAVAILABLE

@@ -12,7 +12,8 @@ from tests.crash.sweep import play, sweep
 from watcher.domain import Charged, Item, State
 from watcher.folders import Folder, receipt_name
 from watcher.journey import recover
-from watcher.journey.file import Filing
+from watcher.journey.file.out import Out
+from watcher.journey.file.papers import Papers
 
 _LOOKS = frozenset(
     {
@@ -34,33 +35,33 @@ _LOOKS = frozenset(
 
 def _file_then_write_receipt(patch: pytest.MonkeyPatch) -> None:
     """The receipt comes after the move."""
-    move_out = Filing._move_out
+    move_out = Out.move
     unwritten: list[tuple[Folder, Item]] = []
 
-    def moved_out(filing: Filing, item: Item) -> Item:
+    def moved_out(out: Out, item: Item) -> Item:
         unwritten.clear()
-        filed = move_out(filing, item)
+        filed = move_out(out, item)
         folder, attempt = unwritten[-1]
-        folder.write_whole(receipt_name(attempt.filed_as or b""), filing._compose(attempt), replacing=True)
+        folder.write_whole(receipt_name(attempt.filed_as or b""), out._papers.compose(attempt), replacing=True)
         return filed
 
-    patch.setattr(Filing, "_write_first_receipt", lambda _, folder, item: unwritten.append((folder, item)))
-    patch.setattr(Filing, "_move_out", moved_out)
+    patch.setattr(Papers, "write_first", lambda _, folder, item: unwritten.append((folder, item)))
+    patch.setattr(Out, "move", moved_out)
 
 
 def _record_then_file(patch: pytest.MonkeyPatch) -> None:
     """An item is done before its recording was moved."""
-    move_out = Filing._move_out
+    move_out = Out.move
 
-    def moved_out(filing: Filing, item: Item) -> Item:
-        with filing._site.store.writing() as books:
-            filing._record_filed(books, replace(item, filed_at=filing._site.clock.now()))
-        filed = move_out(filing, item)
-        with filing._site.store.writing() as books:
+    def moved_out(out: Out, item: Item) -> Item:
+        with out._site.store.writing() as books:
+            out.record(books, replace(item, filed_at=out._site.clock.now()))
+        filed = move_out(out, item)
+        with out._site.store.writing() as books:
             books.items.change(replace(item, state=State.DONE), State.FILING, 0.0)
         return filed
 
-    patch.setattr(Filing, "_move_out", moved_out)
+    patch.setattr(Out, "move", moved_out)
 
 
 def _forget_doubt(patch: pytest.MonkeyPatch) -> None:

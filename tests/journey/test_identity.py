@@ -133,7 +133,7 @@ class Moment:
             return move(*arguments, **options)
 
         self._patch.setattr(client, "submit", submit_meanwhile)
-        self._patch.setattr("watcher.journey.file.move", move_meanwhile)
+        self._patch.setattr("watcher.journey.file.out.move", move_meanwhile)
 
 
 class Observed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from watcher.cli.explaining import companions_of
 from watcher.cli.opening import RECEIPT, Desk
 from watcher.domain import Item, JsonObject, State, from_json, rfc3339, show_path
-from watcher.errors import FolderError, FolderRefuses, RecordingError
+from watcher.errors import FolderError, RecordingError, TooLong
 from watcher.folders import Folder, receipt_name
 from watcher.ignore import Ignore
 from watcher.store import Books
@@ -144,7 +144,7 @@ def _read_receipt(folder: Folder, path: bytes) -> JsonObject | None:
     """The receipt that lies there; null for anything else."""
     try:
         receipt = from_json(folder.read(path, _RECEIPT_BYTES))
-    except FolderRefuses:
+    except TooLong:
         return None
     is_one = receipt is not None and isinstance(receipt.get("id"), str) and "format" in receipt
     return receipt if is_one else None
@@ -160,7 +160,11 @@ def _compare_paths(folder: Folder, books: Books, paths: set[bytes], found: Compa
         return
     unknown = paths - _names_of(books.items.listed([State(folder.name), State.FILING, State.RETURNING]))
     for path in sorted(unknown):
-        if not path.endswith(RECEIPT) or (receipt := _read_receipt(folder, path)) is None:
+        try:
+            receipt = _read_receipt(folder, path) if path.endswith(RECEIPT) else None
+        except FolderError:  # nobody can tell what it is
+            receipt = None
+        if receipt is None:
             continue
         if books.items.get(receipt["id"]) is None:
             told = show_path(receipt["id"].encode())

@@ -69,6 +69,7 @@ def resume(options: argparse.Namespace) -> int:
         ended = books.pauses.end(PauseKind.PERSON, now)
         standing = books.pauses.active()
         tried = {other.kind for other in try_at_once(books, now)}
+        books.obstacles.bring_forward(now)
     if ended is not None:
         print("Submitting goes on." if not standing else "The pause by a person is over.")
     for other in standing:

@@ -5,7 +5,7 @@ import os
 import stat
 
 from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
-from watcher.domain import IN_DROP, Item, Pause, State, rfc3339, show_path
+from watcher.domain import IN_DROP, Item, Pause, PauseKind, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError
 from watcher.folders import Folder, fingerprint_of, names_for
 from watcher.ignore import TEMPORARY_NAMES, Ignore
@@ -182,7 +182,7 @@ def _explain_item(desk: Desk, books: Books, item: Item) -> str:
         case State.SUBMITTING:
             return "is being sent now."
         case State.FILING:
-            return f"has its answer and is being moved to {item.outcome}/."
+            return _explain_filing(books, item, fault)
         case State.DONE:
             where = (
                 f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
@@ -190,15 +190,39 @@ def _explain_item(desk: Desk, books: Books, item: Item) -> str:
             shared = (
                 f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
             )
-            return f"is done: identifier {item.identifier}, {where}.{shared}"
+            return (
+                f"is done: identifier {item.identifier}, {where}.{shared}{_explain_receipts_trouble(books, item)}"
+            )
         case State.FAILED:
-            return f"failed: {fault} `watcher retry {item.id[:6]}` sends it again."
+            again = f" `watcher retry {item.id[:6]}` sends it again."
+            return f"failed: {fault}{again}{_explain_receipts_trouble(books, item)}"
         case State.HELD:
             return f"is held: {fault}"
         case State.RETURNING:
-            return "is on its way back to the drop folder, to be sent again."
+            return f"is {_explain_move(books, item, 'back to the drop folder')} Then it is sent again."
         case State.WITHDRAWN:
             return "was taken away or changed before it was sent; it is taken when it is back."
+
+
+def _explain_receipts_trouble(books: Books, item: Item) -> str:
+    obstacle = books.obstacles.fault_of(item.id)
+    return f" Its receipt does not say all yet, since it cannot be written: {obstacle}" if obstacle else ""
+
+
+def _explain_filing(books: Books, item: Item, fault: str) -> str:
+    move = _explain_move(books, item, f"to {item.outcome}/")
+    if item.outcome is State.DONE:
+        return f"was accepted (identifier {item.identifier}), and is {move}"
+    return f"{'failed' if item.attempts else 'failed, and was not sent'}: {fault} It is {move}"
+
+
+def _explain_move(books: Books, item: Item, where: str) -> str:
+    """How far the move is, and what stands in its way."""
+    if (obstacle := books.obstacles.fault_of(item.id)) is not None:
+        return f"to be moved {where}, which is tried again and again: {obstacle}"
+    if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
+        return f"to be moved {where} when the folders are well again: {pause.reason}"
+    return f"being moved {where}."
 
 
 def _explain_queued(desk: Desk, books: Books, item: Item, fault: str) -> str:

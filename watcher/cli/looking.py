@@ -14,6 +14,8 @@ from watcher.journey import receipt
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
 
+_STUCK_SHOWN = 1000
+
 
 def status(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
@@ -32,6 +34,12 @@ def status(options: argparse.Namespace) -> int:
     if facts["waiting"]:
         oldest, total = facts["waiting"][0], facts["waiting_total"]
         print(f"waiting      {total:,} not taken yet; the oldest: {oldest['path']} {oldest['reason']}")
+    if facts["stuck"]:
+        oldest, total = facts["stuck"][0], facts["stuck_total"]
+        print(
+            f"stuck        {total:,} cannot be moved, or have a receipt written; the oldest: {oldest['path']}: "
+            f"{oldest['message']}; {oldest['hint']} (since {oldest['since']})"
+        )
     return Exit.WELL
 
 
@@ -53,6 +61,8 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "oldest_queued_at": rfc3339(oldest.arrived_at) if oldest else None,
         "waiting": waiting,  # the first 1,000
         "waiting_total": books.site.waiting_total(),
+        "stuck": [obstacle.as_json() for obstacle in books.obstacles.listed(_STUCK_SHOWN)],
+        "stuck_total": books.obstacles.total(),
     }
 
 
@@ -110,6 +120,8 @@ def show(options: argparse.Namespace) -> int:
         item = desk.find(books, options.item)
         verdict = books.verdicts.get(item.identifier)
         facts = receipt.describe(item, verdict)
+        obstacle = books.obstacles.fault_of(item.id)
+        facts["obstacle"] = obstacle.as_json() if obstacle else None
         facts["history"] = books.items.history(item.id)
         facts["requests"] = [attempt.as_json() for attempt in books.ledger.of_item(item.id)]
     if options.json:
@@ -118,6 +130,8 @@ def show(options: argparse.Namespace) -> int:
     console = wide_console()
     for name, told in _story(item, verdict):
         console.print(Text.assemble(f"{name:<13}", told))
+    if obstacle:
+        console.print(Text(f"{'stuck':<13}{obstacle}"))
     print("\nwhat happened")
     for change in facts["history"]:
         print(f"  {change['at']}  {change['to']:<11}{change['note']}")

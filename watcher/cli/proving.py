@@ -18,13 +18,15 @@ from watcher.journey.vet import hash_of
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
 
+_STUCK_NAMED = 20
+
 
 def reconcile(options: argparse.Namespace) -> int:
     with open_desk(options) as desk:
         with desk.store.reading() as books:
             counts, waiting = books.items.counts(), books.site.waiting_total()
             seen = books.site.arrivals() + waiting
-            wrong = [*_compare_rows(books), *_compare_ledger(books)]
+            wrong = [*_compare_rows(books), *_compare_ledger(books), *_list_stuck(books)]
         comparison = compare(desk)
     lines = {
         "done": counts[State.DONE],
@@ -54,6 +56,14 @@ def _compare_rows(books: Books) -> Iterator[str]:
     for item_id, said in books.site.contradictions():
         item = books.items.get(item_id)
         yield f"{item_id[:6]}{' ' + show_path(item.path) if item else ''}: {said}"
+
+
+def _list_stuck(books: Books) -> Iterator[str]:
+    """What cannot be moved where the books say that it is to go, or has a receipt that is out of date."""
+    for stuck in books.obstacles.listed(_STUCK_NAMED):
+        yield f"{stuck.item_id[:6]} {show_path(stuck.path)}: is {stuck.state}, and stuck there: {stuck.fault}"
+    if (others := books.obstacles.total() - _STUCK_NAMED) > 0:
+        yield f"{others:,} more are stuck: `watcher status --json` lists them"
 
 
 def _compare_ledger(books: Books) -> Iterator[str]:

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from watcher.domain import Fingerprint
-from watcher.errors import FolderRefuses, NameTaken, RecordingGone, RecordingUnreachable
+from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable, TooLong
 from watcher.folders import disk
 from watcher.folders.capability import CAP_FOWNER, has_capability
 from watcher.folders.marker import (
@@ -188,7 +188,7 @@ class Folder(Root):
     def read(self, path: bytes, limit: int) -> bytes | None:
         """The whole of a small file (a receipt); None where there is none, or something that is no file.
 
-        FolderRefuses where it has more than `limit` bytes.
+        TooLong where it has more than `limit` bytes.
         """
         with self.taking(path):
             try:
@@ -201,7 +201,7 @@ class Folder(Root):
             with io.FileIO(opened) as file, io.BufferedReader(file) as whole:
                 data = whole.read(limit + 1)
         if len(data) > limit:
-            raise FolderRefuses(
+            raise TooLong(
                 f"{self.label(path)} has more than {limit} bytes, so it is no receipt of ours",
                 hint=f"look at it, and move it aside: {self.quoted(path)}",
             )

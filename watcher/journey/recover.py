@@ -29,6 +29,8 @@ def recover(site: Site) -> None:
             _decide(site, books, attempt, now)
         for item in books.items.in_state(State.SUBMITTING, limit=_ALL):
             books.items.change(item, State.QUEUED, now, "found half done at start-up")
+        books.obstacles.forget()
+        books.obstacles.bring_forward(now)
         pauses.try_at_once(books, now)  # a person may have started us since the key is right, or the service well
         written = _written(books)
     for folder in (site.done, site.failed, site.drop):
@@ -42,7 +44,7 @@ def _written(books: Books) -> dict[str, set[bytes]]:
     Not the whole folders: they may hold years of recordings, and a start must not take longer each day.
     """
     written: dict[str, set[bytes]] = {"done": set(), "failed": set(), "drop": {b""}}  # a `check` that was killed
-    for item in (*books.items.in_state(State.FILING, _ALL), *books.items.with_receipt_due(_ALL)):
+    for item in (*books.items.in_state(State.FILING, _ALL), *books.items.with_any_receipt_due()):
         written[item.outcome or State.FAILED].add(os.path.dirname(item.filed_as or item.path))
     for item in books.items.in_state(State.RETURNING, _ALL):
         written["drop"].add(os.path.dirname(item.path))

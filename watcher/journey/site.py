@@ -76,6 +76,7 @@ class Site:
         if paused:
             with self.store.writing() as books:
                 books.pauses.end(PauseKind.FOLDER, self.clock.now())
+                books.obstacles.bring_forward(self.clock.now())
         return True
 
     def recognise(self, folder: Folder) -> None:

@@ -11,11 +11,12 @@ from watcher import logs
 from watcher.store.database import Database, empty_database
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
+from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.pauses import Pauses
 from watcher.store.site import SiteFacts, Waiting
 from watcher.store.verdicts import Verdicts
 
-__all__ = ["Books", "Store", "Waiting"]
+__all__ = ["Books", "Obstacle", "Store", "Waiting"]
 
 _log = logs.get_logger(__name__)
 
@@ -28,6 +29,7 @@ class Books:
     def __init__(self, connection: Connection) -> None:
         self.items = Items(connection)
         self.ledger = Ledger(connection)
+        self.obstacles = Obstacles(connection)
         self.pauses = Pauses(connection)
         self.verdicts = Verdicts(connection)
         self.site = SiteFacts(connection)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from watcher.domain import IN_DROP, Audio, Fault, Fingerprint, Item, JsonObject, State, rfc3339
 from watcher.errors import LateWriter, NoSuchItem
-from watcher.store.schema import items, transitions
+from watcher.store.schema import items, obstacles, transitions
 
 
 def _is_one_of(table: FromClause, *states: State) -> ColumnElement[bool]:
@@ -82,7 +82,23 @@ _HAS_FAILED_SO = and_(
     func.coalesce(items.c.attempted_at, 0.0) >= bindparam("since"),
 )
 _OTHERS_QUEUED = select(items.c.id).where(items.c.state == State.QUEUED, ~_WAITS, ~_HAS_FAILED_SO).limit(1)
-_RECEIPT_DUE = _all_items.where(items.c.receipt_due, _is_one_of(items, *_PAST)).limit(bindparam("limit"))
+_IS_OBSTRUCTED = exists().where(
+    obstacles.c.item_id == items.c.id,
+    obstacles.c.again_at > bindparam("now"),
+    obstacles.c.again_at <= bindparam("latest"),  # a later time is of before the clock was set back
+)
+_TO_MOVE = (
+    select(items)
+    .where(items.c.state == bindparam("state"), ~_IS_OBSTRUCTED)
+    .order_by(*_BY_ARRIVAL)
+    .limit(bindparam("limit"))
+)
+_TO_DONE = _TO_MOVE.where(items.c.outcome == State.DONE)
+_TO_FAILED = _TO_MOVE.where(items.c.outcome.is_distinct_from(State.DONE))
+_RECEIPT_DUE = _all_items.where(items.c.receipt_due, items.c.state == bindparam("state"), ~_IS_OBSTRUCTED).limit(
+    bindparam("limit")
+)
+_ALL_RECEIPTS_DUE = _all_items.where(items.c.receipt_due, _is_one_of(items, *_PAST))
 
 _FIRST_OF = (
     select(items)
@@ -242,9 +258,24 @@ class Items:
         """The oldest items in this state."""
         return self._all(_IN_STATE, state=state, limit=limit)
 
-    def with_receipt_due(self, limit: int = 100) -> list[Item]:
-        """Items at rest whose receipts do not tell everything that is known."""
-        return self._all(_RECEIPT_DUE, limit=limit)
+    # What to do on the disk. What has an obstacle is left out until its time comes; none is later than `latest`.
+
+    def to_file(self, outcome: State, now: float, latest: float, limit: int) -> list[Item]:
+        """The oldest items that are on their way to done/, or to failed/."""
+        query = _TO_DONE if outcome is State.DONE else _TO_FAILED
+        return self._all(query, state=State.FILING, now=now, latest=latest, limit=limit)
+
+    def to_return(self, now: float, latest: float, limit: int) -> list[Item]:
+        """The oldest items that are on their way back to the drop folder."""
+        return self._all(_TO_MOVE, state=State.RETURNING, now=now, latest=latest, limit=limit)
+
+    def with_receipt_due(self, state: State, now: float, latest: float, limit: int) -> list[Item]:
+        """Items at rest in done/, or in failed/, whose receipts do not tell everything that is known."""
+        return self._all(_RECEIPT_DUE, state=state, now=now, latest=latest, limit=limit)
+
+    def with_any_receipt_due(self) -> list[Item]:
+        """All such items, whatever stands in their way."""
+        return self._all(_ALL_RECEIPTS_DUE)
 
     def first_of(self, content_key: str, apart_from: str = "") -> Item | None:
         """The item that decides for all with the same bytes, options, base URL and account.

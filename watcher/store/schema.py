@@ -62,6 +62,9 @@ items = Table(
     Column("submitted_at", Float),
     Column("filed_at", Float),
     Column("receipt_due", Boolean, nullable=False, server_default="0"),
+    Column("altered", String(8)),  # since it was filed: grown or changed; null: not, as far as anybody looked
+    Column("altered_size", BigInteger),  # what it had then
+    Column("altered_at", Float),  # when that was found
     Column(
         "companions", LargeBinary, nullable=False, server_default=text("x''")
     ),  # paths, each ended by a NUL byte
@@ -74,6 +77,7 @@ items = Table(
     Index("ix_items_identifier", "identifier"),
     Index("ix_items_duplicate_of", "state", "duplicate_of", sqlite_where=_WAITS_FOR_ANOTHER),
     Index("ix_items_receipt_due", "state", sqlite_where=text("receipt_due = 1")),
+    Index("ix_items_altered", "state", sqlite_where=text("altered IS NOT NULL")),
     # One file, one row: whatever else goes wrong, no path is ever queued twice at the same time.
     Index("ux_items_live_path", "path", unique=True, sqlite_where=_HAS_THE_PATH),
 )
@@ -153,6 +157,18 @@ pauses = Table(
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("ended_at", Float),
     Index("ux_pauses_active", "kind", unique=True, sqlite_where=text("ended_at IS NULL")),
+)
+
+obstacles = Table(
+    "obstacles",
+    metadata,
+    Column("item_id", String(16), primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("again_at", Float, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("hint", Text, nullable=False, server_default=""),
+    Index("ix_obstacles_again", "again_at"),
 )
 
 waiting = Table(

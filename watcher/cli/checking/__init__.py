@@ -33,6 +33,7 @@ from watcher.store.health import find_damage
 
 _BYTES_FOR_BOOKS = 100_000_000
 _FILES_NEEDED = 128
+_STUCK_NAMED = 3
 _FILES_PER_UPLOAD = 8
 _NO_CLOCK = 1_700_000_000.0  # the end of 2023: a clock that says less was never set
 _STYLES = {
@@ -153,6 +154,8 @@ def _read(books: Books, database: str) -> Known:
         folders={name: Past.of(books, name, database) for name in ("drop", "done", "failed")},
         mounts=tuple(os.fsencode(path) for path in site.get("mounts") or ()),
         pauses=tuple(books.pauses.active()),
+        stuck=tuple(books.obstacles.listed(_STUCK_NAMED)),
+        stuck_total=books.obstacles.total(),
         last_scan_at=site.get("last_scan_at"),
         identifier=next(accepted, None),
     )

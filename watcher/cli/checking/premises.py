@@ -19,6 +19,7 @@ from watcher.folders.names import draft_name
 from watcher.ignore import Ignore
 from watcher.journey.recognition import Past, recognise
 from watcher.mounts import mount_of, mounts_below, read_mounts
+from watcher.store import Obstacle
 
 _FILES_LOOKED_AT = 300
 _FILES_NAMED = 3
@@ -35,6 +36,8 @@ class Known:
     folders: dict[str, Past] = field(default_factory=dict)
     mounts: tuple[bytes, ...] = ()  # points below the drop folder at which something was mounted
     pauses: tuple[Pause, ...] = ()
+    stuck: tuple[Obstacle, ...] = ()  # the oldest of what cannot be moved
+    stuck_total: int = 0
     last_scan_at: float | None = None
     identifier: str | None = None  # one that the service gave
 
@@ -48,6 +51,8 @@ def check_premises(desk: Desk, known: Known) -> Iterator[Finding]:
         yield from _check_way(desk)
     if findings[0].state is not Condition.WRONG:
         yield _check_files(desk, known)
+    if known.stuck:
+        yield _check_stuck(known)
 
 
 def _check_folder(desk: Desk, known: Known, folder: Folder) -> Finding:
@@ -152,6 +157,12 @@ def _check_proof(desk: Desk, *, is_told: bool) -> Finding:
     if not has_capability(CAP_LEASE):
         return well("proof", f"this user's own recordings are taken once provably whole, those of others {wait}")
     return well("proof", "recordings are taken as soon as they are provably whole")
+
+
+def _check_stuck(known: Known) -> Finding:
+    shown = "\n".join(f"{show_path(one.path)}: {one.fault.message}" for one in known.stuck)
+    found = f"{known.stuck_total:,} cannot be moved, or have their receipts written; the oldest:\n{shown}"
+    return wrong("stuck", found, known.stuck[0].fault.hint or "`watcher why FILE` says more.")
 
 
 # What lies there

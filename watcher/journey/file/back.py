@@ -1,0 +1,93 @@
+"""Back into the drop folder: a person asked for another try of what had failed."""
+
+from dataclasses import dataclass, replace
+
+from watcher import logs
+from watcher.domain import Item, State
+from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable
+from watcher.folders import move, names_for, receipt_name
+from watcher.journey.companions import companion_name
+from watcher.journey.file.along import move_companions
+from watcher.journey.site import Site
+from watcher.journey.vet import Vetted, hash_of, place, vet
+from watcher.store import Books
+
+_log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A recording that lies in the drop folder again, as it was vetted there; or is nowhere, for this reason."""
+
+    item: Item
+    vetted: Vetted | None
+    reason: str = ""
+
+
+class Back:
+    """How items that are returning come to be queued again."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def move(self, item: Item) -> Returned:
+        """The recording lies in the drop folder again, and its receipt is gone."""
+        site = self._site
+        failed_as = item.filed_as or item.path
+        try:
+            item = self._move_back(item, failed_as)
+            vetted = vet(site, item.path, item.fingerprint)
+        except RecordingGone as error:
+            return Returned(item, None, error.message)
+        move_companions(item, site.failed, site.drop)
+        site.failed.remove(receipt_name(failed_as))
+        return Returned(item, vetted)
+
+    def _move_back(self, item: Item, failed_as: bytes) -> Item:
+        """The recording lies in the drop folder, by our move, by one before a crash, or by a person's."""
+        site = self._site
+        try:
+            resting = site.failed.fingerprint(failed_as)
+        except RecordingGone:
+            back = site.drop.fingerprint(item.path)
+            if back.inode != item.fingerprint.inode and _digest(site, item.path) != item.sha256:
+                raise  # another recording has its name: this one is nowhere
+            return replace(item, fingerprint=back)
+        for name in names_for(item.path, item.id):
+            if name != item.path:
+                with site.store.writing() as books:  # where it goes is committed before it goes
+                    companions = tuple(companion_name(c, item.path, name) for c in item.companions)
+                    books.items.change(item, State.RETURNING, site.clock.now(), path=name, companions=companions)
+                item = replace(item, path=name, companions=companions)
+            try:
+                return replace(item, fingerprint=move(site.failed, failed_as, site.drop, name, resting))
+            except NameTaken:
+                continue
+        raise RecordingUnreachable(
+            f"every name for {site.drop.label(item.path)} is taken", hint="move the files that have its name away"
+        )
+
+    def record(self, books: Books, returned: Returned) -> None:
+        """The item is as a new one's; or it stays failed, where its recording is nowhere."""
+        item, vetted, now = returned.item, returned.vetted, self._site.clock.now()
+        if vetted is None:
+            books.items.change(item, State.FAILED, now, f"it could not be returned: {returned.reason}")
+            return
+        facts = place(self._site, books, item, vetted)
+        after = State(str(facts.pop("state")))
+        books.items.change(
+            item, after, now, "back in the drop folder", due_at=now, faults=0, filed_at=None, **facts
+        )
+
+    def tell(self, returned: Returned) -> None:
+        item = returned.item
+        if returned.vetted is None:
+            _log.warning("recording.stayed", item=item.id, path=item.path, reason=returned.reason)
+        else:
+            _log.info("recording.returned", item=item.id, path=item.path)
+
+
+def _digest(site: Site, path: bytes) -> str:
+    file, _ = site.drop.open(path)
+    with file:
+        return hash_of(file)

@@ -1,0 +1,96 @@
+"""Out of the drop folder: receipt first, then the recording, then what came with it."""
+
+import os
+from dataclasses import replace
+
+from watcher import logs
+from watcher.domain import Item, State
+from watcher.errors import FolderRefuses, NameTaken, RecordingChanged, RecordingGone
+from watcher.folders import Folder, move, names_for, receipt_name
+from watcher.journey.arrive import Arrivals
+from watcher.journey.file.along import move_companions
+from watcher.journey.file.papers import Papers
+from watcher.journey.site import Site
+from watcher.store import Books
+
+_log = logs.get_logger(__name__)
+
+
+class Out:
+    """How items that are filing come to be done or failed."""
+
+    def __init__(self, site: Site, arrivals: Arrivals, papers: Papers) -> None:
+        self._site = site
+        self._arrivals = arrivals
+        self._papers = papers
+
+    def move(self, item: Item) -> Item:
+        """The receipt and the recording lie in their folder. The item as it is now: where, and since when."""
+        folder = self._papers.folder(item)
+        first, *others = names_for(item.path, item.id)
+        for name in (item.filed_as or first, *others):
+            if name != item.filed_as:
+                with self._site.store.writing() as books:  # where it goes is committed before it goes
+                    books.items.change(item, State.FILING, self._site.clock.now(), filed_as=name)
+                item = replace(item, filed_as=name)
+            attempt = replace(
+                item,
+                filed_as=name,
+                filed_at=item.filed_at or self._site.clock.now(),
+                # Else a command in it would be run on whatever has the name.
+                fault=item.fault and item.fault.moved(*(os.path.join(folder.root, n) for n in (item.path, name))),
+            )
+            try:
+                self._papers.write_first(folder, attempt)
+            except NameTaken:
+                continue
+            try:
+                there = move(self._site.drop, item.path, folder, name, item.fingerprint, sha256=item.sha256)
+            except NameTaken:
+                folder.remove(receipt_name(name))  # ours, and of nothing that lies there
+                continue
+            except (RecordingGone, RecordingChanged):
+                self._site.check_mounted(item.path)  # gone, and not with the disk it lies on
+                return self._file_without_recording(folder, attempt)
+            move_companions(attempt, self._site.drop, folder)
+            return replace(attempt, fingerprint=there)
+        raise FolderRefuses(
+            f"every name for {folder.label(item.path)} is taken", hint="move the files that have its name away"
+        )
+
+    def _file_without_recording(self, folder: Folder, item: Item) -> Item:
+        """Its file vanished, or another one has its name: the receipt alone tells what became of it."""
+        note = "Its file was gone from the drop folder, or replaced, when it was to be filed."
+        item = replace(item, warning=" ".join(filter(None, [item.warning, note])))
+        written_as, item = item.filed_as or item.path, replace(item, filed_as=None)
+        folder.write_whole(receipt_name(written_as), self._papers.compose(item), replacing=True)
+        self._arrivals.hint(item.path, is_closed=False)
+        return item
+
+    def record(self, books: Books, item: Item) -> None:
+        """The item is done or failed. Its fingerprint is that of what was filed, so that a change can be seen."""
+        if item.outcome is None:
+            return
+        books.items.change(
+            item,
+            item.outcome,
+            item.filed_at or 0.0,
+            filed_as=item.filed_as,
+            filed_at=item.filed_at,
+            fingerprint=item.fingerprint,
+            warning=item.warning,
+            fault=item.fault,
+            receipt_due=self._papers.is_news(books, item),  # a verdict may have come in since it was written
+        )
+
+    def tell(self, item: Item) -> None:
+        tell = _log.info if item.outcome is State.DONE else _log.warning
+        tell(
+            "recording.done" if item.outcome is State.DONE else "recording.failed",
+            item=item.id,
+            path=item.path,
+            filed_as=item.filed_as,
+            identifier=item.identifier,
+            error=item.fault.code if item.fault else None,
+            reason=item.fault.message if item.fault else None,
+        )

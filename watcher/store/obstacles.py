@@ -1,0 +1,124 @@
+"""What stands in the way of moving a recording, or of writing its receipt: kept until that is done."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+
+from watcher.domain import Fault, JsonObject, State, path_text, rfc3339
+from watcher.store.schema import items, obstacles
+
+_PATIENT = or_(items.c.state == State.FILING, items.c.state == State.RETURNING)
+_STILL = or_(_PATIENT, items.c.receipt_due)  # else somebody else has done with the item
+_OF = select(obstacles).where(obstacles.c.item_id == bindparam("id"))
+_LISTED = (
+    select(obstacles, items.c.path, items.c.state)
+    .join_from(obstacles, items, items.c.id == obstacles.c.item_id)
+    .where(_STILL)
+    .order_by(obstacles.c.since, obstacles.c.item_id)
+    .limit(bindparam("limit"))
+)
+_COUNT = select(func.count()).select_from(obstacles).join(items, items.c.id == obstacles.c.item_id).where(_STILL)
+_WAITING = (
+    select(func.count())
+    .select_from(obstacles)
+    .join(items, items.c.id == obstacles.c.item_id)
+    .where(_PATIENT, obstacles.c.again_at > bindparam("now"))
+)
+_NEXT_AT = select(func.min(obstacles.c.again_at)).where(obstacles.c.again_at > bindparam("now"))
+_ADD = insert(obstacles)
+_PUT = update(obstacles).where(obstacles.c.item_id == bindparam("the_id"))
+_REMOVE = delete(obstacles).where(obstacles.c.item_id == bindparam("id"))
+_BRING_FORWARD = update(obstacles).where(obstacles.c.again_at > bindparam("now")).values(again_at=bindparam("now"))
+_FORGET = delete(obstacles).where(
+    ~select(items.c.id).where(and_(items.c.id == obstacles.c.item_id, _STILL)).exists()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why an item cannot be filed or returned, or its receipt written; since when; when it is tried again."""
+
+    item_id: str
+    path: bytes
+    state: State
+    since: float
+    again_at: float
+    fault: Fault
+
+    def as_json(self) -> JsonObject:
+        return {
+            "id": self.item_id,
+            "path": path_text(self.path),
+            "state": str(self.state),
+            "since": rfc3339(self.since),
+            "again_at": rfc3339(self.again_at),
+            **self.fault.as_json(),
+        }
+
+
+class Obstacles:
+    """The obstacles, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def listed(self, limit: int) -> list[Obstacle]:
+        """So many of those that stand now, the oldest first."""
+        rows = self._connection.execute(_LISTED, {"limit": limit})
+        return [
+            Obstacle(
+                row.item_id,
+                row.path,
+                State(row.state),
+                row.since,
+                row.again_at,
+                Fault(row.code, row.message, row.hint),
+            )
+            for row in rows
+        ]
+
+    def total(self) -> int:
+        """How many stand now."""
+        return int(self._connection.execute(_COUNT).scalar_one())
+
+    def fault_of(self, item_id: str) -> Fault | None:
+        """What stands in this item's way; null where nothing does."""
+        row = self._connection.execute(_OF, {"id": item_id}).one_or_none()
+        return None if row is None else Fault(row.code, row.message, row.hint)
+
+    def waiting(self, now: float) -> int:
+        """How many items that are to be moved were tried, and are tried again only later."""
+        return int(self._connection.execute(_WAITING, {"now": now}).scalar_one())
+
+    def next_at(self, now: float) -> float | None:
+        """When the next of those that wait is tried again; null where none waits."""
+        next_at: float | None = self._connection.execute(_NEXT_AT, {"now": now}).scalar_one()
+        return next_at
+
+    def put(self, item_id: str, fault: Fault, now: float, shortest: float, longest: float) -> bool:
+        """This stands in the item's way, and it is tried again after as long as it has stood, within these bounds.
+
+        Whether that is news: it had none, or one of another kind.
+        """
+        values: dict[str, Any] = {"code": fault.code, "message": fault.message, "hint": fault.hint}
+        row = self._connection.execute(_OF, {"id": item_id}).one_or_none()
+        if row is None:
+            again_at = now + shortest
+            self._connection.execute(_ADD, {"item_id": item_id, "since": now, "again_at": again_at, **values})
+            return True
+        again_at = now + min(max(now - row.since, shortest), longest)
+        self._connection.execute(_PUT, {"the_id": item_id, "again_at": again_at, **values})
+        return bool(row.code != fault.code)
+
+    def remove(self, item_id: str) -> bool:
+        """Nothing stands in the item's way. Whether anything did."""
+        return self._connection.execute(_REMOVE, {"id": item_id}).rowcount > 0
+
+    def bring_forward(self, now: float) -> None:
+        """All that wait are tried again now."""
+        self._connection.execute(_BRING_FORWARD, {"now": now})
+
+    def forget(self) -> None:
+        """Those of items that are not to be moved any more, and whose receipts are not due, are gone."""
+        self._connection.execute(_FORGET)
