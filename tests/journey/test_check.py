@@ -33,7 +33,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
-    made = Disk(tmp_path_factory.mktemp("disks") / "disk")
+    made = Disk(tmp_path_factory.mktemp("disks") / "disk", "-o", "size=40m")  # it is filled, and lies in memory
     yield made
     made.close()
 
