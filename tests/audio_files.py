@@ -52,6 +52,7 @@ _ENCODED: dict[str, tuple[str, str, int | None, dict[str, str]]] = {
     "3gp": ("3gp", "libopencore_amrnb", 8000, {"bit_rate": "12200"}),
     "3gp.aac": ("3gp", "aac", None, {}),
     "ogg.opus": ("ogg", "libopus", 48000, {}),
+    "ogg.narrow": ("ogg", "libopus", 8000, {}),
     "ogg.vorbis": ("ogg", "vorbis", 44100, {"channels": "2"}),
     "ogg.flac": ("ogg", "flac", None, {}),
     "flac": ("flac", "flac", None, {}),
@@ -77,7 +78,7 @@ PROVABLE = (
     *("wav.mulaw", "wav.alaw", "wav.ima", "wav.ms", "wav.mp3", "wav.g722", "wav.rf64"),
     *("mp3", "mp3.tagged", "mp3.stereo", "mp3.8khz"),
     *("m4a", "mp4", "mp4.faststart", "mp4.fragmented", "3gp", "3gp.aac"),
-    *("ogg.opus", "ogg.vorbis", "ogg.flac", "flac", "flac.stereo"),
+    *("ogg.opus", "ogg.narrow", "ogg.vorbis", "ogg.flac", "flac", "flac.stereo"),
 )
 """The kinds whose own lengths tell whether they are whole."""
 
@@ -150,9 +151,12 @@ def _encoded(kind: str, seconds: float) -> bytes:
             stream: Any = output.add_stream(codec, rate=rate or _RATE, layout=layout, options={"strict": "-2"})
             if bit_rate:
                 stream.bit_rate = int(bit_rate)
-            for frame in _tone(seconds, rate or _RATE, layout, stream.codec_context):
+            output.start_encoding()
+            frames = _tone(seconds, rate or _RATE, layout, stream.codec_context) if seconds else []
+            for frame in frames:
                 output.mux(stream.encode(frame))
-            output.mux(stream.encode(None))
+            if frames:  # else some encoders never end
+                output.mux(stream.encode(None))
         return Path(sink.name).read_bytes()
 
 

@@ -45,6 +45,7 @@ LOOKS = {
     "3gp": ("3GP", "AMR", "audio/3gp", ".3gp", 1, 8000),
     "3gp.aac": ("3GP", "AAC", "audio/3gp", ".3gp", 1, 16000),
     "ogg.opus": ("Ogg", "Opus", "audio/ogg", ".ogg", 1, 48000),
+    "ogg.narrow": ("Ogg", "Opus", "audio/ogg", ".ogg", 1, 48000),
     "ogg.vorbis": ("Ogg", "Vorbis", "audio/ogg", ".ogg", 2, 44100),
     "ogg.flac": ("Ogg", "FLAC", "audio/ogg", ".ogg", 1, 16000),
     "flac": ("FLAC", "FLAC", "audio/flac", ".flac", 1, 16000),
@@ -54,6 +55,15 @@ LOOKS = {
 
 def look(data: bytes, name: bytes = b"") -> Examination:
     return examine(io.BytesIO(data), len(data), name=name)
+
+
+def pore(data: bytes) -> Examination:
+    """A thorough look."""
+    return examine(io.BytesIO(data), len(data), thorough=True)
+
+
+def flipped(data: bytes, at: int, bit: int = 0) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
 
 
 def cuts(data: bytes) -> list[int]:
@@ -350,6 +360,57 @@ def test_every_stream_of_a_chain_must_have_ended() -> None:
     last_page = first.rfind(b"OggS")
     assert look(first + second).completeness is PROVEN
     assert look(first[:last_page] + second).completeness is UNKNOWN
+
+
+def test_a_chain_of_streams_lasts_as_long_as_all_its_links() -> None:
+    """Not as one of them: recorders that go on after a pause begin a new link."""
+    links = recording("ogg.opus", 2.0) + recording("ogg.opus", 3.0) + recording("ogg.vorbis", 1.0)
+    assert pore(links).seconds == pytest.approx(6.0, abs=0.2)
+    assert look(links).has_sound
+
+
+@pytest.mark.parametrize("kind", ["ogg.opus", "ogg.vorbis", "ogg.flac"])
+def test_one_bit_in_the_first_pages_is_damage(kind: str) -> None:
+    """Without its headers no decoder plays it, however right its end is."""
+    whole = recording(kind, 3.0)
+    second = whole.find(b"OggS", 4)
+    lengths = [*range(second), *(range(second, second + 27) if kind != "ogg.flac" else ())]
+    for at in lengths[5:]:  # of a page that is none the beginning is not known
+        found = look(flipped(whole, at, at % 8))
+        assert found.completeness is SHORT or found.damage is not None, at
+
+
+def test_a_lost_page_in_the_middle_is_damage_that_a_thorough_look_finds() -> None:
+    """One second of it is gone, and nothing else tells."""
+    whole = recording("ogg.opus", 5.0)
+    assert pore(whole).completeness is PROVEN
+    for damaged in (
+        flipped(whole, len(whole) // 2),
+        whole[: len(whole) // 2] + bytes(100) + whole[len(whole) // 2 + 100 :],
+        whole[: len(whole) // 2] + whole[len(whole) // 2 + 1000 :],
+    ):
+        found = pore(damaged)
+        assert found.damage is not None
+        assert found.completeness is UNKNOWN
+
+
+def test_what_lies_between_whole_pages_does_no_harm() -> None:
+    """A decoder passes over what is no page: so no sound is lost."""
+    whole = recording("ogg.opus", 3.0)
+    page = whole.rfind(b"OggS")
+    assert pore(whole[:page] + b"something else" + whole[page:]).damage is None
+
+
+@pytest.mark.parametrize("kind", ["ogg.opus", "ogg.vorbis", "ogg.flac"])
+def test_headers_alone_are_no_sound_in_ogg(kind: str) -> None:
+    """An encoder that was given nothing writes its headers, and a last page of nothing."""
+    assert not look(recording(kind, 0.0)).has_sound
+    whole = recording(kind, 1.0)
+    headers = [
+        at for at in range(len(whole)) if whole.startswith(b"OggS", at) and whole[at + 6 : at + 14] == bytes(8)
+    ]
+    end = whole.find(b"OggS", headers[-1] + 1)
+    assert not look(whole[:end]).has_sound
 
 
 def test_an_ogg_that_has_not_ended_is_not_proven() -> None:

@@ -56,8 +56,9 @@ def looked(data: bytes, size: int | None = None) -> Examination | None:
     """The examination, or null for a refusal; with what must hold of both."""
     file = Counted(data)
     found, refusal = None, None
+    size = len(data) if size is None else size
     try:
-        found = examine(file, len(data) if size is None else size, name=b"a\xff\n.wav")
+        found = examine(file, size, name=b"a\xff\n.wav")
     except RecordingRefused as refused:
         refusal = refused
     if refusal:
@@ -65,6 +66,8 @@ def looked(data: bytes, size: int | None = None) -> Examination | None:
         assert refusal.hint.isprintable()
     assert file.total <= 1 << 20
     if found:
+        check_thorough(data, size, found)
+        assert found.damage is None or found.completeness is not Completeness.PROVEN
         assert found.extension in MEDIA_TYPES[found.media_type]
         assert found.missing_bytes >= 0
         assert found.missing_bytes == 0 or found.completeness is Completeness.SHORT
@@ -72,6 +75,18 @@ def looked(data: bytes, size: int | None = None) -> Examination | None:
         assert found.channels is None or found.channels > 0
         assert found.sample_rate is None or found.sample_rate > 0
     return found
+
+
+def check_thorough(data: bytes, size: int, quick: Examination) -> None:
+    """A thorough look finds the same kind, and no more lacking; it reads every byte a few times at the most."""
+    file = Counted(data)
+    found = examine(file, size, thorough=True)
+    assert file.total <= 8 * len(data) + (1 << 20)
+    assert found.container == quick.container
+    assert quick.has_sound or not found.has_sound
+    assert (found.completeness is Completeness.SHORT) == (quick.completeness is Completeness.SHORT)
+    assert found.damage is not None or quick.damage is None
+    assert found.seconds is None or 0 <= found.seconds < float("inf")
 
 
 @relaxed

@@ -10,9 +10,16 @@ from watcher.audio.source import Source
 
 _HEADER = 27
 _PAGE_BYTES = _HEADER + 255 + 255 * 255  # the largest there can be
+_FIRST_PAGES = 16  # looked at in any case: the headers are in them
 _PAGES = 512
+_ALL_PAGES = 500_000  # of an hour of Opus in pages of one packet each there are 180,000
 _FALSE_STARTS = 32
+_SEARCHES = 1000
 _BEGINS, _ENDS = 0x02, 0x04
+_NONE_ENDS = -1  # the granule of a page in which no packet ends
+_HEAD_BYTES = 200  # a page lost here is one of the headers
+_LOST_SECONDS = 0.05  # so little may be lost: a decoder does not notice
+_LIVE_SECONDS = 5.0  # a first page that ends later than this was cut out of a stream that ran before
 
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -24,6 +31,7 @@ class _Page:
     flags: int
     granule: int  # the position in samples at its end; -1: none ends here
     serial: int
+    number: int
     body: bytes  # its first bytes, as far as they were at hand
 
 
@@ -36,6 +44,56 @@ class _Codec:
     skip: int = 0  # granules before the first sound
 
 
+@dataclass(slots=True)
+class _Stream:
+    """One logical stream, from its first page to its last."""
+
+    codec: _Codec
+    number: int = 0  # of its last page
+    first_granule: int = 0  # of the first page that has sound
+    last_granule: int = 0
+    has_ended: bool = False
+
+    def take(self, page: _Page) -> None:
+        self.number = page.number
+        if page.granule > 0:
+            self.first_granule = self.first_granule or page.granule
+            self.last_granule = page.granule
+        self.has_ended = bool(page.flags & _ENDS)
+
+    def can_spare(self, number: int) -> bool:
+        """Whether the page of this number holds nothing that a decoder needs: FLAC's comments."""
+        return self.codec.name == "FLAC" and number == 1
+
+    def seconds(self) -> float:
+        if not self.codec.clock:
+            return 0.0
+        begins_late = self.first_granule > self.codec.skip + _LIVE_SECONDS * self.codec.clock
+        begin = self.first_granule if begins_late else self.codec.skip
+        return max(0, self.last_granule - begin) / self.codec.clock
+
+
+@dataclass(slots=True)
+class _Survey:
+    """What a walk over the pages has found."""
+
+    streams: list[_Stream]
+    damage: str | None = None
+    is_whole: bool = False  # every page was walked
+
+    def codec(self) -> _Codec:
+        """The first one of sound; else the first."""
+        codecs = [stream.codec for stream in self.streams]
+        return next((codec for codec in codecs if codec.clock), codecs[0] if codecs else _Codec(None))
+
+    def seconds(self) -> float:
+        """One link of a chain follows the other. Of streams beside each other, one is of sound."""
+        return sum(stream.seconds() for stream in self.streams)
+
+    def every_stream_ended(self) -> bool:
+        return bool(self.streams) and all(stream.has_ended for stream in self.streams)
+
+
 def is_ogg_video(head: bytes) -> bool:
     """Whether an Ogg file's first stream is one of pictures."""
     return head.startswith((b"\x80theora", b"BBCD\0", b"\x01video"), 28)
@@ -45,14 +103,21 @@ def examine_ogg(source: Source) -> Examination:
     """What the Ogg file in `source` is; it begins with `OggS`.
 
     Proven: the last page ends with the file, its checksum is right, it ends its stream, and so did every other
-    stream that began. In a chain of streams, a cut between two links can not be seen.
+    stream that began. In a chain of streams, a cut between two links can not be seen. Thorough: the checksum of
+    every page is right.
     """
-    first = _page(source.head, 0, 0)
-    codec = _codec(first.body) if first else _Codec(None)
-    completeness, missing, last = _judge(source, first)
-    seconds = None
-    if first and last and last.serial == first.serial and last.granule >= 0 and codec.clock:
-        seconds = max(0, last.granule - codec.skip) / codec.clock
+    survey = _survey(source, _ALL_PAGES if source.is_thorough else _FIRST_PAGES)
+    codec = survey.codec()
+    completeness, missing, last = _judge(source, survey)
+    seconds: float | None = survey.seconds()
+    if not survey.is_whole:
+        only = survey.streams[0] if len(survey.streams) == 1 else None
+        if only is None or last is None or last.granule == _NONE_ENDS:
+            seconds = None
+        else:
+            only.last_granule = max(only.last_granule, last.granule)
+            seconds = only.seconds()
+    damage = None if completeness is Completeness.SHORT else survey.damage
     return Examination(
         container="Ogg",
         codec=codec.name,
@@ -61,8 +126,10 @@ def examine_ogg(source: Source) -> Examination:
         seconds=seconds,
         channels=codec.channels or None,
         sample_rate=codec.rate or None,
-        completeness=completeness,
+        completeness=completeness if damage is None else Completeness.UNKNOWN,
         missing_bytes=missing,
+        has_sound=seconds != 0 or (codec.clock == 0 and not survey.is_whole),
+        damage=damage,
     )
 
 
@@ -70,20 +137,20 @@ def _page(data: bytes, at: int, offset: int) -> _Page | None:
     """The page at `at` in `data`, which begins at `offset` of the file; null where none is, or a cut header."""
     if data[at : at + 5] != b"OggS\0" or len(data) < at + _HEADER:
         return None
-    flags, granule, serial, segments = struct.unpack_from("<5xBqI8xB", data, at)
+    flags, granule, serial, number, segments = struct.unpack_from("<5xBqII4xB", data, at)
     lacing = data[at + _HEADER : at + _HEADER + segments]
     if len(lacing) < segments:
         return None
     body = at + _HEADER + segments
     length = _HEADER + segments + sum(lacing)
-    return _Page(offset + at, offset + at + length, flags, granule, serial, data[body : body + 64])
+    return _Page(offset + at, offset + at + length, flags, granule, serial, number, data[body : body + 64])
 
 
 def _codec(body: bytes) -> _Codec:
     """What the first packet of a stream says of itself."""
     if body.startswith(b"OpusHead") and len(body) >= 16:
-        channels, skip, rate = struct.unpack_from("<9xBHI", body)
-        return _Codec("Opus", channels, rate or 48000, 48000, skip)
+        channels, skip = struct.unpack_from("<9xBH", body)
+        return _Codec("Opus", channels, 48000, 48000, skip)  # whatever it was made from, it sounds at 48 kHz
     if body.startswith(b"\x01vorbis") and len(body) >= 16:
         channels, rate = struct.unpack_from("<11xBI", body)
         return _Codec("Vorbis", channels, rate, rate)
@@ -93,13 +160,76 @@ def _codec(body: bytes) -> _Codec:
     if body.startswith(b"\x7fFLAC") and len(body) >= 30:
         packed = int.from_bytes(body[27:30], "big")
         return _Codec("FLAC", (packed >> 1 & 7) + 1, packed >> 4, packed >> 4)
+    if body.startswith(b"CELT    ") and len(body) >= 44:
+        rate, channels = struct.unpack_from("<36xII", body)
+        return _Codec("CELT", channels, rate, rate)
     return _Codec(None)
 
 
-def _judge(source: Source, first: _Page | None) -> tuple[Completeness, int, _Page | None]:
-    if first is None:
-        cut = source.size < _HEADER + 255
-        return (Completeness.SHORT if cut else Completeness.UNKNOWN), 0, None
+def _survey(source: Source, limit: int) -> _Survey:
+    """The first pages, up to `limit` of them, with their checksums: what is damaged is lost to a decoder."""
+    found = _Survey([])
+    current: dict[int, _Stream] = {}
+    lost_bytes, lost_at, at = 0, 0, 0
+    for page in _pages(source, limit):
+        if page.end > source.size:
+            break
+        stream = current.get(page.serial)
+        if not _checksum_holds(source.at(page.start, page.end - page.start)):
+            if stream is None or not stream.can_spare(page.number):
+                lost_bytes, lost_at = lost_bytes + page.end - at, lost_at or page.start
+        else:
+            is_missing = page.start > at and stream is not None and page.number > stream.number + 1
+            if is_missing and stream and not (page.number == 2 and stream.can_spare(1)):
+                lost_bytes, lost_at = lost_bytes + page.start - at, lost_at or at
+            if page.flags & _BEGINS or stream is None:
+                stream = current[page.serial] = _Stream(_codec(page.body))
+                found.streams.append(stream)
+            stream.take(page)
+        at = page.end
+    else:
+        found.is_whole = at == source.size
+    heard = found.seconds()
+    if lost_bytes and (heard == 0 or lost_bytes / source.size * heard > _LOST_SECONDS or lost_at < _HEAD_BYTES):
+        found.damage = f"from byte {lost_at:,} on a page fails its checksum, and its sound is lost"
+    if not found.streams:
+        found.damage = "its first page fails its checksum"
+    elif found.codec().name is None and len(found.streams) < _FIRST_PAGES:
+        found.damage = "it holds no stream of sound that is known"
+    return found
+
+
+def _pages(source: Source, limit: int) -> Iterator[_Page]:
+    """Pages in their order. What lies between two of them is passed over: once, or often if thorough."""
+    at, searches = 0, _SEARCHES if source.is_thorough else 1
+    for _ in range(limit):
+        page = _page(source.at(at, _HEADER + 255), 0, at)
+        if (page is None or page.end > source.size) and searches:
+            searches -= 1
+            page = _next_page(source, at + 1) or page
+        if page is None:
+            return
+        yield page
+        at = page.end
+
+
+def _next_page(source: Source, at: int) -> _Page | None:
+    """The next page behind what is none, no further on than the largest page is long."""
+    data = source.at(at, _PAGE_BYTES)
+    found = -1
+    for _ in range(_FALSE_STARTS):
+        found = data.find(b"OggS\0", found + 1)
+        if found < 0:
+            return None
+        page = _page(source.at(at + found, _HEADER + 255), 0, at + found)
+        if page is not None and page.end <= source.size:
+            return page
+    return None
+
+
+def _judge(source: Source, survey: _Survey) -> tuple[Completeness, int, _Page | None]:
+    if not survey.streams and source.size < _HEADER + 255:
+        return Completeness.SHORT, 0, None
     offset = max(0, source.size - _PAGE_BYTES)
     tail = source.at(offset, _PAGE_BYTES)
     at = len(tail)
@@ -115,7 +245,7 @@ def _judge(source: Source, first: _Page | None) -> tuple[Completeness, int, _Pag
         if last.end > source.size:
             return Completeness.SHORT, last.end - source.size, None
         if _checksum_holds(tail[at:]):
-            whole = last.flags & _ENDS and _every_stream_ended(source, first, last)
+            whole = last.flags & _ENDS and _every_stream_ended(source, survey, last)
             return (Completeness.PROVEN if whole else Completeness.UNKNOWN), 0, last
     return Completeness.UNKNOWN, 0, None
 
@@ -138,16 +268,17 @@ def _checksum_holds(page: bytes) -> bool:
     return int.from_bytes(crc.to_bytes(4, "little").translate(_MIRRORED), "big") == stored
 
 
-def _every_stream_ended(source: Source, first: _Page, last: _Page) -> bool:
+def _every_stream_ended(source: Source, survey: _Survey, last: _Page) -> bool:
     """Whether no stream is left open. One alone is read off its two ends; of more, all pages are walked."""
-    second = _page(source.at(first.end, _HEADER + 255), 0, first.end)
-    alone = second is None or not second.flags & _BEGINS
-    if alone and first.serial == last.serial:
+    if survey.is_whole:
+        return survey.every_stream_ended()
+    first = _page(source.head, 0, 0)
+    if len(survey.streams) == 1 and first is not None and first.serial == last.serial:
         return True
     began: set[int] = set()
     ended: set[int] = set()
     end = 0
-    for page in _pages(source):
+    for page in _pages(source, _PAGES):
         end = page.end
         if page.flags & _BEGINS:
             began.add(page.serial)
@@ -155,13 +286,3 @@ def _every_stream_ended(source: Source, first: _Page, last: _Page) -> bool:
         if page.flags & _ENDS:
             ended.add(page.serial)
     return end == source.size and began == ended
-
-
-def _pages(source: Source) -> Iterator[_Page]:
-    at = 0
-    for _ in range(_PAGES):
-        page = _page(source.at(at, _HEADER + 255), 0, at)
-        if page is None:
-            return
-        yield page
-        at = page.end

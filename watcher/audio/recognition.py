@@ -23,17 +23,18 @@ _BEGINNINGS = (
 )
 
 
-def examine(file: BinaryIO, size: int, *, name: bytes = b"") -> Examination:
+def examine(file: BinaryIO, size: int, *, name: bytes = b"", thorough: bool = False) -> Examination:
     """What the first `size` bytes of `file` are, and whether they are all.
 
-    Reads at most 1 MiB, at places; where `file` stands afterwards is not said. `size` is at least 1. `name`
-    decides nothing: it is where the hint of a refusal says that the file lies, a path from the root or its last
-    name alone. A file that breaks off where its kind can only be guessed is short, never refused. A refusal
-    speaks of what is there now: of a file that is still being written it means nothing yet.
+    Reads at most 1 MiB, at places; with `thorough` all of it, where checksums and frames tell of damage in the
+    middle, and how long it lasts. Where `file` stands afterwards is not said. `size` is at least 1. `name` decides
+    nothing: it is where the hint of a refusal says that the file lies, a path from the root or its last name
+    alone. A file that breaks off where its kind can only be guessed is short, never refused. A refusal, and
+    damage, speak of what is there now: of a file that is still being written they mean nothing yet.
 
     Raises RecordingRefused (`unsupported_type`) for what the service does not take, and lets OSError pass.
     """
-    source = Source(file, size)
+    source = Source(file, size, is_thorough=thorough)
     found = _recognise(source)
     if found is None:
         raise refusal(source.head, name)
@@ -90,4 +91,5 @@ def _begun(container: str, media_type: str, extension: str) -> Examination:
         channels=None,
         sample_rate=None,
         completeness=Completeness.SHORT,
+        has_sound=False,
     )

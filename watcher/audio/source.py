@@ -3,30 +3,47 @@
 from typing import BinaryIO, Self
 
 _HEAD_BYTES = 4096
+_BLOCK_BYTES = 256 * 1024
 _ZERO_TAIL_BYTES = 64
 
 
 class Source:
-    """The first `size` bytes of a seekable file. `head` is its beginning, read once, at most 4 KiB."""
+    """The first `size` bytes of a seekable file. `head` is its beginning, read once, at most 4 KiB.
 
-    __slots__ = ("_file", "_start", "head", "size")
+    `is_thorough`: all of it may be read, where that tells more; else a bounded part of it.
+    """
 
-    def __init__(self, file: BinaryIO, size: int, *, start: int = 0) -> None:
+    __slots__ = ("_block", "_block_start", "_file", "_start", "head", "is_thorough", "size")
+
+    def __init__(self, file: BinaryIO, size: int, *, start: int = 0, is_thorough: bool = False) -> None:
         self._file = file
         self._start = start
+        self._block = b""
+        self._block_start = 0
         self.size = size - start
+        self.is_thorough = is_thorough
         self.head = self._read(0, min(self.size, _HEAD_BYTES))
 
     def behind(self, start: int) -> Self:
         """What begins at `start`, as a file of its own."""
-        return type(self)(self._file, self._start + self.size, start=self._start + start)
+        return type(self)(
+            self._file, self._start + self.size, start=self._start + start, is_thorough=self.is_thorough
+        )
 
     def at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`, up to `length` of them: fewer where the file ends first. May raise OSError."""
         end = min(offset + length, self.size)
         if end <= len(self.head):
             return self.head[offset:end]
-        return self._read(offset, end - offset) if offset < end else b""
+        if offset >= end:
+            return b""
+        if not self.is_thorough:
+            return self._read(offset, end - offset)
+        first = offset - self._block_start
+        if first < 0 or end - self._block_start > len(self._block):  # one read serves many that follow it
+            self._block_start, first = offset, 0
+            self._block = self._read(offset, max(end - offset, min(_BLOCK_BYTES, self.size - offset)))
+        return self._block[first : first + end - offset]
 
     def ends_in_zeros(self) -> bool:
         """Whether the last bytes are all zero: silence, or a place reserved for bytes that are still to come.

@@ -143,7 +143,7 @@ def _add(desk: Desk, books: Books, folder: Folder, path: bytes, found: Estimate,
         if fingerprint.size == 0 or fingerprint.size > desk.config.limits.max_upload_bytes:
             found.refused += 1
             return
-        examination = examine(file, fingerprint.size, name=path)
+        examination = examine(file, fingerprint.size, name=path, thorough=True)
         if examination.completeness is Completeness.SHORT or examination.damage or not examination.has_sound:
             found.refused += 1
             return

@@ -60,7 +60,7 @@ def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
             raise RecordingChanged("it changed after it had settled")
         try:
             # Where it will lie by the time somebody reads what is said of it.
-            examination = examine(file, fingerprint.size, name=os.path.join(site.failed.root, path))
+            examination = examine(file, fingerprint.size, name=os.path.join(site.failed.root, path), thorough=True)
         except RecordingRefused as error:
             refusal = error
         file.seek(0)
