@@ -23,6 +23,7 @@ from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from watcher.domain import show_path
+from watcher.outlet import Outlet
 
 Logger = FilteringBoundLogger
 
@@ -63,11 +64,10 @@ def configure(
     Libraries are heard from WARNING up, as are Python's own warnings and what ends the program or a thread
     uncaught. "auto" is the console form on a terminal, else JSON. Calling it again replaces what was before.
     """
-    stream = sys.stderr if stream is None else stream
-    terminal = _is_terminal(stream)
+    handler = _LastingHandler(sys.stderr if stream is None else stream)
+    terminal = handler.stream.isatty()
     in_lines = format == "console" or (format == "auto" and terminal)
     renderer = _console(colors=terminal and not os.environ.get("NO_COLOR")) if in_lines else [JSONRenderer()]
-    handler = _LastingHandler(stream)
     handler.setFormatter(
         ProcessorFormatter(
             processors=[
@@ -86,6 +86,7 @@ def configure(
     root = logging.getLogger()
     for old in [known for known in root.handlers if isinstance(known, _LastingHandler)]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     root.setLevel(max(number, logging.WARNING))
     logging.getLogger(_PROGRAM).setLevel(number)
@@ -94,18 +95,24 @@ def configure(
     _log_crashes()
 
 
-def _is_terminal(stream: TextIO) -> bool:
-    try:
-        return stream.isatty()
-    except (AttributeError, ValueError):  # started without standard error, or it was closed since
-        return False
+class _LastingHandler(logging.StreamHandler[Outlet]):
+    """Says what it is told through an outlet, which holds nobody up."""
 
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__(Outlet(stream, self._describe_loss))
 
-class _LastingHandler(logging.StreamHandler[TextIO]):
-    """Writes where it can. A stream that is closed, full or gone is no reason to stop working."""
+    def close(self) -> None:
+        super().close()
+        self.stream.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Says nothing: the only place to say it is the one that failed."""
+
+    def _describe_loss(self, lines: int) -> str:
+        said = {"event": "log.dropped", "lines": lines, "reason": "nobody read them in time, or the disk was full"}
+        record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "", None, None)
+        record.__dict__ |= {"msg": said, "_logger": None, "_name": "error"}  # as structlog's own are
+        return self.format(record) + self.terminator
 
 
 class _Cleaner:

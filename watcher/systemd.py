@@ -7,6 +7,8 @@ from watcher import logs
 
 _log = logs.get_logger(__name__)
 
+_PATIENCE_SECONDS = 1.0  # a systemd that stands still holds up nobody
+
 
 def notify(message: str) -> None:
     """systemd knows, if it started us and wants to."""
@@ -14,6 +16,7 @@ def notify(message: str) -> None:
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+        door.settimeout(_PATIENCE_SECONDS)
         try:
             door.connect("\0" + address[1:] if address.startswith("@") else address)
             door.send(message.encode())

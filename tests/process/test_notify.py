@@ -4,7 +4,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,14 @@ class Ear:
             return self._door.recv(4096).decode()
         except TimeoutError:
             raise AssertionError(f"nothing was said within {PATIENCE_SECONDS:g} s") from None
+
+    def stop_listening(self) -> None:
+        """Nothing more can be said, since nobody hears what was said until now."""
+        to = "\0" + self.address[1:] if self.address.startswith("@") else self.address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as voice, suppress(BlockingIOError):
+            voice.setblocking(False)
+            while True:
+                voice.sendto(b"noise", to)
 
     def rest(self) -> list[str]:
         """What was said and not heard yet."""
@@ -70,6 +78,17 @@ def test_it_says_when_it_is_ready_alive_and_stopping(abstract: bool, place: Plac
         *alive, last = ear.rest()
         assert last == "STOPPING=1"
         assert set(alive) <= {"WATCHDOG=1"}
+
+
+def test_a_systemd_that_stands_still_holds_nothing_up(place: Place, watcher: Programs) -> None:
+    """Neither start, work nor stop waits for it to listen; that it does not is in the log."""
+    with listening() as ear:
+        ear.stop_listening()
+        program = watcher.start("run", "--config", place.config_path, environment=environment(ear, **WATCHDOG))
+        program.wait_for("systemd.unreachable")
+        place.drop("one.wav")
+        program.wait_for("recording.done")
+        assert program.stop() == Exit.WELL
 
 
 def test_ready_means_that_the_database_is_up_to_date(place: Place, watcher: Programs) -> None:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from watcher import __version__
 from watcher.domain import State
 from watcher.errors import Exit, WatcherError
+from watcher.outlet import say
 
 _EPILOG = """\
 The configuration is --config PATH, else $WATCHER_CONFIG, else ./config.toml, else /etc/watcher/config.toml.
@@ -36,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _find(options.command)(options)
         sys.stdout.flush()
     except WatcherError as error:
-        print(f"watcher: {error.message}", file=sys.stderr)
+        say(f"watcher: {error.message}")
         if error.hint:
-            print(f"         {error.hint}", file=sys.stderr)
+            say(f"         {error.hint}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in _NOT_WRITTEN or error.filename is not None:  # of something else: nobody foresaw it
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor can the interpreter, when it ends
-        print(f"watcher: the output could not be written: {error.strerror}", file=sys.stderr)
+        say(f"watcher: the output could not be written: {error.strerror}")
         return Exit.INCOMPLETE
     return code
 

@@ -21,6 +21,7 @@ from watcher.errors import ConfigError, Exit
 from watcher.identifai.sandbox import Sandbox
 from watcher.journey.site import Site
 from watcher.key import Key
+from watcher.outlet import standard_error
 from watcher.store import Books
 
 _KEY = "demo-key"
@@ -86,7 +87,7 @@ def show_demo(folder: Path | None) -> Exit:
         config = load(path)
         key = Key(_KEY, "the demo")
         logs.configure("console", "error", key)
-        console = Console(stderr=True, highlight=False)
+        console = Console(file=standard_error(), stderr=True, highlight=False)
         console.print(
             f"The sandbox answers at {service.url}, at the service's own limits: "
             f"1 submission a second, 30 a minute.\n"

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from watcher.domain import State, show_path
 from watcher.errors import Exit, UsageError
 from watcher.identifai.sandbox import serve
 from watcher.key import read_key
+from watcher.outlet import say, standard_error
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)
@@ -40,18 +40,18 @@ def run(options: argparse.Namespace) -> int:
         with _progress(verdicts=options.verdicts) as show:
             outcome = once.run_once(journey, verdicts=options.verdicts, show=show)
     for reason in outcome.paused:
-        print(f"left: submitting is paused: {reason}", file=sys.stderr)
+        say(f"left: submitting is paused: {reason}")
     for line in outcome.left:
-        print(f"left: {line}", file=sys.stderr)
+        say(f"left: {line}")
     for file in outcome.waiting:
-        print(f"left: {show_path(file.path)}: {file.reason or file.code}", file=sys.stderr)
+        say(f"left: {show_path(file.path)}: {file.reason or file.code}")
     return outcome.exit_code
 
 
 @contextmanager
 def _progress(*, verdicts: bool) -> Iterator[Callable[[once.Progress], None]]:
     """A bar on a terminal; nothing elsewhere, where the log tells it all. `verdicts`: they are waited for too."""
-    console = Console(stderr=True)
+    console = Console(file=standard_error(), stderr=True)
     if not console.is_terminal:
         yield lambda _: None
         return

@@ -1,0 +1,182 @@
+"""What the program says goes out here: in order, a line at a time, and never holding anybody up.
+
+Nobody may read the log: a full pipe, a stopped terminal, a disk that hangs. That must not stop the work, nor keep
+the program from ending. So whoever says something only puts it into a bounded queue, and one thread writes. What
+the queue has no room for is dropped and counted; the number stands where the lines are missing, once something
+goes out again.
+
+A kill loses what was said in the last moment before it, and never more than the queue holds. No line is written
+past the queue, however grave: it could hang like any other, and would stand in the wrong place. Every other end of
+the program waits for the queue, for LAST_SECONDS at the most.
+"""
+
+import io
+import os
+import select
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO, cast
+
+LAST_SECONDS = 2.0
+MOST_CHARACTERS = 4_000_000
+"""In the queue, some ten thousand lines; one line alone may be longer."""
+
+_latest: "Outlet | None" = None
+
+
+def standard_error() -> TextIO | None:
+    """What takes lines for people, in their order among those of the log; null where the program has none."""
+    return cast("TextIO", _latest) if _latest is not None and _latest.stream is sys.stderr else sys.stderr
+
+
+def say(line: str) -> None:
+    """The line stands on standard error, for a person, behind all that was logged before it."""
+    stream = standard_error()
+    if stream is not None:
+        stream.write(f"{line}\n")
+
+
+class Outlet(io.TextIOBase):
+    """A file for text that takes at once all that is written to it, by any thread; `flush` waits for nothing.
+
+    `describe_loss` gives the line that says how many are missing. A stream that is closed, full, broken or gone
+    takes nothing, and is no reason to stop; null stands for such a one.
+    """
+
+    def __init__(self, stream: TextIO | None, describe_loss: Callable[[int], str]) -> None:
+        global _latest  # noqa: PLW0603  there is one standard error
+        self.stream = stream
+        self._describe_loss = describe_loss
+        self._descriptor = _descriptor_of(stream)
+        self._changed = threading.Condition()
+        self._queue: deque[str | int] = deque()  # text, or how many lines are missing there
+        self._size = 0
+        self._dropped = 0  # since the last text that was taken
+        self._lost = 0  # lines that are missing, and nobody was told
+        self._is_torn = False  # the last line that went out lacks its end
+        self._is_busy = False
+        self._is_over = False
+        self._writer: threading.Thread | None = None
+        _latest = self
+
+    # What files have
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        """What is written goes out by itself."""
+
+    def isatty(self) -> bool:
+        try:
+            return self.stream is not None and self.stream.isatty()
+        except ValueError:  # it was closed since
+            return False
+
+    def write(self, text: str) -> int:
+        with self._changed:
+            # Once something was dropped, half of the queue must be free again: one gap is better than many.
+            room = MOST_CHARACTERS // 2 if self._dropped else MOST_CHARACTERS
+            if self._is_over or (self._queue and self._size + len(text) > room):
+                self._dropped += text.count("\n")
+            else:
+                if self._dropped:
+                    self._queue.append(self._dropped)
+                    self._dropped = 0
+                self._queue.append(text)
+                self._size += len(text)
+                self._writer = self._writer or self._start()
+                self._changed.notify_all()
+        return len(text)
+
+    def drain(self, seconds: float) -> bool:
+        """What was said until now has gone out, as far as it can. Whether that took no longer than so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._queue or self._dropped or self._is_busy), seconds)
+
+    def close(self) -> None:
+        """Nothing more is taken; what was taken has gone out, or never will."""
+        if self._is_over:
+            return
+        went_out = self._writer is None or self.drain(LAST_SECONDS)
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        if self._descriptor is not None and went_out:  # else a write to it hangs: it is the system's to end
+            os.close(self._descriptor)
+
+    # The writer
+
+    def _start(self) -> threading.Thread | None:
+        # It takes no signal: they are for the thread that waits for them, which may not have begun yet.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            writer = threading.Thread(target=self._write_all, name="outlet", daemon=True)
+            writer.start()
+        except RuntimeError:  # no more threads, or the program ends: the next line tries again
+            return None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return writer
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                self._is_busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._queue or self._dropped or self._is_over)
+                if self._is_over:
+                    return
+                if self._queue:
+                    said = self._queue.popleft()
+                else:
+                    said, self._dropped = self._dropped, 0
+                self._size -= len(said) if isinstance(said, str) else 0
+                self._is_busy = True
+            self._lost += said if isinstance(said, int) else 0
+            if self._lost and self._goes_out(self._describe_loss(self._lost)):
+                self._lost = 0
+            if isinstance(said, str) and (self._lost or not self._goes_out(said)):
+                self._lost += said.count("\n")
+
+    def _goes_out(self, text: str) -> bool:
+        try:
+            if self._descriptor is not None:
+                self._write(self._descriptor, text)
+            elif self.stream is not None:
+                self.stream.write(text)
+                self.stream.flush()
+        except (OSError, ValueError):  # the reader has gone, the disk is full, or it was closed
+            return False
+        return True
+
+    def _write(self, descriptor: int, text: str) -> None:
+        data = text.encode(self.encoding, errors="backslashreplace")
+        rest = memoryview(b"\n" + data if self._is_torn else data)
+        while rest:
+            try:
+                written = os.write(descriptor, rest)
+            except BlockingIOError:  # whoever shares it with us wants it so
+                poll = select.poll()
+                poll.register(descriptor, select.POLLOUT)
+                poll.poll()
+                continue
+            rest = rest[written:]
+            self._is_torn = bool(rest)
+
+
+def _descriptor_of(stream: TextIO | None) -> int | None:
+    """One of our own: whatever is opened when the stream has been closed, no line is written into it."""
+    if stream is None:
+        return None
+    with suppress(OSError, ValueError, AttributeError):  # in memory, or closed
+        return os.dup(stream.fileno())
+    return None
