@@ -2,11 +2,13 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from watcher.domain import JsonObject, from_json
 from watcher.folders import disk
+from watcher.ownership import make_file
 
 MARKER = b".watcher"
 LONGEST = 4096
@@ -57,11 +59,11 @@ def judge_marker(known: Situation | None, found: Situation, marker: str | None, 
 def open_marker(folder: int, name: bytes = MARKER) -> int:
     """A descriptor of the marker in this open folder, for reading and writing; it is made if it is not there."""
     try:
-        made = os.open(name, _OPEN | os.O_CREAT | os.O_EXCL, 0o640, dir_fd=folder)
-    except FileExistsError:
         return os.open(name, _OPEN, dir_fd=folder)
-    disk.adopt(made, folder)
-    return made
+    except FileNotFoundError:
+        with suppress(FileExistsError):  # another process was quicker
+            make_file(folder, name, 0o640, lambda made: disk.adopt(made, folder))
+        return os.open(name, _OPEN, dir_fd=folder)
 
 
 def read_note(marker: int) -> JsonObject:

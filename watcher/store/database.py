@@ -19,6 +19,9 @@ SQLite with real transactions. Facts (measured, or SQLite's own documentation):
      the database file, of which every connection that has read anything holds a shared one for as long as
      it is open. So nobody else can be writing, and who comes then waits until it is over.
   The reading engine opens the file read-only: it can take no checkpoint on any of these occasions.
+- A connection that only reads can not roll a rollback journal back that a killed process left. So the database is
+  made under another name, with the one change of its journal's mode that it ever has, and gets its own when it is
+  whole; from then on a kill leaves a write-ahead log, which readers take up as it is.
 - SQLite's locks on a file are the process's: closing any descriptor of the database or of its -shm drops them
   all. So nothing here opens these two but SQLite itself.
 """
@@ -38,7 +41,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from watcher.errors import StoreError
 from watcher.store import revisions
 from watcher.store.faults import our_errors
-from watcher.store.files import FileLock, check_folder, create, sync_folder
+from watcher.store.files import FileLock, check_folder, create, remove, sync_folder
 from watcher.store.schema import metadata
 
 _BUSY_SECONDS = 10.0  # for what is not ours, such as an sqlite3 shell
@@ -46,6 +49,7 @@ _LOCK_SECONDS = 30.0
 _LOG_PAGES = 1000  # in the write-ahead log, before a commit puts them into the file
 _LOG_BYTES = 8_000_000  # what a reader made grow beyond this is given back when it has gone
 _BACKUPS_KEPT = 3
+_A_TABLE = "SELECT 1 FROM sqlite_master LIMIT 1"
 
 
 class Database:
@@ -67,7 +71,7 @@ class Database:
         self._identity: tuple[int, int] | None = None
         self._is_ours = False
         self._engine = _engine(self._connect, "BEGIN IMMEDIATE", size=1)
-        self._reader = _engine(lambda: self._connect(reads=True), "BEGIN", size=0)
+        self._reader = _engine(self._connect_to_read, "BEGIN", size=0)
 
     def exists(self) -> bool:
         """Whether the file is there and holds our tables, of whatever version."""
@@ -116,7 +120,7 @@ class Database:
             return None
         with self.reading() as connection:
             version = revisions.version_of(connection)
-            if version is None and connection.execute(text("SELECT 1 FROM sqlite_master LIMIT 1")).first():
+            if version is None and connection.execute(text(_A_TABLE)).first():
                 raise StoreError(
                     f"{self.path}: this is the database of another program",
                     hint="Name a file of the watcher's own in store.url.",
@@ -147,12 +151,13 @@ class Database:
                 return before, after
             self._refuse_newer(before)
             try:
-                if before is not None:
-                    self._back_up(before)
-                elif not self.path.exists():
-                    create(self.path)
-                with self.writing() as connection:
-                    revisions.apply(connection)
+                if self._is_there():
+                    if before is not None:
+                        self._back_up(before)
+                    with self.writing() as connection:
+                        revisions.apply(connection)
+                else:
+                    self._make()
             except Exception as error:
                 raise self._failed_upgrade(before, after, error) from error
             return before, after
@@ -217,17 +222,47 @@ class Database:
             msg = f"{self.path}: the database can not be reached: {error.strerror}"
             raise StoreError(msg, hint="Run this as the user that the daemon runs as.") from error
 
-    def _connect(self, *, reads: bool = False) -> sqlite3.Connection:
-        # Neither mode makes a file that is not there.
-        uri = f"{self.path.as_uri()}?mode={'ro' if reads else 'rw'}"
-        connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
-        )
-        if not reads:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-            connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+    def _make(self) -> None:
+        """The file is there, of this program's version: whole, or as it was, nothing or empty."""
+        fresh = self._beside(".new")
+        remove(fresh)  # a start that was killed before it was whole
+        create(fresh, like=self.path if self.path.exists() else None)
+        engine = _engine(lambda: _open(fresh), "BEGIN IMMEDIATE", size=1)
+        try:
+            with our_errors(fresh), engine.connect() as connection:
+                with connection.begin():
+                    revisions.apply(connection)
+                driver = connection.connection.driver_connection
+                # All is in the file now; SQLite syncs this as well, and leaves no log at the end.
+                driver.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
+        except BaseException:
+            engine.dispose()
+            remove(fresh)
+            raise
+        engine.dispose()
+        remove(self.path, but_itself=True)  # a log that lost its database would be taken for the new one's
+        fresh.replace(self.path)
+        sync_folder(self.path.parent)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = _open(self.path)
+        connection.execute("PRAGMA journal_mode = WAL")  # as it is already, unless somebody else changed it
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+        return connection
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        connection = _open(self.path, mode="ro")
+        try:
+            connection.execute(_A_TABLE)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            # Somebody was killed who wrote to it in another mode than we do: whoever may write rolls that back.
+            with self._alone(), closing(self._connect()) as writer:
+                writer.execute(_A_TABLE)
+            return _open(self.path, mode="ro")
         return connection
 
     def _refuse_newer(self, version: str | None) -> None:
@@ -241,10 +276,10 @@ class Database:
         """A copy lies beside the database, whole or not at all; the oldest copies are gone."""
         target = self._beside(f".before-{version}.bak")
         fresh = target.with_name(target.name + ".new")
-        fresh.unlink(missing_ok=True)
+        remove(fresh)  # an upgrade that was killed
         create(fresh, like=self.path)
         # Connection.backup() sees the log too; a copy of the file alone lost what was in it (measured).
-        with closing(self._connect(reads=True)) as source, closing(sqlite3.connect(fresh)) as copy:
+        with closing(self._connect_to_read()) as source, closing(sqlite3.connect(fresh)) as copy:
             source.backup(copy)
         fresh.replace(target)
         sync_folder(target.parent)
@@ -268,6 +303,17 @@ def empty_database() -> Engine:
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     metadata.create_all(engine)
     return engine
+
+
+def _open(path: Path, mode: str = "rw") -> sqlite3.Connection:
+    """A connection that begins no transaction by itself. Neither mode makes a file that is not there."""
+    uri = f"{path.as_uri()}?mode={mode}"
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
+    )
+    if mode == "rw":
+        connection.execute("PRAGMA synchronous = FULL")
+    return connection
 
 
 def _engine(connect: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> Engine:

@@ -11,8 +11,10 @@ from pathlib import Path
 from watcher import mounts
 from watcher.clock import SystemClock
 from watcher.errors import StoreError
+from watcher.ownership import make_file
 
 _POLL_SECONDS = 0.0005
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def create(path: Path, like: Path | None = None) -> None:
@@ -23,22 +25,31 @@ def create(path: Path, like: Path | None = None) -> None:
     recordings hold phone numbers. The owner is set through the descriptor of what was made here and now,
     so that no link in a folder of somebody else's makes root give another file away.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o660)
+    owner = os.stat(like or path.parent)
+    folder = os.open(path.parent, _FOLDER)
     try:
-        if os.geteuid() == 0:
-            owner = os.stat(like or path.parent)
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            if owner.st_mode & stat.S_IWGRP:
-                os.fchmod(descriptor, 0o660)
+        make_file(folder, os.fsencode(path.name), 0o660, lambda made: _give(made, owner))
+        os.fsync(folder)
     finally:
-        os.close(descriptor)
-    sync_folder(path.parent)
+        os.close(folder)
+
+
+def _give(made: int, owner: os.stat_result) -> None:
+    if os.geteuid() == 0:
+        os.fchown(made, owner.st_uid, owner.st_gid)
+        if owner.st_mode & stat.S_IWGRP:
+            os.fchmod(made, 0o660)
+
+
+def remove(path: Path, *, but_itself: bool = False) -> None:
+    """No database lies at `path`, nor what SQLite keeps beside one; with `but_itself` only the latter."""
+    for ending in ("-journal", "-wal", "-shm") if but_itself else ("-journal", "-wal", "-shm", ""):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
     """The names in the folder outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, _FOLDER)
     try:
         os.fsync(descriptor)
     finally:
