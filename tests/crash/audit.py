@@ -1,0 +1,163 @@
+"""The auditor: what must be true of a site, whatever happened to it, by what anybody can see.
+
+It reads the folders, the receipts and the bank's own books (the sandbox's ledger), and asks SQLite whether the
+database is whole. It shares no code with what files, records or recovers. Each find is a sentence.
+"""
+
+import json
+import os
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from watcher.identifai.sandbox import LedgerEntry
+
+FOLDERS = ("drop", "done", "failed")
+_OURS = re.compile(r"config\.toml|watcher\.db(|-wal|-shm|\.lock|\.instance|\.before-\d+\.bak)")
+"""What lies beside the folders when nothing runs; SQLite's two, when the last who looked could only read."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A file that somebody dropped, and what must become of its bytes."""
+
+    content: bytes
+    fate: str  # "done" or "failed": where they lie in the end
+    is_companion: bool = False  # it travels with a recording, and has no receipt
+    is_charged: bool = True  # once, by the bank
+
+
+def audit_wreck(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
+    """At any moment: each recording is whole somewhere, and none is filed without a receipt."""
+    files = dict(_files(root))
+    kept = {content for path, content in files.items() if not _is_hidden(path)}
+    for each in dropped:
+        if each.content not in kept:
+            yield f"a recording is nowhere: {_name(each)}"
+    recordings = {each.content for each in dropped if not each.is_companion}
+    for path, content in files.items():
+        if content in recordings and not path.startswith("drop/") and not _is_hidden(path):
+            if f"{path}.json" not in files:
+                yield f"filed without a receipt: {path}"
+            else:
+                yield from _audit_receipt(path, content, files[f"{path}.json"])
+
+
+def audit_rest(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
+    """At rest: each recording lies once where it belongs with a true receipt, and nothing else lies anywhere."""
+    files = dict(_files(root))
+    expected = Counter((each.fate, each.content) for each in dropped)
+    recordings = {each.content for each in dropped if not each.is_companion}
+    found: Counter[tuple[str, bytes]] = Counter()
+    for path, content in list(files.items()):
+        folder = path.partition("/")[0]
+        if (folder, content) not in expected:
+            continue
+        found[folder, content] += 1
+        del files[path]
+        if content in recordings:
+            yield from _audit_receipt(path, content, files.pop(f"{path}.json", None))
+    for (fate, content), number in (expected - found).items():
+        yield f"missing in {fate}/, {number} times: {_digest(content)}"
+    for (fate, content), number in (found - expected).items():
+        yield f"too many in {fate}/, by {number}: {_digest(content)}"
+    for path, content in files.items():
+        if path.split("/", 1)[1] != ".watcher":
+            yield f"a stray: {path} ({len(content)} bytes)"
+    for name in os.listdir(root):
+        if name not in FOLDERS and not _OURS.fullmatch(name):
+            yield f"a stray beside the folders: {name}"
+    yield from _audit_database(root / "watcher.db")
+
+
+def audit_money(
+    dropped: Sequence[Dropped], ledger: Sequence[LedgerEntry], *, is_held_back: bool = False
+) -> Iterator[str]:
+    """The bank charged once for each content that was to be charged, and for nothing else.
+
+    `is_held_back`: nobody released what may have been charged, so none was even accepted twice.
+    """
+    posts = [entry for entry in ledger if entry.method == "POST" and entry.is_whole]
+    charged = Counter(entry.sha256 for entry in posts if entry.charged)
+    accepted = Counter(entry.sha256 for entry in posts if entry.charged or entry.cached)
+    for digest, number in charged.items():
+        if number > 1:
+            yield f"charged {number} times: {digest}"
+    if is_held_back:
+        yield from (f"accepted {number} times: {digest}" for digest, number in accepted.items() if number > 1)
+    due = {_digest(each.content) for each in dropped if each.is_charged and not each.is_companion}
+    yield from (f"charged for nothing: {digest}" for digest in charged.keys() - due)
+    if not is_held_back:
+        yield from (f"never charged: {digest}" for digest in due - charged.keys())
+    yield from (f"a rate limit was hit: {entry.sha256}" for entry in posts if entry.status == 429)
+
+
+def audit_identifiers(root: Path, ledger: Sequence[LedgerEntry]) -> Iterator[str]:
+    """Each receipt in done/ names the identifier that the bank gave for these bytes."""
+    given = {(entry.sha256, entry.identifier) for entry in ledger if entry.charged or entry.cached}
+    for path, content in _files(root):
+        if path.startswith("done/") and path.endswith(".json"):
+            receipt = _parse(content)
+            if (receipt.get("sha256"), receipt.get("identifier")) not in given:
+                yield f"an identifier that nobody gave: {path}"
+
+
+def _files(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file in the folders, by its path relative to the site."""
+    for folder in FOLDERS:
+        for above, _, names in os.walk(os.path.realpath(root / folder)):
+            for name in names:
+                inner = os.path.relpath(os.path.join(above, name), os.path.realpath(root / folder))
+                yield f"{folder}/{inner}", Path(above, name).read_bytes()
+
+
+def _audit_receipt(path: str, content: bytes, receipt: bytes | None) -> Iterator[str]:
+    if receipt is None:
+        yield f"no receipt beside {path}"
+        return
+    told = _parse(receipt)
+    folder, _, name = path.partition("/")
+    if not told:
+        yield f"no JSON in the receipt of {path}"
+    elif (told.get("sha256"), told.get("size")) not in ((_digest(content), len(content)), (None, len(content))):
+        yield f"the receipt of {path} is of other bytes"
+    elif (told.get("state"), told.get("filed_as")) != (folder, name):
+        yield f"the receipt of {path} says {told.get('state')}/{told.get('filed_as')}"
+    elif (folder == "done") != bool(told.get("identifier")) or (folder == "failed") != bool(told.get("error")):
+        yield f"the receipt of {path} has {told.get('identifier')} and {told.get('error')}"
+
+
+def _parse(receipt: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(receipt)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _audit_database(path: Path) -> Iterator[str]:
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            told = connection.execute("PRAGMA integrity_check").fetchall()
+    except sqlite3.Error as error:
+        told = [(str(error),)]
+    if told != [("ok",)]:
+        yield f"the database is damaged: {told}"
+
+
+def _is_hidden(path: str) -> bool:
+    return os.path.basename(path).startswith(".")
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+def _name(dropped: Dropped) -> str:
+    return f"{_digest(dropped.content)[:12]}, which is to end in {dropped.fate}/"

@@ -1,0 +1,410 @@
+"""The real program, killed at its system calls, and the start after it: stories, and how one is played.
+
+A story is what lay there before, and the commands that were then given. It is played with a kill at one call of
+one command; what is left is audited, looked at with the commands that only read, and taken up by the next start.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+
+from tests.crash import audit, commander, tracer
+from tests.crash.audit import Dropped
+from tests.people import PROJECT
+from tests.places import KEY, REFUSED, Place
+from watcher.audio.synthesis import wav
+from watcher.clock import SystemClock
+from watcher.errors import Exit
+from watcher.identifai.sandbox import Sandbox
+from watcher.store import Store, revisions
+
+ENVIRONMENT = {
+    "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+    "LANG": "C.UTF-8",
+    "PYTHONPATH": str(PROJECT),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "IDENTIFAI_API_KEY": KEY,
+}
+MEMORY = "/dev/shm"
+"""Where the sites lie: a kill is no power cut, so nothing depends on syncs."""
+
+ONE_PASS = ("run", "--once", "--verdicts")
+DAEMON = ("run",)
+
+_QUICK: dict[str, dict[str, Any]] = {
+    "limits": {"writes": ["50/second"], "reads": []},
+    "arrivals": {"settle_seconds": 0.2, "rescan_seconds": 1},
+    "retry": {"first_seconds": 0.1, "max_seconds": 0.2},
+    "verdicts": {"first_seconds": 0.02, "max_seconds": 0.1},
+}
+_PATIENCE_SECONDS = 60.0
+_MOST_DECISIONS = 3
+_CLOCK = SystemClock()
+
+
+class Commander:
+    """Carries out commands; see the module of this name."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", commander.__name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=ENVIRONMENT,
+            start_new_session=True,
+        )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._in, self._out = self._process.stdin, self._process.stdout
+
+    def call(
+        self,
+        arguments: Sequence[str],
+        out: Path,
+        err: Path,
+        followed: tracer.Orders | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> int:
+        """The command has ended. Its exit code; 128 and more: the signal that ended what was followed."""
+        orders = asdict(followed) if followed else None
+        order = {"arguments": arguments, "out": str(out), "err": str(err), "followed": orders}
+        self._in.write(json.dumps(order).encode() + b"\n")
+        self._in.flush()
+        until = _CLOCK.monotonic() + _PATIENCE_SECONDS
+        while not select.select([self._out], [], [], 0.05)[0]:
+            if _CLOCK.monotonic() > until:
+                self.close()
+                raise AssertionError(f"{arguments} did not end:\n{_read(err)}")
+            meanwhile()
+        return int(self._out.readline())
+
+    def close(self) -> None:
+        """It and whatever it carries out are over."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._in.close()
+        self._out.close()
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Before which call: the `at`-th (0: none), or the `nth` that this expression finds in its words."""
+
+    at: int = 0
+    before: str = ""
+    nth: int = 1
+
+
+NEVER = Kill()
+
+
+class Stage:
+    """One site and its bank, which no kill reaches."""
+
+    def __init__(self, place: Place, bank: Sandbox, story: "Story", commanding: Commander) -> None:
+        self.place = place
+        self.bank = bank
+        self.dropped: list[Dropped] = []
+        self._story = story
+        self._commander = commanding
+        self._notes = place.root.parent / f"{place.root.name}.notes"
+        self._notes.mkdir()
+
+    # What was there before
+
+    def drop(
+        self, path: str, fate: str = "done", content: bytes | None = None, *, companion: bool = False
+    ) -> bytes:
+        """Somebody dropped a file whose bytes are to end in done/ or in failed/."""
+        content = wav(0.5, seed=len(self.dropped) + 1, note=path.encode()) if content is None else content
+        self.place.drop(path, content)
+        self.dropped.append(Dropped(content, fate, companion, is_charged=fate == "done"))
+        return content
+
+    def refuse(self, content: bytes, times: int = 0) -> None:
+        """The service refuses these bytes, so many times; 0: always."""
+        self.bank.add_fault(**REFUSED, times=times, sha256=sha256(content).hexdigest())
+
+    def fail_before(self, path: str) -> None:
+        """A recording that will be accepted the next time lies in failed/."""
+        self.refuse(self.drop(path), times=1)
+        self.place.run_once()
+
+    # What is done with it
+
+    def call(self, *arguments: str) -> Said:
+        """The command was carried out."""
+        if self._story.denied:
+            return self.trace(arguments, NEVER)[0]
+        return self._carry_out(arguments, None, lambda: None)
+
+    def trace(self, arguments: tuple[str, ...], kill: Kill) -> tuple[Said, list[str]]:
+        """The command ran, to its end or its kill. What it said, and the calls that it made until then."""
+        log = self._notes / "calls"
+        root = self.place.root
+        below = {os.path.realpath(root): "", **{os.path.realpath(root / n): n for n in self._story.elsewhere}}
+        orders = tracer.Orders(str(log), below, kill.at, kill.before, kill.nth, self._story.denied)
+
+        def end_daemon() -> None:
+            if self._is_filed():
+                with suppress(ProcessLookupError):
+                    os.kill(int(_read(log).splitlines()[0]), signal.SIGTERM)
+
+        said = self._carry_out(arguments, orders, end_daemon if arguments == DAEMON else lambda: None)
+        return said, _read(log).splitlines()[1:]
+
+    def _carry_out(
+        self, arguments: tuple[str, ...], followed: tracer.Orders | None, meanwhile: Callable[[], None]
+    ) -> Said:
+        out, err = self._notes / "out", self._notes / "err"
+        given = (*arguments, "--config", str(self.place.config_path))
+        code = self._commander.call(given, out, err, followed, meanwhile)
+        return Said(code, _read(out), _read(err))
+
+    def settle(self) -> None:
+        """The bank has decided on everything that reached it."""
+        until = _CLOCK.monotonic() + _PATIENCE_SECONDS
+        while self.bank._peers:
+            assert _CLOCK.monotonic() < until, "the bank is still busy"
+            _CLOCK.wait(0.002, Event())
+
+    def _is_filed(self) -> bool:
+        filed = [path for name in ("done", "failed") for path in (self.place.root / name).rglob("*.json")]
+        return len(filed) == sum(not each.is_companion for each in self.dropped)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What lay there before, and the commands that were then given."""
+
+    before: Callable[[Stage], None]
+    acts: tuple[tuple[str, ...], ...] = (ONE_PASS,)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    elsewhere: tuple[str, ...] = ()  # folders on another file system
+    denied: tuple[str, ...] = ()  # calls that the folders' file system does not know, and how it says so
+
+    @property
+    def holds(self) -> bool:
+        return self.settings.get("identifai", {}).get("in_doubt") == "hold"
+
+    @property
+    def releases(self) -> bool:
+        return any("release" in act for act in self.acts)
+
+    @contextmanager
+    def stage(self, ground: Path, other: Path, commanding: Commander) -> Iterator[Stage]:
+        """It is set. Both are empty folders, on two file systems."""
+        root = ground / "site"
+        root.mkdir()
+        for name in self.elsewhere:
+            (other / name).mkdir()
+            (root / name).symlink_to(other / name)
+        with Sandbox(KEY, writes=(), reads=(), verdict_after_seconds=0.0) as bank:
+            tables = {name: _QUICK.get(name, {}) | self.settings.get(name, {}) for name in _QUICK | self.settings}
+            stage = Stage(Place(root, bank.url, _CLOCK, **tables), bank, self, commanding)
+            self.before(stage)
+            yield stage
+
+
+@dataclass(frozen=True)
+class Play:
+    """How it went: the calls made, whether the last of them was the kill's, and all that was found wrong."""
+
+    calls: list[str]
+    is_killed: bool
+    finds: list[str]
+
+
+def play(
+    name: str, act: int, kill: Kill, ground: Path, other: Path, commanding: Commander, again: Kill = NEVER
+) -> Play:
+    """The story up to this command, which is killed; then the rest of it, and the audit.
+
+    `again`: a kill of the start after that. Both grounds are empty folders, on two file systems.
+    """
+    with STORIES[name].stage(ground, other, commanding) as stage:
+        acts = STORIES[name].acts
+        finds: list[str] = []
+        for arguments in acts[:act]:
+            finds += _check(stage.call(*arguments), arguments)
+        said, calls = stage.trace(acts[act], kill)
+        is_killed = said.code == 128 + signal.SIGKILL
+        stage.settle()
+        if is_killed:
+            finds += _look(stage)
+            if again != NEVER:
+                stage.trace(ONE_PASS, again)
+                stage.settle()
+                finds += _look(stage)
+        else:
+            finds += _check(said, acts[act])
+        rest = acts[act:] if is_killed and "run" not in acts[act] else acts[act + 1 :]
+        for arguments in rest:
+            finds += _check(stage.call(*arguments), arguments)
+        finds += _come_to_rest(stage, STORIES[name])
+        return Play(calls, is_killed, finds)
+
+
+def _look(stage: Stage) -> Iterator[str]:
+    """What a kill leaves, to somebody who looks before the next start."""
+    yield from audit.audit_wreck(stage.place.root, stage.dropped)
+    for arguments in (("status", "--json"), ("list",), ("why", "call.wav")):
+        said = stage.call(*arguments)
+        if said.code != Exit.WELL or said.err:
+            yield f"{' '.join(arguments)} after the kill: {said.code} {said.err}"
+
+
+def _come_to_rest(stage: Stage, story: "Story") -> Iterator[str]:
+    """The next start brings everything to its end; a person decides where it was told to ask one."""
+    yield from _check(stage.call(*ONE_PASS), ONE_PASS)
+    yield from audit.audit_wreck(stage.place.root, stage.dropped)
+    if story.holds:
+        yield from audit.audit_money(stage.dropped, stage.bank.ledger, is_held_back=not story.releases)
+        for _ in range(_MOST_DECISIONS):
+            held = [
+                json.loads(line)["id"] for line in stage.call("list", "--json", "--state", "held").out.splitlines()
+            ]
+            if not held:
+                break
+            yield from _check(stage.call("release", *held), ("release",))
+            yield from _check(stage.call(*ONE_PASS), ONE_PASS)
+    yield from audit.audit_rest(stage.place.root, stage.dropped)
+    yield from audit.audit_money(stage.dropped, stage.bank.ledger)
+    yield from audit.audit_identifiers(stage.place.root, stage.bank.ledger)
+    said = stage.call("reconcile")
+    if said.code != Exit.WELL:
+        yield f"reconcile: {said.code} {said.out} {said.err}"
+
+
+def _check(said: Said, arguments: tuple[str, ...]) -> Iterator[str]:
+    """A run ends with 0, or 1 where something failed; a command with 0, or 2 where it was done before the kill."""
+    fine = {Exit.WELL, Exit.INCOMPLETE} if "run" in arguments else {Exit.WELL, Exit.USAGE}
+    if said.code not in fine or "Traceback" in said.err:
+        yield f"{' '.join(arguments)}: {said.code} {said.err}"
+
+
+def _read(path: Path) -> str:
+    return path.read_text(errors="backslashreplace") if path.exists() else ""
+
+
+# The stories
+
+
+def _first_start(stage: Stage) -> None:
+    stage.drop("call.wav")
+
+
+def _ordinary_day(stage: Stage) -> None:
+    """One is accepted, one refused, one is no recording, one there already."""
+    stage.place.run_once()
+    content = stage.drop("call.wav")
+    stage.refuse(stage.drop("odd.wav", "failed"))
+    stage.drop("notes.wav", "failed", b"Call back on Monday.\n")
+    stage.drop("a/twice.wav", content=content)
+
+
+def _accompanied(stage: Stage) -> None:
+    stage.place.run_once()
+    stage.drop("a/call.xml", content=b"<call/>", companion=True)
+    stage.drop("a/call.wav.done", content=b"ready", companion=True)
+    stage.drop("a/call.wav")
+
+
+def _both_fates(stage: Stage) -> None:
+    stage.place.run_once()
+    stage.drop("a/call.wav")
+    stage.refuse(stage.drop("odd.wav", "failed"))
+
+
+def _failed(stage: Stage) -> None:
+    stage.fail_before("a/call.wav")
+
+
+def _dragged_back(stage: Stage) -> None:
+    stage.fail_before("call.wav")
+    os.rename(stage.place.root / "failed/call.wav", stage.place.root / "drop/call.wav")
+
+
+def _taken_name(stage: Stage) -> None:
+    stage.drop("call.wav")
+    stage.place.run_once()
+    stage.drop("call.wav", content=wav(0.5, seed=99))
+
+
+def _lost_answer(stage: Stage) -> None:
+    stage.place.run_once()
+    stage.bank.add_fault("lose_answer", times=1)
+    stage.drop("call.wav")
+
+
+def _held(stage: Stage) -> None:
+    _lost_answer(stage)
+    stage.place.run_once()
+
+
+def _given_up(stage: Stage) -> None:
+    _held(stage)
+    stage.dropped = [replace(each, fate="failed") for each in stage.dropped]
+
+
+def _older_database(stage: Stage) -> None:
+    """As the first version made it, with a log that was not put into the file: it was killed, too."""
+    _make_first_version(stage.place.config.store.path)
+    stage.drop("call.wav")
+
+
+def _make_first_version(path: Path) -> None:
+    path.touch()
+    with Store(f"sqlite:///{path}") as store, store.database.writing() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(revisions.folder()))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revisions.known()[0])
+
+
+_HOLD: dict[str, dict[str, Any]] = {"identifai": {"in_doubt": "hold"}}
+
+STORIES: dict[str, Story] = {
+    "first_start": Story(_first_start),
+    "first_command": Story(_first_start, (("pause",), ("resume",), ("check",))),
+    "ordinary_day": Story(_ordinary_day),
+    "accompanied": Story(_accompanied, settings={"arrivals": {"sidecar": [".xml"], "marker": ".done"}}),
+    "taken_name": Story(_taken_name),
+    "daemon": Story(_ordinary_day, (DAEMON,)),
+    "other_disk": Story(_both_fates, elsewhere=("done", "failed")),
+    "simple_disk": Story(_both_fates, denied=("renameat2=EINVAL",)),
+    "simplest_disk": Story(_both_fates, denied=("renameat2=EINVAL", "linkat=EPERM")),
+    "retry": Story(_failed, (("retry", "--failed"), ONE_PASS)),
+    "retry_from_other_disk": Story(_failed, (("retry", "--failed"), ONE_PASS), elsewhere=("failed",)),
+    "dragged_back": Story(_dragged_back),
+    "upgrade": Story(_older_database),
+    "migrate": Story(_older_database, (("migrate",),)),
+    "resubmitted": Story(_lost_answer),
+    "held": Story(_lost_answer, settings=_HOLD),
+    "released": Story(_held, (("release", "call.wav"), ONE_PASS), settings=_HOLD),
+    "given_up": Story(_given_up, (("fail", "call.wav"), ONE_PASS), settings=_HOLD),
+    "commands": Story(_both_fates, (("check",), ("pause",), ("resume",))),
+}
