@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from watcher.config import Config
-from watcher.domain import show_path
+from watcher.domain import quote_path, show_path
 from watcher.errors import ConfigError
+from watcher.mounts import mount_of, read_mounts
 
 KEY_VARIABLE = "IDENTIFAI_API_KEY"
 CREDENTIAL = "identifai.key"
 _KEY_BYTES = 4_096
+_MODELESS = frozenset(  # kinds of file system that have one mode for all files, from the mount's options
+    ["vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3", "drvfs", "vboxsf", "iso9660"]
+)
 
 
 class Key:
@@ -52,12 +56,10 @@ def read_key(config: Config, environ: Mapping[str, str]) -> Key:
     for path in (*([Path(directory, CREDENTIAL)] if directory else []), key_file):
         found = _read_key_file(path)
         if found is not None:
-            content, mode = found
-            text, warning = _checked(content, _text(path)), ""
+            content, exposure = found
+            text = _checked(content, _text(path))
             # Not for a credential: systemd guards it by an access list that looks like group bits.
-            if path is key_file and mode & 0o077:
-                warning = f"{_text(path)} is open to others (mode {mode:04o}); run: chmod 600 {_text(path)}"
-            return Key(text, _text(path), warning)
+            return Key(text, _text(path), exposure if path is key_file else "")
     credential = f"systemd's credential {CREDENTIAL} ({'not there' if directory else 'no $CREDENTIALS_DIRECTORY'})"
     raise ConfigError(
         f"no API key found; looked at ${KEY_VARIABLE} (empty or not set), {credential}"
@@ -66,11 +68,11 @@ def read_key(config: Config, environ: Mapping[str, str]) -> Key:
     )
 
 
-def _read_key_file(path: Path) -> tuple[bytes, int] | None:
-    """What is in the file, and its mode; null where there is none."""
+def _read_key_file(path: Path) -> tuple[bytes, str] | None:
+    """What is in the file, and how it is exposed there ("" where it is not); null where there is none."""
     try:
         with path.open("rb") as file:
-            return file.read(_KEY_BYTES + 1), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            return file.read(_KEY_BYTES + 1), _exposure(path, file.fileno())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -78,6 +80,37 @@ def _read_key_file(path: Path) -> tuple[bytes, int] | None:
             f"the API key in {_text(path)} can not be read: {error.strerror}",
             hint="let the user that runs watcher read this file, and nobody else",
         ) from error
+
+
+def _exposure(path: Path, opened: int) -> str:
+    """Who else can read the key, and what can be done about it there; "" where nobody can.
+
+    The group of a file that is not ours is how its owner lets us read it.
+    """
+    status, us = os.fstat(opened), os.geteuid()
+    mode, named = stat.S_IMODE(status.st_mode), quote_path(os.fsencode(path))
+    is_ours = us in (0, status.st_uid)
+    if not mode & (0o077 if is_ours else 0o027):
+        return ""
+    exposed = f"{_text(path)} is open to others (mode {mode:04o})"
+    where = _why_fixed(path, opened)
+    if where:
+        return (
+            f"{exposed}, and lies {where}, where that cannot be changed; put a copy elsewhere "
+            f"(install -m 600 {named} KEYFILE, as the user that runs watcher) and name it in "
+            f"identifai.api_key_file, or let systemd hand it over (LoadCredential={CREDENTIAL}:{_text(path)})"
+        )
+    if is_ours:
+        return f"{exposed}; run: chmod 600 {named}"
+    return f"{exposed}; run: sudo chown {us} {named} && sudo chmod 600 {named}"
+
+
+def _why_fixed(path: Path, opened: int) -> str:
+    """Where it lies, if no file's mode can be changed there; else ""."""
+    if os.fstatvfs(opened).f_flag & os.ST_RDONLY:
+        return "on a read-only file system"
+    mount = mount_of(os.path.realpath(os.fsencode(path)), read_mounts())
+    return f"on a file system without modes ({mount.kind})" if mount and mount.kind in _MODELESS else ""
 
 
 def _checked(content: bytes, source: str) -> str:

@@ -1,11 +1,23 @@
 """The API key: it goes to the service, and nowhere else."""
 
+import json
+import os
+import shlex
+import subprocess
 from pathlib import Path
 
+import pytest
+
+from tests.people import CREW, ROOT, STRANGER, Person, missing, needs_root
+from tests.people import place as open_folder
 from tests.places import KEY, Place
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts
+from watcher.config import load
 from watcher.identifai.sandbox import FaultKind, Sandbox
+from watcher.key import read_key
+
+__all__ = ["open_folder"]  # a fixture
 
 
 def test_the_key_stands_in_nothing_that_the_program_writes(
@@ -92,3 +104,79 @@ def test_a_key_that_is_too_short_is_warned_of_and_not_named(
     assert secret not in program.err + program.out
     files = [path for path in place.root.rglob("*") if path.is_file()]
     assert [path for path in files if secret.encode() in path.read_bytes()] == []
+
+
+# Who else can read it, and what can be done about it
+
+
+@pytest.fixture
+def key_file(open_folder: Path) -> Path:
+    """A key in a folder that every user can reach, named as people name them."""
+    path = open_folder / "the service's.key"
+    path.write_text(KEY)
+    return path
+
+
+def warning_of(key_file: Path) -> str:
+    """What the program says of the key's place, as whoever asks."""
+    config = key_file.parent / "config.toml"
+    return read_key(load(config), {}).warning
+
+
+def configured(key_file: Path) -> Path:
+    (key_file.parent / "config.toml").write_text(f"[identifai]\napi_key_file = {json.dumps(str(key_file))}\n")
+    return key_file
+
+
+def test_the_remedy_for_an_exposed_key_of_another_user_keeps_it_readable(key_file: Path) -> None:
+    """After a plain chmod 600 its user could not read it any more, and would not start."""
+    needs_root()
+    key_file.chmod(0o644)
+    warning = STRANGER.does(warning_of, configured(key_file))
+    assert "is open to others (mode 0644); run: sudo chown 65534 " in warning
+    command = warning.partition("run: ")[2].replace("sudo ", "")
+    subprocess.run(command, shell=True, check=True)
+    assert STRANGER.does(warning_of, key_file) == ""
+
+
+def test_a_key_that_its_owner_lends_to_a_group_is_well_kept(key_file: Path) -> None:
+    """root's file, readable by the service's group: nobody else can read it, and it cannot be changed."""
+    needs_root()
+    os.chown(key_file, 0, CREW)
+    key_file.chmod(0o640)
+    assert STRANGER.does(warning_of, configured(key_file)) == ""
+    key_file.chmod(0o660)
+    assert "mode 0660" in STRANGER.does(warning_of, key_file)
+
+
+@pytest.mark.parametrize("person", [ROOT, STRANGER], ids=lambda person: person.name)
+def test_a_key_on_a_read_only_file_system_is_not_told_to_be_changed(key_file: Path, person: Person) -> None:
+    """As a container or a cluster mounts it: what can be done is a copy elsewhere, or systemd's credential."""
+    needs_root()
+    key_file.chmod(0o444)
+    configured(key_file)
+    copy = key_file.parent / "copy.key"
+    if subprocess.run(["mount", "--bind", key_file, key_file], check=False).returncode:
+        missing("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", key_file], check=True)
+        warning = person.does(warning_of, key_file)
+    finally:
+        subprocess.run(["umount", key_file], check=True)
+    assert "chmod" not in warning
+    assert (
+        "lies on a read-only file system, where that cannot be changed; put a copy elsewhere (install" in warning
+    )
+    assert f"LoadCredential=identifai.key:{key_file}" in warning
+    command = warning[warning.index("install") : warning.index(" KEYFILE")]
+    subprocess.run(f"{command} {shlex.quote(str(copy))}", shell=True, check=True)
+    assert copy.read_text() == KEY
+    assert warning_of(configured(copy)) == ""
+
+
+def test_the_remedy_for_an_exposed_key_can_be_pasted(key_file: Path) -> None:
+    """Whatever its path is."""
+    key_file.chmod(0o644)
+    command = warning_of(configured(key_file)).partition("run: ")[2]
+    subprocess.run(command, shell=True, check=True)
+    assert warning_of(key_file) == ""

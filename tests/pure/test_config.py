@@ -163,6 +163,8 @@ URL = "http:// or https:// and a host, without a user name"
 ENDING = 'an ending that starts with a dot and has no slash, such as ".xml"'
 PATTERN = 'a pattern for one name, without a slash, that is not all names, such as "*.bak"'
 STORE = '"sqlite:///" and the path of a file, such as "sqlite:///watcher.db"'
+PLAIN = f"{URL}, and without control characters"
+ONE_LINE = "text on one line, without control characters"
 FIELDS = "text with no other fields than {id} {stem} {folder} {sha256}"
 LISTEN = '"" or host:port, such as "127.0.0.1:8473"'
 YEAR = "at most 31,536,000"
@@ -223,6 +225,13 @@ MIXED = "their receipts could not be told apart"
         ("identifai.ref_id", '"{id!r}"', '"{id!r}"', FIELDS),
         ("identifai.ref_id", '"{id:>9}"', '"{id:>9}"', FIELDS),
         ("identifai.ref_id", '"{id.x}"', '"{id.x}"', FIELDS),
+        ("identifai.ref_id", r'"{id}\r\nX: 1"', r'"{id}\r\nX: 1"', ONE_LINE),
+        ("identifai.ref_id", r'"a\u0000b"', r'"a\u0000b"', ONE_LINE),
+        ("identifai.ref_id", r'"a\u001b[31mb"', r'"a\u001b[31mb"', ONE_LINE),
+        ("identifai.ref_id", r'"a\u2028b"', r'"a\xe2\x80\xa8b"', ONE_LINE),
+        ("identifai.upload_name", r'"id\r\n"', r'"id\r\n"', 'one of "id" or "original"'),
+        ("identifai.base_url", r'"https://a.example\r\n"', r'"https://a.example\r\n"', PLAIN),
+        ("identifai.webhook_url", r'"https://a.example/\tb"', r'"https://a.example/\tb"', PLAIN),
         ("identifai.upload_name", '"Original"', '"Original"', 'one of "id" or "original"'),
         ("identifai.webhook_url", '"me.example"', '"me.example"', URL),
         ("limits.in_flight", "0", "0", "at least 1"),
@@ -267,7 +276,7 @@ def test_a_wrong_value_is_one_clear_line(file: Path, key: str, written: str, fou
     section, name = key.split(".")
     error = refused(file, f"[{section}]\n{name} = {written}\n")
     shown = f"{key}[0]" if written.startswith("[") else key
-    assert error.message == f"{file}: {shown} is {found}; expected {expected}"
+    assert error.message == f"{file}: {shown} is {found}; expected {expected} (at line 2)"
     assert error.hint == "correct the file; config.example.toml explains every key"
     assert error.exit_code == Exit.CONFIG
 
@@ -291,7 +300,8 @@ def test_a_wrong_value_is_one_clear_line(file: Path, key: str, written: str, fou
     ],
 )  # fmt: skip
 def test_an_unknown_name_gets_the_nearest_known_one(file: Path, text: str, line: str) -> None:
-    assert refused(file, text).message == f"{file}: {line}"
+    at = "" if "\\n" in text else f" (at line {len(text.splitlines())})"
+    assert refused(file, text).message == f"{file}: {line}{at}"
 
 
 def test_all_problems_come_in_one_error(file: Path) -> None:
@@ -334,7 +344,7 @@ def test_the_folders_lie_apart(file: Path, folders: str, key: str, found: str, o
     first = refused(file, f"[folders]\n{folders}\n").message.splitlines()[0]
     line = f'{file}: folders.{key} is "{found}"; expected a folder apart from folders.{other} ('
     assert first.startswith(line)
-    assert first.endswith(f"): {why}")
+    assert first.removesuffix(" (at line 2)").endswith(f"): {why}")
 
 
 def test_folders_whose_names_begin_alike_are_apart(file: Path) -> None:
@@ -349,9 +359,20 @@ def test_nothing_of_ours_lies_in_the_drop_folder(file: Path) -> None:
     )
     where = "expected a place outside folders.drop, where all is submitted"
     assert error.message.splitlines() == [
-        f'{file}: store.url is "{file.parent}/d/w.db"; {where}',
-        f'{file}: identifai.api_key_file is "{file.parent}/d/k"; {where}',
+        f'{file}: store.url is "{file.parent}/d/w.db"; {where} (at line 4)',
+        f'{file}: identifai.api_key_file is "{file.parent}/d/k"; {where} (at line 6)',
     ]
+
+
+@pytest.mark.parametrize("folder", ["done", "failed"])
+def test_the_key_lies_where_nobody_reads_what_was_filed(file: Path, folder: str) -> None:
+    """done/ and failed/ are read by whoever drops recordings; by way of a link as well."""
+    (file.parent / folder).mkdir()
+    (file.parent / "link").symlink_to(folder)
+    for place in (folder, f"{folder}/below", "link"):
+        error = refused(file, f'[identifai]\napi_key_file = "{place}/k"\n')
+        where = f"expected a place outside folders.{folder}, which others read (at line 2)"
+        assert error.message == f'{file}: identifai.api_key_file is "{file.parent}/{place}/k"; {where}'
 
 
 @pytest.mark.parametrize(

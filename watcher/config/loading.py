@@ -15,6 +15,9 @@ from watcher.config.values import lies_in, nearest
 from watcher.domain import JsonObject, show_path
 from watcher.errors import ConfigError
 
+_HEADER = re.compile(r"""\s*\[\[?\s*(["']?)([^"'\]]+?)\1\s*\]""")
+_KEY = re.compile(r"""\s*(["']?)([\w. -]+?)\1\s*=""")
+
 SYSTEM_CONFIG = Path("/etc/watcher/config.toml")
 
 
@@ -46,27 +49,45 @@ def find_config(option: str | None, environ: Mapping[str, str]) -> Path:
 def load(path: Path) -> Config:
     """The configuration in this file. Raises ConfigError that lists every problem it has, a line each."""
     path = Path(os.path.abspath(path))
-    tables = _tables(path)
+    text, tables = _tables(path)
     try:
         config = Config.model_validate(tables, context={"path": path})
     except ValidationError as error:
-        problems = [_problem(detail) for detail in error.errors(include_url=False)]
+        problems = [(detail["loc"], _problem(detail)) for detail in error.errors(include_url=False)]
     else:
-        problems = list(_misplaced(config))
+        problems = [(tuple(name.split(".")), problem) for name, problem in _misplaced(config)]
         if not problems:
             return config
     # Outside of `except`: pydantic's own text repeats the values, and a URL may hold a password.
     raise ConfigError(
-        "\n".join(f"{_text(path)}: {problem}" for problem in problems),
+        "\n".join(f"{_text(path)}: {problem}{_line_of(text, where)}" for where, problem in problems),
         hint="correct the file; config.example.toml explains every key",
     )
 
 
-def _tables(path: Path) -> JsonObject:
-    """The file as TOML has it, not validated yet."""
+def _line_of(text: str, where: tuple[int | str, ...]) -> str:
+    """In which line of the file this key or section stands, for the end of a message; "" where none has it."""
+    wanted = [str(part) for part in where if isinstance(part, str)]
+    section: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            section = [header[2]]
+            here = section
+        elif key := _KEY.match(line):
+            here = [*section, *(part.strip() for part in key[2].split("."))]
+        else:
+            continue
+        if here == wanted:
+            return f" (at line {number})"
+    return ""
+
+
+def _tables(path: Path) -> tuple[str, JsonObject]:
+    """The file's text, and what it says as TOML, not validated yet."""
     shown = _text(path)
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig")
+        return text, tomllib.loads(text)
     except FileNotFoundError as error:
         hint = "copy config.example.toml there, or name another file with --config"
         raise ConfigError(f"{shown} does not exist", hint=hint) from error
@@ -82,8 +103,11 @@ def _tables(path: Path) -> JsonObject:
         raise ConfigError(f"{shown} is not valid TOML: {problem}", hint="correct that place") from error
 
 
-def _misplaced(config: Config) -> Iterator[str]:
-    """Whatever lies in the drop folder is taken for a recording, ours included."""
+def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
+    """Which of our own files lies where it must not, and what to do.
+
+    Whatever lies in the drop folder is taken for a recording; who reads what was filed could read the key there.
+    """
     ours = {
         "the configuration file": config.path,
         "store.url": config.store.path,
@@ -91,7 +115,16 @@ def _misplaced(config: Config) -> Iterator[str]:
     }
     for name, path in ours.items():
         if lies_in(os.fsencode(path), config.folders.drop):
-            yield f"{name} is {_shown(str(path))}; expected a place outside folders.drop, where all is submitted"
+            found = f"{name} is {_shown(str(path))}"
+            yield name, f"{found}; expected a place outside folders.drop, where all is submitted"
+    key = config.identifai.api_key_file
+    for folder in ("done", "failed"):
+        if lies_in(os.fsencode(key), getattr(config.folders, folder)):
+            found = f"identifai.api_key_file is {_shown(str(key))}"
+            yield (
+                "identifai.api_key_file",
+                f"{found}; expected a place outside folders.{folder}, which others read",
+            )
 
 
 def _problem(detail: ErrorDetails) -> str:

@@ -69,12 +69,14 @@ def _store_url(url: str, info: ValidationInfo) -> str:
 
 def _web_url(url: str) -> str:
     expected = "http:// or https:// and a host, without a user name"
+    if not url.isprintable():
+        raise ValueError(f"{expected}, and without control characters")
     try:
         parts = urlsplit(url)
         port_is_wrong = parts.port == 0
     except ValueError:
         raise ValueError(expected) from None
-    is_odd = not url.isprintable() or " " in url or "@" in parts.netloc or port_is_wrong
+    is_odd = " " in url or "@" in parts.netloc or port_is_wrong
     if is_odd or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(expected)
     return url
@@ -93,6 +95,8 @@ def _webhook_url(url: str) -> str:
 
 
 def _ref_id(template: str) -> str:
+    if not template.isprintable():
+        raise ValueError("text on one line, without control characters")
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError:

@@ -2,12 +2,11 @@
 
 import errno
 import os
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from watcher.domain import Fingerprint, show_path
+from watcher.domain import Fingerprint, quote_path, show_path
 from watcher.errors import (
     FolderError,
     FolderMissing,
@@ -159,7 +158,7 @@ class Root:
 
     def quoted(self, path: bytes = b"") -> str:
         """For a hint: the path from the machine's root, fit to be pasted into a shell."""
-        return shlex.quote(show_path(os.path.join(self.root, path) if path else self.root))
+        return quote_path(os.path.join(self.root, path) if path else self.root)
 
     def _remedy(self, error: OSError) -> str:
         if error.errno in _NOT_ALLOWED:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from watcher import mounts
 from watcher.clock import SystemClock
+from watcher.domain import quote_path, show_path
 from watcher.errors import StoreError
 from watcher.ownership import make_file
 
@@ -60,8 +61,8 @@ def check_folder(folder: Path) -> None:
     """Raises StoreError unless a database can lie in this folder: it is there, and on this machine."""
     if not folder.is_dir():
         raise StoreError(
-            f"store.url: the folder {folder} does not exist",
-            hint=f"Create it (mkdir -p {folder}), mount its disk, or correct store.url.",
+            f"store.url: the folder {show_path(os.fsencode(folder))} does not exist",
+            hint=f"Create it (mkdir -p {quote_path(os.fsencode(folder))}), mount its disk, or correct store.url.",
         )
     mount = mounts.mount_of(os.fsencode(os.path.realpath(folder)), mounts.read_mounts())
     if mount is not None and mount.is_network:

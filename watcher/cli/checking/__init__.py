@@ -21,7 +21,7 @@ from watcher.cli.checking.lookout import check_watch
 from watcher.cli.checking.premises import Known, check_premises
 from watcher.cli.opening import Desk, read_config, wide_console
 from watcher.clock import SystemClock
-from watcher.domain import JsonObject, State, rfc3339, show_path
+from watcher.domain import JsonObject, State, quote_path, rfc3339, show_path
 from watcher.errors import Exit, FolderError, StoreError
 from watcher.folders import MARKER
 from watcher.folders.holder import holder_of
@@ -196,7 +196,7 @@ def _check_user(desk: Desk, holder: JsonObject | None) -> Finding:
             name,
             f"{_user(ours)}, but the daemon is run by {_user(theirs)}: what is found here need not hold for it",
             f"Run it as that user: sudo -u {quote(_user_name(theirs))} watcher check"
-            f" --config {quote(show_path(os.fsencode(desk.config.path)))}",
+            f" --config {quote_path(os.fsencode(desk.config.path))}",
         )
     return well(name, _user(ours) + (", to whom everything is open" if ours == 0 else ""))
 
