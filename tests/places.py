@@ -30,6 +30,8 @@ REFUSED: dict[str, Any] = {
 class Place:
     """One site on a real disk. `root` holds drop/, done/, failed/, config.toml and the database."""
 
+    config_name = "config.toml"
+
     def __init__(self, root: Path, url: str, clock: Clock | None = None, **settings: dict[str, Any]) -> None:
         self.root = root
         self.clock = clock or FalseClock()
@@ -50,7 +52,7 @@ class Place:
 
     @property
     def config_path(self) -> Path:
-        return self.root / "config.toml"
+        return self.root / self.config_name
 
     @property
     def config(self) -> Config:

@@ -275,9 +275,24 @@ def show_path(path: bytes) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
+def show_text(text: str) -> str:
+    """The text, safe to print: whatever a terminal would obey stands as show_path has it."""
+    return show_path(text.encode("utf-8", errors="backslashreplace"))
+
+
 def path_text(path: bytes) -> str:
     r"""The path as text, for programs: as it is; only bytes that are no UTF-8 stand as `\xNN`."""
     return path.decode("utf-8", errors="backslashreplace")
+
+
+def path_to_text(path: bytes) -> str:
+    """The path as text that is the same in every locale, to be kept; text_to_path gives it back as it was."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def text_to_path(text: str) -> bytes:
+    """The path in a text that was kept, or that stands in a file in UTF-8. Not for what the system gives."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def quote_path(path: bytes) -> str:

@@ -22,7 +22,7 @@ from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
 from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from watcher.domain import show_path
+from watcher.domain import show_path, show_text
 from watcher.outlet import Outlet
 
 Logger = FilteringBoundLogger
@@ -171,14 +171,10 @@ def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     """Nothing inside a value can look like another line, or steer the terminal; a traceback is set in."""
     for name, value in event.items():
         if name == "exception":
-            event[name] = "\n".join("    " + _printable(line) for line in value.splitlines())
+            event[name] = "\n".join("    " + show_text(line) for line in value.splitlines())
         elif isinstance(value, str | dict | list):
-            event[name] = _printable(str(value))
+            event[name] = show_text(str(value))
     return event
-
-
-def _printable(text: str) -> str:
-    return show_path(text.encode("utf-8", "backslashreplace"))
 
 
 def _route(level: int) -> None:

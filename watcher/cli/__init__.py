@@ -1,7 +1,9 @@
 """The commands: what can be said, and who does it. Data goes to stdout, everything else to stderr."""
 
 import argparse
+import codecs
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,7 +11,7 @@ from importlib import import_module
 from typing import TypeAlias
 
 from watcher import __version__
-from watcher.domain import State
+from watcher.domain import State, text_to_path
 from watcher.errors import Exit, WatcherError
 from watcher.outlet import say
 
@@ -22,6 +24,8 @@ _EXITS = """\
 exit codes: 0 all is well; 1 done, but something failed or was left, and is named; 69 the service or the account
 stands in the way, the files wait; 75 another instance is running; 78 the configuration is wrong."""
 
+_AS_BYTES = "watcher.as_bytes"
+
 _NOT_WRITTEN = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 
 _CHECK_EXITS = """\
@@ -31,6 +35,7 @@ service or the account stands in the way; 78 the configuration is wrong, `watche
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command was carried out. Its exit code; every error is one message that says what to do."""
+    _take_any_text()
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
@@ -54,6 +59,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"watcher: the output could not be written: {error.strerror}")
         return Exit.INCOMPLETE
     return code
+
+
+def _take_any_text() -> None:
+    r"""What stdout and stderr have no character for stands there as `\xNN`, byte by byte, as `list` prints paths.
+
+    Else a name with an umlaut would end a command in a locale that knows none (LC_ALL=C), and one that is no UTF-8
+    in any.
+    """
+    codecs.register_error(_AS_BYTES, _as_bytes)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_AS_BYTES)
+
+
+def _as_bytes(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    there = error.object[error.start : error.end]
+    try:
+        escaped = text_to_path(there)
+    except UnicodeEncodeError:  # half of a pair, as only JSON can name it
+        escaped = there.encode("utf-8", "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in escaped), error.end
 
 
 def _find(command: str) -> Callable[[argparse.Namespace], int]:

@@ -1,6 +1,7 @@
 """What a person decides: retry, release, fail, pause, resume. Each is written down; the daemon does the rest."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable
 
@@ -57,7 +58,7 @@ def fail(options: argparse.Namespace) -> int:
 
 def pause(options: argparse.Namespace) -> int:
     with open_desk(options, decides=True) as desk, desk.store.writing() as books:
-        reason = options.reason or "A person paused submitting."
+        reason = show_path(os.fsencode(options.reason)) or "A person paused submitting."
         books.pauses.set(Pause(PauseKind.PERSON, "person", reason, desk.clock.now(), None))
     print("Nothing is submitted until `watcher resume`; everything else goes on.")
     return Exit.WELL

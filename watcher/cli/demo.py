@@ -16,7 +16,7 @@ from watcher.audio.synthesis import wav
 from watcher.cli.opening import wide_console
 from watcher.clock import SystemClock
 from watcher.config import load
-from watcher.domain import Item, State
+from watcher.domain import Item, State, path_text
 from watcher.errors import ConfigError, Exit
 from watcher.identifai.sandbox import Sandbox
 from watcher.journey.site import Site
@@ -83,7 +83,7 @@ def show_demo(folder: Path | None) -> Exit:
     root = _prepare(folder)
     with Sandbox(_KEY, verdict_after_seconds=1.0) as service:
         path = root / "config.toml"
-        path.write_text(_CONFIG.format(url=service.url))
+        path.write_text(_CONFIG.format(url=service.url), encoding="utf-8")
         config = load(path)
         key = Key(_KEY, "the demo")
         logs.configure("console", "error", key)
@@ -95,7 +95,7 @@ def show_demo(folder: Path | None) -> Exit:
             soft_wrap=True,
         )
         for fate in FATES:
-            target = root / "drop" / fate.path
+            target = root / "drop" / os.fsdecode(fate.path.encode())  # not in every locale a name of this text
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(fate.content())
         with daemon.opened(config, key, SystemClock(), once=True) as journey:
@@ -120,7 +120,7 @@ def _prepare(folder: Path | None) -> Path:
 
 
 def _items(books: Books) -> dict[str, Item]:
-    return {os.fsdecode(item.path): item for item in books.items.listed()}
+    return {path_text(item.path): item for item in books.items.listed()}
 
 
 def _table(site: Site, marks: dict[str, str] | None = None) -> Table:
@@ -128,7 +128,7 @@ def _table(site: Site, marks: dict[str, str] | None = None) -> Table:
     table.columns[0].no_wrap = True
     with site.store.reading() as books:
         items = _items(books)
-        waiting = {os.fsdecode(file.path): file for file in books.site.waiting()}
+        waiting = {path_text(file.path): file for file in books.site.waiting()}
         for fate in FATES:
             item = items.get(fate.path)
             if item is None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from watcher.cli.opening import Desk, open_desk, wide_console
+from watcher.cli.opening import Desk, open_desk, print_json, wide_console
 from watcher.config import Window
-from watcher.domain import ARTIFICIAL, Item, JsonObject, State, Verdict, rfc3339, show_path, to_json
+from watcher.domain import ARTIFICIAL, Item, JsonObject, State, Verdict, rfc3339, show_path, show_text
 from watcher.errors import Exit
 from watcher.journey import receipt
 from watcher.journey.windows import describe, find_windows
@@ -21,7 +21,7 @@ def status(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
         facts = _status(desk, books)
     if options.json:
-        print(to_json(facts))
+        print_json(facts)
         return Exit.WELL
     states = ", ".join(f"{number} {state}" for state, number in facts["states"].items() if number)
     print(f"recordings   {states or 'none yet'}")
@@ -33,12 +33,12 @@ def status(options: argparse.Namespace) -> int:
     print(f"last look    {facts['last_scan_at'] or 'never: the daemon has not run yet'}")
     if facts["waiting"]:
         oldest, total = facts["waiting"][0], facts["waiting_total"]
-        print(f"waiting      {total:,} not taken yet; the oldest: {oldest['path']} {oldest['reason']}")
+        print(f"waiting      {total:,} not taken yet; the oldest: {show_text(oldest['path'])} {oldest['reason']}")
     if facts["stuck"]:
         oldest, total = facts["stuck"][0], facts["stuck_total"]
         print(
-            f"stuck        {total:,} cannot be moved, or have a receipt written; the oldest: {oldest['path']}: "
-            f"{oldest['message']}; {oldest['hint']} (since {oldest['since']})"
+            f"stuck        {total:,} cannot be moved, or have a receipt written; the oldest: "
+            f"{show_text(oldest['path'])}: {oldest['message']}; {oldest['hint']} (since {oldest['since']})"
         )
     return Exit.WELL
 
@@ -90,7 +90,7 @@ def list_items(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
         if options.json:
             for item in books.items.listed(states):
-                print(to_json(receipt.describe(item, books.verdicts.get(item.identifier))))
+                print_json(receipt.describe(item, books.verdicts.get(item.identifier)))
             return Exit.WELL
         console = wide_console()
         table = Table("id", "state", "path", "identifier or error", "verdict", box=None, pad_edge=False)
@@ -125,7 +125,7 @@ def show(options: argparse.Namespace) -> int:
         facts["history"] = books.items.history(item.id)
         facts["requests"] = [attempt.as_json() for attempt in books.ledger.of_item(item.id)]
     if options.json:
-        print(to_json(facts))
+        print_json(facts)
         return Exit.WELL
     console = wide_console()
     for name, told in _story(item, verdict):

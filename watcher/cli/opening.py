@@ -1,6 +1,7 @@
 """How a command comes to its configuration, its database and its clock."""
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from rich.console import Console
 from watcher import logs
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config, find_config, load
-from watcher.domain import Item, State
+from watcher.domain import Item, State, to_json
 from watcher.errors import NoSuchItem
 from watcher.folders import Folder
 from watcher.journey.site import Site
@@ -122,6 +123,16 @@ def open_desk(options: argparse.Namespace, *, decides: bool = False) -> Iterator
         elif decides:
             store.database.migrate()
         yield Desk(config, store, SystemClock())
+
+
+def print_json(value: object) -> None:
+    """The value as JSON on a line, in characters that stdout has: others are escaped as JSON does."""
+    text = to_json(value)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    print(text)
 
 
 def wide_console() -> Console:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from watcher.audio import Completeness, examine
 from watcher.cli.comparing import compare
 from watcher.cli.looking import duration_in_words, seconds_for
-from watcher.cli.opening import Desk, open_desk
-from watcher.domain import JsonObject, State, show_path, to_json
+from watcher.cli.opening import Desk, open_desk, print_json
+from watcher.domain import JsonObject, State, show_path
 from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, UsageError
 from watcher.folders import Folder
 from watcher.ignore import Ignore
@@ -107,7 +107,7 @@ def estimate(options: argparse.Namespace) -> int:
         windows = find_windows(books, desk.config.limits.writes, desk.clock.now())
     facts: JsonObject = vars(found) | {"seconds_to_submit": seconds_for(found.submissions, windows)}
     if options.json:
-        print(to_json(facts))
+        print_json(facts)
         return Exit.WELL
     unknown = f" ({found.of_unknown_length} of unknown length)" if found.of_unknown_length else ""
     print(f"recordings    {found.recordings:,}, {found.bytes:,} bytes")

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from watcher.config.tables import Config, Table
 from watcher.config.values import lies_in, nearest
-from watcher.domain import JsonObject, show_path
+from watcher.domain import JsonObject, show_path, show_text
 from watcher.errors import ConfigError
 
 _HEADER = re.compile(r"""\s*\[\[?\s*(["']?)([^"'\]]+?)\1\s*\]""")
@@ -99,7 +99,7 @@ def _tables(path: Path) -> tuple[str, JsonObject]:
         problem = f"byte 0x{error.object[error.start]:02x} in line {line}"
         raise ConfigError(f"{shown} is not UTF-8: {problem}", hint="save the file as UTF-8 text") from error
     except ValueError as error:
-        problem = _printable(str(error))
+        problem = show_text(str(error))
         raise ConfigError(f"{shown} is not valid TOML: {problem}", hint="correct that place") from error
 
 
@@ -115,12 +115,12 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
     }
     for name, path in ours.items():
         if lies_in(os.fsencode(path), config.folders.drop):
-            found = f"{name} is {_shown(str(path))}"
+            found = f"{name} is {_shown(os.fsencode(path))}"
             yield name, f"{found}; expected a place outside folders.drop, where all is submitted"
     key = config.identifai.api_key_file
     for folder in ("done", "failed"):
         if lies_in(os.fsencode(key), getattr(config.folders, folder)):
-            found = f"identifai.api_key_file is {_shown(str(key))}"
+            found = f"identifai.api_key_file is {_shown(os.fsencode(key))}"
             yield (
                 "identifai.api_key_file",
                 f"{found}; expected a place outside folders.{folder}, which others read",
@@ -156,7 +156,7 @@ def _unknown(where: list[str], value: object) -> str:
         name: list((field.annotation or Table).model_fields) for name, field in Config.model_fields.items()
     }
     *above, name = where
-    shown = ".".join(map(_printable, where))
+    shown = ".".join(map(show_text, where))
     if not above and isinstance(value, dict):
         near = nearest(name, sections)
         known = f"did you mean [{near}]?" if near else "the sections are " + ", ".join(sections)
@@ -178,12 +178,8 @@ def _shown(value: object) -> str:
         value = show_path(value)
     if isinstance(value, str):
         value = re.sub(r"//\S*@", "//…@", value)
-    text = _printable(json.dumps(value, ensure_ascii=False, default=str))
+    text = show_text(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 200 else text[:200] + "…"
-
-
-def _printable(text: str) -> str:
-    return show_path(text.encode("utf-8", "backslashreplace"))
 
 
 def _text(path: Path) -> str:

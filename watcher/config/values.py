@@ -13,6 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
 
+from watcher.domain import text_to_path
+
 YEAR = 365 * 86_400
 _UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _REF_ID_FIELDS = ("id", "stem", "folder", "sha256")
@@ -41,20 +43,24 @@ def _window(value: object) -> Window:
     return value if isinstance(value, Window) else Window.parse(value if isinstance(value, str) else "")
 
 
-def _seen_from_file(value: object, info: ValidationInfo) -> str:
-    """The path, relative to the configuration file's folder, made absolute; links in it stay links."""
-    if not isinstance(value, str | bytes | Path) or not value or "\0" in os.fsdecode(value):
+def _seen_from_file(value: object, info: ValidationInfo) -> bytes:
+    """The path, relative to the configuration file's folder, made absolute; links in it stay links.
+
+    Text stands in the file as UTF-8, whatever the locale of who reads it.
+    """
+    path = text_to_path(value) if isinstance(value, str) else value
+    if not isinstance(path, bytes | Path) or not path or b"\0" in os.fsencode(path):
         raise ValueError("a path in quotes")
     folder = info.context["path"].parent if info.context else Path()
-    return os.path.abspath(os.path.join(folder, os.fsdecode(value)))
+    return os.path.abspath(os.path.join(os.fsencode(folder), os.fsencode(path)))
 
 
 def _folder(value: object, info: ValidationInfo) -> bytes:
-    return os.fsencode(_seen_from_file(value, info))
+    return _seen_from_file(value, info)
 
 
 def _file(value: object, info: ValidationInfo) -> Path:
-    return Path(_seen_from_file(value, info))
+    return Path(os.fsdecode(_seen_from_file(value, info)))
 
 
 def _store_url(url: str, info: ValidationInfo) -> str:
@@ -64,7 +70,7 @@ def _store_url(url: str, info: ValidationInfo) -> str:
     path = url.removeprefix("sqlite:///")
     if path == url or not path or "?" in path or path == ":memory:":
         raise ValueError('"sqlite:///" and the path of a file, such as "sqlite:///watcher.db"')
-    return "sqlite:///" + _seen_from_file(path, info)
+    return "sqlite:///" + os.fsdecode(_seen_from_file(path, info))
 
 
 def _web_url(url: str) -> str:

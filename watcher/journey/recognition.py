@@ -5,7 +5,7 @@ import os
 import shlex
 from dataclasses import dataclass
 
-from watcher.domain import show_path
+from watcher.domain import path_to_text, show_path, text_to_path
 from watcher.errors import FolderForeign, FolderMissing
 from watcher.folders import MARKER, Folder, Situation, judge_marker
 from watcher.folders.marker import Judgement
@@ -18,7 +18,7 @@ class Past:
 
     site_id: str | None = None
     situation: Situation | None = None
-    path: str | None = None  # without links, as os.fsdecode gives it
+    path: str | None = None  # without links, as path_to_text gives it
     database: str = ""
 
     @classmethod
@@ -46,7 +46,7 @@ def recognise(folder: Folder, past: Past) -> Present:
     books to another drop folder. The mark decides, not the path: a folder moved with its mark is the one it was.
     """
     found, marker = folder.situation(), folder.marker()
-    path = os.fsdecode(os.path.realpath(folder.root))
+    path = path_to_text(os.path.realpath(folder.root))
     is_drop = folder.name == "drop"
     if is_drop and marker is None and past.path not in (None, path):
         raise _displaced(folder, past)
@@ -70,7 +70,7 @@ def _displaced(folder: Folder, past: Past) -> FolderForeign:
     note = shlex.quote(json.dumps({"site": past.site_id}))
     return FolderForeign(
         f"folders.drop: {show_path(folder.root)} is not the drop folder of the database "
-        f"{past.database}, which is {show_path(os.fsencode(past.path or ''))}",
+        f"{past.database}, which is {show_path(text_to_path(past.path or ''))}",
         hint="Give it a database of its own (store.url). Or, if it is to take that one's place: "
         f"echo {note} > {folder.quoted(MARKER)}",
     )

@@ -8,7 +8,7 @@ from hashlib import sha256
 from watcher import logs
 from watcher.clock import Clock
 from watcher.config import Config
-from watcher.domain import JsonObject, Pause, PauseKind, show_path
+from watcher.domain import JsonObject, Pause, PauseKind, path_to_text, show_path, text_to_path
 from watcher.errors import FolderError, RecordingUnreachable
 from watcher.folders import Folder
 from watcher.journey.pauses import PauseLog
@@ -113,11 +113,11 @@ class Site:
         real = os.path.realpath(self.drop.root)
         present = {mount.point[len(real) :].lstrip(b"/") for mount in mounts_below(real, read_mounts())}
         with self.store.reading() as books:
-            noted = {os.fsencode(path) for path in books.site.get("mounts") or ()}
+            noted = {text_to_path(path) for path in books.site.get("mounts") or ()}
         known = present | {path for path in noted if os.path.isdir(os.path.join(real, path))}
         if known != noted:
             with self.store.writing() as books:
-                books.site.put("mounts", sorted(map(os.fsdecode, known)))
+                books.site.put("mounts", sorted(map(path_to_text, known)))
         return frozenset(known - present)
 
     def check_mounted(self, path: bytes) -> None:

@@ -1,7 +1,6 @@
 """`check`: everything that could go wrong on this machine is looked at, before it does. It spends no credit."""
 
 import argparse
-import json
 import os
 import pwd
 import resource
@@ -19,9 +18,9 @@ from watcher.cli.checking.account import check_limits, check_pauses, check_servi
 from watcher.cli.checking.finding import Condition, Finding, exit_code, warning, well, wrong
 from watcher.cli.checking.lookout import check_watch
 from watcher.cli.checking.premises import Known, check_premises
-from watcher.cli.opening import Desk, read_config, wide_console
+from watcher.cli.opening import Desk, print_json, read_config, wide_console
 from watcher.clock import SystemClock
-from watcher.domain import JsonObject, State, quote_path, rfc3339, show_path
+from watcher.domain import JsonObject, State, quote_path, rfc3339, show_path, text_to_path
 from watcher.errors import Exit, FolderError, StoreError
 from watcher.folders import MARKER
 from watcher.folders.holder import holder_of
@@ -56,7 +55,7 @@ def check(options: argparse.Namespace) -> int:
             "checks": [finding.as_json() for finding in findings],
             "watch": [{"path": show_path(c.path), "watch": c.watch, "why": c.why} for c in choices],
         }
-        print(json.dumps(facts, ensure_ascii=False))
+        print_json(facts)
     else:
         _print(findings, code)
     return code
@@ -152,7 +151,7 @@ def _read(books: Books, database: str) -> Known:
     return Known(
         is_started=site.get("id") is not None,
         folders={name: Past.of(books, name, database) for name in ("drop", "done", "failed")},
-        mounts=tuple(os.fsencode(path) for path in site.get("mounts") or ()),
+        mounts=tuple(text_to_path(path) for path in site.get("mounts") or ()),
         pauses=tuple(books.pauses.active()),
         stuck=tuple(books.obstacles.listed(_STUCK_NAMED)),
         stuck_total=books.obstacles.total(),
