@@ -43,6 +43,12 @@ _ENCODED: dict[str, tuple[str, str, int | None, dict[str, str]]] = {
         None,
         {"movflags": "empty_moov+default_base_moof", "frag_duration": "200000"},
     ),
+    "mp4.stereo": ("mp4", "aac", 44100, {"channels": "2"}),
+    "mp4.unedited": ("mp4", "aac", None, {"use_editlist": "0"}),
+    "mp4.alac": ("mp4", "alac", None, {}),
+    "mp4.opus": ("mp4", "libopus", 48000, {}),
+    "mp4.flac": ("mp4", "flac", None, {}),
+    "mp4.split": ("mp4", "aac", None, {"movflags": "dash+global_sidx+delay_moov", "frag_duration": "200000"}),
     "mp4.live": (
         "mp4",
         "aac",

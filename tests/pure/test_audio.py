@@ -337,7 +337,7 @@ FTYP = box(b"ftyp", b"isom\0\0\0\0isom")
         (FTYP + box(b"moov") + struct.pack(">I4sQ", 1, b"mdat", 1 << 63) + b"sound", SHORT, (1 << 63) - 21),
         (FTYP + box(b"moov") + struct.pack(">I4sQ", 1, b"mdat", 3) + b"sound", UNKNOWN, 0),
         (FTYP + box(b"moov") + box(b"mdat", b"sound") + struct.pack(">I4s", 5, b"free"), UNKNOWN, 0),
-        (FTYP + box(b"moov") + box(b"mdat", b"sound") + b"\0\0\0\x10fr", SHORT, 0),
+        (FTYP + box(b"moov") + box(b"mdat", b"sound") + b"\0\0\0\x10fr", UNKNOWN, 0),
         (FTYP + box(b"moov") + box(b"mdat", b"sound") + box(b"free") * 1000, UNKNOWN, 0),
         (FTYP + box(b"free") * 100_000, UNKNOWN, 0),
         (FTYP + box(b"moov", box(b"trak") * 50_000) + box(b"mdat", b"sound"), PROVEN, 0),

@@ -1,18 +1,17 @@
-"""MP4 and its relatives M4A, M4B, M4P, M4R and 3GP: boxes, by their own lengths.
+"""MP4 and its relatives M4A, M4B, M4P, M4R and 3GP: what their boxes say.
 
 Facts: ISO/IEC 14496-12 (boxes), 14496-14 (MP4), 3GPP TS 26.244 (3GP).
 """
 
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum, auto
-
+from watcher.audio.boxes import Box, Ending, Walk, content, inner, walk
 from watcher.audio.examination import Completeness, Examination
-from watcher.audio.source import Source
+from watcher.audio.fragments import Heard, listen
+from watcher.audio.source import HOLE_BYTES, Source
+from watcher.audio.track import Track, sound_tracks, times
 
 _BOXES = 256
-_INNER_BOXES = 32
+_ALL_BOXES = 100_000
+_FRAGMENTS = 8  # looked into in any case
 
 _TOP_LEVEL = frozenset(
     b"ftyp styp moov mdat moof mfra sidx ssix free skip wide uuid meta udta pdin prft emsg jumb".split()
@@ -28,50 +27,6 @@ _MP4 = ("MP4", "video/mp4", ".mp4")
 _FOREIGN_BRANDS = frozenset(
     (b"qt  ", b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"jp2 ", b"crx ")
 )
-_CODECS = {
-    b"mp4a": "AAC",
-    b"samr": "AMR",
-    b"sawb": "AMR-WB",
-    b"sawp": "AMR-WB+",
-    b"Opus": "Opus",
-    b"fLaC": "FLAC",
-    b"alac": "ALAC",
-    b"ac-3": "AC-3",
-    b"ec-3": "E-AC-3",
-    b".mp3": "MP3",
-    b"ulaw": "µ-law",
-    b"alaw": "A-law",
-    b"enca": "encrypted",
-    b"drms": "encrypted",
-}
-
-
-class _Ending(Enum):
-    """How a walk over boxes came to its end."""
-
-    EXACT = auto()  # the last box ends where the file does
-    CUT = auto()  # the last box, or its header, reaches beyond
-    OPEN = auto()  # the last box says that it goes on to the end of the file, wherever that is
-    LOST = auto()  # no box follows, or too many do
-
-
-@dataclass(frozen=True, slots=True)
-class _Box:
-    kind: bytes
-    start: int  # of its content
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    boxes: list[_Box]
-    ending: _Ending
-    missing: int = 0
-
-    def kinds(self) -> set[bytes]:
-        """The kinds of the boxes that are whole."""
-        whole = self.boxes[:-1] if self.ending is _Ending.CUT and self.missing else self.boxes
-        return {box.kind for box in whole}
 
 
 def is_mp4(head: bytes) -> bool:
@@ -80,23 +35,39 @@ def is_mp4(head: bytes) -> bool:
 
 
 def examine_mp4(source: Source) -> Examination:
-    """What the MP4, M4A or 3GP in `source` is; it begins with an `ftyp` box."""
+    """What the MP4, M4A or 3GP in `source` is; it begins with an `ftyp` box.
+
+    Proven: its boxes fill the file, and what should be there is. Its first track of sound is described.
+    """
     container, media_type, extension = _brand(source.head)
-    walk = _walk(source, 0, source.size, _BOXES)
-    completeness, missing = _judge(walk)
+    found = walk(source, 0, source.size, _ALL_BOXES if source.is_thorough else _BOXES)
+    moov = next((box for box in found.whole() if box.kind == b"moov"), None)
+    tracks = sound_tracks(source, moov) if moov else []
+    track = next((one for one in tracks if one.samples), tracks[0] if tracks else None)
+    heard = _listen(source, found, track) if track and moov else Heard()
+    completeness, missing = _judge(found)
     if completeness is Completeness.PROVEN and source.ends_in_zeros():
         completeness = Completeness.UNKNOWN
-    seconds, codec, channels, rate = _describe(source, walk)
+    hole = _hole(source, found) if track and track.is_packed else None
+    if completeness is not Completeness.SHORT and hole == source.size - HOLE_BYTES:
+        completeness = Completeness.SHORT  # the place is reserved, and the copy goes on
+    damage = None
+    if completeness is not Completeness.SHORT:
+        damage = _damage(source, found, track)
+        if damage is None and hole is not None:
+            damage = f"from byte {hole:,} on zeros stand in the place of sound"
     return Examination(
         container=container,
-        codec=codec,
+        codec=track.voice.codec if track and track.voice else None,
         media_type=media_type,
         extension=extension,
-        seconds=seconds,
-        channels=channels,
-        sample_rate=rate,
-        completeness=completeness,
+        seconds=_seconds(source, moov, track, heard),
+        channels=track.voice.channels if track and track.voice else None,
+        sample_rate=track.voice.rate if track and track.voice else None,
+        completeness=completeness if damage is None else Completeness.UNKNOWN,
         missing_bytes=missing,
+        has_sound=track is not None and track.samples + heard.samples > 0,
+        damage=damage,
     )
 
 
@@ -111,107 +82,60 @@ def _brand(head: bytes) -> tuple[str, str, str]:
     return _MP4
 
 
-def _walk(source: Source, start: int, end: int, limit: int) -> _Walk:
-    boxes: list[_Box] = []
-    at = start
-    while at < end:
-        header = source.at(at, min(16, end - at))
-        if len(boxes) == limit:
-            return _Walk(boxes, _Ending.LOST)
-        if len(header) < 8:
-            return _Walk(boxes, _Ending.CUT)
-        length, kind = struct.unpack(">I4s", header[:8])
-        content = at + 8
-        if length == 1:
-            if len(header) < 16:
-                return _Walk(boxes, _Ending.CUT)
-            length, content = int.from_bytes(header[8:], "big"), at + 16
-        if not (kind.decode("latin-1").isprintable() and kind[1:].isascii()):
-            return _Walk(boxes, _Ending.LOST)
-        if length == 0:
-            boxes.append(_Box(kind, content, end))
-            return _Walk(boxes, _Ending.OPEN)
-        if at + length < content:
-            return _Walk(boxes, _Ending.LOST)
-        boxes.append(_Box(kind, content, at + length))
-        at += length
-    if at == end:
-        return _Walk(boxes, _Ending.EXACT)
-    return _Walk(boxes, _Ending.CUT, at - end)
-
-
-def _judge(walk: _Walk) -> tuple[Completeness, int]:
+def _judge(found: Walk) -> tuple[Completeness, int]:
     """Whole with `ftyp`, `moov` and `mdat`, and nothing beyond them open.
 
-    A fragmented file can go on after any fragment: only the index that closes it (`mfra`) proves its end.
+    A fragmented file can go on after any fragment: only the index that closes it (`mfra`) proves its end. A few
+    bytes behind the last box are no box that is missing its rest: some programs end every file with a line's end.
     """
-    kinds = walk.kinds()
+    kinds = {box.kind for box in found.whole()}
     whole = {b"moov", b"mdat"} <= kinds
-    if walk.ending is _Ending.CUT:
-        if whole and walk.missing and walk.boxes[-1].kind not in _TOP_LEVEL:
-            return Completeness.UNKNOWN, 0  # not a box, but something that was put behind the last one
-        return Completeness.SHORT, walk.missing
-    if walk.ending is _Ending.LOST:
+    if found.ending is Ending.CUT:
+        begins_box = found.missing == 0 and not whole
+        if not begins_box and (not found.missing or found.boxes[-1].kind not in _TOP_LEVEL):
+            return Completeness.UNKNOWN, 0
+        return Completeness.SHORT, found.missing
+    if found.ending is Ending.LOST:
         return Completeness.UNKNOWN, 0
     if not whole:
         return Completeness.SHORT, 0
-    if walk.ending is _Ending.OPEN:
+    if found.ending is Ending.OPEN:
         return Completeness.UNKNOWN, 0
-    if b"moof" in kinds and walk.boxes[-1].kind != b"mfra":
+    if b"moof" in kinds and found.boxes[-1].kind != b"mfra":
         return Completeness.UNKNOWN, 0
     return Completeness.PROVEN, 0
 
 
-def _describe(source: Source, walk: _Walk) -> tuple[float | None, str | None, int | None, int | None]:
-    """Seconds, codec, channels and samples a second of the first sound track."""
-    seconds: float | None = None
-    for moov in walk.boxes:
-        if moov.kind != b"moov" or moov.end > source.size:
-            continue
-        for box in _inner(source, moov):
-            if box.kind == b"mvhd":
-                seconds = _duration(source.at(box.start, min(32, box.end - box.start)))
-            elif box.kind == b"trak" and (entry := _sound(source, box)):
-                return seconds, *entry
-        break
-    return seconds, None, None, None
-
-
-def _duration(header: bytes) -> float | None:
-    """Seconds, from the movie header: version 1 has 64-bit times."""
-    form = ">20xIQ" if header[:1] == b"\1" else ">12xII"
-    if len(header) < struct.calcsize(form):
+def _damage(source: Source, found: Walk, track: Track | None) -> str | None:
+    kinds = {box.kind for box in found.whole()}
+    if b"moov" not in kinds:
+        return "what follows its beginning is not MP4"
+    if track is None:
         return None
-    scale, duration = struct.unpack_from(form, header)
-    unknown = duration in (0, 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF)
-    return None if scale == 0 or unknown else duration / scale
+    structure = [box for box in found.whole() if box.kind in (b"ftyp", b"moov", b"moof")]
+    return track.damage(source.size, structure)
 
 
-def _sound(source: Source, track: _Box) -> tuple[str, int | None, int | None] | None:
-    """Codec, channels and samples a second, where the track is one of sound."""
-    media = _child(source, track, b"mdia")
-    handler = media and _child(source, media, b"hdlr")
-    if media is None or handler is None or source.at(handler.start + 8, 4) != b"soun":
-        return None
-    table: _Box | None = media
-    for kind in (b"minf", b"stbl", b"stsd"):
-        table = table and _child(source, table, kind)
-    entry = source.at(table.start + 8, 36) if table else b""
-    if len(entry) < 36:
-        return None
-    kind = entry[4:8]
-    codec = _CODECS.get(kind, kind.decode("latin-1").strip())
-    if kind in (b"samr", b"sawb"):
-        return codec, 1, 8000 if kind == b"samr" else 16000  # the entry's own numbers are fixed, and wrong
-    channels, rate = struct.unpack(">24xH6xH2x", entry)
-    return codec, channels or None, rate or None
+def _hole(source: Source, found: Walk) -> int | None:
+    """Where zeros stand in the place of samples."""
+    holes = (source.hole(box.start, box.end) for box in found.boxes if box.kind == b"mdat")
+    return next((hole for hole in holes if hole is not None), None)
 
 
-def _child(source: Source, parent: _Box, kind: bytes) -> _Box | None:
-    return next((box for box in _inner(source, parent) if box.kind == kind), None)
+def _listen(source: Source, found: Walk, track: Track) -> Heard:
+    heard = Heard()
+    fragments = [box for box in found.whole() if box.kind == b"moof"]
+    for fragment in fragments if source.is_thorough else fragments[:_FRAGMENTS]:
+        listen(source, fragment, track, heard)
+    return heard
 
 
-def _inner(source: Source, parent: _Box) -> Iterator[_Box]:
-    """The boxes inside one, as far as they keep within it."""
-    walk = _walk(source, parent.start, min(parent.end, source.size), _INNER_BOXES)
-    return (box for box in walk.boxes if box.end <= parent.end)
+def _seconds(source: Source, moov: Box | None, track: Track | None, heard: Heard) -> float | None:
+    """Of the track of sound; of all fragments only after a thorough look; else what the movie says of itself."""
+    if track is not None and heard.samples and track.timescale:
+        return (track.duration + heard.duration) / track.timescale if source.is_thorough else None
+    if track is not None:
+        return track.seconds()
+    header = next((box for box in inner(source, moov) if box.kind == b"mvhd"), None) if moov else None
+    scale, duration = times(content(source, header, 32)) if header else (0, 0)
+    return duration / scale if scale and duration else None

@@ -45,8 +45,9 @@ def _recognise(source: Source) -> Examination | None:
     head = source.head
     if head[:3] == b"ID3":
         tagged_to = leading_tags_end(source)
-        # Tagging programs put such a tag in front of anything. Behind it, MP3 and AAC may begin a little later.
-        behind = _magical(source.behind(tagged_to)) if 0 < tagged_to < source.size else None
+        # Some put such a tag in front of anything. Only MP4 counts its places from the beginning of the file.
+        tagged = source.behind(tagged_to) if 0 < tagged_to < source.size else None
+        behind = _magical(tagged) if tagged and not is_mp4(tagged.head) else None
         return behind or examine_mpeg(source) or _beginning(head)
     if head[:4] == b"OggS" and is_ogg_video(head):
         return None

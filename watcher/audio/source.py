@@ -5,6 +5,7 @@ from typing import BinaryIO, Self
 _HEAD_BYTES = 4096
 _BLOCK_BYTES = 256 * 1024
 _ZERO_TAIL_BYTES = 64
+HOLE_BYTES = 2048  # the silence of the largest MP3 frame has 1,436
 
 
 class Source:
@@ -52,6 +53,25 @@ class Source:
         taken for such a hole costs a short wait; a hole that is taken for silence costs a paid half recording.
         """
         return not self.at(max(0, self.size - _ZERO_TAIL_BYTES), _ZERO_TAIL_BYTES).strip(b"\0")
+
+    def hole(self, start: int, end: int) -> int | None:
+        """Where zeros take the place of compressed sound between `start` and `end`; null where they do not.
+
+        No codec that packs sound leaves so many of them in a row: they were never written, or lost. Only the end
+        is looked at if the look is not thorough.
+        """
+        end = min(end, self.size)
+        last = max(start, end - HOLE_BYTES)
+        if end - last == HOLE_BYTES and not self.at(last, HOLE_BYTES).strip(b"\0"):
+            return last
+        at = start
+        while self.is_thorough and at < last:
+            length = min(_BLOCK_BYTES, end - at)
+            found = self.at(at, length).find(bytes(HOLE_BYTES))
+            if found >= 0:
+                return at + found
+            at += max(1, length - HOLE_BYTES + 1)
+        return None
 
     def _read(self, offset: int, length: int) -> bytes:
         self._file.seek(self._start + offset)
