@@ -631,6 +631,38 @@ def test_results_can_go_wrong(sandbox: Sandbox, clock: FalseClock) -> None:
     assert [result["status"] for result in get(sandbox, f"{LIST}?{query}").json()] == ["done"] * 5
 
 
+def test_results_can_be_garbled(sandbox: Sandbox, clock: FalseClock) -> None:
+    """What one recording's result says, or is, can be anything; the others in the list are as they were."""
+    identifiers = [submit(sandbox, WAV + bytes([n])).json()["identifier"] for n in range(3)]
+    sandbox.add_fault("garbled", identifier=identifiers[0], body={"verdict": {"confidence": -5}})
+    sandbox.add_fault("garbled", identifier=identifiers[1], body="rubbish")
+    clock.seconds += 11
+    query = "&".join(f"identifiers[]={identifier}" for identifier in identifiers)
+    first, second, third = get(sandbox, f"{LIST}?{query}").json()
+    assert (first["identifier"], first["verdict"]) == (identifiers[0], {"confidence": -5})
+    assert second == "rubbish"
+    assert third["verdict"]["confidence"] > 0
+
+
+def test_a_question_can_fail_for_one_of_those_it_asks_for(sandbox: Sandbox) -> None:
+    """A fault of one identifier befalls every question that names it, and no other."""
+    sandbox.add_fault("status", status=500, method="GET", identifier="a", times=0)
+    statuses = [
+        get(sandbox, f"{LIST}?identifiers[]={query}").status_code for query in ("a", "b&identifiers[]=a", "b")
+    ]
+    assert statuses == [500, 500, 200]
+    assert get(sandbox, f"{POST}/a").status_code == 500
+    assert get(sandbox, f"{POST}/b").status_code == 404
+
+
+def test_an_answer_can_be_a_bomb(sandbox: Sandbox) -> None:
+    """Small on the wire, 60 MB when unpacked."""
+    sandbox.add_fault("bomb", method="GET")
+    said = get(sandbox, LIST)
+    assert (said.status_code, int(said.headers["Content-Length"]) < 100_000) == (200, True)
+    assert len(said.content) > 60_000_000
+
+
 def test_faults_choose_their_requests(sandbox: Sandbox) -> None:
     """A fault applies to the content, the ordinal and the method it names, and as often as it says."""
     sandbox.add_fault("status", status=500, sha256=hashlib.sha256(WAV).hexdigest(), times=2)

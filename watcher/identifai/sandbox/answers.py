@@ -1,5 +1,6 @@
 """What the service says, to the letter where its documentation has the letters, and marked where it has not."""
 
+import gzip
 import json
 from dataclasses import dataclass, replace
 from email.utils import formatdate
@@ -54,7 +55,6 @@ class Answer:
         lines = [
             f"HTTP/1.1 {self.status} {_reason(self.status)}",
             f"Date: {_date(int(now))}",
-            "Server: identifAI sandbox",
             f"Content-Length: {len(self.body) + self.missing_bytes}",
             f"Connection: {'keep-alive' if keeps_alive else 'close'}",
         ]
@@ -62,6 +62,8 @@ class Answer:
             lines.append(f"Content-Type: {self.media_type}")
         if self.invented:
             lines.append(f"X-Sandbox-Invented: {self.invented}")
+        if "server" not in {name.lower() for name, _ in self.headers}:
+            lines.append("Server: identifAI sandbox")
         lines += [f"{name}: {value}" for name, value in self.headers]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
         return head + self.body if has_body else head
@@ -107,6 +109,16 @@ def say_page(status: int, title: str) -> Answer:
         f"<body><h1>{status} | {title}</h1></body></html>\n"
     )
     return Answer(status, page.encode(), HTML, invented="body")
+
+
+def say_bomb() -> Answer:
+    """A small answer that unpacks to 60 MB of JSON, which come to 1.5 GB when they are built."""
+    return Answer(200, _bomb(), headers=(("Content-Encoding", "gzip"),), invented="body")
+
+
+@lru_cache(maxsize=1)
+def _bomb() -> bytes:
+    return gzip.compress(b"[" + b"{}," * 20_000_000 + b"{}]")
 
 
 def say_status(status: int, as_json: bool) -> Answer:

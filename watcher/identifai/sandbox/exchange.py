@@ -11,7 +11,7 @@ from watcher.identifai.sandbox import answers
 from watcher.identifai.sandbox.answers import Answer
 from watcher.identifai.sandbox.faults import FaultKind, Faults, Point, SandboxFault
 from watcher.identifai.sandbox.ledger import Ledger, LedgerEntry
-from watcher.identifai.sandbox.service import Service, Upload, read_upload
+from watcher.identifai.sandbox.service import Service, Upload, asked_for, read_upload
 from watcher.identifai.sandbox.wire import Body, Connection, CutOff, Head, Malformed
 
 CONTROL = "/sandbox"
@@ -114,11 +114,12 @@ class Exchange:
             return None, entry
         as_json = answers.prefers_json(head.headers.get("accept", ""))
         answer = Answer(200, _NOBODY, invented="body")
-        chosen = self.faults.take(Point.INSTEAD, method, sha256=content)
+        chosen = self.faults.take(Point.INSTEAD, method, sha256=content, identifiers=asked_for(head))
         if chosen is None:
             answer, entry = self.service.answer(head, upload, entry)
             if answer.status == HTTPStatus.OK:
-                chosen = self.faults.take(Point.AFTERWARDS, method, sha256=content, identifier=entry.identifier)
+                about = (entry.identifier, *entry.asked)
+                chosen = self.faults.take(Point.AFTERWARDS, method, sha256=content, identifiers=about)
         if chosen is None:
             return answer, entry
         entry = _with_faults(entry, [chosen])
@@ -207,14 +208,6 @@ def _spoil(answer: Answer, fault: SandboxFault, *, as_json: bool, now: float) ->
     match fault.kind:
         case FaultKind.STATUS:
             return _say_given(fault, as_json=as_json, now=now)
-        case FaultKind.NO_CREDIT:
-            return answers.say_error(400, answers.NO_CREDIT, as_json, invented="body")
-        case FaultKind.UNCLASSIFIED:
-            return answers.say_status(400, as_json)
-        case FaultKind.HTML:
-            return answers.say_page(200, "Welcome")
-        case FaultKind.REDIRECT:
-            return answers.say_page(302, "Found").with_headers(("Location", fault.location))
         case FaultKind.EMPTY:
             return replace(answer, body=b"")
         case FaultKind.CUT_JSON:
@@ -223,6 +216,25 @@ def _spoil(answer: Answer, fault: SandboxFault, *, as_json: bool, now: float) ->
             return replace(answer, body=b'{"status":"ok"}', media_type=answers.JSON, invented="body")
         case FaultKind.WRONG_LENGTH:
             return replace(answer, missing_bytes=_SHORT_BYTES)
+        case FaultKind.LOSE_ANSWER:
+            return None
+        case _:
+            return _say_instead(fault, as_json=as_json)
+
+
+def _say_instead(fault: SandboxFault, *, as_json: bool) -> Answer | None:
+    """The answer of a fault that has one of its own."""
+    match fault.kind:
+        case FaultKind.NO_CREDIT:
+            return answers.say_error(400, answers.NO_CREDIT, as_json, invented="body")
+        case FaultKind.UNCLASSIFIED:
+            return answers.say_status(400, as_json)
+        case FaultKind.HTML:
+            return answers.say_page(200, "Welcome")
+        case FaultKind.REDIRECT:
+            return answers.say_page(302, "Found").with_headers(("Location", fault.location))
+        case FaultKind.BOMB:
+            return answers.say_bomb()
         case _:
             return None
 

@@ -1,6 +1,7 @@
 """Everything that can be made to go wrong, and which requests it befalls."""
 
 import threading
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -28,6 +29,7 @@ class FaultKind(StrEnum):
     UNCLASSIFIED = "unclassified"  # 400 in words that say neither "file" nor "credit"
     HTML = "html"  # 200 and a page
     REDIRECT = "redirect"  # 302 to `location`
+    BOMB = "bomb"  # 200 and a list of 20 million empty objects, in 58 kB of gzip
 
     # After having done what was asked, so charged, unless `charges` is false.
     EMPTY = "empty"  # 200 without a body
@@ -46,6 +48,7 @@ class FaultKind(StrEnum):
     ERRORED = "errored"  # ends as `errored`
     NULL_VERDICT = "null_verdict"  # ends as `done` with a null verdict
     LEAVE_OUT = "leave_out"  # is left out of a list, and 404 on its own
+    GARBLED = "garbled"  # is `body`: an object's fields replace its own, anything else replaces it
 
 
 class Point(StrEnum):
@@ -63,12 +66,12 @@ K = FaultKind
 _POINTS: dict[FaultKind, Point] = {
     **dict.fromkeys((K.CLOSE_BEFORE_READING, K.CLOSE_WHILE_READING, K.STALL_READING), Point.READING),
     **dict.fromkeys((K.SLOW_BEFORE, K.CLOSE_AFTER_READING), Point.ARRIVED),
-    **dict.fromkeys((K.STATUS, K.NO_CREDIT, K.UNCLASSIFIED, K.HTML, K.REDIRECT), Point.INSTEAD),
+    **dict.fromkeys((K.STATUS, K.NO_CREDIT, K.UNCLASSIFIED, K.HTML, K.REDIRECT, K.BOMB), Point.INSTEAD),
     **dict.fromkeys((K.EMPTY, K.CUT_JSON, K.NO_IDENTIFIER, K.WRONG_LENGTH, K.LOSE_ANSWER), Point.AFTERWARDS),
     **dict.fromkeys((K.SLOW_AFTER, K.TRICKLE, K.CLOCK), Point.ANSWERING),
-    **dict.fromkeys((K.STUCK, K.ERRORED, K.NULL_VERDICT, K.LEAVE_OUT), Point.RESULTS),
+    **dict.fromkeys((K.STUCK, K.ERRORED, K.NULL_VERDICT, K.LEAVE_OUT, K.GARBLED), Point.RESULTS),
 }
-_UNTIL_CLEARED = frozenset((K.CLOCK, K.STUCK, K.ERRORED, K.NULL_VERDICT, K.LEAVE_OUT))
+_UNTIL_CLEARED = frozenset(kind for kind, point in _POINTS.items() if point == Point.RESULTS) | {K.CLOCK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +79,9 @@ class SandboxFault:
     """One fault that is switched on: what, how often, to whom.
 
     Null settings mean the kind's own default. It befalls requests by `method` ("*": any; by default GET for
-    results, any for `clock`, else POST) and by the audio's `sha256` or the `identifier`, where given;
-    `ordinal` picks the n-th of those alone, `times` ends it after so many (0: never; by default never for
-    results and `clock`, else 1).
+    results, any for `clock`, else POST) and by the audio's `sha256` or the `identifier`, where given: that the
+    answer is about, or that a GET asks for, be it among others; `ordinal` picks the n-th of those alone, `times`
+    ends it after so many (0: never; by default never for results and `clock`, else 1).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -120,13 +123,13 @@ class SandboxFault:
             return 1
         return (0 if self.kind in _UNTIL_CLEARED else 1) if self.times is None else self.times
 
-    def concerns(self, method: str, sha256: str | None, identifier: str | None) -> bool:
+    def concerns(self, method: str, sha256: str | None, identifiers: Collection[str | None]) -> bool:
         """Whether a request is of those it may befall."""
         default = "GET" if self.point == Point.RESULTS else "*" if self.kind == K.CLOCK else "POST"
         return (
             (self.method or default) in {method, "*"}
             and self.sha256 in {None, sha256}
-            and self.identifier in {None, identifier}
+            and (self.identifier is None or self.identifier in identifiers)
         )
 
 
@@ -170,18 +173,18 @@ class Faults:
             ]
 
     def take(
-        self, point: Point, method: str, *, sha256: str | None = None, identifier: str | None = None
+        self, point: Point, method: str, *, sha256: str | None = None, identifiers: Collection[str | None] = ()
     ) -> SandboxFault | None:
         """The first fault that befalls this request at this point, counted as applied."""
-        taken = self._take(point, method, sha256, identifier, 1)
+        taken = self._take(point, method, sha256, identifiers, 1)
         return taken[0] if taken else None
 
     def take_each(self, point: Point, method: str, *, sha256: str | None = None) -> list[SandboxFault]:
         """The first fault of each kind that befalls this request at this point, counted as applied."""
-        return self._take(point, method, sha256, None, len(FaultKind))
+        return self._take(point, method, sha256, (), len(FaultKind))
 
     def _take(
-        self, point: Point, method: str, sha256: str | None, identifier: str | None, most: int
+        self, point: Point, method: str, sha256: str | None, identifiers: Collection[str | None], most: int
     ) -> list[SandboxFault]:
         if not self._active:
             return []
@@ -191,7 +194,7 @@ class Faults:
                 fault = active.fault
                 if fault.point != point or fault.kind in taken or len(taken) >= most:
                     continue
-                if not fault.concerns(method, sha256, identifier):
+                if not fault.concerns(method, sha256, identifiers):
                     continue
                 active.met += 1
                 if fault.ordinal in {None, active.met}:

@@ -140,8 +140,7 @@ class Service:
         return answers.say_json(200, result, invented=results.INVENTED), entry
 
     def _show_list(self, head: Head, as_json: bool, entry: LedgerEntry) -> tuple[Answer, LedgerEntry]:
-        pairs = parse_qsl(head.query, keep_blank_values=True, errors="replace")
-        asked = tuple(value for name, value in pairs if _LISTED.fullmatch(name))
+        asked = asked_for(head)
         entry = replace(entry, asked=asked)
         if not asked or len(asked) > LIST_MAX:
             said = "is required" if not asked else f"must not have more than {LIST_MAX} items"
@@ -155,7 +154,7 @@ class Service:
         known = self._known.get(identifier)
         if known is None:
             return None
-        fault = self._faults.take(Point.RESULTS, "GET", sha256=known.sha256, identifier=identifier)
+        fault = self._faults.take(Point.RESULTS, "GET", sha256=known.sha256, identifiers=(identifier,))
         kind = fault.kind if fault else None
         if kind == FaultKind.LEAVE_OUT:
             return None
@@ -166,12 +165,23 @@ class Service:
             fate = Fate.ERRORED
         elif kind == FaultKind.NULL_VERDICT:
             fate = Fate.INCONCLUSIVE
-        return known.as_json(fate, url=self.url, in_list=in_list)
+        shown = known.as_json(fate, url=self.url, in_list=in_list)
+        if fault is not None and fault.kind == FaultKind.GARBLED:
+            return shown | fault.body if isinstance(fault.body, dict) else fault.body
+        return shown
 
 
 def is_endpoint(path: str) -> bool:
     """Whether the service has anything there."""
     return path in {SUBMIT, LIST} or (path.startswith(f"{SUBMIT}/") and path.count("/") == 3)
+
+
+def asked_for(head: Head) -> tuple[str, ...]:
+    """The identifiers that a question is about, of either form."""
+    if head.path == LIST:
+        pairs = parse_qsl(head.query, keep_blank_values=True, errors="replace")
+        return tuple(value for name, value in pairs if _LISTED.fullmatch(name))
+    return (head.path.removeprefix(f"{SUBMIT}/"),) if head.path.startswith(f"{SUBMIT}/") else ()
 
 
 def read_upload(head: Head, body: Body, entry: LedgerEntry) -> tuple[Upload, LedgerEntry]:
