@@ -38,6 +38,7 @@ from watcher.journey.verdict import Asking
 from watcher.journey.vet import Vetting
 from watcher.journey.watch import Watch
 from watcher.key import Key
+from watcher.redaction import SHORTEST_SECRET
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)
@@ -103,8 +104,8 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
 
     Raises ConfigError (a folder is missing at the first start), FolderForeign, InstanceRunning, StoreError.
     """
-    if len(key.reveal()) < logs.SHORTEST_SECRET:
-        reason = f"the key in {key.source} has fewer than {logs.SHORTEST_SECRET} characters, so it is surely wrong"
+    if len(key.reveal()) < SHORTEST_SECRET:
+        reason = f"the key in {key.source} has fewer than {SHORTEST_SECRET} characters, so it is surely wrong"
         _log.warning(
             "key.short", reason=reason, hint="Copy it again, whole. One so short is not kept out of texts."
         )

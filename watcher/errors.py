@@ -246,6 +246,12 @@ class Rejected(ServiceError):
 
 
 class ServiceFault(ServiceError):
-    """The service is not well, or something between it and us answered in its place."""
+    """The service is not well."""
 
     code = "service_fault"
+
+
+class Intercepted(ServiceError):
+    """A proxy, a firewall or a web server between us and the service answered in its place, and refused."""
+
+    code = "intercepted"

@@ -24,14 +24,11 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from watcher.domain import show_path, show_text
 from watcher.outlet import Outlet
+from watcher.redaction import REDACTED, SHORTEST_SECRET, Redactor
 
 Logger = FilteringBoundLogger
 
 _PROGRAM = "watcher"
-_REDACTED = "<key>"
-SHORTEST_SECRET = 4
-"""Characters. A shorter one is no key, and stands in any text by chance: without it none could be read."""
-
 _HEADER = re.compile(r"""(x-api-key\b["']?\s*[:=,]\s*b?["']?)[^\s"',;\\]+""", re.IGNORECASE)
 _DEPTH = 8
 _IN_RED = frozenset({"verdict.artificial"})
@@ -120,8 +117,8 @@ class _Cleaner:
 
     def __init__(self, secret: Secret | None) -> None:
         text = secret.reveal() if secret else ""
-        # As it is, and as it stands in the text of an error that quotes it.
-        self._secrets = [text, repr(text)[1:-1]] if len(text) >= SHORTEST_SECRET else []
+        self._secrets = [text] if len(text) >= SHORTEST_SECRET else []
+        self._redactor = Redactor(text)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)
@@ -129,7 +126,7 @@ class _Cleaner:
 
     def _value(self, name: object, value: object, depth: int) -> Any:
         if isinstance(name, str) and name.lower().replace("_", "-") == "x-api-key":
-            return _REDACTED
+            return REDACTED
         if depth < _DEPTH and isinstance(value, Mapping):
             return {self._text(key): self._value(key, inner, depth + 1) for key, inner in value.items()}
         if depth < _DEPTH and isinstance(value, list | tuple | set | frozenset):
@@ -140,8 +137,8 @@ class _Cleaner:
     def _text(self, value: object) -> str:
         text = _as_text(value)
         for secret in self._secrets:
-            text = text.replace(secret, _REDACTED)
-        return _HEADER.sub(rf"\g<1>{_REDACTED}", text)
+            text = text.replace(secret, REDACTED)
+        return _HEADER.sub(rf"\g<1>{REDACTED}", self._redactor.clean(text))
 
 
 def _as_text(value: object) -> str:

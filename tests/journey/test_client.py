@@ -8,19 +8,24 @@ import json
 import re
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Self
 
 import pytest
 
+from tests.echoes import bones, plain
 from watcher.clock import SystemClock
 from watcher.domain import Charged, VerdictState
 from watcher.errors import (
     ConfigError,
     Forbidden,
+    Intercepted,
     NeverSent,
     RecordingChanged,
     RecordingUnreachable,
@@ -36,6 +41,7 @@ from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.sandbox import FaultKind, Sandbox
 from watcher.identifai.upload import HELD_BACK_BYTES, READ_BYTES, Upload
 from watcher.identifai.wire import IDLE_SECONDS
+from watcher.journey.policy import Cause, find_cause
 
 IDENTIFIER = "8d64370a87b820cc1cf620338f5c898bab37439c9a405f32d9eaffc50c4f27b0"
 KEY = "0123456789abcdef-secret"
@@ -197,6 +203,7 @@ def answer(body: bytes, status: str = "200 OK", *headers: str, length: int | Non
 
 
 JSON_BODY = json.dumps({"identifier": IDENTIFIER}).encode()
+UNAUTHORIZED = answer(b'{"error": "Unauthorized"}', "401 Unauthorized")
 ACCEPTED = answer(JSON_BODY, "200 OK", "Content-Type: application/json")
 
 
@@ -800,8 +807,7 @@ def test_status_decides_the_error(status: str, kind: type[ServiceError], charged
         (b'{"message": "Too Many Attempts."}', "Too Many Attempts."),
         (b'{"audio": ["The audio field is required."]}', "The audio field is required."),
         (b'{"errors": {"audio": ["Too short.", "Not audio."]}}', "Too short. Not audio."),
-        (b"<html><head></head><body><h1>Nope &amp; no</h1></body></html>", "Nope & no"),
-        (b'{"error": "' + KEY.encode() + b' is no key"}', "[key] is no key"),
+        (b'{"error": "' + KEY.encode() + b' is no key"}', "<key> is no key"),
     ],
 )
 def test_refusal_in_the_services_own_words(body: bytes, words: str) -> None:
@@ -811,11 +817,15 @@ def test_refusal_in_the_services_own_words(body: bytes, words: str) -> None:
 
 
 def test_refusal_without_words_names_the_status() -> None:
-    """Where the service says nothing, even cuts its answer off, the status speaks."""
-    with Peer(closing(answer(b"", "400 Bad Request", length=10))) as peer:
-        error = failure_of(peer.url)
-    assert isinstance(error, Rejected)
-    assert "400 Bad Request" in error.message
+    """Where the service says nothing, the status speaks; so it does for an answer that was cut off."""
+    for raw, kind in (
+        (answer(b'{"error": ""}', "400 Bad Request"), Rejected),
+        (answer(b"", "400 Bad Request", length=10), Intercepted),
+    ):
+        with Peer(closing(raw)) as peer:
+            error = failure_of(peer.url)
+        assert isinstance(error, kind)
+        assert "400 Bad Request" in error.message
 
 
 def test_throttle_says_how_long_and_which_window() -> None:
@@ -833,7 +843,7 @@ def test_redirect_is_not_followed() -> None:
         raw = answer(b"", "307 Temporary Redirect", f"Location: {other.url}/login?token=secret")
         with Peer(answering(raw)) as peer:
             error = failure_of(peer.url)
-    assert isinstance(error, ServiceFault)
+    assert isinstance(error, Intercepted)
     assert f"{other.url}/login" in error.message
     assert "secret" not in error.message
     assert other.connections == 0
@@ -867,7 +877,9 @@ def early(raw: bytes, *, then_close: bool) -> Script:
 )
 def test_early_answer_is_read_and_free(status: str, kind: type[ServiceError], then_close: bool) -> None:
     """A service that answers before it has everything is understood at once, gets no more, and charged nothing."""
-    raw = answer(json.dumps({"error": "Early.", "identifier": IDENTIFIER}).encode(), status)
+    raw = answer(
+        json.dumps({"identifier": IDENTIFIER} if status[0] == "2" else {"error": "Early."}).encode(), status
+    )
     with Peer(early(raw, then_close=then_close)) as peer:
         error = failure_of(peer.url, upload_of(AUDIO * 40), lambda: pytest.fail("it was released"))
     assert type(error) is kind
@@ -885,7 +897,7 @@ def test_answer_is_heard_while_the_service_takes_no_more(
     def stuck(talk: Talk) -> None:
         talk.hear_head()
         talk.peer.stopping.wait(0.3)  # the buffers between the two are full by now
-        talk.say(answer(b"{}", "401 Unauthorized"))
+        talk.say(UNAUTHORIZED)
         talk.peer.stopping.wait(10)
 
     clock = SystemClock()
@@ -927,8 +939,7 @@ def test_interim_answer_is_no_answer(pieces: int) -> None:
 
 def test_connection_of_a_cut_request_is_not_used_again() -> None:
     """After an early answer the next request has its own connection: it is not read as the rest of the first."""
-    raw = answer(b"{}", "401 Unauthorized")
-    with Peer(early(raw, then_close=False), answering()) as peer, client_of(peer.url) as client:
+    with Peer(early(UNAUTHORIZED, then_close=False), answering()) as peer, client_of(peer.url) as client:
         with pytest.raises(Unauthorized):
             client.submit(upload_of(AUDIO * 40), go)
         client.submit(upload_of(), go)
@@ -937,7 +948,7 @@ def test_connection_of_a_cut_request_is_not_used_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "kind"), [(answer(b"", "408 Request Timeout"), ServiceFault), (b"", NeverSent)], ids=["408", "closed"]
+    ("raw", "kind"), [(answer(b"", "408 Request Timeout"), Intercepted), (b"", NeverSent)], ids=["408", "closed"]
 )
 def test_service_that_tires_during_release(raw: bytes, kind: type[ServiceError]) -> None:
     """A service that gives up while the last part waits gets no last part, and charged nothing."""
@@ -1002,7 +1013,7 @@ def test_tls_with_the_environments_ca(tls, certificate, monkeypatch) -> None:  #
 def test_tls_early_answer_and_deadline(tls, certificate, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """Over TLS too an early answer is read, and a trickled one given up at the deadline."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate)
-    with Peer(early(answer(b"{}", "401 Unauthorized"), then_close=False), tls=tls) as peer:
+    with Peer(early(UNAUTHORIZED, then_close=False), tls=tls) as peer:
         assert isinstance(failure_of(peer.url, upload_of(AUDIO * 40)), Unauthorized)
     with Peer(trickling(answer(b" " * 500)), tls=tls) as peer:
         assert isinstance(failure_of(peer.url, deadline=0.5), Unanswered)
@@ -1132,10 +1143,11 @@ def test_a_call_for_verdicts_fits_a_request_line() -> None:
         (closing(answer(b'{"identifier": "a"}')), Unintelligible),
         (closing(answer(b"<html>")), Unintelligible),
         (closing(answer(b"[{", length=99)), Unanswered),
-        (closing(answer(b"", "401 Unauthorized")), Unauthorized),
+        (closing(UNAUTHORIZED), Unauthorized),
         (closing(answer(b"", "429 Too Many Requests")), Throttled),
-        (closing(answer(b"", "500 Internal Server Error")), ServiceFault),
-        (closing(answer(b"", "302 Found", "Location: /login")), ServiceFault),
+        (closing(answer(b'{"message": "Server Error"}', "500 Internal Server Error")), ServiceFault),
+        (closing(answer(b"", "500 Internal Server Error")), Intercepted),
+        (closing(answer(b"", "302 Found", "Location: /login")), Intercepted),
         (close_at_once, Unanswered),
         (silent, Unanswered),
         (trickling(answer(b" " * 500)), Unanswered),
@@ -1198,7 +1210,7 @@ def test_sandbox_accepts_and_answers() -> None:
         (FaultKind.NO_CREDIT, {}, Rejected),
         (FaultKind.UNCLASSIFIED, {}, Rejected),
         (FaultKind.HTML, {}, Unintelligible),
-        (FaultKind.REDIRECT, {}, ServiceFault),
+        (FaultKind.REDIRECT, {}, Intercepted),
         (FaultKind.EMPTY, {}, Unintelligible),
         (FaultKind.CUT_JSON, {}, Unintelligible),
         (FaultKind.NO_IDENTIFIER, {}, Unintelligible),
@@ -1230,3 +1242,161 @@ def test_sandbox_throttle_and_wrong_key() -> None:
         assert throttled.retry_after is not None
         sandbox.key = "another"
         assert isinstance(failure_of(sandbox.url, upload_of(WAV)), Unauthorized)
+
+
+# Answers that are made to hurt
+
+HOSTILE = {
+    "20 million empty objects": (b"[" + b"{}," * 20_000_000 + b"{}]", 1),
+    "one object with as many in it": (b'[{"a":[' + b"{}," * 10_000_000 + b"{}]}]", 1),
+    "wide characters": (b'[{"a":"' + "\U0001f600".encode() * 10_000_000 + b'"}]', 1),
+    "300 MB of blanks, twice compressed": (b"", 2),
+    "an error of 60 MB": (b'{"error":"' + b"x" * 60_000_000 + b'"}', 1),
+}
+CHILD = """
+import resource, sys
+sys.path.insert(0, ".")
+from tests.journey.test_client import client_of, go, upload_of
+from watcher.errors import ServiceError
+with client_of(sys.argv[1], read=60, deadline=100) as client:
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    upload, before = upload_of(), peak()
+    for ask in (lambda: client.submit(upload, go), lambda: client.verdicts(["a"])):
+        try:
+            ask()
+        except ServiceError:
+            pass
+    print(peak() - before)
+"""
+
+
+def compressed(name: str) -> bytes:
+    """The content as it travels."""
+    content, times = HOSTILE[name]
+    if not content:
+        squeezer = zlib.compressobj(9, wbits=31)
+        content = b"".join(squeezer.compress(b" " * 1_000_000) for _ in range(300)) + squeezer.flush()
+        times -= 1
+    for _ in range(times):
+        content = gzip.compress(content, 1)
+    return content
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Internal Server Error"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_answer_fills_the_memory(name: str, status: str) -> None:
+    """However much an answer unpacks to, an upload and a question take less than 200 MB for it."""
+    encoding = ", ".join(["gzip"] * HOSTILE[name][1])
+    raw = answer(compressed(name), status, f"Content-Encoding: {encoding}", "Content-Type: application/json")
+    with Peer(answering(raw)) as peer:
+        command = [sys.executable, "-c", CHILD, peer.url]
+        child = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
+    assert int(child.stdout) < 200_000_000
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"X-Key: " + KEY.encode() + b"\r\n" * 3,
+        b"HTTP/1.1 200 " + KEY.encode() * 3_000 + b"\r\n\r\n",
+        KEY.encode() + b" is no HTTP\r\n\r\n",
+        b"HTTP/1.1 " + KEY.encode() + b"\r\n\r\n",
+        b"HTTP/1.1 403 Forbidden\r\nVia: " + KEY.encode() + b"\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: " + KEY.replace("-", "%2D").encode() + b"\r\nContent-Length: 0\r\n\r\n",
+        answer(b'{"identifier": "' + KEY.encode() + b'"}'),
+        answer(b"x" * 10, "200 OK", f"Content-Encoding: {KEY}"),
+        answer(b"x" * 10, "200 OK", f"Transfer-Encoding: {KEY}"),
+    ],
+    ids=lambda raw: repr(raw[:24]),
+)
+def test_no_error_repeats_the_key(raw: bytes) -> None:
+    """Whatever part of an answer shows it, be it one that a library complains about."""
+    with Peer(closing(raw)) as peer:
+        error = failure_of(peer.url, read=1, deadline=2)
+        assert bones(KEY) not in plain(f"{error.message} {error.hint}")
+        with client_of(peer.url, read=1, deadline=2) as client, contextlib.suppress(ServiceError):
+            client.verdicts(["a"])
+
+
+def test_interim_answers_without_end_are_an_answer() -> None:
+    """What goes on saying that it will answer gets no more, and fills no memory."""
+
+    def script(talk: Talk) -> None:
+        talk.hear_head()
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                talk.say(b"HTTP/1.1 102 Processing\r\n" + b"X: y\r\n" * 10_000)
+
+    with Peer(script) as peer:
+        error = failure_of(peer.url, upload_of(AUDIO * 40), read=2, deadline=5)
+    assert error.charged is Charged.NO
+
+
+# Who answered
+
+FORBIDDEN = b'{"error": "Forbidden"}'
+POLICY = b'{"status": 403, "reason": "blocked by policy"}'
+SQUID = "Via: 1.1 squid.corp (squid/5.7)"
+PORTAL = "Location: http://portal.hotel/login?x=1"
+PAGES = {
+    "a proxy's page": (
+        "403 F",
+        b"<html><title>Access Denied</title>Media</html>",
+        SQUID,
+        "Access Denied",
+        "squid.corp",
+    ),
+    "JSON of another form": ("403 F", POLICY, "", "policy", ""),
+    "JSON with more in it": ("403 F", b'{"error": "Forbidden", "policy": "DLP 7"}', "", "Forbidden", "firewall"),
+    "JSON of another depth": ("401 U", b'{"error": {"message": "No."}}', "", "No.", "API key"),
+    "an empty 401": ("401 U", b"", "", "401", "API key"),
+    "text": ("403 F", b"Blocked by the firewall", "", "firewall", "proxy"),
+    "a proxy that wants a user": ("407 P", b"", "Proxy-Authenticate: Basic", "407", "HTTPS_PROXY"),
+    "for legal reasons": ("451 U", b"<h1>Unavailable</h1>", "", "Unavailable", "NO_PROXY"),
+    "a log-in page": ("302 Found", b"", PORTAL, "portal.hotel", "log in"),
+    "another log-in page": ("200 OK", b"<title>Welcome, guest</title>", "", "Welcome, guest", "NO_PROXY"),
+    "network authentication": ("511 N", b"<title>Log in</title>", "", "Log in", "log in"),
+    "a page about credit": ("400 B", b"<h1>Buy credit for this audio file</h1>", "", "credit", "proxy"),
+    "a page about payment": ("402 P", b"<h1>Pay</h1>", "", "Pay", "NO_PROXY"),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_is_not_in_the_services_form_is_not_its_word(name: str) -> None:
+    """Told is that something in between answered, what it shows of itself, and where to look: never the terms."""
+    status, body, header, says, tells = PAGES[name]
+    with Peer(answering(answer(body, status, *filter(None, [header])))) as peer:
+        error = failure_of(peer.url)
+        with client_of(peer.url) as client, pytest.raises(ServiceError) as caught:
+            client.verdicts(["a"])
+    for one in (error, caught.value):
+        assert isinstance(one, Intercepted | Unintelligible)
+        assert find_cause(one) not in (Cause.FILE, Cause.NO_CREDIT, Cause.UNAUTHORIZED, Cause.FORBIDDEN)
+        assert one.message.startswith("Something between this machine and 127.0.0.1")
+        assert says in one.message
+        assert tells in f"{one.message} {one.hint}"
+        assert "terms" not in f"{one.message} {one.hint}"
+        assert len(one.message) < 500
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        (FORBIDDEN, "403 Forbidden", Forbidden),
+        (b'{"error": "Unauthorized"}', "401 Unauthorized", Unauthorized),
+        (b'{"message": "Unauthenticated."}', "401 Unauthorized", Unauthorized),
+        (
+            b'{"message": "Server Error", "exception": "E", "file": "f", "line": 7, "trace": []}',
+            "500 E",
+            ServiceFault,
+        ),
+        (b'{"audio": ["The audio field is required."]}', "400 Bad Request", Rejected),
+        (b'{"message": "Invalid.", "errors": {"audio": ["Short."]}}', "422 Unprocessable", Rejected),
+        (b'{"errors": {"audio": ["Short."]}}', "400 Bad Request", Rejected),
+    ],
+)
+def test_the_services_own_forms_are_its_word(body: bytes, status: str, kind: type[ServiceError]) -> None:
+    """They count whatever type they are sent as, and though a proxy on the way left its name."""
+    with Peer(answering(answer(body, status, "Content-Type: text/html", "Via: 1.1 cdn"))) as peer:
+        assert type(failure_of(peer.url)) is kind

@@ -35,7 +35,12 @@ def try_at_once(place: Place) -> None:
         ({"kind": "status", "status": 401}, PauseKind.ACCOUNT, "API key"),
         ({"kind": "status", "status": 403}, PauseKind.ACCOUNT, "terms of service"),
         ({"kind": "no_credit"}, PauseKind.ACCOUNT, "Buy credit"),
-        ({"kind": "status", "status": 402, "body": "<html>Pay</html>"}, PauseKind.ACCOUNT, "Buy credit"),
+        (
+            {"kind": "status", "status": 402, "body": {"message": "Payment Required"}},
+            PauseKind.ACCOUNT,
+            "Buy credit",
+        ),
+        ({"kind": "status", "status": 402, "body": "<html>Pay</html>"}, PauseKind.SERVICE, "proxy"),
         ({"kind": "unclassified"}, PauseKind.SERVICE, "account"),
         ({"kind": "status", "status": 413}, PauseKind.SERVICE, "proxy"),
         ({"kind": "status", "status": 500}, PauseKind.SERVICE, "500"),

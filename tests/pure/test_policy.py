@@ -9,6 +9,7 @@ from watcher.config import Retry
 from watcher.domain import Charged, Fingerprint, Item, Pause, PauseKind, State
 from watcher.errors import (
     Forbidden,
+    Intercepted,
     NeverSent,
     Rejected,
     ServiceError,
@@ -84,6 +85,10 @@ CAUSES: list[tuple[ServiceError, Cause]] = [
     *((ServiceFault(text, status=402), Cause.NO_CREDIT) for text in ("Payment Required", "The file.", "")),
     *((ServiceFault("", status=s), Cause.NOT_WELL) for s in (301, 302, 308, 404, 405, 407, 408, 503)),
     *((ServiceFault("", status=s, charged=UNKNOWN), Cause.IN_DOUBT) for s in (500, 502, 504, 520, 599)),
+    # Whatever something in between says: it is its word on nothing but itself.
+    *((Intercepted("No credit for this audio file", status=s), Cause.UNCLASSIFIED) for s in (400, 413, 422)),
+    *((Intercepted("Buy credit", status=s), Cause.NOT_WELL) for s in (302, 401, 402, 403, 407, 451, 503)),
+    (Intercepted("Bad Gateway", status=502, charged=UNKNOWN), Cause.IN_DOUBT),
     (ServiceError("what nobody foresaw"), Cause.NOT_WELL),
     (ServiceError("what nobody foresaw", charged=UNKNOWN), Cause.IN_DOUBT),
 ]

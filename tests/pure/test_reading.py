@@ -1,21 +1,18 @@
 """What the service's answers mean."""
 
 import json
+import random
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.echoes import ENCODINGS, bones, plain
 from watcher.domain import VerdictState
-from watcher.identifai.reading import (
-    find_identifier,
-    find_limit,
-    find_retry_after_seconds,
-    find_words,
-    read_verdict,
-    read_verdicts,
-)
+from watcher.identifai.listing import read_list
+from watcher.identifai.reading import Reader, Reading, find_limit, find_retry_after_seconds
+from watcher.redaction import Redactor
 
 IDENTIFIER = "8d64370a87b820cc1cf620338f5c898bab37439c9a405f32d9eaffc50c4f27b0"
 NOW = 1_800_000_000.0
@@ -24,17 +21,22 @@ VALUES = st.recursive(
     SCALARS, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=9), v, max_size=4)
 )
 steadily = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+READER = Reader(Redactor("0123456789abcdef-secret"))
 SCRIPT = b"<script type='x'>alert('<p>not seen</p>')</script >"
+
+
+def read_verdicts(content: bytes) -> dict[str, Reading] | None:
+    return READER.verdicts(content, {"a", "b"})
 
 
 @steadily
 @given(st.binary(max_size=200))
 def test_any_answer_can_be_read(content: bytes) -> None:
     """No answer, whatever it holds, is more than a person reads, breaks a line, or raises."""
-    words = find_words(content)
+    words = READER.words(content)
     assert len(words) <= 500
     assert words.isprintable()
-    assert find_identifier(content) is None
+    assert READER.identifier(content) is None
     read_verdicts(content)
 
 
@@ -62,12 +64,12 @@ def test_any_answer_can_be_read(content: bytes) -> None:
 )
 def test_words_of_a_refusal(content: bytes, words: str) -> None:
     """The service's own words are found in every shape that it has for them."""
-    assert find_words(content) == words
+    assert READER.words(content) == words
 
 
 def test_words_are_cut() -> None:
     """No more than 500 characters are kept, and it shows."""
-    words = find_words(json.dumps({"error": "a" * 5000}).encode())
+    words = READER.words(json.dumps({"error": "a" * 5000}).encode())
     assert len(words) == 500
     assert words.endswith("a…")
 
@@ -76,8 +78,8 @@ def test_words_are_cut() -> None:
 def test_hostile_nesting_is_harmless(opening: bytes) -> None:
     """An answer made to exhaust a parser does not."""
     nested = opening * 50_000
-    find_words(nested)
-    assert find_identifier(nested) is None
+    READER.words(nested)
+    assert READER.identifier(nested) is None
     assert read_verdicts(nested) is None
 
 
@@ -98,7 +100,7 @@ def test_hostile_nesting_is_harmless(opening: bytes) -> None:
 )
 def test_an_identifier_is_64_hexadecimal_digits(content: str, identifier: str | None) -> None:
     """Anything else is not taken for one."""
-    assert find_identifier(content.encode()) == identifier
+    assert READER.identifier(content.encode()) == identifier
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ ARTIFICIAL = {"heuristic": "mean", "confidence": 0.93, "classification": "artifi
 
 
 def reading_of(**entry: Any) -> Any:
-    return read_verdict({"identifier": "a", "api_version": "v1.1.0", **entry})
+    return READER.verdict({"identifier": "a", "api_version": "v1.1.0", **entry})
 
 
 def test_done() -> None:
@@ -237,9 +239,11 @@ def test_errored_says_why() -> None:
     assert reading_of(status="errored", errors=None).detail == "the service gave no reason"
 
 
-@pytest.mark.parametrize("confidence", ["0.9", True, None, [], float("nan"), float("inf"), 10**400])
-def test_confidence_is_a_number_or_unknown(confidence: Any) -> None:
-    """What is no finite number is not taken for one."""
+@pytest.mark.parametrize(
+    "confidence", ["0.9", True, None, [], float("nan"), float("inf"), 10**400, -(10**400), -5, -0.01, 7, 1.01]
+)
+def test_confidence_is_a_share_or_unknown(confidence: Any) -> None:
+    """What is no number from 0 to 1 is not taken for one."""
     assert reading_of(status="done", verdict=ARTIFICIAL | {"confidence": confidence}).confidence is None
 
 
@@ -285,10 +289,121 @@ def test_what_is_no_list_is_none(content: bytes) -> None:
 )
 def test_any_entry_can_be_read(entry: dict[str, Any]) -> None:
     """No entry raises; a class is only known when it is said, and nothing is human that was not called so."""
-    reading = read_verdict(entry)
+    reading = READER.verdict(entry)
     if reading is None:
         assert not isinstance(entry.get("identifier"), str)
         return
     assert (reading.classification is not None) is (reading.state is VerdictState.KNOWN)
     assert reading.classification in {None, "human", "artificial", "inconclusive"}
     assert reading.classification != "human" or "human" in repr(entry).lower()
+
+
+# What no honest service says
+
+
+def listed(*entries: str) -> bytes:
+    return f"[{','.join(entries)}]".encode()
+
+
+GOOD = json.dumps({"identifier": "b", "status": "done", "verdict": ARTIFICIAL})
+MONSTERS = {
+    "no object": "7",
+    "a list": '[{"identifier": "a"}]',
+    "no JSON": '{"identifier": "a", "status": }',
+    "deep": '{"identifier": "a", "verdict": ' + "[" * 5_000 + "]" * 5_000 + "}",
+    "deep objects": '{"a":' * 5_000 + "1" + "}" * 5_000,
+    "full": '{"identifier": "a", "verdicts": [' + "{}," * 500_000 + "{}]}",
+    "large": '{"identifier": "a", "name": "' + "x" * 5_000_000 + '"}',
+    "an endless number": '{"identifier": "a", "status": "done", "verdict": {"confidence": ' + "9" * 5_000 + "}}",
+    "brackets in texts": '{"identifier": "a", "name": "]}\\\\\\"}]{[", "status": "new"}',
+    "no identifier": "{}",
+}
+
+
+@pytest.mark.parametrize("name", MONSTERS)
+def test_a_monster_costs_the_others_nothing(name: str) -> None:
+    """Whatever one element of a list is, those before and behind it are read."""
+    before = GOOD.replace('"b"', '"c"')
+    readings = READER.verdicts(listed(before, MONSTERS[name], GOOD), {"a", "b", "c"})
+    assert readings is not None
+    assert {"b", "c"} <= set(readings)
+    assert readings["b"].classification == readings["c"].classification == "artificial"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        listed(*["{}"] * 5_000),
+        listed(*["[]"] * 5_000),
+        b"[" + b"{}," * 3_000_000,
+        b"[" * 3_000_000,
+        b'["' + b'\\"' * 3_000_000,
+        b'"' * 3_000_000,
+        b"[] []",
+        b"[]]",
+        b"[{]",
+        listed(GOOD, '{"identifier": "a", "verdict": [}'),
+    ],
+    ids=lambda content: repr(content[:12]),
+)
+def test_what_is_no_honest_list_is_none(content: bytes) -> None:
+    """More elements than anybody asks for, ends that are missing and more than one value are no answer."""
+    assert READER.verdicts(content, {"a"}) is None
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "9" * 5_000, "-5", "7", '"0.9"', "true"])
+def test_an_impossible_number_is_not_known(number: str) -> None:
+    """Wherever a number stands: the verdict beside it is read all the same."""
+    entry = f'{{"identifier": "a", "status": "done", "api_version": {number}, "elapsed": {number}, "verdict": '
+    entry += f'{{"classification": "human", "confidence": {number}, "heuristic": {number}}}}}'
+    readings = READER.verdicts(listed(entry), {"a"})
+    assert readings is not None
+    assert (readings["a"].classification, readings["a"].confidence) == ("human", None)
+
+
+def test_names_are_few_and_short() -> None:
+    """3,000 model names, or one of a megabyte with control characters: a receipt stays one that is read."""
+    names = ["m" * 1_000_000, "\x1b[2J\n\ud800name\0", "", *(f"model {n}" for n in range(3_000))]
+    reading = reading_of(status="done", verdict=ARTIFICIAL | {"models": names, "heuristic": "h" * 10**6})
+    assert len(reading.models) == 49  # of the first 50 one is empty
+    assert max(map(len, (*reading.models, reading.heuristic))) == 100
+    assert reading.models[1] == "[2J name"
+    assert "3,003 models" in reading.detail
+    json.dumps(reading.models).encode()
+
+
+@steadily
+@given(
+    st.binary(max_size=300).map(lambda b: b"[" + b + b"]") | st.text('[]{}",:\\ ab1e', max_size=60).map(str.encode)
+)
+def test_any_list_is_read_as_json_reads_it(content: bytes) -> None:
+    """The objects that are found are those of Python's own reader, wherever that has any."""
+    found = read_list(content)
+    try:
+        value = json.loads(content.decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError):
+        return
+    if isinstance(value, list):
+        assert found is not None
+        assert repr([one for one in found if isinstance(one, dict)]) == repr(
+            [v for v in value if isinstance(v, dict)]
+        )
+
+
+@steadily
+@given(
+    st.sampled_from(sorted(ENCODINGS)),
+    st.recursive(st.just("KEY") | SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.just("KEY"), v)),
+    st.sampled_from(["new", "done", "errored", "KEY"]),
+    st.randoms(),
+)
+def test_no_reading_has_the_key(form: str, value: Any, status: str, rng: random.Random) -> None:
+    """However the key is echoed, in whatever field, nothing that is read leads back to it."""
+    key = "0123456789abcdef-secret"
+    fields = ("verdict", "verdicts", "errors", "api_version", "force_classification", "results")
+    entry: dict[str, Any] = {"identifier": "a", "status": status} | dict.fromkeys(fields, value)
+    entry["verdict"] = {"classification": value, "heuristic": value, "models": [value, "KEY"]} if value else "KEY"
+    text = json.dumps([entry]).replace("KEY", json.dumps(ENCODINGS[form](key, rng))[1:-1])
+    readings = READER.verdicts(text.encode(), {"a"})
+    assert readings is not None
+    assert bones(key) not in plain(repr(readings))

@@ -1,6 +1,7 @@
 """The client of the identifAI audio API: where every request is made, and every failure becomes one of our errors.
 
-Nothing is repeated, redirected or paced here: a call is one request, and the caller decides what follows.
+Nothing is repeated, redirected or paced here: a call is one request, and the caller decides what follows. No text
+of an answer, of a proxy or of a library leaves but through the reader's `line`: so none has the key in it.
 """
 
 import platform
@@ -15,17 +16,16 @@ from urllib3.exceptions import DecodeError
 from watcher.clock import Clock
 from watcher.domain import Charged
 from watcher.errors import ConfigError, NeverSent, ServiceError, Unintelligible
-from watcher.identifai.faults import lost, refused
-from watcher.identifai.reading import Reading, find_identifier, find_words, read_verdicts
+from watcher.identifai.faults import BETWEEN_HINT, lost, name_speaker, refused
+from watcher.identifai.listing import MOST_BYTES, MOST_WORD_BYTES
+from watcher.identifai.reading import Reader, Reading
 from watcher.identifai.upload import Body, Cut, Upload
 from watcher.identifai.wire import FOREIGN_ERRORS, Reply, TooLong, Transport, Wire
+from watcher.redaction import Redactor
 
 IDENTIFIERS_A_CALL = 90
 """The most identifiers to ask for at once. The service takes 100, but so many make a request line of more than
 the 8 KiB that web servers take by default."""
-
-_UPLOAD_ANSWER_BYTES = 1024 * 1024
-_VERDICTS_ANSWER_BYTES = 64 * 1024 * 1024
 
 
 class Secret(Protocol):
@@ -71,6 +71,7 @@ class Client:
         self._base_url = base_url.rstrip("/")
         self._host = _host_of(base_url)
         self._key = key
+        self._reader = Reader(Redactor(key.reveal()))
         self._connect_timeout_seconds = connect_timeout_seconds
         self._read_timeout_seconds = read_timeout_seconds
         self._deadline_seconds = deadline_seconds
@@ -93,12 +94,12 @@ class Client:
         body = Body(upload, wire.uncounted(release), wire.is_answered)
         failure: BaseException
         try:
-            reply = self._ask("POST", "/api/classification_audio", wire, _UPLOAD_ANSWER_BYTES, body)
+            reply = self._ask("POST", "/api/classification_audio", wire, MOST_WORD_BYTES, body)
         except Cut as cut:
             failure = cut.failure
         except FOREIGN_ERRORS as error:
             charged = Charged.UNKNOWN if body.is_released else None
-            raise lost(error, wire, host=self._host, charged=charged) from error
+            raise self._lost(error, wire, charged) from error
         else:
             return self._accepted(reply, wire, is_whole=body.is_released)
         raise failure  # here, and not where it was caught, so that it comes out as it went in
@@ -113,15 +114,15 @@ class Client:
         wire = self._wire()
         query = "&".join(f"identifiers[]={quote(identifier, safe='')}" for identifier in identifiers)
         try:
-            reply = self._ask("GET", f"/api/classifications_audio?{query}", wire, _VERDICTS_ANSWER_BYTES)
+            reply = self._ask("GET", f"/api/classifications_audio?{query}", wire, MOST_BYTES)
         except FOREIGN_ERRORS as error:
-            raise lost(error, wire, host=self._host, charged=Charged.NO) from error
+            raise self._lost(error, wire, Charged.NO) from error
         if reply.status != 200:
             raise self._refusal(reply, may_be_charged=False) from reply.trouble
-        readings = read_verdicts(reply.content)
+        readings = self._reader.verdicts(reply.content, set(identifiers))
         if readings is None:
             raise self._unintelligible(reply, wire, "no list of verdicts", Charged.NO) from reply.trouble
-        return {identifier: readings[identifier] for identifier in identifiers if identifier in readings}
+        return readings
 
     def close(self) -> None:
         """End the connections that are kept alive."""
@@ -145,7 +146,11 @@ class Client:
             headers["Content-Type"] = body.content_type
         request = requests.Request(method, self._base_url + path, headers=headers, data=body).prepare()
         return self._transport.exchange(
-            request, wire, connect_timeout_seconds=self._connect_timeout_seconds, most_bytes=most_bytes
+            request,
+            wire,
+            connect_timeout_seconds=self._connect_timeout_seconds,
+            most_bytes=most_bytes,
+            most_words_bytes=MOST_WORD_BYTES,
         )
 
     def _accepted(self, reply: Reply, wire: Wire, *, is_whole: bool) -> Accepted:
@@ -154,40 +159,35 @@ class Client:
             raise self._refusal(reply, may_be_charged=is_whole) from reply.trouble
         if not is_whole:
             raise NeverSent(
-                f"{self._host} answered {reply.status} before it had the whole recording",
-                hint="Something else answers in the service's place: check the network and identifai.base_url.",
+                f"{self._speaker(reply)} answered {reply.status} before it had the whole recording",
+                hint=BETWEEN_HINT,
                 status=reply.status,
             )
-        identifier = find_identifier(reply.content)
+        identifier = self._reader.identifier(reply.content)
         if identifier is None:
             raise self._unintelligible(reply, wire, "no identifier", Charged.UNKNOWN) from reply.trouble
         return Accepted(identifier, reply.status)
 
     def _refusal(self, reply: Reply, *, may_be_charged: bool) -> ServiceError:
-        return refused(
-            reply,
-            self._words(reply),
-            host=self._host,
-            may_be_charged=may_be_charged,
-            now=self._clock.now(),
-        )
+        return refused(reply, self._reader, host=self._host, may_be_charged=may_be_charged, now=self._clock.now())
+
+    def _lost(self, error: BaseException, wire: Wire, charged: Charged | None) -> ServiceError:
+        return lost(error, wire, self._reader, host=self._host, charged=charged)
 
     def _unintelligible(self, reply: Reply, wire: Wire, missing: str, charged: Charged) -> ServiceError:
         """What a yes without its content means: the answer was lost on its way, or it is not the service's."""
         if reply.trouble is not None and not isinstance(reply.trouble, DecodeError | TooLong):
-            return lost(reply.trouble, wire, host=self._host, charged=charged)
-        words = self._words(reply)
+            return self._lost(reply.trouble, wire, charged)
+        words = self._reader.words(reply.content)
         return Unintelligible(
-            f"{self._host} answered {reply.status} with {missing}" + (f": {words}" if words else ""),
-            hint="Something else may answer in the service's place: check the network and identifai.base_url.",
+            f"{self._speaker(reply)} answered {reply.status} with {missing}" + (f": {words}" if words else ""),
+            hint=BETWEEN_HINT,
             charged=charged,
             status=reply.status,
         )
 
-    def _words(self, reply: Reply) -> str:
-        """What the reply says, without the key, should a proxy show the request's headers in its error page."""
-        key = self._key.reveal().encode()
-        return find_words(reply.content.replace(key, b"[key]") if len(key) >= 8 else reply.content)
+    def _speaker(self, reply: Reply) -> str:
+        return name_speaker(reply, self._reader, self._host)
 
 
 def _host_of(base_url: str) -> str:

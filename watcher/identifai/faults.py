@@ -23,6 +23,7 @@ from urllib3.exceptions import (
 from watcher.domain import Charged
 from watcher.errors import (
     Forbidden,
+    Intercepted,
     NeverSent,
     Rejected,
     ServiceError,
@@ -31,22 +32,30 @@ from watcher.errors import (
     Unanswered,
     Unauthorized,
 )
-from watcher.identifai.reading import find_limit, find_retry_after_seconds
+from watcher.identifai.listing import parse_words
+from watcher.identifai.origin import find_go_between, is_the_services
+from watcher.identifai.reading import Reader, find_limit, find_retry_after_seconds
 from watcher.identifai.wire import Reply, TooLong, Wire
 
 _NETWORK = "Check this machine's network, a firewall in between, and identifai.base_url. It is tried again."
 _IN_DOUBT = "It may have been charged. What happens now is what identifai.in_doubt says."
+_REASON = 200  # characters
 _AGAIN = "Nothing was charged. It is tried again."
+BETWEEN_HINT = (
+    "That is no answer in identifAI's form. Look at the proxy, the firewall or the guest network that this "
+    "machine goes through (HTTPS_PROXY and NO_PROXY in the service's environment), and at identifai.base_url."
+)
 
 
-def lost(error: BaseException, wire: Wire, *, host: str, charged: Charged | None) -> ServiceError:
+def lost(error: BaseException, wire: Wire, reader: Reader, *, host: str, charged: Charged | None) -> ServiceError:
     """Why no answer came. `charged` is what the request cost if it was complete; null: it certainly was not."""
     chain = list(_chain(error))
-    unreached = _not_reached(chain, wire, host)
+    reason = reader.line(_reason(chain), _REASON)
+    unreached = _not_reached(chain, wire, host, reason)
     if unreached is not None and charged is not Charged.UNKNOWN:
         message, hint = unreached
         return NeverSent(message, hint=hint)
-    cause = _interrupted(chain, wire)
+    cause = _interrupted(chain, wire, reason)
     if charged is None:
         return NeverSent(f"{host} {cause}; the request was cut off before its end", hint=_AGAIN)
     return Unanswered(
@@ -56,12 +65,23 @@ def lost(error: BaseException, wire: Wire, *, host: str, charged: Charged | None
     )
 
 
-def refused(reply: Reply, words: str, *, host: str, may_be_charged: bool, now: float) -> ServiceError:
-    """What a status that is no success says. `words` are the service's own; `now` is for a Retry-After date."""
-    status = reply.status
+def refused(reply: Reply, reader: Reader, *, host: str, may_be_charged: bool, now: float) -> ServiceError:
+    """What a status that is no success says, and who says it. `now` is for a Retry-After date."""
+    status, content = reply.status, reply.content
     retry_after = find_retry_after_seconds(reply.headers, now)
+    # A gateway says these of an upload too that the service behind it took and charged.
+    is_unknown = may_be_charged and status >= 500 and status != 503
+    charged = Charged.UNKNOWN if is_unknown else Charged.NO
+    is_its_own = is_the_services(content)
+    answered = f"{name_speaker(reply, reader, host)} answered {_named(status)}{_aside(reply, reader)}"
+    if status == 429:
+        said = reader.words(content) if is_its_own else answered
+        return Throttled(said, retry_after=retry_after, limit=find_limit(reply.headers))
+    if not is_its_own:
+        hint = _between_hint(status)
+        return Intercepted(answered, hint=hint, charged=charged, status=status, retry_after=retry_after)
     # No name of a host, since these words are searched for what they blame.
-    said = words or f"The service gave no reason with its {_named(status)}"
+    said = reader.words(content) or f"The service gave no reason with its {_named(status)}"
     match status:
         case 401:
             return Unauthorized(
@@ -75,8 +95,6 @@ def refused(reply: Reply, words: str, *, host: str, may_be_charged: bool, now: f
                 hint="Accept the terms of service in identifAI's dashboard, or ask for access to the audio API.",
                 status=status,
             )
-        case 429:
-            return Throttled(said, retry_after=retry_after, limit=find_limit(reply.headers))
         case 400 | 413 | 422:
             return Rejected(
                 said,
@@ -84,30 +102,43 @@ def refused(reply: Reply, words: str, *, host: str, may_be_charged: bool, now: f
                 status=status,
             )
     return ServiceFault(
-        f"{host} answered {_named(status)}{_aside(reply, words)}",
-        hint=_fault_hint(status),
-        # A gateway says these of an upload too that the service behind it took and charged.
-        charged=Charged.UNKNOWN if may_be_charged and status >= 500 and status != 503 else Charged.NO,
-        status=status,
-        retry_after=retry_after,
+        answered, hint=_fault_hint(status), charged=charged, status=status, retry_after=retry_after
     )
 
 
+def name_speaker(reply: Reply, reader: Reader, host: str) -> str:
+    """Who gave this answer, as far as can be told: what is no JSON was not made by the service."""
+    if parse_words(reply.content) is not None and (reply.status < 300 or is_the_services(reply.content)):
+        return host
+    go_between = reader.line(find_go_between(reply.headers), _REASON)
+    return f"Something between this machine and {host}" + (f" ({go_between})" if go_between else "")
+
+
 def _fault_hint(status: int) -> str:
-    if 300 <= status < 400 or status in (404, 405):
-        return "Check identifai.base_url: its scheme, host and path. Redirects are not followed."
+    if status in (404, 405):
+        return "Check identifai.base_url: its scheme, host and path."
     if status == 402:
         return "Buy credit or raise the plan; `watcher resume` tries at once."
-    if status == 407:
-        return "A proxy asks for a user: put it into HTTPS_PROXY in the service's environment."
     return "Nothing to do: it is tried again. Should it last, ask identifAI's support."
 
 
-def _aside(reply: Reply, words: str) -> str:
+def _between_hint(status: int) -> str:
+    if status == 407:
+        return "A proxy asks for a user: put it into HTTPS_PROXY in the service's environment."
+    if 300 <= status < 400 or status == 511:
+        return f"{BETWEEN_HINT} Redirects are not followed: log in where the network asks for it."
+    if status >= 500:
+        return f"It is tried again. Should it last: {BETWEEN_HINT[0].lower()}{BETWEEN_HINT[1:]}"
+    if status in (401, 403):
+        return f"{BETWEEN_HINT} If nothing of the kind is there, check the API key."
+    return BETWEEN_HINT
+
+
+def _aside(reply: Reply, reader: Reader) -> str:
     """What else the reply says: where it points to, or its words."""
-    location = "".join(c for c in reply.headers.get("Location", "").partition("?")[0] if c.isprintable())[:200]
-    if location:
+    if location := reader.line(reply.headers.get("Location", "").partition("?")[0], _REASON):
         return f", pointing to {location}"
+    words = reader.line(reader.words(reply.content), _REASON)
     return f": {words}" if words else ""
 
 
@@ -132,13 +163,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         waiting += [link for link in links if isinstance(link, BaseException)]
 
 
-def _not_reached(chain: list[BaseException], wire: Wire, host: str) -> tuple[str, str] | None:
+def _not_reached(chain: list[BaseException], wire: Wire, host: str, reason: str) -> tuple[str, str] | None:
     """The message and the hint where no connection came about; null where one did."""
 
     def find(*kinds: type[BaseException]) -> BaseException | None:
         return next((e for e in chain if isinstance(e, kinds)), None)
 
-    reason = _reason(chain)
     if find(ProxyError):
         return (
             f"The proxy on the way to {host} can not be used: {reason}",
@@ -167,7 +197,7 @@ def _not_reached(chain: list[BaseException], wire: Wire, host: str) -> tuple[str
     return None
 
 
-def _interrupted(chain: list[BaseException], wire: Wire) -> str:
+def _interrupted(chain: list[BaseException], wire: Wire, reason: str) -> str:
     """How an exchange that had begun came to its end."""
     if wire.is_over():
         return f"was not done within {wire.deadline_seconds:g} s in all"
@@ -179,7 +209,7 @@ def _interrupted(chain: list[BaseException], wire: Wire) -> str:
         return "closed the connection in the middle of its answer"
     if any(isinstance(e, ConnectionError) for e in chain):
         return "closed the connection"
-    return f"answered with what is no HTTP: {_reason(chain)}"
+    return f"answered with what is no HTTP: {reason}"
 
 
 def _reason(chain: list[BaseException]) -> str:
@@ -189,5 +219,4 @@ def _reason(chain: list[BaseException]) -> str:
             return error.verify_message
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
-    text = str(chain[-1]) or type(chain[-1]).__name__
-    return "".join(c if c.isprintable() else " " for c in text)[:200]
+    return str(chain[-1]) or type(chain[-1]).__name__

@@ -4,10 +4,8 @@ Shapes and words are those of the service's public documentation. Where it is si
 favour of "human", and what can not be understood is said to be so.
 """
 
-import json
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -15,15 +13,21 @@ from html import unescape
 from typing import Any
 
 from watcher.domain import JsonObject, VerdictState
+from watcher.identifai.listing import parse_words, read_list
+from watcher.redaction import Redactor
 
 CLASSIFICATIONS = frozenset({"human", "artificial"})
 INCONCLUSIVE = "inconclusive"
 
-_WORDS = 500
+_LINE = 500
+_NAME = 100
+_MOST_MODELS = 50
+_READ = 16_384  # characters of a text that are looked at, before it is cut
 _DAY_SECONDS = 86_400.0
 _IDENTIFIER = re.compile(r"[0-9a-fA-F]{64}")
 # An end that is missing is the end of the text: so that each takes time in proportion to the text, whatever it is.
 _UNSEEN_HTML = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title\b[^<>]*>([^<]*)", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 
 
@@ -46,29 +50,125 @@ class Reading:
     detail: str = ""
 
 
-def find_identifier(content: bytes) -> str | None:
-    """The identifier in the answer to an upload: 64 hexadecimal digits, in JSON or bare; else null."""
-    value: Any = content.decode("utf-8-sig", errors="replace").strip()
-    if not _IDENTIFIER.fullmatch(value):
-        value = _parsed(content)
+class Reader:
+    """Reads answers. Every text that it hands out has gone through `line`, whoever wrote it."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def line(self, text: str, most: int = _LINE) -> str:
+        """The text as one printable line, no longer than a person reads, and without the key in any form."""
+        text = self._redactor.clean(text[:_READ])  # before it is cut: a part of the key is no less secret
+        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return line if len(line) <= most else line[: most - 1] + "…"
+
+    def identifier(self, content: bytes) -> str | None:
+        """The identifier in the answer to an upload: 64 hexadecimal digits, in JSON or bare; else null.
+
+        A proxy that sends the key back sends no identifier, though it may look like one.
+        """
+        value: Any = content.decode("utf-8-sig", errors="replace").strip()
+        if not _IDENTIFIER.fullmatch(value):
+            value = parse_words(content)
+            if isinstance(value, dict):
+                value = value.get("identifier")
+        if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value) or self._redactor.repeats(value):
+            return None
+        return value
+
+    def words(self, content: bytes) -> str:
+        """What an answer that is no success says: at most 500 printable characters, or "".
+
+        Understood are {error}, {message}, {errors: {field: [...]}}, {field: [...]}, a page, by its title where
+        it has one, and plain text.
+        """
+        value = parse_words(content)
         if isinstance(value, dict):
-            value = value.get("identifier")
-    return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None
+            named = [value.get("error"), value.get("message"), value.get("errors")]
+            return self._line_of(named if any(named) else value)
+        if isinstance(value, list | str):
+            return self._line_of(value)
+        text = _UNSEEN_HTML.sub(" ", content[:65_536].decode("utf-8", errors="replace"))
+        title = _TITLE.search(text)
+        if title is not None and (said := self.line(unescape(title[1]))):
+            return said
+        return self.line(unescape(_TAG.sub(" ", text)))
 
+    def verdicts(self, content: bytes, asked: Collection[str]) -> dict[str, Reading] | None:
+        """The readings of what was asked for in an answer of the list form; null where it is no list.
 
-def find_words(content: bytes) -> str:
-    """The service's own words in an answer that is no success: at most 500 printable characters, or "".
+        What can not be understood is left out: one entry must not stop the others from being known.
+        """
+        entries = read_list(content)
+        if entries is None:
+            return None
+        readings: dict[str, Reading] = {}
+        for entry in entries:
+            reading = self.verdict(entry)
+            if reading is None or reading.identifier not in asked:
+                continue
+            known = readings.get(reading.identifier)
+            if known is None or known.state is VerdictState.AWAITED:
+                readings[reading.identifier] = reading
+        return readings
 
-    Understood are {error}, {message}, {errors: {field: [...]}}, {field: [...]}, HTML and plain text.
-    """
-    value = _parsed(content)
-    if isinstance(value, dict):
-        named = [value.get("error"), value.get("message"), value.get("errors")]
-        return _shortened(" ".join(_texts(named if any(named) else value)))
-    if isinstance(value, list | str):
-        return _shortened(" ".join(_texts(value)))
-    text = content[:65_536].decode("utf-8", errors="replace")
-    return _shortened(unescape(_TAG.sub(" ", _UNSEEN_HTML.sub(" ", text))))
+    def verdict(self, entry: Any) -> Reading | None:
+        """What one entry says; null where it names no identifier.
+
+        Without a `status` (before v1.1.0) a verdict or results mean done. A status of no known name is waited on
+        unless a verdict came with it.
+        """
+        if not isinstance(entry, dict) or not isinstance(entry.get("identifier"), str):
+            return None
+        identifier = entry["identifier"]
+        api_version = self._text(entry.get("api_version"))
+        forced = _class(entry.get("force_classification"))
+        has_verdict = forced in CLASSIFICATIONS or any(entry.get(k) for k in ("verdict", "verdicts", "results"))
+        status = entry.get("status")
+        if status == "errored" and forced not in CLASSIFICATIONS:
+            detail = self._line_of(entry.get("errors")) or "the service gave no reason"
+            return Reading(identifier, VerdictState.ERRORED, api_version=api_version, detail=detail)
+        if status == "new" or (status not in ("done", "errored") and not has_verdict):
+            detail = "" if status in ("new", None) else self.line(f"the service calls it {status!r}")
+            return Reading(identifier, VerdictState.AWAITED, api_version=api_version, detail=detail)
+        return self._decided(entry, identifier, api_version, forced)
+
+    def _decided(self, entry: JsonObject, identifier: str, api_version: str | None, forced: str | None) -> Reading:
+        main = _main_verdict(entry)
+        said = _class(main.get("classification"))
+        confidence = _share(main.get("confidence"))
+        classification, details = said, []
+        if said is None:
+            classification, details = INCONCLUSIVE, ["the service gave no verdict"]
+        elif said not in CLASSIFICATIONS:
+            classification = INCONCLUSIVE
+            details = [] if said == INCONCLUSIVE else [f"the service called it {said!r}"]
+        is_forced = forced in CLASSIFICATIONS
+        if is_forced:
+            details = [f"decided by an override; the models' verdict: {said or 'none'}"]
+            confidence = confidence if forced == said else None
+            classification = forced
+        names = [name for name in _sequence(main.get("models")) if isinstance(name, str)]
+        if len(names) > _MOST_MODELS:
+            details.append(f"the first {_MOST_MODELS} of {len(names):,} models are named")
+        return Reading(
+            identifier,
+            VerdictState.KNOWN,
+            classification=classification,
+            confidence=confidence,
+            heuristic=self._text(main.get("heuristic")),
+            models=tuple(filter(None, (self.line(name, _NAME) for name in names[:_MOST_MODELS]))),
+            api_version=api_version,
+            forced=is_forced,
+            detail=self.line("; ".join(details)),
+        )
+
+    def _line_of(self, value: Any) -> str:
+        return self.line(" ".join(_texts(value)))
+
+    def _text(self, value: Any) -> str | None:
+        is_text = isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
+        return self.line(str(value), _NAME) if is_text else None
 
 
 def find_retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
@@ -94,75 +194,6 @@ def find_limit(headers: Mapping[str, str]) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def read_verdicts(content: bytes) -> dict[str, Reading] | None:
-    """The readings in an answer of the list form, by identifier; null where it is no list.
-
-    Entries that can not be understood are left out: one of them must not stop the others from being known.
-    """
-    entries = _parsed(content)
-    if not isinstance(entries, list):
-        return None
-    readings: dict[str, Reading] = {}
-    for entry in entries:
-        reading = read_verdict(entry)
-        if reading is None:
-            continue
-        known = readings.get(reading.identifier)
-        if known is None or known.state is VerdictState.AWAITED:
-            readings[reading.identifier] = reading
-    return readings
-
-
-def read_verdict(entry: Any) -> Reading | None:
-    """What one entry says; null where it names no identifier.
-
-    Without a `status` (before v1.1.0) a verdict or results mean done. A status of no known name is waited on
-    unless a verdict came with it.
-    """
-    if not isinstance(entry, dict) or not isinstance(entry.get("identifier"), str):
-        return None
-    identifier = entry["identifier"]
-    api_version = _text(entry.get("api_version"))
-    forced = _class(entry.get("force_classification"))
-    has_verdict = forced in CLASSIFICATIONS or any(entry.get(k) for k in ("verdict", "verdicts", "results"))
-    status = entry.get("status")
-    if status == "errored" and forced not in CLASSIFICATIONS:
-        detail = _shortened(" ".join(_texts(entry.get("errors")))) or "the service gave no reason"
-        return Reading(identifier, VerdictState.ERRORED, api_version=api_version, detail=detail)
-    if status == "new" or (status not in ("done", "errored") and not has_verdict):
-        detail = "" if status in ("new", None) else _shortened(f"the service calls it {status!r}")
-        return Reading(identifier, VerdictState.AWAITED, api_version=api_version, detail=detail)
-    return _decided(entry, identifier, api_version, forced)
-
-
-def _decided(entry: JsonObject, identifier: str, api_version: str | None, forced: str | None) -> Reading:
-    main = _main_verdict(entry)
-    said = _class(main.get("classification"))
-    confidence = _number(main.get("confidence"))
-    classification, detail = said, ""
-    if said is None:
-        classification, detail = INCONCLUSIVE, "the service gave no verdict"
-    elif said not in CLASSIFICATIONS:
-        classification = INCONCLUSIVE
-        detail = "" if said == INCONCLUSIVE else _shortened(f"the service called it {said!r}")
-    is_forced = forced in CLASSIFICATIONS
-    if is_forced:
-        detail = f"decided by an override; the models' verdict: {said or 'none'}"
-        confidence = confidence if forced == said else None
-        classification = forced
-    return Reading(
-        identifier,
-        VerdictState.KNOWN,
-        classification=classification,
-        confidence=confidence,
-        heuristic=_text(main.get("heuristic")),
-        models=tuple(m for m in _sequence(main.get("models")) if isinstance(m, str)),
-        api_version=api_version,
-        forced=is_forced,
-        detail=_shortened(detail),
-    )
-
-
 def _main_verdict(entry: JsonObject) -> JsonObject:
     """The main verdict, with what the entry of its heuristic among `verdicts` adds to it.
 
@@ -181,14 +212,6 @@ def _main_verdict(entry: JsonObject) -> JsonObject:
     return main
 
 
-def _parsed(content: bytes) -> Any:
-    """The JSON value, or null: what is none is told from null by nobody here."""
-    try:
-        return json.loads(content.decode("utf-8-sig", errors="replace"))
-    except (ValueError, RecursionError):
-        return None
-
-
 def _texts(value: Any, depth: int = 0) -> Iterator[str]:
     """The texts in a value, in order; no field names, no numbers."""
     if isinstance(value, str):
@@ -198,27 +221,15 @@ def _texts(value: Any, depth: int = 0) -> Iterator[str]:
             yield from _texts(inner, depth + 1)
 
 
-def _shortened(text: str) -> str:
-    """One line of printable text, no longer than a person reads."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[:65_536]).split())
-    return line if len(line) <= _WORDS else line[: _WORDS - 1] + "…"
-
-
 def _class(value: Any) -> str | None:
     return (value.strip().lower() or None) if isinstance(value, str) else None
 
 
-def _text(value: Any) -> str | None:
-    return _shortened(str(value)) if isinstance(value, str | int | float) and value != "" else None
-
-
-def _number(value: Any) -> float | None:
+def _share(value: Any) -> float | None:
+    """The number, where it is one from 0 to 1: a confidence that is none is not known."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if 0 <= value <= 1 else None
 
 
 def _sequence(value: Any) -> Sequence[Any]:

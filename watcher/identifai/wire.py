@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ IDLE_SECONDS = 4.0
 request that crosses the close on its way would be in doubt for nothing."""
 
 READ_BYTES = 64 * 1024
+_EARLY_BYTES = 64 * 1024  # of interim answers: more than any service says before it has the whole request
 
 _POOL_SIZE = 64
 
@@ -96,7 +98,7 @@ class Wire:
         except OSError:
             more = b""  # broken: reading the answer will say how
         self._early = _INTERIM.sub(b"", self._early + more)
-        self.is_cut = not more or not _BEGINNING.fullmatch(self._early)
+        self.is_cut = not more or len(self._early) > _EARLY_BYTES or not _BEGINNING.fullmatch(self._early)
         return self.is_cut
 
     def wait_for_room(self, sock: socket.socket) -> None:
@@ -266,11 +268,18 @@ class Transport(HTTPAdapter):
         return manager
 
     def exchange(
-        self, request: PreparedRequest, wire: Wire, *, connect_timeout_seconds: float, most_bytes: int
+        self,
+        request: PreparedRequest,
+        wire: Wire,
+        *,
+        connect_timeout_seconds: float,
+        most_bytes: int,
+        most_words_bytes: int,
     ) -> Reply:
         """The service's reply, whatever it says. Raises one of FOREIGN_ERRORS when none came.
 
-        Also raises what the request's body raises, unless that is an OSError. No connection is left half used.
+        Of a 200 no more than `most_bytes` are read, of anything else no more than `most_words_bytes`. Also raises
+        what the request's body raises, unless that is an OSError. No connection is left half used.
         """
         token = _current.set(wire)
         try:
@@ -282,7 +291,8 @@ class Transport(HTTPAdapter):
                 proxies=self._proxies,
             )
             try:
-                content, trouble = _read(response.raw, most_bytes)
+                most = most_bytes if response.status_code == HTTPStatus.OK else most_words_bytes
+                content, trouble = _read(response.raw, most)
             finally:
                 response.close()
         finally:
@@ -291,18 +301,21 @@ class Transport(HTTPAdapter):
 
 
 def _read(raw: Any, most_bytes: int) -> tuple[bytes, Exception | None]:
-    """What could be read of an answer's content, decompressed, and why that is not all of it."""
-    parts: list[bytes] = []
-    size = 0
+    """What could be read of an answer's content, decompressed, and why that is not all of it.
+
+    Decompressed in pieces of READ_BYTES at the most, as urllib3 does since 2.6: so that of a small answer which
+    unpacks to gigabytes no more is unpacked than is asked for.
+    """
+    content = io.BytesIO()
+    trouble: Exception | None = None
     try:
         while part := raw.read1(READ_BYTES, decode_content=True):
-            parts.append(part)
-            size += len(part)
-            if size > most_bytes:
+            if content.tell() + len(part) > most_bytes:
                 raise TooLong(f"the answer is longer than {most_bytes} bytes")
+            content.write(part)
     except FOREIGN_ERRORS as error:
-        return b"".join(parts), error
-    return b"".join(parts), None
+        trouble = error
+    return content.getvalue(), trouble
 
 
 def _is_loopback(url: str) -> bool:

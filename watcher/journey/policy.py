@@ -11,6 +11,7 @@ from watcher.config import Retry
 from watcher.domain import Charged, Fault, Item, Pause, PauseKind
 from watcher.errors import (
     Forbidden,
+    Intercepted,
     NeverSent,
     Rejected,
     ServiceError,
@@ -171,6 +172,8 @@ def find_cause(error: ServiceError) -> Cause:
             return Cause.NO_CREDIT
         case Rejected():
             return _cause_of_refusal(error.message, error.status)
+        case Intercepted(status=400 | 413 | 422):  # its words are not the service's, whatever they blame
+            return Cause.UNCLASSIFIED
         case _:
             return Cause.IN_DOUBT if error.charged is Charged.UNKNOWN else Cause.NOT_WELL
 

@@ -328,4 +328,5 @@ class Submission:
 
 def _unforeseen(error: Exception, *, may_be_charged: bool) -> ServiceError:
     kind, charged = (Unanswered, Charged.UNKNOWN) if may_be_charged else (NeverSent, Charged.NO)
-    return kind(f"The upload ended in {type(error).__name__}: {error}", charged=charged)
+    # Not its text, which nobody has cleaned of the key: that is in the log, which does so.
+    return kind(f"The upload ended in {type(error).__name__}", charged=charged)
