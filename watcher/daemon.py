@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor as SchedulerPool
@@ -27,10 +25,10 @@ from watcher.errors import (
     InstanceRunning,
     WatcherError,
 )
-from watcher.folders import MARKER, lock
 from watcher.identifai.client import Client
 from watcher.journey.arrive import Arrivals
 from watcher.journey.file import Filing
+from watcher.journey.instance import Instance
 from watcher.journey.recover import recover
 from watcher.journey.site import Site
 from watcher.journey.submit import Submission, Turns
@@ -59,43 +57,8 @@ class Journey:
     submissions: tuple[Submission, ...]
     filing: Filing
     asking: Asking
-    instance: "Instance"
+    instance: Instance
     stopping: threading.Event
-
-
-class Instance:
-    """The one process that has this drop folder: an advisory lock on the marker in it."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._path = os.path.join(site.drop.root, MARKER)
-        # The database's too: two drop folders with one database would take each other's items for lost.
-        self._database_lock = lock(os.fsencode(f"{site.store.database.path}.instance"))
-        try:
-            self._lock = lock(self._path)
-        except BaseException:
-            self._database_lock.close()
-            raise
-
-    def keep(self) -> None:
-        """A drop folder that was made again is ours as well. InstanceRunning when another was quicker."""
-        if self._lock.is_held_at(self._path):
-            return
-        try:
-            self._site.recognise(self._site.drop)
-        except FolderError:
-            return  # it is away: nobody can have it
-        self._lock.close()
-        self._lock = lock(self._path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.close()
-        self._database_lock.close()
 
 
 @contextmanager
@@ -111,13 +74,11 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
         )
     with Store(config.store.url) as store:
         site = Site.open(config, store, clock)
-        if not store.database.exists():
-            check_first_start(site)  # before a database is made for a site that can not start
-        before, after = store.database.migrate()
-        if before != after:
-            _log.info("database.migrated", before=before, after=after, path=str(store.database.path))
-        _await_drop_folder(site, once=once)
+        if not os.path.exists(store.database.path):
+            check_first_start(site)  # before anything is made for a site that can not start
         with Instance(site) as instance:
+            _bring_up_to_date(site)
+            _await_drop_folder(site, instance, once=once)
             recover(site)
             service = config.identifai
             client = Client(
@@ -133,6 +94,18 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
                 yield _assemble(site, client, instance, once=once)
             finally:
                 client.close()
+
+
+def _bring_up_to_date(site: Site) -> None:
+    """The database is there and of this version. At the first start all three folders must exist before."""
+    database = site.store.database
+    with site.store.reading() as books:
+        is_known = books.site.get("id") is not None
+    if not is_known:
+        check_first_start(site)
+    before, after = database.migrate()
+    if before != after:
+        _log.info("database.migrated", before=before, after=after, path=str(database.path))
 
 
 def _assemble(site: Site, client: Client, instance: Instance, *, once: bool) -> Journey:
@@ -152,18 +125,11 @@ def _assemble(site: Site, client: Client, instance: Instance, *, once: bool) -> 
     )
 
 
-def _await_drop_folder(site: Site, *, once: bool) -> None:
-    """The drop folder is there, and recognised, before its lock is taken: nothing is made on a bare mount point.
-
-    At the first start all three folders must exist. A site that is known waits for its drop folder.
-    """
-    with site.store.reading() as books:
-        is_known = books.site.get("id") is not None
-    if not is_known:
-        check_first_start(site)
+def _await_drop_folder(site: Site, instance: Instance, *, once: bool) -> None:
+    """The drop folder is there, recognised and ours. A daemon waits for one that is not there."""
     while True:
         try:
-            site.recognise(site.drop)
+            instance.take_drop_folder()
         except FolderError as error:
             if once or isinstance(error, FolderForeign):
                 raise

@@ -179,7 +179,8 @@ def _add_running(commands: Commands) -> None:
         "migrate",
         "running.migrate",
         "bring the database to this version",
-        "A copy of the old one is left beside it. The daemon does\nthis at its start by itself.",
+        "A copy of the old one is left beside it. The daemon does\nthis at its start by itself. "
+        "An upgrade is refused with exit code 75 while a daemon works with the\ndatabase.",
     )
 
 

@@ -17,6 +17,7 @@ from watcher.config import Config, find_config, load
 from watcher.domain import Item, State, to_json
 from watcher.errors import NoSuchItem
 from watcher.folders import Folder
+from watcher.journey.instance import lock_database
 from watcher.journey.site import Site
 from watcher.store import Books, Store
 
@@ -121,7 +122,8 @@ def open_desk(options: argparse.Namespace, *, decides: bool = False) -> Iterator
         if store.database.exists():
             store.database.check_version()
         elif decides:
-            store.database.migrate()
+            with lock_database(store.database):
+                store.database.migrate()
         yield Desk(config, store, SystemClock())
 
 

@@ -16,6 +16,7 @@ from watcher.clock import SystemClock
 from watcher.domain import State, show_path
 from watcher.errors import Exit, UsageError
 from watcher.identifai.sandbox import serve
+from watcher.journey.instance import lock_database
 from watcher.key import read_key
 from watcher.outlet import say, standard_error
 from watcher.store import Store
@@ -100,9 +101,11 @@ def migrate(options: argparse.Namespace) -> int:
     config = read_config(options)
     logs.configure(config.log.format, config.log.level, None)
     with Store(config.store.url) as store:
-        before, after = store.database.migrate()
-    if before == after:
-        print(f"{config.store.path} is of this version already ({after}).")
-    else:
-        print(f"{config.store.path} is of version {after} now" + (f"; it was {before}." if before else ", new."))
+        database = store.database
+        if database.is_of_this_version():
+            print(f"{config.store.path} is of this version already ({database.version()}).")
+            return Exit.WELL
+        with lock_database(database):  # a daemon that works with it must not meet another version
+            before, after = database.migrate()
+    print(f"{config.store.path} is of version {after} now" + (f"; it was {before}." if before else ", new."))
     return Exit.WELL

@@ -12,7 +12,7 @@ from watcher.domain import JsonObject, Pause, PauseKind, path_to_text, show_path
 from watcher.errors import FolderError, RecordingUnreachable
 from watcher.folders import Folder
 from watcher.journey.pauses import PauseLog
-from watcher.journey.recognition import Past, recognise
+from watcher.journey.recognition import Past, Present, recognise
 from watcher.mounts import mounts_below, read_mounts
 from watcher.store import Store
 
@@ -79,14 +79,21 @@ class Site:
                 books.obstacles.bring_forward(self.clock.now())
         return True
 
-    def recognise(self, folder: Folder) -> None:
-        """The folder is the one it was: it bears our mark, or was made again where it was, or is seen first.
+    def judge(self, folder: Folder) -> tuple[Past, Present]:
+        """What the books know of the folder, and how it is found now. Nothing is written.
 
-        Raises what recognition.recognise does: then nothing is created in its place, and nothing believed of it.
+        Raises what recognition.recognise does: then nothing may be created in its place, or believed of it.
         """
         with self.store.reading() as books:
             past = Past.of(books, folder.name, str(self.store.database.path))
-        present = recognise(folder, past)
+        return past, recognise(folder, past)
+
+    def recognise(self, folder: Folder) -> None:
+        """The folder is the one it was: it bears our mark, or was made again where it was, or is seen first.
+
+        Raises what `judge` does.
+        """
+        past, present = self.judge(folder)
         site_id = past.site_id or present.marker or secrets.token_hex(8)
         if present.judgement in ("new", "adopt"):
             folder.mark(site_id)

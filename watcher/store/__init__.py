@@ -16,7 +16,7 @@ from watcher.store.pauses import Pauses
 from watcher.store.site import SiteFacts, Waiting
 from watcher.store.verdicts import Verdicts
 
-__all__ = ["Books", "Obstacle", "Store", "Waiting"]
+__all__ = ["Books", "Database", "Obstacle", "Store", "Waiting"]
 
 _log = logs.get_logger(__name__)
 

@@ -127,11 +127,15 @@ class Database:
                 )
         return version
 
+    def is_of_this_version(self) -> bool:
+        """Whether the file is there, and exactly of this program's version."""
+        return self.version() == revisions.known()[-1]
+
     def check_version(self) -> None:
         """Raises StoreError unless the file is exactly of this program's version."""
-        version = self.version()
-        if version == revisions.known()[-1]:
+        if self.is_of_this_version():
             return
+        version = self.version()
         self._refuse_newer(version)
         raise StoreError(
             f"{self.path}: the database is of an older version ({version or 'none'}) than this program",
