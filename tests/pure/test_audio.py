@@ -426,12 +426,74 @@ def test_a_damaged_end_is_no_proof(kind: str) -> None:
     assert look(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]).completeness is not PROVEN
 
 
-def test_a_flac_that_does_not_know_its_length_is_not_proven() -> None:
-    """An encoder that streams leaves the number of samples 0."""
-    whole = bytearray(recording("flac"))
+def streamed_flac(seconds: float) -> bytes:
+    """As an encoder leaves it that cannot seek back: the number of samples is 0."""
+    whole = bytearray(recording("flac", seconds))
     whole[21] &= 0xF0
     whole[22:26] = bytes(4)
-    assert look(bytes(whole)).completeness is UNKNOWN
+    return bytes(whole)
+
+
+def test_a_flac_that_does_not_know_its_length_is_not_proven() -> None:
+    """Its last frame tells how long it is, and its checksum that this frame is all there."""
+    found = look(streamed_flac(3.0))
+    assert (found.completeness, found.has_sound, found.damage) == (UNKNOWN, True, None)
+    assert found.seconds == pytest.approx(3.0)
+
+
+def test_a_flac_that_does_not_know_its_length_is_short_where_its_last_frame_is() -> None:
+    """Wherever it is cut but between two frames."""
+    whole = streamed_flac(3.0)
+    first = whole.index(b"\xff\xf8")
+    lengths = range(first + 1, len(whole), 97)
+    short = [length for length in lengths if look(whole[:length]).completeness is SHORT]
+    assert len(short) > 0.98 * len(lengths)
+
+
+@pytest.mark.parametrize("tail", [b"\r\n", b"some forty bytes that belong to nothing"])
+def test_a_few_bytes_behind_the_last_frame_of_a_flac_are_no_lack(tail: bytes) -> None:
+    """With a number of samples in front, and without."""
+    for whole in (recording("flac"), streamed_flac(1.0)):
+        found = look(whole + tail)
+        assert (found.completeness, found.damage) == (UNKNOWN, None)
+
+
+def test_a_flac_without_frames_has_no_sound() -> None:
+    """Metadata alone, as an encoder leaves it that was given nothing, or was stopped at once."""
+    whole = streamed_flac(1.0)
+    assert not look(whole[: whole.index(b"\xff\xf8")]).has_sound
+    promised = recording("flac")
+    found = look(promised[: promised.index(b"\xff\xf8")])
+    assert (found.completeness, found.has_sound) == (SHORT, False)
+
+
+def test_frames_that_are_missing_in_a_flac_are_found_by_a_thorough_look() -> None:
+    """Its end is right, and a hole is in its middle."""
+    whole = recording("flac", 10.0)
+    middle = len(whole) // 2
+    assert pore(whole).completeness is PROVEN
+    for damaged in (
+        whole[:middle] + whole[middle + 9000 :],
+        whole[:middle] + bytes(9000) + whole[middle + 9000 :],
+    ):
+        assert look(damaged).completeness is PROVEN
+        found = pore(damaged)
+        assert found.completeness is UNKNOWN
+        assert "missing" in (found.damage or "")
+
+
+@pytest.mark.parametrize(("offset", "bit"), [(20, 1), (21, 4), (8, 7), (18, 7)])
+def test_a_flac_whose_header_does_not_fit_its_frames_is_damaged(offset: int, bit: int) -> None:
+    """Channels, bits, the size of a block, the rate."""
+    whole = recording("flac", 3.0)
+    if offset == 18:
+        whole = whole[:18] + bytes(2) + bytes([whole[20] & 0x0F]) + whole[21:]
+    elif offset == 8:
+        whole = whole[:10] + bytes(2) + whole[12:]
+    else:
+        whole = flipped(whole, offset, bit)
+    found = look(whole)
+    assert found.damage is not None or found.completeness is SHORT
 
 
 ID3V2 = b"ID3\x04\0\0" + bytes([0, 0, 0x50, 0]) + b"\xff\xfbart" * 2048

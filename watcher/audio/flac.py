@@ -6,8 +6,14 @@ from watcher.audio.examination import Completeness, Examination
 from watcher.audio.source import Source
 from watcher.audio.tags import trailing_tags_start
 
+_SYNCS = (b"\xff\xf8", b"\xff\xf9")
+_LEAST_BLOCK = 16
 _BLOCKS = 128
 _CANDIDATES = 64
+_LAST_FRAMES = 4
+_REST_BYTES = 64
+_SEARCH = 256 * 1024
+_LOST_SECONDS = 0.05
 _WINDOW_MIN, _WINDOW_MAX = 16 * 1024, 256 * 1024
 
 
@@ -26,6 +32,8 @@ def _table(polynomial: int, bits: int) -> tuple[int, ...]:
 # By the header's code; 6 and 7 say that the number itself follows, 0 is reserved.
 _BLOCK_SAMPLES = (0, 192, 576, 1152, 2304, 4608, 0, 0, *(1 << code for code in range(8, 16)))
 
+_BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}  # of a sample, by the header's code; else the stream's
+
 _CRC8 = _table(0x07, 8)
 _CRC16 = _table(0x8005, 16)
 
@@ -36,7 +44,13 @@ class _Stream:
     frame_bytes: int  # the largest frame; 0: not told
     rate: int
     channels: int
+    bits: int  # of a sample
     samples: int  # in all; 0: not told
+
+    def damage(self) -> str | None:
+        if not self.rate or self.block_samples < _LEAST_BLOCK:
+            return f"its header says {self.rate} samples a second, in blocks of {self.block_samples}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,37 +58,52 @@ class _Frame:
     first_sample: int
     samples: int
 
+    @property
+    def end(self) -> int:
+        return self.first_sample + self.samples
 
-def examine_flac(source: Source, start: int) -> Examination:
-    """What the FLAC in `source` is, whose `fLaC` lies at `start`.
+
+def examine_flac(source: Source) -> Examination:
+    """What the FLAC in `source` is; it begins with `fLaC`.
 
     Proven: the file ends with a frame whose number makes it the last of the samples that the header promises,
-    and whose checksum is right. A header without that number proves nothing.
+    and whose checksum is right. Where the header promises no number, that checksum tells a cut, and nothing proves
+    the end. Thorough: the frames follow each other without a gap.
     """
-    stream, audio_start, missing = _metadata(source, start)
+    stream, audio_start, missing = _metadata(source)
+    completeness, damage, samples = Completeness.SHORT, None, stream.samples if stream else 0
+    end = trailing_tags_start(source, audio_start) if audio_start is not None else 0
+    has_frames = audio_start is not None and end > audio_start
     if missing is not None:
-        completeness = Completeness.SHORT
-    elif stream is None or stream.samples == 0 or audio_start is None:
-        completeness = Completeness.UNKNOWN
+        pass
+    elif stream is None or audio_start is None:
+        completeness, damage = Completeness.UNKNOWN, "its metadata does not say how it is coded"
+    elif not has_frames:
+        completeness = Completeness.SHORT if stream.samples else Completeness.UNKNOWN
     else:
-        completeness = _judge(source, stream, audio_start)
+        completeness, last = _judge(source, stream, audio_start, end)
+        samples = samples or (last.end if last else 0)
+        if completeness is not Completeness.SHORT:
+            damage = stream.damage() or _damage(source, stream, audio_start, end)
     return Examination(
         container="FLAC",
         codec="FLAC",
         media_type="audio/flac",
         extension=".flac",
-        seconds=stream.samples / stream.rate if stream and stream.samples and stream.rate else None,
+        seconds=samples / stream.rate if samples and stream and stream.rate else None,
         channels=stream.channels if stream else None,
         sample_rate=stream.rate or None if stream else None,
-        completeness=completeness,
+        completeness=completeness if damage is None else Completeness.UNKNOWN,
         missing_bytes=missing or 0,
+        has_sound=has_frames,
+        damage=damage,
     )
 
 
-def _metadata(source: Source, start: int) -> tuple[_Stream | None, int | None, int | None]:
+def _metadata(source: Source) -> tuple[_Stream | None, int | None, int | None]:
     """The stream's description, where the frames begin, and how many bytes the blocks before them lack, if any."""
     stream = None
-    at = start + 4
+    at = 4
     for _ in range(_BLOCKS):
         header = source.at(at, 4)
         if len(header) < 4:
@@ -99,45 +128,91 @@ def _stream(block: bytes) -> _Stream | None:
         frame_bytes=int.from_bytes(block[7:10], "big"),
         rate=packed >> 44,
         channels=(packed >> 41 & 7) + 1,
+        bits=(packed >> 36 & 31) + 1,
         samples=packed & (1 << 36) - 1,
     )
 
 
-def _judge(source: Source, stream: _Stream, audio_start: int) -> Completeness:
-    end = trailing_tags_start(source, audio_start)
-    if end == audio_start:
-        return Completeness.SHORT
-    sync = source.at(audio_start, 2)
-    if sync not in (b"\xff\xf8", b"\xff\xf9"):
-        return Completeness.UNKNOWN
-    window = min(max(2 * stream.frame_bytes, _WINDOW_MIN), _WINDOW_MAX, end - audio_start)
+def _judge(source: Source, stream: _Stream, start: int, end: int) -> tuple[Completeness, _Frame | None]:
+    """What the last frame between `start` and `end` says, and it."""
+    sync = source.at(start, 2)
+    if sync not in _SYNCS:
+        return Completeness.UNKNOWN, None
+    window = min(max(2 * stream.frame_bytes, _WINDOW_MIN), _WINDOW_MAX, end - start)
     tail = source.at(end - window, window)
-    at = len(tail)
+    at, seen, latest = len(tail), 0, None
     for _ in range(_CANDIDATES):
         at = tail.rfind(sync, 0, at)
-        if at < 0:
+        if at < 0 or seen == _LAST_FRAMES:
             break
         frame = _frame(tail[at : at + 16], stream)
         if frame is None:
             continue
-        if frame.first_sample + frame.samples == stream.samples:
-            return _judge_last(tail[at:])
-        if frame.first_sample + frame.samples < stream.samples:
-            return Completeness.SHORT  # the frames that should follow this one are not there
-    return Completeness.UNKNOWN
+        if not stream.samples:
+            # What looks like a frame may be the inside of one: the frame before it then has the right checksum.
+            seen, latest = seen + 1, latest or frame
+            if _judge_last(tail[at:]) is not Completeness.SHORT:
+                return Completeness.UNKNOWN, frame
+        elif frame.end == stream.samples:
+            return _judge_last(tail[at:]), frame
+        elif frame.end < stream.samples:
+            return Completeness.SHORT, frame  # the frames that should follow this one are not there
+    return (Completeness.SHORT if seen else Completeness.UNKNOWN), latest
+
+
+def _damage(source: Source, stream: _Stream, start: int, end: int) -> str | None:
+    """Why a decoder loses sound between `start` and `end`: there is no frame, or some are missing."""
+    header = source.at(start, 16)
+    first = _frame(header, stream) if header[:2] in _SYNCS else None
+    if first is None:
+        return "no frame of sound follows its metadata"
+    channels = min(header[3] >> 4, 8)
+    bits = _BITS.get(header[3] >> 1 & 7, stream.bits)
+    if (stream.channels, stream.bits) != (2 if channels == 8 else channels + 1, bits):
+        return "its header and its first frame do not agree"
+    lost = _lost(source, stream, first, start, end) if source.is_thorough else 0
+    if lost > _LOST_SECONDS * stream.rate:
+        return f"{lost / stream.rate:.1f} s of its sound are missing in the middle"
+    return None
+
+
+def _lost(source: Source, stream: _Stream, first: _Frame, start: int, end: int) -> int:
+    """How many samples are in no frame, of those that the stream or its frames count."""
+    sync, expected, at, lost = source.at(start, 2), first.end, start + 2, 0
+    ahead: dict[int, _Frame] = {}  # frames beyond a gap, by where the one behind them should begin
+    while at < end:
+        data = source.at(at, min(_SEARCH, end - at))
+        found = data.find(sync)
+        while found >= 0:
+            frame = _frame(data[found : found + 16], stream)
+            if frame is None or frame.first_sample < expected:
+                pass
+            elif frame.first_sample == expected:
+                expected = frame.end
+            elif (before := ahead.get(frame.first_sample)) is not None:
+                lost += before.first_sample - expected  # two that follow each other are no coincidence
+                expected = frame.end
+                ahead.clear()
+            elif len(ahead) < _CANDIDATES:
+                ahead[frame.end] = frame
+            found = data.find(sync, found + 2)
+        at += max(1, len(data) - 16) if at + len(data) < end else len(data) or end
+    return lost + max(0, stream.samples - expected)
 
 
 def _judge_last(frame: bytes) -> Completeness:
-    """A frame with its footer leaves a CRC of 0. Where that happens before the end, something may follow it."""
+    """A frame with its footer leaves a CRC of 0. Where that is a little before the end, something follows it."""
     crc, table = 0, _CRC16
-    ended_before = False
-    for byte in frame[:-1]:
+    ended = 0
+    for at, byte in enumerate(frame):
         crc = (crc << 8 & 0xFF00) ^ table[crc >> 8 ^ byte]
         if crc == 0:
-            ended_before = True
-    if table[crc >> 8 ^ frame[-1]] == crc << 8 & 0xFF00:
+            ended = at + 1
+    if ended == len(frame):
         return Completeness.PROVEN
-    return Completeness.UNKNOWN if ended_before else Completeness.SHORT
+    # Further back a checksum of 16 bits is 0 by chance too often; and what follows may be the next frame, cut.
+    is_whole = ended and ended >= len(frame) - _REST_BYTES and not _SYNCS[0].startswith(frame[ended:][:1])
+    return Completeness.UNKNOWN if is_whole else Completeness.SHORT
 
 
 def _frame(header: bytes, stream: _Stream) -> _Frame | None:

@@ -63,7 +63,7 @@ def _magical(source: Source) -> Examination | None:
         return examine_ogg(source)
     if len(head) >= 12 and is_mp4(head):
         return examine_mp4(source)
-    return examine_flac(source, 0) if head[:4] == b"fLaC" else None
+    return examine_flac(source) if head[:4] == b"fLaC" else None
 
 
 def _beginning(head: bytes) -> Examination | None:
