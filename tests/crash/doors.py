@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from watcher.folders import Folder, disk, folder, move
+from watcher.folders import Folder, acceptance, disk, folder, move
 from watcher.folders.lock import Lock
 from watcher.identifai.client import Client
 from watcher.identifai.upload import Body
@@ -169,7 +169,7 @@ class Doors:
         patch.setattr(Database, "close", closed)
 
     def _wrap_syscalls(self, patch: pytest.MonkeyPatch) -> None:
-        for module in (disk, folder, _MOVE):
+        for module in (acceptance, disk, folder, _MOVE):
             patch.setattr(module, "os", _System(self))
         patch.setattr(disk, "_renameat2", self.around("renameat2", disk._renameat2, is_syscall=True))
 

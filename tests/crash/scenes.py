@@ -226,6 +226,10 @@ def _plain(world: World) -> None:
     world.drop("agent-7/call.wav", recording("call"))
 
 
+def _strange_name(world: World) -> None:
+    world.drop("agent 7/call: Müller?.wav", recording("call"))  # of which done/ is asked before it is paid for
+
+
 def _duplicates(world: World) -> None:
     world.drop("first.wav", recording("same"))
     world.drop("copy.wav", recording("same"))
@@ -272,6 +276,7 @@ SCENES = {
     "plain": Scene(_plain),
     "first_start": Scene(_plain, is_first_start=True),
     "unlimited": Scene(_plain, {"limits": {"writes": []}}, service={"writes": ()}),
+    "strange_name": Scene(_strange_name),
     "duplicates": Scene(_duplicates),
     "refused": Scene(_refused),
     "accompanied": Scene(_accompanied, _COMPANIONS),

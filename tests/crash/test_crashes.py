@@ -11,6 +11,7 @@ from tests.crash.sweep import play, sweep
 
 _FILED_OUT_OF_THE_WAY = (
     "first_start",
+    "strange_name",
     "taken_name",
     "accompanied",
     "retried",

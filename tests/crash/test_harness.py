@@ -29,6 +29,7 @@ _LOOKS = frozenset(
         "marker",
         "identity",
         "free_bytes",
+        "names_at",
     }
 )
 

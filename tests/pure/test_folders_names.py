@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.folders import LONGEST, alternative, names_for, receipt_name
+from watcher.folders import LONGEST, alternative, names_for, receipt_name, versions
+from watcher.folders.names import ordinary, strangeness
 
 names = st.binary(min_size=1, max_size=LONGEST).filter(lambda name: b"/" not in name and b"\0" not in name)
 
@@ -35,7 +36,58 @@ def test_each_of_the_names_for_a_recording_is_another_one(name: bytes, ending: b
     own, *others = names_for(path, "1a2b3c4d5e6f7a8b")
     assert own == path
     assert len({other.lower() for other in others}) == 3
-    assert all(len(receipt_name(other)) - 2 == len(other) - 2 + len(".json") <= LONGEST for other in others)
+    for other in others:
+        assert len(receipt_name(other)) - 2 == len(other) - 2 + len(".json") <= LONGEST
+
+
+# For folders that do not take every name
+
+
+@given(
+    st.lists(names.filter(lambda name: name not in (b".", b"..")), min_size=1, max_size=3).map(b"/".join),
+    st.sampled_from(["", "1a2b3c", "1a2b3c4d5e6f7a8b"]),
+    st.integers(60, LONGEST),
+)
+def test_versions_of_a_path_grow_tamer_and_keep_their_length(path: bytes, token: str, longest: int) -> None:
+    """The path itself comes first, cut ones fit the folder, and the last is one that any folder takes."""
+    first, *tamer, last = versions(path, "1a2b3c4d5e6f7a8b", token, longest)
+    assert first == (alternative(path, token) if token else path)
+    for one in (*tamer, last):
+        *folders, name = one.split(b"/")
+        assert b"" not in folders
+        assert not {b".", b".."} & {*folders, name}
+        assert all(len(folder) <= longest for folder in folders)
+        assert len(name) + len(b".json") <= longest
+        assert token.encode() in name
+    assert strangeness(last).is_within(ordinary(60))
+
+
+@pytest.mark.parametrize(
+    ("path", "cleaned"),
+    [
+        (b"a:b/c?d.wav", b"a_b/c_d.wav"),
+        (b'<>:"\\|?*.wav', b"________.wav"),
+        (b"call.wav. .", b"call.wav"),
+        (b"Q1./con.wav", b"Q1/_con.wav"),
+        (b"LPT1/Aux .wav", b"_LPT1/_Aux .wav"),
+        (b"\xff\xfe.wav", b"__.wav"),
+        ("Größe \n.wav".encode(), "Größe _.wav".encode()),
+        (b"...", b"_"),
+    ],
+)
+def test_what_windows_refuses_is_replaced(path: bytes, cleaned: bytes) -> None:
+    """And nothing else, as long as that is enough."""
+    assert cleaned in versions(path, "1a2b3c4d5e6f7a8b", "", LONGEST)
+
+
+def test_an_ordinary_path_is_asked_of_nobody() -> None:
+    """Letters, digits, dots, dashes and underscores, of a length that every file system takes."""
+    for path in (b"call.wav", b"2024/03/agent-7_4930.wav", b"x" * 134 + b".wav"):
+        assert strangeness(path).is_within(ordinary(LONGEST))
+    for path in (b"a b.wav", b"a:b.wav", "ä.wav".encode(), b"\xff.wav", b"call.", b"con.wav", b"x" * 140):
+        assert not strangeness(path).is_within(ordinary(LONGEST))
+    assert not strangeness(b"/".join([b"a"] * 101)).is_within(ordinary(LONGEST))
+    assert not strangeness(b"x" * 58).is_within(ordinary(60))
 
 
 def test_a_receipt_bears_the_name_of_its_recording() -> None:

@@ -7,9 +7,9 @@ import stat
 from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
 from watcher.domain import IN_DROP, Item, Pause, PauseKind, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError
-from watcher.folders import Folder, fingerprint_of, names_for
+from watcher.folders import LONGEST, Folder, fingerprint_of
 from watcher.ignore import TEMPORARY_NAMES, Ignore
-from watcher.journey.companions import Companions, companion_name
+from watcher.journey.companions import Companions, names_beside
 from watcher.store import Books
 from watcher.store.site import FOLDER_UNREADABLE
 
@@ -131,8 +131,7 @@ def companions_of(item: Item) -> set[bytes]:
     """Every name that one of its markers and sidecars may have, where the recording itself lies."""
     if item.state in IN_DROP:
         return set(item.companions)
-    names = {companion_name(name, item.path, item.filed_as or item.path) for name in item.companions}
-    return {one for name in names for one in names_for(name, item.id)}
+    return {name for companion in item.companions for name in names_beside(item, companion, LONGEST)}
 
 
 def _explain_companion(desk: Desk, books: Books, path: bytes, states: list[State]) -> str | None:

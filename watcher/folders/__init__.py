@@ -1,18 +1,28 @@
 """The disk: list, fingerprint, open without following links, move durably. See Folder and move."""
 
+from watcher.folders.acceptance import Acceptance
 from watcher.folders.disk import fingerprint_of
 from watcher.folders.folder import RESERVE_BYTES, Folder
 from watcher.folders.lease import is_being_written
 from watcher.folders.lock import Lock, lock
 from watcher.folders.marker import MARKER, Situation, judge_marker
 from watcher.folders.move import move
-from watcher.folders.names import LONGEST, alternative, names_for, receipt_name
+from watcher.folders.names import (
+    LONGEST,
+    alternative,
+    is_receipts_name,
+    names_for,
+    receipt_name,
+    tokens_for,
+    versions,
+)
 from watcher.folders.walk import Entry, Kind, Scan
 
 __all__ = [
     "LONGEST",
     "MARKER",
     "RESERVE_BYTES",
+    "Acceptance",
     "Entry",
     "Folder",
     "Kind",
@@ -22,9 +32,12 @@ __all__ = [
     "alternative",
     "fingerprint_of",
     "is_being_written",
+    "is_receipts_name",
     "judge_marker",
     "lock",
     "move",
     "names_for",
     "receipt_name",
+    "tokens_for",
+    "versions",
 ]

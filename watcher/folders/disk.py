@@ -52,7 +52,7 @@ def descend(folder: int, names: list[bytes], *, making: bool = False) -> int:
             except FileNotFoundError:
                 if not making:
                     raise
-                below = _make_folder(here, name)
+                below = make_folder(here, name)
             os.close(here)
             here = below
     except BaseException:
@@ -61,7 +61,8 @@ def descend(folder: int, names: list[bytes], *, making: bool = False) -> int:
     return here
 
 
-def _make_folder(folder: int, name: bytes) -> int:
+def make_folder(folder: int, name: bytes) -> int:
+    """A descriptor of the subfolder of this name, which exists and outlasts a power cut."""
     with suppress(FileExistsError):
         os.mkdir(name, 0o775, dir_fd=folder)
     made = os.open(name, FOLDER, dir_fd=folder)

@@ -23,6 +23,7 @@ from watcher.folders.marker import (
     read_note,
     write_note,
 )
+from watcher.folders.names import LONGEST as LONGEST_NAME
 from watcher.folders.names import is_draft
 from watcher.folders.root import Root
 from watcher.folders.walk import Scan
@@ -34,6 +35,7 @@ RESERVE_BYTES = 64 * 1024
 """What a receipt takes, and the folders to it."""
 
 _RESERVE_INODES = 4
+_NO_SUCH_NAME = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,12 @@ class Folder(Root):
         with self._deepest(path) as (here, _):
             return _free_bytes(os.fstatvfs(here))
 
+    def names_at(self, path: bytes) -> tuple[tuple[int, int], int]:
+        """Which file system would take a file at `path`, and how many bytes it says that a name may have."""
+        with self._deepest(path) as (here, _):
+            room = os.fstatvfs(here)
+            return (os.fstat(here).st_dev, room.f_fsid), min(room.f_namemax or LONGEST_NAME, LONGEST_NAME)
+
     @contextmanager
     def _deepest(self, path: bytes) -> Iterator[tuple[int, bytes]]:
         """The deepest subfolder on the way to `path` that exists: any may be closed to us, or another disk."""
@@ -159,7 +167,9 @@ class Folder(Root):
             while here < 0:
                 try:
                     here = disk.descend(top, above)
-                except FileNotFoundError:
+                except OSError as error:
+                    if error.errno not in _NO_SUCH_NAME:
+                        raise
                     above.pop()
             try:
                 yield here, b"/".join(above)

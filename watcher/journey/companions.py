@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from watcher.config import Arrivals as Settings
+from watcher.domain import Item
+from watcher.folders import tokens_for, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,13 @@ def companion_name(companion: bytes, recording: bytes, filed_as: bytes) -> bytes
         if companion.startswith(old):
             return new + companion[len(old) :]
     return companion
+
+
+def names_beside(item: Item, companion: bytes, longest: int) -> list[bytes]:
+    """Every name that the companion of a filed recording may have beside it, as they were tried."""
+    plain = companion_name(companion, item.path, item.filed_as or item.path)
+    tokens = tokens_for(item.id, plain=True)
+    return list(dict.fromkeys(one for token in tokens for one in versions(plain, item.id, token, longest)))
 
 
 def stem_of(path: bytes) -> bytes:

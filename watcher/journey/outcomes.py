@@ -29,6 +29,7 @@ class Claim:
     item: Item
     number: int
     started_at: float
+    filed_as: bytes  # where it goes when it is accepted: done/ takes it under this name
     canary: bool
     no_cache: bool
     released_at: float | None = None  # from here on the service may have a complete request
@@ -91,7 +92,7 @@ class Outcomes:
                 now,
                 outcome=State.DONE,
                 identifier=accepted.identifier,
-                filed_as=item.path,
+                filed_as=claim.filed_as,
                 submitted_at=now,
                 fault=None,
                 in_doubt=False,

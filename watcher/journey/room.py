@@ -15,12 +15,12 @@ _LOOK_AGAIN_SECONDS = 600.0  # unless a scan finds room before
 _PLENTY = 100  # of the largest recordings: with so much room, what is on its way is not counted
 
 
-def check_room(site: Site, item: Item) -> None:
-    """done/ has room for the recording where it belongs, beside all that is on its way there.
+def check_room(site: Site, item: Item, filed_as: bytes) -> None:
+    """done/ has room for the recording under that name, beside all that is on its way there.
 
     Raises NoRoom, and what Folder.free_bytes does.
     """
-    free, wanted = site.done.free_bytes(item.path), item.size + RESERVE_BYTES
+    free, wanted = site.done.free_bytes(filed_as), item.size + RESERVE_BYTES
     if free >= _PLENTY * site.config.limits.max_upload_bytes:
         return
     with site.store.reading() as books:

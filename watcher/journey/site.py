@@ -10,7 +10,7 @@ from watcher.clock import Clock
 from watcher.config import Config
 from watcher.domain import JsonObject, Pause, PauseKind, path_to_text, show_path, text_to_path
 from watcher.errors import FolderError, RecordingUnreachable
-from watcher.folders import Folder
+from watcher.folders import Acceptance, Folder
 from watcher.journey.pauses import PauseLog
 from watcher.journey.recognition import Past, Present, recognise
 from watcher.mounts import mounts_below, read_mounts
@@ -30,6 +30,7 @@ class Site:
     failed: Folder
     clock: Clock
     pause_log: PauseLog = field(default_factory=PauseLog)
+    acceptance: Acceptance = field(default_factory=Acceptance)
 
     @classmethod
     def open(cls, config: Config, store: Store, clock: Clock) -> "Site":

@@ -25,6 +25,7 @@ from watcher.errors import (
     Unanswered,
     WatcherError,
 )
+from watcher.folders import is_receipts_name, tokens_for
 from watcher.identifai.client import Accepted, Client
 from watcher.identifai.upload import Upload
 from watcher.journey import pauses, policy
@@ -113,12 +114,13 @@ class Submission:
             return 0.0
         if sight.item is None:
             return sight.wait
-        file = self._open(sight.item)
-        if file is None:  # a canary is chosen whether it is due or not, so it may be the same one again
+        opened = self._open(sight.item)
+        if opened is None:  # a canary is chosen whether it is due or not, so it may be the same one again
             return _CANARY_SECONDS if sight.item.due_at > now else 0.0
+        file, filed_as = opened
         claim = None
         try:
-            claim = self._claim(sight.item)
+            claim = self._claim(sight.item, filed_as)
         finally:
             if claim is None:
                 file.close()
@@ -158,14 +160,14 @@ class Submission:
         self._windows.refresh(books, now)
         follow_firsts(books, now)
 
-    def _open(self, item: Item) -> BinaryIO | None:
-        """The recording, open, if it is still the one that was vetted and can be filed; else null."""
+    def _open(self, item: Item) -> tuple[BinaryIO, bytes] | None:
+        """The recording, open, if it is still the one that was vetted and can be filed, and as what; else null."""
         site = self._site
         try:
             self._recognise_folders()
             for folder in (site.done, site.failed):
                 folder.check_takes(0)
-            self._check_destination(item)
+            filed_as = self._find_destination(item)
             site.drop.check_gives(item.path)
             file, fingerprint = site.drop.open(item.path)
         except FolderError as error:
@@ -178,15 +180,23 @@ class Submission:
             file.close()
             self._arrivals.recheck(item.path)
             return None
-        return file
+        return file, filed_as
 
-    def _check_destination(self, item: Item) -> None:
-        """done/ can take it where it belongs. If only that place can not, no other recording waits for it."""
+    def _find_destination(self, item: Item) -> bytes:
+        """The name under which done/ can take it. If it cannot, no other recording waits for that.
+
+        Nothing is paid for that would then lie about under a name that done/ refuses: too long, or of signs or
+        bytes that its file system does not know.
+        """
+        site = self._site
         try:
-            self._site.done.check_takes(0, item.path)
-            check_room(self._site, item)
+            token = next(tokens_for(item.id, plain=not is_receipts_name(item.path)))
+            filed_as = site.acceptance.fit(site.done, item.path, item.id, token)
+            site.done.check_takes(0, filed_as)
+            check_room(site, item, filed_as)
         except FolderError as error:
             raise RecordingUnreachable(error.message, hint=error.hint) from error
+        return filed_as
 
     def _recognise_folders(self) -> None:
         """Nothing is paid for while a folder is away. In full now and then, and when another folder lies there."""
@@ -215,7 +225,7 @@ class Submission:
             return  # it was withdrawn: the file is gone
         _log.warning("recording.postponed", item=item.id, path=item.path, reason=error.message, hint=error.hint)
 
-    def _claim(self, item: Item) -> Claim | None:
+    def _claim(self, item: Item, filed_as: bytes) -> Claim | None:
         """The item is submitting and the spend is in the ledger; null when that is not to be, or not now."""
         site = self._site
         now = site.clock.now()
@@ -245,7 +255,7 @@ class Submission:
                     pauses.count_canary(books, site.config.retry, now)
         except LateWriter:
             return None
-        return Claim(claimed, number, now, canary=gate.canary, no_cache=no_cache)
+        return Claim(claimed, number, now, filed_as, canary=gate.canary, no_cache=no_cache)
 
     def _is_free(self, books: Books, gate: policy.Gate, item: Item, now: float) -> bool:
         """Whether pauses, other uploads, the rate windows and the caps let this one begin now.

@@ -1,22 +1,25 @@
 """What travels along: marker and sidecars lie beside their recording, under its name."""
 
 from watcher.domain import Item
-from watcher.errors import NameTaken, RecordingError
-from watcher.folders import Folder, move, names_for
-from watcher.journey.companions import companion_name
+from watcher.errors import NameTaken, RecordingError, RecordingGone
+from watcher.folders import Folder, move, tokens_for
+from watcher.journey.companions import companion_name, names_beside
+from watcher.journey.site import Site
 
 
-def move_companions(item: Item, source: Folder, target: Folder) -> None:
+def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> None:
     """What came with the recording lies beside it in `target`; one that is gone is no matter.
 
     They follow the recording: with the database lost in between, one left behind in the drop folder is only
     an orphan, while a recording left behind would be an arrival.
     """
-    filed_as = item.filed_as or item.path
     for companion in item.companions:
-        beside = companion_name(companion, item.path, filed_as)
-        here, there = (beside, companion) if target.name == "drop" else (companion, beside)
-        for name in names_for(there, item.id):
+        if target is site.drop:
+            here, there = _find(source, item, companion), companion
+        else:
+            here, there = companion, companion_name(companion, item.path, item.filed_as or item.path)
+        for token in tokens_for(item.id, plain=True):
+            name = site.acceptance.fit(target, there, item.id, token)
             try:
                 move(source, here, target, name, source.fingerprint(here))
             except NameTaken:
@@ -24,3 +27,17 @@ def move_companions(item: Item, source: Folder, target: Folder) -> None:
             except RecordingError:
                 pass  # taken away, or moved before a crash
             break
+
+
+def _find(folder: Folder, item: Item, companion: bytes) -> bytes:
+    """Where the companion lies in the folder: under its plain name if under none of those that it may have had."""
+    names = names_beside(item, companion, folder.names_at(companion)[1])
+    for name in names:
+        try:
+            folder.fingerprint(name)
+        except RecordingGone:
+            continue
+        except RecordingError:
+            pass
+        return name
+    return names[0]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from watcher import logs
 from watcher.domain import Item, State
 from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable
-from watcher.folders import move, names_for, receipt_name
+from watcher.folders import move, receipt_name, tokens_for
 from watcher.journey.companions import companion_name
 from watcher.journey.file.along import move_companions
 from watcher.journey.site import Site
@@ -39,7 +39,7 @@ class Back:
             vetted = vet(site, item.path, item.fingerprint)
         except RecordingGone as error:
             return Returned(item, None, error.message)
-        move_companions(item, site.failed, site.drop)
+        move_companions(site, item, site.failed, site.drop)
         site.failed.remove(receipt_name(failed_as))
         return Returned(item, vetted)
 
@@ -53,7 +53,8 @@ class Back:
             if back.inode != item.fingerprint.inode and _digest(site, item.path) != item.sha256:
                 raise  # another recording has its name: this one is nowhere
             return replace(item, fingerprint=back)
-        for name in names_for(item.path, item.id):
+        for token in tokens_for(item.id, plain=True):
+            name = site.acceptance.fit(site.drop, item.path, item.id, token)
             if name != item.path:
                 with site.store.writing() as books:  # where it goes is committed before it goes
                     companions = tuple(companion_name(c, item.path, name) for c in item.companions)

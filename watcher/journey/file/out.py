@@ -1,12 +1,13 @@
 """Out of the drop folder: receipt first, then the recording, then what came with it."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 from watcher import logs
 from watcher.domain import Item, State
 from watcher.errors import FolderRefuses, NameTaken, RecordingChanged, RecordingGone
-from watcher.folders import Folder, move, names_for, receipt_name
+from watcher.folders import Folder, is_receipts_name, move, receipt_name, tokens_for
 from watcher.journey.arrive import Arrivals
 from watcher.journey.file.along import move_companions
 from watcher.journey.file.papers import Papers
@@ -27,8 +28,7 @@ class Out:
     def move(self, item: Item) -> Item:
         """The receipt and the recording lie in their folder. The item as it is now: where, and since when."""
         folder = self._papers.folder(item)
-        first, *others = names_for(item.path, item.id)
-        for name in (item.filed_as or first, *others):
+        for name in self._names(folder, item):
             if name != item.filed_as:
                 with self._site.store.writing() as books:  # where it goes is committed before it goes
                     books.items.change(item, State.FILING, self._site.clock.now(), filed_as=name)
@@ -41,7 +41,7 @@ class Out:
                 fault=item.fault and item.fault.moved(*(os.path.join(folder.root, n) for n in (item.path, name))),
             )
             try:
-                self._papers.write_first(folder, attempt)
+                self._claim_name(folder, attempt)
             except NameTaken:
                 continue
             try:
@@ -52,11 +52,31 @@ class Out:
             except (RecordingGone, RecordingChanged):
                 self._site.check_mounted(item.path)  # gone, and not with the disk it lies on
                 return self._file_without_recording(folder, attempt)
-            move_companions(attempt, self._site.drop, folder)
+            move_companions(self._site, attempt, self._site.drop, folder)
             return replace(attempt, fingerprint=there)
         raise FolderRefuses(
             f"every name for {folder.label(item.path)} is taken", hint="move the files that have its name away"
         )
+
+    def _claim_name(self, folder: Folder, item: Item) -> None:
+        """The receipt lies under its name. NameTaken where that or the recording's is somebody's."""
+        try:
+            self._papers.write_first(folder, item)
+        except NameTaken:
+            if not self._site.acceptance.clear(folder, item.filed_as or item.path):
+                raise
+            self._papers.write_first(folder, item)
+
+    def _names(self, folder: Folder, item: Item) -> Iterator[bytes]:
+        """The names to try, the one that is committed first. Each is one that the folder takes, if it is free.
+
+        What is named like a receipt never has its plain name, which is that of the receipt of another recording.
+        """
+        fit = self._site.acceptance.fit
+        if item.filed_as not in (None, item.path):
+            yield fit(folder, item.filed_as or b"", item.id)
+        for token in tokens_for(item.id, plain=not is_receipts_name(item.path)):
+            yield fit(folder, item.path, item.id, token)
 
     def _file_without_recording(self, folder: Folder, item: Item) -> Item:
         """Its file vanished, or another one has its name: the receipt alone tells what became of it."""

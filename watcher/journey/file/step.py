@@ -95,6 +95,7 @@ class Filing:
                 if trouble is not None:
                     break  # what was done before is recorded all the same
                 stuck.append((item, error))
+                self._site.acceptance.forget()  # what was asked before may not hold any more
         self._record(batch, done, stuck)
         if trouble is not None:
             self._site.pause_for_folder(trouble)

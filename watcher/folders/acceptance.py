@@ -1,0 +1,166 @@
+"""What names the folders take: asked of their file systems by making files of these names, and remembered."""
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from watcher.errors import FolderRefuses
+from watcher.folders import disk
+from watcher.folders.folder import Folder
+from watcher.folders.names import Strangeness, ordinary, receipt_name, strangeness, versions
+
+_TRIAL = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_TRIAL_MODE = (
+    0o200  # nobody's files are so: one that a crash left is known again, where the file system keeps modes
+)
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_TRAITS_KEPT = 20_000
+
+
+class Acceptance:
+    """Finds the name under which a folder takes a file: the file's own, or the nearest that is not refused.
+
+    Each file system is asked once by any path, and then only for what is strange in one and was not asked before:
+    most paths cost nothing. It may be used from any thread; one file is tried at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: dict[tuple[int, int], Strangeness] = {}  # by file system: what it was found to take
+
+    def fit(self, folder: Folder, path: bytes, item_id: str, token: str = "") -> bytes:
+        """The name, with the token before its extension, under which the folder takes the file and its receipt.
+
+        Whether the name is free is another matter. FolderRefuses where the folder takes none, or not even an
+        ordinary one; FolderMissing.
+        """
+        file_system, longest = folder.names_at(path)
+        for version in versions(path, item_id, token, longest):
+            if self._is_taken(folder, version, file_system, longest):
+                return version
+        raise FolderRefuses(
+            f"{folder.label(path)} cannot be put there under any name",
+            hint=f"look at the disk or share of {folder.quoted()}: it refuses every name that was tried",
+        )
+
+    def forget(self) -> None:
+        """All is asked anew: another file system may bear the number of one that was."""
+        with self._lock:
+            self._taken.clear()
+
+    def clear(self, folder: Folder, path: bytes) -> bool:
+        """Whether a trial that a crash cut short had left a file at `path`, or its receipt's: it is gone."""
+        receipt = os.path.basename(receipt_name(path))
+        with self._lock, folder.taking(path), folder.holder(path) as (here, name):
+            cleared = [_clear(here, each) for each in (name, receipt)]
+        return any(cleared)
+
+    def _is_taken(self, folder: Folder, path: bytes, file_system: tuple[int, int], longest: int) -> bool:
+        strange = strangeness(path)
+        is_ordinary = strange.is_within(ordinary(longest))
+        with self._lock:
+            known = self._taken.get(file_system)
+            if known is not None and (is_ordinary or strange.is_within(known)):
+                return True
+            if not _try(folder, path, itself=not is_ordinary):
+                return False
+            kept = known if known is not None and len(known.traits) < _TRAITS_KEPT else Strangeness()
+            self._taken[file_system] = kept.joined(strange)
+        return True
+
+
+def _try(folder: Folder, path: bytes, *, itself: bool) -> bool:
+    """Whether the folder takes a file of its receipt's name, and of this one `itself`: neither is left there.
+
+    Where the answer is yes, subfolders that were missing are there now: it is to lie in them. FolderRefuses where
+    no file at all is taken there, or something that is no folder has the name of a subfolder.
+    """
+    *above, name = folder.components(path)
+    receipt = os.path.basename(receipt_name(path))
+    with folder.opened() as top, folder.taking(path):
+        here, made = os.dup(top), list[tuple[int, bytes]]()
+        try:
+            for subfolder in above:
+                below = _enter(here, subfolder)
+                if below is None:
+                    below = _make(here, subfolder)
+                    made.append((os.dup(here), subfolder))
+                os.close(here)
+                here = below
+            for each in (name, receipt) if itself else (receipt,):
+                _touch(here, each)
+        except _Refused:
+            with disk.draft(here) as (_, draft):  # an ordinary name: else it is not the name that is refused
+                os.unlink(draft, dir_fd=here)
+            for holder, subfolder in reversed(made):
+                with suppress(OSError):  # somebody has put something there
+                    os.rmdir(subfolder, dir_fd=holder)
+            return False
+        finally:
+            for holder in (here, *(holder for holder, _ in made)):
+                os.close(holder)
+    return True
+
+
+class _Refused(Exception):
+    """The file system takes no file or folder of this name; or takes none at all."""
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _Refused from error
+
+
+def _enter(here: int, name: bytes) -> int | None:
+    """The subfolder; null where there is none."""
+    try:
+        return os.open(name, disk.FOLDER, dir_fd=here)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (*_NOT_THERE, errno.EACCES, errno.EPERM):
+            raise
+        raise _Refused from error  # some do not even look for a name that they refuse
+
+
+def _make(here: int, name: bytes) -> int:
+    with _refusing():
+        return disk.make_folder(here, name)
+
+
+def _touch(here: int, name: bytes) -> None:
+    """A file of this name could be made; it is gone, and so is one that a crash left of an earlier trial."""
+    with _refusing():
+        try:
+            made = os.open(name, _TRIAL, _TRIAL_MODE, dir_fd=here)
+        except FileExistsError:  # of this very name, which is what is asked
+            _clear(here, name)
+            return
+        status = os.fstat(made)
+        os.close(made)
+        there = os.stat(name, dir_fd=here, follow_symlinks=False)
+        # Not its inode, which some file systems of FUSE number anew at each look.
+        if (there.st_mode, there.st_uid, there.st_size) == (status.st_mode, status.st_uid, 0):
+            os.unlink(name, dir_fd=here)
+
+
+def _clear(here: int, name: bytes) -> bool:
+    """Whether a file that a trial left has this name: it is gone."""
+    try:
+        status = os.stat(name, dir_fd=here, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    is_trial = (
+        stat.S_ISREG(status.st_mode)
+        and stat.S_IMODE(status.st_mode) == _TRIAL_MODE
+        and (status.st_size, status.st_nlink, status.st_uid) == (0, 1, os.geteuid())
+    )
+    if is_trial:
+        os.unlink(name, dir_fd=here)
+    return is_trial
