@@ -23,6 +23,7 @@ _LOOKS = frozenset(
         "check_gives",
         "check_takes",
         "read",
+        "drafts",
         "occupied",
         "taken",
         "situation",

@@ -59,7 +59,8 @@ KILLS = [
     ("retry", 1, r"unlinkat failed/a/call\.wav\.json", 1),
     ("retry_from_other_disk", 1, r"unlinkat failed/a/call\.wav$", 1),
     ("held", 0, r"sendto", 3),
-    ("commands", 0, r"renameat2 drop/\.watcher-check", 1),
+    ("commands", 0, r"fsync done$", 1),
+    ("commands", 0, r"unlinkat failed/\.watcher-check-", 1),
 ]
 
 

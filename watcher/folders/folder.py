@@ -7,7 +7,6 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from watcher.domain import Fingerprint
@@ -234,16 +233,19 @@ class Folder(Root):
         `subfolders`: only what lies in these themselves, b"" being the root; null: everywhere. For the start of
         the one instance, when whoever wrote them is dead. What can not be removed stays.
         """
-        found = (
-            self.walk(lambda _: None) if subfolders is None else chain.from_iterable(map(self._drafts, subfolders))
+        drafts = (
+            list(_drafts_in(self.walk(lambda _: None)))
+            if subfolders is None
+            else [path for subfolder in subfolders for path in self.drafts(subfolder)]
         )
-        drafts = [entry.path for entry in found if entry.kind == "file" and is_draft(os.path.basename(entry.path))]
         return [path for path in drafts if self._swept(path, before)]
 
-    def _drafts(self, subfolder: bytes) -> Scan:
-        """The drafts in this one subfolder. Below it only what is named like a part of the way is entered."""
+    def drafts(self, subfolder: bytes = b"") -> list[bytes]:
+        """The drafts in this one subfolder, or in the root itself."""
+        # Below it only what is named like a part of the way is entered.
         way = subfolder.split(b"/")
-        return self.walk(lambda name: None if name in way or is_draft(name) else "no draft", below=subfolder)
+        looked = self.walk(lambda name: None if name in way or is_draft(name) else "no draft", below=subfolder)
+        return list(_drafts_in(looked))
 
     def _swept(self, path: bytes, before: float) -> bool:
         with suppress(OSError), self.holder(path) as (here, name):
@@ -296,6 +298,10 @@ class Folder(Root):
                 hint="links, pipes and devices are not sent: put the recording itself there",
             )
         return disk.fingerprint_of(status)
+
+
+def _drafts_in(scan: Scan) -> Iterator[bytes]:
+    return (entry.path for entry in scan if entry.kind == "file" and is_draft(os.path.basename(entry.path)))
 
 
 class _Recording(io.FileIO):

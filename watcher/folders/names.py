@@ -15,6 +15,7 @@ _SHORTER = (143, 100)  # the former is what eCryptfs takes, even where it says 2
 
 _DRAFT_START = b".watcher-"
 _DRAFT_END = b".tmp"
+_CHECK = "checking-"
 
 _ORDINARY = frozenset(string.ascii_letters + string.digits + "._-")  # no file system refuses these
 _ORDINARY_PATH = 200
@@ -139,6 +140,16 @@ def draft_name(token: str) -> bytes:
 def is_draft(name: bytes) -> bool:
     """Whether a name (without its folder) is one that `draft_name` gives."""
     return name.startswith(_DRAFT_START) and name.endswith(_DRAFT_END)
+
+
+def check_note_name(token: str) -> bytes:
+    """The draft that lies in the drop folder as long as a `check` may have files in done/ and failed/."""
+    return draft_name(_CHECK + token)
+
+
+def is_check_note(name: bytes) -> bool:
+    """Whether a name (without its folder) is one that `check_note_name` gives."""
+    return is_draft(name) and name.startswith(_DRAFT_START + _CHECK.encode())
 
 
 def _tamed(folders: list[bytes], name: bytes, token: str, longest: int) -> bytes:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from watcher import logs
 from watcher.domain import Attempt, Charged, Fault, State
 from watcher.errors import FolderError
+from watcher.folders.names import is_check_note
 from watcher.journey import pauses
 from watcher.journey.site import Site
 from watcher.store import Books
@@ -33,7 +34,10 @@ def recover(site: Site) -> None:
         books.obstacles.bring_forward(now)
         pauses.try_at_once(books, now)  # a person may have started us since the key is right, or the service well
         written = _written(books)
-    for folder in (site.done, site.failed, site.drop):
+    if _has_checked(site):
+        for subfolders in written.values():
+            subfolders.add(b"")
+    for folder in (site.done, site.failed, site.drop):  # last the note that says where to look
         with suppress(FolderError):  # it is away: its own pause says so
             folder.sweep(now, sorted(written[folder.name]))
 
@@ -43,12 +47,19 @@ def _written(books: Books) -> dict[str, set[bytes]]:
 
     Not the whole folders: they may hold years of recordings, and a start must not take longer each day.
     """
-    written: dict[str, set[bytes]] = {"done": set(), "failed": set(), "drop": {b""}}  # a `check` that was killed
+    written: dict[str, set[bytes]] = {"done": set(), "failed": set(), "drop": {b""}}
     for item in (*books.items.in_state(State.FILING, _ALL), *books.items.with_any_receipt_due()):
         written[item.outcome or State.FAILED].add(os.path.dirname(item.filed_as or item.path))
     for item in books.items.in_state(State.RETURNING, _ALL):
         written["drop"].add(os.path.dirname(item.path))
     return written
+
+
+def _has_checked(site: Site) -> bool:
+    """Whether a `check` was killed before it had tidied up, or is at it now."""
+    with suppress(FolderError):
+        return any(map(is_check_note, site.drop.drafts()))
+    return False
 
 
 def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:

@@ -15,7 +15,7 @@ from watcher.domain import Pause, show_path
 from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
 from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
-from watcher.folders.names import draft_name
+from watcher.folders.names import check_note_name, draft_name
 from watcher.ignore import Ignore
 from watcher.journey.recognition import Past, recognise
 from watcher.mounts import mount_of, mounts_below, read_mounts
@@ -100,11 +100,15 @@ def _first_start(desk: Desk, folder: Folder) -> ConfigError:
 
 def _check_way(desk: Desk) -> Iterator[Finding]:
     """A hidden file of ours goes from drop/ to done/, to failed/ and back, as a recording would."""
-    path = draft_name(f"check-{secrets.token_hex(8)}")  # of a name that the daemon's start tidies away
+    # What a kill leaves, the daemon's start tidies away: in the drop folder, and while the note lies there in the
+    # two others.
+    token = secrets.token_hex(8)
+    path, note = draft_name(f"check-{token}"), check_note_name(token)
     drop = desk.drop
     copied = []
     is_written: bool | None = None
     try:
+        drop.write_whole(note, _PROBE, replacing=False)
         for target in (desk.done, desk.failed):
             drop.write_whole(path, _PROBE, replacing=False)
             is_written = _is_written(drop, path)
@@ -120,9 +124,9 @@ def _check_way(desk: Desk) -> Iterator[Finding]:
         yield Finding.of("filing", error)
         return
     finally:
-        for folder in (drop, desk.done, desk.failed):
+        for folder, name in ((drop, path), (desk.done, path), (desk.failed, path), (drop, note)):
             with suppress(FolderError):
-                folder.remove(path)
+                folder.remove(name)
     if copied:
         names = " and ".join(f"{target.name}/" for target in copied)
         yield warning(
