@@ -49,6 +49,17 @@ def audit_wreck(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
                 yield from _audit_receipt(path, content, files[f"{path}.json"])
 
 
+def audit_owners(root: Path, uid: int) -> Iterator[str]:
+    """At any moment: what is opened again under its name is the service's, whoever made it.
+
+    What is only to be removed may be root's: who owns a folder can do that.
+    """
+    paths = [*root.glob("watcher.db*"), *(root / folder / ".watcher" for folder in FOLDERS)]
+    for path in paths:
+        if path.exists() and path.stat().st_uid != uid and ".new" not in path.name:
+            yield f"it belongs to uid {path.stat().st_uid}: {path.name}"
+
+
 def audit_rest(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
     """At rest: each recording lies once where it belongs with a true receipt, and nothing else lies anywhere."""
     files = dict(_files(root))
@@ -70,10 +81,15 @@ def audit_rest(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
     for path, content in files.items():
         if path.split("/", 1)[1] != ".watcher":
             yield f"a stray: {path} ({len(content)} bytes)"
-    for name in os.listdir(root):
-        if name not in FOLDERS and not _OURS.fullmatch(name):
-            yield f"a stray beside the folders: {name}"
-    yield from _audit_database(root / "watcher.db")
+    yield from _audit_beside(root)
+
+
+def _audit_beside(root: Path) -> Iterator[str]:
+    for path in root.iterdir():
+        if path.name not in FOLDERS and not _OURS.fullmatch(path.name):
+            yield f"a stray beside the folders: {path.name}"
+    for path in (root / "watcher.db", *root.glob("watcher.db.*.bak")):
+        yield from _audit_database(path)
 
 
 def audit_money(
@@ -148,7 +164,7 @@ def _audit_database(path: Path) -> Iterator[str]:
     except sqlite3.Error as error:
         told = [(str(error),)]
     if told != [("ok",)]:
-        yield f"the database is damaged: {told}"
+        yield f"the database is damaged: {path.name} {told}"
 
 
 def _is_hidden(path: str) -> bool:

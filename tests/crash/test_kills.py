@@ -3,6 +3,7 @@
 `make crash` plays every story with a kill at each call.
 """
 
+import os
 import re
 import shutil
 import sqlite3
@@ -14,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.crash import audit, tracer
-from tests.crash.kills import NEVER, STORIES, Commander, Kill, Stage, play
-from tests.people import missing
+from tests.crash.kills import NEVER, SERVICE, STORIES, Commander, Kill, Stage, play
+from tests.people import missing, needs_root
 from watcher.identifai.sandbox import LedgerEntry
 
 
@@ -44,9 +45,12 @@ KILLS = [
     ("first_start", 0, r"unlink watcher\.db\.new-journal", 2),
     ("first_start", 0, r"unlink watcher\.db\.new-journal", 3),
     ("first_start", 0, r"rename watcher\.db\.new", 1),
+    ("first_start", 0, r"fchown watcher\.db-wal", 1),
     ("first_start", 0, r"ftruncate watcher\.db-shm", 1),
     ("first_start", 0, r"write drop/\.watcher", 1),
     ("first_command", 0, r"rename watcher\.db\.new", 1),
+    ("upgrade", 0, r"unlink watcher\.db\.before-0001\.bak\.new-journal", 2),
+    ("migrate", 0, r"rename watcher\.db\.before-0001\.bak\.new", 1),
     ("ordinary_day", 0, r"sendto", 3),
     ("ordinary_day", 0, r"fdatasync", 9),
     ("ordinary_day", 0, r"renameat2 .* done/call\.wav\.json", 1),
@@ -202,8 +206,19 @@ def test_the_auditor_finds_harm_in_the_banks_books(
         assert any(found.startswith(find) for found in _audit(stage, harm(list(stage.bank.ledger))))
 
 
-def test_a_play_tells_what_its_commands_say(ground: Path, away: Path, commanding: Commander) -> None:
-    """A start that refuses is a find."""
+def test_the_auditor_finds_what_is_not_the_services(ground: Path, away: Path, commanding: Commander) -> None:
+    """A lock, a log or a mark that only root can open."""
+    needs_root()
+    with STORIES["simple_disk"].stage(ground, away, commanding) as stage:
+        stage.place.run_once()
+        assert list(audit.audit_owners(stage.place.root, SERVICE)) == []
+        for name in ("watcher.db.lock", "drop/.watcher"):
+            os.chown(stage.place.root / name, 0, 0)
+        assert len(list(audit.audit_owners(stage.place.root, SERVICE))) == 2
+
+
+def test_a_start_that_refuses_is_told(ground: Path, away: Path, commanding: Commander) -> None:
+    """The followed program's exit code is its own."""
     with STORIES["first_start"].stage(ground, away, commanding) as stage:
         (stage.place.root / "watcher.db").write_bytes(b"no database at all" * 100)
         said, _ = stage.trace(STORIES["first_start"].acts[0], NEVER)

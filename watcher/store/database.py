@@ -30,7 +30,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -249,6 +249,7 @@ class Database:
         sync_folder(self.path.parent)
 
     def _connect(self) -> sqlite3.Connection:
+        self._own_log()
         connection = _open(self.path)
         connection.execute("PRAGMA journal_mode = WAL")  # as it is already, unless somebody else changed it
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
@@ -256,6 +257,7 @@ class Database:
         return connection
 
     def _connect_to_read(self) -> sqlite3.Connection:
+        self._own_log()
         connection = _open(self.path, mode="ro")
         try:
             connection.execute(_A_TABLE)
@@ -268,6 +270,17 @@ class Database:
                 writer.execute(_A_TABLE)
             return _open(self.path, mode="ro")
         return connection
+
+    def _own_log(self) -> None:
+        """Root's SQLite finds the log and its index there, the service's: it would make them its own first.
+
+        A kill before it had given them away would shut the service out of its database.
+        """
+        if os.geteuid() == 0:
+            for beside in (self._beside("-wal"), self._beside("-shm")):
+                if not beside.exists():
+                    with suppress(OSError):  # another process was quicker; or SQLite will meet what is wrong
+                        create(beside, like=self.path)
 
     def _refuse_newer(self, version: str | None) -> None:
         if version is not None and version not in revisions.known():
