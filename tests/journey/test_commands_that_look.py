@@ -79,7 +79,7 @@ def test_why_follows_a_recording_to_where_it_lies(
     assert "is queued behind 1 other. Submitting is paused: The auditors are here." in (
         said(place, capsys, "why", "one.wav") + said(place, capsys, "why", "two.wav")
     )
-    assert "Only recordings belong in the drop folder" in said(place, capsys, "why", "notes.wav")
+    assert "it would only be refused again" in said(place, capsys, "why", "notes.wav")
     assert "goes on" in said(place, capsys, "resume")
     place.run_once()
     identifier = place.receipt("done/one.wav.json")["identifier"]

@@ -232,7 +232,9 @@ def test_an_unclassified_refusal_is_nobodys_verdict_until_another_is_accepted() 
         assert decision.pause is not None
     convicted = judge(error, suspected_at=NOW - 9, last_word_was_yes=True)
     assert (convicted.then, convicted.pause, convicted.suspect) == (Next.FAIL, None, False)
-    assert convicted.fault.code == judge(Rejected("bad format", status=400)).fault.code == "refused"
+    plain = judge(Rejected("bad format", status=400))
+    assert convicted.fault.code == plain.fault.code == "refused"
+    assert convicted.fault.hint == plain.fault.hint  # no longer "if this one is refused again"
 
 
 @pytest.mark.parametrize(

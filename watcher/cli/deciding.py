@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from watcher.cli.opening import Desk, open_desk
+from watcher.cli.prospects import IDLE, ending, explain_delay, explain_retry, is_barred
 from watcher.domain import Item, Pause, PauseKind, State, show_path
 from watcher.errors import Exit, NoSuchItem, UsageError
 from watcher.folders import names_for
@@ -19,41 +20,62 @@ def retry(options: argparse.Namespace) -> int:
         raise UsageError(
             "retry: name recordings, or all failed ones with --failed", hint="See `watcher retry --help`."
         )
-    with open_desk(options, decides=True) as desk, desk.store.writing() as books:
-        if options.failed:
-            items = list(books.items.listed([State.FAILED]))
-        else:
-            items = _found(desk, books, options.items, State.FAILED)
-        now = desk.clock.now()
+    with open_desk(options, decides=True) as desk:
+        with desk.store.writing() as books:
+            if options.failed:
+                items = list(books.items.listed([State.FAILED]))
+            else:
+                items = _found(desk, books, options.items, State.FAILED)
+            now = desk.clock.now()
+            for item in items:
+                path = _free_path(books, item)
+                companions = tuple(companion_name(companion, item.path, path) for companion in item.companions)
+                changes = {"path": path, "companions": companions, "retried": True, "fresh": options.fresh}
+                books.items.change(item, State.RETURNING, now, "a person asked for another try", **changes)
         for item in items:
-            path = _free_path(books, item)
-            companions = tuple(companion_name(companion, item.path, path) for companion in item.companions)
-            changes = {"path": path, "companions": companions, "retried": True, "fresh": options.fresh}
-            books.items.change(item, State.RETURNING, now, "a person asked for another try", **changes)
-            print(f"{item.id} {show_path(item.path)}: goes back to the drop folder and is sent again")
-        if not items:
-            print("Nothing has failed.", file=sys.stderr)
+            print(f"{item.id} {show_path(item.path)}: {explain_retry(desk, item)}")
+        _tell_delay(desk, items)
+    if not items:
+        print("Nothing has failed.", file=sys.stderr)
     return Exit.WELL
 
 
 def release(options: argparse.Namespace) -> int:
-    with open_desk(options, decides=True) as desk, desk.store.writing() as books:
-        now = desk.clock.now()
-        for item in _found(desk, books, options.items, State.HELD):
-            changes = {"due_at": now, "faults": 0, "duplicate_of": None}
-            books.items.change(item, State.QUEUED, now, "released by a person", **changes)
-            print(f"{item.id} {show_path(item.path)}: is sent again")
+    with open_desk(options, decides=True) as desk:
+        with desk.store.writing() as books:
+            now = desk.clock.now()
+            items = _found(desk, books, options.items, State.HELD)
+            for item in items:
+                changes = {"due_at": now, "faults": 0, "duplicate_of": None}
+                books.items.change(item, State.QUEUED, now, "released by a person", **changes)
+        for item in items:
+            print(f"{item.id} {show_path(item.path)}: is queued to be sent again")
+        _tell_delay(desk, items)
     return Exit.WELL
 
 
 def fail(options: argparse.Namespace) -> int:
-    with open_desk(options, decides=True) as desk, desk.store.writing() as books:
-        now = desk.clock.now()
-        for item in _found(desk, books, options.items, State.HELD):
-            changes = {"outcome": State.FAILED, "filed_as": item.path}
-            books.items.change(item, State.FILING, now, "given up by a person", **changes)
-            print(f"{item.id} {show_path(item.path)}: is filed in failed/")
+    with open_desk(options, decides=True) as desk:
+        with desk.store.writing() as books:
+            now = desk.clock.now()
+            items = _found(desk, books, options.items, State.HELD)
+            for item in items:
+                changes = {"outcome": State.FAILED, "filed_as": item.path}
+                books.items.change(item, State.FILING, now, "given up by a person", **changes)
+        for item in items:
+            print(f"{item.id} {show_path(item.path)}: is given up, and filed in failed/")
+        _tell_delay(desk, items, PauseKind.FOLDER)
     return Exit.WELL
+
+
+def _tell_delay(desk: Desk, items: list[Item], *kinds: PauseKind) -> None:
+    """Why what was decided on these does not happen at once, where it does not; only for pauses of these kinds."""
+    if not items:
+        return
+    with desk.store.reading() as books:
+        lines = explain_delay(desk, books, kinds or tuple(PauseKind))
+    for line in lines:
+        print(line)
 
 
 def pause(options: argparse.Namespace) -> int:
@@ -65,19 +87,21 @@ def pause(options: argparse.Namespace) -> int:
 
 
 def resume(options: argparse.Namespace) -> int:
-    with open_desk(options, decides=True) as desk, desk.store.writing() as books:
-        now = desk.clock.now()
-        ended = books.pauses.end(PauseKind.PERSON, now)
-        standing = books.pauses.active()
-        tried = {other.kind for other in try_at_once(books, now)}
-        books.obstacles.bring_forward(now)
-    if ended is not None:
-        print("Submitting goes on." if not standing else "The pause by a person is over.")
-    for other in standing:
-        at_once = " One recording is tried at once." if other.kind in tried else ""
-        print(f"Still paused: {other.reason}{at_once}")
-    if ended is None and not standing:
-        print("Submitting was not paused.")
+    with open_desk(options, decides=True) as desk:
+        with desk.store.writing() as books:
+            now = desk.clock.now()
+            ended = books.pauses.end(PauseKind.PERSON, now)
+            try_at_once(books, now)
+            standing = books.pauses.active()
+            books.obstacles.bring_forward(now)
+        if ended is not None:
+            print("Submitting goes on." if not standing else "The pause by a person is over.")
+        for pause in standing:
+            print(f"Still paused: {pause.reason} {ending(pause, now, is_barred=is_barred(standing))}")
+        if ended is None and not standing:
+            print("Submitting was not paused.")
+        elif desk.is_idle():
+            print(IDLE)
     return Exit.WELL
 
 

@@ -5,8 +5,9 @@ import os
 import stat
 
 from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
-from watcher.domain import IN_DROP, Item, Pause, PauseKind, State, rfc3339, show_path
-from watcher.errors import Exit, FolderError, RecordingError
+from watcher.cli.prospects import explain_item, explain_wait
+from watcher.domain import IN_DROP, Item, State, rfc3339, show_path
+from watcher.errors import Exit, FolderError
 from watcher.folders import LONGEST, Folder, fingerprint_of
 from watcher.ignore import TEMPORARY_NAMES, Ignore
 from watcher.journey.companions import Companions, names_beside
@@ -62,7 +63,7 @@ def _explain_root(desk: Desk, path: bytes, *, named: str = "") -> str | None:
 def _explain_filed(desk: Desk, books: Books, folder: Folder, path: bytes) -> str | None:
     """What lies under this name in done/ or failed/, whatever had the name elsewhere; null when nothing does."""
     if (item := find_lying(books, folder, path)) is not None:
-        return _explain_item(desk, books, item)
+        return explain_item(desk, books, item)
     if path.endswith(RECEIPT) and (of := find_lying(books, folder, path.removesuffix(RECEIPT))) is not None:
         return _explain_receipt(desk, books, of)
     try:
@@ -88,9 +89,10 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
     # What is published is as old as the last look: where the item is of the very file that lies here, or of one
     # that has left since, the item knows better.
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
-        return f"{file.reason or 'was seen and is not taken yet'} (since {rfc3339(file.since)})."
+        said = f"{file.reason or 'was seen and is not taken yet'} (since {rfc3339(file.since)})."
+        return said + explain_wait(desk, books)
     if item is not None:
-        return _explain_item(desk, books, item)
+        return explain_item(desk, books, item)
     if path.endswith(RECEIPT) and (of := books.items.latest_at(path.removesuffix(RECEIPT))) is not None:
         return _explain_receipt(desk, books, of)
     if on_disk is None:
@@ -101,6 +103,7 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
     return (
         f"lies in the drop folder and was not there, or not among the first 1,000 that wait, at the last look "
         f"({rfc3339(seen)}). A running daemon looks again within {desk.config.arrivals.rescan_seconds:g} s."
+        f"{explain_wait(desk, books)}"
     )
 
 
@@ -124,7 +127,7 @@ def _explain_above(desk: Desk, books: Books, path: bytes) -> str | None:
 
 
 def _explain_receipt(desk: Desk, books: Books, item: Item) -> str:
-    return f"is the receipt of item {item.id}, which {_explain_item(desk, books, item)}"
+    return f"is the receipt of item {item.id}, which {explain_item(desk, books, item)}"
 
 
 def companions_of(item: Item) -> set[bytes]:
@@ -142,7 +145,7 @@ def _explain_companion(desk: Desk, books: Books, path: bytes, states: list[State
     if not mine:
         return None
     verb = "travels with its recording" if mine[-1].state in IN_DROP else "came with the recording"
-    return f"{verb} {show_path(mine[-1].path)} (item {mine[-1].id}), which {_explain_item(desk, books, mine[-1])}"
+    return f"{verb} {show_path(mine[-1].path)} (item {mine[-1].id}), which {explain_item(desk, books, mine[-1])}"
 
 
 def _look(desk: Desk, path: bytes) -> os.stat_result | None:
@@ -171,85 +174,3 @@ def _explain_foreign(desk: Desk, path: bytes, found: os.stat_result) -> str | No
     }
     kind = kinds.get(stat.S_IFMT(found.st_mode), "no file")
     return f"is {kind}: never opened, never sent, never moved. Drop the recording itself."
-
-
-def _explain_item(desk: Desk, books: Books, item: Item) -> str:
-    fault = str(item.fault) if item.fault else ""
-    match item.state:
-        case State.QUEUED:
-            return _explain_queued(desk, books, item, fault)
-        case State.SUBMITTING:
-            return "is being sent now."
-        case State.FILING:
-            return _explain_filing(books, item, fault)
-        case State.DONE:
-            where = (
-                f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
-            )
-            shared = (
-                f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
-            )
-            return (
-                f"is done: identifier {item.identifier}, {where}.{shared}{_explain_receipts_trouble(books, item)}"
-            )
-        case State.FAILED:
-            again = f" `watcher retry {item.id[:6]}` sends it again."
-            return f"failed: {fault}{again}{_explain_receipts_trouble(books, item)}"
-        case State.HELD:
-            return f"is held: {fault}"
-        case State.RETURNING:
-            return f"is {_explain_move(books, item, 'back to the drop folder')} Then it is sent again."
-        case State.WITHDRAWN:
-            return "was taken away or changed before it was sent; it is taken when it is back."
-
-
-def _explain_receipts_trouble(books: Books, item: Item) -> str:
-    obstacle = books.obstacles.fault_of(item.id)
-    return f" Its receipt does not say all yet, since it cannot be written: {obstacle}" if obstacle else ""
-
-
-def _explain_filing(books: Books, item: Item, fault: str) -> str:
-    move = _explain_move(books, item, f"to {item.outcome}/")
-    if item.outcome is State.DONE:
-        return f"was accepted (identifier {item.identifier}), and is {move}"
-    return f"{'failed' if item.attempts else 'failed, and was not sent'}: {fault} It is {move}"
-
-
-def _explain_move(books: Books, item: Item, where: str) -> str:
-    """How far the move is, and what stands in its way."""
-    if (obstacle := books.obstacles.fault_of(item.id)) is not None:
-        return f"to be moved {where}, which is tried again and again: {obstacle}"
-    if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
-        return f"to be moved {where} when the folders are well again: {pause.reason}"
-    return f"being moved {where}."
-
-
-def _explain_queued(desk: Desk, books: Books, item: Item, fault: str) -> str:
-    pauses = books.pauses.active()
-    now = desk.clock.now()
-    last = f" The last try: {fault}" if fault else ""
-    if item.duplicate_of is not None:
-        return f"waits for {item.duplicate_of}, which has the same bytes: it gets that one's identifier, unpaid."
-    ahead = books.items.ahead_of(item)
-    behind = f"behind {ahead:,} {'others' if ahead > 1 else 'other'}" if ahead else "and is the next"
-    said = f"is queued {behind}."
-    if pauses:
-        return f"{said} Submitting is paused{_until(pauses[0])}: {pauses[0].reason}{last}"
-    if item.due_at > now:
-        return f"{said} It is tried again at {rfc3339(item.due_at)}.{last}"
-    if gone := _trouble(desk, item):
-        return f"{said} {gone}"
-    return said + last
-
-
-def _until(pause: Pause) -> str:
-    return f" until {rfc3339(pause.until)}" if pause.until is not None else ""
-
-
-def _trouble(desk: Desk, item: Item) -> str:
-    """What is wrong with the file itself, as it lies there now."""
-    try:
-        desk.drop.check_gives(item.path)
-    except (RecordingError, FolderError) as error:
-        return str(error.as_fault())
-    return ""

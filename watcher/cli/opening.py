@@ -14,9 +14,10 @@ from rich.console import Console
 from watcher import logs
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config, find_config, load
-from watcher.domain import Item, State, to_json
-from watcher.errors import NoSuchItem
-from watcher.folders import Folder
+from watcher.domain import Item, JsonObject, State, to_json
+from watcher.errors import FolderError, NoSuchItem
+from watcher.folders import MARKER, Folder
+from watcher.folders.holder import holder_of
 from watcher.journey.instance import lock_database
 from watcher.journey.site import Site
 from watcher.store import Books, Store
@@ -44,6 +45,22 @@ class Desk:
     @property
     def failed(self) -> Folder:
         return Folder(self.config.folders.failed, "failed")
+
+    def holder(self) -> JsonObject | None:
+        """Who works on this site now: the note of the daemon, or of the pass, that has it; null: nobody.
+
+        Raises FolderError where that cannot be told.
+        """
+        return holder_of(os.path.join(self.drop.root, MARKER)) or holder_of(
+            os.fsencode(f"{self.store.database.path}.instance")
+        )
+
+    def is_idle(self) -> bool:
+        """Whether it is certain that nobody works on this site now: then nothing goes on by itself."""
+        try:
+            return self.holder() is None
+        except FolderError:
+            return False
 
     def content_key(self, digest: str) -> str:
         """See Site.content_key."""

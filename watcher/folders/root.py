@@ -111,7 +111,7 @@ class Root:
         if error.errno in _NOT_THERE | _AWAY:
             return FolderMissing(
                 f"{self.label()} is not there ({words(error)})",
-                hint=f"mount or create it: {self.quoted()}; everything waits until then",
+                hint=f"mount or create it: {self.quoted()}; nothing is submitted until then",
             )
         return FolderRefuses(f"{self.label()} can not be opened ({words(error)})", hint=self._remedy(error))
 
@@ -166,11 +166,11 @@ class Root:
                 f"let uid {os.geteuid()} read, write and search it, subfolders too: chmod -R g+rwX {self.quoted()}"
             )
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f"free space or inodes, or raise the quota, where {self.quoted()} lies; everything waits"
+            return f"free space or inodes, or raise the quota, where {self.quoted()} lies; until then it waits"
         if error.errno == errno.EROFS:
             return f"mount {self.quoted()} read-write, and look in dmesg for why it is not"
         if error.errno in _AWAY:
-            return f"mount {self.quoted()} again; everything waits until then"
+            return f"mount {self.quoted()} again; nothing is submitted until then"
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return "raise the limit of open files (LimitNOFILE= in the unit)"
         if error.errno in (errno.ENOTDIR, errno.ELOOP):

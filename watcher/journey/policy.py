@@ -77,7 +77,7 @@ RULES: dict[Cause, Rule] = {
         PauseKind.SERVICE,
         Next.AGAIN,
         True,
-        "Nothing is lost; it is tried again by itself. Check identifai.base_url.",
+        "Nothing is lost. If it lasts, check identifai.base_url.",
     ),
     Cause.IN_DOUBT: Rule(
         PauseKind.SERVICE,
@@ -239,7 +239,9 @@ def _asked_seconds(error: ServiceError) -> float:
 def _fault(cause: Cause, error: ServiceError, rule: Rule, then: Next) -> Fault:
     if then is Next.HOLD:
         return Fault(str(cause), error.message, _DECIDE_HINT)
-    return Fault(REFUSED if then is Next.FAIL else str(cause), error.message, _hint(error, rule))
+    if then is Next.FAIL:  # by now it is the file, whatever the words were
+        return Fault(REFUSED, error.message, RULES[Cause.FILE].hint)
+    return Fault(str(cause), error.message, _hint(error, rule))
 
 
 def _hint(error: ServiceError, rule: Rule) -> str:

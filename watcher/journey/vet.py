@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from watcher import logs
 from watcher.audio import Completeness, Examination, examine
+from watcher.config import Config
 from watcher.domain import Audio, Fault, Fingerprint, Item, State
 from watcher.errors import (
     FolderError,
@@ -327,6 +328,19 @@ def _note(item: Item) -> str:
     if item.duplicate_of is not None:
         return f"the same bytes as {item.duplicate_of}"
     return ""
+
+
+def stays_refused(fault: Fault, size: int, config: Config) -> bool:
+    """Whether a recording that was refused unsent, and was not changed since, would only be refused again."""
+    match fault.code:
+        case "too_large":
+            return size > config.limits.max_upload_bytes
+        case "truncated":
+            return config.arrivals.lengths == "strict"
+        case "unsupported_type" | "undecodable" | "no_sound":
+            return True
+        case _:
+            return False
 
 
 def _too_large(size: int, limit: int) -> RecordingRefused:

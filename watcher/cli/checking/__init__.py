@@ -22,8 +22,6 @@ from watcher.cli.opening import Desk, print_json, read_config, wide_console
 from watcher.clock import SystemClock
 from watcher.domain import JsonObject, State, quote_path, rfc3339, show_path, text_to_path
 from watcher.errors import Exit, FolderError, StoreError
-from watcher.folders import MARKER
-from watcher.folders.holder import holder_of
 from watcher.journey.recognition import Past
 from watcher.journey.watch import Choice
 from watcher.store import Books, Store, revisions
@@ -80,7 +78,7 @@ def _look(desk: Desk) -> tuple[list[Choice], list[Finding]]:
         *watch,
         books,
         daemon,
-        *check_pauses(known),
+        *check_pauses(desk, known),
         check_limits(desk, known),
         _check_clock(desk, known),
         _check_open_files(desk),
@@ -166,9 +164,8 @@ def _read(books: Books, database: str) -> Known:
 def _check_daemon(desk: Desk, known: Known) -> tuple[JsonObject | None, Finding]:
     """Who has the drop folder and the database, where anybody does; that is well."""
     name = "daemon"
-    locks = (os.path.join(desk.drop.root, MARKER), os.fsencode(f"{desk.store.database.path}.instance"))
     try:
-        holder = holder_of(locks[0]) or holder_of(locks[1])
+        holder = desk.holder()
     except FolderError as error:
         return None, warning(name, error.message, error.hint)
     if holder is None:

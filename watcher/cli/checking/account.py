@@ -11,8 +11,8 @@ from watcher import __version__
 from watcher.cli.checking.finding import Condition, Finding, unavailable, warning, well
 from watcher.cli.checking.premises import Known
 from watcher.cli.opening import Desk
+from watcher.cli.prospects import ending, is_barred
 from watcher.config import Config, Window
-from watcher.domain import PauseKind
 from watcher.errors import ConfigError, Rejected, ServiceError, StoreError, Throttled
 from watcher.identifai.budget import room_at
 from watcher.identifai.client import Client
@@ -24,10 +24,6 @@ from watcher.store import Books
 _NOBODYS = "0" * 64  # an identifier that the service never gave
 _MOST_BYTES = 15_000_000  # the service's documented limit
 _PATIENCE_SECONDS = 30.0
-_PAUSE_HINTS = dict.fromkeys(NEEDS_CANARY, "`watcher resume` lets one recording try at once.") | {
-    PauseKind.PERSON: "`watcher resume` ends it.",
-    PauseKind.FOLDER: "It ends by itself once the folder is well.",
-}
 _WAIT_SECONDS = 10.0  # for room among the reads
 
 
@@ -129,12 +125,12 @@ def _counting(desk: Desk) -> Callable[[], None]:
     return count
 
 
-def check_pauses(known: Known) -> list[Finding]:
+def check_pauses(desk: Desk, known: Known) -> list[Finding]:
     """What keeps recordings from being submitted now, as the books have it."""
     findings = []
     for pause in known.pauses:
         condition = Condition.UNAVAILABLE if pause.kind in NEEDS_CANARY else Condition.WARNING
-        hint = _PAUSE_HINTS.get(pause.kind, "It ends by itself.")
+        hint = ending(pause, desk.clock.now(), is_barred=is_barred(known.pauses))
         findings.append(Finding("submitting", condition, f"is paused: {pause.reason}", hint))
     return findings
 

@@ -1,0 +1,274 @@
+"""`why` and the commands that decide promise nothing that is not true in the state in which they say it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+
+from tests.clock import FalseClock
+from tests.conftest import MakePlace
+from tests.journey.test_commands_that_look import said
+from tests.places import REFUSED, Place, speech
+from watcher.audio.synthesis import wav
+from watcher.cli.opening import Desk
+from watcher.cli.prospects import explain_item, explain_pauses
+from watcher.domain import Fault, Item, Pause, PauseKind, State
+from watcher.errors import Exit
+from watcher.folders import fingerprint_of
+from watcher.identifai.sandbox import Sandbox
+from watcher.journey.policy import Cause, find_gate
+from watcher.store import Books, Store
+
+LOCAL = ("too_large", "truncated", "unsupported_type", "undecodable", "no_sound")
+"""Codes of what is refused unsent: the same file is refused again, as long as nothing is set otherwise."""
+CODES = (*LOCAL, "refused", *map(str, Cause), "no_room", "in_doubt", "unreachable_file")
+FAULTS = (None, *(Fault(code, f"It is {code}.", "Do something.") for code in CODES))
+REASONS = {kind: f"The {kind} is not well." for kind in PauseKind}
+PAUSES = [(), *((kind,) for kind in PauseKind), *combinations(PauseKind, 2)]
+UNDER_WAY = (State.QUEUED, State.SUBMITTING, State.FILING, State.RETURNING)
+WITHOUT_END = (PauseKind.PERSON, PauseKind.FOLDER)
+
+
+@contextmanager
+def desk_of(place: Place) -> Iterator[tuple[Desk, Books]]:
+    with Store(place.config.store.url) as store:
+        if not store.database.exists():
+            store.database.migrate()
+        with store.writing() as books:
+            yield Desk(place.config, store, place.clock), books
+
+
+def put(place: Place, books: Books, number: int, state: State, fault: Fault | None) -> Item:
+    """An item in this state, its file where that has it."""
+    name = f"call {number}.wav"
+    folder = {State.DONE: "done", State.FAILED: "failed", State.RETURNING: "failed"}.get(state, "drop")
+    path = place.root / folder / name
+    path.write_bytes(b"x" * 1000)
+    is_decided = state in (State.FILING, State.FAILED, State.RETURNING)
+    item = Item(
+        id=f"{number:016x}",
+        path=name.encode(),
+        state=state,
+        size=1000,
+        arrived_at=float(number),
+        fingerprint=fingerprint_of(path.stat()),
+        fault=fault,
+        outcome=State.FAILED if is_decided else None,
+        filed_as=name.encode() if is_decided or state is State.DONE else None,
+    )
+    books.items.add(item)
+    return item
+
+
+def paused(kind: PauseKind, now: float) -> Pause:
+    return Pause(kind, str(kind), REASONS[kind], now, None if kind in WITHOUT_END else now + 60)
+
+
+@pytest.mark.parametrize("state", State)
+def test_no_promise_is_made_that_something_stands_against(
+    make_place: MakePlace, clock: FalseClock, state: State
+) -> None:
+    """Every state, under every fault and every one or two pauses, while nobody works there.
+
+    What is paused says so, with each reason; what would only be refused again is not said to be sent again; and
+    what needs a daemon says that there is none.
+    """
+    place = make_place(limits={"max_upload_bytes": 100})
+    now = clock.now()
+    with desk_of(place) as (desk, books):
+        for number, fault in enumerate(FAULTS):
+            item = put(place, books, number, state, fault)
+            is_refused = fault is not None and fault.code in LOCAL
+            for kinds in PAUSES:
+                for kind in kinds:
+                    books.pauses.set(paused(kind, now))
+                told = explain_item(desk, books, item)
+                for kind in kinds:
+                    books.pauses.end(kind, now)
+                about = f"{state} {item.fault and item.fault.code} {kinds}: {told}"
+
+                if state is State.QUEUED or (state is State.RETURNING and not is_refused):
+                    assert all(REASONS[kind] in told for kind in kinds), about
+                if state in (State.FILING, State.RETURNING) and PauseKind.FOLDER in kinds:
+                    assert REASONS[PauseKind.FOLDER] in told, about
+                    assert "being moved" not in told, about
+                if is_refused and state in (State.FAILED, State.RETURNING):
+                    assert "refused again" in told, about
+                    assert "sent again" not in told, about
+                assert ("No daemon runs now" in told) == (state in UNDER_WAY), about
+                assert "being sent now" not in told, about
+                assert told.endswith("."), about
+                assert "  " not in told, about
+                assert "ITEM" not in told, about
+
+
+@pytest.mark.parametrize("kinds", PAUSES, ids=lambda kinds: "+".join(kinds) or "none")
+def test_what_ends_a_pause_is_told_as_the_gate_has_it(clock: FalseClock, kinds: tuple[PauseKind, ...]) -> None:
+    """That one recording tries at a time is said only where the gate lets one through at that time."""
+    pauses = [paused(kind, clock.now()) for kind in kinds]
+    told = " ".join(explain_pauses(pauses, clock.now()))
+
+    standing = [pause for pause in pauses if pause.kind not in (PauseKind.THROTTLE, PauseKind.CAP)]
+    gate = find_gate(standing, clock.now() + 60)
+    announced = re.search(r"One recording tries at \S+Z, or at once after `watcher resume`, whether", told)
+    if len(standing) == len(pauses):
+        assert (announced is not None) == (gate.is_open and gate.canary)
+    else:  # these two end by their own time, and then the others are told anew
+        assert announced is None
+    assert ("`watcher resume` ends it" in told) == (PauseKind.PERSON in kinds)
+    assert all(REASONS[kind] in told for kind in kinds)
+
+
+# What is promised comes true
+
+
+def test_a_retry_of_what_is_refused_unsent_says_so_and_it_is(
+    make_place: MakePlace, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cut short, too large, no recording: nothing is sent, now or then."""
+    place = make_place(limits={"max_upload_bytes": 100_000}, arrivals={"incomplete_minutes": 0.05})
+    place.drop("short.wav", wav(4.0, seed=1)[:-5000])
+    place.drop("large.wav", wav(8.0, seed=2))
+    place.drop("page.wav", b"<html>not found</html>")
+    place.run_once()
+    names = ("short.wav", "large.wav", "page.wav")
+    assert set(place.states().values()) == {State.FAILED}
+    for name in names:
+        told = said(place, capsys, "why", name)
+        assert told.endswith("As it is, it would only be refused again.\n")
+        assert "watcher retry" not in told
+
+    told = said(place, capsys, "retry", "--failed")
+    assert told.count("goes back to the drop folder, and is refused again unless it was changed: ") == 3
+    assert "sent again" not in told
+    for name in names:
+        assert "Then it is refused again, unless it was changed: " in said(place, capsys, "why", name)
+    place.run_once()
+
+    assert set(place.states().values()) == {State.FAILED}
+    assert [entry for entry in service.ledger if entry.method == "POST"] == []
+
+
+def test_a_retry_after_the_settings_were_changed_says_that_it_is_sent_and_it_is(
+    make_place: MakePlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With lenient lengths and a larger limit, the same files are accepted."""
+    place = make_place(limits={"max_upload_bytes": 100_000}, arrivals={"incomplete_minutes": 0.05})
+    place.drop("short.wav", wav(4.0, seed=1)[:-5000])
+    place.drop("large.wav", wav(8.0, seed=2))
+    place.run_once()
+    place.configure(arrivals={"incomplete_minutes": 0.05, "lengths": "lenient"})
+    for name in ("short.wav", "large.wav"):
+        assert re.search(r"`watcher retry [0-9a-f]{6}` has it sent again\.", said(place, capsys, "why", name))
+    assert said(place, capsys, "retry", "--failed").count("is queued to be sent again") == 2
+    place.run_once()
+    assert place.states() == {"short.wav": State.DONE, "large.wav": State.DONE}
+
+
+def test_what_was_mended_in_failed_is_sent_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever replaces the file in failed/ by a good one need not drop it anew."""
+    place.drop("call.wav", b"<html>not found</html>")
+    place.run_once()
+    (place.root / "failed/call.wav").write_bytes(speech("mended"))
+    assert "unless it was changed" in said(place, capsys, "retry", "call.wav")
+    place.run_once()
+    assert place.states() == {"call.wav": State.DONE}
+
+
+def test_a_retry_of_what_is_no_longer_in_failed_promises_nothing(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody took it away: `why` and `retry` say where it is looked for, and it stays failed."""
+    service.add_fault(**REFUSED, times=1)
+    place.drop("call.wav")
+    place.run_once()
+    (place.root / "failed/call.wav").unlink()
+    assert "It does not lie in failed/ any more" in said(place, capsys, "why", "call.wav")
+    told = said(place, capsys, "retry", "call.wav")
+    assert "is looked for in the drop folder, since it does not lie in failed/ any more" in told
+    place.run_once()
+    assert place.states() == {"call.wav": State.FAILED}
+
+
+def test_what_is_decided_under_a_pause_or_without_a_daemon_is_told_to_wait(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason of the pause, what ends it, and that nobody is there: below each decision."""
+    service.add_fault(**REFUSED, times=1)
+    place.drop("call.wav")
+    place.run_once()
+    said(place, capsys, "pause", "--reason", "budget review")
+    told = said(place, capsys, "retry", "call.wav").splitlines()
+    assert told[0].endswith("call.wav: goes back to the drop folder, and is queued to be sent again")
+    assert told[1:] == [
+        "Submitting is paused: budget review. `watcher resume` ends it.",
+        "No daemon runs now: the next `watcher run` does it.",
+    ]
+    assert place.run_once().exit_code == Exit.UNAVAILABLE
+    with desk_of(place) as (_, books):
+        held = place.item_in(books, "call.wav")
+        books.items.change(held, State.HELD, place.clock.now(), fault=Fault("in_doubt", "Who knows.", ""))
+    assert said(place, capsys, "release", "call.wav").splitlines()[1:] == told[1:]
+    resumed = said(place, capsys, "resume")
+    assert resumed == "Submitting goes on.\nNo daemon runs now: the next `watcher run` does it.\n"
+    with place.opened():
+        assert said(place, capsys, "resume") == "Submitting was not paused.\n"
+        assert "No daemon" not in said(place, capsys, "why", "call.wav")
+
+
+@pytest.mark.parametrize(
+    ("released", "in_doubt", "says", "becomes"),
+    [
+        (False, "resubmit", "it costs nothing, and is queued again", State.QUEUED),
+        (False, "hold", "it costs nothing, and is queued again", State.QUEUED),
+        (True, "resubmit", "may have been charged: it is sent again", State.QUEUED),
+        (True, "hold", "may have been charged: it is held for your decision", State.HELD),
+    ],
+)
+def test_what_a_killed_daemon_was_sending_is_told_as_the_next_start_has_it(
+    make_place: MakePlace,
+    capsys: pytest.CaptureFixture[str],
+    released: bool,
+    in_doubt: str,
+    says: str,
+    becomes: State,
+) -> None:
+    """Not "is being sent now": nobody is there to send it."""
+    place = make_place(identifai={"in_doubt": in_doubt})
+    said(place, capsys, "pause")
+    place.drop("call.wav")
+    place.run_once()
+    with desk_of(place) as (_, books):
+        item = place.item_in(books, "call.wav")
+        books.items.change(item, State.SUBMITTING, 1.0, claim="somebody")
+        claimed = replace(item, claim="somebody")
+        number = books.ledger.begin(claimed, 1.0, no_cache=False, canary=False)
+        if released:
+            books.ledger.release(number, claimed, 1.0)
+    told = said(place, capsys, "why", "call.wav")
+    assert says in told
+    assert "No daemon runs now: this goes on with the next `watcher run`." in told
+
+    with place.opened():
+        assert place.states() == {"call.wav": becomes}
+
+
+def test_a_duplicate_waits_for_whatever_becomes_of_the_first(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not promised the identifier that the first may never get."""
+    said(place, capsys, "pause", "--reason", "Wait.")
+    place.drop("a.wav", speech("same"))
+    place.run_once()
+    place.drop("b.wav", speech("same"))
+    place.run_once()
+    told = said(place, capsys, "why", "b.wav")
+    assert "shares what becomes of that one, unpaid. That one, a.wav, is queued and is the next." in told
+    assert "Submitting is paused: Wait." in told
+    service.add_fault(**REFUSED, times=1)
+    said(place, capsys, "resume")
+    place.run_once()
+    assert place.states() == {"a.wav": State.FAILED, "b.wav": State.FAILED}

@@ -1,0 +1,206 @@
+"""What becomes of a recording that has an item, and when: no more is promised than is true as things stand."""
+
+from collections.abc import Collection, Iterable
+
+from watcher.cli.opening import Desk
+from watcher.domain import Item, Pause, PauseKind, State, rfc3339, show_path
+from watcher.errors import FolderError, NoRoom, RecordingError
+from watcher.journey.policy import NEEDS_CANARY
+from watcher.journey.vet import stays_refused
+from watcher.store import Books
+
+IDLE = "No daemon runs now: the next `watcher run` does it."
+
+_UNDER_WAY = (State.QUEUED, State.SUBMITTING, State.FILING, State.RETURNING)
+
+
+def explain_item(desk: Desk, books: Books, item: Item) -> str:
+    """Where it stands, why, and what happens next."""
+    said = _explain(desk, books, item)
+    if item.state in _UNDER_WAY and desk.is_idle():
+        said += " No daemon runs now: this goes on with the next `watcher run`."
+    return said
+
+
+def explain_wait(desk: Desk, books: Books) -> str:
+    """What else stands in the way of a file that has no item yet; "" where nothing does."""
+    said = ""
+    if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
+        said += f" Meanwhile nothing is submitted: {_sentence(pause.reason)}"
+    if desk.is_idle():
+        said += " No daemon runs now: the next `watcher run` looks at it again."
+    return said
+
+
+def explain_delay(desk: Desk, books: Books, kinds: Collection[PauseKind]) -> list[str]:
+    """Why what a person has just decided does not happen at once: a line each, for pauses of these kinds alone."""
+    pauses = [pause for pause in books.pauses.active() if pause.kind in kinds]
+    return [*explain_pauses(pauses, desk.clock.now()), *([IDLE] if desk.is_idle() else [])]
+
+
+def explain_pauses(pauses: list[Pause], now: float) -> list[str]:
+    """Why nothing is submitted, and what ends that: a text for each pause in force."""
+    return [
+        f"{'It is paused as well' if number else 'Submitting is paused'}: {_sentence(pause.reason)} "
+        f"{ending(pause, now, is_barred=is_barred(pauses))}"
+        for number, pause in enumerate(pauses)
+    ]
+
+
+def is_barred(pauses: Iterable[Pause]) -> bool:
+    """Whether no recording may try whether the trouble of the account, or of the service, is over."""
+    return any(pause.kind not in NEEDS_CANARY for pause in pauses)
+
+
+def ending(pause: Pause, now: float, *, is_barred: bool = False) -> str:
+    """What ends the pause. `is_barred`: another one keeps anybody from trying whether this is over."""
+    at = rfc3339(pause.until) if pause.until is not None and pause.until > now else None
+    match pause.kind:
+        case PauseKind.PERSON:
+            return "`watcher resume` ends it."
+        case PauseKind.FOLDER:
+            return "It ends by itself once the folder is well."
+        case PauseKind.ACCOUNT | PauseKind.SERVICE if is_barred:
+            return (
+                "One recording tries whether this is over once nothing else is in the way; "
+                "`watcher resume` has it tried at once then."
+            )
+        case PauseKind.ACCOUNT | PauseKind.SERVICE:
+            when = f"at {at}, or at once after `watcher resume`," if at else "next"
+            return f"One recording tries {when} whether it is over."
+        case PauseKind.THROTTLE | PauseKind.CAP:
+            return f"It ends at {at}." if at else "It ends now."
+
+
+def explain_retry(desk: Desk, item: Item) -> str:
+    """What a retry of this failed recording comes to, as the end of a sentence."""
+    if not _is_in_failed(desk, item):
+        return "is looked for in the drop folder, since it does not lie in failed/ any more"
+    if item.fault is not None and stays_refused(item.fault, item.size, desk.config):
+        return f"goes back to the drop folder, and is refused again unless it was changed: {item.fault.message}"
+    return "goes back to the drop folder, and is queued to be sent again"
+
+
+def _is_in_failed(desk: Desk, item: Item) -> bool:
+    """False only where it surely does not lie there."""
+    try:
+        return item.filed_as is not None and desk.failed.occupied(item.filed_as)
+    except (FolderError, RecordingError):
+        return True
+
+
+def _explain(desk: Desk, books: Books, item: Item) -> str:
+    fault = str(item.fault) if item.fault else "why is not known."
+    match item.state:
+        case State.QUEUED:
+            return _explain_queued(desk, books, item)
+        case State.SUBMITTING:
+            return _explain_submitting(desk, books, item)
+        case State.FILING:
+            return _explain_filing(books, item, fault)
+        case State.DONE:
+            where = (
+                f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
+            )
+            shared = (
+                f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
+            )
+            return (
+                f"is done: identifier {item.identifier}, {where}.{shared}{_explain_receipts_trouble(books, item)}"
+            )
+        case State.FAILED:
+            return f"failed: {fault} {_explain_failed(desk, item)}{_explain_receipts_trouble(books, item)}"
+        case State.HELD:
+            return f"is held: {fault.replace('ITEM', item.id[:6])}"
+        case State.RETURNING:
+            return _explain_returning(desk, books, item)
+        case State.WITHDRAWN:
+            return "was taken away or changed before it was sent; what lies there again is looked at anew."
+
+
+def _explain_queued(desk: Desk, books: Books, item: Item) -> str:
+    if item.duplicate_of is not None:
+        return _explain_duplicate(desk, books, item.duplicate_of)
+    now, pauses = desk.clock.now(), books.pauses.active()
+    is_late = item.due_at > now and not any(pause.kind in NEEDS_CANARY for pause in pauses)
+    ahead = books.items.ahead_of(item)
+    behind = f" behind {ahead:,} {'others' if ahead > 1 else 'other'}" if ahead else ""
+    said = [f"is queued{behind or ('' if is_late else ' and is the next')}."]
+    said += explain_pauses(pauses, now)
+    if is_late:
+        sooner = ", or sooner where there is room" if item.fault and item.fault.code == NoRoom.code else ""
+        said.append(f"It is tried at {rfc3339(item.due_at)} at the earliest{sooner}.")
+    trouble = _trouble(desk, item, pauses)
+    return " ".join(filter(None, [*said, trouble or (f"The last try: {item.fault}" if item.fault else "")]))
+
+
+def _explain_duplicate(desk: Desk, books: Books, first_id: str) -> str:
+    first = books.items.get(first_id)
+    said = f"waits for {first_id}, which has the same bytes, and shares what becomes of that one, unpaid."
+    if first is None or first.duplicate_of is not None:
+        return said
+    return f"{said} That one, {show_path(first.path)}, {_explain(desk, books, first)}"
+
+
+def _explain_submitting(desk: Desk, books: Books, item: Item) -> str:
+    if not desk.is_idle():
+        return "is being sent now."
+    requests = books.ledger.of_item(item.id)
+    if requests and requests[-1].released_at is None:
+        return "was being sent when the daemon ended, and not to its end: it costs nothing, and is queued again."
+    then = "it is held for your decision" if desk.config.identifai.in_doubt == "hold" else "it is sent again"
+    return f"was being sent when the daemon ended, and may have been charged: {then}."
+
+
+def _explain_filing(books: Books, item: Item, fault: str) -> str:
+    move = _explain_move(books, item, f"to {item.outcome}/")
+    if item.outcome is State.DONE:
+        return f"was accepted (identifier {item.identifier}), and is {move}"
+    return f"{'failed' if item.attempts else 'failed, and was not sent'}: {fault} It is {move}"
+
+
+def _explain_returning(desk: Desk, books: Books, item: Item) -> str:
+    said = f"is {_explain_move(books, item, 'back to the drop folder')}"
+    if item.fault is not None and stays_refused(item.fault, item.size, desk.config):
+        return f"{said} Then it is refused again, unless it was changed: {item.fault.message}"
+    others = [pause for pause in books.pauses.active() if pause.kind is not PauseKind.FOLDER]
+    return " ".join([f"{said} Then it is queued to be sent again.", *explain_pauses(others, desk.clock.now())])
+
+
+def _explain_move(books: Books, item: Item, where: str) -> str:
+    """How far the move is, and what stands in its way."""
+    if (obstacle := books.obstacles.fault_of(item.id)) is not None:
+        return f"to be moved {where}, which is tried again and again: {obstacle}"
+    if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
+        return f"to be moved {where} when the folders are well again: {_sentence(pause.reason)}"
+    return f"being moved {where}."
+
+
+def _explain_failed(desk: Desk, item: Item) -> str:
+    """What a person can do about it."""
+    if not _is_in_failed(desk, item):
+        return "It does not lie in failed/ any more, so that it cannot be sent again from there."
+    if item.fault is not None and stays_refused(item.fault, item.size, desk.config):
+        return "As it is, it would only be refused again."
+    return f"`watcher retry {item.id[:6]}` has it sent again."
+
+
+def _explain_receipts_trouble(books: Books, item: Item) -> str:
+    obstacle = books.obstacles.fault_of(item.id)
+    return f" Its receipt does not say all yet, since it cannot be written: {obstacle}" if obstacle else ""
+
+
+def _trouble(desk: Desk, item: Item, pauses: list[Pause]) -> str:
+    """What is wrong with the file itself, as it lies there now; a folder's pause tells of the folder."""
+    try:
+        desk.drop.check_gives(item.path)
+    except RecordingError as error:
+        return str(error.as_fault())
+    except FolderError as error:
+        is_told = any(pause.kind is PauseKind.FOLDER for pause in pauses)
+        return "" if is_told else str(error.as_fault())
+    return ""
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
