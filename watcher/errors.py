@@ -141,11 +141,15 @@ class RecordingError(WatcherError):
 
 
 class RecordingRefused(RecordingError):
-    """The service can not accept it, so it is not sent: it goes to failed/."""
+    """The service can not accept it, so it is not sent: it goes to failed/.
 
-    def __init__(self, code: str, message: str, *, hint: str) -> None:
+    `is_foreign`: nothing in it speaks for a recording at all, not even for one that the service does not take.
+    """
+
+    def __init__(self, code: str, message: str, *, hint: str, is_foreign: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+        self.is_foreign = is_foreign
 
 
 class RecordingChanged(RecordingError):

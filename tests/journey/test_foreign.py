@@ -384,7 +384,7 @@ def room_for_strangers(url: str) -> Iterator[tuple[Path, Callable[..., subproces
 
 def test_a_receipt_that_is_dragged_back_with_its_recording_is_no_recording(place: Place, service: Sandbox) -> None:
     """It waits while the recording is on its way, and is gone when that has been filed with a new one."""
-    service.add_fault("status", status=413, times=1, body="The audio file is too large")
+    service.add_fault(**REFUSED, times=1)
     place.drop("call.wav")
     place.run_once()
     assert place.states() == {"call.wav": State.FAILED}
@@ -421,7 +421,7 @@ def test_one_pass_leaves_no_receipt_that_was_dragged_back(place: Place, service:
 
 
 def test_a_receipt_that_is_dragged_back_alone_is_kept(place: Place) -> None:
-    """It may be the only one: it lies where it is, and is explained. Other JSON is refused as ever."""
+    """It may be the only one: it lies where it is, and is explained. Other JSON is no recording."""
     place.drop("notes.wav", b"no recording")
     place.drop("other.wav.json", b"{}")
     place.run_once()
@@ -433,9 +433,8 @@ def test_a_receipt_that_is_dragged_back_alone_is_kept(place: Place) -> None:
     assert "put it back beside its recording in failed/" in row.reason
     assert place.files() == {
         "drop/notes.wav.json",
+        "drop/other.wav.json",
         "failed/notes.wav",
-        "failed/other.wav.json",
-        "failed/other.wav.json.json",
     }
 
 

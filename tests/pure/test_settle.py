@@ -226,3 +226,33 @@ def test_nothing_unfinished_is_taken_and_everything_finished_is(  # noqa: C901 â
     file.is_open = False
     assert file.size == file.promised
     assert wait_until(now + SETTLE + RELOOK + 1.0) is not None
+
+
+def test_what_nobody_looked_into_goes_before_what_is_looked_at_again() -> None:
+    """However many of these are due; and they have their turn beside however many newcomers."""
+    it = settler()
+    for number in range(1_000):
+        path = f"old {number}".encode()
+        it.see(path, mark(inode=number), NOW, 100.0, is_closed=True)
+    while due := it.due(100.0, 256):
+        for candidate in due:
+            it.judge(candidate, SHORT, NOW, 100.0)
+    for number in range(1_000):
+        it.see(f"new {number}".encode(), mark(inode=5_000 + number), NOW, 200.0, is_closed=True)
+    due = it.due(200.0, 256)
+    assert sum(candidate.path.startswith(b"new") for candidate in due) == 256
+    assert len(due) == 256 + 32
+
+
+def test_what_is_left_is_looked_at_when_it_changes_and_not_before() -> None:
+    it = settler()
+    it.see(b"a", mark(10), NOW, 100.0)
+    (candidate,) = it.due(100.0, 10)
+    it.leave(candidate, "foreign", "no recording", NOW)
+    assert it.next_look() is None
+    assert it.inodes() == {b"a": 0}  # so that a scan asks the disk for it
+    it.see(b"a", mark(10), NOW, 200.0)
+    assert it.next_look() is None
+    it.see(b"a", mark(20), NOW, 300.0)
+    assert it.next_look() == 302.0
+    assert candidate.code == "settling"

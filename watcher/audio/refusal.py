@@ -146,7 +146,7 @@ def refusal(head: bytes, name: bytes) -> RecordingRefused:
         return _refused("It begins with an ID3 tag, but no MP3 or AAC sound follows it.", hint)
     if (other := _other(head)) is not None:
         what, hint = other
-        return _refused(f"It looks like {what}, not like a recording.", f"{hint}{_KEEP_OUT}")
+        return _refused(f"It looks like {what}, not like a recording.", f"{hint}{_KEEP_OUT}", is_foreign=True)
     if head.startswith((_BOM, b"\xff\xfeR\0I\0F\0F\0", b"\xfe\xff\0R\0I\0F\0F")):
         found = "It begins with a byte order mark: a text program has had its hands on it."
         return _refused(found, _IN_TEXT_MODE)
@@ -158,11 +158,11 @@ def refusal(head: bytes, name: bytes) -> RecordingRefused:
         )
     usual = _RAW_NAMES.get(posixpath.splitext(name)[1].lower())
     by_name = f" Files of its name usually hold {usual}, without a header." if usual else ""
-    return _refused(f"It has no known audio format.{by_name}", _ASK)
+    return _refused(f"It has no known audio format.{by_name}", _ASK, is_foreign=True)
 
 
-def _refused(message: str, hint: str) -> RecordingRefused:
-    return RecordingRefused("unsupported_type", message, hint=hint)
+def _refused(message: str, hint: str, *, is_foreign: bool = False) -> RecordingRefused:
+    return RecordingRefused("unsupported_type", message, hint=hint, is_foreign=is_foreign)
 
 
 def _media(head: bytes) -> tuple[str, tuple[str, str] | str] | None:

@@ -10,6 +10,8 @@ from watcher.domain import Item, JsonObject, State, from_json, rfc3339, show_pat
 from watcher.errors import FolderError, RecordingError, TooLong
 from watcher.folders import Folder, receipt_name
 from watcher.ignore import Ignore
+from watcher.journey.companions import Companions
+from watcher.journey.foreign import may_be_left
 from watcher.store import Books
 
 _LOOKS = 3
@@ -29,6 +31,7 @@ class Comparison:
     items: dict[str, str] = field(default_factory=dict)  # by id
     orphans: dict[_Path, str] = field(default_factory=dict)  # receipts of no item
     strays: set[_Path] = field(default_factory=set)  # files that are in no book
+    left: set[bytes] = field(default_factory=set)  # in the drop folder, and no recordings: they stay there
     unlisted: int = 0  # that many of those in the drop folder are known to wait, and not which
     last_scan_at: float | None = None
 
@@ -45,8 +48,7 @@ class Comparison:
             number = len(paths) - (self.unlisted if name == "drop" else 0)
             if number <= 0:
                 continue
-            examples = [show_path(path) for path in paths[:_NAMED]] + ["…"] * (len(paths) > _NAMED)
-            which = "" if name == "drop" and self.unlisted else f": {', '.join(examples)}"
+            which = "" if name == "drop" and self.unlisted else f": {_some(paths)}"
             files = f"{number:,} {'file' if number == 1 else 'files'} in {name}/"
             if name == "drop":
                 since = rfc3339(self.last_scan_at)
@@ -54,7 +56,19 @@ class Comparison:
                 notes.append(f"{files}, in no book yet ({looked}; `watcher run` takes them){which}")
             else:
                 notes.append(f"{files}, not filed by the watcher{which}")
+        if self.left:
+            number = len(self.left)
+            are = (
+                "1 file in drop/ is no recording"
+                if number == 1
+                else f"{number:,} files in drop/ are no recordings"
+            )
+            notes.append(f"{are}, and left there: {_some(sorted(self.left))}")
         return notes
+
+
+def _some(paths: list[bytes]) -> str:
+    return ", ".join([show_path(path) for path in paths[:_NAMED]] + ["…"] * (len(paths) > _NAMED))
 
 
 def compare(desk: Desk) -> Comparison:
@@ -71,7 +85,7 @@ def compare(desk: Desk) -> Comparison:
 
 def _look(desk: Desk, before: Comparison | None) -> Comparison:
     """One look: at everything, or at what the look before this one found."""
-    found = Comparison()
+    found = Comparison(left=set(before.left) if before else set())
     folders = [folder for folder in (desk.drop, desk.done, desk.failed) if _is_there(folder, found)]
     with desk.store.reading() as books:
         found.last_scan_at = books.site.get("last_scan_at")
@@ -88,7 +102,7 @@ def _look(desk: Desk, before: Comparison | None) -> Comparison:
                 mine = {path for name, path in {*before.strays, *before.orphans} if name == folder.name}
                 paths = {path for path in mine if folder.occupied(path)}
             if paths:
-                _compare_paths(folder, books, paths, found)
+                _compare_paths(desk, folder, books, paths, found)
     return found
 
 
@@ -150,12 +164,20 @@ def _read_receipt(folder: Folder, path: bytes) -> JsonObject | None:
     return receipt if is_one else None
 
 
-def _compare_paths(folder: Folder, books: Books, paths: set[bytes], found: Comparison) -> None:
+def _compare_paths(desk: Desk, folder: Folder, books: Books, paths: set[bytes], found: Comparison) -> None:
     """Which of these files in the folder are in no book."""
     if folder.name == "drop":
         waiting = {file.path for file in books.site.waiting()}
         found.unlisted = books.site.waiting_total() - len(waiting)
         unknown = paths - waiting - books.items.live_paths().keys() - set(books.items.live_companions())
+        settings, left = desk.config.arrivals, books.site.left()
+        is_companion = Companions.of(settings).is_one
+        others = {path for path in unknown if may_be_left(settings, path) or is_companion(path)}
+        if len(others) > left.foreign + left.orphaned:  # some are, and nobody knows which
+            found.unlisted += left.foreign + left.orphaned
+        else:
+            found.left |= others
+            unknown -= others
         found.strays |= {(folder.name, path) for path in unknown}
         return
     unknown = paths - _names_of(books.items.listed([State(folder.name), State.FILING, State.RETURNING]))

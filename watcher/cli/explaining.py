@@ -7,12 +7,16 @@ import stat
 from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
 from watcher.cli.prospects import explain_item, explain_wait
 from watcher.domain import IN_DROP, Item, State, rfc3339, show_path
-from watcher.errors import Exit, FolderError
+from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, RecordingUnreachable
 from watcher.folders import LONGEST, Folder, fingerprint_of
 from watcher.ignore import TEMPORARY_NAMES, Ignore
 from watcher.journey.companions import Companions, names_beside
+from watcher.journey.foreign import is_left, look_into, may_be_left
+from watcher.journey.receipt import is_receipt_of
 from watcher.store import Books
 from watcher.store.site import FOLDER_UNREADABLE
+
+_RECEIPT_BYTES = 1 << 20
 
 
 def why(options: argparse.Namespace) -> int:
@@ -86,6 +90,9 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
         return foreign
     if item is None and (travels := _explain_companion(desk, books, path, sorted(IN_DROP))) is not None:
         return travels
+    is_known = file is not None or (item is not None and item.state in (*IN_DROP, State.RETURNING))
+    if on_disk is not None and not is_known and (left := _explain_left(desk, books, path)) is not None:
+        return left
     # What is published is as old as the last look: where the item is of the very file that lies here, or of one
     # that has left since, the item knows better.
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
@@ -174,3 +181,39 @@ def _explain_foreign(desk: Desk, path: bytes, found: os.stat_result) -> str | No
     }
     kind = kinds.get(stat.S_IFMT(found.st_mode), "no file")
     return f"is {kind}: never opened, never sent, never moved. Drop the recording itself."
+
+
+def _is_receipt(desk: Desk, books: Books, path: bytes) -> bool:
+    """Whether it is the receipt of a recording that had its name, as when both were dragged here."""
+    of = books.items.latest_at(path.removesuffix(RECEIPT)) if path.endswith(RECEIPT) else None
+    try:
+        return of is not None and is_receipt_of(desk.drop.read(path, _RECEIPT_BYTES), of.id)
+    except (RecordingError, FolderError):
+        return False
+
+
+def _explain_left(desk: Desk, books: Books, path: bytes) -> str | None:
+    """Why this file in the drop folder is left where it is; null where it is not."""
+    settings = desk.config.arrivals
+    if Companions.of(settings).is_one(path):
+        return "is a marker or sidecar and waits for its recording, with which it travels: it is never submitted."
+    if not may_be_left(settings, path) or _is_receipt(desk, books, path):
+        return None
+    go = "Nothing is sent or paid for it. Give it a recording's name (such as .wav) if it is one"
+    try:
+        file, fingerprint = desk.drop.open(path)
+    except RecordingUnreachable as error:
+        return (
+            f"is no recording by its name, and its content is unknown: it is left where it is. {error.as_fault()}"
+        )
+    except (RecordingError, FolderError):
+        return None
+    with file:
+        found = look_into(file, fingerprint.size, path)
+    if not is_left(settings, path, fingerprint.size, found):
+        return None
+    looks = f" {found.message}" if isinstance(found, RecordingRefused) else ""
+    return (
+        "is no recording, neither by its name nor by its content: it is left where it is (arrivals.foreign)."
+        f"{looks} {go}; it is looked at again when it changes."
+    )

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from watcher.cli.opening import Desk, open_desk, print_json, wide_console
 from watcher.config import Window
-from watcher.domain import ARTIFICIAL, Item, JsonObject, State, Verdict, rfc3339, show_path, show_text
+from watcher.domain import ARTIFICIAL, Item, JsonObject, State, Verdict, path_text, rfc3339, show_path, show_text
 from watcher.errors import Exit
 from watcher.journey import receipt
 from watcher.journey.windows import describe, find_windows
@@ -40,13 +40,29 @@ def status(options: argparse.Namespace) -> int:
             f"stuck        {total:,} cannot be moved, or have a receipt written; the oldest: "
             f"{show_text(oldest['path'])}: {oldest['message']}; {oldest['hint']} (since {oldest['since']})"
         )
+    if left := _left_in_words(facts["foreign"], facts["foreign_first"], facts["orphaned"]):
+        print(f"left alone   {left}")
     return Exit.WELL
+
+
+def _left_in_words(foreign: int, first: list[str], orphaned: int) -> str:
+    """What lies in the drop folder and is none of ours; "" for nothing."""
+    words = []
+    if foreign:
+        names = [show_path(name.encode()) for name in first] + ["…"] * (foreign > len(first))
+        what = "file that is no recording" if foreign == 1 else "files that are no recordings"
+        words.append(f"{foreign:,} {what} ({', '.join(names)})")
+    if orphaned:
+        what = "marker or sidecar" if orphaned == 1 else "markers or sidecars"
+        words.append(f"{orphaned:,} {what} without a recording that is to be taken")
+    return ", ".join(words)
 
 
 def _status(desk: Desk, books: Books) -> JsonObject:
     counts = books.items.counts()
     pauses = [pause.as_json() for pause in books.pauses.active()]
     waiting = [file.as_json() for file in books.site.waiting()]
+    left = books.site.left()
     backlog = counts[State.QUEUED] + counts[State.SUBMITTING]
     oldest = next(books.items.listed([State.QUEUED, State.SUBMITTING]), None)
     windows = find_windows(books, desk.config.limits.writes, desk.clock.now())
@@ -63,6 +79,9 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "waiting_total": books.site.waiting_total(),
         "stuck": [obstacle.as_json() for obstacle in books.obstacles.listed(_STUCK_SHOWN)],
         "stuck_total": books.obstacles.total(),
+        "foreign": left.foreign,  # in the drop folder, and no recordings: nothing waits for them
+        "foreign_first": [path_text(path) for path in left.first],
+        "orphaned": left.orphaned,
     }
 
 

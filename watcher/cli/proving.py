@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from watcher.audio import Completeness, examine
+from watcher.audio import Completeness, Examination
 from watcher.cli.comparing import compare
 from watcher.cli.looking import duration_in_words, seconds_for
 from watcher.cli.opening import Desk, open_desk, print_json
 from watcher.domain import JsonObject, State, show_path
-from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, UsageError
+from watcher.errors import Exit, FolderError, RecordingError, UsageError
 from watcher.folders import Folder
 from watcher.ignore import Ignore
+from watcher.journey.foreign import is_left, look_into
 from watcher.journey.vet import hash_of
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
@@ -97,6 +98,7 @@ class Estimate:
     known: int = 0  # bytes that were submitted before, or lie there twice
     refused: int = 0
     unreadable: int = 0
+    foreign: int = 0  # no recordings: they would be left where they are
 
 
 def estimate(options: argparse.Namespace) -> int:
@@ -116,6 +118,8 @@ def estimate(options: argparse.Namespace) -> int:
         f"submissions   {found.submissions:,}; {found.known:,} more are known or lie there twice, and cost nothing"
     )
     print(f"not accepted  {found.refused:,} (too large, cut short, empty, or no audio)")
+    if found.foreign:
+        print(f"left alone    {found.foreign:,} that are no recordings, by name or by content")
     if found.unreadable:
         print(f"unreadable    {found.unreadable:,}")
     print(f"takes         {duration_in_words(facts['seconds_to_submit'])} at {describe(windows)}")
@@ -130,29 +134,32 @@ def _estimate(desk: Desk, books: Books, folder: Folder) -> Estimate:
             continue
         try:
             _add(desk, books, folder, entry.path, found, seen)
-        except RecordingRefused:
-            found.refused += 1
         except (RecordingError, FolderError):
             found.unreadable += 1
     return found
 
 
+def _lacks(content: Examination) -> bool:
+    return content.completeness is Completeness.SHORT or content.damage is not None or not content.has_sound
+
+
 def _add(desk: Desk, books: Books, folder: Folder, path: bytes, found: Estimate, seen: set[str]) -> None:
     file, fingerprint = folder.open(path)
     with file:
-        if fingerprint.size == 0 or fingerprint.size > desk.config.limits.max_upload_bytes:
-            found.refused += 1
+        size, limit = fingerprint.size, desk.config.limits.max_upload_bytes
+        content = look_into(file, size, path, thorough=size <= limit)
+        if is_left(desk.config.arrivals, path, size, content):
+            found.foreign += 1
             return
-        examination = examine(file, fingerprint.size, name=path, thorough=True)
-        if examination.completeness is Completeness.SHORT or examination.damage or not examination.has_sound:
+        if not isinstance(content, Examination) or size > limit or _lacks(content):
             found.refused += 1
             return
         file.seek(0)
         key = desk.content_key(hash_of(file))
     found.recordings += 1
-    found.bytes += fingerprint.size
-    found.seconds_of_audio += examination.seconds or 0.0
-    found.of_unknown_length += examination.seconds is None
+    found.bytes += size
+    found.seconds_of_audio += content.seconds or 0.0
+    found.of_unknown_length += content.seconds is None
     if key in seen or books.items.first_of(key) is not None:
         found.known += 1
     else:

@@ -113,6 +113,7 @@ class Arrivals(Table):
     watch: Literal["auto", "events", "polling"] = "auto"
     incomplete_minutes: Annotated[float, Field(gt=0, le=YEAR // 60, allow_inf_nan=False)] = 60.0
     lengths: Literal["strict", "lenient"] = "strict"
+    foreign: Literal["leave", "fail"] = "leave"
     marker: Marker = ""
     sidecar: Suffixes = ()
     ignore: Patterns = ()

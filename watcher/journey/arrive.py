@@ -5,7 +5,6 @@ nothing is lost when they are.
 """
 
 import gc
-import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -15,25 +14,25 @@ from functools import partial
 from heapq import nsmallest
 
 from watcher import logs
-from watcher.audio import examine
+from watcher.audio import Examination
 from watcher.domain import Fingerprint, State, show_path
 from watcher.errors import (
     FolderError,
     LateWriter,
     RecordingChanged,
     RecordingGone,
-    RecordingRefused,
     RecordingUnreachable,
     StoreError,
 )
 from watcher.folders import is_being_written
 from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, stem_of
+from watcher.journey.foreign import FOREIGN, Looks, is_left, may_be_left
 from watcher.journey.room import let_go_what_has_room
 from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Settler, by_arrival
 from watcher.journey.site import Site
 from watcher.journey.strays import RECEIPT, clear_receipt, find_receipt
-from watcher.store import Waiting
+from watcher.store import Left, Waiting
 from watcher.store.site import FOLDER_UNREADABLE, WAITING_SHOWN
 
 _log = logs.get_logger(__name__)
@@ -44,6 +43,8 @@ _POLL_SECONDS = 1.0
 _STUMBLED_SECONDS = 5.0  # until a file is tried again that nobody could foresee, and then twice as long, and so on
 _MOST_STUMBLED_SECONDS = 600.0
 _ERROR_SHOWN = 200  # characters
+_ORPHANED = "companion"
+_NAMED = 3  # of what is left where it is
 IDLE = float("inf")
 
 
@@ -74,6 +75,7 @@ class Arrivals:
                 relook_seconds=arrivals.rescan_seconds,
             )
         )
+        self._looks = Looks()
         self._lonely: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by stem: waiting for a sidecar
         self._lock = threading.Lock()
         self._hints: deque[tuple[bytes, bool]] = deque()
@@ -87,7 +89,7 @@ class Arrivals:
         self._unreadable: dict[bytes, Waiting] = {}  # folders, at the last scan
         self._scan_due = 0.0
         self._scan_asked = True
-        self._published: tuple[list[Waiting], int] | None = None  # null: what an earlier run left is there
+        self._published: tuple[list[Waiting], int, Left] | None = None  # null: what an earlier run left is there
         self._publish_due = 0.0
         self.last_scan_at: float | None = None
         self.wake: Callable[[], None] = lambda: None  # called when there is something to look at
@@ -259,9 +261,17 @@ class Arrivals:
     def waiting(self) -> list[Waiting]:
         """Folders not to be looked into, and files that are no items yet: 1,000, the oldest arrival first."""
         with self._lock:
-            first = nsmallest(WAITING_SHOWN, self._settler, key=by_arrival)
+            candidates = (one for one in self._settler if one.code not in (FOREIGN, _ORPHANED))
+            first = nsmallest(WAITING_SHOWN, candidates, key=by_arrival)
         files = [Waiting(c.path, c.reason_since, c.fingerprint.size, c.code, c.reason) for c in first]
         return [*self._unreadable.values(), *files][:WAITING_SHOWN]
+
+    def left(self) -> Left:
+        """What is no recording, and what came with none: it stays where it is, and nothing waits for it."""
+        with self._lock:
+            foreign = [one.path for one in self._settler if one.code == FOREIGN]
+            orphaned = sum(one.code == _ORPHANED for one in self._settler)
+        return Left(len(foreign), orphaned, tuple(nsmallest(_NAMED, foreign)))
 
     def pending(self, within_seconds: float) -> int:
         """How many files will be taken or given up by themselves within that time, if nothing changes."""
@@ -368,8 +378,10 @@ class Arrivals:
 
     def _judge(self, candidate: Candidate) -> None:
         path, clock = candidate.path, self._site.clock
+        is_companion = self._companions.is_one(path)
         try:
-            evidence = self._look_into(candidate)
+            self._check_unchanged(candidate)
+            evidence = Evidence() if is_companion else self._look_into(candidate)
         except RecordingGone:
             with self._lock:
                 self._settler.forget(path)
@@ -378,38 +390,45 @@ class Arrivals:
             self._look_at(path)
             return
         except (RecordingUnreachable, FolderError) as error:
+            code, reason = error.code, f"{error.message}; {error.hint}"
+            if isinstance(error, RecordingUnreachable) and may_be_left(self._site.config.arrivals, path):
+                code, reason = FOREIGN, f"is no recording by its name, and its content is unknown: {reason}"
             with self._lock:
-                reason = f"{error.message}; {error.hint}"
-                self._settler.wait(candidate, error.code, reason, clock.now(), clock.monotonic())
+                self._settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
             return
         receipt_of = find_receipt(self._site, path)
         remains = receipt_of and clear_receipt(self._site, path, candidate.fingerprint, receipt_of)
         with self._lock:
             now, monotonic = clock.now(), clock.monotonic()
-            if remains is not None:
-                if remains:
-                    self._settler.wait(candidate, RECEIPT, remains, now, monotonic)
-                else:
-                    self._settler.forget(path)
-                return
-            if self._companions.is_one(path):
+            if remains:
+                self._settler.wait(candidate, RECEIPT, remains, now, monotonic)
+            elif remains is not None:
+                self._settler.forget(path)
+            elif is_companion:
                 self._judge_companion(candidate, now, monotonic)
-                return
-            markers = [name for name in self._companions.markers_of(path) if name in self._settler]
-            sidecars = [name for name in self._companions.sidecars_of(path) if name in self._settler]
-            is_alone = (self._companions.marker and not markers) or (
-                self._companions.sidecars and not any(self._settler.is_quiet(name, monotonic) for name in sidecars)
-            )
-            evidence = replace(evidence, is_announced=bool(markers))
-            judgement = self._settler.judge(candidate, evidence, now, monotonic)
-            if judgement is Judgement.READY and is_alone:
-                reason = f"waits for {self._companions.awaited()}"
-                self._settler.wait(candidate, "companion_missing", reason, now, monotonic)
-                self._lonely[stem_of(path)].add(path)
-            elif judgement is not Judgement.WAIT:
-                companions = (*markers, *sidecars)
-                candidate.is_settled = True
-                self.settled.append(Settled(path, candidate.fingerprint, candidate.first_seen, companions))
+            elif evidence.is_foreign:
+                reason = "is no recording, neither by its name nor by its content: it is left where it is"
+                self._settler.leave(candidate, FOREIGN, reason, now)
+            else:
+                self._judge_recording(candidate, evidence, now, monotonic)
+
+    def _judge_recording(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> None:
+        path = candidate.path
+        markers = [name for name in self._companions.markers_of(path) if name in self._settler]
+        sidecars = [name for name in self._companions.sidecars_of(path) if name in self._settler]
+        is_alone = (self._companions.marker and not markers) or (
+            self._companions.sidecars and not any(self._settler.is_quiet(name, monotonic) for name in sidecars)
+        )
+        evidence = replace(evidence, is_announced=bool(markers))
+        judgement = self._settler.judge(candidate, evidence, now, monotonic)
+        if judgement is Judgement.READY and is_alone:
+            reason = f"waits for {self._companions.awaited()}"
+            self._settler.wait(candidate, "companion_missing", reason, now, monotonic)
+            self._lonely[stem_of(path)].add(path)
+        elif judgement is not Judgement.WAIT:
+            companions = (*markers, *sidecars)
+            candidate.is_settled = True
+            self.settled.append(Settled(path, candidate.fingerprint, candidate.first_seen, companions))
 
     def _judge_companion(self, candidate: Candidate, now: float, monotonic: float) -> None:
         """A marker says ready by being there, a sidecar by being quiet: whoever waits for it is looked at."""
@@ -418,40 +437,49 @@ class Arrivals:
         if marked is None and not self._settler.is_quiet(path, monotonic):
             self._settler.wait_for_quiet(candidate, now)
             return
-        self._settler.wait(candidate, "companion", "waits for its recording", now, monotonic)
+        self._settler.wait(candidate, _ORPHANED, "waits for its recording", now, monotonic)
         lonely = self._lonely.pop(stem_of(path), set())
         for recording in lonely if marked is None else lonely | {marked}:
             self._settler.look_now(recording, monotonic)
 
-    def _look_into(self, candidate: Candidate) -> Evidence:
-        """What the file's container says of its end, and whether anybody has it open for writing."""
-        size = candidate.fingerprint.size
+    def _check_unchanged(self, candidate: Candidate) -> None:
         if self._site.drop.fingerprint(candidate.path) != candidate.fingerprint:
             raise RecordingChanged("it is still being written")
-        if not 0 < size <= self._site.config.limits.max_upload_bytes:
-            return Evidence()  # nothing to read, or too much
-        file, fingerprint = self._site.drop.open(candidate.path)
+
+    def _look_into(self, candidate: Candidate) -> Evidence:
+        """What the file's container says of its end, and whether anybody has it open for writing."""
+        path, size, settings = candidate.path, candidate.fingerprint.size, self._site.config.arrivals
+        if size == 0 or (size > self._site.config.limits.max_upload_bytes and not may_be_left(settings, path)):
+            return Evidence(is_foreign=is_left(settings, path, size, None))  # nothing to read, or too much
+        file, fingerprint = self._site.drop.open(path)
         with file:
             if fingerprint != candidate.fingerprint:
                 raise RecordingChanged("it is still being written")
-            try:
-                found = examine(file, size, name=os.path.basename(candidate.path))
-                evidence = Evidence(found.completeness, found.missing_bytes, found.has_sound)
-            except RecordingRefused:
-                evidence = Evidence()  # no recording, or not yet: only quiet can tell
+            quiet_seconds = self._site.clock.monotonic() - candidate.changed_at
+            found = self._looks.look(file, fingerprint, path, quiet_seconds)
+            evidence = Evidence(is_foreign=is_left(settings, path, size, found))
+            if isinstance(found, Examination):  # else no recording, or not yet: only quiet can tell
+                evidence = replace(
+                    evidence,
+                    completeness=found.completeness,
+                    missing_bytes=found.missing_bytes,
+                    has_sound=found.has_sound,
+                )
             evidence = replace(evidence, is_open=is_being_written(file))
         # The lease is of one moment: what was read before it counts only if nothing changed until after it.
-        if self._site.drop.fingerprint(candidate.path) != fingerprint:
-            raise RecordingChanged("it is still being written")
+        self._check_unchanged(candidate)
         return evidence
 
     def publish(self) -> None:
-        """`status` and `why` know the files that wait now."""
-        waiting = self.waiting(), len(self._settler) + len(self._unreadable)
-        if waiting != self._published:
+        """`status` and `why` know the files that wait now, and how many are left where they are."""
+        left = self.left()
+        total = len(self._settler) - left.foreign - left.orphaned + len(self._unreadable)
+        found = self.waiting(), total, left
+        if found != self._published:
             with self._site.store.writing() as books:
-                books.site.publish_waiting(*waiting)
-            self._published = waiting
+                books.site.publish_waiting(*found[:2])
+                books.site.publish_left(left)
+            self._published = found
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class Candidate:
     reason: str = ""
     reason_since: float = 0.0  # wall clock
     stumbles: int = 0  # errors that nobody foresaw, since its last change
+    is_fresh: bool = True  # nobody has looked into it since its last change
 
 
 def by_arrival(candidate: Candidate) -> tuple[float, int, bytes]:
@@ -62,15 +63,24 @@ class Evidence:
     has_sound: bool = True  # false: a header, and nothing to hear behind it
     is_open: bool | None = None  # for writing, by anybody; null: it can not be told
     is_announced: bool = False  # its writer said that it is whole, by a marker
+    is_foreign: bool = False  # no recording, by its name or by its content
+
+
+_NEVER = 1e300  # monotonic: what changes is seen again
 
 
 class Settler:
-    """The candidates, and when to look at each of them again."""
+    """The candidates, and when to look at each of them again.
+
+    What nobody has looked into yet goes before what is looked at once more: however many wait, a newcomer does not
+    wait behind them.
+    """
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._candidates: dict[bytes, Candidate] = {}
-        self._agenda: list[tuple[float, int, bytes]] = []
+        self._fresh: list[tuple[float, int, bytes]] = []
+        self._again: list[tuple[float, int, bytes]] = []
 
     def __contains__(self, path: bytes) -> bool:
         return path in self._candidates
@@ -79,15 +89,18 @@ class Settler:
         return len(self._candidates)
 
     def __iter__(self) -> Iterator[Candidate]:
-        """All candidates, the oldest arrival first."""
-        return iter(sorted(self._candidates.values(), key=by_arrival))
+        """All candidates, in no order."""
+        return iter(self._candidates.values())
 
     def get(self, path: bytes) -> Candidate | None:
         return self._candidates.get(path)
 
     def inodes(self) -> dict[bytes, int]:
-        """Every candidate's path, and the inode that was seen there last."""
-        return {path: candidate.fingerprint.inode for path, candidate in self._candidates.items()}
+        """Every candidate's path, and the inode that was seen there last; 0 where only a scan looks again."""
+        return {
+            path: 0 if candidate.look_at == _NEVER else candidate.fingerprint.inode
+            for path, candidate in self._candidates.items()
+        }
 
     def see(
         self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool = False
@@ -111,7 +124,10 @@ class Settler:
             candidate.fingerprint = fingerprint
             candidate.changed_at = monotonic
             candidate.is_settled = False
+            candidate.is_fresh = True
             candidate.stumbles = 0
+            if candidate.look_at == _NEVER:
+                self._say(candidate, "settling", "", now)
         candidate.is_closed = is_closed
         self._look(candidate, look_at)
         return candidate
@@ -127,10 +143,14 @@ class Settler:
         self._candidates.pop(path, None)
 
     def due(self, monotonic: float, limit: int) -> list[Candidate]:
-        """Candidates to look at now, each once."""
+        """Candidates to look at now, each once: `limit` of them, and a few more of those looked at before."""
+        found = self._due(self._fresh, monotonic, limit)
+        return found + self._due(self._again, monotonic, max(limit - len(found), limit // 8))
+
+    def _due(self, agenda: list[tuple[float, int, bytes]], monotonic: float, limit: int) -> list[Candidate]:
         found: list[Candidate] = []
-        while self._agenda and self._agenda[0][0] <= monotonic and len(found) < limit:
-            look_at, _, path = heapq.heappop(self._agenda)
+        while agenda and agenda[0][0] <= monotonic and len(found) < limit:
+            look_at, _, path = heapq.heappop(agenda)
             candidate = self._candidates.get(path)
             if candidate is not None and candidate.look_at == look_at:
                 candidate.look_at = float("inf")  # off the agenda until it is put back
@@ -145,17 +165,22 @@ class Settler:
 
     def next_look(self) -> float | None:
         """When the next candidate is due, on the monotonic clock; null when none is."""
-        while self._agenda:
-            look_at, _, path = self._agenda[0]
+        times = [look_at for look_at in map(self._next, (self._fresh, self._again)) if look_at is not None]
+        return min(times, default=None)
+
+    def _next(self, agenda: list[tuple[float, int, bytes]]) -> float | None:
+        while agenda:
+            look_at, _, path = agenda[0]
             candidate = self._candidates.get(path)
             if candidate is not None and candidate.look_at == look_at:
                 return look_at
-            heapq.heappop(self._agenda)
+            heapq.heappop(agenda)
         return None
 
     def judge(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> Judgement:
         """Whether the file is whole, given what a look into it found; if it waits, it is on the agenda again."""
         completeness = evidence.completeness
+        candidate.is_fresh = False
         if candidate.fingerprint.size == 0:
             reason = "is empty; it waits until something is written into it"
             return self.wait(candidate, "empty", reason, now, monotonic)
@@ -181,12 +206,14 @@ class Settler:
 
     def wait_for_quiet(self, candidate: Candidate, now: float) -> Judgement:
         """The file is looked at again when it has been quiet for long enough."""
+        candidate.is_fresh = False
         self._say(candidate, "settling", "is still being written, or was until a moment ago", now)
         self._look(candidate, candidate.changed_at + self._patience.settle_seconds)
         return Judgement.WAIT
 
     def wait(self, candidate: Candidate, code: str, reason: str, now: float, monotonic: float) -> Judgement:
         """The file waits for this reason, and is looked at again later. Waiting costs nothing and has no end."""
+        candidate.is_fresh = False
         self._say(candidate, code, reason, now)
         look_at = monotonic + self._patience.relook_seconds
         if code == "open":  # its close makes an event, where there are events
@@ -201,8 +228,14 @@ class Settler:
     ) -> None:
         """The file waits for this reason, and is looked at again after so many seconds."""
         candidate.is_settled = False
+        candidate.is_fresh = False
         self._say(candidate, code, reason, now)
         self._look(candidate, monotonic + seconds)
+
+    def leave(self, candidate: Candidate, code: str, reason: str, now: float) -> None:
+        """The file is not looked at again unless it changes, which a scan or an event tells."""
+        self._say(candidate, code, reason, now)
+        candidate.look_at = _NEVER
 
     def is_quiet(self, path: bytes, monotonic: float) -> bool:
         """Whether there is such a file, and its content has been the same for long enough."""
@@ -231,4 +264,5 @@ class Settler:
     def _look(self, candidate: Candidate, at: float) -> None:
         candidate.look_at = at
         # Of files seen in one scan the one that came first is first: a rename or a last write sets the ctime.
-        heapq.heappush(self._agenda, (at, candidate.fingerprint.ctime_ns, candidate.path))
+        agenda = self._fresh if candidate.is_fresh else self._again
+        heapq.heappush(agenda, (at, candidate.fingerprint.ctime_ns, candidate.path))

@@ -22,6 +22,7 @@ from watcher.errors import (
     StoreError,
 )
 from watcher.journey.arrive import Arrivals, Settled
+from watcher.journey.foreign import is_left
 from watcher.journey.site import Site
 from watcher.store import Books
 
@@ -133,6 +134,9 @@ class Vetting:
     def _vet(self, settled: Settled) -> Vetted | None:
         try:
             vetted = vet(self._site, settled.path, settled.fingerprint)
+            if is_left(self._site.config.arrivals, settled.path, settled.fingerprint.size, vetted.refusal):
+                self._arrivals.dismiss(settled)  # it looked like a recording when it settled
+                return None
             return replace(vetted, left_failed=self._find_left(vetted))
         except (RecordingChanged, RecordingGone):
             self._arrivals.dismiss(settled)

@@ -13,10 +13,10 @@ from watcher.store.items import Items
 from watcher.store.ledger import Ledger
 from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.pauses import Pauses
-from watcher.store.site import SiteFacts, Waiting
+from watcher.store.site import Left, SiteFacts, Waiting
 from watcher.store.verdicts import Verdicts
 
-__all__ = ["Books", "Database", "Obstacle", "Store", "Waiting"]
+__all__ = ["Books", "Database", "Left", "Obstacle", "Store", "Waiting"]
 
 _log = logs.get_logger(__name__)
 

@@ -1,6 +1,7 @@
 """What is known of the site as a whole: facts by name, files that are no items yet, and what proves the rest."""
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from watcher.store.schema import attempts, items, site, transitions, waiting
 WAITING_SHOWN = 1000
 FOLDER_UNREADABLE = "folder_unreadable"
 _WAITING_TOTAL = "waiting"
+_LEFT = "left"
 
 _GET = select(site.c.value).where(site.c.name == bindparam("name"))
 _PUT = update(site).where(site.c.name == bindparam("the_name"))
@@ -62,6 +64,15 @@ class Waiting:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What lies in the drop folder and is left there, as it is no recording: how many, and the first names."""
+
+    foreign: int = 0
+    orphaned: int = 0  # markers and sidecars without their recording
+    first: tuple[bytes, ...] = ()  # of the foreign ones
+
+
 class SiteFacts:
     """The site and waiting tables, within one transaction."""
 
@@ -104,6 +115,16 @@ class SiteFacts:
         """How many files waited at the last look, published or not."""
         total: int | None = self.get(_WAITING_TOTAL)
         return len(self.waiting()) if total is None else total
+
+    def publish_left(self, left: Left) -> None:
+        """So many files are left where they are, and are not recordings."""
+        if left != self.left():
+            self.put(_LEFT, {**asdict(left), "first": [os.fsdecode(path) for path in left.first]})
+
+    def left(self) -> Left:
+        """What was left at the last look."""
+        fact = self.get(_LEFT)
+        return Left() if fact is None else Left(**{**fact, "first": tuple(map(os.fsencode, fact["first"]))})
 
     def waiting_at(self, path: bytes) -> Waiting | None:
         row = self._connection.execute(_WAITING_AT, {"path": path}).one_or_none()

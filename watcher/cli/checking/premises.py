@@ -17,6 +17,7 @@ from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
 from watcher.folders.names import check_note_name, draft_name
 from watcher.ignore import Ignore
+from watcher.journey.foreign import may_be_left
 from watcher.journey.recognition import Past, recognise
 from watcher.mounts import mount_of, mounts_below, read_mounts
 from watcher.store import Obstacle
@@ -210,6 +211,8 @@ def _look_at_files(desk: Desk) -> tuple[list[tuple[str, str]], int, bool]:
             except RecordingGone:
                 continue
             except (RecordingError, FolderError) as error:
+                if may_be_left(desk.config.arrivals, entry.path):
+                    continue
                 troubles.append((error.message, error.hint))
             looked_at += 1
     except FolderError as error:
