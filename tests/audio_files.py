@@ -33,6 +33,9 @@ _ENCODED: dict[str, tuple[str, str, int | None, dict[str, str]]] = {
     "mp3.bare": ("mp3", "libmp3lame", None, {"write_xing": "0", "id3v2_version": "0"}),
     "mp3.stereo": ("mp3", "libmp3lame", 44100, {"channels": "2"}),
     "mp3.8khz": ("mp3", "libmp3lame", 8000, {}),
+    "mp3.vbr": ("mp3", "libmp3lame", 44100, {"quality": "5"}),
+    "mp3.vbr.bare": ("mp3", "libmp3lame", 44100, {"quality": "5", "write_xing": "0"}),
+    "mp2": ("mp2", "mp2", 44100, {}),
     "aac": ("adts", "aac", None, {}),
     "m4a": ("ipod", "aac", None, {}),
     "mp4": ("mp4", "aac", None, {}),
@@ -150,11 +153,14 @@ def _encoded(kind: str, seconds: float) -> bytes:
     options = dict(settings)
     layout = "stereo" if options.pop("channels", "1") == "2" else "mono"
     bit_rate, title = options.pop("bit_rate", ""), options.pop("title", "")
+    coder = {"strict": "-2"}
+    if quality := options.pop("quality", ""):
+        coder |= {"flags": "+qscale", "global_quality": str(int(quality) * 118)}
     with tempfile.NamedTemporaryFile() as sink:
         with av.open(sink.name, "w", format=container, options=options) as output:
             if title:
                 output.metadata["title"] = title
-            stream: Any = output.add_stream(codec, rate=rate or _RATE, layout=layout, options={"strict": "-2"})
+            stream: Any = output.add_stream(codec, rate=rate or _RATE, layout=layout, options=coder)
             if bit_rate:
                 stream.bit_rate = int(bit_rate)
             output.start_encoding()

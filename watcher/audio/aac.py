@@ -91,6 +91,12 @@ def configured(specific: bytes) -> Voice | None:
     return Voice("AAC", 2 if has_stereo and channels == 1 else channels, extended or rate)
 
 
+def program_channels(block: bytes) -> int | None:
+    """The channels that the first element of a block of AAC tells; null where it is none that tells them."""
+    bits = _Bits(block)
+    return _element_channels(bits) if bits.take(3) == 5 else None
+
+
 def _object(bits: _Bits) -> int:
     kind = bits.take(5)
     return 32 + bits.take(6) if kind == 31 else kind
