@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterable
 
-from watcher.cli.opening import Desk, open_desk
+from watcher.cli.opening import Desk, open_desk, read_path
 from watcher.cli.prospects import IDLE, ending, explain_delay, explain_retry, is_barred
 from watcher.domain import Item, Pause, PauseKind, State, show_path
 from watcher.errors import Exit, NoSuchItem, UsageError
@@ -111,7 +111,7 @@ def _found(desk: Desk, books: Books, names: Iterable[str], state: State) -> list
     for name in names:
         item = desk.find(books, name)
         if item.state is not state:  # a later one has its path: the one in the state that can be meant
-            paths = {path for _, path in desk.places(name)}
+            paths = {path for _, path in desk.places(read_path(name))}
             meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & paths]
             item = meant[-1] if meant else item
         if item.state is not state:

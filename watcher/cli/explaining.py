@@ -6,6 +6,7 @@ import stat
 
 from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
 from watcher.cli.prospects import explain_item, explain_wait
+from watcher.cli.spelling import tell_spelling
 from watcher.domain import IN_DROP, Item, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, RecordingUnreachable
 from watcher.folders import LONGEST, Folder, fingerprint_of
@@ -27,10 +28,21 @@ def why(options: argparse.Namespace) -> int:
 
 def explain(desk: Desk, books: Books, text: str) -> str:
     """Why this file is where it is, and what happens next."""
-    whole = os.path.abspath(read_path(text))
+    raw = read_path(text)
+    if (said := _explain_as_named(desk, books, text, raw)) is not None:
+        return said
+    for spelled in desk.other_spellings(raw):
+        if (said := _explain_as_named(desk, books, text, spelled)) is not None:
+            return f"{tell_spelling(raw, spelled)} {said}".strip()
+    return f"{text}: no such file is known, neither in the drop folder nor in done/ or failed/."
+
+
+def _explain_as_named(desk: Desk, books: Books, text: str, raw: bytes) -> str | None:
+    """Why the file of this very name is where it is, `text` being what was typed; null where none is known."""
+    whole = os.path.abspath(raw)
     if (itself := _explain_root(desk, os.path.realpath(whole))) is not None:
         return f"{text} {itself}"
-    for folder, path in desk.places(text):
+    for folder, path in desk.places(raw):
         said = None
         if folder is not None and folder.name != "drop":
             said = _explain_filed(desk, books, folder, path)
@@ -39,14 +51,14 @@ def explain(desk: Desk, books: Books, text: str) -> str:
             return said if said.startswith(show_path(path)) else f"{show_path(path)} {said}"
     real = os.path.join(os.path.realpath(os.path.dirname(whole)), os.path.basename(whole))
     if real != whole:
-        return explain(desk, books, os.fsdecode(real))
+        return _explain_as_named(desk, books, text, real)
     if (itself := _explain_root(desk, whole, named=text)) is not None:
         return f"{text} {itself}"
     if os.path.lexists(whole):
         return (
             f"{text} is not in {desk.drop.label()}: nothing is done with it. Move it there to have it submitted."
         )
-    return f"{text}: no such file is known, neither in the drop folder nor in done/ or failed/."
+    return None
 
 
 _ROOTS = {

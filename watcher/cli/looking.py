@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from watcher.cli.opening import Desk, open_desk, print_json, wide_console
+from watcher.cli.opening import RECEIPT, Desk, open_desk, print_json, read_path, wide_console
+from watcher.cli.spelling import tell_spelling
 from watcher.config import Window
 from watcher.domain import ARTIFICIAL, Item, JsonObject, State, Verdict, path_text, rfc3339, show_path, show_text
 from watcher.errors import Exit
@@ -147,6 +148,8 @@ def show(options: argparse.Namespace) -> int:
         print_json(facts)
         return Exit.WELL
     console = wide_console()
+    if note := _tell_spelling(read_path(options.item), item):
+        console.print(Text(note))
     for name, told in _story(item, verdict):
         console.print(Text.assemble(f"{name:<13}", told))
     if obstacle:
@@ -160,6 +163,12 @@ def show(options: argparse.Namespace) -> int:
             f"charged: {attempt['charged']}, {attempt['decision']}"
         )
     return Exit.WELL
+
+
+def _tell_spelling(typed: bytes, item: Item) -> str:
+    """That the item was found under a name that was typed otherwise; "" where it was not."""
+    notes = [tell_spelling(typed.removesuffix(RECEIPT), path) for path in (item.path, item.filed_as) if path]
+    return notes[0] if all(notes) else ""
 
 
 def _story(item: Item, verdict: Verdict | None) -> Iterator[tuple[str, str | Text]]:

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 
 from rich.console import Console
 
 from watcher import logs
+from watcher.cli.spelling import other_spellings
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config, find_config, load
 from watcher.domain import Item, JsonObject, State, to_json
@@ -66,14 +68,11 @@ class Desk:
         """See Site.content_key."""
         return Site.open(self.config, self.store, self.clock).content_key(digest)
 
-    def places(self, text: str) -> list[tuple[Folder | None, bytes]]:
+    def places(self, raw: bytes) -> list[tuple[Folder | None, bytes]]:
         """What a person's path may mean: a path of this machine in one of the folders, or relative to any of them.
 
         Or one that begins with `drop/`, `done/` or `failed/`, as they are called here, wherever they lie.
-
-        `\\xNN` is taken as `list` prints it: the byte of that number.
         """
-        raw = read_path(text)
         whole = os.path.abspath(raw)
         found: list[tuple[Folder | None, bytes]] = []
         for folder in (self.drop, self.done, self.failed):
@@ -90,15 +89,29 @@ class Desk:
             ]
         return found
 
+    def other_spellings(self, raw: bytes) -> Iterator[bytes]:
+        """The same path in other Unicode forms; see spelling.other_spellings."""
+        roots = {folder.name.encode(): folder.root for folder in (self.drop, self.done, self.failed)}
+        named, _, rest = raw.partition(b"/")
+        if rest and named in roots:
+            yield from other_spellings(rest, [roots[named]])
+        yield from other_spellings(raw, [os.getcwdb(), *roots.values()])
+
     def find(self, books: Books, text: str) -> Item:
         """The item that a person named by its id, the first 6 characters of it or more, or a path.
 
-        What lies at the path now goes before what had it later; a receipt stands for its recording.
-        Raises NoSuchItem when there is none, or when the beginning fits several.
+        What lies at the path now goes before what had it later; a receipt stands for its recording. A name is
+        found in any Unicode form. Raises NoSuchItem when there is none, or when the beginning fits several.
         """
         with suppress(NoSuchItem):
             return books.items.find(text, [])
-        places = self.places(text)
+        raw = read_path(text)
+        for spelled in chain([raw], self.other_spellings(raw)):
+            with suppress(NoSuchItem):
+                return self._find_at(books, text, self.places(spelled))
+        return books.items.find(text, [])
+
+    def _find_at(self, books: Books, text: str, places: list[tuple[Folder | None, bytes]]) -> Item:
         places += [(folder, path.removesuffix(RECEIPT)) for folder, path in places if path.endswith(RECEIPT)]
         for folder, path in places:
             if (item := find_lying(books, folder, path)) is not None:
