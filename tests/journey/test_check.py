@@ -101,7 +101,19 @@ def test_before_the_first_start_all_is_looked_at_and_nothing_made_or_spent(
     assert checked.code == Exit.WELL
     checked.but()
     names = ["configuration", "user", "key", "drop folder", "done folder", "failed folder", "filing", "proof"]
-    names += ["recordings", "watch", "inotify", "database", "daemon", "limits", "clock", "open files", "service"]
+    names += [
+        "subfolders",
+        "privacy",
+        "recordings",
+        "watch",
+        "inotify",
+        "database",
+        "daemon",
+        "limits",
+        "clock",
+        "open files",
+        "service",
+    ]
     assert list(checked.checks) == names
     assert [entry.method for entry in service.ledger] == ["GET"]
     assert service.charged == 0

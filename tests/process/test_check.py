@@ -3,11 +3,12 @@
 import json
 import os
 import resource
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.people import STRANGER, StrangersPython, drop, python_for_strangers, shared_folder
+from tests.people import CREW, STRANGER, StrangersPython, drop, python_for_strangers, shared_folder
 from tests.people import place as open_folder
 from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
@@ -92,7 +93,7 @@ def python() -> StrangersPython:
 def site(open_folder: Path, make_place: MakePlace, python: StrangersPython) -> Place:
     """Three folders of root's that the crew shares, and the stranger's own folder for the database."""
     for name in ("drop", "done", "failed"):
-        shared_folder(open_folder / name)
+        shared_folder(open_folder / name, 0o2770)
     state = open_folder / "state"
     state.mkdir()
     os.chown(state, STRANGER.uid or 0, STRANGER.gid)
@@ -203,3 +204,50 @@ def test_a_key_that_only_the_daemon_was_handed_is_no_fault(
     assert "sudo watcher check" in checks["key"]["hint"]
     assert checks["service"]["state"] == "warning"
     assert daemon.stop() == Exit.WELL
+
+
+def test_subfolders_of_done_and_failed_that_cannot_be_written_are_wrong(
+    site: Place, watcher: Programs, python: StrangersPython
+) -> None:
+    """As a person's `mkdir` leaves them; as deep as they lie, and where a link has the name of one."""
+    for folder in ("drop/a", "drop/a/b", "drop/linked", "done/a", "done/a/b", "failed/c", "elsewhere"):
+        shared_folder(site.root / folder, 0o2770)
+    (site.root / "failed/linked").symlink_to(site.root / "elsewhere")
+    checks = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)
+    assert checks["subfolders"]["state"] == "wrong"
+    assert "linked/x in the failed folder" in checks["subfolders"]["found"]
+    assert "move it aside" in checks["subfolders"]["hint"]
+    (site.root / "failed/linked").unlink()
+    assert checks_of(check_as_stranger(watcher, python, site))["subfolders"]["state"] == "well"
+
+    (site.root / "done/a/b").chmod(0o755)
+    (site.root / "failed/c").chmod(0o700)
+    checks = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)
+
+    assert checks["subfolders"]["state"] == "wrong"
+    assert "a/b in the done folder" in checks["subfolders"]["found"]
+    assert "c in the failed folder" in checks["subfolders"]["found"]
+    command = checks["subfolders"]["hint"].partition(": ")[2].partition(" (its group")[0]
+    assert command == f"chmod g+rwx {site.root}/done/a/b"
+    subprocess.run(command, shell=True, check=True)
+    (site.root / "failed/c").rmdir()
+    assert checks_of(check_as_stranger(watcher, python, site))["subfolders"]["state"] == "well"
+
+
+def test_what_was_filed_and_everybody_can_look_at_is_a_warning(
+    site: Place, watcher: Programs, python: StrangersPython
+) -> None:
+    """Voices, and names with telephone numbers. Where nobody can come to the folder, its own mode is no matter."""
+    (site.root / "done").chmod(0o2775)
+    (site.root / "failed").chmod(0o2771)
+    checks = checks_of(check_as_stranger(watcher, python, site))
+    assert checks["privacy"]["state"] == "warning"
+    assert "every user of this machine can look into done/ and failed/" in checks["privacy"]["found"]
+    subprocess.run(checks["privacy"]["hint"].partition(": ")[2].partition(" (")[0], shell=True, check=True)
+    assert checks_of(check_as_stranger(watcher, python, site))["privacy"]["state"] == "well"
+    assert STRANGER.does(os.access, site.root / "done", os.R_OK | os.W_OK | os.X_OK)
+
+    (site.root / "done").chmod(0o2775)
+    os.chown(site.root, 0, CREW)
+    site.root.chmod(0o750)
+    assert checks_of(check_as_stranger(watcher, python, site))["privacy"]["state"] == "well"

@@ -10,6 +10,7 @@ from hashlib import sha256
 from itertools import islice
 
 from watcher.cli.checking.finding import Condition, Finding, warning, well, wrong
+from watcher.cli.checking.subfolders import check_privacy, check_subfolders
 from watcher.cli.opening import Desk
 from watcher.domain import Pause, show_path
 from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
@@ -50,6 +51,8 @@ def check_premises(desk: Desk, known: Known) -> Iterator[Finding]:
     yield from findings
     if all(finding.state is not Condition.WRONG for finding in findings):
         yield from _check_way(desk)
+        yield check_subfolders(desk)
+        yield check_privacy([desk.done, desk.failed])
     if findings[0].state is not Condition.WRONG:
         yield _check_files(desk, known)
     if known.stuck:

@@ -1,0 +1,81 @@
+"""What is below done/ and failed/, as `check` finds it: whether it can be filed there, and who can look at it."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+from watcher.cli.checking.finding import Finding, warning, well, wrong
+from watcher.cli.opening import Desk
+from watcher.domain import quote_path
+from watcher.errors import FolderError, RecordingError
+from watcher.folders import Folder
+from watcher.ignore import Ignore
+
+_FOLDERS_LOOKED_AT = 2_000
+_ENTRIES_LOOKED_AT = 200_000
+_NAMED = 3
+
+
+def check_subfolders(desk: Desk) -> Finding:
+    """Whether what comes from each subfolder of the drop folder can be filed, and what lies there be rewritten."""
+    name = "subfolders"
+    troubles: dict[str, str] = {}
+    ways = [path + b"/x" for path in _folders_below(desk.drop, Ignore(desk.config.arrivals.ignore))]
+    for folder in (desk.done, desk.failed):
+        for path in _folders_below(folder, None):
+            if not os.access(os.path.join(folder.root, path), os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+                found = f"{folder.label(path)} cannot be read and written by uid {os.geteuid()}"
+                troubles.setdefault(found, folder.hint_to_enter(path, os.strerror(errno.EACCES)))
+        for path in ways:
+            try:
+                folder.check_takes(0, path)
+            except (FolderError, RecordingError) as error:
+                troubles.setdefault(error.message, error.hint)
+    if not troubles:
+        return well(name, "what is filed can be put into every one of done/ and failed/")
+    shown = "\n".join([*list(troubles)[:_NAMED], *(["…"] if len(troubles) > _NAMED else [])])
+    found = f"what is to be filed there waits until it can be:\n{shown}"
+    return wrong(name, found, next(iter(troubles.values())))
+
+
+def _folders_below(folder: Folder, ignore: Ignore | None) -> Iterator[bytes]:
+    """Paths of subfolders, the first some thousand, no link followed; those that cannot be entered as well."""
+    entries, left, found = 0, [b""], 0
+    while left and found < _FOLDERS_LOOKED_AT and entries < _ENTRIES_LOOKED_AT:
+        here = left.pop()
+        with suppress(OSError), os.scandir(os.path.join(folder.root, here)) as listing:
+            for entry in listing:
+                entries += 1
+                path = os.path.join(here, entry.name)
+                if entry.is_dir(follow_symlinks=False) and not (ignore and ignore.matching(path)):
+                    left.append(path)
+                    found += 1
+                    yield path
+
+
+def check_privacy(folders: list[Folder]) -> Finding:
+    """Whether everybody on this machine can look at what was filed: voices, names, telephone numbers."""
+    name = "privacy"
+    open_ones = [folder for folder in folders if _is_open_to_all(os.path.realpath(folder.root))]
+    if not open_ones:
+        return well(name, "no other user of this machine can look into done/ and failed/, but for the group")
+    which = " and ".join(f"{folder.name}/" for folder in open_ones)
+    roots = " ".join(quote_path(folder.root) for folder in open_ones)
+    return warning(
+        name,
+        f"every user of this machine can look into {which}: voices, and the names and numbers in file names",
+        f"Close it to others: chmod o-rwx {roots} (whoever is to look belongs into the group that it has)",
+    )
+
+
+def _is_open_to_all(path: bytes) -> bool:
+    """Whether a user who is neither its owner nor in its group can look into the folder, and come to it at all."""
+    wanted = stat.S_IROTH | stat.S_IXOTH
+    with suppress(OSError):
+        while os.stat(path).st_mode & wanted:
+            if path == b"/":
+                return True
+            path, wanted = os.path.dirname(path), stat.S_IXOTH
+    return False
