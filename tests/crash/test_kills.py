@@ -22,12 +22,13 @@ from watcher.identifai.sandbox import LedgerEntry
 
 @pytest.fixture(scope="module")
 def commanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commander]:
-    """Where processes can be followed: who carries out commands."""
-    try:
-        tracer.find_numbers()
-    except OSError as error:
-        missing(f"no program can be followed here: {error}; apt-get install libseccomp2")
+    """Who carries out commands, where processes can be followed."""
+    notes = tmp_path_factory.mktemp("notes")
+    err = notes / "err"
     commander = Commander()
+    if commander.call(["--version"], notes / "out", err, tracer.Orders(str(notes / "calls"), {})):
+        told = err.read_text().splitlines()[-1:]
+        missing(f"no program can be followed here: {told}. Wanted: ptrace, and apt-get install libseccomp2")
     yield commander
     commander.close()
 
@@ -38,7 +39,7 @@ def away(other: Path | None, tmp_path: Path) -> Path:
     return other or tmp_path
 
 
-# Story, which of its commands, the call it dies before, and the how-manieth of its kind.
+# Story, which of its commands, the call that it dies before, and which of those.
 KILLS = [
     ("first_start", 0, r"linkat .* watcher\.db\.lock", 1),
     ("first_start", 0, r"fdatasync watcher\.db\.new$", 1),

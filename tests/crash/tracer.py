@@ -85,13 +85,17 @@ def _seccomp() -> ctypes.CDLL:
     library = ctypes.CDLL("libseccomp.so.2")
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_rule_add_array.argtypes = (
-        *(ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Compare)),
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.POINTER(_Compare),
     )
     library.seccomp_load.argtypes = (ctypes.c_void_p,)
     return library
 
 
-def find_numbers() -> dict[int, str]:
+def _find_numbers() -> dict[int, str]:
     """The calls by their numbers on this machine, which does not know all of them. OSError without libseccomp."""
     library = _seccomp()
     numbers = {library.seccomp_syscall_resolve_name(name.encode()): name for name in CALLS}
@@ -118,9 +122,9 @@ class Orders:
 
     log: str  # a line for its number, then one for each call: the last was not made any more if it was killed
     below: dict[str, str]  # the folders, and what each is called in those lines
-    kill_at: int = 0  # before the so-manieth call; 0: none
-    kill_before: str = ""  # before a call in whose line this expression is found,
-    nth: int = 1  # the so-manieth time
+    kill_at: int = 0  # before the call of this number, from 1; 0: none
+    kill_before: str = ""  # before a call in whose line this expression is found:
+    nth: int = 1  # which of those
     denied: Sequence[str] = ()  # call=ERRNO: how it fails, as on a file system that does not know it
 
 
@@ -136,7 +140,7 @@ class _Tracer:
         self._orders = orders
         self._below = {os.path.join(folder, ""): name for folder, name in orders.below.items()}
         self._before = re.compile(orders.kill_before) if orders.kill_before else None
-        self._numbers = find_numbers()
+        self._numbers = _find_numbers()
         self._counted = 0
         self._met = 0
         self._pages = ("", 0)  # a file, and how many pages were written to it one after the other
