@@ -5,6 +5,7 @@ for each command, with its arguments, the files for what it says, and orders for
 followed. Out: a line with its exit code. One is carried out after the other.
 """
 
+import gc
 import json
 import os
 import pkgutil
@@ -20,6 +21,7 @@ def main() -> None:
     """Every command that came in was carried out."""
     for module in pkgutil.walk_packages(cli.__path__, "watcher.cli."):
         import_module(module.name)
+    gc.freeze()  # whoever is forked need not look through it all when he ends
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
