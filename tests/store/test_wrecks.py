@@ -96,6 +96,29 @@ def test_a_hot_journal_is_rolled_back_by_whoever_reads_first(url: str, tmp_path:
     assert _is_sound(path)
 
 
+def test_a_database_that_was_killed_as_it_began_is_begun_anew(url: str, tmp_path: Path) -> None:
+    """As an earlier version left it: the file has its first page already, and a journal that says it had none."""
+    path = tmp_path / "watcher.db"
+    building = tmp_path / "building.db"
+    with closing(sqlite3.connect(building, isolation_level=None)) as writer:
+        writer.execute("PRAGMA cache_size = 1")
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("CREATE TABLE half AS SELECT zeroblob(100000)")
+        for ending in ("", "-journal"):
+            shutil.copy(f"{building}{ending}", f"{path}{ending}")
+    building.unlink()
+    assert path.stat().st_size > 0
+    with Store(url) as store:
+        with store.reading() as books:
+            assert list(books.items.listed()) == []
+        assert store.database.migrate() == (None, NEWEST)
+        with store.writing() as books:
+            books.items.add(item(1))
+        with store.reading() as books:
+            assert books.items.get(item(1).id) == item(1)
+    assert _names(tmp_path) == {path.name, f"{path.name}.lock"}
+
+
 def _leave_hot_journal(path: Path) -> None:
     """The file holds pages of a transaction that was never committed; its journal has what they were."""
     building = path.with_name("building.db")
