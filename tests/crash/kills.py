@@ -132,7 +132,7 @@ class Stage:
         self.place = place
         self.bank = bank
         self.dropped: list[Dropped] = []
-        self._story = story
+        self.story = story
         self._commander = commanding
         self._notes = place.root.parent / f"{place.root.name}.notes"
         self._notes.mkdir()
@@ -161,7 +161,7 @@ class Stage:
 
     def call(self, *arguments: str) -> Said:
         """The command was carried out."""
-        if self._story.denied:
+        if self.story.denied:
             return self.trace(arguments, NEVER)[0]
         return self._carry_out(arguments, None, lambda: None)
 
@@ -169,8 +169,8 @@ class Stage:
         """The command ran, to its end or its kill. What it said, and the calls that it made until then."""
         log = self._notes / "calls"
         root = self.place.root
-        below = {os.path.realpath(root): "", **{os.path.realpath(root / n): n for n in self._story.elsewhere}}
-        orders = tracer.Orders(str(log), below, kill.at, kill.before, kill.nth, self._story.denied)
+        below = {os.path.realpath(root): "", **{os.path.realpath(root / n): n for n in self.story.elsewhere}}
+        orders = tracer.Orders(str(log), below, kill.at, kill.before, kill.nth, self.story.denied)
 
         def end_daemon() -> None:
             if self._is_filed():
@@ -277,7 +277,8 @@ def play(
 def _look(stage: Stage) -> Iterator[str]:
     """What a kill leaves, to somebody who looks before the next start."""
     yield from audit.audit_wreck(stage.place.root, stage.dropped)
-    yield from audit.audit_owners(stage.place.root, SERVICE)
+    if not stage.story.denied:  # without links no file can be made before it has its name
+        yield from audit.audit_owners(stage.place.root, SERVICE)
     for arguments in (("status", "--json"), ("list",), ("why", "call.wav")):
         said = stage.call(*arguments)
         is_told_why = said.code == Exit.CONFIG and "the database is of an older version" in said.err
