@@ -119,6 +119,12 @@ class FolderRefuses(FolderError):
     code = "folder_refuses"
 
 
+class FolderFull(FolderRefuses):
+    """There is no room for it: space, inodes, a quota, or a file system that takes no file so large."""
+
+    code = "folder_full"
+
+
 class TooLong(FolderRefuses):
     """A file is longer than any of ours of its name."""
 

@@ -1,6 +1,9 @@
 """Room in done/ and failed/: what there is room for is sent and filed, and only the rest waits for it."""
 
+import errno
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +11,17 @@ import pytest
 
 from tests.conftest import MakePlace
 from tests.journey.test_mounts import BACK_OFF_SECONDS, RESCAN_SECONDS, Disk, folder_pause, look
+from tests.odd_disk import OddDisk, odd_disk
+from tests.people import missing
 from tests.places import Place, speech
 from tests.queues import drain, listening, posts, queued, told
+from watcher.clock import SystemClock
 from watcher.domain import Pause, PauseKind, State
-from watcher.errors import Exit
+from watcher.errors import Exit, FolderFull
+from watcher.folders import Folder
 from watcher.identifai.sandbox import Sandbox
+
+__all__ = ["odd_disk"]  # a fixture
 
 
 @pytest.fixture
@@ -196,3 +205,201 @@ def test_arrivals_go_on_while_done_is_away_and_something_waits_for_room_there(pl
         fault = place.item("large.wav").fault
         assert fault is not None
         assert fault.code == "no_room"
+
+
+# What does not fit, is copied, or is counted wrongly
+
+
+def test_a_large_file_that_holds_nothing_takes_no_room(place: Place, disk: Disk) -> None:
+    """A terabyte of holes, too large for the service, goes to failed/ on a small disk, and keeps its holes."""
+    disk.mount(place.root / "failed")
+    huge = place.drop("huge.wav", speech("huge"))
+    with huge.open("r+b") as file:
+        file.seek(7 * 10**11)
+        file.write(b"in the middle")
+        file.truncate(10**12)
+    place.drop("call.wav")
+    began = SystemClock().monotonic()
+
+    place.run_once()
+
+    assert SystemClock().monotonic() - began < 60  # to read the holes would take many minutes
+    assert place.states() == {"huge.wav": State.FAILED, "call.wav": State.DONE}
+    filed = place.root / "failed/huge.wav"
+    assert filed.stat().st_size == 10**12
+    assert filed.stat().st_blocks * 512 < 1_000_000
+    with filed.open("rb") as file:
+        assert file.read(len(speech("huge"))) == speech("huge")
+        file.seek(7 * 10**11)
+        assert file.read(20) == b"in the middle" + bytes(7)
+    assert not huge.exists()
+
+
+@pytest.mark.parametrize("shape", ["full of bytes", "full of holes"])
+def test_a_large_file_for_which_failed_has_no_room_waits_and_fills_no_disk(
+    make_place: MakePlace, disk: Disk, odd_disk: OddDisk, service: Sandbox, shape: str
+) -> None:
+    """It stays in the drop folder and is told; the others fail and are done; it goes when there is room.
+
+    Also one full of holes, where they would not stay holes.
+    """
+    place = make_place(limits={"max_upload_bytes": 100_000, "writes": []})
+    failed = place.root / "failed"
+    if shape == "full of bytes":
+        disk.mount(failed)
+        place.drop("huge.wav", bytes(6_000_000))
+    else:
+        odd_disk.rule(blocks=[1000, 1000, 1000])  # of 4 KiB
+        odd_disk.mount(failed)
+        place.drop("huge.wav", b"")
+        os.truncate(place.root / "drop/huge.wav", 10**12)
+    place.drop("large.wav", bytes(200_000))
+    place.drop("call.wav", speech("call", seconds=2))
+    free = shutil.disk_usage(failed).free
+
+    outcome = place.run_once()
+
+    assert outcome.exit_code == Exit.INCOMPLETE
+    (left,) = outcome.left
+    assert left.startswith("huge.wav: filing (No space in the failed folder")
+    assert place.states() == {"huge.wav": State.FILING, "large.wav": State.FAILED, "call.wav": State.DONE}
+    assert shutil.disk_usage(failed).free > free - 400_000
+    assert place.files() >= {"drop/huge.wav", "failed/large.wav", "done/call.wav"}
+    assert not list(failed.glob(".watcher-*"))
+    if shape == "full of bytes":
+        subprocess.run(["mount", "-o", "remount,size=40m", disk.home], check=True)
+        place.run_once()
+        assert place.states()["huge.wav"] is State.FAILED
+
+
+def test_a_sidecar_for_which_there_is_no_room_stays_behind_and_its_recording_is_done(
+    make_place: MakePlace, odd_disk: OddDisk, service: Sandbox
+) -> None:
+    """Nothing is filled with it, and the receipt says where it is."""
+    place = make_place(arrivals={"sidecar": [".xml"]})
+    odd_disk.rule(blocks=[1000, 1000, 1000])
+    odd_disk.mount(place.root / "done")
+    place.drop("call.wav")
+    place.drop("call.xml", b"<call/>")
+    os.truncate(place.root / "drop/call.xml", 10**12)
+
+    place.run_once()
+
+    assert place.states() == {"call.wav": State.DONE}
+    assert place.files() == {"done/call.wav", "done/call.wav.json", "drop/call.xml"}
+    assert (
+        "call.xml came with it, and stayed in the drop folder: No space"
+        in (place.receipt("done/call.wav.json")["warning"])
+    )
+
+
+@pytest.mark.parametrize("blocks", [[1000, 0, 0], [1000, 500, 0], [0, 0, 0], [1000, 1000, 2**50]])
+@pytest.mark.parametrize("name", ["done", "failed"])
+def test_a_disk_that_miscounts_is_believed_only_if_nothing_can_be_written(
+    place: Place, odd_disk: OddDisk, service: Sandbox, name: str, blocks: list[int]
+) -> None:
+    """Some unions of disks say that nothing is free, whatever there is."""
+    odd_disk.rule(blocks=blocks)
+    odd_disk.mount(place.root / name)
+    place.drop("call.wav")
+    place.drop("notes.wav", b"no recording")
+
+    place.run_once()
+
+    assert place.states() == {"call.wav": State.DONE, "notes.wav": State.FAILED}
+    assert list((place.root / name).glob(".watcher-*")) == []
+
+
+def test_what_is_kept_for_root_is_not_free(tmp_path: Path) -> None:
+    """Root could write there, and would take the last of the disk from the system; a recording waits instead."""
+    image, point = tmp_path / "image", tmp_path / "point"
+    point.mkdir()
+    image.write_bytes(b"")
+    os.truncate(image, 16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "50", image], check=True)
+    mounted = subprocess.run(["mount", "-o", "loop", image, point], check=False, capture_output=True, text=True)
+    if mounted.returncode:
+        missing(f"no image can be mounted here: {mounted.stderr.strip()}")
+    try:
+        (point / "ballast").write_bytes(bytes(shutil.disk_usage(point).free + 100_000))
+        room = os.statvfs(point)
+        assert room.f_bavail == 0 < room.f_bfree
+        folder = Folder(os.fsencode(point), "done")
+        assert folder.free_bytes() == 0
+        with pytest.raises(FolderFull, match="0 bytes are free, 65,536 are wanted"):
+            folder.check_takes(0)
+    finally:
+        subprocess.run(["umount", point], check=True)
+
+
+@pytest.mark.parametrize("full", [errno.EDQUOT, errno.ENOSPC])
+@pytest.mark.parametrize("name", ["done", "failed"])
+def test_a_quota_that_nothing_but_a_write_tells_is_one_pause(
+    place: Place, odd_disk: OddDisk, service: Sandbox, name: str, full: int
+) -> None:
+    """At the most what was on its way is paid for; the pause does not end while nothing can be written."""
+    odd_disk.mount(place.root / name)
+    with queued(place, "one", "two", "three") as journey, listening() as log:
+        journey.submissions[0].step()
+        journey.filing.step()
+        assert service.charged == 1
+        odd_disk.rule(writes_at_most=1000, full=full)
+        place.drop("notes.wav", b"no recording")
+        for _ in range(5):
+            look(journey)
+            drain(journey, seconds=20)
+        assert service.charged <= 2
+        assert len(told(log, "submitting.paused")) == 1
+        assert told(log, "submitting.resumed") == []
+        assert "quota" in folder_pause(place)
+        odd_disk.rule()
+        look(journey)
+        drain(journey)
+    assert service.charged == 3
+    assert sorted(place.states().values()) == [State.DONE] * 3 + [State.FAILED]
+
+
+def test_a_start_on_a_disk_over_its_quota_pays_for_nothing(
+    place: Place, odd_disk: OddDisk, service: Sandbox
+) -> None:
+    """It is tried before the first recording is paid for."""
+    odd_disk.mount(place.root / "done")
+    place.run_once()
+    odd_disk.rule(writes_at_most=1000, full=errno.EDQUOT)
+    for name in ("one.wav", "two.wav"):
+        place.drop(name)
+
+    assert place.run_once().exit_code == Exit.INCOMPLETE
+
+    assert service.charged == 0
+
+
+def test_a_disk_that_fills_while_a_recording_is_copied_keeps_nothing_of_it(
+    place: Place, odd_disk: OddDisk, service: Sandbox
+) -> None:
+    """Though there was room when it was asked; it is filed when there is some again."""
+    odd_disk.mount(place.root / "done")
+    with queued(place, "call") as journey:
+        journey.submissions[0].step()
+        odd_disk.rule(writes_at_most=50_000)
+        drain(journey, seconds=20)
+        assert place.files() == {"drop/call.wav", "done/call.wav.json"}
+        assert list((place.root / "done").glob(".watcher-*")) == []
+        odd_disk.rule()
+        look(journey)
+        drain(journey)
+    assert place.files() == {"done/call.wav", "done/call.wav.json"}
+
+
+def test_what_would_be_copied_is_not_cut_off_from_its_writer(place: Place, disk: Disk, service: Sandbox) -> None:
+    """Opened again after it was taken, with done/ on another disk: it waits for its writer, and loses nothing."""
+    disk.mount(place.root / "done")
+    with queued(place, "call") as journey:
+        journey.submissions[0].step()
+        with (place.root / "drop/call.wav").open("ab") as writer:
+            drain(journey, seconds=20)
+            assert place.states() == {"call.wav": State.FILING}
+            writer.write(b"more of it")
+        drain(journey, seconds=601)
+        assert place.item("call.wav").filed_as is None
+    assert (place.root / "drop/call.wav").read_bytes() == speech("call") + b"more of it"

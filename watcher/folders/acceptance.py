@@ -65,6 +65,8 @@ class Acceptance:
             known = self._taken.get(file_system)
             if known is not None and (is_ordinary or strange.is_within(known)):
                 return True
+            if known is None:
+                folder.check_takes(0, trying=True)
             if not _try(folder, path, itself=not is_ordinary):
                 return False
             kept = known if known is not None and len(known.traits) < _TRAITS_KEPT else Strangeness()
@@ -93,8 +95,7 @@ def _try(folder: Folder, path: bytes, *, itself: bool) -> bool:
             for each in (name, receipt) if itself else (receipt,):
                 _touch(here, each)
         except _Refused:
-            with disk.draft(here) as (_, draft):  # an ordinary name: else it is not the name that is refused
-                os.unlink(draft, dir_fd=here)
+            disk.try_to_write(here, 1)  # under an ordinary name: else it is not the name that is refused
             for holder, subfolder in reversed(made):
                 with suppress(OSError):  # somebody has put something there
                     os.rmdir(subfolder, dir_fd=holder)

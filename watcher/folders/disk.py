@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from watcher.domain import Fingerprint
@@ -18,10 +18,26 @@ RECORDING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLO
 _DRAFT = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 CHUNK = 1 << 20
+_WHOLE = 1 << 63
 
 _RENAME_NOREPLACE = 1  # linux/fs.h
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _LINK_REFUSED = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP})
+
+FUSE = 0x65735546  # linux/magic.h
+LOCAL = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # XFS
+        0x9123683E,  # Btrfs
+        0x01021994,  # tmpfs
+        0x794C7630,  # overlayfs
+        0xF2F52010,  # F2FS
+        0x2FC12FC1,  # ZFS
+        0xCA451A4E,  # bcachefs
+    }
+)
+"""File systems of this machine's own kernel, for files with holes too: linux/magic.h, and OpenZFS."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -88,6 +104,28 @@ def sync(opened: int) -> None:
             raise
 
 
+def try_to_write(folder: int, size: int) -> None:
+    """So many bytes could be written to a new file in the folder, on to the disk; it is gone.
+
+    What a crash leaves of one is gone with the next: each has the same name, unless somebody else has taken that.
+    """
+    name = draft_name("trial")
+    with suppress(OSError):
+        os.unlink(name, dir_fd=folder)
+    try:
+        made = os.open(name, _DRAFT, 0o640, dir_fd=folder)
+    except FileExistsError:
+        name = draft_name(secrets.token_hex(8))
+        made = os.open(name, _DRAFT, 0o640, dir_fd=folder)
+    try:
+        write(made, bytes(size))
+        os.fsync(made)
+    finally:
+        os.close(made)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+
+
 @contextmanager
 def draft(folder: int) -> Iterator[tuple[int, bytes]]:
     """A new hidden file (descriptor, name), to be renamed once it is whole; gone if the block fails."""
@@ -119,14 +157,36 @@ def write(made: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(made, rest) :]
 
 
-def digest(opened: int) -> str:
-    """The sha256, in hex, of the whole file from its start."""
+def digest(opened: int, ranges: Iterable[tuple[int, int]] | None = None) -> str:
+    """The sha256, in hex, of the whole file from its start, or of these ranges of it."""
     total = hashlib.sha256()
-    offset = 0
-    while chunk := os.pread(opened, CHUNK, offset):
-        total.update(chunk)
-        offset += len(chunk)
+    for start, end in [(0, _WHOLE)] if ranges is None else ranges:
+        offset = start
+        while offset < end and (chunk := os.pread(opened, min(CHUNK, end - offset), offset)):
+            total.update(chunk)
+            offset += len(chunk)
     return total.hexdigest()
+
+
+def data_in(opened: int, size: int) -> Iterator[tuple[int, int]]:
+    """The ranges of the file's first `size` bytes that lie on the disk; what is left out is a hole, all zeros.
+
+    Where the file is read up to does not change.
+    """
+    offset = 0
+    while offset < size:
+        before = os.lseek(opened, 0, os.SEEK_CUR)
+        try:
+            start = os.lseek(opened, offset, os.SEEK_DATA)
+            end = os.lseek(opened, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return  # nothing but a hole is left
+            start, end = offset, size  # a file system that knows no holes
+        finally:
+            os.lseek(opened, before, os.SEEK_SET)
+        yield start, min(end, size)
+        offset = end
 
 
 def rename_noreplace(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:

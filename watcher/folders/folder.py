@@ -126,10 +126,11 @@ class Folder(Root):
 
     # What it takes
 
-    def check_takes(self, size: int, path: bytes = b"") -> None:
+    def check_takes(self, size: int, path: bytes = b"", *, trying: bool = False) -> None:
         """A file of `size` bytes can be put into the folder, at `path` where one is given.
 
-        FolderRefuses: not writable, mounted read-only, or no room for the file and its receipt.
+        `trying`: a receipt's bytes are really written, and gone again: of a quota nothing else tells.
+        FolderRefuses: not writable, mounted read-only. FolderFull: no room for the file and its receipt.
         """
         with self._deepest(path) as (here, subfolder):
             room = os.fstatvfs(here)
@@ -141,15 +142,17 @@ class Folder(Root):
             # Zero inodes in all: a file system that does not count them.
             if room.f_files and room.f_favail < _RESERVE_INODES:
                 raise self.no_room(subfolder, f"{room.f_favail:,} inodes are free, {_RESERVE_INODES} are wanted")
-            free, wanted = _free_bytes(room), size + RESERVE_BYTES
+            free, wanted = _free_bytes(here, room), size + RESERVE_BYTES
             if free < wanted:
                 what = "a recording and its receipt" if size else "a receipt"
                 raise self.no_room(subfolder, f"{free:,} bytes are free, {wanted:,} are wanted for {what}")
+            if trying:
+                disk.try_to_write(here, RESERVE_BYTES)
 
     def free_bytes(self, path: bytes = b"") -> float:
         """How many bytes are free where a file at `path` would go; infinity where the file system counts none."""
         with self._deepest(path) as (here, _):
-            return _free_bytes(os.fstatvfs(here))
+            return _free_bytes(here, os.fstatvfs(here))
 
     def names_at(self, path: bytes) -> tuple[tuple[int, int], int]:
         """Which file system would take a file at `path`, and how many bytes it says that a name may have."""
@@ -331,6 +334,21 @@ class _Recording(io.FileIO):
         )
 
 
-def _free_bytes(room: os.statvfs_result) -> float:
-    # Zero blocks in all: a file system that does not count them.
-    return room.f_bavail * room.f_frsize if room.f_blocks else float("inf")
+def _free_bytes(here: int, room: os.statvfs_result) -> float:
+    """How many bytes are free for us where this open folder lies; infinity where that cannot be told.
+
+    Some file systems of FUSE count nothing, or say that nothing is free whatever there is: only a write tells.
+    What is kept for root alone is not free, not even for root.
+    """
+    if room.f_blocks == 0 or room.f_bavail > room.f_blocks:
+        return float("inf")
+    free = room.f_bavail * room.f_frsize
+    if free == 0 and (room.f_bfree == 0 or disk.kind_of_file_system(here) == disk.FUSE):
+        try:
+            disk.try_to_write(here, RESERVE_BYTES)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        else:
+            return float("inf")
+    return free

@@ -7,21 +7,6 @@ from typing import BinaryIO
 
 from watcher.folders import disk
 
-# Where every writer goes through this kernel's own inode: linux/magic.h, and OpenZFS. On a network or FUSE file
-# system a lease granted tells nothing of writers elsewhere, and one refused may only mean "no delegation".
-_LOCAL = frozenset(
-    {
-        0xEF53,  # ext2, ext3, ext4
-        0x58465342,  # XFS
-        0x9123683E,  # Btrfs
-        0x01021994,  # tmpfs
-        0x794C7630,  # overlayfs
-        0xF2F52010,  # F2FS
-        0x2FC12FC1,  # ZFS
-        0xCA451A4E,  # bcachefs
-    }
-)
-
 
 def is_being_written(file: BinaryIO) -> bool | None:
     """Whether anybody, in any process, has the file open (or mapped) for writing; None: it can not be told.
@@ -38,7 +23,9 @@ def is_being_written(file: BinaryIO) -> bool | None:
     /proc/sys/fs/lease-break-time (45 s) at the longest; a process that dies holds no lease.
     """
     opened = file.fileno()
-    if disk.kind_of_file_system(opened) not in _LOCAL:
+    # On a network or FUSE file system, where writers need not go through this kernel's own inode, a lease granted
+    # tells nothing of those elsewhere, and one refused may only mean "no delegation".
+    if disk.kind_of_file_system(opened) not in disk.LOCAL:
         return None
     try:
         # A lease that somebody breaks is told to its holder by SIGIO, which kills. SIGURG, unless a program

@@ -6,12 +6,13 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from watcher.domain import Fingerprint, show_path
-from watcher.errors import FolderRefuses, RecordingChanged, RecordingGone
+from watcher.errors import FolderRefuses, RecordingChanged, RecordingGone, RecordingUnreachable
 from watcher.folders import disk
 from watcher.folders.folder import Folder
+from watcher.folders.lease import is_being_written
 from watcher.folders.names import alternative
 
 _GRAINS_NS = (2 * 10**9, 10**9, 10**7, 10**6, 10**3, 10**2, 1)  # how coarsely file systems keep times
@@ -198,31 +199,35 @@ def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None
     with file:
         if not _is_unchanged(opened, expected, sha256):
             raise _changed(left.folder, left.path)
+        if is_being_written(file):  # what is written after the copy, into a file without a name, would be lost
+            raise RecordingUnreachable(
+                f"{left.folder.label(left.path)} is open for writing, and would have to be copied",
+                hint="nothing to do: it is moved when its writer has closed it",
+            )
         there = disk.look(right.holder, right.name)
         if there is not None:
             found = disk.digest(file.fileno())
             if found != (sha256 or found) or not _is_copy(right.folder, right.path, there, expected, found):
                 raise right.folder.taken(right.path)
             return there
+        # What was never read may be larger than any disk, and hold nothing: its holes stay holes.
+        sparsely = sha256 is None and disk.kind_of_file_system(right.holder) in disk.LOCAL
+        allocated = os.fstat(file.fileno()).st_blocks * 512
+        right.folder.check_takes(min(expected.size, allocated) if sparsely else expected.size, right.path)
         with disk.draft(right.holder) as (made, draft):
-            total = hashlib.sha256()
-            rest = expected.size  # a file that grows as fast as it is copied would have no end
-            while rest > 0 and (chunk := file.read(min(disk.CHUNK, rest))):
-                total.update(chunk)
-                disk.write(made, chunk)
-                rest -= len(chunk)
+            digest = _copy_data(file, made, expected.size, sparsely=sparsely)
             status = os.fstat(file.fileno())
             with suppress(OSError):
                 os.fchmod(made, stat.S_IMODE(status.st_mode) & 0o777)
             with suppress(OSError):
                 os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
             os.fsync(made)
-            after, digest = disk.fingerprint_of(status), total.hexdigest()
+            after = disk.fingerprint_of(status)
             if not _is_unchanged(after, opened, sha256) or digest != (sha256 or digest):
                 raise _changed(left.folder, left.path)
             with suppress(OSError):
                 os.posix_fadvise(made, 0, 0, os.POSIX_FADV_DONTNEED)  # so that the disk is read, not memory
-            if disk.digest(made) != digest:
+            if disk.digest(made, disk.data_in(file.fileno(), expected.size) if sparsely else None) != digest:
                 raise FolderRefuses(
                     f"{right.folder.label(right.path)} did not keep what was written to it: the copy was removed",
                     hint=f"look at the disk or share of {right.folder.quoted()}, and in dmesg",
@@ -232,6 +237,23 @@ def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None
             except FileExistsError as error:
                 raise right.folder.taken(right.path) from error
             return disk.fingerprint_of(os.fstat(made))
+
+
+def _copy_data(file: BinaryIO, made: int, size: int, *, sparsely: bool) -> str:
+    """The file's first `size` bytes lie in the new one. Their sha256: `sparsely`, of what lies between holes."""
+    total = hashlib.sha256()
+    # No more than that: a file that grows as fast as it is copied would have no end.
+    for start, end in disk.data_in(file.fileno(), size) if sparsely else [(0, size)]:
+        file.seek(start)
+        os.lseek(made, start, os.SEEK_SET)
+        rest = end - start
+        while rest > 0 and (chunk := file.read(min(disk.CHUNK, rest))):
+            total.update(chunk)
+            disk.write(made, chunk)
+            rest -= len(chunk)
+    if sparsely:
+        os.ftruncate(made, size)
+    return total.hexdigest()
 
 
 def _is_copy(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from watcher.domain import Fingerprint, quote_path, show_path
 from watcher.errors import (
     FolderError,
+    FolderFull,
     FolderMissing,
     FolderRefuses,
     RecordingGone,
@@ -30,6 +31,7 @@ _AWAY = frozenset(
     }
 )
 _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,13 @@ class Root:
 
     def not_taken(self, path: bytes, error: OSError) -> FolderRefuses:
         """The folder could not take `path`."""
-        return FolderRefuses(f"{self.label(path)} can not be written ({words(error)})", hint=self._remedy(error))
+        kind = FolderFull if error.errno in _FULL else FolderRefuses
+        return kind(f"{self.label(path)} can not be written ({words(error)})", hint=self._remedy(error))
 
-    def no_room(self, path: bytes, how: str) -> FolderRefuses:
+    def no_room(self, path: bytes, how: str) -> FolderFull:
         """The folder could take nothing at `path`; `how` little room there is."""
         hint = self._remedy(OSError(errno.ENOSPC, ""))
-        return FolderRefuses(f"No space in {self.label(path)}: {how}", hint=hint)
+        return FolderFull(f"No space in {self.label(path)}: {how}", hint=hint)
 
     def hint_to_enter(self, path: bytes, reason: str) -> str:
         """What to do about a subfolder that can not be looked into, for this reason; see Scan.unreadable."""
@@ -165,7 +168,7 @@ class Root:
             return (
                 f"let uid {os.geteuid()} read, write and search it, subfolders too: chmod -R g+rwX {self.quoted()}"
             )
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             return f"free space or inodes, or raise the quota, where {self.quoted()} lies; until then it waits"
         if error.errno == errno.EROFS:
             return f"mount {self.quoted()} read-write, and look in dmesg for why it is not"

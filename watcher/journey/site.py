@@ -63,17 +63,17 @@ class Site:
         nothing may be paid for that could not be filed. It ends when all is well again.
         """
         is_there = False
+        with self.store.reading() as books:
+            paused = books.pauses.get(PauseKind.FOLDER) is not None
         try:
             self.recognise(self.drop)
             is_there = True
             for folder in (self.done, self.failed):
                 self.recognise(folder)
-                folder.check_takes(0)
+                folder.check_takes(0, trying=paused)  # else a pause for a quota would end, and begin again
         except FolderError as error:
             self.pause_for_folder(error)
             return is_there
-        with self.store.reading() as books:
-            paused = books.pauses.get(PauseKind.FOLDER) is not None
         if paused:
             with self.store.writing() as books:
                 books.pauses.end(PauseKind.FOLDER, self.clock.now())

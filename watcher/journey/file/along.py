@@ -1,18 +1,23 @@
 """What travels along: marker and sidecars lie beside their recording, under its name."""
 
-from watcher.domain import Item
-from watcher.errors import NameTaken, RecordingError, RecordingGone
+from watcher import logs
+from watcher.domain import Item, show_path
+from watcher.errors import FolderFull, NameTaken, RecordingError, RecordingGone
 from watcher.folders import Folder, move, tokens_for
 from watcher.journey.companions import companion_name, names_beside
 from watcher.journey.site import Site
 
+_log = logs.get_logger(__name__)
 
-def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> None:
+
+def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> list[str]:
     """What came with the recording lies beside it in `target`; one that is gone is no matter.
 
     They follow the recording: with the database lost in between, one left behind in the drop folder is only
-    an orphan, while a recording left behind would be an arrival.
+    an orphan, while a recording left behind would be an arrival. One for which there is no room stays where it is,
+    or its recording would never be done: what is to be said of it is returned.
     """
+    left: list[str] = []
     for companion in item.companions:
         if target is site.drop:
             here, there = _find(source, item, companion), companion
@@ -26,7 +31,13 @@ def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> N
                 continue
             except RecordingError:
                 pass  # taken away, or moved before a crash
+            except FolderFull as error:
+                left.append(
+                    f"{show_path(here)} came with it, and stayed in the {source.name} folder: {error.message}."
+                )
+                _log.warning("companion.left", item=item.id, path=here, reason=error.message, hint=error.hint)
             break
+    return left
 
 
 def _find(folder: Folder, item: Item, companion: bytes) -> bytes:

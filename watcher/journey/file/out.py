@@ -52,8 +52,9 @@ class Out:
             except (RecordingGone, RecordingChanged):
                 self._site.check_mounted(item.path)  # gone, and not with the disk it lies on
                 return self._file_without_recording(folder, attempt)
-            move_companions(self._site, attempt, self._site.drop, folder)
-            return replace(attempt, fingerprint=there)
+            left = move_companions(self._site, attempt, self._site.drop, folder)
+            warning = " ".join(filter(None, [attempt.warning, *left])) or None
+            return replace(attempt, fingerprint=there, warning=warning)
         raise FolderRefuses(
             f"every name for {folder.label(item.path)} is taken", hint="move the files that have its name away"
         )
@@ -83,7 +84,7 @@ class Out:
         note = "Its file was gone from the drop folder, or replaced, when it was to be filed."
         item = replace(item, warning=" ".join(filter(None, [item.warning, note])))
         written_as, item = item.filed_as or item.path, replace(item, filed_as=None)
-        folder.write_whole(receipt_name(written_as), self._papers.compose(item), replacing=True)
+        self._papers.write(folder, receipt_name(written_as), item, replacing=True)
         self._arrivals.hint(item.path, is_closed=False)
         return item
 
@@ -100,7 +101,7 @@ class Out:
             fingerprint=item.fingerprint,
             warning=item.warning,
             fault=item.fault,
-            receipt_due=self._papers.is_news(books, item),  # a verdict may have come in since it was written
+            receipt_due=self._papers.is_outdated(books, item),  # a verdict may have come in since
         )
 
     def tell(self, item: Item) -> None:

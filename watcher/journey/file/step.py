@@ -111,7 +111,7 @@ class Filing:
             for folder in folders:
                 self._site.recognise(folder)
                 if taking and folder is not self._site.drop:
-                    folder.check_takes(0)
+                    folder.check_takes(0, trying=True)
         except FolderError as error:
             return error
         return None
