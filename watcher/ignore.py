@@ -1,17 +1,91 @@
-"""The names that are passed over: unfinished transfers, and what systems leave about."""
+"""The names that are passed over: unfinished transfers, recycle bins, and what systems leave about."""
 
 import fnmatch
 import re
 from collections.abc import Iterable
 
-TEMPORARY_NAMES = (
-    *("._*", ".DS_Store", ".stfolder", ".snapshot", ".*", "*~"),
-    *("*.tmp", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.incomplete", "*.!ut"),
-    *("Thumbs.db", "desktop.ini", "@eaDir", "lost+found"),
-)
-"""Names that are never recordings: unfinished transfers, and what systems leave about. `.*` is rsync's too."""
+from watcher.endings import ENDINGS
 
-_WILD = re.compile(r"[*?\[]")
+BUILT_IN = (
+    # File servers: what lies in these was deleted, or is a second view of what lies elsewhere.
+    ("Synology DSM: recycle bin, snapshots", "#recycle", "#snapshot", "@sharesnap"),
+    ("Synology DSM: index, streams and attributes beside files", "@eaDir", "*@SynoResource", "*@SynoEAStream"),
+    ("Synology DSM: temporary files, Synology Drive", "@tmp", ".SynologyWorkingDirectory"),
+    ("QNAP QTS: recycle bin, snapshots, transcoded copies", "@Recycle", "@Recently-Snapshot", "@Transcode"),
+    ("QNAP QTS: thumbnails and streams; Qsync", ".@*", ".streams", ".qsync*"),
+    ("NetApp ONTAP: snapshots over SMB and NFS, Dell PowerScale", "~snapshot", ".snapshot"),
+    ("ZFS, TrueNAS, snapper, CephFS: snapshots", ".zfs", ".snapshots", ".snap"),
+    ("Samba vfs_recycle, Unraid, OpenMediaVault: recycle bin", ".recycle", ".Recycle.Bin", ".deleted"),
+    ("Buffalo LinkStation and TeraStation: recycle bin", "Recycle Bin"),
+    ("Samba and Windows: an earlier version of a folder", "@GMT-*"),
+    ("NFS, FUSE: deleted while still open", ".nfs*", ".fuse_hidden*"),
+    # Operating systems
+    ("Windows: recycle bin", "$RECYCLE.BIN", "RECYCLER"),
+    ("Windows: restore points, replication", "System Volume Information", "DfsrPrivate"),
+    ("Windows Explorer: views and thumbnails", "desktop.ini", "Thumbs.db"),
+    ("Windows programs, Microsoft Office: temporary files, who has a file open", "*.tmp", "*.temp", "~$*"),
+    ("macOS: recycle bin, index, versions, events", ".Trashes", ".Spotlight-V100", ".DocumentRevisions-V100"),
+    ("macOS: events, temporary items, a file's second half", ".fseventsd", ".TemporaryItems", "._*", ".DS_Store"),
+    ("macOS over AFP: recycle bin, settings, temporary items", "Network Trash Folder", "Temporary Items"),
+    ("macOS over AFP: settings, a folder's icon", "TheVolumeSettingsFolder", ".AppleDouble", "Icon\r"),
+    ("macOS: a document that is being saved", "(A Document Being Saved By *"),
+    ("Linux desktops: recycle bin, a file that is being saved", ".Trash-*", ".goutputstream-*", ".~lock.*"),
+    ("Linux: what fsck found; backup copies of editors", "lost+found", "*~"),
+    # Synchronisation
+    ("Syncthing: unfinished files, versions", ".syncthing.*", "~syncthing~*", ".stfolder", ".stversions"),
+    ("Nextcloud and ownCloud: unfinished files, journal", ".*.~*", ".sync_*.db", ".owncloudsync.log"),
+    ("Dropbox, Google Drive: cache", ".dropbox.cache", ".tmp.drivedownload", ".tmp.driveupload"),
+    ("iCloud: a file that is not here", ".*.icloud"),
+    ("Resilio Sync: unfinished files, archive", "*.!sync", ".sync"),
+    ("GoodSync: saved versions, unfinished files", "_gsdata_"),
+    ("FreeFileSync: unfinished files", "*.ffs_tmp"),
+    ("Unison: unfinished files", ".unison.*"),
+    ("rsync: partial files", ".rsync-partial"),
+    ("rclone, Tailscale: unfinished files", "*.partial"),
+    # Uploads
+    ("FolderSync for Android: unfinished files", "*.tacitpart"),
+    ("Android: unfinished and deleted media", ".pending-*", ".trashed-*"),
+    ("WinSCP, Nextcloud: unfinished files", "*.filepart"),
+    ("Pure-FTPd: unfinished files", ".pureftpd-upload.*"),
+    ("ProFTPD (HiddenStores), lftp: unfinished files", ".in.*"),
+    ("SFTPGo: unfinished files", ".sftpgo-upload.*"),
+    ("lftp: how far segments are", "*.lftp-pget-status"),
+    ("Cyberduck: segments", "*.cyberducksegment"),
+    # Object stores
+    ("MinIO client: unfinished files", "*.part.minio"),
+    ("gsutil, gcloud storage: unfinished files", "*_.gstmp"),
+    ("AzCopy: unfinished files", ".azDownload-*"),
+    # Browsers and download managers
+    ("Chrome, Edge: unfinished files", "*.crdownload"),
+    ("Firefox, KDE, yt-dlp, curl's and wget's wrappers: unfinished files", "*.part"),
+    ("Safari: unfinished files", "*.download"),
+    ("Opera: unfinished files", "*.opdownload"),
+    ("yt-dlp: how far fragments are", "*.ytdl"),
+    ("aria2: how far a file is", "*.aria2"),
+    ("DownThemAll, Free Download Manager, Xunlei: unfinished files", "*.dtapart", "*.fdmdownload", "*.xltd"),
+    ("µTorrent, qBittorrent, BitComet: unfinished files", "*.!ut", "*.!qB", "*.bc!"),
+    ("Hugging Face and others: unfinished files", "*.incomplete"),
+    # Last, so that what is known better is told by its own line
+    ("rsync's unfinished files, and whatever else is hidden", ".*"),
+)
+"""Which program leaves what, and what that is: each line its source, then its names, in either case.
+
+Each was found in the program's own source or documentation, or in what others who list folders pass over. None may
+cover what somebody could call a recording: an ending counts only at the very end.
+"""
+
+_ENDING = "|".join(sorted(ENDINGS))
+SHAPES = (
+    ("aws s3 cp, boto3: unfinished files", "*.wav.0aF31b2C", rf".+\.(?:{_ENDING})\.(?=[0-9]*[a-f])[0-9a-f]{{8}}"),
+    ("s5cmd: unfinished files", "*.wav3141592653", rf".+\.(?:{_ENDING})[0-9]{{9,10}}"),
+    ("yt-dlp: fragments", "*.part-Frag7", r".+\.part-frag[0-9]+"),
+    ("macOS: a document that is being saved", "*.sb-3f0a91c2-Xk29fQ", r".+\.sb-[0-9a-f]{8}-[0-9a-z]{6}"),
+    ("Windows: fragments that chkdsk found", "found.000", r"found\.[0-9]{3}"),
+)
+"""Names that a pattern of the shell cannot tell exactly enough: the source, an example, the regular expression."""
+
+_SHAPES = [(example, re.compile(shape, re.IGNORECASE | re.ASCII)) for _, example, shape in SHAPES]
+_WILD = re.compile(r"\[[!^]?\]?[^]]*\]|[*?]")
 
 
 class Ignore:
@@ -22,31 +96,56 @@ class Ignore:
     """
 
     def __init__(self, added: Iterable[str] = ()) -> None:
-        built_in = [(pattern, f"(?ai:{fnmatch.translate(pattern)})") for pattern in TEMPORARY_NAMES]
-        patterns = built_in + [(pattern, fnmatch.translate(pattern)) for pattern in added]
+        self._sources = {pattern: source for source, *patterns in BUILT_IN for pattern in patterns}
+        self._sources |= {example: source for source, example, _ in SHAPES}
+        built_in = [pattern for _, *patterns in BUILT_IN for pattern in patterns]
+        patterns = [(pattern, f"(?ai:{fnmatch.translate(pattern)})") for pattern in built_in]
+        patterns += [(pattern, fnmatch.translate(pattern)) for pattern in added]
         self._patterns = [pattern for pattern, _ in patterns]
         self._match = re.compile("|".join(f"({expression})" for _, expression in patterns)).match
-        # The look at 100,000 names asks for each: most are told from the literal parts of the patterns at half
-        # the price. These know no case, so they may cover more than the patterns, and never less.
-        lowered = [pattern.lower() for pattern in self._patterns]
-        self._names = frozenset(p for p in lowered if not _WILD.search(p))
-        self._beginnings = tuple(p[:-1] for p in lowered if p.endswith("*") and not _WILD.search(p[:-1]))
-        self._ends = tuple(p[1:] for p in lowered if p.startswith("*") and not _WILD.search(p[1:]))
-        told = {*self._names, *(f"{p}*" for p in self._beginnings), *(f"*{p}" for p in self._ends)}
-        self._are_literal = told.issuperset(lowered)
+        # The look at 100,000 names asks for each: nearly all are told from literal parts of the patterns, which
+        # know no case. So these may cover more than the patterns do, and never less.
+        folded = [pattern.casefold() for pattern in self._patterns]
+        self._names = frozenset(p for p in folded if not _WILD.search(p))
+        self._beginnings = _shortest(p[:-1] for p in folded if p.endswith("*") and not _WILD.search(p[:-1]))
+        ends = [p[1:] for p in folded if p.startswith("*") and not _WILD.search(p[1:])]
+        self._endings = frozenset(end[1:] for end in ends if end.rfind(".") == 0)
+        self._ends = tuple(end for end in ends if end.rfind(".") != 0)
+        told = {*self._names, *(f"{p}*" for p in self._beginnings), *(f"*{p}" for p in ends)}
+        rest = [p for p in folded if p not in told and not p.startswith(self._beginnings)]
+        self._parts = tuple(max(_WILD.split(p), key=len) for p in rest)
+        # The endings of recordings, of which none ends as a pattern or a shape does.
+        self._plain = frozenset(
+            one for one in ENDINGS if not any(f".{one}".endswith(e) or e.endswith(f".{one}") for e in ends)
+        )
 
     def matching(self, name: bytes) -> str | None:
         """The pattern that covers this name, or a folder in this relative path; null where none does."""
         for part in name.decode("utf-8", "surrogateescape").split("/"):
-            low = part.lower()
+            low = part.casefold()
+            ending = low.rpartition(".")[2]
+            is_plain = ending in self._plain
             if (
-                self._are_literal
-                and low not in self._names
-                and not low.startswith(self._beginnings)
-                and not low.endswith(self._ends)
+                low in self._names
+                or low.startswith(self._beginnings)
+                or (not is_plain and (ending in self._endings or low.endswith(self._ends)))
+                or (self._parts and any(one in low for one in self._parts))
             ):
-                continue
-            found = self._match(part)
-            if found and found.lastindex:
-                return self._patterns[found.lastindex - 1]
+                found = self._match(part)
+                if found and found.lastindex:
+                    return self._patterns[found.lastindex - 1]
+            if not is_plain:
+                for example, shape in _SHAPES:
+                    if shape.fullmatch(part):
+                        return example
         return None
+
+    def source(self, pattern: str) -> str | None:
+        """Whose name a built-in pattern tells, and what that is; null for one of `arrivals.ignore`."""
+        return self._sources.get(pattern)
+
+
+def _shortest(beginnings: Iterable[str]) -> tuple[str, ...]:
+    """Those that do not begin with another one."""
+    found = set(beginnings)
+    return tuple(sorted(one for one in found if not any(one.startswith(o) for o in found - {one})))

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from watcher.config import Config, Window, find_config, load, loading
 from watcher.errors import ConfigError, Exit
-from watcher.ignore import TEMPORARY_NAMES, Ignore
+from watcher.ignore import BUILT_IN, SHAPES, Ignore
 from watcher.key import Key, read_key
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -96,8 +96,9 @@ def test_the_example_has_every_key() -> None:
 
 
 def test_the_example_names_what_is_always_passed_over() -> None:
-    words = EXAMPLE.read_text(encoding="utf-8").split()
-    assert [pattern for pattern in TEMPORARY_NAMES if pattern not in words] == []
+    text = EXAMPLE.read_text(encoding="utf-8")
+    names = [name for _, *names in BUILT_IN for name in names] + [example for _, example, _ in SHAPES]
+    assert [name for name in names if name.replace("\r", "\\r") not in text] == []
 
 
 def test_a_configuration_does_not_change(file: Path) -> None:
@@ -572,8 +573,10 @@ def test_temporary_names_are_told_with_their_pattern(name: bytes, pattern: str |
 
 def test_every_built_in_pattern_matches_something() -> None:
     ignore = Ignore()
-    names = [pattern.replace("*", "x").encode() for pattern in TEMPORARY_NAMES]
-    assert [ignore.matching(name) for name in names if ignore.matching(name) is None] == []
+    patterns = [name for _, *names in BUILT_IN for name in names] + [example for _, example, _ in SHAPES]
+    found = {pattern: ignore.matching(pattern.replace("*", "x").encode()) for pattern in patterns}
+    assert {pattern for pattern, by in found.items() if by != pattern} == set()
+    assert all(map(ignore.source, patterns))
 
 
 def test_a_hundred_thousand_names_are_matched_fast() -> None:

@@ -10,7 +10,7 @@ from watcher.cli.spelling import tell_spelling
 from watcher.domain import IN_DROP, Item, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, RecordingUnreachable
 from watcher.folders import LONGEST, Folder, fingerprint_of
-from watcher.ignore import TEMPORARY_NAMES, Ignore
+from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, names_beside
 from watcher.journey.foreign import is_left, look_into, may_be_left
 from watcher.journey.receipt import is_receipt_of
@@ -176,9 +176,10 @@ def _look(desk: Desk, path: bytes) -> os.stat_result | None:
 
 def _explain_foreign(desk: Desk, path: bytes, found: os.stat_result) -> str | None:
     """Why this name in the drop folder is none that is ever taken; null for a file like any other."""
-    pattern = Ignore(desk.config.arrivals.ignore).matching(path)
-    if pattern is not None:
-        whose = "the built-in list of temporary names" if pattern in TEMPORARY_NAMES else "arrivals.ignore"
+    ignore = Ignore(desk.config.arrivals.ignore)
+    if (pattern := ignore.matching(path)) is not None:
+        source = ignore.source(pattern)
+        whose = f"the built-in list of names; {source}" if source else "arrivals.ignore"
         return f"is ignored: it matches {pattern!r} ({whose}). Rename it when it is a recording."
     if stat.S_ISREG(found.st_mode):
         return None
