@@ -17,7 +17,7 @@ import pytest
 from tests.people import ROOT, STRANGER, Person, as_user, missing, needs_root
 from tests.store.recordings import count_up, item
 from watcher import mounts
-from watcher.errors import StoreError
+from watcher.errors import Exit, StoreError, StoreUnavailable
 from watcher.store import Store, database
 
 
@@ -172,12 +172,38 @@ def test_a_first_start_on_a_full_disk_says_so_and_can_be_repeated(tiny_disk: Pat
     ballast = tiny_disk / "ballast"
     with open(ballast, "wb") as file:
         file.write(bytes(2 * 1024 * 1024 - 65_536))
-    with pytest.raises(StoreError, match="disk is full") as raised:
+    with pytest.raises(StoreUnavailable, match="disk is full") as raised:
         _start(_url(tiny_disk))
     assert "Make room" in raised.value.hint
+    assert raised.value.exit_code != Exit.CONFIG, "no supervisor would try again"
+    assert {path.name for path in tiny_disk.iterdir()} == {"ballast", "watcher.db.lock"}
     ballast.unlink()
     _start(_url(tiny_disk))
     assert _use(_url(tiny_disk)) == 1
+
+
+def test_an_upgrade_on_a_full_disk_says_so_and_can_be_repeated(tiny_disk: Path) -> None:
+    """There is no room for the copy that is made first: half a copy does not stay, and another try is worth it."""
+    _start(_url(tiny_disk))
+    ballast = tiny_disk / "ballast"
+    room = os.statvfs(tiny_disk)
+    ballast.write_bytes(bytes(room.f_bavail * room.f_frsize - 65_536))
+    with Store(_url(tiny_disk)) as store, pytest.raises(StoreUnavailable, match="disk is full"):
+        store.database._back_up("0000")
+    assert not list(tiny_disk.glob("*.bak*"))
+    ballast.unlink()
+    with Store(_url(tiny_disk)) as store:
+        store.database._back_up("0000")
+    assert [path.name for path in tiny_disk.glob("*.bak*")] == ["watcher.db.before-0000.bak"]
+
+
+def test_a_lock_that_is_held_for_long_is_worth_another_try(
+    store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that hangs in its writing keeps a start waiting, not a supervisor from starting again."""
+    monkeypatch.setattr(database, "_LOCK_SECONDS", 0.05)
+    with store.writing(), pytest.raises(StoreUnavailable, match="another process has been writing"):
+        _use(url)
 
 
 def test_a_disk_mounted_read_only_is_named(tiny_disk: Path) -> None:

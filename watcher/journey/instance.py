@@ -5,7 +5,6 @@ marked and paused nothing. The drop folder's lies on the folder's marker, so it 
 recognised: nothing is made on a bare mount point.
 """
 
-import errno
 import os
 from types import TracebackType
 from typing import Self
@@ -14,9 +13,8 @@ from watcher.errors import FolderError, StoreError, StoreUnavailable
 from watcher.folders import MARKER, Lock, lock
 from watcher.journey.site import Site
 from watcher.store import Database
+from watcher.store.faults import PASSING_ERRORS
 from watcher.store.files import check_folder
-
-_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 def lock_database(database: Database) -> Lock:
@@ -29,7 +27,7 @@ def lock_database(database: Database) -> Lock:
         return lock(os.fsencode(f"{database.path}.instance"))
     except FolderError as error:
         cause = error.__cause__
-        is_passing = isinstance(cause, OSError) and cause.errno in _PASSING
+        is_passing = isinstance(cause, OSError) and cause.errno in PASSING_ERRORS
         kind = StoreUnavailable if is_passing else StoreError
         raise kind(error.message, hint=error.hint) from error
 

@@ -40,7 +40,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from watcher.errors import StoreError
 from watcher.store import revisions
-from watcher.store.faults import our_errors
+from watcher.store.faults import our_errors, refused_by_system
 from watcher.store.files import FileLock, check_folder, create, remove, sync_folder
 from watcher.store.schema import metadata
 
@@ -223,30 +223,21 @@ class Database:
             check_folder(self.path.parent)
             return self._identity is not None  # it was there: who reads is told that it is gone
         except OSError as error:
-            msg = f"{self.path}: the database can not be reached: {error.strerror}"
-            raise StoreError(msg, hint="Run this as the user that the daemon runs as.") from error
+            raise refused_by_system(self.path, "the database can not be reached", error) from error
 
     def _make(self) -> None:
         """The file is there, of this program's version: whole, or as it was, nothing or empty."""
-        fresh = self._beside(".new")
-        remove(fresh)  # a start that was killed before it was whole
-        create(fresh, like=self.path if self.path.exists() else None)
-        engine = _engine(lambda: _open(fresh), "BEGIN IMMEDIATE", size=1)
-        try:
-            with our_errors(fresh), engine.connect() as connection:
-                with connection.begin():
-                    revisions.apply(connection)
-                driver = connection.connection.driver_connection
-                # All is in the file now; SQLite syncs this as well, and leaves no log at the end.
-                driver.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
-        except BaseException:
-            engine.dispose()
-            remove(fresh)
-            raise
-        engine.dispose()
-        remove(self.path, but_itself=True)  # a log that lost its database would be taken for the new one's
-        fresh.replace(self.path)
-        sync_folder(self.path.parent)
+        with _built(self.path, like=self.path if self.path.exists() else None) as fresh:
+            engine = _engine(lambda: _open(fresh), "BEGIN IMMEDIATE", size=1)
+            try:
+                with engine.connect() as connection:
+                    with connection.begin():
+                        revisions.apply(connection)
+                    driver = connection.connection.driver_connection
+                    # All is in the file now; SQLite syncs this as well, and leaves no log at the end.
+                    driver.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
+            finally:
+                engine.dispose()
 
     def _connect(self) -> sqlite3.Connection:
         self._own_log()
@@ -292,24 +283,25 @@ class Database:
     def _back_up(self, version: str) -> None:
         """A copy lies beside the database, whole or not at all; the oldest copies are gone."""
         target = self._beside(f".before-{version}.bak")
-        fresh = target.with_name(target.name + ".new")
-        remove(fresh)  # an upgrade that was killed
-        create(fresh, like=self.path)
         # Connection.backup() sees the log too; a copy of the file alone lost what was in it (measured).
-        with closing(self._connect_to_read()) as source, closing(sqlite3.connect(fresh)) as copy:
+        with (
+            _built(target, like=self.path) as fresh,
+            closing(self._connect_to_read()) as source,
+            closing(sqlite3.connect(fresh)) as copy,
+        ):
             source.backup(copy)
-        fresh.replace(target)
-        sync_folder(target.parent)
         kept = sorted(self.path.parent.glob(f"{self.path.name}.before-*.bak"), key=lambda p: p.stat().st_mtime)
         for old in kept[:-_BACKUPS_KEPT]:
             old.unlink()
 
     def _failed_upgrade(self, before: str | None, after: str, error: Exception) -> StoreError:
-        reason = error.message if isinstance(error, StoreError) else str(error)
-        hint = error.hint if isinstance(error, StoreError) else "Please report this."
+        if isinstance(error, OSError):
+            error = refused_by_system(self.path, "a file beside it can not be made", error)
+        kind, reason, hint = StoreError, str(error), "Please report this."
+        if isinstance(error, StoreError):
+            kind, reason, hint = type(error), error.message, error.hint
         change = f"from version {before} to {after}" if before else f"to version {after}"
-        msg = f"{self.path}: the upgrade {change} failed, and nothing was changed: {reason}"
-        return StoreError(msg, hint=hint)
+        return kind(f"{self.path}: the upgrade {change} failed, and nothing was changed: {reason}", hint=hint)
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.path.name + ending)
@@ -320,6 +312,26 @@ def empty_database() -> Engine:
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     metadata.create_all(engine)
     return engine
+
+
+@contextmanager
+def _built(path: Path, like: Path | None) -> Iterator[Path]:
+    """What is built in the block, under another name, lies at `path` after it, whole; on an error nothing does.
+
+    Its owner is that of `like`, else of the folder.
+    """
+    fresh = path.with_name(path.name + ".new")
+    remove(fresh)  # of a process that was killed
+    create(fresh, like=like)
+    try:
+        with our_errors(fresh):
+            yield fresh
+    except BaseException:
+        remove(fresh)
+        raise
+    remove(path, but_itself=True)  # a log that lost its database would be taken for the new one's
+    fresh.replace(path)
+    sync_folder(path.parent)
 
 
 def _open(path: Path, mode: str = "rw") -> sqlite3.Connection:

@@ -1,5 +1,7 @@
-"""What SQLite's errors mean for a person: the border where they become ours."""
+"""What SQLite's and the system's errors mean for a person: the border where they become ours."""
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +49,16 @@ _MEANINGS = {
         "Run `watcher migrate`. If that says all is well, please report this.",
     ),
 }
+_SYSTEM_HINTS = {
+    errno.ENOSPC: "Make room on the disk of {folder}.",
+    errno.EDQUOT: "Make room on the disk of {folder}, or raise the quota.",
+    errno.EIO: "Look at the disk: `dmesg`, `df {folder}`.",
+    errno.EROFS: "The disk of {folder} is mounted read-only.",
+}
+_BY_THE_WRONG_USER = "Run this as the user that the daemon runs as, who must be able to write there."
+PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""Errors of the system that pass by themselves, or once somebody has made room: worth another try."""
+
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _UNKNOWN = (
     "it can not be used",
@@ -64,6 +76,13 @@ def our_errors(path: Path) -> Iterator[None]:
         what, hint = _explain(cause)
         hint = hint.format(path=path, folder=path.parent)
         raise _kind(cause)(f"{path}: {what} ({cause})", hint=hint) from error
+
+
+def refused_by_system(path: Path, what: str, error: OSError) -> StoreError:
+    """What the system refused of a file at or beside the database."""
+    kind = StoreUnavailable if error.errno in PASSING_ERRORS else StoreError
+    hint = _SYSTEM_HINTS.get(error.errno or 0, _BY_THE_WRONG_USER)
+    return kind(f"{path}: {what}: {os.strerror(error.errno or 0)}", hint=hint.format(folder=path.parent))
 
 
 def _explain(cause: BaseException | None) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """The files beside the database, and the database's own: whose they are, and the lock between processes."""
 
-import errno
 import fcntl
 import os
 import stat
@@ -11,8 +10,9 @@ from pathlib import Path
 from watcher import mounts
 from watcher.clock import SystemClock
 from watcher.domain import quote_path, show_path
-from watcher.errors import StoreError
+from watcher.errors import StoreError, StoreUnavailable
 from watcher.ownership import make_file
+from watcher.store.faults import refused_by_system
 
 _POLL_SECONDS = 0.0005
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -83,11 +83,11 @@ class FileLock:
         self._clock = SystemClock()
 
     def acquire(self, seconds: float) -> None:
-        """The lock is ours; StoreError after so many seconds in which it was not to be had."""
+        """The lock is ours; StoreUnavailable after so many seconds in which it was not to be had."""
         end = self._clock.monotonic() + seconds
         while not self._try():
             if self._clock.monotonic() > end:
-                raise StoreError(
+                raise StoreUnavailable(
                     f"{self._like}: another process has been writing to it for {seconds:.0f} seconds",
                     hint=f"`fuser -v {self.path}` names it. If it hangs, end it.",
                 )
@@ -121,9 +121,4 @@ class FileLock:
                     create(self.path, self._like if self._like.exists() else None)
             return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            hint = "Run this as the user that the daemon runs as, who must be able to write there."
-            if error.errno == errno.ENOSPC:
-                hint = f"Make room on the disk of {self.path.parent}."
-            elif error.errno == errno.EROFS:
-                hint = f"The disk of {self.path.parent} is mounted read-only."
-            raise StoreError(f"{self.path}: the lock can not be opened: {error.strerror}", hint=hint) from error
+            raise refused_by_system(self.path, "the lock can not be opened", error) from error
