@@ -58,6 +58,10 @@ class Mount:
 _STACKED = frozenset({"fuse", "ecryptfs"})
 
 
+_WITHOUT_CTIME = frozenset({"fuse", "fuseblk", "vfat", "msdos", "exfat"})
+"""Where it is not kept: it is the mtime, which a copy takes from its original; or a program's own affair."""
+
+
 def is_network(kind: str) -> bool:
     """Whether other machines may write to a file system of this kind without this one hearing of it."""
     return kind in NETWORK
@@ -127,6 +131,15 @@ class Part:
     path: bytes  # absolute
     mount: Mount | None
     elsewhere: str  # why others can write it without this machine's hearing of it, in words; "" where they can not
+
+    @property
+    def has_ctime(self) -> bool:
+        """Whether a file's ctime says when it changed last: this machine's kernel sets it, and nobody else can."""
+        return (
+            not self.elsewhere
+            and self.mount is not None
+            and not (self.mount.is_stacked or self.mount.kind in _WITHOUT_CTIME)
+        )
 
     def contains(self, path: bytes) -> bool:
         return _contains(self.path, path)

@@ -10,7 +10,7 @@ from watcher.errors import Exit, NoRoom, RecordingUnreachable
 from watcher.store import Books, Waiting
 
 _CANARIES = 3  # so many that fail end the pass
-_PATIENCE_SECONDS = 60.0  # for files that settle, or are given up, by themselves
+_PATIENCE_SECONDS = 60.0  # for files that settle, or are given up, by themselves; and then for their quiet time
 _TICK_SECONDS = 1.0
 
 
@@ -43,9 +43,12 @@ def run_once(
     """
     site, clock = journey.site, journey.site.clock
     began = clock.now()
+    arrivals = site.config.arrivals
+    quiet = max(arrivals.unclosed_seconds, arrivals.settle_seconds)
+    until = clock.monotonic() + _PATIENCE_SECONDS + quiet  # else one who writes without end would keep it for ever
     with site.store.reading() as books:
         failed_before = books.items.counts()[State.FAILED]
-    show(_look(journey))
+    show(_look(journey, until))
     with ThreadPoolExecutor(len(journey.submissions)) as pool:
         while not journey.stopping.is_set():
             waits = [journey.arrivals.step(), journey.vetting.step()]
@@ -53,7 +56,7 @@ def run_once(
             waits.append(journey.filing.step())
             if verdicts:
                 waits.append(journey.asking.step())
-            progress = _look(journey)
+            progress = _look(journey, until)
             show(progress)
             wait = min(waits)
             if wait <= 0:
@@ -67,13 +70,13 @@ def run_once(
     return _conclude(journey, failed_before)
 
 
-def _look(journey: Journey) -> Progress:
+def _look(journey: Journey, until: float) -> Progress:
     with journey.site.store.reading() as books:
         counts = books.items.counts()
         verdicts = books.verdicts.counts()
         pauses = books.pauses.active()
     return Progress(
-        settling=journey.arrivals.pending(_PATIENCE_SECONDS) + len(journey.arrivals.settled),
+        settling=journey.arrivals.pending(until) + len(journey.arrivals.settled),
         counts=counts,
         verdicts_awaited=verdicts[VerdictState.AWAITED],
         paused=pauses[0].reason if pauses else None,

@@ -368,6 +368,7 @@ def room_for_strangers(url: str) -> Iterator[tuple[Path, Callable[..., subproces
             shared_folder(root / name)
         (root / "config.toml").write_text(
             f'[store]\nurl = "sqlite:///state/watcher.db"\n[identifai]\nbase_url = "{url}"\n'
+            "[arrivals]\nunclosed_seconds = 3\n"
         )
 
         def run(python: StrangersPython, command: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ from watcher.identifai.sandbox import Sandbox
 
 QUICK: dict[str, dict[str, Any]] = {
     "limits": {"writes": [], "reads": []},
-    "arrivals": {"settle_seconds": 0.3, "rescan_seconds": 1},
+    "arrivals": {"settle_seconds": 0.3, "unclosed_seconds": 3, "rescan_seconds": 1},
     "retry": {"first_seconds": 0.2, "max_seconds": 0.5},
     "verdicts": {"first_seconds": 0.1, "max_seconds": 0.5},
 }

@@ -152,7 +152,11 @@ def test_one_pass_ends_though_what_was_queued_can_not_be_taken_any_more(
     service_is_down: bool, site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
 ) -> None:
     """Its folder was closed since: it is named with the reason, and not waited for, also while a pause stands."""
-    site.configure(retry={"first_seconds": 1, "max_seconds": 1}, store={"url": site.config.store.url})
+    site.configure(
+        retry={"first_seconds": 1, "max_seconds": 1},
+        store={"url": site.config.store.url},
+        arrivals={"unclosed_seconds": 1},
+    )
     folder = shared_folder(site.root / "drop" / "day")
     drop(folder / "theirs.wav", speech("theirs"))
     watcher.ask(site, "pause")

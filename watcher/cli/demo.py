@@ -32,6 +32,7 @@ base_url = "{url}"
 
 [arrivals]
 settle_seconds = 0.5
+unclosed_seconds = 2        # whoever drops here is done at once; a minute by default
 rescan_seconds = 2
 incomplete_minutes = 0.05   # three seconds, so that you see it; an hour by default
 

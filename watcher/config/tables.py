@@ -111,6 +111,7 @@ class Arrivals(Table):
     proof: bool = True
     rescan_seconds: Seconds = 30.0
     watch: Literal["auto", "events", "polling"] = "auto"
+    unclosed_seconds: Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)] = 60.0
     incomplete_minutes: Annotated[float, Field(gt=0, le=YEAR // 60, allow_inf_nan=False)] = 60.0
     lengths: Literal["strict", "lenient"] = "strict"
     foreign: Literal["leave", "fail"] = "leave"

@@ -62,6 +62,13 @@ class Folder(Root):
         with self.giving(path), self.holder(path) as (here, name):
             return self._regular(path, os.stat(name, dir_fd=here, follow_symlinks=False))
 
+    def owner(self, path: bytes) -> int:
+        """The uid of whom the file at `path` belongs to; RecordingGone as `fingerprint`."""
+        with self.giving(path), self.holder(path) as (here, name):
+            status = os.stat(name, dir_fd=here, follow_symlinks=False)
+            self._regular(path, status)
+            return status.st_uid
+
     def open(self, path: bytes) -> tuple[BinaryIO, Fingerprint]:
         """The recording, open for reading, and which file it is that was opened; the caller closes it.
 

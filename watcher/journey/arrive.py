@@ -28,6 +28,8 @@ from watcher.folders import is_being_written
 from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, stem_of
 from watcher.journey.foreign import FOREIGN, Looks, is_left, may_be_left
+from watcher.journey.openings import Openings
+from watcher.journey.reach import Reach
 from watcher.journey.room import let_go_what_has_room
 from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Settler, by_arrival
 from watcher.journey.site import Site
@@ -45,6 +47,10 @@ _MOST_STUMBLED_SECONDS = 600.0
 _ERROR_SHOWN = 200  # characters
 _ORPHANED = "companion"
 _NAMED = 3  # of what is left where it is
+_MOST_HINTS = 65_536  # paths; beyond, a scan finds what they were about
+_MOST_MOVED_IN = 1_000  # folders, between two scans
+_REST_OF_SCANS = 4.0  # times what the last one took, before one that is only asked for
+_NO_REST_SECONDS = 0.2
 IDLE = float("inf")
 
 
@@ -70,6 +76,7 @@ class Arrivals:
         self._settler = Settler(
             Patience(
                 settle_seconds=arrivals.settle_seconds,
+                unclosed_seconds=arrivals.unclosed_seconds,
                 proof=arrivals.proof,
                 incomplete_seconds=arrivals.incomplete_minutes * 60,
                 relook_seconds=arrivals.rescan_seconds,
@@ -78,7 +85,12 @@ class Arrivals:
         self._looks = Looks()
         self._lonely: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by stem: waiting for a sidecar
         self._lock = threading.Lock()
-        self._hints: deque[tuple[bytes, bool]] = deque()
+        self.openings = Openings()  # what the watch heard
+        self._hints: dict[bytes, bool] = {}  # paths to look at; whether each was closed, or moved in
+        self._hints_lock = threading.Lock()  # held for a moment: whoever reads the events waits for it
+        self._moved_in: dict[bytes, int] = {}  # folders that were moved in, and when, in ns
+        self._is_in_doubt = False  # what was heard to be closed may be open again
+        self._reach = Reach(site.drop)
         self.settled: deque[Settled] = deque()  # whole, and not vetted yet
         self._known: dict[bytes, int] = {}  # paths that the scan need not look at, by inode
         self._stumbled: set[bytes] = set()  # no candidates, and told of: some of them
@@ -89,6 +101,7 @@ class Arrivals:
         self._unreadable: dict[bytes, Waiting] = {}  # folders, at the last scan
         self._scan_due = 0.0
         self._scan_asked = True
+        self._asked_scan_from = 0.0  # monotonic: before that a scan that is asked for waits
         self._published: tuple[list[Waiting], int, Left] | None = None  # null: what an earlier run left is there
         self._publish_due = 0.0
         self.last_scan_at: float | None = None
@@ -104,19 +117,23 @@ class Arrivals:
         """
         clock = self._site.clock
         self._take_hints()
-        if self._scan_asked or clock.monotonic() >= self._scan_due:
+        if self._is_scan_due(clock.monotonic()):
             self._scan_asked = False  # before it begins: what is asked for during it is another one
             self.scan()
         found_some = self._judge_due()
         if clock.monotonic() >= self._publish_due:
             self._publish_due = clock.monotonic() + _PUBLISH_SECONDS
             self.publish()
-        if found_some or self._hints or self._scan_asked:
+        if found_some or self._hints:
             return 0.0
+        scan_at = min(self._scan_due, self._asked_scan_from) if self._scan_asked else self._scan_due
         with self._lock:
             look_at = self._settler.next_look()
-        times = [self._scan_due] if look_at is None else [self._scan_due, look_at]
+        times = [scan_at] if look_at is None else [scan_at, look_at]
         return max(0.0, min(times) - clock.monotonic())
+
+    def _is_scan_due(self, monotonic: float) -> bool:
+        return monotonic >= self._scan_due or (self._scan_asked and monotonic >= self._asked_scan_from)
 
     def scan(self) -> bool:
         """The whole drop folder has been looked at, and compared with the books. Whether it could be."""
@@ -127,6 +144,8 @@ class Arrivals:
             return False
         let_go_what_has_room(site)
         self._note_mounts()
+        with self._hints_lock:
+            moved_in, self._moved_in = self._moved_in, {}
         with site.store.reading() as books, self._lock:
             self._known = books.items.live_paths() | self._settler.inodes()
             self._carried = set(books.items.live_companions())
@@ -138,8 +157,12 @@ class Arrivals:
                     if fingerprint is None or path in self._carried or path.startswith(self._away):
                         continue
                     try:
+                        is_closed = bool(moved_in) and any(
+                            path.startswith(folder) and fingerprint.ctime_ns < at
+                            for folder, at in moved_in.items()
+                        )
                         with self._lock:
-                            self._settler.see(path, fingerprint, now, started)
+                            self._see(path, fingerprint, now, started, is_closed=is_closed)
                     except Exception as error:  # noqa: BLE001 — see `stumble`
                         self.stumble(path, error)
         except FolderError as error:
@@ -153,7 +176,10 @@ class Arrivals:
         self.last_scan_at = site.clock.now()
         with site.store.writing() as books:
             books.site.put("last_scan_at", self.last_scan_at)
-        self._scan_due = started + self._seconds_to_next(site.clock.monotonic() - started)
+        ended = site.clock.monotonic()
+        self._scan_due = started + self._seconds_to_next(ended - started)
+        rest = _REST_OF_SCANS * (ended - started)
+        self._asked_scan_from = ended + rest if rest > _NO_REST_SECONDS else ended
         return True
 
     def _note_mounts(self) -> None:
@@ -164,6 +190,21 @@ class Arrivals:
         for point in sorted(set(self._away) - set(away)):
             _log.info("mount.returned", path=point[:-1])
         self._away = away
+        self._reach.look()
+
+    def _see(
+        self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool = False
+    ) -> None:
+        """The file is a candidate; to be called under the lock."""
+        self._settler.see(
+            path,
+            fingerprint,
+            now,
+            monotonic,
+            is_closed=is_closed,
+            is_open=bool(self.openings.is_open(path, monotonic)),
+            is_local=self._reach.part(path).has_ctime,
+        )
 
     def _note_unreadable(self, found: list[tuple[bytes, str]]) -> None:
         """A folder that can not be looked into waits as a file does: nobody knows what lies in it."""
@@ -188,10 +229,35 @@ class Arrivals:
         wanted = self._site.config.arrivals.rescan_seconds
         return max(min(wanted, _POLL_SECONDS) if self.polls else wanted, 20 * took)
 
-    def hint(self, path: bytes, *, is_closed: bool) -> None:
-        """Something happened to this path; `is_closed`: its writer closed it, or it was moved in."""
-        self._hints.append((path, is_closed))
+    def hint(self, path: bytes, *, is_closed: bool | None = None) -> None:
+        """Something happened to this path. `is_closed`: true when the last who had it open closed it, or it was
+        moved in; false when another file begins there; null when nothing is known of that.
+        """
+        with self._hints_lock:
+            if is_closed is None:
+                self._hints.setdefault(path, False)
+            else:
+                self._hints[path] = is_closed
+            if len(self._hints) > _MOST_HINTS:
+                self._hints.clear()
+                self._is_in_doubt = self._scan_asked = True
         self.wake()
+
+    def moved_in(self, folder: bytes, at: int) -> None:
+        """A folder was moved in at this time (ns): what did not change since was moved in with it."""
+        with self._hints_lock:
+            if len(self._moved_in) < _MOST_MOVED_IN:
+                self._moved_in[folder + b"/"] = at
+
+    def doubt(self) -> None:
+        """Events were lost: nobody knows any more what was closed, nor what has come."""
+        self._is_in_doubt = True
+        self.scan_soon()
+
+    def awaits_close(self, path: bytes) -> bool:
+        """Whether the file waits for who opened it."""
+        candidate = self._settler.get(path)  # without the lock: whoever reads the events asks
+        return candidate is not None and candidate.code == "open"
 
     def scan_soon(self) -> None:
         """The next step scans."""
@@ -215,10 +281,12 @@ class Arrivals:
                 self._settler.forget(companion)
 
     def dismiss(self, settled: Settled) -> None:
-        """The file is gone, or is another one: whatever lies there is seen anew."""
+        """The file is gone, or changed: whatever lies there is looked at anew."""
         with self._lock:
-            self._settler.forget(settled.path)
-        self.hint(settled.path, is_closed=False)
+            candidate = self._settler.get(settled.path)
+            if candidate is not None:
+                candidate.is_settled = False
+        self.hint(settled.path)
 
     def give_back(self, settled: list[Settled]) -> None:
         """These could not be vetted now, for no reason of theirs: they are taken again, in their old order."""
@@ -273,12 +341,11 @@ class Arrivals:
             orphaned = sum(one.code == _ORPHANED for one in self._settler)
         return Left(len(foreign), orphaned, tuple(nsmallest(_NAMED, foreign)))
 
-    def pending(self, within_seconds: float) -> int:
-        """How many files will be taken or given up by themselves within that time, if nothing changes."""
-        horizon = self._site.clock.monotonic() + within_seconds
+    def pending(self, until: float) -> int:
+        """How many files will be taken or given up by themselves until then (monotonic), if nothing changes."""
         with self._lock:
-            ends = (self._settler.ends_waiting_at(candidate) for candidate in self._settler)
-            return len(self._hints) + sum(1 for end in ends if end is not None and end <= horizon)
+            ends = [self._settler.ends_waiting_at(candidate) for candidate in self._settler]
+        return len(self._hints) + sum(1 for end in ends if end is not None and end <= until)
 
     def look_at_receipts(self) -> None:
         """Receipts that wait for their recordings are gone, where these have been filed since."""
@@ -290,16 +357,20 @@ class Arrivals:
     # Within
 
     def _take_hints(self) -> None:
-        while self._hints:
-            batch = [self._hints.popleft() for _ in range(min(_LOOKS_A_STEP, len(self._hints)))]
+        """What was hinted at until now has been looked at, each path once; what comes meanwhile is next."""
+        with self._hints_lock:
+            hints, self._hints = self._hints, {}
+            is_in_doubt, self._is_in_doubt = self._is_in_doubt, False
+        if is_in_doubt:
+            with self._lock:
+                self._settler.doubt()
+        paths = [p for p in hints if self.ignore.matching(p) is None and not p.startswith(self._away)]
+        for batch in (paths[n : n + _LOOKS_A_STEP] for n in range(0, len(paths), _LOOKS_A_STEP)):
             with self._site.store.reading() as books:
-                live = {path: books.items.live_at(path) for path, _ in batch}
-            for path, is_closed in batch:
-                item = live[path]
-                if self.ignore.matching(path) is not None or path.startswith(self._away):
-                    continue
+                live = {path: books.items.live_at(path) for path in batch}
+            for path, item in live.items():
                 if item is None:
-                    self._try(path, partial(self._look_at, is_closed=is_closed))
+                    self._try(path, partial(self._look_at, is_closed=hints[path]))
                 elif item.state is State.QUEUED:
                     self._try(path, self.recheck)
 
@@ -322,7 +393,7 @@ class Arrivals:
                 self._settler.forget(path)
             return
         with self._lock:
-            self._settler.see(path, fingerprint, now, monotonic, is_closed=is_closed)
+            self._see(path, fingerprint, now, monotonic, is_closed=is_closed)
 
     def recheck(self, path: bytes) -> None:
         """An item whose file was taken away or changed before it was sent is withdrawn; what lies there is new."""
@@ -380,8 +451,12 @@ class Arrivals:
         path, clock = candidate.path, self._site.clock
         is_companion = self._companions.is_one(path)
         try:
+            # What was heard is asked for before we open the file: that is heard as well.
+            heard = self.openings.is_open(path, clock.monotonic())
+            evidence = Evidence(heard_open=heard, elsewhere=self._reach.part(path).elsewhere)
             self._check_unchanged(candidate)
-            evidence = Evidence() if is_companion else self._look_into(candidate)
+            look = self._look_at_companion if is_companion else self._look_into
+            evidence = look(candidate, evidence)
         except RecordingGone:
             with self._lock:
                 self._settler.forget(path)
@@ -396,6 +471,7 @@ class Arrivals:
             with self._lock:
                 self._settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
             return
+        markers, strangers = self._find_markers(path)
         receipt_of = find_receipt(self._site, path)
         remains = receipt_of and clear_receipt(self._site, path, candidate.fingerprint, receipt_of)
         with self._lock:
@@ -405,24 +481,33 @@ class Arrivals:
             elif remains is not None:
                 self._settler.forget(path)
             elif is_companion:
-                self._judge_companion(candidate, now, monotonic)
+                self._judge_companion(candidate, evidence, now, monotonic)
             elif evidence.is_foreign:
                 reason = "is no recording, neither by its name nor by its content: it is left where it is"
                 self._settler.leave(candidate, FOREIGN, reason, now)
             else:
-                self._judge_recording(candidate, evidence, now, monotonic)
+                evidence = replace(evidence, is_announced=bool(markers))
+                self._judge_recording(candidate, evidence, markers, strangers, now, monotonic)
 
-    def _judge_recording(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> None:
+    def _judge_recording(
+        self,
+        candidate: Candidate,
+        evidence: Evidence,
+        markers: list[bytes],
+        strangers: list[bytes],
+        now: float,
+        monotonic: float,
+    ) -> None:
         path = candidate.path
-        markers = [name for name in self._companions.markers_of(path) if name in self._settler]
         sidecars = [name for name in self._companions.sidecars_of(path) if name in self._settler]
         is_alone = (self._companions.marker and not markers) or (
-            self._companions.sidecars and not any(self._settler.is_quiet(name, monotonic) for name in sidecars)
+            self._companions.sidecars and not any(self._settler.is_settled(name) for name in sidecars)
         )
-        evidence = replace(evidence, is_announced=bool(markers))
         judgement = self._settler.judge(candidate, evidence, now, monotonic)
         if judgement is Judgement.READY and is_alone:
             reason = f"waits for {self._companions.awaited()}"
+            if strangers:
+                reason += f"; {show_path(strangers[0])} does not count: it is not the recording's owner's"
             self._settler.wait(candidate, "companion_missing", reason, now, monotonic)
             self._lonely[stem_of(path)].add(path)
         elif judgement is not Judgement.WAIT:
@@ -430,34 +515,67 @@ class Arrivals:
             candidate.is_settled = True
             self.settled.append(Settled(path, candidate.fingerprint, candidate.first_seen, companions))
 
-    def _judge_companion(self, candidate: Candidate, now: float, monotonic: float) -> None:
-        """A marker says ready by being there, a sidecar by being quiet: whoever waits for it is looked at."""
+    def _find_markers(self, path: bytes) -> tuple[list[bytes], list[bytes]]:
+        """The recording's markers: its owner's, and those that anybody else put there, whose word is none."""
+        with self._lock:
+            found = [name for name in self._companions.markers_of(path) if name in self._settler]
+        if not found:
+            return [], []
+        try:
+            owner = self._site.drop.owner(path)
+            is_owners = {name: self._site.drop.owner(name) == owner for name in found}
+        except (RecordingGone, RecordingUnreachable, FolderError):
+            return [], []  # the next look tells
+        return [name for name in found if is_owners[name]], [name for name in found if not is_owners[name]]
+
+    def _judge_companion(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> None:
+        """A marker says ready by being there, a sidecar by being whole: whoever waits for it is looked at."""
         path = candidate.path
         marked = self._companions.recording_of(path)
-        if marked is None and not self._settler.is_quiet(path, monotonic):
-            self._settler.wait_for_quiet(candidate, now)
-            return
+        if marked is None:
+            if self._settler.judge_quiet(candidate, evidence, now, monotonic) is Judgement.WAIT:
+                return
+            candidate.is_settled = True
         self._settler.wait(candidate, _ORPHANED, "waits for its recording", now, monotonic)
         lonely = self._lonely.pop(stem_of(path), set())
         for recording in lonely if marked is None else lonely | {marked}:
             self._settler.look_now(recording, monotonic)
 
+    def _look_at_companion(self, candidate: Candidate, evidence: Evidence) -> Evidence:
+        """The evidence, with what a lease says of whether somebody writes it. Its content is its own affair."""
+        if evidence.heard_open is False and candidate.is_closed:
+            return evidence
+        try:
+            file, _ = self._site.drop.open(candidate.path)
+        except RecordingUnreachable:
+            return evidence
+        with file:
+            evidence = replace(evidence, is_open=is_being_written(file))
+        self._check_unchanged(candidate)
+        return evidence
+
     def _check_unchanged(self, candidate: Candidate) -> None:
         if self._site.drop.fingerprint(candidate.path) != candidate.fingerprint:
             raise RecordingChanged("it is still being written")
 
-    def _look_into(self, candidate: Candidate) -> Evidence:
-        """What the file's container says of its end, and whether anybody has it open for writing."""
+    def _look_into(self, candidate: Candidate, evidence: Evidence) -> Evidence:
+        """The evidence, with what the container says of its end, and a lease of whether somebody writes it."""
         path, size, settings = candidate.path, candidate.fingerprint.size, self._site.config.arrivals
         if size == 0 or (size > self._site.config.limits.max_upload_bytes and not may_be_left(settings, path)):
-            return Evidence(is_foreign=is_left(settings, path, size, None))  # nothing to read, or too much
+            return replace(
+                evidence, is_foreign=is_left(settings, path, size, None)
+            )  # nothing to read, or too much
         file, fingerprint = self._site.drop.open(path)
         with file:
             if fingerprint != candidate.fingerprint:
                 raise RecordingChanged("it is still being written")
+            if evidence.heard_open and not may_be_left(settings, path):
+                evidence = replace(evidence, is_open=is_being_written(file))
+                if evidence.why_open:
+                    return evidence  # what it holds is of no interest yet
             quiet_seconds = self._site.clock.monotonic() - candidate.changed_at
             found = self._looks.look(file, fingerprint, path, quiet_seconds)
-            evidence = Evidence(is_foreign=is_left(settings, path, size, found))
+            evidence = replace(evidence, is_foreign=is_left(settings, path, size, found))
             if isinstance(found, Examination):  # else no recording, or not yet: only quiet can tell
                 evidence = replace(
                     evidence,

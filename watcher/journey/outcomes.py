@@ -151,7 +151,7 @@ class Outcomes:
             else:
                 books.items.change(item, State.QUEUED, now, error.message)
         if isinstance(error, RecordingChanged):
-            self._arrivals.hint(item.path, is_closed=False)
+            self._arrivals.hint(item.path)
         _log.info("recording.unsent", item=item.id, path=item.path, reason=error.message, charged=Charged.NO)
 
     def _situation(self, books: Books, item: Item, now: float) -> policy.Situation:

@@ -1,12 +1,17 @@
 """When a file in the drop folder is whole. Pure: it is told what was seen and when, and touches nothing.
 
-A file is taken when it has been quiet for `settle_seconds` on our own monotonic clock since the last change seen
-in its size, mtime or ctime: what its times say means nothing, since files that were moved in carry old ones and
-some lie in the future. It is taken at once where two things prove it whole: its container's own lengths agree
-with the file, and nobody writes any more.
+What is known to be open waits, however quiet it is. What is known to be closed is taken at once where its own
+container's lengths agree with the file, else when it has been quiet for `settle_seconds`. Where nobody can tell,
+it must have been quiet for `unclosed_seconds`, whatever its container says.
+
+Quiet is measured on our own monotonic clock, since the last change seen in size, mtime or ctime: what a file's
+times say means nothing, since files that were moved in carry old ones and some lie in the future. The longer quiet
+alone may also be counted from the ctime, where this machine's kernel sets it at every change, so that a start does
+not begin all over; never further back than to where the wall clock was last set.
 """
 
 import heapq
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,12 +19,18 @@ from enum import StrEnum
 from watcher.audio import Completeness
 from watcher.domain import Fingerprint
 
+HEARD_OPEN = (
+    "is still open: somebody opened it, and its close has not come; it waits for that, 24 hours at the most"
+)
+"""Why a file waits whose close was not heard."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to wait for what."""
 
     settle_seconds: float
+    unclosed_seconds: float
     proof: bool
     incomplete_seconds: float
     relook_seconds: float  # between two looks at a file that waits for its writer
@@ -33,14 +44,17 @@ class Candidate:
     fingerprint: Fingerprint
     first_seen: float  # wall clock: the time of arrival
     changed_at: float  # monotonic: when the last change was seen
+    rests_since: float  # monotonic: when it changed last, as far as that can be told
     look_at: float  # monotonic
-    is_closed: bool = False  # moved in, or closed by its writer after its last change
-    is_settled: bool = False  # judged whole, and on its way to be vetted
+    is_closed: bool = False  # moved in, or closed by its last writer, after its last change
+    is_settled: bool = False  # judged whole; a recording is on its way to be vetted
     code: str = "settling"
     reason: str = ""
     reason_since: float = 0.0  # wall clock
     stumbles: int = 0  # errors that nobody foresaw, since its last change
     is_fresh: bool = True  # nobody has looked into it since its last change
+    looked_at: float = -math.inf  # monotonic
+    hurries: float = 0.0  # looks at it, less one for each second
 
 
 def by_arrival(candidate: Candidate) -> tuple[float, int, bytes]:
@@ -61,11 +75,23 @@ class Evidence:
     completeness: Completeness = Completeness.UNKNOWN
     missing_bytes: int = 0
     has_sound: bool = True  # false: a header, and nothing to hear behind it
-    is_open: bool | None = None  # for writing, by anybody; null: it can not be told
-    is_announced: bool = False  # its writer said that it is whole, by a marker
+    is_open: bool | None = None  # for writing, by anybody, as a lease tells; null: it can not be had
+    heard_open: bool | None = False  # by anybody, for whatever, as events tell; null: perhaps
+    is_announced: bool = False  # its owner said that it is whole, by a marker
+    elsewhere: str = ""  # why others may write it without this machine's hearing of it
     is_foreign: bool = False  # no recording, by its name or by its content
 
+    @property
+    def why_open(self) -> str:
+        """Why the file is known to be open, in words; "" where it is not. A lease knows better than events."""
+        if self.is_open:
+            return "is still open for writing; it waits until its writer closes it"
+        return HEARD_OPEN if self.heard_open and (self.is_open is None or self.elsewhere) else ""
 
+
+_CLOCK_SET_SECONDS = 1.0  # a clock that is only kept right moves by less between two looks
+_HURRIES = 8.0  # so many looks may follow each other
+_UNHURRIED_SECONDS = 1.0
 _NEVER = 1e300  # monotonic: what changes is seen again
 
 
@@ -81,6 +107,8 @@ class Settler:
         self._candidates: dict[bytes, Candidate] = {}
         self._fresh: list[tuple[float, int, bytes]] = []
         self._again: list[tuple[float, int, bytes]] = []
+        self._offset: float | None = None  # of the wall clock from the monotonic one
+        self._clock_set_at = -math.inf  # monotonic
 
     def __contains__(self, path: bytes) -> bool:
         return path in self._candidates
@@ -103,39 +131,84 @@ class Settler:
         }
 
     def see(
-        self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool = False
+        self,
+        path: bytes,
+        fingerprint: Fingerprint,
+        now: float,
+        monotonic: float,
+        *,
+        is_closed: bool = False,
+        is_open: bool = False,
+        is_local: bool = False,
     ) -> Candidate:
         """The file looks like this now. A change begins its quiet time anew.
 
-        `is_closed`: this look comes after its writer closed it, or after it was moved in whole.
+        `is_closed`: this look comes after its last writer closed it, or after it was moved in. `is_open`: somebody
+        was heard to open it. `is_local`: its ctime is set by this machine's kernel, at every change.
         """
+        self._note_wall_clock(now, monotonic)
         candidate = self._candidates.get(path)
-        is_new = candidate is None or not candidate.fingerprint.same_file(fingerprint)
-        is_worth_a_look = self._patience.proof and (is_closed or is_new)
-        look_at = monotonic if is_worth_a_look else monotonic + self._patience.settle_seconds
-        if candidate is None or is_new:
-            candidate = Candidate(path, fingerprint, now, monotonic, look_at, is_closed, reason_since=now)
+        if candidate is None or not candidate.fingerprint.same_file(fingerprint):
+            candidate = Candidate(path, fingerprint, now, monotonic, monotonic, 0.0, reason_since=now)
             self._candidates[path] = candidate
-        elif candidate.fingerprint == fingerprint and (candidate.is_settled or not is_closed):
-            if not candidate.is_settled and candidate.look_at == float("inf"):
+            is_worth_a_look, is_changed = not is_open, True
+        elif candidate.fingerprint != fingerprint:
+            # Another owner, mode or name is no other content: what was closed before is so still.
+            is_closed |= candidate.is_closed and candidate.fingerprint.same_content(fingerprint)
+            is_worth_a_look, is_changed = is_closed, True
+        elif is_closed and not candidate.is_settled:
+            is_worth_a_look, is_changed = True, False
+        else:
+            if not candidate.is_settled and candidate.look_at == math.inf:
                 self._look(candidate, monotonic)  # its look was cut short by a change that is undone
             return candidate  # nothing new
-        elif candidate.fingerprint != fingerprint:
-            candidate.fingerprint = fingerprint
-            candidate.changed_at = monotonic
-            candidate.is_settled = False
-            candidate.is_fresh = True
-            candidate.stumbles = 0
-            if candidate.look_at == _NEVER:
-                self._say(candidate, "settling", "", now)
         candidate.is_closed = is_closed
-        self._look(candidate, look_at)
+        if is_changed:
+            self._note_change(candidate, fingerprint, now, monotonic, is_local=is_local)
+        if is_open:
+            self._say(candidate, "open", HEARD_OPEN, now)
+        if self._patience.proof and is_worth_a_look:
+            self._look(candidate, self._soonest(candidate, monotonic))
+        else:
+            self._look(candidate, monotonic + max(self._patience.settle_seconds, 1.0 if is_open else 0.0))
         return candidate
+
+    def _note_change(
+        self, candidate: Candidate, fingerprint: Fingerprint, now: float, monotonic: float, *, is_local: bool
+    ) -> None:
+        candidate.fingerprint = fingerprint
+        candidate.is_settled = False
+        candidate.is_fresh = True
+        candidate.stumbles = 0
+        candidate.changed_at = candidate.rests_since = monotonic
+        if candidate.look_at == _NEVER:
+            self._say(candidate, "settling", "", now)
+        if is_local:  # one that lies in the future says nothing
+            rested = min(max(0.0, now - fingerprint.ctime_ns / 1e9), monotonic - self._clock_set_at)
+            candidate.rests_since = monotonic - rested
+
+    def doubt(self) -> None:
+        """Events were lost: what was closed may be open again."""
+        for candidate in self._candidates.values():
+            if not candidate.is_settled:
+                candidate.is_closed = False
+
+    def _note_wall_clock(self, now: float, monotonic: float) -> None:
+        """What a wall clock says that was set since is not believed."""
+        before, self._offset = self._offset, now - monotonic
+        if before is not None and abs(self._offset - before) > _CLOCK_SET_SECONDS:
+            self._clock_set_at = monotonic
+
+    def _soonest(self, candidate: Candidate, monotonic: float) -> float:
+        """At once, but for a file that something happens to without end: others want to be looked at too."""
+        if candidate.hurries < _HURRIES:
+            return monotonic
+        return max(monotonic, candidate.looked_at + _UNHURRIED_SECONDS)
 
     def look_now(self, path: bytes, monotonic: float) -> None:
         """The file is due, if it is a candidate: what it waited for may be there."""
         candidate = self._candidates.get(path)
-        if candidate is not None and candidate.look_at != float("inf"):
+        if candidate is not None and candidate.look_at != math.inf:
             self._look(candidate, monotonic)
 
     def forget(self, path: bytes) -> None:
@@ -153,7 +226,10 @@ class Settler:
             look_at, _, path = heapq.heappop(agenda)
             candidate = self._candidates.get(path)
             if candidate is not None and candidate.look_at == look_at:
-                candidate.look_at = float("inf")  # off the agenda until it is put back
+                candidate.look_at = math.inf  # off the agenda until it is put back
+                rested = monotonic - candidate.looked_at
+                candidate.hurries = 1.0 + max(0.0, candidate.hurries - rested / _UNHURRIED_SECONDS)
+                candidate.looked_at = monotonic
                 found.append(candidate)
         return found
 
@@ -184,9 +260,8 @@ class Settler:
         if candidate.fingerprint.size == 0:
             reason = "is empty; it waits until something is written into it"
             return self.wait(candidate, "empty", reason, now, monotonic)
-        if evidence.is_open:
-            reason = "is still open for writing; it waits until its writer closes it"
-            return self.wait(candidate, "open", reason, now, monotonic)
+        if evidence.why_open:
+            return self.wait(candidate, "open", evidence.why_open, now, monotonic)
         is_short = completeness is Completeness.SHORT
         lacks_something = is_short or not evidence.has_sound
         if lacks_something and monotonic >= candidate.changed_at + self._patience.incomplete_seconds:
@@ -198,18 +273,46 @@ class Settler:
         if not evidence.has_sound:
             reason = "has a header and no sound behind it; it waits until there is some"
             return self.wait(candidate, "no_sound", reason, now, monotonic)
-        nobody_writes = candidate.is_closed or evidence.is_open is False
-        is_proven = self._patience.proof and completeness is Completeness.PROVEN and nobody_writes
-        if is_proven or evidence.is_announced or self._is_quiet(candidate, monotonic):
+        is_proven = self._patience.proof and completeness is Completeness.PROVEN
+        if is_proven and _closed(candidate, evidence):
             return Judgement.READY
-        return self.wait_for_quiet(candidate, now)
+        return self.judge_quiet(candidate, evidence, now, monotonic)
 
-    def wait_for_quiet(self, candidate: Candidate, now: float) -> Judgement:
-        """The file is looked at again when it has been quiet for long enough."""
+    def judge_quiet(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> Judgement:
+        """Whether the file has been quiet for long enough; if not, it is on the agenda again."""
+        if evidence.why_open:
+            return self.wait(candidate, "open", evidence.why_open, now, monotonic)
         candidate.is_fresh = False
-        self._say(candidate, "settling", "is still being written, or was until a moment ago", now)
-        self._look(candidate, candidate.changed_at + self._patience.settle_seconds)
+        is_closed = _closed(candidate, evidence)
+        # The very sums that the agenda has: a difference may round the other way, and never be due.
+        if monotonic >= self._rested_at(candidate):
+            return Judgement.READY
+        if is_closed and monotonic >= self._settled_at(candidate):
+            return Judgement.READY
+        if is_closed:
+            self._say(candidate, "settling", "was written until a moment ago; it is taken once it is quiet", now)
+            self._look(candidate, self._settled_at(candidate))
+        else:
+            self._say(candidate, "unclosed", self._unclosed(evidence), now)
+            # In between too: where nothing tells of a change, only a look does.
+            self._look(candidate, min(self._rested_at(candidate), monotonic + self._quiet_seconds() / 4))
         return Judgement.WAIT
+
+    def _quiet_seconds(self) -> float:
+        return max(self._patience.unclosed_seconds, self._patience.settle_seconds)
+
+    def _rested_at(self, candidate: Candidate) -> float:
+        """When it will have been quiet for so long that nobody need have closed it."""
+        return candidate.rests_since + self._quiet_seconds()
+
+    def _settled_at(self, candidate: Candidate) -> float:
+        return candidate.changed_at + self._patience.settle_seconds
+
+    def _unclosed(self, evidence: Evidence) -> str:
+        quiet = f"it is taken once nothing about it has changed for {self._quiet_seconds():g} s"
+        if evidence.elsewhere:
+            return f"may still be written from elsewhere ({evidence.elsewhere}); {quiet}"
+        return f"may still be open: nothing told that its writer has closed it; {quiet}"
 
     def wait(self, candidate: Candidate, code: str, reason: str, now: float, monotonic: float) -> Judgement:
         """The file waits for this reason, and is looked at again later. Waiting costs nothing and has no end."""
@@ -217,7 +320,8 @@ class Settler:
         self._say(candidate, code, reason, now)
         look_at = monotonic + self._patience.relook_seconds
         if code == "open":  # its close makes an event, where there are events
-            look_at = monotonic + min(self._patience.relook_seconds, max(1.0, self._patience.settle_seconds))
+            open_for = monotonic - candidate.changed_at
+            look_at = min(look_at, monotonic + max(1.0, self._patience.settle_seconds, open_for / 4))
         if code in ("cut_short", "no_sound"):
             look_at = min(look_at, max(monotonic, candidate.changed_at + self._patience.incomplete_seconds))
         self._look(candidate, look_at)
@@ -237,20 +341,18 @@ class Settler:
         self._say(candidate, code, reason, now)
         candidate.look_at = _NEVER
 
-    def is_quiet(self, path: bytes, monotonic: float) -> bool:
-        """Whether there is such a file, and its content has been the same for long enough."""
+    def is_settled(self, path: bytes) -> bool:
+        """Whether there is such a file, and it was judged whole as it is."""
         candidate = self._candidates.get(path)
-        return candidate is not None and self._is_quiet(candidate, monotonic)
-
-    def _is_quiet(self, candidate: Candidate, monotonic: float) -> bool:
-        # The very sum that the agenda has: a difference may round the other way, and never be due.
-        return monotonic >= candidate.changed_at + self._patience.settle_seconds
+        return candidate is not None and candidate.is_settled
 
     def ends_waiting_at(self, candidate: Candidate) -> float | None:
         """When, on the monotonic clock, this file is taken or given up if nothing changes; null for never."""
         match candidate.code:
             case "settling":
-                return candidate.changed_at + self._patience.settle_seconds
+                return self._settled_at(candidate)
+            case "unclosed":
+                return self._rested_at(candidate)
             case "cut_short" | "no_sound":
                 return candidate.changed_at + self._patience.incomplete_seconds
             case _:
@@ -266,3 +368,21 @@ class Settler:
         # Of files seen in one scan the one that came first is first: a rename or a last write sets the ctime.
         agenda = self._fresh if candidate.is_fresh else self._again
         heapq.heappush(agenda, (at, candidate.fingerprint.ctime_ns, candidate.path))
+        if len(self._fresh) + len(self._again) > 1000 + 4 * len(self._candidates):
+            self._plan_anew()
+
+    def _plan_anew(self) -> None:
+        """The agendas hold no looks any more that were put off since."""
+        for agenda, is_fresh in ((self._fresh, True), (self._again, False)):
+            planned = [c for c in self._candidates.values() if c.is_fresh is is_fresh and c.look_at < _NEVER]
+            agenda[:] = [(c.look_at, c.fingerprint.ctime_ns, c.path) for c in planned]
+            heapq.heapify(agenda)
+
+
+def _closed(candidate: Candidate, evidence: Evidence) -> bool:
+    """Whether the file is known to be closed. Where others write from elsewhere, only its owner's word tells."""
+    if evidence.is_announced:
+        return True
+    if evidence.elsewhere:
+        return False
+    return evidence.is_open is False or (candidate.is_closed and evidence.heard_open is False)

@@ -6,34 +6,117 @@ that something was mounted over since; a network share never did. So it is looke
 back-off, and each time a full scan follows.
 """
 
-import logging
 import os
 import secrets
 import threading
-import warnings
 from dataclasses import dataclass
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
-from watchdog.observers.inotify_c import InotifyConstants, Mask, inotify_add_watch
-
 from watcher import logs
+from watcher.clock import Clock
 from watcher.domain import show_path
 from watcher.errors import FolderError, WatcherError
 from watcher.folders.names import draft_name
 from watcher.journey.arrive import Arrivals
+from watcher.journey.events import (
+    CREATED,
+    DELETED,
+    MOVED_FROM,
+    MOVED_TO,
+    OPENED,
+    READ,
+    WRITTEN,
+    Observer,
+    listen,
+)
+from watcher.journey.openings import Close, Openings
 from watcher.journey.site import Site
 from watcher.mounts import MOUNTINFO, Mount, mount_of, mounts_below, read_mounts
 
 _log = logs.get_logger(__name__)
 
-# At every stop it logs as errors what its own threads find of each other. What counts is looked at here.
-logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
-warnings.filterwarnings("ignore", category=RuntimeWarning, module="watchdog")
-
 _PROBE_SECONDS = 2.0
 _FIRST_BACK_OFF_SECONDS = 1.0
 _MOST_BACK_OFF_SECONDS = 300.0
+_RENEWAL_SECONDS = 10.0  # between two new beginnings after events were lost, however many are
+
+
+class _Ears:
+    """Hears whether a file that is written to try it is heard of, and of nothing else."""
+
+    def __init__(self) -> None:
+        self.openings = Openings()
+        self.probe = b""
+        self.probed = threading.Event()
+
+    def hear(self, path: bytes, mask: int, _cookie: int, /) -> None:
+        if mask & CREATED and path == self.probe:
+            self.probed.set()
+
+    def hear_of_folder(self, path: bytes, before: bytes | None, *, is_made: bool) -> None:
+        """Nothing is done about it."""
+
+    def miss(self) -> None:
+        """Nothing is done about it."""
+
+
+class _Hints(_Ears):
+    """Keeps in mind what is open, and puts paths where arrivals will look. An exception ends the reading."""
+
+    def __init__(self, arrivals: Arrivals, root: bytes, clock: Clock) -> None:
+        super().__init__()
+        self.openings = arrivals.openings
+        self.has_missed = False
+        self._arrivals = arrivals
+        self._clock = clock
+        self._start = len(os.path.join(root, b""))
+
+    def hear(self, path: bytes, mask: int, cookie: int, /) -> None:
+        super().hear(path, mask, cookie)
+        path = path[self._start :]
+        if mask & OPENED:
+            self.openings.opened(path, self._clock.monotonic())
+        elif mask & (WRITTEN | READ):
+            match self.openings.closed(path, written=bool(mask & WRITTEN)):
+                case Close.LAST:
+                    self._arrivals.hint(path, is_closed=True)
+                case Close.READ if self._arrivals.awaits_close(path):
+                    self._arrivals.hint(path)
+        elif mask & CREATED:
+            self.openings.replaced(path)
+            self._arrivals.hint(path, is_closed=False)
+        elif mask & MOVED_FROM:
+            self.openings.moved_from(path, cookie)
+        elif mask & MOVED_TO:
+            self.openings.moved_to(path, cookie)
+            self._arrivals.hint(path, is_closed=True)
+        elif mask & DELETED:
+            self.openings.replaced(path)
+
+    def hear_of_folder(self, path: bytes, before: bytes | None, *, is_made: bool) -> None:
+        if before is not None:
+            self.openings.folder_moved(before[self._start :], path[self._start :])
+        if not is_made:
+            self._arrivals.moved_in(path[self._start :], _changed_at(path))
+        self._arrivals.scan_soon()  # what lies in it already made no events
+
+    def miss(self) -> None:
+        self.has_missed = True
+        self.openings.forget()
+        self._arrivals.doubt()
+
+    def begin_anew(self) -> None:
+        """Nobody listens, for now: what is opened or closed meanwhile is not heard."""
+        self.miss()
+        self.openings.guards_left()  # they went with the observer
+        self.has_missed = False
+
+
+def _changed_at(folder: bytes) -> int:
+    """The moment, in ns, at which the folder was moved here; 0 where it is gone again."""
+    try:
+        return os.lstat(folder).st_ctime_ns
+    except OSError:
+        return 0
 
 
 class Watch:
@@ -43,8 +126,8 @@ class Watch:
         self._site = site
         self._arrivals = arrivals
         self._root = site.config.folders.drop
-        self._handler = _Hints(arrivals, self._root)
-        self._observer: _Observer | None = None
+        self._hints = _Hints(arrivals, self._root, site.clock)
+        self._observer: Observer | None = None
         self._watched: tuple[int, int] | None = None  # the folder that is watched, by device and inode
         self._is_away = False
         self._mounts: list[Mount] = []  # at the folder and below it, when it was set up
@@ -52,6 +135,7 @@ class Watch:
         self._said = ""
         self._try_at = 0.0
         self._back_off = _FIRST_BACK_OFF_SECONDS
+        self._renew_at = 0.0
 
     def tend(self) -> float:
         """Events are delivered, if the machine can give them; else the scan comes more often. Seconds to sleep."""
@@ -75,14 +159,21 @@ class Watch:
         return _FIRST_BACK_OFF_SECONDS
 
     def stop(self) -> None:
-        """No event is delivered any more."""
+        """No event is delivered any more, and what was heard until now is no proof of anything."""
         observer, self._observer = self._observer, None
         if observer is not None:
             observer.end()
+            self._hints.begin_anew()
 
     def _is_well(self) -> bool:
         observer = self._observer
         if observer is None or not observer.hears(self._root):
+            return False
+        if self._hints.has_missed and self._site.clock.monotonic() >= self._renew_at:
+            self._renew_at = self._site.clock.monotonic() + _RENEWAL_SECONDS
+            _log.warning(
+                "watch.overflowed", reason="more happened at once than the kernel keeps; all is looked at anew"
+            )
             return False
         return self._site.drop.identity() == self._watched and not self._is_mounted_over()
 
@@ -113,11 +204,11 @@ class Watch:
     def _start(self) -> str:
         """The observer runs, and an event of a probe came through; else why not."""
         self._watched = self._site.drop.identity()
-        observer = _listen(self._handler, self._root, recursive=True)
+        observer = listen(self._hints, self._root, recursive=True)
         if isinstance(observer, str):
             return observer
         self._observer = observer
-        if self._site.config.arrivals.watch == "auto" and not _is_heard(self._root, self._handler):
+        if self._site.config.arrivals.watch == "auto" and not _is_heard(self._root, self._hints):
             self.stop()
             return _UNHEARD
         self._back_off = _FIRST_BACK_OFF_SECONDS
@@ -172,8 +263,8 @@ def try_events(root: bytes) -> str:
 
     For this folder alone, not for what is below it: a daemon may need the rest of the watches there are.
     """
-    probe = _Probe()
-    observer = _listen(probe, root, recursive=False)
+    probe = _Ears()
+    observer = listen(probe, root, recursive=False)
     if isinstance(observer, str):
         return observer
     try:
@@ -190,7 +281,7 @@ def without_events(failure: str) -> str:
 _UNHEARD = "a file written to try it was not heard of"
 
 
-def _is_heard(root: bytes, listener: "_Probe | _Hints") -> bool:
+def _is_heard(root: bytes, listener: _Ears) -> bool:
     """Whether a file that is written here is heard of. A folder we can not write to can not be probed."""
     # A name that nobody can have put anything under. If we are killed now, the next start removes it.
     name = draft_name(f"probe-{secrets.token_hex(8)}")
@@ -213,103 +304,3 @@ def mounts_at(root: bytes) -> list[Mount]:
     mounts, real = read_mounts(), os.path.realpath(root)
     here = mount_of(real, mounts)
     return [mount for mount in (here, *mounts_below(real, mounts)) if mount is not None]
-
-
-class _Probe(FileSystemEventHandler):
-    """Hears of the file that is written to try it, and of nothing else."""
-
-    def __init__(self) -> None:
-        self.probed = threading.Event()
-        self.probe = b""
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        if os.fsencode(event.src_path) == self.probe:
-            self.probed.set()
-
-
-class _Hints(FileSystemEventHandler):
-    """Puts paths where the arrivals step will look, and does nothing else: an exception here kills dispatch."""
-
-    def __init__(self, arrivals: Arrivals, root: bytes) -> None:
-        self.probed = threading.Event()
-        self.probe = b""
-        self._arrivals = arrivals
-        self._prefix = os.path.join(root, b"")
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        if event.is_directory:
-            if event.event_type in ("created", "moved"):
-                self._arrivals.scan_soon()  # what lies in a folder that was moved in makes no events
-            return
-        if event.event_type not in ("closed", "created", "moved"):
-            return
-        path = os.fsencode(event.dest_path or event.src_path)
-        if not path.startswith(self._prefix):
-            return
-        if path == self.probe:
-            self.probed.set()
-            return
-        path = path[len(self._prefix) :]
-        self._arrivals.hint(path, is_closed=event.event_type != "created")
-
-
-class _Emitter(InotifyFullEmitter):
-    """Tells a file that was moved in from one that was begun, and asks for no event that nobody here reads.
-
-    Above all not for moves out: watchdog holds everything that follows one for half a second, waiting for its
-    other half [measured], and filing moves files out all the time.
-    """
-
-    def get_event_mask_from_filter(self) -> Mask:
-        wanted = InotifyConstants
-        return Mask(wanted.IN_CREATE | wanted.IN_CLOSE_WRITE | wanted.IN_MOVED_TO | wanted.IN_DELETE_SELF)
-
-    def watches(self, root: bytes) -> bool:
-        """Whether the kernel still watches what lies there: asked once more for a watch, it names the same one."""
-        group = self._inotify
-        if group is None:
-            return False
-        before = group._active_callbacks_by_path.get(root)  # noqa: SLF001
-        descriptor = self._inotify_fd
-        with descriptor._lock:  # noqa: SLF001 — it is closed under this lock
-            if descriptor._closed:  # noqa: SLF001
-                return False
-            return inotify_add_watch(descriptor._inotify_fd, root, group.event_mask) == before  # noqa: SLF001
-
-
-class _Observer(InotifyObserver):
-    """Three threads: one reads what the kernel says, one makes events of it, one delivers them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._emitter_class = _Emitter
-
-    def hears(self, root: bytes) -> bool:
-        """Whether what happens in the folder that lies there now is heard.
-
-        Each thread must be alive: any of them dies at the first error, and the others do not mind. And the kernel
-        must still watch this very folder: its watch dies with the folder, though a new one may have its inode.
-        """
-        return all(thread.is_alive() for thread in (self, self._inotify_fd, *self.emitters)) and all(
-            emitter.watches(root) for emitter in self.emitters if isinstance(emitter, _Emitter)
-        )
-
-    def end(self) -> None:
-        """No thread of it runs any more, nor holds anything, whether it was started or not."""
-        self.stop()
-        if self.ident is not None:
-            self.join()
-
-
-def _listen(handler: FileSystemEventHandler, root: bytes, *, recursive: bool) -> _Observer | str:
-    """An observer whose handler hears what happens in the folder; else why there can be none."""
-    observer: _Observer | None = None
-    try:
-        observer = _Observer()
-        observer.schedule(handler, os.fsdecode(root), recursive=recursive)
-        observer.start()
-    except (OSError, RecursionError) as error:  # the latter of folders nested a thousand deep, on Python 3.11
-        if observer is not None:
-            observer.end()  # else each try would keep one of the few that a user may have
-        return getattr(error, "strerror", None) or str(error)
-    return observer

@@ -85,7 +85,7 @@ class Out:
         item = replace(item, warning=" ".join(filter(None, [item.warning, note])))
         written_as, item = item.filed_as or item.path, replace(item, filed_as=None)
         self._papers.write(folder, receipt_name(written_as), item, replacing=True)
-        self._arrivals.hint(item.path, is_closed=False)
+        self._arrivals.hint(item.path)
         return item
 
     def record(self, books: Books, item: Item) -> None:

@@ -1,0 +1,208 @@
+"""Who has a file open, as the kernel's events tell it: driven by a model of the kernel, merging included."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from watcher.journey.openings import BELIEVED_SECONDS, MOST_FILES, Close, Opening, Openings
+
+FILE = b"a.wav"
+
+
+def opened(*, guarded: bool = True, times: int = 1) -> Openings:
+    """So many opens of the file were heard, one after the other."""
+    it = Openings()
+    for _ in range(times):
+        it.opened(FILE, 0.0)
+        if guarded:
+            guard(it)
+    return it
+
+
+def guard(it: Openings) -> Opening | None:
+    """All that are open have their guards now; that of the last one."""
+    found = None
+    for number, (_, opening) in enumerate(it.unguarded()):
+        opening.guard = number
+        found = opening
+    return found
+
+
+def test_it_is_open_from_the_open_to_the_close() -> None:
+    it = opened()
+    assert it.is_open(FILE, 1.0) is True
+    assert it.closed(FILE, written=True) is Close.LAST
+    assert it.is_open(FILE, 1.0) is False
+    assert len(it) == 0
+
+
+def test_a_close_whose_open_was_never_heard_is_the_last_one() -> None:
+    """Opened before anybody listened. What only read says nothing of a writer."""
+    it = Openings()
+    assert it.closed(FILE, written=True) is Close.LAST
+    assert it.closed(FILE, written=False) is Close.READ
+
+
+def test_of_several_who_have_it_open_the_last_close_counts() -> None:
+    """Whoever it is of: that the writer is through is known once nobody has it open any more."""
+    it = Openings()
+    it.opened(FILE, 0.0)
+    opening = guard(it)
+    assert opening is not None
+    it.opened(FILE, 0.0)
+    assert it.closed(FILE, written=True) is Close.NOT_LAST
+    it.confirmed(opening)
+    assert it.is_open(FILE, 1.0) is True
+    assert it.closed(FILE, written=False) is Close.LAST
+
+
+def test_without_a_guard_a_close_may_have_been_several() -> None:
+    """Then nobody knows, until the next close says that it was the last one at the latest."""
+    it = opened(guarded=False, times=2)
+    assert it.closed(FILE, written=True) is Close.NOT_LAST
+    assert it.is_open(FILE, 1.0) is None
+    it.opened(FILE, 1.0)
+    assert it.is_open(FILE, 1.0) is True
+
+
+def test_an_open_is_believed_for_a_day() -> None:
+    it = opened()
+    assert it.is_open(FILE, BELIEVED_SECONDS - 1) is True
+    assert it.is_open(FILE, BELIEVED_SECONDS) is None
+
+
+def test_a_file_takes_along_who_has_it_open() -> None:
+    """Moved within what is watched, by itself or with its folder; what came under the name is another one."""
+    it = opened()
+    it.moved_from(FILE, 7)
+    it.opened(FILE, 1.0)
+    it.moved_to(b"day/b.wav", 7)
+    it.folder_moved(b"day", b"week/day")
+    assert it.is_open(b"week/day/b.wav", 1.0) is True
+    assert it.closed(FILE, written=True) is Close.LAST
+    it.moved_to(b"week/day/b.wav", 8)
+    assert it.is_open(b"week/day/b.wav", 1.0) is False
+
+
+@pytest.mark.parametrize("forget", [lambda it: it.replaced(FILE), Openings.forget], ids=["replaced", "forgotten"])
+def test_what_is_replaced_or_forgotten_is_not_open(forget: Callable[[Openings], None]) -> None:
+    """And its guard is no longer needed."""
+    it = opened()
+    forget(it)
+    assert it.is_open(FILE, 1.0) is False
+    assert it.guards_left() == [0]
+
+
+def test_only_so_many_are_kept_in_mind() -> None:
+    """Beyond, nothing is: that is said, and costs no more memory."""
+    it = Openings()
+    for n in range(MOST_FILES + 10):
+        it.opened(b"%d.wav" % n, 0.0)
+        it.moved_from(b"%d.wav" % n, n) if n % 2 else None
+    assert len(it) <= MOST_FILES
+    assert len(it._moving) <= 256
+    for n in range(MOST_FILES + 10):
+        it.opened(b"%d.ogg" % n, 0.0)
+    assert it.is_overrun
+    it.forget()
+    assert not it.is_overrun
+
+
+# Against the kernel
+
+
+@dataclass
+class Kernel:
+    """inotify(7), of one file: what happens is queued, and equal events that follow each other are one."""
+
+    queue: list[tuple[str, str]] = field(default_factory=list)  # whose watch, and what
+    has_guard: bool = False
+    descriptors: list[bool] = field(default_factory=list)  # of who has it open: whether it can write
+
+    def open(self, *, writes: bool) -> None:
+        self.descriptors.append(writes)
+        self._tell("open")
+
+    def close(self, index: int) -> None:
+        self._tell("written" if self.descriptors.pop(index % len(self.descriptors)) else "read")
+
+    def _tell(self, what: str) -> None:
+        for watch in ("folder", "guard") if self.has_guard else ("folder",):
+            if not self.queue or self.queue[-1] != (watch, what):
+                self.queue.append((watch, what))
+
+
+@dataclass
+class Hearer:
+    """Reads what the kernel has queued, as the events' thread does."""
+
+    kernel: Kernel
+    openings: Openings = field(default_factory=Openings)
+    opening: Opening | None = None
+    last: Close | None = None
+
+    def read(self) -> None:
+        events, self.kernel.queue = self.kernel.queue, []
+        for watch, what in events:
+            if watch == "guard":
+                if what != "open" and self.opening is not None:
+                    self.openings.confirmed(self.opening)
+            elif what == "open":
+                self.openings.opened(FILE, 0.0)
+            else:
+                self.last = self.openings.closed(FILE, written=what == "written")
+        if self.openings.guards_left():
+            self.kernel.has_guard = False
+        for _, opening in self.openings.unguarded():
+            self.kernel.has_guard = True
+            opening.guard = 1
+            self.opening = opening
+
+
+ACTS = st.lists(
+    st.tuples(st.sampled_from(["open", "read", "close"]), st.booleans(), st.integers(0, 9)), max_size=40
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(acts=ACTS)
+def test_read_at_every_turn_it_is_never_wrong(acts: list[tuple[str, bool, int]]) -> None:
+    """Where each event is read before the next one happens, what is said is so, and there is always an answer."""
+    hearer = Hearer(kernel := Kernel())
+    for act, _, index in acts:
+        step(kernel, act, index)
+        hearer.read()
+        assert hearer.openings.is_open(FILE, 1.0) is bool(kernel.descriptors)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(acts=ACTS)
+def test_however_seldom_it_is_read_it_is_never_called_open_without_end(acts: list[tuple[str, bool, int]]) -> None:
+    """Once all have closed it, it is closed or unknown. And it is called closed too early only where a second open
+    came before the first one had been read.
+    """
+    hearer = Hearer(kernel := Kernel())
+    was_merged = False
+    for act, is_read, index in acts:
+        if act != "close" and kernel.queue and kernel.queue[-1] == ("folder", "open"):
+            was_merged = True
+        step(kernel, act, index)
+        if is_read:
+            hearer.read()
+            if kernel.descriptors and not was_merged:
+                assert hearer.openings.is_open(FILE, 1.0) is not False
+    while kernel.descriptors:
+        kernel.close(0)
+    hearer.read()
+    assert hearer.openings.is_open(FILE, 1.0) is not True
+
+
+def step(kernel: Kernel, act: str, index: int) -> None:
+    if act == "close":
+        if kernel.descriptors:
+            kernel.close(index)
+    else:
+        kernel.open(writes=act == "open")

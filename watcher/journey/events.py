@@ -1,0 +1,277 @@
+"""The kernel's events of a folder and all below it, each told in the moment it is read.
+
+watchdog's observer keeps the watches, one for each folder. What it makes of the events is passed by: it would hold
+back everything that follows a move out of the folder for half a second, waiting for the other half [measured], and
+filing moves files out all the time; its queues have no bounds; and it keeps silent about what was lost.
+"""
+
+import logging
+import os
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from watchdog.events import FileSystemEventHandler
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify import InotifyEmitter, InotifyObserver, InotifyWatchGroup
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchDescriptor,
+    inotify_add_watch,
+)
+
+from watcher.journey.openings import Opening, Openings
+
+# At every stop it logs as errors what its own threads find of each other. What counts is looked at here.
+logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
+logging.getLogger("watchdog.observers.inotify_c").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", category=RuntimeWarning, module="watchdog")
+
+CREATED = InotifyConstants.IN_CREATE
+OPENED = InotifyConstants.IN_OPEN
+WRITTEN = InotifyConstants.IN_CLOSE_WRITE
+READ = InotifyConstants.IN_CLOSE_NOWRITE
+MOVED_FROM = InotifyConstants.IN_MOVED_FROM
+MOVED_TO = InotifyConstants.IN_MOVED_TO
+DELETED = InotifyConstants.IN_DELETE
+
+_IS_FOLDER = InotifyConstants.IN_ISDIR
+_LOOKED_AT = OPENED | READ
+# Not of what has no name any more: who still writes an unlinked file would be taken for who writes its successor.
+_OF_FOLDERS = Mask(
+    (CREATED | OPENED | WRITTEN | READ | MOVED_FROM | MOVED_TO | DELETED)
+    | (InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_EXCL_UNLINK)
+)
+# Added, not set: should a watched folder have taken the name in the meantime, it keeps its own.
+_OF_FILES = Mask(OPENED | WRITTEN | READ | InotifyConstants.IN_DONT_FOLLOW | InotifyConstants.IN_MASK_ADD)
+
+_MOST_GUARDS = 1024  # each takes one of the watches that a user may have
+_MOST_MOVING = 256
+
+
+class Listener(Protocol):
+    """Who is told. An exception ends the reading for good; paths are absolute."""
+
+    openings: Openings
+
+    def hear(self, path: bytes, mask: int, cookie: int, /) -> None:
+        """Something happened to this file, or whatever is no folder."""
+
+    def hear_of_folder(self, path: bytes, before: bytes | None, *, is_made: bool) -> None:
+        """A folder lies there now: it was made, or it was moved, from `before` where that was watched."""
+
+    def miss(self) -> None:
+        """Events were lost."""
+
+
+class _Reader(InotifyFD):
+    """One thread reads what the kernel says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch_ended: Callable[[], None] = lambda: None
+
+    def run(self) -> None:
+        while self.should_keep_running():
+            for event in self.read_events():
+                self.handle_event(event)
+            self.batch_ended()
+
+    def read_events(self, *, event_buffer_size: int = 1 << 16) -> list[InotifyEvent]:
+        """What happened since the last time, but for folders that were only looked into: our own scans do that."""
+        return [
+            InotifyEvent(wd, mask, cookie, name)
+            for wd, mask, cookie, name in self._parse_event_buffer(self._read_event_buffer(event_buffer_size))
+            if not (mask & _IS_FOLDER and mask & _LOOKED_AT)
+            and (wd != -1 or mask & InotifyConstants.IN_Q_OVERFLOW)
+        ]
+
+
+class _Guard:
+    """A watch on a file that is open, so that no two of its opens or closes are merged; see Openings."""
+
+    def __init__(self, openings: Openings, opening: Opening) -> None:
+        self._openings = openings
+        self._opening = opening
+
+    def on_event(self, event: InotifyEvent) -> None:
+        if event.mask & (WRITTEN | READ):
+            self._openings.confirmed(self._opening)
+
+    def on_watch_deleted(self, wd: int) -> None:
+        """The file is gone."""
+
+    def on_queue_overflow(self) -> None:
+        """The group is told too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A folder that was moved from where it was watched."""
+
+    path: bytes
+    watches: list[WatchDescriptor]  # of it and all below
+    batch: int
+
+
+class _Group(InotifyWatchGroup):
+    """The watches of a folder and all below it, and of the files that are open there."""
+
+    def __init__(self, reader: _Reader, root: bytes, listener: Listener, *, is_recursive: bool) -> None:
+        self._listener = listener
+        self._guards: dict[WatchDescriptor, CallbackId] = {}
+        self._moving: OrderedDict[int, _Move] = OrderedDict()  # by cookie
+        self._batch = 0
+        super().__init__(reader, root, event_mask=_OF_FOLDERS, is_recursive=is_recursive)
+        reader.batch_ended = self._end_batch
+
+    def on_event(self, event: InotifyEvent) -> None:
+        with self._lock:
+            path = self._build_event_source_path(event) if self.is_active else None
+            if path is None:
+                return
+            if event.is_directory:
+                if self.is_recursive:
+                    self._follow(event, path)
+                return
+            self._listener.hear(path, event.mask, event.cookie)
+
+    def on_queue_overflow(self) -> None:
+        """The watches of folders that were made meanwhile are missing: whoever listens must begin anew."""
+        with self._lock:
+            if self.is_active:
+                self._listener.miss()
+
+    def _follow(self, event: InotifyEvent, path: bytes) -> None:
+        """What was made or moved in is watched, what was moved out is not."""
+        mask = event.mask
+        if mask & CREATED:
+            self._add_all_callbacks(path)
+            self._listener.hear_of_folder(path, None, is_made=True)
+        elif mask & MOVED_FROM:
+            watches = self._active_callbacks_by_path.items()
+            below = [wd for folder, wd in watches if folder == path or folder.startswith(path + b"/")]
+            self._moving[event.cookie] = _Move(path, below, self._batch)
+            if len(self._moving) > _MOST_MOVING:
+                self._let_go(self._moving.popitem(last=False)[1])
+        elif mask & MOVED_TO:
+            move = self._moving.pop(event.cookie, None)
+            if move is None or not self._move_watches(move.path, path):
+                self._add_all_callbacks(path)
+            self._listener.hear_of_folder(path, move.path if move else None, is_made=False)
+
+    def _let_go(self, move: _Move) -> None:
+        """It was moved away. As long as it is watched, what happens in it is told as of where it was."""
+        self._remove_callbacks([wd for wd in move.watches if wd in self._active_callbacks_by_watch])
+
+    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        # The library's own fails where another folder has had the path since.
+        path = self._active_callbacks_by_watch.pop(wd, None)
+        if path is not None and self._active_callbacks_by_path.get(path) == wd:
+            del self._active_callbacks_by_path[path]
+
+    def _end_batch(self) -> None:
+        """What was read is told: files that are still open get their guards, and no others keep one."""
+        openings = self._listener.openings
+        if openings.is_overrun:
+            self.on_queue_overflow()
+        with self._lock:
+            if not self.is_active:
+                return
+            for wd in openings.guards_left():
+                watch = WatchDescriptor(wd)
+                if (guard := self._guards.pop(watch, None)) is not None:
+                    self._inotify_fd.remove_callbacks([(watch, guard)])
+            for path, opening in openings.unguarded():
+                self._guard(path, opening)
+            # The two halves of a move follow each other: one that has not come with the next batch never will.
+            for cookie in [cookie for cookie, move in self._moving.items() if move.batch < self._batch]:
+                self._let_go(self._moving.pop(cookie))
+            self._batch += 1
+
+    def _guard(self, path: bytes, opening: Opening) -> None:
+        if len(self._guards) >= _MOST_GUARDS:
+            return
+        guard = _Guard(self._listener.openings, opening)
+        name = CallbackId(id(guard))
+        full = os.path.join(self.path, path)
+        try:
+            wd = self._inotify_fd.add_callback(full, _OF_FILES, guard, name)
+        except OSError:
+            return  # it is gone, or the user has no watch left: its bounds stay apart
+        if wd == -1 or wd in self._guards or wd in self._active_callbacks_by_watch:
+            self._inotify_fd.remove_callbacks([(wd, name)])  # not ours to read, or watched already
+            return
+        self._guards[wd] = name
+        opening.guard = wd
+
+
+class _Emitter(InotifyEmitter):
+    """Has the watches set; the events pass it by."""
+
+    _inotify: _Group | None
+
+    def __init__(self, *arguments: Any, inotify_fd: _Reader, listener: Listener, **options: Any) -> None:
+        super().__init__(*arguments, inotify_fd=inotify_fd, **options)
+        self._reader = inotify_fd
+        self._listener = listener
+
+    def on_thread_start(self) -> None:
+        root = os.fsencode(self.watch.path)
+        self._inotify = _Group(self._reader, root, self._listener, is_recursive=self.watch.is_recursive)
+
+    def watches(self, root: bytes) -> bool:
+        """Whether the kernel still watches what lies there: asked once more for a watch, it names the same one."""
+        group, reader = self._inotify, self._reader
+        if group is None:
+            return False
+        before = group._active_callbacks_by_path.get(root)  # noqa: SLF001
+        with reader._lock:  # noqa: SLF001 — it is closed under this lock
+            if reader._closed:  # noqa: SLF001
+                return False
+            return inotify_add_watch(reader._inotify_fd, root, group.event_mask) == before  # noqa: SLF001
+
+
+class Observer(InotifyObserver):
+    """watchdog's, with a reader of our own. Its threads live until its end, or an error."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._inotify_fd = _Reader()
+        self._inotify_fd.start()
+        BaseObserver.__init__(self, _Emitter, inotify_fd=self._inotify_fd, listener=listener)
+
+    def hears(self, root: bytes) -> bool:
+        """Whether what happens in the folder that lies there now is heard.
+
+        Each thread must be alive: any of them dies at the first error, and the others do not mind. And the kernel
+        must still watch this very folder: its watch dies with the folder, though a new one may have its inode.
+        """
+        return all(thread.is_alive() for thread in (self, self._inotify_fd, *self.emitters)) and all(
+            emitter.watches(root) for emitter in self.emitters if isinstance(emitter, _Emitter)
+        )
+
+    def end(self) -> None:
+        """No thread of it runs any more, nor holds anything, whether it was started or not."""
+        self.stop()
+        if self.ident is not None:
+            self.join()
+
+
+def listen(listener: Listener, root: bytes, *, recursive: bool) -> Observer | str:
+    """An observer that tells what happens in the folder; else why there can be none."""
+    observer: Observer | None = None
+    try:
+        observer = Observer(listener)
+        observer.schedule(FileSystemEventHandler(), os.fsdecode(root), recursive=recursive)
+        observer.start()
+    except (OSError, RecursionError) as error:  # the latter of folders nested a thousand deep, on Python 3.11
+        if observer is not None:
+            observer.end()  # else each try would keep one of the few that a user may have
+        return getattr(error, "strerror", None) or str(error)
+    return observer

@@ -1,0 +1,28 @@
+"""From where the drop folder can be written: each part of it, by what is mounted and exported there."""
+
+import os
+
+from watcher.folders import Folder
+from watcher.mounts import Part, parts_of, read_exports, read_mounts
+
+
+class Reach:
+    """The parts of a folder, as they were when it was looked at last."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._parts: list[Part] = []
+
+    def look(self) -> None:
+        """The parts are as they are now."""
+        self._parts = parts_of(os.path.realpath(self._folder.root), read_mounts(), read_exports())
+
+    def part(self, path: bytes) -> Part:
+        """The innermost part that this path, relative to the folder, lies in."""
+        if not self._parts:
+            self.look()
+        whole, *below = self._parts
+        if not below:
+            return whole
+        full = os.path.join(whole.path, path)
+        return max((part for part in self._parts if part.contains(full)), key=lambda part: len(part.path))
