@@ -133,6 +133,26 @@ class Audio:
         }
 
 
+class Alteration(StrEnum):
+    """What became of a recording after it was filed."""
+
+    GROWN = "grown"
+    CHANGED = "changed"  # shorter, or of other bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Altered:
+    """That a filed recording is not what it was, how many bytes it had when that was found, and when."""
+
+    kind: Alteration
+    size: int
+    at: float
+
+    def is_as(self, other: "Altered | None") -> bool:
+        """Whether the other was found to be the same, whenever that was."""
+        return other is not None and (self.kind, self.size) == (other.kind, other.size)
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One recording that was whole once, and everything that is known of it now.
@@ -170,6 +190,7 @@ class Item:
     submitted_at: float | None = None
     filed_at: float | None = None
     companions: tuple[bytes, ...] = ()  # marker and sidecars that travel with it, relative to the drop folder
+    altered: Altered | None = None  # since it was filed, as far as anybody has looked
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ def run_once(
             if _is_over(journey, progress, began, verdicts=verdicts):
                 break
             clock.wait(min(wait, _TICK_SECONDS), journey.stopping)
+    if not journey.stopping.is_set():
+        journey.filing.look_again()
     journey.arrivals.look_at_receipts()
     journey.arrivals.publish()
     tidy(site)

@@ -226,6 +226,22 @@ def test_what_is_named_like_a_receipt_takes_no_receipts_name(place: Place, servi
     assert len(place.files()) == 8
 
 
+def test_a_sidecar_takes_no_receipts_name(make_place: MakePlace) -> None:
+    """Though it may be named `name.json`: not where `name` is a recording's."""
+    place = make_place(arrivals={"sidecar": [".json"]})
+    for name in ("victim.wav.mp3", "call.wav"):
+        place.drop(name, speech(name))
+        place.drop(os.path.splitext(name)[0] + ".json", b"{}")
+    place.run_once()
+    item = place.item("victim.wav.mp3")
+    assert f"done/victim.wav~{item.id[:6]}.json" in place.files()
+    assert {"done/call.json", "done/call.wav.json"} < place.files()
+    place.drop("victim.wav")
+    place.drop("victim.json", b"{}")
+    place.run_once()
+    assert place.receipt("done/victim.wav.json")["path"] == "victim.wav"
+
+
 def test_the_list_of_rules_is_not_empty(tmp_path: Path, odd_disk: OddDisk) -> None:
     """The odd disk refuses what it is told to refuse, and keeps all else: the tests above can fail."""
     point = tmp_path / "point"

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from watcher.cli.explaining import companions_of
 from watcher.cli.opening import RECEIPT, Desk
@@ -10,6 +10,7 @@ from watcher.domain import Item, JsonObject, State, from_json, rfc3339, show_pat
 from watcher.errors import FolderError, RecordingError, TooLong
 from watcher.folders import Folder, receipt_name
 from watcher.ignore import Ignore
+from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.companions import Companions
 from watcher.journey.foreign import may_be_left
 from watcher.store import Books
@@ -29,6 +30,7 @@ class Comparison:
 
     away: dict[str, str] = field(default_factory=dict)  # by the folder's name
     items: dict[str, str] = field(default_factory=dict)  # by id
+    altered: dict[str, Item] = field(default_factory=dict)  # those whose recordings were, by id
     orphans: dict[_Path, str] = field(default_factory=dict)  # receipts of no item
     strays: set[_Path] = field(default_factory=set)  # files that are in no book
     left: set[bytes] = field(default_factory=set)  # in the drop folder, and no recordings: they stay there
@@ -92,7 +94,13 @@ def _look(desk: Desk, before: Comparison | None) -> Comparison:
         items = books.items.listed() if before is None else filter(None, map(books.items.get, before.items))
         for item in items:
             folder = _home(desk, item)
-            if folder in folders and (said := _compare_item(folder, item)):
+            if folder is None or folder not in folders:
+                continue
+            said = _compare_item(folder, item)
+            if not said and folder.name != "drop" and (altered := find_alteration(folder, item, desk.clock.now())):
+                found.altered[item.id] = replace(item, altered=altered)
+                said = str(explain(found.altered[item.id]))
+            if said:
                 found.items[item.id] = f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
         for folder in folders:
             if before is None:
@@ -139,6 +147,8 @@ def _compare_item(folder: Folder, item: Item) -> str:
         is_there, receipt = folder.occupied(path), _read_receipt(folder, receipt_name(path))
     except FolderError as error:
         return f"is {item.state}, but {error.message}"
+    if not is_there and item.altered is not None and receipt is not None:
+        return ""  # it was moved back into the drop folder, as it was said
     if not is_there:
         lost = "its recording is" if receipt else "neither its recording nor its receipt is"
         return f"is {item.state}, but {lost} {'not ' if receipt else ''}in {folder.name}/"

@@ -9,13 +9,26 @@ from rich.text import Text
 from watcher.cli.opening import RECEIPT, Desk, open_desk, print_json, read_path, wide_console
 from watcher.cli.spelling import tell_spelling
 from watcher.config import Window
-from watcher.domain import ARTIFICIAL, Item, JsonObject, State, Verdict, path_text, rfc3339, show_path, show_text
+from watcher.domain import (
+    ARTIFICIAL,
+    Alteration,
+    Item,
+    JsonObject,
+    State,
+    Verdict,
+    path_text,
+    rfc3339,
+    show_path,
+    show_text,
+)
 from watcher.errors import Exit
 from watcher.journey import receipt
+from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
 
 _STUCK_SHOWN = 1000
+_ALTERED_LOOKED_AT = 1000
 
 
 def status(options: argparse.Namespace) -> int:
@@ -41,6 +54,13 @@ def status(options: argparse.Namespace) -> int:
             f"stuck        {total:,} cannot be moved, or have a receipt written; the oldest: "
             f"{show_text(oldest['path'])}: {oldest['message']}; {oldest['hint']} (since {oldest['since']})"
         )
+    for kind in Alteration:
+        if facts[kind]:
+            first = next(one for one in facts["altered"] if one["code"] == kind)
+            print(
+                f"{kind:<13}{facts[kind]:,} since filed; the first: {show_text(first['path'])}: "
+                f"{first['message']}. {first['hint']}"
+            )
     if left := _left_in_words(facts["foreign"], facts["foreign_first"], facts["orphaned"]):
         print(f"left alone   {left}")
     return Exit.WELL
@@ -80,10 +100,31 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "waiting_total": books.site.waiting_total(),
         "stuck": [obstacle.as_json() for obstacle in books.obstacles.listed(_STUCK_SHOWN)],
         "stuck_total": books.obstacles.total(),
+        **_altered(desk, books),
         "foreign": left.foreign,  # in the drop folder, and no recordings: nothing waits for them
         "foreign_first": [path_text(path) for path in left.first],
         "orphaned": left.orphaned,
     }
+
+
+def _altered(desk: Desk, books: Books) -> JsonObject:
+    """Recordings that were altered since they were filed, and still lie there so."""
+    there = [item for item in books.items.altered(_ALTERED_LOOKED_AT) if _lies_altered(desk, item)]
+    told = [(item, explain(item)) for item in there]
+    numbers = {
+        str(kind): sum(1 for item in there if item.altered and item.altered.kind is kind) for kind in Alteration
+    }
+    listed = [
+        {"id": item.id, "path": path_text(item.path), **fault.as_json()}
+        for item, fault in told
+        if fault is not None
+    ]
+    return {**numbers, "altered": listed}
+
+
+def _lies_altered(desk: Desk, item: Item) -> bool:
+    folder = desk.done if item.state is State.DONE else desk.failed
+    return find_alteration(folder, item, desk.clock.now()) is not None
 
 
 def seconds_for(backlog: int, writes: tuple[Window, ...]) -> float:
@@ -118,7 +159,8 @@ def list_items(options: argparse.Namespace) -> int:
             verdict = books.verdicts.get(item.identifier)
             told = item.identifier[:12] if item.identifier else item.fault.code if item.fault else ""
             said = verdict_in_words(verdict, marked=console.is_terminal)
-            table.add_row(item.id[:6], item.state, show_path(item.path), told, said)
+            state = f"{item.state}, {item.altered.kind}" if item.altered else str(item.state)
+            table.add_row(item.id[:6], state, show_path(item.path), told, said)
     console.print(table)
     return Exit.WELL
 
@@ -180,6 +222,8 @@ def _story(item: Item, verdict: Verdict | None) -> Iterator[tuple[str, str | Tex
         yield "verdict", verdict_in_words(verdict, marked=True, detailed=True)
     if item.fault is not None:
         yield "error", str(item.fault)
+    if item.altered is not None:
+        yield str(item.altered.kind), str(explain(item))
     facts: dict[str, object] = {
         "warning": item.warning,
         "identifier": item.identifier,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from watcher.cli.opening import Desk
 from watcher.domain import Item, Pause, PauseKind, State, rfc3339, show_path
 from watcher.errors import FolderError, NoRoom, RecordingError
+from watcher.journey.alterations import explain
 from watcher.journey.policy import NEEDS_CANARY
 from watcher.journey.vet import stays_refused
 from watcher.store import Books
@@ -105,11 +106,9 @@ def _explain(desk: Desk, books: Books, item: Item) -> str:
             shared = (
                 f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
             )
-            return (
-                f"is done: identifier {item.identifier}, {where}.{shared}{_explain_receipts_trouble(books, item)}"
-            )
+            return f"is done: identifier {item.identifier}, {where}.{shared}{_explain_aftermath(books, item)}"
         case State.FAILED:
-            return f"failed: {fault} {_explain_failed(desk, item)}{_explain_receipts_trouble(books, item)}"
+            return f"failed: {fault} {_explain_failed(desk, item)}{_explain_aftermath(books, item)}"
         case State.HELD:
             return f"is held: {fault.replace('ITEM', item.id[:6])}"
         case State.RETURNING:
@@ -185,9 +184,14 @@ def _explain_failed(desk: Desk, item: Item) -> str:
     return f"`watcher retry {item.id[:6]}` has it sent again."
 
 
-def _explain_receipts_trouble(books: Books, item: Item) -> str:
+def _explain_aftermath(books: Books, item: Item) -> str:
+    """What became of it since it was filed, and what is in the way of its receipt."""
+    altered = explain(item)
+    since = f" {altered}" if altered else ""
     obstacle = books.obstacles.fault_of(item.id)
-    return f" Its receipt does not say all yet, since it cannot be written: {obstacle}" if obstacle else ""
+    return since + (
+        f" Its receipt does not say all yet, since it cannot be written: {obstacle}" if obstacle else ""
+    )
 
 
 def _trouble(desk: Desk, item: Item, pauses: list[Pause]) -> str:

@@ -4,18 +4,18 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from watcher.audio import Completeness, Examination
-from watcher.cli.comparing import compare
+from watcher.cli.comparing import Comparison, compare
 from watcher.cli.looking import duration_in_words, seconds_for
 from watcher.cli.opening import Desk, open_desk, print_json
 from watcher.domain import JsonObject, State, show_path
-from watcher.errors import Exit, FolderError, RecordingError, UsageError
-from watcher.folders import Folder
+from watcher.errors import Exit, FolderError, RecordingError, StoreError, UsageError
+from watcher.folders import Folder, hash_of
 from watcher.ignore import Ignore
 from watcher.journey.foreign import is_left, look_into
-from watcher.journey.vet import hash_of
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
 
@@ -29,6 +29,8 @@ def reconcile(options: argparse.Namespace) -> int:
             seen = books.site.arrivals() + waiting
             wrong = [*_compare_rows(books), *_compare_ledger(books), *_list_stuck(books)]
         comparison = compare(desk)
+        with suppress(StoreError):  # whoever may only read is told all the same
+            _note_alterations(desk, comparison)
     lines = {
         "done": counts[State.DONE],
         "failed": counts[State.FAILED],
@@ -50,6 +52,14 @@ def reconcile(options: argparse.Namespace) -> int:
     if not wrong:
         print("The books add up: folders, items and ledger agree.")
     return Exit.INCOMPLETE if wrong else Exit.WELL
+
+
+def _note_alterations(desk: Desk, comparison: Comparison) -> None:
+    """What was done to recordings since they were filed stands in the books; the daemon writes their receipts."""
+    if comparison.altered:
+        with desk.store.writing() as books:
+            for item in comparison.altered.values():
+                books.items.mark_altered(item)
 
 
 def _compare_rows(books: Books) -> Iterator[str]:

@@ -1,12 +1,12 @@
 """The disk: list, fingerprint, open without following links, move durably. See Folder and move."""
 
 from watcher.folders.acceptance import Acceptance
-from watcher.folders.disk import fingerprint_of
+from watcher.folders.disk import fingerprint_of, hash_of
 from watcher.folders.folder import RESERVE_BYTES, Folder
 from watcher.folders.lease import is_being_written
 from watcher.folders.lock import Lock, lock
 from watcher.folders.marker import MARKER, Situation, judge_marker
-from watcher.folders.move import move
+from watcher.folders.move import is_same_time, move
 from watcher.folders.names import (
     LONGEST,
     alternative,
@@ -31,8 +31,10 @@ __all__ = [
     "Situation",
     "alternative",
     "fingerprint_of",
+    "hash_of",
     "is_being_written",
     "is_receipts_name",
+    "is_same_time",
     "judge_marker",
     "lock",
     "move",

@@ -8,6 +8,7 @@ import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from watcher.domain import Fingerprint
 from watcher.folders.names import draft_name
@@ -166,6 +167,11 @@ def digest(opened: int, ranges: Iterable[tuple[int, int]] | None = None) -> str:
             total.update(chunk)
             offset += len(chunk)
     return total.hexdigest()
+
+
+def hash_of(file: BinaryIO) -> str:
+    """The sha256, in hex, of what the open file holds from here on."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants a concrete class
 
 
 def data_in(opened: int, size: int) -> Iterator[tuple[int, int]]:

@@ -256,12 +256,17 @@ def _copy_data(file: BinaryIO, made: int, size: int, *, sparsely: bool) -> str:
     return total.hexdigest()
 
 
+def is_same_time(there_ns: int, expected_ns: int) -> bool:
+    """Whether a file system that was given the one time may keep it as the other."""
+    grain = next(grain for grain in _GRAINS_NS if there_ns % grain == 0)
+    return abs(there_ns - expected_ns) <= grain
+
+
 def _is_copy(
     target: Folder, target_path: bytes, there: Fingerprint, expected: Fingerprint, sha256: str | None
 ) -> bool:
     """Whether the file at the new name is what a copy of `expected` left there."""
-    grain = next(grain for grain in _GRAINS_NS if there.mtime_ns % grain == 0)
-    if there.size != expected.size or abs(there.mtime_ns - expected.mtime_ns) > grain:
+    if there.size != expected.size or not is_same_time(there.mtime_ns, expected.mtime_ns):
         return False
     if sha256 is None:
         return there.device != expected.device

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from watcher.config import Arrivals as Settings
 from watcher.domain import Item
-from watcher.folders import tokens_for, versions
+from watcher.endings import is_recording_name
+from watcher.folders import is_receipts_name, tokens_for, versions
+from watcher.folders.names import RECEIPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,15 @@ def companion_name(companion: bytes, recording: bytes, filed_as: bytes) -> bytes
     return companion
 
 
+def may_be_plain(companion: bytes) -> bool:
+    """Whether a companion may be filed under its plain name: not where a recording's receipt would have that."""
+    return not (is_receipts_name(companion) and is_recording_name(companion[: -len(RECEIPT)]))
+
+
 def names_beside(item: Item, companion: bytes, longest: int) -> list[bytes]:
     """Every name that the companion of a filed recording may have beside it, as they were tried."""
     plain = companion_name(companion, item.path, item.filed_as or item.path)
-    tokens = tokens_for(item.id, plain=True)
+    tokens = tokens_for(item.id, plain=may_be_plain(plain))
     return list(dict.fromkeys(one for token in tokens for one in versions(plain, item.id, token, longest)))
 
 

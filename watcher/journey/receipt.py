@@ -2,7 +2,8 @@
 
 from urllib.parse import quote_from_bytes
 
-from watcher.domain import Attempt, Item, JsonObject, Verdict, from_json, path_text, rfc3339, to_json
+from watcher.domain import Alteration, Attempt, Item, JsonObject, Verdict, from_json, path_text, rfc3339, to_json
+from watcher.journey.alterations import explain
 
 FORMAT = 1
 
@@ -14,6 +15,7 @@ def describe(item: Item, verdict: Verdict | None) -> JsonObject:
         "verdict": verdict.as_json() if verdict else None,
         "error": item.fault.as_json() if item.fault else None,
         "warning": item.warning,
+        **_describe_alteration(item),
         "identifier": item.identifier,
         "duplicate_of": item.duplicate_of,
         "filed_as": None if item.filed_as is None else path_text(item.filed_as),
@@ -27,6 +29,16 @@ def describe(item: Item, verdict: Verdict | None) -> JsonObject:
         "filed_at": rfc3339(item.filed_at),
         "attempts": item.attempts,
     }
+
+
+def _describe_alteration(item: Item) -> JsonObject:
+    """What was done to the recording since it was filed: one of the two may say something."""
+    described: JsonObject = {str(kind): None for kind in Alteration}
+    fault, altered = explain(item), item.altered
+    if fault is not None and altered is not None:
+        facts = {"size": altered.size, "found_at": rfc3339(altered.at)}
+        described[altered.kind] = facts | {"message": fault.message, "hint": fault.hint}
+    return described
 
 
 def write_receipt(

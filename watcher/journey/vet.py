@@ -1,10 +1,9 @@
 """Second: a file that has settled is examined and hashed, and becomes an item, before a byte is paid for."""
 
-import hashlib
 import os
 import secrets
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any
 
 from watcher import logs
 from watcher.audio import Completeness, Examination, examine
@@ -21,6 +20,7 @@ from watcher.errors import (
     StoreContradicted,
     StoreError,
 )
+from watcher.folders import hash_of
 from watcher.journey.arrive import Arrivals, Settled
 from watcher.journey.foreign import is_left
 from watcher.journey.site import Site
@@ -72,11 +72,6 @@ def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
     if examination is not None:
         refusal = _lack_of(examination, lenient=site.config.arrivals.lengths == "lenient")
     return Vetted(fingerprint, digest, examination, refusal, _warning(examination))
-
-
-def hash_of(file: BinaryIO) -> str:
-    """The sha256 of what the open file holds from here on."""
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants a concrete class
 
 
 def _lack_of(examination: Examination, *, lenient: bool) -> RecordingRefused | None:
@@ -257,6 +252,7 @@ def place(site: Site, books: Books, item: Item, vetted: Vetted) -> dict[str, Any
         "duplicate_of": None,
         "outcome": None,
         "filed_as": None,
+        "altered": None,
     }
     if vetted.refusal is not None:
         return facts | _to_file(State.FAILED, item, vetted.refusal.as_fault())

@@ -26,7 +26,18 @@ from sqlalchemy import (
     update,
 )
 
-from watcher.domain import IN_DROP, Audio, Fault, Fingerprint, Item, JsonObject, State, rfc3339
+from watcher.domain import (
+    IN_DROP,
+    Alteration,
+    Altered,
+    Audio,
+    Fault,
+    Fingerprint,
+    Item,
+    JsonObject,
+    State,
+    rfc3339,
+)
 from watcher.errors import LateWriter, NoSuchItem
 from watcher.store.schema import items, obstacles, transitions
 
@@ -97,6 +108,23 @@ _TO_DONE = _TO_MOVE.where(items.c.outcome == State.DONE)
 _TO_FAILED = _TO_MOVE.where(items.c.outcome.is_distinct_from(State.DONE))
 _RECEIPT_DUE = _all_items.where(items.c.receipt_due, items.c.state == bindparam("state"), ~_IS_OBSTRUCTED).limit(
     bindparam("limit")
+)
+_ALTERED = _all_items.where(items.c.altered.is_not(None), _is_one_of(items, *_PAST)).limit(bindparam("limit"))
+_MARK_ALTERED = (
+    update(items)
+    .where(items.c.id == bindparam("the_id"), items.c.state == bindparam("the_state"))
+    .where(
+        or_(
+            items.c.altered.is_distinct_from(bindparam("new_kind")),
+            items.c.altered_size.is_distinct_from(bindparam("new_size")),
+        )
+    )
+    .values(
+        altered=bindparam("altered"),
+        altered_size=bindparam("altered_size"),
+        altered_at=bindparam("altered_at"),
+        receipt_due=True,
+    )
 )
 _ALL_RECEIPTS_DUE = _all_items.where(items.c.receipt_due, _is_one_of(items, *_PAST))
 
@@ -318,7 +346,7 @@ class Items:
     def change(self, item: Item, after: State, now: float, note: str = "", **changes: Any) -> None:
         """The item is in the state `after`, if nobody changed it since `item` was read: else LateWriter.
 
-        `changes` are columns; `fault`, `fingerprint` and `audio` are taken as they are in the domain.
+        `changes` are columns; `fault`, `fingerprint`, `audio` and `altered` are taken as they are in the domain.
         """
         values = _flattened(changes) | {"state": after}
         if after != State.SUBMITTING:
@@ -338,6 +366,20 @@ class Items:
     def mark_receipts_due(self, identifier: str) -> None:
         """Every receipt that names this identifier is written again."""
         self._connection.execute(update(items).where(items.c.identifier == identifier).values(receipt_due=True))
+
+    def mark_altered(self, item: Item) -> None:
+        """What was done to it since it was filed stands in its row, and its receipt is written again.
+
+        Not where it left its folder meanwhile, nor where that is known already.
+        """
+        values = _flattened({"altered": item.altered})
+        expected = {"the_id": item.id, "the_state": item.state}
+        news = {"new_kind": values["altered"], "new_size": values["altered_size"]}
+        self._connection.execute(_MARK_ALTERED, expected | news | values)
+
+    def altered(self, limit: int) -> list[Item]:
+        """Items at rest whose recordings were altered since they were filed, in the order they arrived."""
+        return self._all(_ALTERED, limit=limit)
 
     def mark_receipt_written(self, item_id: str) -> None:
         self._connection.execute(update(items).where(items.c.id == item_id).values(receipt_due=False))
@@ -401,6 +443,9 @@ def _item(row: Row[Any]) -> Item:
         submitted_at=row.submitted_at,
         filed_at=row.filed_at,
         companions=tuple(row.companions.split(b"\0")[:-1]),
+        altered=None
+        if row.altered is None
+        else Altered(Alteration(row.altered), row.altered_size, row.altered_at),
     )
 
 
@@ -429,6 +474,11 @@ def _flattened(values: dict[str, Any]) -> dict[str, Any]:
     if "audio" in flat:
         audio: Audio | None = flat.pop("audio")
         flat |= dict.fromkeys(_AUDIO) if audio is None else {name: getattr(audio, name) for name in _AUDIO}
+    if "altered" in flat:
+        altered: Altered | None = flat["altered"]
+        flat["altered"] = altered.kind if altered else None
+        flat["altered_size"] = altered.size if altered else None
+        flat["altered_at"] = altered.at if altered else None
     if "companions" in flat:
         flat["companions"] = b"".join(path + b"\0" for path in flat["companions"])
     return flat

@@ -153,6 +153,7 @@ def _read(books: Books, database: str) -> Known:
         pauses=tuple(books.pauses.active()),
         stuck=tuple(books.obstacles.listed(_STUCK_NAMED)),
         stuck_total=books.obstacles.total(),
+        altered=tuple(books.items.altered(_STUCK_NAMED)),
         last_scan_at=site.get("last_scan_at"),
         identifier=next(accepted, None),
     )

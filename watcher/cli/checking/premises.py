@@ -12,12 +12,13 @@ from itertools import islice
 from watcher.cli.checking.finding import Condition, Finding, warning, well, wrong
 from watcher.cli.checking.subfolders import check_privacy, check_subfolders
 from watcher.cli.opening import Desk
-from watcher.domain import Pause, show_path
+from watcher.domain import Item, Pause, State, show_path
 from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
 from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
 from watcher.folders.names import check_note_name, draft_name
 from watcher.ignore import Ignore
+from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.foreign import may_be_left
 from watcher.journey.recognition import Past, recognise
 from watcher.mounts import mount_of, mounts_below, read_mounts
@@ -40,6 +41,7 @@ class Known:
     pauses: tuple[Pause, ...] = ()
     stuck: tuple[Obstacle, ...] = ()  # the oldest of what cannot be moved
     stuck_total: int = 0
+    altered: tuple[Item, ...] = ()  # filed recordings that are not what they were, the first of them
     last_scan_at: float | None = None
     identifier: str | None = None  # one that the service gave
 
@@ -57,6 +59,7 @@ def check_premises(desk: Desk, known: Known) -> Iterator[Finding]:
         yield _check_files(desk, known)
     if known.stuck:
         yield _check_stuck(known)
+    yield from _check_altered(desk, known)
 
 
 def _check_folder(desk: Desk, known: Known, folder: Folder) -> Finding:
@@ -165,6 +168,17 @@ def _check_proof(desk: Desk, *, is_told: bool) -> Finding:
     if not has_capability(CAP_LEASE):
         return well("proof", f"this user's own recordings are taken once provably whole, those of others {wait}")
     return well("proof", "recordings are taken as soon as they are provably whole")
+
+
+def _check_altered(desk: Desk, known: Known) -> Iterator[Finding]:
+    """Filed recordings that are not what was judged, and still lie there so."""
+    for item in known.altered:
+        folder = desk.done if item.state is State.DONE else desk.failed
+        fault = explain(item)
+        if fault is not None and find_alteration(folder, item, desk.clock.now()) is not None:
+            yield warning(
+                str(fault.code), f"{folder.name}/{show_path(item.filed_as or b'')}: {fault.message}", fault.hint
+            )
 
 
 def _check_stuck(known: Known) -> Finding:

@@ -4,7 +4,7 @@ from watcher import logs
 from watcher.domain import Item, show_path
 from watcher.errors import FolderFull, NameTaken, RecordingError, RecordingGone
 from watcher.folders import Folder, move, tokens_for
-from watcher.journey.companions import companion_name, names_beside
+from watcher.journey.companions import companion_name, may_be_plain, names_beside
 from watcher.journey.site import Site
 
 _log = logs.get_logger(__name__)
@@ -20,10 +20,11 @@ def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> l
     left: list[str] = []
     for companion in item.companions:
         if target is site.drop:
-            here, there = _find(source, item, companion), companion
+            here, there, plain = _find(source, item, companion), companion, True
         else:
             here, there = companion, companion_name(companion, item.path, item.filed_as or item.path)
-        for token in tokens_for(item.id, plain=True):
+            plain = may_be_plain(there)
+        for token in tokens_for(item.id, plain=plain):
             name = site.acceptance.fit(target, there, item.id, token)
             try:
                 move(source, here, target, name, source.fingerprint(here))

@@ -1,8 +1,11 @@
 """The receipts: composed of what the books said when the step began, and written again when they say more."""
 
-from watcher.domain import Attempt, Item, State, Verdict
+from dataclasses import dataclass, replace
+
+from watcher.domain import Alteration, Attempt, Item, JsonObject, State, Verdict, from_json
 from watcher.errors import NameTaken, TooLong
 from watcher.folders import Folder, receipt_name
+from watcher.journey.alterations import find_alteration, tell_alteration
 from watcher.journey.receipt import is_receipt_of, write_receipt
 from watcher.journey.site import Site
 from watcher.store import Books
@@ -65,25 +68,56 @@ class Papers:
         """Whether what was written is not what would be written now."""
         return self._compose(item, books.verdicts.get(item.identifier)) != self._written.get(item.id)
 
-    def bring_up_to_date(self, item: Item) -> Item:
-        """The receipt tells what was known when the step began; one that somebody has collected stays away."""
+    def bring_up_to_date(self, item: Item) -> "Visited":
+        """The receipt tells what was known when the step began, and whether its recording was altered since.
+
+        One that somebody has collected stays away.
+        """
+        folder, was_told = self.folder(item), False
+        altered = find_alteration(folder, item, self._site.clock.now())
+        if altered is not None and not altered.is_as(item.altered):
+            item = replace(item, altered=altered)
         self._written[item.id] = self.compose(item)
         if item.filed_as is not None:
-            folder, name = self.folder(item), receipt_name(item.filed_as)
-            if has_receipt(folder, name, item):
+            name = receipt_name(item.filed_as)
+            receipt = read_receipt(folder, name, item)
+            if receipt is not None:
+                was_told = any(receipt.get(kind) for kind in Alteration)
                 self.write(folder, name, item, replacing=True)
-        return item
+        return Visited(item, was_told)
 
-    def record(self, books: Books, item: Item) -> None:
+    def record(self, books: Books, visited: "Visited") -> None:
         """The receipt is up to date; it is due still where more is known by now than it was composed with."""
+        item = visited.item
+        if item.altered is not None:
+            books.items.mark_altered(item)
         now = books.items.get(item.id)
         if now is not None and now.state is item.state and not self.is_outdated(books, now):
             books.items.mark_receipt_written(item.id)
 
+    def tell(self, visited: "Visited") -> None:
+        """That the recording is not what it was, once."""
+        if not visited.was_told:
+            tell_alteration(visited.item)
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """An item whose receipt was brought up to date. `was_told`: of an alteration it had told before."""
+
+    item: Item
+    was_told: bool
+
 
 def has_receipt(folder: Folder, name: bytes, item: Item) -> bool:
-    """Whether this item's receipt lies there; what is too long to be one is none."""
+    """Whether this item's receipt lies there."""
+    return read_receipt(folder, name, item) is not None
+
+
+def read_receipt(folder: Folder, name: bytes, item: Item) -> JsonObject | None:
+    """This item's receipt, if it lies there; what is too long to be one is none."""
     try:
-        return is_receipt_of(folder.read(name, _RECEIPT_BYTES), item.id)
+        content = folder.read(name, _RECEIPT_BYTES)
     except TooLong:
-        return False
+        return None
+    return from_json(content) if is_receipt_of(content, item.id) else None

@@ -12,6 +12,7 @@ from watcher.journey.arrive import Arrivals
 from watcher.journey.file.back import Back
 from watcher.journey.file.out import Out
 from watcher.journey.file.papers import Papers
+from watcher.journey.file.relook import Relook
 from watcher.journey.site import Site
 from watcher.store import Books
 
@@ -46,9 +47,11 @@ class Filing:
         self._papers = Papers(site)
         self._out = Out(site, arrivals, self._papers)
         self._back = Back(site)
+        self._relook = Relook(site, self._papers)
 
     def step(self) -> float:
         """Some items are filed, returned, or have their receipts brought up to date. 0 when there is more."""
+        self._relook.look(_BATCH)
         now = self._site.clock.now()
         with self._site.store.reading() as books:
             batches = list(self._find(books, now))
@@ -61,6 +64,12 @@ class Filing:
             self._papers.forget()
         return wait
 
+    def look_again(self) -> None:
+        """What was filed in this run is looked at once more, and its receipts tell what became of it."""
+        self._relook.look_at_all()
+        while self.step() <= 0:
+            pass
+
     def _find(self, books: Books, now: float) -> Iterator[Batch]:
         """What there is to do, by the folders that it needs."""
         drop, done, failed = self._site.drop, self._site.done, self._site.failed
@@ -68,13 +77,17 @@ class Filing:
         for outcome, folder in ((State.DONE, done), (State.FAILED, failed)):
             items = books.items.to_file(outcome, now, latest, _BATCH)
             self._papers.fetch(books, items)
-            yield Batch(items, (drop, folder), self._out.move, self._out.record, self._out.tell)
+            yield Batch(items, (drop, folder), self._out.move, self._out.record, self._tell_filed)
         items = books.items.to_return(now, latest, _BATCH)
         yield Batch(items, (drop, failed), self._back.move, self._back.record, self._back.tell)
         for state, folder in ((State.DONE, done), (State.FAILED, failed)):
             items = books.items.with_receipt_due(state, now, latest, _BATCH)
             self._papers.fetch(books, items)
-            yield Batch(items, (folder,), self._papers.bring_up_to_date, self._papers.record, lambda _: None)
+            yield Batch(items, (folder,), self._papers.bring_up_to_date, self._papers.record, self._papers.tell)
+
+    def _tell_filed(self, item: Item) -> None:
+        self._out.tell(item)
+        self._relook.add(item)
 
     def _work(self, batch: Batch) -> float:
         """Each item is done with, or its obstacle is written down. Seconds until there may be more."""

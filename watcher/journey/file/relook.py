@@ -1,0 +1,59 @@
+"""Filed recordings are looked at again soon afterwards, for whoever wrote on when they were taken."""
+
+from collections import deque
+from dataclasses import replace
+
+from watcher.domain import Item
+from watcher.journey.alterations import find_alteration
+from watcher.journey.file.papers import Papers
+from watcher.journey.site import Site
+
+_AFTER_SECONDS = (10.0, 60.0, 600.0)
+_MOST = 10_000  # in each of the three: a look may be left out, since the verdict's visit is another
+
+
+class Relook:
+    """Looks at each filed recording some seconds, a minute and ten minutes after it was filed.
+
+    It is held in memory: after a start, what comes with the verdict looks once more, and `reconcile`.
+    """
+
+    def __init__(self, site: Site, papers: Papers) -> None:
+        self._site = site
+        self._papers = papers
+        self._due = [deque[tuple[float, str]](maxlen=_MOST) for _ in _AFTER_SECONDS]
+
+    def add(self, item: Item) -> None:
+        """The recording was filed just now."""
+        now = self._site.clock.monotonic()
+        for seconds, due in zip(_AFTER_SECONDS, self._due, strict=True):
+            due.append((now + seconds, item.id))
+
+    def look(self, limit: int) -> None:
+        """Some of those that are due were looked at. What was found is in the books, and its receipt due."""
+        now = self._site.clock.monotonic()
+        ids: list[str] = []
+        for due in self._due:
+            while due and due[0][0] <= now and len(ids) < limit:
+                ids.append(due.popleft()[1])
+        self._look_at(ids)
+
+    def look_at_all(self) -> None:
+        """All that are to be looked at once more were looked at now."""
+        ids = {item_id for due in self._due for _, item_id in due}
+        for due in self._due:
+            due.clear()
+        self._look_at(sorted(ids))
+
+    def _look_at(self, ids: list[str]) -> None:
+        if not ids:
+            return
+        with self._site.store.reading() as books:
+            items = [item for item in map(books.items.get, ids) if item is not None]
+        now = self._site.clock.now()
+        found = [(item, find_alteration(self._papers.folder(item), item, now)) for item in items]
+        altered = [replace(item, altered=what) for item, what in found if what is not None]
+        if altered:
+            with self._site.store.writing() as books:
+                for item in altered:
+                    books.items.mark_altered(item)
