@@ -299,6 +299,16 @@ def test_bw64_is_read_like_rf64() -> None:
     assert look(whole[:12] + b"junk" + whole[16:]).completeness is UNKNOWN
 
 
+def test_zeros_in_the_place_of_packed_sound_in_a_wav_are_found() -> None:
+    """Of MP3 and AAC silence is no run of zeros; of PCM it is."""
+    whole = recording("wav.mp3", 20.0)
+    half = len(whole) // 2
+    assert look(whole[:half].ljust(len(whole), b"\0")).completeness is SHORT
+    assert pore(whole[:half] + bytes(4096) + whole[half + 4096 :]).damage is not None
+    plain = recording("wav", 5.0)
+    assert pore(plain[:half] + bytes(4096) + plain[half + 4096 :]).completeness is PROVEN
+
+
 # MP4
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from watcher.audio.examination import Completeness, Examination
-from watcher.audio.source import Source
+from watcher.audio.source import HOLE_BYTES, Source
 
 _CHUNKS = 256
 
@@ -87,6 +87,7 @@ _SUBFORMATS = (  # the ends of the GUIDs that begin with a plain tag: Microsoft'
     bytes.fromhex("0000000000001000800000aa00389b71")[2:],
     bytes.fromhex("000000002107d3118644c8c1ca000000")[2:],
 )
+_PACKED = (0x50, 0x55, 0xFF, 0x1600, 0x706D, 0xA106)  # MPEG audio and AAC: their silence is no run of zeros
 _BITS = {_PCM: (*range(1, 33), 64), _FLOAT: (32, 64), _IMA_ADPCM: (2, 3, 4, 5)}
 
 
@@ -181,9 +182,18 @@ def examine_wav(source: Source) -> Examination:
     layout = _walk(source)
     described = _Format.of(layout.format or b"")
     completeness, missing = _judge(layout, source)
-    damage = _damage(layout, described) if completeness is not Completeness.SHORT else None
     seconds = None
     present = _sound_bytes(layout, source)
+    hole: int | None = None
+    if described is not None and described.tag in _PACKED and layout.data_start is not None:
+        hole = source.hole(layout.data_start, layout.data_start + present)
+        if hole == source.size - HOLE_BYTES:
+            completeness = Completeness.SHORT  # the place is reserved, and the copy goes on
+    damage = None
+    if completeness is not Completeness.SHORT:
+        damage = _damage(layout, described)
+        if damage is None and hole is not None:
+            damage = f"from byte {hole:,} on zeros stand in the place of sound"
     if layout.data_start is not None and described is not None:
         seconds = described.seconds_of(present if layout.open_ended() else layout.data_bytes, layout.counted)
     return Examination(
