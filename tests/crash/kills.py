@@ -172,10 +172,13 @@ class Stage:
         below = {os.path.realpath(root): "", **{os.path.realpath(root / n): n for n in self.story.elsewhere}}
         orders = tracer.Orders(str(log), below, kill.at, kill.before, kill.nth, self.story.denied)
 
+        told: list[int] = []  # a second signal would end it at once
+
         def end_daemon() -> None:
-            if self._is_filed():
+            if not told and self._is_filed():
+                told.append(int(_read(log).splitlines()[0]))
                 with suppress(ProcessLookupError):
-                    os.kill(int(_read(log).splitlines()[0]), signal.SIGTERM)
+                    os.kill(told[0], signal.SIGTERM)
 
         said = self._carry_out(arguments, orders, end_daemon if arguments == DAEMON else lambda: None)
         return said, _read(log).splitlines()[1:]
@@ -419,7 +422,7 @@ STORIES: dict[str, Story] = {
     "ordinary_day": Story(_ordinary_day),
     "accompanied": Story(_accompanied, settings={"arrivals": {"sidecar": [".xml"], "marker": ".done"}}),
     "taken_name": Story(_taken_name),
-    "daemon": Story(_ordinary_day, (DAEMON,)),
+    "daemon": Story(_ordinary_day, (DAEMON,), {"limits": {"in_flight": 2}}),
     "other_disk": Story(_both_fates, elsewhere=("done", "failed")),
     "simple_disk": Story(_both_fates, denied=("renameat2=EINVAL",)),
     "simplest_disk": Story(_both_fates, denied=("renameat2=EINVAL", "linkat=EPERM")),
