@@ -111,7 +111,9 @@ def audit_money(
     yield from (f"charged for nothing: {digest}" for digest in charged.keys() - due)
     if not is_held_back:
         yield from (f"never charged: {digest}" for digest in due - charged.keys())
-    yield from (f"a rate limit was hit: {entry.sha256}" for entry in posts if entry.status == 429)
+    yield from (
+        f"a rate limit was hit: {entry.sha256}" for entry in posts if entry.status == 429 and not entry.faults
+    )
 
 
 def audit_identifiers(root: Path, ledger: Sequence[LedgerEntry]) -> Iterator[str]:

@@ -372,6 +372,28 @@ def _lost_answer(stage: Stage) -> None:
     stage.drop("call.wav")
 
 
+def _service_down(stage: Stage) -> None:
+    _both_fates(stage)
+    stage.bank.add_fault("status", status=503, times=2)
+
+
+def _throttled(stage: Stage) -> None:
+    _both_fates(stage)
+    stage.bank.add_fault("status", status=429, retry_after=0, times=2)
+
+
+def _back_again(stage: Stage) -> None:
+    """It was taken out before it was sent, and has been put back."""
+    stage.drop("call.wav")
+    outside = stage.place.root.parent / "outside.wav"
+    stage.bank.add_fault("close_before_reading", times=0)
+    stage.place.run_once()
+    os.rename(stage.place.root / "drop/call.wav", outside)
+    stage.place.run_once()
+    os.rename(outside, stage.place.root / "drop/call.wav")
+    stage.bank.clear_faults()
+
+
 def _held(stage: Stage) -> None:
     _lost_answer(stage)
     stage.place.run_once()
@@ -432,6 +454,9 @@ STORIES: dict[str, Story] = {
     "upgrade": Story(_older_database),
     "migrate": Story(_older_database, (("migrate",),)),
     "resubmitted": Story(_lost_answer),
+    "service_down": Story(_service_down),
+    "throttled": Story(_throttled),
+    "back_again": Story(_back_again),
     "held": Story(_lost_answer, settings=_HOLD),
     "released": Story(_held, (("release", "call.wav"), ONE_PASS), settings=_HOLD),
     "given_up": Story(_given_up, (("fail", "call.wav"), ONE_PASS), settings=_HOLD),
