@@ -19,6 +19,7 @@ from typing import Any
 from watcher.identifai.sandbox import LedgerEntry
 
 FOLDERS = ("drop", "done", "failed")
+_MARKS = (".watcher", ".watcher.lock")
 _OURS = re.compile(r"config\.toml|watcher\.db(|-wal|-shm|\.lock|\.instance|\.before-\d+\.bak)")
 """What lies beside the folders when nothing runs; SQLite's two, when the last who looked could only read."""
 
@@ -54,7 +55,7 @@ def audit_owners(root: Path, uid: int) -> Iterator[str]:
 
     What is only to be removed may be root's: who owns a folder can do that.
     """
-    paths = [*root.glob("watcher.db*"), *(root / folder / ".watcher" for folder in FOLDERS)]
+    paths = [*root.glob("watcher.db*"), *(root / folder / name for folder in FOLDERS for name in _MARKS)]
     for path in paths:
         if path.exists() and path.stat().st_uid != uid and ".new" not in path.name:
             yield f"it belongs to uid {path.stat().st_uid}: {path.name}"
@@ -79,7 +80,7 @@ def audit_rest(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
     for (fate, content), number in (found - expected).items():
         yield f"too many in {fate}/, by {number}: {_digest(content)}"
     for path, content in files.items():
-        if path.split("/", 1)[1] != ".watcher":
+        if path.split("/", 1)[1] not in _MARKS:
             yield f"a stray: {path} ({len(content)} bytes)"
     yield from _audit_beside(root)
 

@@ -121,8 +121,8 @@ class Doors:
                 patch.setattr(module, "move", self.around("move", move))
         take, close = Lock.__init__, Lock.close
 
-        def taken(lock: Lock, held: int) -> None:
-            take(lock, held)
+        def taken(lock: Lock, held: int, displaced: bytes | None = None) -> None:
+            take(lock, held, displaced)
             left_by_the_dead.callback(_let_go, lock)
 
         def closed(lock: Lock) -> None:

@@ -19,7 +19,7 @@ from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
 from watcher.domain import Attempt, Charged, Item, State, VerdictState
 from watcher.errors import Exit
-from watcher.folders import MARKER
+from watcher.folders import LOCK, MARKER
 from watcher.identifai.sandbox import LedgerEntry, Sandbox
 
 _WAIT_SECONDS = 10.0
@@ -142,7 +142,7 @@ class World:
         for name in ("drop", "done", "failed"):
             root = self.place.root / name
             for path in root.rglob("*"):
-                if path.is_file() and path != root / os.fsdecode(MARKER):
+                if path.is_file() and path not in (root / os.fsdecode(MARKER), root / os.fsdecode(LOCK)):
                     found[f"{name}/{path.relative_to(root)}"] = path.read_bytes()
         return found
 

@@ -29,6 +29,7 @@ _LOOKS = frozenset(
         "situation",
         "marker",
         "identity",
+        "mark_found",
         "free_bytes",
         "names_at",
     }

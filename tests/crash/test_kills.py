@@ -48,7 +48,8 @@ KILLS = [
     ("first_start", 0, r"rename watcher\.db\.new", 1),
     ("first_start", 0, r"fchown watcher\.db-wal", 1),
     ("first_start", 0, r"ftruncate watcher\.db-shm", 1),
-    ("first_start", 0, r"write drop/\.watcher", 1),
+    ("first_start", 0, r"write drop/\.watcher\.lock", 1),
+    ("first_start", 0, r"write drop/\.watcher$", 1),
     ("first_command", 0, r"rename watcher\.db\.new", 1),
     ("upgrade", 0, r"unlink watcher\.db\.before-0001\.bak\.new-journal", 2),
     ("migrate", 0, r"rename watcher\.db\.before-0001\.bak\.new", 1),
@@ -215,9 +216,9 @@ def test_the_auditor_finds_what_is_not_the_services(ground: Path, away: Path, co
     with STORIES["simple_disk"].stage(ground, away, commanding) as stage:
         stage.place.run_once()
         assert list(audit.audit_owners(stage.place.root, SERVICE)) == []
-        for name in ("watcher.db.lock", "drop/.watcher"):
+        for name in ("watcher.db.lock", "drop/.watcher", "drop/.watcher.lock"):
             os.chown(stage.place.root / name, 0, 0)
-        assert len(list(audit.audit_owners(stage.place.root, SERVICE))) == 2
+        assert len(list(audit.audit_owners(stage.place.root, SERVICE))) == 3
 
 
 def test_a_start_that_refuses_is_told(ground: Path, away: Path, commanding: Commander) -> None:

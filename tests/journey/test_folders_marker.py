@@ -22,7 +22,8 @@ from tests.people import (
     small_disk,
 )
 from watcher.errors import FolderMissing, FolderRefuses, InstanceRunning
-from watcher.folders import MARKER, Folder, judge_marker, lock
+from watcher.folders import LOCK, MARKER, Folder, judge_marker, lock
+from watcher.folders.holder import holder_of
 
 __all__ = ["person", "place", "small_disk"]  # fixtures
 
@@ -36,8 +37,12 @@ def path_of(folder: Folder) -> bytes:
     return os.path.join(folder.root, MARKER)
 
 
-def says(folder: Folder) -> object:
-    with open(path_of(folder), "rb") as file:
+def lock_of(folder: Folder) -> bytes:
+    return os.path.join(folder.root, LOCK)
+
+
+def says(path: bytes) -> object:
+    with open(path, "rb") as file:
         return json.load(file)
 
 
@@ -47,54 +52,51 @@ def test_a_marked_folder_says_whose_it_is(folder: Folder, person: Person) -> Non
     for _ in range(2):
         person.does(folder.mark, "site-1")
         assert person.does(folder.marker) == "site-1"
-    assert says(folder) == {"site": "site-1"}
+    assert says(path_of(folder)) == {"site": "site-1", "folder": os.stat(folder.root).st_ino}
     person.does(folder.mark, "site-2")
     assert person.does(folder.marker) == "site-2"
 
 
-def test_the_mark_and_the_lock_leave_each_other_alone(folder: Folder, person: Person) -> None:
-    """Marked before, under and after the lock: both hold, in one file that is never replaced."""
+def test_who_has_the_lock_is_told_while_it_is_held(folder: Folder, person: Person) -> None:
+    """By host, boot and process; the mark and the lock have nothing to do with each other."""
 
     def live() -> None:
-        with lock(path_of(folder)):
-            inode = os.stat(path_of(folder)).st_ino
-            assert folder.marker() is None
-            folder.mark("site-1")
-            assert os.stat(path_of(folder)).st_ino == inode
+        folder.mark("site-1")
+        with lock(lock_of(folder), ()):
+            note = says(lock_of(folder))
+            assert isinstance(note, dict)
+            assert set(note) == {"host", "boot_id", "pid"}
+            assert note["pid"] == os.getpid()
+            assert str(holder_of(lock_of(folder), ())) == f" on {note['host']}, process {os.getpid()}"
             assert folder.marker() == "site-1"
             with pytest.raises(InstanceRunning, match=f"process {os.getpid()}"):
-                lock(path_of(folder))
-            note = says(folder)
-            assert isinstance(note, dict)
-            assert set(note) == {"site", "host", "boot_id", "pid"}
-            assert note["pid"] == os.getpid()
-        assert folder.marker() == "site-1"
-        assert says(folder) == {"site": "site-1"}
-        with lock(path_of(folder)):
+                lock(lock_of(folder), ())
+        assert says(lock_of(folder)) == {}
+        assert holder_of(lock_of(folder), ()) is None
+        with lock(lock_of(folder), ()):
             assert folder.marker() == "site-1"
-        assert os.stat(path_of(folder)).st_ino == inode
 
     person.does(live)
 
 
-def test_the_mark_outlives_a_killed_holder_of_the_lock(folder: Folder, person: Person) -> None:
-    """What the dead process said of itself is replaced by the next one's word; the mark stays."""
-    person.does(folder.mark, "site-1")
+def test_a_killed_holder_of_the_lock_stands_in_nobodys_way(folder: Folder, person: Person) -> None:
+    """What the dead process said of itself is replaced by the next one's word, at once."""
 
     def hold_and_die() -> None:
-        with lock(path_of(folder)):
+        with lock(lock_of(folder), ()):
             os._exit(9)
 
     with pytest.raises(DiedError):
         person.does(hold_and_die)
+    assert person.does(holder_of, lock_of(folder), ()) is None
 
-    def take_over() -> tuple[object, str | None, int]:
-        with lock(path_of(folder)):
-            return says(folder), folder.marker(), os.getpid()
+    def take_over() -> tuple[object, int]:
+        with lock(lock_of(folder), ()):
+            return says(lock_of(folder)), os.getpid()
 
-    note, marker, pid = person.does(take_over)
+    note, pid = person.does(take_over)
     assert isinstance(note, dict)
-    assert (note["pid"], marker) == (pid, "site-1")
+    assert note["pid"] == pid
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"site": 7}', b"\xff\0", b"{}" * 1000], ids=repr)
@@ -135,11 +137,12 @@ def test_a_marker_is_never_a_link(folder: Folder, place: Path) -> None:
     """Nobody makes us write elsewhere."""
     drop(place / "elsewhere", b"theirs")
     os.symlink(place / "elsewhere", path_of(folder))
+    os.symlink(place / "elsewhere", lock_of(folder))
     assert folder.marker() is None
-    with pytest.raises(FolderRefuses):
-        folder.mark("site-1")
-    with pytest.raises(FolderRefuses):
-        lock(path_of(folder))
+    assert holder_of(lock_of(folder), ()) is None
+    folder.mark("site-1")
+    lock(lock_of(folder), ()).close()
+    assert folder.marker() == "site-1"
     assert (place / "elsewhere").read_bytes() == b"theirs"
 
 
@@ -162,8 +165,10 @@ def test_what_root_marks_the_service_can_lock(folder: Folder) -> None:
     os.chmod(folder.root, 0o700)
     folder.mark("site-1")
 
+    lock(lock_of(folder), ()).close()
+
     def live() -> str | None:
-        with lock(path_of(folder)):
+        with lock(lock_of(folder), ()):
             return folder.marker()
 
     assert as_user(live) == "site-1"
@@ -221,15 +226,15 @@ def test_a_folder_removed_and_made_again_is_adopted(folder: Folder) -> None:
 
 def test_a_lock_knows_whether_it_still_is_on_the_folders_file(folder: Folder, person: Person) -> None:
     """Removed and made again, the folder could be had by a second instance: its lock has to be taken anew."""
-    path = path_of(folder)
+    path = lock_of(folder)
 
     def live() -> list[bool]:
         told = []
-        with lock(path) as held:
+        with lock(path, ()) as held:
             told.append(held.is_held_at(path))
             os.unlink(path)
             told.append(held.is_held_at(path))
-            with lock(path) as again:
+            with lock(path, ()) as again:
                 told += [held.is_held_at(path), again.is_held_at(path)]
         told.append(held.is_held_at(path))
         return told
@@ -239,8 +244,8 @@ def test_a_lock_knows_whether_it_still_is_on_the_folders_file(folder: Folder, pe
 
 def test_a_lock_on_a_folder_that_is_gone_is_held_nowhere(folder: Folder) -> None:
     """Away, or unmounted: not there."""
-    with lock(path_of(folder)) as held:
+    with lock(lock_of(folder), ()) as held:
         os.rename(folder.root, folder.root + b".away")
-        assert not held.is_held_at(path_of(folder))
+        assert not held.is_held_at(lock_of(folder))
         os.rename(folder.root + b".away", folder.root)
-        assert held.is_held_at(path_of(folder))
+        assert held.is_held_at(lock_of(folder))

@@ -4,15 +4,17 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.people import missing, needs_root
 from tests.places import REFUSED, Place, speech
-from tests.queues import drain, listening, posts, told
+from tests.queues import drain, listening, posts, settle, told
 from watcher.daemon import Journey
 from watcher.domain import PauseKind, State
+from watcher.errors import Exit, FolderMissing
 from watcher.folders.marker import MARKER
 from watcher.identifai.sandbox import Sandbox
 from watcher.journey.site import Site
@@ -212,6 +214,38 @@ def test_nothing_is_filed_on_the_bare_mount_point_of_done(place: Place, disk: Di
         drain(journey)
     assert place.files() == {"done/a/call.wav", "done/a/call.wav.json"}
     assert place.pauses() == []
+
+
+@pytest.mark.parametrize("name", ["drop", "done", "failed"])
+def test_a_mark_that_was_removed_from_a_disk_of_its_own_is_made_again(
+    place: Place, disk: Disk, tmp_path: Path, name: str
+) -> None:
+    """The disk is known by what nobody can remove; another one without our mark is still not believed."""
+    disk.mount(place.root / name)
+    place.drop("one.wav")
+    assert place.run_once().exit_code == Exit.WELL
+    marker = place.root / name / os.fsdecode(MARKER)
+    for number in range(2):  # at a start, and under the steps
+        marker.unlink()
+        place.drop(f"two {number}.wav")
+        with place.opened() as journey:
+            settle(journey)
+            marker.unlink()
+            settle(journey)
+            drain(journey)
+        assert marker.exists()
+    assert set(place.states().values()) == {State.DONE}
+
+    disk.unmount(place.root / name)
+    another = Disk(tmp_path / "another")
+    try:
+        another.mount(place.root / name)
+        with suppress(FolderMissing):
+            place.run_once()
+        assert [pause.code for pause in place.pauses()] == ["folder_missing"] or name == "drop"
+        assert not marker.exists()
+    finally:
+        another.close()
 
 
 def test_a_drop_folder_renamed_away_and_back_is_the_same(place: Place, service: Sandbox) -> None:

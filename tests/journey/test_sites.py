@@ -165,3 +165,27 @@ def test_the_hint_of_a_first_start_can_be_pasted_into_a_shell(place: Place, tmp_
     subprocess.run(["sh", "-c", command], check=True, cwd=tmp_path)
 
     assert place.run_once().exit_code == Exit.WELL
+
+
+def test_another_sites_mark_that_is_carried_into_the_drop_folder_is_no_claim(place: Place, tmp_path: Path) -> None:
+    """It was written for the folder it was taken from; where that site itself has marked our folder, it is one."""
+    (tmp_path / "another").mkdir()
+    other = Place(tmp_path / "another", place.url, place.clock)
+    for site in (place, other):
+        site.drop("one.wav")
+        site.run_once()
+    (other.root / "drop/.watcher").replace(place.root / "drop/.watcher")
+    for site in (place, other):
+        site.drop("two.wav")
+        assert site.run_once().exit_code == Exit.WELL
+        assert site.states() == {"one.wav": State.DONE, "two.wav": State.DONE}
+
+    (place.root / "drop/.watcher").unlink()
+    other.configure(folders={"drop": str(place.root / "drop")})
+    with pytest.raises(FolderForeign):
+        other.run_once()  # its database knows another folder
+    (other.root / "watcher.db").unlink()
+    other.run_once()
+    with pytest.raises(FolderForeign) as refusal:
+        place.run_once()
+    assert refusal.value.exit_code == Exit.CONFIG

@@ -49,10 +49,10 @@ def test_beside_a_running_daemon_it_disturbs_nothing(place: Place, service: Sand
 
 
 def test_a_daemon_that_was_killed_is_not_taken_for_a_running_one(place: Place, watcher: Programs) -> None:
-    """Its note is still in the mark of the drop folder, but its lock died with it."""
+    """Its note is still in the lock's file, but the lock died with it."""
     daemon = watcher.daemon(place)
     daemon.kill()
-    assert str(daemon.pid) in (place.root / "drop" / ".watcher").read_text()
+    assert str(daemon.pid) in (place.root / "drop" / ".watcher.lock").read_text()
 
     checks = checks_of(watcher.call("check", "--json", "--config", place.config_path))
 

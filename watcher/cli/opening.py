@@ -16,11 +16,12 @@ from watcher import logs
 from watcher.cli.spelling import other_spellings
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config, find_config, load
-from watcher.domain import Item, JsonObject, State, to_json
+from watcher.domain import Item, State, to_json
 from watcher.errors import FolderError, NoSuchItem
-from watcher.folders import MARKER, Folder
-from watcher.folders.holder import holder_of
+from watcher.folders import LOCK, Folder
+from watcher.folders.holder import Holder, holder_of
 from watcher.journey.instance import lock_database
+from watcher.journey.recognition import owners_of
 from watcher.journey.site import Site
 from watcher.store import Books, Store
 
@@ -48,13 +49,14 @@ class Desk:
     def failed(self) -> Folder:
         return Folder(self.config.folders.failed, "failed")
 
-    def holder(self) -> JsonObject | None:
-        """Who works on this site now: the note of the daemon, or of the pass, that has it; null: nobody.
+    def holder(self) -> Holder | None:
+        """Who works on this site now, the daemon or a pass; null: nobody.
 
         Raises FolderError where that cannot be told.
         """
-        return holder_of(os.path.join(self.drop.root, MARKER)) or holder_of(
-            os.fsencode(f"{self.store.database.path}.instance")
+        database = self.store.database.path
+        return holder_of(os.path.join(self.drop.root, LOCK), owners_of(database)) or holder_of(
+            os.fsencode(f"{database}.instance")
         )
 
     def is_idle(self) -> bool:

@@ -5,7 +5,7 @@ from watcher.folders.disk import fingerprint_of, hash_of
 from watcher.folders.folder import RESERVE_BYTES, Folder
 from watcher.folders.lease import is_being_written
 from watcher.folders.lock import Lock, lock
-from watcher.folders.marker import MARKER, Situation, judge_marker
+from watcher.folders.marker import LOCK, MARKER, Situation, judge_marker
 from watcher.folders.move import is_same_time, move
 from watcher.folders.names import (
     LONGEST,
@@ -19,6 +19,7 @@ from watcher.folders.names import (
 from watcher.folders.walk import Entry, Kind, Scan
 
 __all__ = [
+    "LOCK",
     "LONGEST",
     "MARKER",
     "RESERVE_BYTES",

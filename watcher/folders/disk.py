@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import stat
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
@@ -22,6 +23,8 @@ CHUNK = 1 << 20
 _WHOLE = 1 << 63
 
 _RENAME_NOREPLACE = 1  # linux/fs.h
+_AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
+_STATX_BTIME = 0x800  # linux/stat.h
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _LINK_REFUSED = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP})
 
@@ -149,6 +152,31 @@ def kind_of_file_system(opened: int) -> int | None:
     if _libc.fstatfs(opened, answer):
         return None
     return int(answer[0]) & 0xFFFFFFFF
+
+
+def uid_given(folder: int) -> int:
+    """Whose a file is that we make in this open folder: ours, unless a server or a mount makes all one user's."""
+    try:
+        made = os.open(b".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    except OSError:
+        name = draft_name(secrets.token_hex(8))
+        made = os.open(name, _DRAFT, 0o600, dir_fd=folder)
+        os.unlink(name, dir_fd=folder)
+    try:
+        return os.fstat(made).st_uid
+    finally:
+        os.close(made)
+
+
+def birth_of(opened: int) -> int | None:
+    """When it was made, in nanoseconds, which nobody can change. None where the file system does not tell."""
+    call = getattr(_libc, "statx", None)
+    answer = ctypes.create_string_buffer(256)  # struct statx
+    if call is None or call(opened, b"", _AT_EMPTY_PATH, ctypes.c_uint(_STATX_BTIME), answer):
+        return None
+    (found,) = struct.unpack_from("=I", answer)
+    seconds, nanoseconds = struct.unpack_from("=qI", answer, 80)
+    return seconds * 10**9 + nanoseconds if found & _STATX_BTIME else None
 
 
 def write(made: int, data: bytes | memoryview) -> None:

@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -13,15 +13,7 @@ from watcher.domain import Fingerprint
 from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable, TooLong
 from watcher.folders import disk
 from watcher.folders.capability import CAP_FOWNER, has_capability
-from watcher.folders.marker import (
-    LONGEST,
-    MARKER,
-    Situation,
-    open_marker,
-    parse_note,
-    read_note,
-    write_note,
-)
+from watcher.folders.marker import MARKER, Mark, Situation, read_mark, write_mark
 from watcher.folders.names import LONGEST as LONGEST_NAME
 from watcher.folders.names import is_draft
 from watcher.folders.root import Root
@@ -275,12 +267,22 @@ class Folder(Root):
         """Where the folder lies now."""
         with self.opened() as here, self.taking(b""):
             ours, parent = os.fstat(here), os.stat(b"..", dir_fd=here)
-        return Situation(ours.st_dev, parent.st_dev, ours.st_ino)
+            birth = disk.birth_of(here)
+            identity = ""
+            if birth is not None:
+                kind, number = disk.kind_of_file_system(here), os.fstatvfs(here).f_fsid
+                identity = f"{kind}:{number}:{ours.st_ino}:{birth}"
+        return Situation(ours.st_dev, parent.st_dev, ours.st_ino, identity)
 
-    def marker(self) -> str | None:
+    def mark_found(self, owners: Collection[int] = ()) -> Mark | None:
+        """The mark that the folder bears; null for none, and for a stranger's. `owners`: see marker.counts."""
+        with self.taking(MARKER), self.opened() as here:
+            return read_mark(here, owners)
+
+    def marker(self, owners: Collection[int] = ()) -> str | None:
         """The site that the folder is marked with; None when it is not."""
-        site = parse_note(self.read(MARKER, LONGEST) or b"").get("site")
-        return site if isinstance(site, str) else None
+        mark = self.mark_found(owners)
+        return None if mark is None else mark.site
 
     def identity(self) -> tuple[int, int] | None:
         """Device and inode of what lies at the root now, in microseconds; None where that can not be told."""
@@ -290,16 +292,10 @@ class Folder(Root):
             return None
         return status.st_dev, status.st_ino
 
-    def mark(self, site_id: str) -> None:
-        """The folder bears the site's mark, and that outlasts a power cut. A lock on the marker stays."""
+    def mark(self, site_id: str, owners: Collection[int] = ()) -> tuple[int, bytes | None]:
+        """The folder bears the site's mark, and that outlasts a power cut. See marker.write_mark."""
         with self.taking(MARKER), self.opened() as here:
-            marker = open_marker(here)
-            try:
-                write_note(marker, {**read_note(marker), "site": site_id})
-                os.fsync(marker)
-            finally:
-                os.close(marker)
-            disk.sync(here)
+            return write_mark(here, site_id, owners)
 
     def _regular(self, path: bytes, status: os.stat_result) -> Fingerprint:
         if not stat.S_ISREG(status.st_mode):

@@ -1,8 +1,9 @@
 """The one process that has a site: two locks, taken before anything is written.
 
 The database's comes first, since it needs nothing but a folder to lie in: whoever does not get it has upgraded,
-marked and paused nothing. The drop folder's lies on the folder's marker, so it is taken once the folder is
-recognised: nothing is made on a bare mount point.
+marked and paused nothing. The drop folder's lies in the folder, so it is taken once that is recognised: nothing is
+made on a bare mount point. It tells two databases with one drop folder, which the mark alone tells too late where
+one is a copy of the other, or both begin at once.
 """
 
 import os
@@ -10,8 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from watcher.errors import FolderError, StoreError, StoreUnavailable
-from watcher.folders import MARKER, Lock, lock
-from watcher.journey.site import Site
+from watcher.folders import LOCK, Lock, lock
+from watcher.journey.recognition import Past, owners_of
+from watcher.journey.site import Site, tell_displaced
 from watcher.store import Database
 from watcher.store.faults import PASSING_ERRORS
 from watcher.store.files import check_folder
@@ -37,7 +39,7 @@ class Instance:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._path = os.path.join(site.drop.root, MARKER)
+        self._path = os.path.join(site.drop.root, LOCK)
         # Two drop folders with one database would take each other's items for lost.
         self._database_lock = lock_database(site.store.database)
         self._lock: Lock | None = None
@@ -47,21 +49,24 @@ class Instance:
 
         Raises what Site.recognise does, before anything is made there, and InstanceRunning.
         """
-        self._site.judge(self._site.drop)
-        self._lock = lock(self._path)
-        self._site.recognise(self._site.drop)
+        self._take(self._site.judge(self._site.drop)[0])
 
     def keep(self) -> None:
         """A drop folder that was made again is ours as well. InstanceRunning when another was quicker."""
         if self._lock is not None and self._lock.is_held_at(self._path):
             return
         try:
-            self._site.judge(self._site.drop)
+            past, _ = self._site.judge(self._site.drop)
         except FolderError:
             return  # it is away: nobody can have it
         if self._lock is not None:
             self._lock.close()
-        self._lock = lock(self._path)
+        self._take(past)
+
+    def _take(self, past: Past) -> None:
+        owner = next(iter(owners_of(self._site.store.database.path)), None)
+        self._lock = lock(self._path, past.owners, owner=owner)
+        tell_displaced(self._path, self._lock.displaced)
         self._site.recognise(self._site.drop)
 
     def __enter__(self) -> Self:

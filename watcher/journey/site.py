@@ -10,13 +10,20 @@ from watcher.clock import Clock
 from watcher.config import Config
 from watcher.domain import JsonObject, Pause, PauseKind, path_to_text, show_path, text_to_path
 from watcher.errors import FolderError, RecordingUnreachable
-from watcher.folders import Acceptance, Folder
+from watcher.folders import MARKER, Acceptance, Folder
 from watcher.journey.pauses import PauseLog
 from watcher.journey.recognition import Past, Present, recognise
 from watcher.mounts import mounts_below, read_mounts
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)
+
+
+def tell_displaced(path: bytes, name: bytes | None) -> None:
+    """What a stranger had put in the place of a file of ours has another name now."""
+    if name is not None:
+        reason = "it was no file of ours, of root's or of the folder's owner's"
+        _log.warning("stranger.displaced", path=path, now=name, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Site:
         Raises what recognition.recognise does: then nothing may be created in its place, or believed of it.
         """
         with self.store.reading() as books:
-            past = Past.of(books, folder.name, str(self.store.database.path))
+            past = Past.of(books, folder.name, self.store.database.path)
         return past, recognise(folder, past)
 
     def recognise(self, folder: Folder) -> None:
@@ -95,23 +102,28 @@ class Site:
         Raises what `judge` does.
         """
         past, present = self.judge(folder)
-        site_id = past.site_id or present.marker or secrets.token_hex(8)
+        site_id = past.site_id or (present.mark.site if present.mark else "") or secrets.token_hex(8)
+        owner = present.mark.owner if present.mark else None
         if present.judgement in ("new", "adopt"):
-            folder.mark(site_id)
+            owner, displaced = folder.mark(site_id, past.owners)
+            tell_displaced(os.path.join(folder.root, MARKER), displaced)
         if present.judgement == "adopt":
-            reason = "it was made again" if past.path in (None, present.path) else f"before it was {past.path}"
+            is_elsewhere = past.path not in (None, present.path)
+            reason = f"before it was {past.path}" if is_elsewhere else "it, or its mark, was made again"
             _log.warning("folder.adopted", folder=folder.name, path=folder.root, reason=reason)
         is_news = (
             present.judgement in ("new", "adopt")
             or (past.site_id, past.path) != (site_id, present.path)
             or past.situation is None
             or past.situation.is_apart != present.situation.is_apart
+            or past.situation.identity != present.situation.identity
         )
         if is_news:
             with self.store.writing() as books:
                 books.site.put("id", site_id)
                 books.site.put(f"folder.{folder.name}", asdict(present.situation))
                 books.site.put(f"path.{folder.name}", present.path)
+                books.site.put(f"owner.{folder.name}", owner)
 
     def mounts_away(self) -> frozenset[bytes]:
         """Mount points below the drop folder on which nothing is mounted now, though something was.

@@ -20,8 +20,9 @@ from watcher.cli.checking.lookout import check_watch
 from watcher.cli.checking.premises import Known, check_premises
 from watcher.cli.opening import Desk, print_json, read_config, wide_console
 from watcher.clock import SystemClock
-from watcher.domain import JsonObject, State, quote_path, rfc3339, show_path, text_to_path
+from watcher.domain import State, quote_path, rfc3339, show_path, text_to_path
 from watcher.errors import Exit, FolderError, StoreError
+from watcher.folders.holder import Holder
 from watcher.journey.recognition import Past
 from watcher.journey.watch import Choice
 from watcher.store import Books, Store, revisions
@@ -107,7 +108,7 @@ def _check_database(desk: Desk) -> tuple[Known, Finding]:
     known = Known(is_started=True)
     try:
         with desk.store.reading() as books:
-            known = _read(books, path)
+            known = _read(books, database.path)
         damage = find_damage(database)
         with desk.store.writing():
             pass  # it can be locked and written
@@ -143,7 +144,7 @@ def _check_room_for_database(desk: Desk) -> Finding:
     return well(name, f"{shown} is not there yet; the first start makes it")
 
 
-def _read(books: Books, database: str) -> Known:
+def _read(books: Books, database: Path) -> Known:
     site = books.site
     accepted = (item.identifier for item in books.items.listed([State.DONE]) if item.identifier)
     return Known(
@@ -162,7 +163,7 @@ def _read(books: Books, database: str) -> Known:
 # Who does it, and with what
 
 
-def _check_daemon(desk: Desk, known: Known) -> tuple[JsonObject | None, Finding]:
+def _check_daemon(desk: Desk, known: Known) -> tuple[Holder | None, Finding]:
     """Who has the drop folder and the database, where anybody does; that is well."""
     name = "daemon"
     try:
@@ -171,7 +172,7 @@ def _check_daemon(desk: Desk, known: Known) -> tuple[JsonObject | None, Finding]
         return None, warning(name, error.message, error.hint)
     if holder is None:
         return None, well(name, "none runs here now")
-    found = f"runs on {holder.get('host')}, process {holder.get('pid')}"
+    found = f"runs on {holder.host}, process {holder.pid}"
     looks_every = max(10 * desk.config.arrivals.rescan_seconds, 600.0)
     if known.last_scan_at is not None and desk.clock.now() - known.last_scan_at > looks_every:
         found += f"; it has not looked through the drop folder since {rfc3339(known.last_scan_at)}"
@@ -179,15 +180,15 @@ def _check_daemon(desk: Desk, known: Known) -> tuple[JsonObject | None, Finding]
     return holder, well(name, found)
 
 
-def _check_user(desk: Desk, holder: JsonObject | None) -> Finding:
+def _check_user(desk: Desk, holder: Holder | None) -> Finding:
     """Whether this is the user whom all that follows is about: the daemon's, else the database's owner."""
     ours, name = os.geteuid(), "user"
     theirs = None
     with suppress(OSError):
         theirs = os.stat(desk.store.database.path).st_uid
-    if holder is not None and holder.get("host") == socket.gethostname():
+    if holder is not None and holder.host == socket.gethostname():
         with suppress(OSError):
-            theirs = os.stat(f"/proc/{holder.get('pid')}").st_uid
+            theirs = os.stat(f"/proc/{holder.pid}").st_uid
     if theirs is not None and theirs != ours:
         return warning(
             name,
