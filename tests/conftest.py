@@ -8,7 +8,16 @@ import pytest
 
 from tests.clock import FalseClock
 from tests.places import Place, sandbox
+from tests.transactions import breaches, guarded
 from watcher.identifai.sandbox import Sandbox
+
+
+@pytest.fixture(autouse=True)
+def _transactions() -> Iterator[None]:
+    """Nothing touches a disk, speaks or waits inside a transaction, whatever the test is about."""
+    with guarded():
+        yield
+    assert breaches() == []
 
 
 @pytest.fixture

@@ -52,6 +52,8 @@ class Outlet(io.TextIOBase):
         self.stream = stream
         self._describe_loss = describe_loss
         self._descriptor = _descriptor_of(stream)
+        known = getattr(stream, "errors", None)
+        self._errors = known if known and known != "strict" else "backslashreplace"
         self._changed = threading.Condition()
         self._queue: deque[str | int] = deque()  # text, or how many lines are missing there
         self._size = 0
@@ -159,7 +161,7 @@ class Outlet(io.TextIOBase):
         return True
 
     def _write(self, descriptor: int, text: str) -> None:
-        data = text.encode(self.encoding, errors="backslashreplace")
+        data = text.encode(self.encoding, errors=self._errors)
         rest = memoryview(b"\n" + data if self._is_torn else data)
         while rest:
             try:

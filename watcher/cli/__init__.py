@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TypeAlias
 
 from watcher import __version__
+from watcher.cli.printing import as_far_as_read, flush, silence
 from watcher.domain import State, text_to_path
 from watcher.errors import Exit, WatcherError
 from watcher.outlet import say
@@ -35,12 +36,13 @@ service or the account stands in the way; 78 the configuration is wrong, `watche
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command was carried out. Its exit code; every error is one message that says what to do."""
+    _open_what_is_closed()
     _take_any_text()
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    code: int = Exit.WELL
     try:
+        options = _parse(arguments)
         code = _find(options.command)(options)
-        sys.stdout.flush()
+        flush()
     except WatcherError as error:
         say(f"watcher: {error.message}")
         if error.hint:
@@ -49,16 +51,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader went away, as `watcher list | head` does: nobody is left to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.WELL
+        silence()  # the reader went away, as in `watcher list | head`: nobody is left to be told
     except OSError as error:
         if error.errno not in _NOT_WRITTEN or error.filename is not None:  # of something else: nobody foresaw it
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor can the interpreter, when it ends
+        silence()
         say(f"watcher: the output could not be written: {error.strerror}")
         return Exit.INCOMPLETE
     return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command is told. SystemExit after its help, or with what is wrong."""
+    try:
+        return build_parser().parse_args(arguments)
+    except SystemExit:
+        with as_far_as_read():
+            pass  # the help may be longer than anybody reads
+        raise
+
+
+def _open_what_is_closed() -> None:
+    """No file of ours becomes standard input, output or error of a program that was started without them.
+
+    Else whatever is said would be written into it, into the database say.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
 
 
 def _take_any_text() -> None:

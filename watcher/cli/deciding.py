@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterable
 
-from watcher.cli.opening import Desk, open_desk, read_path
+from watcher.cli.opening import Desk, Named, open_desk
 from watcher.cli.prospects import IDLE, ending, explain_delay, explain_retry, is_barred
 from watcher.domain import Item, Pause, PauseKind, State, show_path
 from watcher.errors import Exit, NoSuchItem, UsageError
@@ -21,11 +21,12 @@ def retry(options: argparse.Namespace) -> int:
             "retry: name recordings, or all failed ones with --failed", hint="See `watcher retry --help`."
         )
     with open_desk(options, decides=True) as desk:
+        named = [desk.named(text) for text in options.items]
         with desk.store.writing() as books:
             if options.failed:
                 items = list(books.items.listed([State.FAILED]))
             else:
-                items = _found(desk, books, options.items, State.FAILED)
+                items = _found(desk, books, named, State.FAILED)
             now = desk.clock.now()
             for item in items:
                 path = _free_path(books, item)
@@ -42,9 +43,10 @@ def retry(options: argparse.Namespace) -> int:
 
 def release(options: argparse.Namespace) -> int:
     with open_desk(options, decides=True) as desk:
+        named = [desk.named(text) for text in options.items]
         with desk.store.writing() as books:
             now = desk.clock.now()
-            items = _found(desk, books, options.items, State.HELD)
+            items = _found(desk, books, named, State.HELD)
             for item in items:
                 changes = {"due_at": now, "faults": 0, "duplicate_of": None}
                 books.items.change(item, State.QUEUED, now, "released by a person", **changes)
@@ -56,9 +58,10 @@ def release(options: argparse.Namespace) -> int:
 
 def fail(options: argparse.Namespace) -> int:
     with open_desk(options, decides=True) as desk:
+        named = [desk.named(text) for text in options.items]
         with desk.store.writing() as books:
             now = desk.clock.now()
-            items = _found(desk, books, options.items, State.HELD)
+            items = _found(desk, books, named, State.HELD)
             for item in items:
                 changes = {"outcome": State.FAILED, "filed_as": item.path}
                 books.items.change(item, State.FILING, now, "given up by a person", **changes)
@@ -105,18 +108,20 @@ def resume(options: argparse.Namespace) -> int:
     return Exit.WELL
 
 
-def _found(desk: Desk, books: Books, names: Iterable[str], state: State) -> list[Item]:
+def _found(desk: Desk, books: Books, names: Iterable[Named], state: State) -> list[Item]:
     """The items a person named, all in this state. NoSuchItem, before anything is changed, if one is not."""
     items = []
     for name in names:
         item = desk.find(books, name)
         if item.state is not state:  # a later one has its path: the one in the state that can be meant
-            paths = {path for _, path in desk.places(read_path(name))}
+            paths = {path for _, path in name.spellings[0]}
             meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & paths]
             item = meant[-1] if meant else item
         if item.state is not state:
             verb = "Only failed recordings can be sent again." if state is State.FAILED else "Only held ones can."
-            raise NoSuchItem(f"{name}: is {item.state}, not {state}", hint=f"{verb} See `watcher show {item.id}`.")
+            raise NoSuchItem(
+                f"{name.text}: is {item.state}, not {state}", hint=f"{verb} See `watcher show {item.id}`."
+            )
         items.append(item)
     return items
 

@@ -22,7 +22,8 @@ _RECEIPT_BYTES = 1 << 20
 
 def why(options: argparse.Namespace) -> int:
     with open_desk(options) as desk, desk.store.reading() as books:
-        print(explain(desk, books, options.path))
+        said = explain(desk, books, options.path)
+    print(said)
     return Exit.WELL
 
 

@@ -178,14 +178,16 @@ def verdict_in_words(verdict: Verdict | None, *, marked: bool, detailed: bool = 
 
 
 def show(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk, desk.store.reading() as books:
-        item = desk.find(books, options.item)
-        verdict = books.verdicts.get(item.identifier)
-        facts = receipt.describe(item, verdict)
-        obstacle = books.obstacles.fault_of(item.id)
-        facts["obstacle"] = obstacle.as_json() if obstacle else None
-        facts["history"] = books.items.history(item.id)
-        facts["requests"] = [attempt.as_json() for attempt in books.ledger.of_item(item.id)]
+    with open_desk(options) as desk:
+        named = desk.named(options.item)
+        with desk.store.reading() as books:
+            item = desk.find(books, named)
+            verdict = books.verdicts.get(item.identifier)
+            facts = receipt.describe(item, verdict)
+            obstacle = books.obstacles.fault_of(item.id)
+            facts["obstacle"] = obstacle.as_json() if obstacle else None
+            facts["history"] = books.items.history(item.id)
+            facts["requests"] = [attempt.as_json() for attempt in books.ledger.of_item(item.id)]
     if options.json:
         print_json(facts)
         return Exit.WELL

@@ -29,6 +29,17 @@ RECEIPT = b".json"
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An item as a person named it: the text, and where it may lie (see Desk.places) in each of its spellings.
+
+    The first spelling is the one that was typed.
+    """
+
+    text: str
+    spellings: tuple[list[tuple[Folder | None, bytes]], ...]
+
+
 @dataclass(frozen=True)
 class Desk:
     """What a command that reads or decides works with. It needs no key."""
@@ -99,26 +110,30 @@ class Desk:
             yield from other_spellings(rest, [roots[named]])
         yield from other_spellings(raw, [os.getcwdb(), *roots.values()])
 
-    def find(self, books: Books, text: str) -> Item:
+    def named(self, text: str) -> Named:
+        """What a person named, and where it may lie; asked before a transaction, since the disk tells."""
+        raw = read_path(text)
+        return Named(text, tuple(map(self.places, chain([raw], self.other_spellings(raw)))))
+
+    def find(self, books: Books, named: Named) -> Item:
         """The item that a person named by its id, the first 6 characters of it or more, or a path.
 
         What lies at the path now goes before what had it later; a receipt stands for its recording. A name is
         found in any Unicode form. Raises NoSuchItem when there is none, or when the beginning fits several.
         """
         with suppress(NoSuchItem):
-            return books.items.find(text, [])
-        raw = read_path(text)
-        for spelled in chain([raw], self.other_spellings(raw)):
+            return books.items.find(named.text, [])
+        for places in named.spellings:
             with suppress(NoSuchItem):
-                return self._find_at(books, text, self.places(spelled))
-        return books.items.find(text, [])
+                return self._find_at(books, named.text, places)
+        return books.items.find(named.text, [])
 
     def _find_at(self, books: Books, text: str, places: list[tuple[Folder | None, bytes]]) -> Item:
-        places += [(folder, path.removesuffix(RECEIPT)) for folder, path in places if path.endswith(RECEIPT)]
-        for folder, path in places:
+        receipts = [(folder, path.removesuffix(RECEIPT)) for folder, path in places if path.endswith(RECEIPT)]
+        for folder, path in (*places, *receipts):
             if (item := find_lying(books, folder, path)) is not None:
                 return item
-        return books.items.find(text, [path for _, path in places])
+        return books.items.find(text, [path for _, path in (*places, *receipts)])
 
 
 def read_path(text: str) -> bytes:
@@ -169,9 +184,16 @@ def print_json(value: object) -> None:
     print(text)
 
 
+class _Console(Console):
+    """rich's, but for who is told that the reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def wide_console() -> Console:
     """Stdout for tables: as wide as the terminal, or wide enough for a line a row where there is none."""
-    return Console(
+    return _Console(
         width=None if sys.stdout.isatty() else 200,
         soft_wrap=True,
         markup=False,

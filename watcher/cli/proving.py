@@ -11,6 +11,7 @@ from watcher.audio import Completeness, Examination
 from watcher.cli.comparing import Comparison, compare
 from watcher.cli.looking import duration_in_words, seconds_for
 from watcher.cli.opening import Desk, open_desk, print_json
+from watcher.cli.printing import as_far_as_read
 from watcher.domain import JsonObject, State, show_path
 from watcher.errors import Exit, FolderError, RecordingError, StoreError, UsageError
 from watcher.folders import Folder, hash_of
@@ -39,18 +40,19 @@ def reconcile(options: argparse.Namespace) -> int:
         "in flight": counts[State.SUBMITTING] + counts[State.FILING] + counts[State.RETURNING],
         "held": counts[State.HELD],
     }
-    for name, number in lines.items():
-        print(f"{name:<10}{number:>9,}")
-    print(f"{'seen':<10}{seen:>9,}")
     if seen != sum(lines.values()):
         wrong.insert(0, f"{seen:,} recordings were seen, and {sum(lines.values()):,} are accounted for")
     wrong += comparison.wrong
-    for line in wrong:
-        print(f"wrong: {line}")
-    for line in comparison.notes:
-        print(f"note: {line}")
-    if not wrong:
-        print("The books add up: folders, items and ledger agree.")
+    with as_far_as_read():
+        for name, number in lines.items():
+            print(f"{name:<10}{number:>9,}")
+        print(f"{'seen':<10}{seen:>9,}")
+        for line in wrong:
+            print(f"wrong: {line}")
+        for line in comparison.notes:
+            print(f"note: {line}")
+        if not wrong:
+            print("The books add up: folders, items and ledger agree.")
     return Exit.INCOMPLETE if wrong else Exit.WELL
 
 

@@ -30,7 +30,7 @@ class PauseLog:
         self._told: dict[int, bool] = {}  # by number, from there on: whether its end is told, too
 
     def look(self, books: Books) -> list[Pause]:
-        """The pauses in force, the weightiest first. What changed since the last look is in the log now."""
+        """The pauses in force, the weightiest first. What changed since the last look is in the log afterwards."""
         with self._lock:
             if self._from is None:
                 self._from = books.pauses.beginning()
@@ -39,26 +39,36 @@ class PauseLog:
                 return []
             standing = [each.pause for each in noted if each.ended_at is None]
             for each in noted:
-                self._tell(books, each, is_last=not standing)
+                self._note(books, each, is_last=not standing)
             self._from = next((each.serial for each in noted if each.ended_at is None), noted[-1].serial + 1)
             self._told = {serial: ended for serial, ended in self._told.items() if serial >= self._from}
             return sorted(standing, key=lambda pause: list(PauseKind).index(pause.kind))
 
-    def _tell(self, books: Books, noted: Noted, *, is_last: bool) -> None:
+    def _note(self, books: Books, noted: Noted, *, is_last: bool) -> None:
         pause = noted.pause
         if noted.serial not in self._told:
-            tell = _log.info if pause.kind is PauseKind.THROTTLE else _log.warning
-            tell("submitting.paused", kind=pause.kind, reason=pause.reason, until=rfc3339(pause.until))
+            books.afterwards(lambda: _tell_beginning(pause))
             self._told[noted.serial] = False
         if noted.ended_at is not None and not self._told[noted.serial]:
-            _log.info(
-                "submitting.resumed" if is_last else "submitting.still_paused",
-                kind=pause.kind,
-                reason=pause.reason,
-                lasted_seconds=round(noted.ended_at - pause.since, 1),
-                tries=books.ledger.canaries(pause.since, noted.ended_at),
-            )
+            lasted_seconds = round(noted.ended_at - pause.since, 1)
+            tries = books.ledger.canaries(pause.since, noted.ended_at)
+            books.afterwards(lambda: _tell_end(pause, lasted_seconds, tries, is_last=is_last))
             self._told[noted.serial] = True
+
+
+def _tell_beginning(pause: Pause) -> None:
+    tell = _log.info if pause.kind is PauseKind.THROTTLE else _log.warning
+    tell("submitting.paused", kind=pause.kind, reason=pause.reason, until=rfc3339(pause.until))
+
+
+def _tell_end(pause: Pause, lasted_seconds: float, tries: int, *, is_last: bool) -> None:
+    _log.info(
+        "submitting.resumed" if is_last else "submitting.still_paused",
+        kind=pause.kind,
+        reason=pause.reason,
+        lasted_seconds=lasted_seconds,
+        tries=tries,
+    )
 
 
 def find_gate(books: Books, standing: list[Pause], now: float) -> policy.Gate:

@@ -85,4 +85,5 @@ def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
         books.items.change(item, State.HELD, now, fault.message, fault=fault, in_doubt=True)
     else:
         books.items.change(item, State.QUEUED, now, detail, due_at=now, in_doubt=True)
-    _log.warning("recording.recovered", item=item.id, path=item.path, charged=charged, decision=decision)
+    told = {"item": item.id, "path": item.path, "charged": charged, "decision": decision}
+    books.afterwards(lambda: _log.warning("recording.recovered", **told))

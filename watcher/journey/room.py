@@ -48,7 +48,8 @@ def put_off_for_room(site: Site, books: Books, item: Item, error: NoRoom) -> Non
         fault=error.as_fault(),
     )
     if is_news:
-        _log.warning("recording.postponed", item=item.id, path=item.path, reason=error.message, hint=error.hint)
+        told = {"item": item.id, "path": item.path, "reason": error.message, "hint": error.hint}
+        books.afterwards(lambda: _log.warning("recording.postponed", **told))
 
 
 def let_go_what_has_room(site: Site) -> None:

@@ -1,9 +1,10 @@
 """Fifth: the service's answers are fetched, kept, and written into the receipts."""
 
 from dataclasses import replace
+from functools import partial
 
 from watcher import logs
-from watcher.domain import ARTIFICIAL, Verdict, VerdictState
+from watcher.domain import ARTIFICIAL, Item, Verdict, VerdictState
 from watcher.errors import ServiceError, Throttled
 from watcher.identifai.budget import room_at
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
@@ -86,16 +87,7 @@ class Asking:
                 if answered.state is not verdict.state:
                     books.items.mark_receipts_due(verdict.identifier)
                     first = next(iter(books.items.with_identifier(verdict.identifier)), None)
-                    # A name of its own tells it from a hundred others; its level raises no alarm.
-                    is_artificial = answered.classification == ARTIFICIAL
-                    _log.info(
-                        "verdict.artificial" if is_artificial else f"verdict.{answered.state}",
-                        item=first.id if first else None,
-                        path=first.path if first else None,
-                        identifier=verdict.identifier,
-                        classification=answered.classification,
-                        confidence=answered.confidence,
-                    )
+                    books.afterwards(partial(_tell, answered, first))
 
     def _answered(self, verdict: Verdict, reading: Reading | None, now: float) -> Verdict:
         """The verdict as it stands after this answer; null: not visible yet, as soon after the submission."""
@@ -142,3 +134,15 @@ class Asking:
         self._troubles += 1
         self._quiet_until = site.clock.monotonic() + wait
         return wait
+
+
+def _tell(verdict: Verdict, item: Item | None) -> None:
+    """A name of its own tells an artificial one from a hundred others; its level raises no alarm."""
+    _log.info(
+        "verdict.artificial" if verdict.classification == ARTIFICIAL else f"verdict.{verdict.state}",
+        item=item.id if item else None,
+        path=item.path if item else None,
+        identifier=verdict.identifier,
+        classification=verdict.classification,
+        confidence=verdict.confidence,
+    )

@@ -73,7 +73,8 @@ class Windows:
         lasting = {name: lesson for name, lesson in lessons.items() if lesson.until > now}
         if lasting != lessons:
             books.site.put(_FACT, budget.write_lessons(lasting))
-            _log.info("rate.restored", rate=describe(budget.lowered(self._configured, lasting, now)))
+            rate = describe(budget.lowered(self._configured, lasting, now))
+            books.afterwards(lambda: _log.info("rate.restored", rate=rate))
 
     def _room_at(self, books: Books, now: float, ahead: int = 0) -> float:
         ledger = books.ledger

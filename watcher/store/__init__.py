@@ -1,6 +1,6 @@
 """The only SQL of the project. A step opens one transaction and finds the books in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -24,15 +24,29 @@ _LONG_LOG_BYTES = 64_000_000
 
 
 class Books:
-    """Everything that is written down, as one transaction sees it."""
+    """Everything that is written down, as one transaction sees it.
+
+    Nothing touches a disk, speaks or waits within a transaction: that would hold up all others, and what was said
+    might be undone. What is to be said of it is said afterwards.
+    """
 
     def __init__(self, connection: Connection) -> None:
+        self._afterwards: list[Callable[[], object]] = []
         self.items = Items(connection)
         self.ledger = Ledger(connection)
         self.obstacles = Obstacles(connection)
         self.pauses = Pauses(connection)
         self.verdicts = Verdicts(connection)
         self.site = SiteFacts(connection)
+
+    def afterwards(self, say: Callable[[], object]) -> None:
+        """`say` is called once the transaction is over: after its commit, and never when it was rolled back."""
+        self._afterwards.append(say)
+
+    def conclude(self) -> None:
+        """The transaction is over, and well: what was to be said of it is said."""
+        for say in self._afterwards:
+            say()
 
 
 class Store:
@@ -50,7 +64,9 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Books]:
         with self.database.writing() as connection:
-            yield Books(connection)
+            books = Books(connection)
+            yield books
+        books.conclude()
 
     @contextmanager
     def reading(self) -> Iterator[Books]:
@@ -58,10 +74,13 @@ class Store:
         if not self.database.exists():
             self._empty = self._empty or empty_database()
             with self._empty.connect() as connection:
-                yield Books(connection)
-            return
-        with self.database.reading() as connection:
-            yield Books(connection)
+                books = Books(connection)
+                yield books
+        else:
+            with self.database.reading() as connection:
+                books = Books(connection)
+                yield books
+        books.conclude()
 
     def tidy(self, *, hits_before: float) -> None:
         """Hits that ended before then are gone, and the write-ahead log is in the database file.

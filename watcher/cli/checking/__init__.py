@@ -19,6 +19,7 @@ from watcher.cli.checking.finding import Condition, Finding, exit_code, warning,
 from watcher.cli.checking.lookout import check_watch
 from watcher.cli.checking.premises import Known, check_premises
 from watcher.cli.opening import Desk, print_json, read_config, wide_console
+from watcher.cli.printing import as_far_as_read
 from watcher.clock import SystemClock
 from watcher.domain import State, quote_path, rfc3339, show_path, text_to_path
 from watcher.errors import Exit, FolderError, StoreError
@@ -48,15 +49,16 @@ def check(options: argparse.Namespace) -> int:
     with Store(config.store.url) as store:
         choices, findings = _look(Desk(config, store, SystemClock()))
     code = exit_code(findings)
-    if options.json:
-        facts = {
-            "well": code == Exit.WELL,
-            "checks": [finding.as_json() for finding in findings],
-            "watch": [{"path": show_path(c.path), "watch": c.watch, "why": c.why} for c in choices],
-        }
-        print_json(facts)
-    else:
-        _print(findings, code)
+    with as_far_as_read():
+        if options.json:
+            facts = {
+                "well": code == Exit.WELL,
+                "checks": [finding.as_json() for finding in findings],
+                "watch": [{"path": show_path(c.path), "watch": c.watch, "why": c.why} for c in choices],
+            }
+            print_json(facts)
+        else:
+            _print(findings, code)
     return code
 
 

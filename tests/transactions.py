@@ -1,0 +1,131 @@
+"""The rule that nothing touches a disk, speaks, waits or asks the service inside a transaction, and who breaks it.
+
+A transaction that writes keeps all others out; one that reads keeps the write-ahead log from being put away. And
+where the reader of the output has gone, what was printed inside one takes it along.
+"""
+
+import builtins
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from structlog._config import BoundLoggerLazyProxy
+
+from tests.clock import FalseClock
+from watcher import outlet
+from watcher.clock import SystemClock
+from watcher.outlet import Outlet
+from watcher.store import Books, Store
+
+_PROJECT = str(Path(__file__).parent.parent / "watcher")
+_STREAMS = (f"{_PROJECT}/cli/",)
+"""Commands read row by row, and print or look as they go: a year of rows need not be in memory at once."""
+
+_AUDITED = ("open", "os.", "shutil.", "socket.", "subprocess.", "tempfile.", "glob.")
+_UNAUDITED = ("access", "fstatvfs", "fsync", "lstat", "pread", "read", "readlink", "stat", "statvfs", "write")
+_inside = threading.local()
+_breaches: list[str] = []
+_is_installed = False
+
+
+def breaches() -> list[str]:
+    """What was done inside a transaction since the last call, and by whom."""
+    found = _breaches[:]
+    _breaches.clear()
+    return found
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """In the block, whatever the product does inside a transaction of its own is noted as a breach."""
+    _install_hook()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "writing", _marking(Store.writing, streams=()))
+        patch.setattr(Store, "reading", _marking(Store.reading, streams=_STREAMS))
+        for name in _UNAUDITED:
+            patch.setattr(os, name, _noting(f"os.{name}", getattr(os, name)))
+        patch.setattr(builtins, "print", _noting("print", print))
+        patch.setattr(outlet, "standard_error", _noting("a line", outlet.standard_error))
+        patch.setattr(Outlet, "write", _noting("a line", Outlet.write))
+        patch.setattr(logging.Logger, "handle", _noting("a log line", logging.Logger.handle))
+        patch.setattr(BoundLoggerLazyProxy, "bind", _noting("a log line", BoundLoggerLazyProxy.bind))
+        for clock in (FalseClock, SystemClock):
+            patch.setattr(clock, "wait", _noting("a wait", clock.wait))
+        yield
+
+
+def _marking(
+    opened: Callable[[Store], AbstractContextManager[Books]], *, streams: tuple[str, ...]
+) -> Callable[[Store], AbstractContextManager[Books]]:
+    """The same transaction, known to be open while the product's own code is in it."""
+
+    @contextmanager
+    def marked(store: Store) -> Iterator[Books]:
+        opener = sys._getframe(2)  # beyond the context manager's
+        with opened(store) as books:
+            is_held_to_it = _is_ours(opener) and not opener.f_code.co_filename.startswith(streams or ("\0",))
+            before = getattr(_inside, "depth", 0)
+            _inside.depth = before + is_held_to_it
+            try:
+                yield books
+            finally:
+                _inside.depth = before
+
+    return marked
+
+
+def _noting(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(call)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        _note(what, args)
+        return call(*args, **kwargs)
+
+    return noting
+
+
+def _note(what: str, args: tuple[Any, ...]) -> None:
+    if not getattr(_inside, "depth", 0):
+        return
+    depth, _inside.depth = _inside.depth, 0  # what is needed to tell it is no breach
+    try:
+        frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(_PROJECT)]
+        where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames[-3:]))
+        _breaches.append(f"{what}{args[:2]!r} in {where}")
+    finally:
+        _inside.depth = depth
+
+
+def _install_hook() -> None:
+    """Once: a hook stays for as long as the interpreter."""
+    global _is_installed  # noqa: PLW0603
+    if not _is_installed:
+        _is_installed = True
+        sys.addaudithook(_hear)
+
+
+def _hear(event: str, args: tuple[Any, ...]) -> None:
+    if getattr(_inside, "depth", 0) and event.startswith(_AUDITED) and not _is_import():
+        _note(event, args)
+
+
+def _is_import() -> bool:
+    """Whether a module is being loaded: once in a life, and no matter of the transaction's."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_PROJECT)
