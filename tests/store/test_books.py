@@ -173,7 +173,7 @@ def test_verdicts_are_asked_for_when_they_are_due_the_longest_due_first(store: S
     with store.reading() as books:
         assert [found.identifier for found in books.verdicts.due(30.0)] == ["a", "b"]
         assert [found.identifier for found in books.verdicts.due(30.0, limit=1)] == ["a"]
-        assert books.verdicts.next_due_at() == 10.0
+        assert books.verdicts.next_due_at(5.0) == 10.0
         assert books.verdicts.counts() == {
             VerdictState.AWAITED: 2,
             VerdictState.KNOWN: 1,

@@ -84,7 +84,7 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "verdicts.get": lambda books: books.verdicts.get(f"{77:064x}"),
     "verdicts.due": lambda books: _due(books, ROWS / 2),
     "verdicts.due, the clock set back": lambda books: _due(books, -ROWS),
-    "verdicts.next_due_at": lambda books: books.verdicts.next_due_at(),
+    "verdicts.next_due_at": lambda books: books.verdicts.next_due_at(ROWS / 2),
     "pauses.active": lambda books: books.pauses.active(),
     "site.get": lambda books: books.site.get("last_scan_at"),
 }

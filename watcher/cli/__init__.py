@@ -282,9 +282,10 @@ def _add_deciding(commands: Commands) -> None:
     release = _add(
         commands, "release", "deciding.release", "send held recordings again", "They may have been charged before."
     )
-    release.add_argument("items", nargs="+", metavar="ITEM", help=items)
     fail = _add(commands, "fail", "deciding.fail", "give held recordings up: they are filed in failed/")
-    fail.add_argument("items", nargs="+", metavar="ITEM", help=items)
+    for decision in (release, fail):
+        decision.add_argument("items", nargs="*", metavar="ITEM", help=items)
+        decision.add_argument("--all", action="store_true", help="all held recordings")
     pause = _add(
         commands,
         "pause",

@@ -43,31 +43,35 @@ def retry(options: argparse.Namespace) -> int:
 
 def release(options: argparse.Namespace) -> int:
     with open_desk(options, decides=True) as desk:
-        named = [desk.named(text) for text in options.items]
+        named = _named(desk, options)
         with desk.store.writing() as books:
             now = desk.clock.now()
-            items = _found(desk, books, named, State.HELD)
+            items = _held(desk, books, named)
             for item in items:
                 changes = {"due_at": now, "faults": 0, "duplicate_of": None}
                 books.items.change(item, State.QUEUED, now, "released by a person", **changes)
         for item in items:
             print(f"{item.id} {show_path(item.path)}: is queued to be sent again")
         _tell_delay(desk, items)
+    if not items:
+        print("Nothing is held.", file=sys.stderr)
     return Exit.WELL
 
 
 def fail(options: argparse.Namespace) -> int:
     with open_desk(options, decides=True) as desk:
-        named = [desk.named(text) for text in options.items]
+        named = _named(desk, options)
         with desk.store.writing() as books:
             now = desk.clock.now()
-            items = _found(desk, books, named, State.HELD)
+            items = _held(desk, books, named)
             for item in items:
                 changes = {"outcome": State.FAILED, "filed_as": item.path}
                 books.items.change(item, State.FILING, now, "given up by a person", **changes)
         for item in items:
             print(f"{item.id} {show_path(item.path)}: is given up, and filed in failed/")
         _tell_delay(desk, items, PauseKind.FOLDER)
+    if not items:
+        print("Nothing is held.", file=sys.stderr)
     return Exit.WELL
 
 
@@ -106,6 +110,23 @@ def resume(options: argparse.Namespace) -> int:
         elif desk.is_idle():
             print(IDLE)
     return Exit.WELL
+
+
+def _named(desk: Desk, options: argparse.Namespace) -> list[Named] | None:
+    """The recordings that a person named; None for all that are held."""
+    if bool(options.items) == options.all:
+        command = options.command.partition(".")[2]
+        raise UsageError(
+            f"{command}: name recordings, or all that are held with --all", hint=f"See `watcher {command} --help`."
+        )
+    return None if options.all else [desk.named(text) for text in options.items]
+
+
+def _held(desk: Desk, books: Books, named: list[Named] | None) -> list[Item]:
+    """The held items that a person decides on: those that were named, or all."""
+    if named is None:
+        return list(books.items.listed([State.HELD]))
+    return _found(desk, books, named, State.HELD)
 
 
 def _found(desk: Desk, books: Books, names: Iterable[Named], state: State) -> list[Item]:

@@ -7,6 +7,7 @@ of an answer, of a proxy or of a library leaves but through the reader's `line`:
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
@@ -15,7 +16,15 @@ from urllib3.exceptions import DecodeError
 
 from watcher.clock import Clock
 from watcher.domain import Charged
-from watcher.errors import ConfigError, NeverSent, ServiceError, Unintelligible
+from watcher.errors import (
+    ConfigError,
+    NeverSent,
+    Rejected,
+    ServiceError,
+    ServiceFault,
+    Throttled,
+    Unintelligible,
+)
 from watcher.identifai.faults import BETWEEN_HINT, lost, name_speaker, refused
 from watcher.identifai.listing import MOST_BYTES, MOST_WORD_BYTES
 from watcher.identifai.reading import Reader, Reading
@@ -26,6 +35,8 @@ from watcher.redaction import Redactor
 IDENTIFIERS_A_CALL = 90
 """The most identifiers to ask for at once. The service takes 100, but so many make a request line of more than
 the 8 KiB that web servers take by default."""
+
+PROBE_SECONDS = 30.0  # more than a service takes that is well
 
 
 class Secret(Protocol):
@@ -111,7 +122,22 @@ class Client:
         """
         if not 0 < len(identifiers) <= 100:
             raise ValueError(f"The service takes 1 to 100 identifiers a call, not {len(identifiers)}.")
-        wire = self._wire()
+        return self._verdicts(identifiers, self._wire())
+
+    def probe(self, identifier: str) -> None:
+        """The service answered a question about this identifier as itself, be it that it knows none such.
+
+        Raises a ServiceError that has charged nothing: its word on the account, or why it gave none.
+        """
+        try:
+            self._verdicts([identifier], self._wire(PROBE_SECONDS))
+        except (Rejected, Throttled):
+            return
+        except ServiceFault as error:
+            if error.status is None or error.status == 402 or error.status >= 500:
+                raise
+
+    def _verdicts(self, identifiers: Sequence[str], wire: Wire) -> dict[str, Reading]:
         query = "&".join(f"identifiers[]={quote(identifier, safe='')}" for identifier in identifiers)
         try:
             reply = self._ask("GET", f"/api/classifications_audio?{query}", wire, MOST_BYTES)
@@ -128,11 +154,11 @@ class Client:
         """End the connections that are kept alive."""
         self._transport.close()
 
-    def _wire(self) -> Wire:
+    def _wire(self, most_seconds: float = inf) -> Wire:
         return Wire(
             self._clock,
             read_timeout_seconds=self._read_timeout_seconds,
-            deadline_seconds=self._deadline_seconds,
+            deadline_seconds=min(self._deadline_seconds, most_seconds),
         )
 
     def _ask(self, method: str, path: str, wire: Wire, most_bytes: int, body: Body | None = None) -> Reply:

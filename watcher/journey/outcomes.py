@@ -121,7 +121,7 @@ class Outcomes:
             _log.warning("rate.lowered", rate=describe(narrower), reason=error.message, hint=_LOWERED_HINT)
         # A pause has its own two lines: what fails on its account is no news, and must not drown them.
         is_news = decision.pause is None or decision.then is not policy.Next.AGAIN
-        (_log.warning if is_news else _log.info)(
+        (_log.warning if is_news else _log.debug)(
             "recording.refused" if decision.then is policy.Next.FAIL else "recording.unsent",
             item=item.id,
             path=item.path,

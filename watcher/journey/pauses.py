@@ -5,12 +5,14 @@ person's `watcher pause` stands in the daemon's log like any other.
 """
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from watcher import logs
 from watcher.config import Limits, Retry
 from watcher.domain import Pause, PauseKind, rfc3339
+from watcher.errors import ServiceError
 from watcher.identifai.budget import day_of, month_of
 from watcher.journey import policy
 from watcher.store import Books
@@ -18,16 +20,23 @@ from watcher.store.pauses import Noted
 
 _log = logs.get_logger(__name__)
 
-_LOOKED_BACK = 10  # attempts: canaries take turns, so two recordings that met faults are both among the last ones
+_PROBES = "pauses.probes"
+_LOOKED_BACK = 10
+"""Attempts. Canaries take turns, so two recordings that met faults are both among the last ones; and there is a
+look after each upload, so the one that ended a throttle's episode is, too."""
 
 
 class PauseLog:
-    """What the log has been told of the pauses: one line at a pause's start, and one at its end."""
+    """What the log has been told of the pauses: one line at a pause's start, and one at its end.
+
+    A throttle's pauses that follow each other, with nothing taken in between, are one episode, and told as one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._from: int | None = None  # the first pause whose end is not told
         self._told: dict[int, bool] = {}  # by number, from there on: whether its end is told, too
+        self._episode: _Episode | None = None
 
     def look(self, books: Books) -> list[Pause]:
         """The pauses in force, the weightiest first. What changed since the last look is in the log afterwards."""
@@ -35,40 +44,74 @@ class PauseLog:
             if self._from is None:
                 self._from = books.pauses.beginning()
             noted = books.pauses.noted(self._from)
-            if not noted:
-                return []
             standing = [each.pause for each in noted if each.ended_at is None]
             for each in noted:
-                self._note(books, each, is_last=not standing)
-            self._from = next((each.serial for each in noted if each.ended_at is None), noted[-1].serial + 1)
-            self._told = {serial: ended for serial, ended in self._told.items() if serial >= self._from}
+                if each.pause.kind is PauseKind.THROTTLE:
+                    self._follow(books, each)
+                else:
+                    self._note(books, each, is_last=not standing)
+            self._end_episode(books, is_last=not standing)
+            if noted:
+                self._from = next((each.serial for each in noted if each.ended_at is None), noted[-1].serial + 1)
+                self._told = {serial: ended for serial, ended in self._told.items() if serial >= self._from}
             return sorted(standing, key=lambda pause: list(PauseKind).index(pause.kind))
 
     def _note(self, books: Books, noted: Noted, *, is_last: bool) -> None:
         pause = noted.pause
         if noted.serial not in self._told:
-            books.afterwards(lambda: _tell_beginning(pause))
+            books.afterwards(partial(_tell_beginning, pause))
             self._told[noted.serial] = False
         if noted.ended_at is not None and not self._told[noted.serial]:
-            lasted_seconds = round(noted.ended_at - pause.since, 1)
-            tries = books.ledger.canaries(pause.since, noted.ended_at)
-            books.afterwards(lambda: _tell_end(pause, lasted_seconds, tries, is_last=is_last))
+            tries = books.ledger.canaries(pause.since, noted.ended_at) + _Probes.of(books, pause.since).failed
+            seconds = noted.ended_at - pause.since
+            books.afterwards(partial(_tell_end, pause.kind, pause.reason, seconds, tries, is_last=is_last))
             self._told[noted.serial] = True
+
+    def _follow(self, books: Books, noted: Noted) -> None:
+        pause = noted.pause
+        if noted.serial not in self._told:
+            self._told[noted.serial] = False
+            if self._episode is None:
+                books.afterwards(partial(_tell_beginning, pause))
+                self._episode = _Episode(pause.since, pause.reason)
+            self._episode = replace(self._episode, pauses=self._episode.pauses + 1, ended_at=None)
+        if noted.ended_at is not None and not self._told[noted.serial] and self._episode is not None:
+            self._episode = replace(self._episode, ended_at=noted.ended_at)
+            self._told[noted.serial] = True
+
+    def _end_episode(self, books: Books, *, is_last: bool) -> None:
+        """The episode is over with the first upload after it that is taken, or refused for what it is."""
+        past = self._episode
+        if past is not None and past.ended_at is not None and _has_answered(books, past.ended_at):
+            kind, seconds = PauseKind.THROTTLE, past.ended_at - past.since
+            books.afterwards(partial(_tell_end, kind, past.reason, seconds, past.pauses, is_last=is_last))
+            self._episode = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Episode:
+    """Pauses of a throttle, one after the other."""
+
+    since: float
+    reason: str
+    pauses: int = 0
+    ended_at: float | None = None  # the latest of them
+
+
+def _has_answered(books: Books, since: float) -> bool:
+    """Whether one of the latest uploads was taken, or refused for what it is, that ended after that moment."""
+    answers = ("accepted", policy.Cause.FILE)
+    return any(a.outcome in answers and (a.released_at or 0.0) >= since for a in books.ledger.latest(_LOOKED_BACK))
+
+
+def _tell_end(kind: PauseKind, reason: str, seconds: float, tries: int, *, is_last: bool) -> None:
+    event = "submitting.resumed" if is_last else "submitting.still_paused"
+    _log.info(event, kind=kind, reason=reason, lasted_seconds=round(seconds, 1), tries=tries)
 
 
 def _tell_beginning(pause: Pause) -> None:
     tell = _log.info if pause.kind is PauseKind.THROTTLE else _log.warning
     tell("submitting.paused", kind=pause.kind, reason=pause.reason, until=rfc3339(pause.until))
-
-
-def _tell_end(pause: Pause, lasted_seconds: float, tries: int, *, is_last: bool) -> None:
-    _log.info(
-        "submitting.resumed" if is_last else "submitting.still_paused",
-        kind=pause.kind,
-        reason=pause.reason,
-        lasted_seconds=lasted_seconds,
-        tries=tries,
-    )
 
 
 def find_gate(books: Books, standing: list[Pause], now: float) -> policy.Gate:
@@ -81,6 +124,8 @@ def find_gate(books: Books, standing: list[Pause], now: float) -> policy.Gate:
     if gate.is_open or [pause.kind for pause in standing] != [PauseKind.SERVICE] or standing[0].tries == 0:
         return gate
     since = standing[0].since
+    if _Probes.of(books, since).failed_last(books):
+        return gate  # not even a question was answered: it is no recording's fault
     tried = {a.item_id for a in books.ledger.latest(_LOOKED_BACK) if a.ended_at is None or a.ended_at >= since}
     newcomer = books.items.next_due(now, canary=True)
     if len(tried) == 1 and newcomer is not None and newcomer.id not in tried:
@@ -128,8 +173,43 @@ def try_at_once(books: Books, now: float) -> list[Pause]:
     return tried
 
 
-def count_canary(books: Books, retry: Retry, now: float) -> None:
-    """A canary is on its way: the next one, should it fail, comes later than this one did, but for a new start."""
+def fail_probe(books: Books, error: ServiceError, retry: Retry, now: float) -> float:
+    """A try of the pause in force ended with a question: no canary is sent. Seconds until the next try."""
+    tried = [pause for pause in books.pauses.active() if pause.kind in policy.NEEDS_CANARY]
+    if not tried:
+        return 0.0  # it ended meanwhile
+    count_try(books, retry, now)
+    _Probes.of(books, tried[0].since).fail(books, now)
+    begin(books, policy.pause_after_probe(error, now), retry, now, from_canary=True)
+    until = policy.find_gate(books.pauses.active(), now).until
+    return retry.max_seconds if until is None else max(until - now, 0.001)
+
+
+@dataclass(frozen=True, slots=True)
+class _Probes:
+    """The questions that were not answered in the latest pause for which there were any: a fact of the site."""
+
+    since: float  # when that pause began
+    failed: int = 0
+    failed_at: float = 0.0
+
+    @classmethod
+    def of(cls, books: Books, since: float) -> "_Probes":
+        """Those of the pause that began then."""
+        known = cls(**books.site.get(_PROBES) or {"since": since})
+        return known if known.since == since else cls(since)
+
+    def fail(self, books: Books, now: float) -> None:
+        """One more."""
+        books.site.put(_PROBES, asdict(_Probes(self.since, self.failed + 1, now)))
+
+    def failed_last(self, books: Books) -> bool:
+        """Whether the latest try was one of them, and no upload has begun since."""
+        return self.failed > 0 and all(a.started_at < self.failed_at for a in books.ledger.latest(1))
+
+
+def count_try(books: Books, retry: Retry, now: float) -> None:
+    """A try has begun: the next one, should it fail, comes later than this one did, but for a new start."""
     for pause in books.pauses.active():
         if pause.kind in policy.NEEDS_CANARY:
             tries = pause.tries + 1

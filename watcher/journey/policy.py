@@ -231,6 +231,16 @@ def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
     )
 
 
+def pause_after_probe(error: ServiceError, now: float) -> Pause:
+    """The pause that a question which cost nothing, and was not answered as by the service itself, speaks for."""
+    cause = find_cause(error)
+    if RULES[cause].pauses is not PauseKind.ACCOUNT and cause is not Cause.UNREACHABLE:
+        cause = Cause.NOT_WELL  # nothing that a question meets is in doubt, or about a recording
+    rule = RULES[cause]
+    reason = str(Fault(cause, error.message, _hint(error, rule)))
+    return Pause(rule.pauses or PauseKind.SERVICE, cause, reason, now, now + _asked_seconds(error))
+
+
 def _asked_seconds(error: ServiceError) -> float:
     """For how long the service asked to be left alone, as far as we believe it."""
     return min(max(error.retry_after or 0.0, 0.0), _LONGEST_ASKED_SECONDS)

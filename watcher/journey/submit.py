@@ -32,6 +32,7 @@ from watcher.journey import pauses, policy
 from watcher.journey.arrive import Arrivals
 from watcher.journey.duplicates import defer, follow_firsts
 from watcher.journey.outcomes import Claim, Outcomes, put_off
+from watcher.journey.probe import Probe
 from watcher.journey.room import check_room, put_off_for_room
 from watcher.journey.site import Site
 from watcher.journey.windows import Windows
@@ -57,6 +58,7 @@ class Sight:
     """What the books allow now: an item to send, or so long a wait, unless something is to be written first."""
 
     item: Item | None = None
+    canary: bool = False  # the item is one: a question goes before it
     wait: float = 0.0
     is_stale: bool = False
 
@@ -82,6 +84,7 @@ class Submission:
         self._stopping = stopping
         self._limits = site.config.limits
         self._windows = Windows(site)
+        self._probe = Probe(site, client)
         self._outcomes = Outcomes(site, arrivals, self._windows)
         self._follow_at = 0.0  # monotonic
         self._recognise_at = 0.0  # monotonic
@@ -118,13 +121,16 @@ class Submission:
         if opened is None:  # a canary is chosen whether it is due or not, so it may be the same one again
             return _CANARY_SECONDS if sight.item.due_at > now else 0.0
         file, filed_as = opened
-        claim = None
+        claim, wait = None, 0.0
         try:
-            claim = self._claim(sight.item, filed_as)
+            if sight.canary:
+                wait = self._probe.ask()
+            if not wait:
+                claim = self._claim(sight.item, filed_as)
         finally:
             if claim is None:
                 file.close()
-        return (claim, file) if claim is not None else 0.0
+        return (claim, file) if claim is not None else wait
 
     def _look(self, books: Books, now: float) -> Sight:
         standing = self._site.pause_log.look(books)
@@ -143,7 +149,7 @@ class Submission:
             return Sight(wait=IDLE if due_at is None else max(due_at - now, 0.001))
         wait = self._windows.starts_at(books, now, item.size) - now
         # Uploads that are ahead of this one move its time on while they travel: not to be asked all the time.
-        return Sight(wait=max(wait, _LOOK_SECONDS)) if wait > 0 else Sight(item)
+        return Sight(wait=max(wait, _LOOK_SECONDS)) if wait > 0 else Sight(item, gate.canary)
 
     def _is_stale(self, books: Books, item: Item | None, now: float) -> bool:
         """Whether something is to be written before anything is sent. Looked for now and then, or when idle."""
@@ -252,7 +258,7 @@ class Submission:
                 )
                 number = books.ledger.begin(item, now, no_cache=no_cache, canary=gate.canary)
                 if gate.canary:
-                    pauses.count_canary(books, site.config.retry, now)
+                    pauses.count_try(books, site.config.retry, now)
         except LateWriter:
             return None
         return Claim(claimed, number, now, filed_as, canary=gate.canary, no_cache=no_cache)

@@ -1,33 +1,52 @@
 """Fifth: the service's answers are fetched, kept, and written into the receipts."""
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 
 from watcher import logs
 from watcher.domain import ARTIFICIAL, Item, Verdict, VerdictState
-from watcher.errors import ServiceError, Throttled
-from watcher.identifai.budget import room_at
+from watcher.errors import Forbidden, NeverSent, ServiceError, ServiceFault, Throttled, Unauthorized
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
 from watcher.journey import policy
 from watcher.journey.site import Site
+from watcher.journey.windows import Reads
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
 
 _OVERDUE_SECONDS = 3600.0  # between two questions about a verdict that is overdue
+_TIMES_TOLD = 5  # errors about one alone, though no other was there to be answered
 IDLE = float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """An identifier that the service gave an error for when it was asked for nothing else."""
+
+    times: int
+    answered: int  # how many questions had been answered when it did so last
+    is_told: bool
+
+
 class Asking:
-    """The step that asks, one request of the list form at a time."""
+    """The step that asks, one request of the list form at a time.
+
+    A list that is answered with an error is halved, until the one that the service chokes on is found: that is
+    asked for by itself from then on, less and less often, and stops no other. Where no part of it is answered, it
+    is the service.
+    """
 
     def __init__(self, site: Site, client: Client) -> None:
         self._site = site
         self._client = client
+        self._reads = Reads(site)
         self._quiet_until = 0.0  # monotonic
-        self._hit: int | None = None  # of the request under way
-        self._troubles = 0
+        self._most = IDENTIFIERS_A_CALL  # to ask for at once
+        self._troubles = 0  # errors in a row
+        self._bearable = 0  # so many of them say nothing of the service
+        self._is_told = False  # that all of them wait
+        self._alone: dict[str, _Alone] = {}  # by identifier
+        self._answered = 0  # questions
 
     def step(self) -> float:
         """The verdicts that were due have been asked for once. Seconds until the next ones are."""
@@ -37,72 +56,68 @@ class Asking:
         if monotonic < self._quiet_until:
             return self._quiet_until - monotonic
         with site.store.reading() as books:  # most times nothing is due: then nobody who writes is hindered
-            if not self._due(books, now):
-                due_at = books.verdicts.next_due_at()
+            asked = self._choose(books, now)  # no other step changes verdicts that are known
+            if not asked:
+                due_at = books.verdicts.next_due_at(now)
                 return IDLE if due_at is None else max(due_at - now, 0.001)
-        with site.store.writing() as books:
-            if self._hit is not None:
-                books.ledger.hit_ended(self._hit, now)  # its answer could not be recorded
-                self._hit = None
-            books.ledger.pull_back_hits("read", now)  # the clock may have been set back
-            due = self._due(books, now)  # no other step changes verdicts that are known
-            ledger = books.ledger
-            room = room_at(
-                site.config.limits.reads,
-                lambda n: ledger.nth_last_end("read", n),
-                now,
-                unended=ledger.unended_hits("read"),
-            )
-            if room > now:
-                return room - now
-            hit = self._hit = ledger.hit("read", now)
+        if wait := self._reads.begin():
+            return wait
         try:
-            readings = self._client.verdicts([verdict.identifier for verdict in due])
+            readings = self._client.verdicts([verdict.identifier for verdict in asked])
         except ServiceError as error:
-            return self._put_off(hit, error)
-        self._record(hit, due, readings)
+            if len(asked) > 1 or not isinstance(error, ServiceFault) or error.status != 404:
+                return self._put_off(asked, error)
+            readings = {}  # how the service says of one that it is not visible yet
+        self._record(asked, readings)
         return 0.0
 
-    def _due(self, books: Books, now: float) -> list[Verdict]:
+    def _choose(self, books: Books, now: float) -> list[Verdict]:
+        """Whose verdicts to ask for in one request. Of those that are asked for alone, the one with least trouble.
+
+        In an outage these come last: one of them would not show that it is over.
+        """
         longest = self._site.config.verdicts.max_seconds
-        return books.verdicts.due(
+        due = books.verdicts.due(
             now,
             IDENTIFIERS_A_CALL,
             awaited_seconds=longest,
             overdue_seconds=max(longest, _OVERDUE_SECONDS),
         )
+        apart = [verdict for verdict in due if verdict.identifier in self._alone]
+        apart.sort(key=lambda verdict: self._alone[verdict.identifier].times)
+        others = [verdict for verdict in due if verdict.identifier not in self._alone]
+        return others[: self._most] if others and (self._is_told or not apart) else apart[:1]
 
-    def _record(self, hit: int, due: list[Verdict], readings: dict[str, Reading]) -> None:
-        site = self._site
-        now = site.clock.now()
-        if self._troubles:
+    def _record(self, asked: list[Verdict], readings: dict[str, Reading]) -> None:
+        now = self._site.clock.now()
+        with self._site.store.writing() as books:
+            self._reads.end(books, now)
+            answers = [self._answer(one, readings.get(one.identifier), now) for one in asked]
+            firsts = [self._put(books, *pair) for pair in zip(asked, answers, strict=True)]
+        if self._is_told:
             _log.info("verdicts.resumed", tries=self._troubles)
+        self._is_told = False
         self._troubles = 0
-        with site.store.writing() as books:
-            books.ledger.hit_ended(hit, now)
-            self._hit = None
-            for verdict in due:
-                answered = self._answered(verdict, readings.get(verdict.identifier), now)
-                books.verdicts.put(answered)
-                if answered.state is not verdict.state:
-                    books.items.mark_receipts_due(verdict.identifier)
-                    first = next(iter(books.items.with_identifier(verdict.identifier)), None)
-                    books.afterwards(partial(_tell, answered, first))
+        self._answered += 1
+        self._most = min(self._most * 2, IDENTIFIERS_A_CALL)
+        for verdict in asked:
+            self._alone.pop(verdict.identifier, None)
+        for before, after, first in zip(asked, answers, firsts, strict=True):
+            _tell(before, after, first)
 
-    def _answered(self, verdict: Verdict, reading: Reading | None, now: float) -> Verdict:
+    def _put(self, books: Books, before: Verdict, after: Verdict) -> Item | None:
+        """The verdict is as given, and where that is news its receipts are due. Its first item."""
+        books.verdicts.put(after)
+        if after.state is before.state:
+            return None
+        books.items.mark_receipts_due(before.identifier)
+        return next(iter(books.items.with_identifier(before.identifier)), None)
+
+    def _answer(self, verdict: Verdict, reading: Reading | None, now: float) -> Verdict:
         """The verdict as it stands after this answer; null: not visible yet, as soon after the submission."""
-        settings = self._site.config.verdicts
         asked = verdict.asked + 1
         if reading is None or reading.state is VerdictState.AWAITED:
-            is_overdue = now - verdict.since > settings.give_up_hours * 3600
-            pause = min(settings.first_seconds * 2.0 ** min(asked, 60), settings.max_seconds)
-            return replace(
-                verdict,
-                state=VerdictState.OVERDUE if is_overdue else VerdictState.AWAITED,
-                asked=asked,
-                asked_at=now,
-                due_at=now + (max(settings.max_seconds, _OVERDUE_SECONDS) if is_overdue else pause),
-            )
+            return self._postponed(verdict, asked, now)
         return Verdict(
             identifier=verdict.identifier,
             state=reading.state,
@@ -119,30 +134,84 @@ class Asking:
             asked=asked,
         )
 
-    def _put_off(self, hit: int, error: ServiceError) -> float:
-        """Nothing is known: ask again later. A verdict is never an item's failure."""
+    def _postponed(self, verdict: Verdict, times: int, now: float) -> Verdict:
+        """The verdict, still unknown, after it was asked for so many times: later and later."""
+        settings = self._site.config.verdicts
+        is_overdue = now - verdict.since > settings.give_up_hours * 3600
+        pause = min(settings.first_seconds * 2.0 ** min(times, 60), settings.max_seconds)
+        return replace(
+            verdict,
+            state=VerdictState.OVERDUE if is_overdue else VerdictState.AWAITED,
+            asked=verdict.asked + 1,
+            asked_at=now,
+            due_at=now + (max(settings.max_seconds, _OVERDUE_SECONDS) if is_overdue else pause),
+        )
+
+    def _put_off(self, asked: list[Verdict], error: ServiceError) -> float:
+        """Nothing is known: ask for less at once, or again later. A verdict is never an item's failure."""
         site = self._site
-        now = site.clock.now()
-        with site.store.writing() as books:
-            books.ledger.hit_ended(hit, now)
-        self._hit = None
-        wait = policy.back_off(self._troubles, site.config.retry)
+        may_be_ones = not isinstance(error, NeverSent | Unauthorized | Forbidden | Throttled)
+        is_known_for_it = asked[0].identifier in self._alone
+        if may_be_ones and len(asked) == 1:
+            self._set_apart(asked[0], error)
+        else:
+            with site.store.writing() as books:
+                self._reads.end(books, site.clock.now())
+        if may_be_ones and is_known_for_it and not self._is_told:
+            return 0.0  # it says nothing of the others
+        if not self._troubles:
+            self._bearable = len(asked).bit_length() + 1 if may_be_ones else 0
+        self._troubles += 1
+        if may_be_ones and len(asked) > 1:
+            self._most = len(asked) // 2
+        if self._troubles <= self._bearable and error.retry_after is None:
+            return 0.0
+        wait = policy.back_off(max(self._troubles - self._bearable - 1, 0), site.config.retry)
         if isinstance(error, Throttled) or error.retry_after is not None:
             wait = max(error.retry_after or 0.0, 1.0)
-        if self._troubles == 0:
+        if not self._is_told:
             _log.warning("verdicts.postponed", reason=error.message, hint=error.hint)
-        self._troubles += 1
+        self._is_told = True
         self._quiet_until = site.clock.monotonic() + wait
         return wait
 
+    def _set_apart(self, verdict: Verdict, error: ServiceError) -> None:
+        """The service gave an error for this one alone: it is asked for by itself now, and no other waits for it.
 
-def _tell(verdict: Verdict, item: Item | None) -> None:
-    """A name of its own tells an artificial one from a hundred others; its level raises no alarm."""
+        That is told once it did so again, others being answered in between: until then it may be the service.
+        """
+        site = self._site
+        now = site.clock.now()
+        known = self._alone.get(verdict.identifier, _Alone(0, self._answered, is_told=False))
+        times = known.times + 1
+        postponed = self._postponed(verdict, times, now)
+        with site.store.writing() as books:
+            self._reads.end(books, now)
+            first = self._put(books, verdict, postponed)
+        _tell(verdict, postponed, first)
+        is_news = not known.is_told and (known.answered < self._answered or times >= _TIMES_TOLD)
+        self._alone[verdict.identifier] = _Alone(times, self._answered, known.is_told or is_news)
+        if is_news:
+            _log.warning(
+                "verdict.unanswered",
+                identifier=verdict.identifier,
+                reason=error.message,
+                hint="It is asked for again, by itself. Should it last, ask identifAI's support.",
+                again_in_seconds=round(postponed.due_at - now),
+            )
+
+
+def _tell(before: Verdict, after: Verdict, first: Item | None) -> None:
+    """What became known of a verdict is in the log, with its first item."""
+    if after.state is before.state:
+        return
+    # A name of its own tells it from a hundred others; its level raises no alarm.
+    is_artificial = after.classification == ARTIFICIAL
     _log.info(
-        "verdict.artificial" if verdict.classification == ARTIFICIAL else f"verdict.{verdict.state}",
-        item=item.id if item else None,
-        path=item.path if item else None,
-        identifier=verdict.identifier,
-        classification=verdict.classification,
-        confidence=verdict.confidence,
+        "verdict.artificial" if is_artificial else f"verdict.{after.state}",
+        item=first.id if first else None,
+        path=first.path if first else None,
+        identifier=before.identifier,
+        classification=after.classification,
+        confidence=after.confidence,
     )

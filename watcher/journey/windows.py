@@ -1,4 +1,4 @@
-"""The rate windows for submissions, as the books know them: shared by all uploads, restarts and nodes."""
+"""The rate windows, as the books know them: shared by all uploads and questions, by restarts and nodes."""
 
 from watcher import logs
 from watcher.config import Window
@@ -86,6 +86,37 @@ class Windows:
             unended=ledger.unended_hits("write"),
             ahead=ahead,
         )
+
+
+class Reads:
+    """The rate windows for questions, for one who asks one at a time."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._hit: int | None = None  # of the latest question
+
+    def begin(self) -> float:
+        """0: a question counts from now on, until it has ended. Else the seconds until there is room for one."""
+        site = self._site
+        now = site.clock.now()
+        with site.store.writing() as books:
+            self.end(books, now)  # where that could not be written down
+            ledger = books.ledger
+            ledger.pull_back_hits("read", now)  # the clock may have been set back
+            unended = ledger.unended_hits("read")
+            room = budget.room_at(
+                site.config.limits.reads, lambda n: ledger.nth_last_end("read", n), now, unended=unended
+            )
+            if room > now:
+                return room - now
+            hit = ledger.hit("read", now)
+        self._hit = hit
+        return 0.0
+
+    def end(self, books: Books, now: float) -> None:
+        """The question was answered, or is lost; it may be told so twice."""
+        if self._hit is not None:
+            books.ledger.hit_ended(self._hit, now)
 
 
 def find_windows(books: Books, configured: tuple[Window, ...], now: float) -> tuple[Window, ...]:

@@ -51,7 +51,7 @@ _ITEMS_WITH = (
     .where(attempts.c.outcome.in_(bindparam("outcomes", expanding=True)))
 )
 _HIT = insert(hits).returning(hits.c.serial)
-_HIT_ENDED = update(hits).where(hits.c.serial == bindparam("the_serial"))
+_HIT_ENDED = update(hits).where(hits.c.serial == bindparam("the_serial"), hits.c.ended_at.is_(None))
 _UNENDED = select(func.count()).where(hits.c.kind == bindparam("kind"), hits.c.ended_at.is_(None))
 _NTH_LAST = (
     select(hits.c.ended_at)
@@ -147,7 +147,7 @@ class Ledger:
         return serial
 
     def hit_ended(self, serial: int, now: float) -> None:
-        """The request was answered or is lost: it reached the throttle by now, or never will."""
+        """The request was answered or is lost: it reached the throttle by now, or never will. Once."""
         self._connection.execute(_HIT_ENDED, {"the_serial": serial, "ended_at": now})
 
     def hits_ended(self, now: float) -> None:

@@ -26,7 +26,9 @@ _MISDATED = (
     .where(or_(*(and_(verdicts.c.state == s, verdicts.c.due_at > bindparam(f"{s}_latest")) for s in _ASKING)))
     .limit(bindparam("limit"))
 )
-_NEXT_DUE_AT = select(func.min(verdicts.c.due_at)).where(verdicts.c.state.in_(_ASKING))
+_NEXT_DUE_AT = select(func.min(verdicts.c.due_at)).where(
+    verdicts.c.state.in_(_ASKING), verdicts.c.due_at > bindparam("now")
+)
 _COUNTS = select(verdicts.c.state, func.count()).group_by(verdicts.c.state)
 
 
@@ -65,9 +67,9 @@ class Verdicts:
         rows = self._connection.execute(_MISDATED, latest | {"limit": limit - len(due)})
         return due + [_verdict(row) for row in rows]
 
-    def next_due_at(self) -> float | None:
-        """When the next one is to be asked for; null when none is."""
-        due_at: float | None = self._connection.execute(_NEXT_DUE_AT).scalar_one()
+    def next_due_at(self, now: float) -> float | None:
+        """When the next one is due, of those that are not yet; null when there is none."""
+        due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
         return due_at
 
     def counts(self) -> dict[VerdictState, int]:

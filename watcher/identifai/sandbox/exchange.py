@@ -11,7 +11,7 @@ from watcher.identifai.sandbox import answers
 from watcher.identifai.sandbox.answers import Answer
 from watcher.identifai.sandbox.faults import FaultKind, Faults, Point, SandboxFault
 from watcher.identifai.sandbox.ledger import Ledger, LedgerEntry
-from watcher.identifai.sandbox.service import Service, Upload, asked_for, read_upload
+from watcher.identifai.sandbox.service import LIST, Service, Upload, asked_for, read_upload
 from watcher.identifai.sandbox.wire import Body, Connection, CutOff, Head, Malformed
 
 CONTROL = "/sandbox"
@@ -76,9 +76,14 @@ class Exchange:
             self.ledger.add(self._arrived(replace(entry, is_whole=False, status=int(malformed.status)), head))
             return self._refuse(connection, malformed)
         entry = self._arrived(replace(entry, bytes=body.size), head)
-        upload, entry = read_upload(head, body, entry)
+        upload, entry = read_upload(head, body, replace(entry, asked=asked_for(head) if head.path == LIST else ()))
         answer, entry = self._decide(head, method, upload, entry)
-        late = self.faults.take_each(Point.ANSWERING, method, sha256=entry.sha256) if answer else []
+        asked = asked_for(head)
+        late = (
+            self.faults.take_each(Point.ANSWERING, method, sha256=entry.sha256, identifiers=asked)
+            if answer
+            else []
+        )
         self.ledger.add(_with_faults(entry, late))
         if answer is None:
             return False
@@ -104,8 +109,8 @@ class Exchange:
         self, head: Head, method: str, upload: Upload, entry: LedgerEntry
     ) -> tuple[Answer | None, LedgerEntry]:
         """The answer, or null where the connection is to be closed instead; and what the ledger says."""
-        content = entry.sha256
-        arrived = self.faults.take_each(Point.ARRIVED, method, sha256=content)
+        content, asked = entry.sha256, asked_for(head)
+        arrived = self.faults.take_each(Point.ARRIVED, method, sha256=content, identifiers=asked)
         entry = _with_faults(entry, arrived)
         for fault in arrived:
             if fault.kind == FaultKind.SLOW_BEFORE:
@@ -114,11 +119,11 @@ class Exchange:
             return None, entry
         as_json = answers.prefers_json(head.headers.get("accept", ""))
         answer = Answer(200, _NOBODY, invented="body")
-        chosen = self.faults.take(Point.INSTEAD, method, sha256=content, identifiers=asked_for(head))
+        chosen = self.faults.take(Point.INSTEAD, method, sha256=content, identifiers=asked)
         if chosen is None:
             answer, entry = self.service.answer(head, upload, entry)
             if answer.status == HTTPStatus.OK:
-                about = (entry.identifier, *entry.asked)
+                about = (entry.identifier, *asked)
                 chosen = self.faults.take(Point.AFTERWARDS, method, sha256=content, identifiers=about)
         if chosen is None:
             return answer, entry

@@ -179,9 +179,11 @@ class Faults:
         taken = self._take(point, method, sha256, identifiers, 1)
         return taken[0] if taken else None
 
-    def take_each(self, point: Point, method: str, *, sha256: str | None = None) -> list[SandboxFault]:
+    def take_each(
+        self, point: Point, method: str, *, sha256: str | None = None, identifiers: Collection[str | None] = ()
+    ) -> list[SandboxFault]:
         """The first fault of each kind that befalls this request at this point, counted as applied."""
-        return self._take(point, method, sha256, (), len(FaultKind))
+        return self._take(point, method, sha256, identifiers, len(FaultKind))
 
     def _take(
         self, point: Point, method: str, sha256: str | None, identifiers: Collection[str | None], most: int

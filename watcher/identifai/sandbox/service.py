@@ -141,7 +141,6 @@ class Service:
 
     def _show_list(self, head: Head, as_json: bool, entry: LedgerEntry) -> tuple[Answer, LedgerEntry]:
         asked = asked_for(head)
-        entry = replace(entry, asked=asked)
         if not asked or len(asked) > LIST_MAX:
             said = "is required" if not asked else f"must not have more than {LIST_MAX} items"
             wrong = {"identifiers": [f"The identifiers field {said}."]}

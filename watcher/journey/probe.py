@@ -1,0 +1,38 @@
+"""Before a canary: a question that costs nothing, whether the service is there and answers as itself.
+
+An upload that nobody answers may have been charged: under `in_doubt = "hold"` each would be one more for a person
+to decide. So in an outage questions are sent, and a recording only once one of them was answered.
+"""
+
+import secrets
+
+from watcher.errors import ServiceError
+from watcher.identifai.client import Client
+from watcher.journey import pauses
+from watcher.journey.site import Site
+from watcher.journey.windows import Reads
+
+
+class Probe:
+    """Asks for the verdict of a recording that nobody ever sent, within the rate windows for questions."""
+
+    def __init__(self, site: Site, client: Client) -> None:
+        self._site = site
+        self._client = client
+        self._reads = Reads(site)
+
+    def ask(self) -> float:
+        """0: the service answered as itself, so a canary may go. Else the seconds until it may be asked again."""
+        site = self._site
+        if wait := self._reads.begin():
+            return wait
+        error: ServiceError | None = None
+        try:
+            # A recording of ours may be the very one that the service chokes on; a new name is in nobody's cache.
+            self._client.probe(secrets.token_hex(32))
+        except ServiceError as caught:
+            error = caught
+        now = site.clock.now()
+        with site.store.writing() as books:
+            self._reads.end(books, now)
+            return 0.0 if error is None else pauses.fail_probe(books, error, site.config.retry, now)
