@@ -83,7 +83,7 @@ def test_release_all_sends_whatever_is_held(
                 journey.submissions[0].step()
             assert [place.states()[f"{name}.wav"] for name in names] == [State.HELD] * 3
             assert main([decision, "--all", "--config", str(place.config_path)]) == Exit.WELL
-            assert capsys.readouterr().out.count("\n") == 3
+            assert capsys.readouterr().out.count(".wav: is ") == 3
             pauses_end_at_once(place)
             drain(journey)
         assert [place.states()[f"{name}.wav"] for name in names] == [state] * 3

@@ -26,14 +26,15 @@ class Past:
     owners: frozenset[int] = frozenset()  # whose files under our names count, beside the usual ones
 
     @classmethod
-    def of(cls, books: Books, name: str, database: Path) -> "Past":
+    def of(cls, books: Books, name: str, database: Path, owners: frozenset[int]) -> "Past":
+        """`owners`: what `owners_of` says of the database, asked before the transaction."""
         known, owner = books.site.get(f"folder.{name}"), books.site.get(f"owner.{name}")
         return cls(
             site_id=books.site.get("id"),
             situation=None if known is None else Situation(**known),
             path=books.site.get(f"path.{name}"),
             database=show_path(os.fsencode(database)),
-            owners=owners_of(database) | ({owner} if isinstance(owner, int) else set()),
+            owners=owners | ({owner} if isinstance(owner, int) else set()),
         )
 
 

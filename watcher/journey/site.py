@@ -12,7 +12,7 @@ from watcher.domain import JsonObject, Pause, PauseKind, path_to_text, show_path
 from watcher.errors import FolderError, RecordingUnreachable
 from watcher.folders import MARKER, Acceptance, Folder
 from watcher.journey.pauses import PauseLog
-from watcher.journey.recognition import Past, Present, recognise
+from watcher.journey.recognition import Past, Present, owners_of, recognise
 from watcher.mounts import mounts_below, read_mounts
 from watcher.store import Store
 
@@ -92,8 +92,10 @@ class Site:
 
         Raises what recognition.recognise does: then nothing may be created in its place, or believed of it.
         """
+        database = self.store.database.path
+        owners = owners_of(database)
         with self.store.reading() as books:
-            past = Past.of(books, folder.name, self.store.database.path)
+            past = Past.of(books, folder.name, database, owners)
         return past, recognise(folder, past)
 
     def recognise(self, folder: Folder) -> None:

@@ -24,7 +24,7 @@ from watcher.clock import SystemClock
 from watcher.domain import State, quote_path, rfc3339, show_path, text_to_path
 from watcher.errors import Exit, FolderError, StoreError
 from watcher.folders.holder import Holder
-from watcher.journey.recognition import Past
+from watcher.journey.recognition import Past, owners_of
 from watcher.journey.watch import Choice
 from watcher.store import Books, Store, revisions
 from watcher.store.files import check_folder
@@ -109,8 +109,9 @@ def _check_database(desk: Desk) -> tuple[Known, Finding]:
         return Known(is_started=True), Finding.of(name, error)
     known = Known(is_started=True)
     try:
+        owners = owners_of(database.path)
         with desk.store.reading() as books:
-            known = _read(books, database.path)
+            known = _read(books, database.path, owners)
         damage = find_damage(database)
         with desk.store.writing():
             pass  # it can be locked and written
@@ -146,12 +147,12 @@ def _check_room_for_database(desk: Desk) -> Finding:
     return well(name, f"{shown} is not there yet; the first start makes it")
 
 
-def _read(books: Books, database: Path) -> Known:
+def _read(books: Books, database: Path, owners: frozenset[int]) -> Known:
     site = books.site
     accepted = (item.identifier for item in books.items.listed([State.DONE]) if item.identifier)
     return Known(
         is_started=site.get("id") is not None,
-        folders={name: Past.of(books, name, database) for name in ("drop", "done", "failed")},
+        folders={name: Past.of(books, name, database, owners) for name in ("drop", "done", "failed")},
         mounts=tuple(text_to_path(path) for path in site.get("mounts") or ()),
         pauses=tuple(books.pauses.active()),
         stuck=tuple(books.obstacles.listed(_STUCK_NAMED)),

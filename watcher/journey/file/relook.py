@@ -3,10 +3,13 @@
 from collections import deque
 from dataclasses import replace
 
-from watcher.domain import Item
+from watcher import logs
+from watcher.domain import Altered, Item
 from watcher.journey.alterations import find_alteration
 from watcher.journey.file.papers import Papers
 from watcher.journey.site import Site
+
+_log = logs.get_logger(__name__)
 
 _AFTER_SECONDS = (10.0, 60.0, 600.0)
 _MOST = 10_000  # in each of the three: a look may be left out, since the verdict's visit is another
@@ -51,9 +54,17 @@ class Relook:
         with self._site.store.reading() as books:
             items = [item for item in map(books.items.get, ids) if item is not None]
         now = self._site.clock.now()
-        found = [(item, find_alteration(self._papers.folder(item), item, now)) for item in items]
+        found = [(item, self._find(item, now)) for item in items]
         altered = [replace(item, altered=what) for item, what in found if what is not None]
         if altered:
             with self._site.store.writing() as books:
                 for item in altered:
                     books.items.mark_altered(item)
+
+    def _find(self, item: Item, now: float) -> Altered | None:
+        """What was done to it since; an error that nobody foresaw stops no other, and later looks follow."""
+        try:
+            return find_alteration(self._papers.folder(item), item, now)
+        except Exception as error:  # noqa: BLE001 — about this one file alone
+            _log.error("relook.failed", item=item.id, path=item.path, exc_info=error)
+            return None
