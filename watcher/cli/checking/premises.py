@@ -21,11 +21,12 @@ from watcher.ignore import Ignore
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.foreign import may_be_left
 from watcher.journey.recognition import Past, recognise
-from watcher.mounts import mount_of, mounts_below, read_mounts
+from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts
 from watcher.store import Obstacle
 
 _FILES_LOOKED_AT = 300
 _FILES_NAMED = 3
+_CACHED_SECONDS = 30  # for which an NFS client keeps what it writes to itself [measured]
 _PROBE = b"A file to try the way of a recording. It may be removed.\n"
 _ROOM_FOR = 100  # of the largest recordings: with less, somebody should know
 
@@ -143,7 +144,7 @@ def _check_way(desk: Desk) -> Iterator[Finding]:
         )
     else:
         yield well("filing", "a file went from drop/ to done/, to failed/ and back, by rename, and is gone")
-    yield _check_proof(desk, is_told=is_written is not None)
+    yield from _check_proof(desk, is_told=is_written is not None)
 
 
 def _is_written(drop: Folder, path: bytes) -> bool | None:
@@ -152,22 +153,39 @@ def _is_written(drop: Folder, path: bytes) -> bool | None:
         return is_being_written(file)
 
 
-def _check_proof(desk: Desk, *, is_told: bool) -> Finding:
+def _check_proof(desk: Desk, *, is_told: bool) -> Iterator[Finding]:
     """How soon a recording is taken. `is_told`: the kernel told whether a file of our own is being written."""
     arrivals = desk.config.arrivals
-    wait = f"after {arrivals.settle_seconds:g} s of quiet"
+    quiet = f"after {arrivals.settle_seconds:g} s of quiet"
+    unclosed = f"after {arrivals.unclosed_seconds:g} s of quiet"
+    known = f"once its close was heard, else {unclosed}"
     if not arrivals.proof:
-        return well("proof", f"off (arrivals.proof): recordings are taken {wait}")
-    if not is_told:
-        return warning(
-            "proof",
-            f"nobody can tell here whether a file is still being written: recordings are taken {wait}",
-            "Where writers pause for longer, raise arrivals.settle_seconds, or have them leave a marker "
-            "(arrivals.marker).",
-        )
-    if not has_capability(CAP_LEASE):
-        return well("proof", f"this user's own recordings are taken once provably whole, those of others {wait}")
-    return well("proof", "recordings are taken as soon as they are provably whole")
+        yield well("proof", f"off (arrivals.proof): what is known to be closed is taken {quiet}, else {unclosed}")
+    elif not is_told:
+        hint = "Where writers pause for longer, raise arrivals.unclosed_seconds, or have them leave a marker"
+        found = f"the kernel does not tell here whether a file is still being written: one is taken {known}"
+        yield warning("proof", found, f"{hint} (arrivals.marker).")
+    elif not has_capability(CAP_LEASE):
+        found = "this user's own recordings are taken once closed and provably whole"
+        yield well("proof", f"{found}; another's without CAP_LEASE {known}")
+    else:
+        yield well("proof", "recordings are taken as soon as they are closed and provably whole")
+    for part in parts_of(os.path.realpath(desk.drop.root), read_mounts(), read_exports()):
+        if part.elsewhere:
+            yield _check_part(part, arrivals.unclosed_seconds)
+
+
+def _check_part(part: Part, seconds: float) -> Finding:
+    """What protects a recording that is still being written, where its close cannot be known."""
+    where = f"{show_path(part.path)}: {part.elsewhere}; no close can be known, so what lies there"
+    found = f"{where} is taken after {seconds:g} s of quiet (arrivals.unclosed_seconds)"
+    if seconds > _CACHED_SECONDS:
+        return well("closure", found)
+    hint = (
+        f"Raise it above {_CACHED_SECONDS}: a client's cache makes a steady writer look quiet for so long. "
+        "Or have writers use another name first, or leave a marker (arrivals.marker)."
+    )
+    return warning("closure", found, hint)
 
 
 def _check_altered(desk: Desk, known: Known) -> Iterator[Finding]:
