@@ -1,5 +1,6 @@
 """`why` and the commands that decide promise nothing that is not true in the state in which they say it."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ from tests.conftest import MakePlace
 from tests.journey.test_commands_that_look import said
 from tests.places import REFUSED, Place, speech
 from watcher.audio.synthesis import wav
+from watcher.cli import main
 from watcher.cli.opening import Desk
 from watcher.cli.prospects import explain_item, explain_pauses
 from watcher.domain import Fault, Item, Pause, PauseKind, State
 from watcher.errors import Exit
 from watcher.folders import fingerprint_of
-from watcher.identifai.sandbox import Sandbox
+from watcher.identifai.sandbox import FaultKind, Sandbox
 from watcher.journey.policy import Cause, find_gate
 from watcher.store import Books, Store
 
@@ -162,7 +164,7 @@ def test_a_retry_after_the_settings_were_changed_says_that_it_is_sent_and_it_is(
     place.run_once()
     place.configure(arrivals={"incomplete_minutes": 0.05, "lengths": "lenient"})
     for name in ("short.wav", "large.wav"):
-        assert re.search(r"`watcher retry [0-9a-f]{6}` has it sent again\.", said(place, capsys, "why", name))
+        assert re.search(r"`watcher retry [0-9a-f]{16}` has it sent again\.", said(place, capsys, "why", name))
     assert said(place, capsys, "retry", "--failed").count("is queued to be sent again") == 2
     place.run_once()
     assert place.states() == {"short.wav": State.DONE, "large.wav": State.DONE}
@@ -272,3 +274,49 @@ def test_a_duplicate_waits_for_whatever_becomes_of_the_first(
     said(place, capsys, "resume")
     place.run_once()
     assert place.states() == {"a.wav": State.FAILED, "b.wav": State.FAILED}
+
+
+def test_the_commands_for_a_held_recording_can_be_pasted_and_are_gone_once_it_is_decided(
+    make_place: MakePlace, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They name the item, in JSON too; in failed/ nobody is told to decide any more."""
+    place = make_place(identifai={"in_doubt": "hold"})
+    service.add_fault(FaultKind.LOSE_ANSWER, times=1)
+    place.drop("call.wav")
+    place.run_once()
+    told = said(place, capsys, "why", "call.wav")
+    release, fail = re.findall(r"`watcher (\w+ \w+)`", told)
+    assert json.loads(said(place, capsys, "show", "--json", "call.wav"))["error"]["hint"] in told
+    assert said(place, capsys, *release.split()).startswith(f"{place.item('call.wav').id} call.wav: is queued")
+    service.clear_faults()
+    service.add_fault(FaultKind.LOSE_ANSWER, times=1)
+    place.clock.advance(10_000)  # type: ignore[attr-defined]
+    place.run_once()
+    assert said(place, capsys, *fail.split()).startswith(f"{place.item('call.wav').id} call.wav: is given up")
+    place.run_once()
+    told = said(place, capsys, "why", "call.wav")
+    assert "A person gave it up. `watcher retry " in told
+    assert "release" not in told
+    assert place.receipt("failed/call.wav.json")["error"]["hint"] == "A person gave it up."
+
+
+def test_a_backlog_under_a_pause_says_so(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """How long it takes counts from when submitting goes on."""
+    said(place, capsys, "pause")
+    for number in range(40):
+        place.drop(f"{number}.wav")
+    place.run_once()
+    assert re.search(
+        "^backlog +about 1 min, once submitting goes on$", said(place, capsys, "status"), re.MULTILINE
+    )
+    said(place, capsys, "resume")
+    assert re.search("^backlog +about 1 min$", said(place, capsys, "status"), re.MULTILINE)
+
+
+def test_what_is_typed_cannot_steer_the_terminal(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file's name may be anybody's, and a shell completes it."""
+    name = "\x1b]0;mine\x07.wav"
+    assert said(place, capsys, "why", name).startswith("\\x1b]0;mine\\x07.wav: no such file")
+    for command in ("show", "retry", "release"):
+        assert main([command, "--config", str(place.config_path), name]) == Exit.USAGE
+        assert "\x1b" not in capsys.readouterr().err

@@ -18,6 +18,7 @@ LOCALES = {
     "none": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "ascii output": {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"},
     "none, and ascii output": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"},
+    "latin-1 output": {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "latin-1"},
     "utf-8": {"LC_ALL": "C.UTF-8"},
 }
 NAMES = ("Rückruf Müller.wav".encode(), b"no utf-8 \xfc.wav", "電話 😀.wav".encode())
@@ -91,10 +92,11 @@ def run_all(
     done = subprocess.run(
         [sys.executable, "-c", _DRIVER, *words[1:]], env=environment, capture_output=True, check=False, cwd="/"
     )
-    said = (done.stdout + done.stderr).decode()
+    out = done.stdout.decode(errors="surrogateescape")
+    said = out + done.stderr.decode(errors="surrogateescape")
     assert done.returncode == 0, said
     assert not [mangled for mangled in MANGLED if mangled in said], said
-    *parts, last = done.stdout.decode().split("%")
+    *parts, last = out.split("%")
     codes = [last] if not parts else [part.partition("\n")[0] for part in [*parts[1:], last]]
     outs = [parts[0], *(part.partition("\n")[2] for part in parts[1:])]
     assert len(codes) == len(commands), said

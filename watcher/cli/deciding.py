@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 
 from watcher.cli.opening import Desk, Named, open_desk
 from watcher.cli.prospects import IDLE, ending, explain_delay, explain_retry, is_barred
@@ -65,7 +66,8 @@ def fail(options: argparse.Namespace) -> int:
             now = desk.clock.now()
             items = _held(desk, books, named)
             for item in items:
-                changes = {"outcome": State.FAILED, "filed_as": item.path}
+                fault = item.fault and replace(item.fault, hint="A person gave it up.")  # no longer "decide"
+                changes = {"outcome": State.FAILED, "filed_as": item.path, "fault": fault}
                 books.items.change(item, State.FILING, now, "given up by a person", **changes)
         for item in items:
             print(f"{item.id} {show_path(item.path)}: is given up, and filed in failed/")
@@ -140,8 +142,9 @@ def _found(desk: Desk, books: Books, names: Iterable[Named], state: State) -> li
             item = meant[-1] if meant else item
         if item.state is not state:
             verb = "Only failed recordings can be sent again." if state is State.FAILED else "Only held ones can."
+            shown = show_path(os.fsencode(name.text))
             raise NoSuchItem(
-                f"{name.text}: is {item.state}, not {state}", hint=f"{verb} See `watcher show {item.id}`."
+                f"{shown}: is {item.state}, not {state}", hint=f"{verb} See `watcher show {item.id}`."
             )
         items.append(item)
     return items

@@ -29,7 +29,7 @@ def why(options: argparse.Namespace) -> int:
 
 def explain(desk: Desk, books: Books, text: str) -> str:
     """Why this file is where it is, and what happens next."""
-    raw = read_path(text)
+    raw, text = read_path(text), show_path(os.fsencode(text))
     if (said := _explain_as_named(desk, books, text, raw)) is not None:
         return said
     for spelled in desk.other_spellings(raw):

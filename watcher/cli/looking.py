@@ -43,7 +43,8 @@ def status(options: argparse.Namespace) -> int:
         until = f" until {pause['until']}" if pause["until"] else ""
         print(f"paused       {pause['reason']} (since {pause['since']}{until})")
     print(f"rate         {facts['rate']}")
-    print(f"backlog      {duration_in_words(facts['eta_seconds'])}")
+    once = ", once submitting goes on" if facts["pauses"] and facts["eta_seconds"] >= 1 else ""
+    print(f"backlog      {duration_in_words(facts['eta_seconds'])}{once}")
     print(f"last look    {facts['last_scan_at'] or 'never: the daemon has not run yet'}")
     if facts["waiting"]:
         oldest, total = facts["waiting"][0], facts["waiting_total"]

@@ -1,6 +1,7 @@
 """How a command comes to its configuration, its database and its clock."""
 
 import argparse
+import codecs
 import json
 import os
 import re
@@ -175,13 +176,9 @@ def open_desk(options: argparse.Namespace, *, decides: bool = False) -> Iterator
 
 
 def print_json(value: object) -> None:
-    """The value as JSON on a line, in characters that stdout has: others are escaped as JSON does."""
-    text = to_json(value)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(value)
-    print(text)
+    """The value as JSON on a line: in UTF-8, or in ASCII where stdout is of another encoding."""
+    is_utf_8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    print(to_json(value) if is_utf_8 else json.dumps(value))
 
 
 class _Console(Console):

@@ -110,7 +110,7 @@ def _explain(desk: Desk, books: Books, item: Item) -> str:
         case State.FAILED:
             return f"failed: {fault} {_explain_failed(desk, item)}{_explain_aftermath(books, item)}"
         case State.HELD:
-            return f"is held: {fault.replace('ITEM', item.id[:6])}"
+            return f"is held: {fault}"
         case State.RETURNING:
             return _explain_returning(desk, books, item)
         case State.WITHDRAWN:
@@ -181,7 +181,7 @@ def _explain_failed(desk: Desk, item: Item) -> str:
         return "It does not lie in failed/ any more, so that it cannot be sent again from there."
     if item.fault is not None and stays_refused(item.fault, item.size, desk.config):
         return "As it is, it would only be refused again."
-    return f"`watcher retry {item.id[:6]}` has it sent again."
+    return f"`watcher retry {item.id}` has it sent again."
 
 
 def _explain_aftermath(books: Books, item: Item) -> str:

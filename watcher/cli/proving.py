@@ -115,7 +115,10 @@ class Estimate:
 
 def estimate(options: argparse.Namespace) -> int:
     if not os.path.isdir(options.path):
-        raise UsageError(f"estimate: {options.path} is no folder", hint="Name a folder with recordings in it.")
+        raise UsageError(
+            f"estimate: {show_path(os.fsencode(options.path))} is no folder",
+            hint="Name a folder with recordings in it.",
+        )
     with open_desk(options) as desk, desk.store.reading() as books:
         found = _estimate(desk, books, Folder(os.path.abspath(os.fsencode(options.path)), "named"))
         windows = find_windows(books, desk.config.limits.writes, desk.clock.now())

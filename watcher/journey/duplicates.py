@@ -3,7 +3,7 @@
 from typing import Any
 
 from watcher.domain import Fault, Item, State
-from watcher.journey.policy import REFUSED
+from watcher.journey.policy import REFUSED, hint_to_decide
 from watcher.journey.site import Site
 from watcher.journey.vet import follow
 from watcher.store import Books
@@ -82,7 +82,7 @@ def defer(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
         fault = Fault(
             "in_doubt",
             "The same bytes were sent before, and no answer came: they may have been charged.",
-            "Decide: `watcher release ITEM` sends it again, `watcher fail ITEM` gives it up.",
+            hint_to_decide(item),
         )
         doubt |= {"state": State.HELD, "fault": fault}
     return doubt

@@ -97,7 +97,6 @@ RULES: dict[Cause, Rule] = {
 REFUSED = "refused"
 """The code of a fault that is the service's verdict on these very bytes: copies of them share it, unpaid."""
 
-_DECIDE_HINT = "Decide: `watcher release ITEM` sends it again, `watcher fail ITEM` gives it up."
 _LONGEST_ASKED_SECONDS = 3600.0  # so long we stay away at the service's wish: its number may be nonsense
 
 
@@ -210,7 +209,7 @@ def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
     is_convicted = cause is Cause.UNCLASSIFIED and item.suspected_at is not None and situation.last_word_was_yes
     if is_convicted:
         then = Next.FAIL
-    fault = _fault(cause, error, rule, then)
+    fault = _fault(cause, error, rule, then, item)
     due_at = situation.now + back_off(max(faults - 1, 0), situation.retry, situation.jitter)
     if cause is Cause.THROTTLED:
         due_at = situation.now + max(_asked_seconds(error), 1.0) + situation.jitter / 4
@@ -246,12 +245,17 @@ def _asked_seconds(error: ServiceError) -> float:
     return min(max(error.retry_after or 0.0, 0.0), _LONGEST_ASKED_SECONDS)
 
 
-def _fault(cause: Cause, error: ServiceError, rule: Rule, then: Next) -> Fault:
+def _fault(cause: Cause, error: ServiceError, rule: Rule, then: Next, item: Item) -> Fault:
     if then is Next.HOLD:
-        return Fault(str(cause), error.message, _DECIDE_HINT)
+        return Fault(str(cause), error.message, hint_to_decide(item))
     if then is Next.FAIL:  # by now it is the file, whatever the words were
         return Fault(REFUSED, error.message, RULES[Cause.FILE].hint)
     return Fault(str(cause), error.message, _hint(error, rule))
+
+
+def hint_to_decide(item: Item) -> str:
+    """What a person can do about a recording that is held."""
+    return f"Decide: `watcher release {item.id}` has it sent again, `watcher fail {item.id}` gives it up."
 
 
 def _hint(error: ServiceError, rule: Rule) -> str:

@@ -7,7 +7,7 @@ from watcher import logs
 from watcher.domain import Attempt, Charged, Fault, State
 from watcher.errors import FolderError
 from watcher.folders.names import is_check_note
-from watcher.journey import pauses
+from watcher.journey import pauses, policy
 from watcher.journey.site import Site
 from watcher.store import Books
 
@@ -80,7 +80,7 @@ def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
         fault = Fault(
             "in_doubt",
             "It was sent, and the daemon ended before the answer came: it may have been charged.",
-            "Decide: `watcher release ITEM` sends it again, `watcher fail ITEM` gives it up.",
+            policy.hint_to_decide(item),
         )
         books.items.change(item, State.HELD, now, fault.message, fault=fault, in_doubt=True)
     else:

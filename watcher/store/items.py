@@ -3,6 +3,7 @@
 The statements are built once: building one costs several times as much as running it (measured).
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -37,6 +38,7 @@ from watcher.domain import (
     JsonObject,
     State,
     rfc3339,
+    show_path,
 )
 from watcher.errors import LateWriter, NoSuchItem
 from watcher.store.schema import items, obstacles, transitions
@@ -202,13 +204,13 @@ class Items:
             if len(found) == 1:
                 return found[0]
             if found:
-                msg = f"{text}: more than one item's id begins with this"
+                msg = f"{show_path(os.fsencode(text))}: more than one item's id begins with this"
                 raise NoSuchItem(msg, hint="Give more characters of the id.")
         for path in paths:
             if (item := self.latest_at(path)) is not None:
                 return item
         raise NoSuchItem(
-            f"{text}: no item has this id or path",
+            f"{show_path(os.fsencode(text))}: no item has this id or path",
             hint="`watcher list` shows them all; `watcher why PATH` explains a file that is no item yet.",
         )
 
