@@ -137,7 +137,7 @@ def _found(desk: Desk, books: Books, names: Iterable[Named], state: State) -> li
     for name in names:
         item = desk.find(books, name)
         if item.state is not state:  # a later one has its path: the one in the state that can be meant
-            paths = {path for _, path in name.spellings[0]}
+            paths = {path for places in name.spellings for _, path in places}
             meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & paths]
             item = meant[-1] if meant else item
         if item.state is not state:
