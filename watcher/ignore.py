@@ -70,8 +70,9 @@ BUILT_IN = (
 )
 """Which program leaves what, and what that is: each line its source, then its names, in either case.
 
-Each was found in the program's own source or documentation, or in what others who list folders pass over. None may
-cover what somebody could call a recording: an ending counts only at the very end.
+Most were found in the program's own source or documentation, or in what others pass over who list folders. The
+rest are well known, and were not looked up. None may cover what somebody could call a recording: an ending counts
+only at the very end.
 """
 
 _ENDING = "|".join(sorted(ENDINGS))
