@@ -59,6 +59,7 @@ class Server:
     """Answers the kernel's requests, one after the other."""
 
     def __init__(self, folder: bytes, point: bytes, rules: str) -> None:
+        self._orphans: dict[int, int] = {}
         self._folder = folder
         self._rules_path = rules
         self._rules = Rules(rules)
@@ -72,7 +73,7 @@ class Server:
             raise OSError(ctypes.get_errno(), "mount")
         self._answers: dict[int, Callable[[int, bytes], bytes]] = {
             _LOOKUP: lambda node, data: self._entry(self._below(node, data[:-1])),
-            _GETATTR: lambda node, data: struct.pack("<QII", 0, 0, 0) + self._attributes(self._paths[node]),
+            _GETATTR: lambda node, data: struct.pack("<QII", 0, 0, 0) + self._attributes_of(node),
             _SETATTR: self._set_attributes,
             _MKDIR: self._make_folder,
             _UNLINK: lambda node, data: self._remove(os.unlink, node, data[:-1]),
@@ -141,8 +142,15 @@ class Server:
             self._ids[path], self._paths[self._last] = self._last, path
         return struct.pack("<QQQQII", self._ids[path], 0, 0, 0, 0, 0) + attributes
 
+    def _attributes_of(self, node: int) -> bytes:
+        if node in self._orphans:  # removed, and open still
+            return self._told(os.fstat(self._orphans[node]))
+        return self._attributes(self._paths[node])
+
     def _attributes(self, path: bytes) -> bytes:
-        found = os.lstat(os.path.join(self._folder, path))
+        return self._told(os.lstat(os.path.join(self._folder, path)))
+
+    def _told(self, found: os.stat_result) -> bytes:
         times = [found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns]
         seconds, nanoseconds = [time // 10**9 for time in times], [time % 10**9 for time in times]
         sizes = (found.st_ino, found.st_size, found.st_blocks, *seconds, *nanoseconds)
@@ -160,7 +168,10 @@ class Server:
 
     def _remove(self, remove: Callable[[bytes], None], node: int, name: bytes) -> bytes:
         path = self._below(node, name)
-        remove(os.path.join(self._folder, path))
+        whole = os.path.join(self._folder, path)
+        if path in self._ids:
+            self._orphans[self._ids[path]] = os.open(whole, os.O_PATH | os.O_NOFOLLOW)
+        remove(whole)
         self._paths.pop(self._ids.pop(path, 0), None)
         return b""
 

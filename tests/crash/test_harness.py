@@ -30,6 +30,7 @@ _LOOKS = frozenset(
         "marker",
         "identity",
         "mark_found",
+        "owner",
         "free_bytes",
         "names_at",
     }

@@ -167,7 +167,7 @@ def test_a_stop_is_heeded_though_something_was_said_before_the_work_began(make_p
 def test_an_error_that_nobody_reads_ends_the_program(place: Place) -> None:
     """A second instance, whose message nobody takes, does not stand beside the first one."""
     with running(place, "full pipe"):
-        marker = place.root / "drop" / ".watcher"
+        marker = place.root / "drop" / ".watcher.lock"
         wait_until(lambda: marker.exists() and b"pid" in marker.read_bytes(), "the first one has the folder")
         with running(place, "full pipe", "--once") as (second, _):
             assert second.wait(PATIENCE_SECONDS) == Exit.RUNNING
