@@ -554,7 +554,7 @@ def test_killed_and_touched_at_any_step_a_move_still_ends_as_one(site: Site) -> 
 
 
 def test_killed_at_any_step_a_mark_is_whole_or_not_there(place: Path, person: Person) -> None:
-    """The former mark stands until the new one does, and marking again succeeds; asked as the user whose mark it is."""
+    """The former mark stands until the new one does, and marking again succeeds, as seen by whose mark it is."""
     folder = Folder(os.fsencode(shared_folder(place / "done")), "done")
     for before in (None, "first"):
         after = "second" if before else "first"
