@@ -120,7 +120,7 @@ def test_the_services_user_finds_shared_folders_well(
 
     assert {check["state"] for check in checks.values()} == {"well"}, checks
     assert f"uid {STRANGER.uid}" in checks["user"]["found"]
-    assert "those of others after" in checks["proof"]["found"]
+    assert "another's without CAP_LEASE once its close was heard" in checks["proof"]["found"]
     assert list((site.root / "state").iterdir()) == []
 
 
