@@ -1,7 +1,8 @@
 """One pass: what is in the drop folder now is settled, submitted and filed, then it is over (for cron)."""
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from watcher.daemon import Journey, tidy
@@ -50,10 +51,10 @@ def run_once(
         failed_before = books.items.counts()[State.FAILED]
     show(_look(journey, until))
     with ThreadPoolExecutor(len(journey.submissions)) as pool:
+        senders, wait = _Senders(journey, pool), 0.0
         while not journey.stopping.is_set():
             waits = [journey.arrivals.step(), journey.vetting.step()]
-            waits += pool.map(lambda submission: submission.step(), journey.submissions)
-            waits.append(journey.filing.step())
+            waits += [senders.step(is_news=min(wait, *waits) <= 0), journey.filing.step()]
             if verdicts:
                 waits.append(journey.asking.step())
             progress = _look(journey, until)
@@ -61,15 +62,67 @@ def run_once(
             wait = min(waits)
             if wait <= 0:
                 continue
-            if _is_over(journey, progress, began, verdicts=verdicts):
+            is_sending = senders.is_sending()
+            if not is_sending and _is_over(journey, progress, began, verdicts=verdicts):
                 break
-            clock.wait(min(wait, _TICK_SECONDS), journey.stopping)
+            clock.wait(min(wait, _TICK_SECONDS), senders.woken if is_sending else journey.stopping)
     if not journey.stopping.is_set():
         journey.filing.look_again()
     journey.arrivals.look_at_receipts()
     journey.arrivals.publish()
     tidy(site)
     return _conclude(journey, failed_before)
+
+
+class _Senders:
+    """All that send, each in a loop of its own as in the daemon: one whose upload is slow holds no other back.
+
+    One that has nothing to send comes to rest, until something has changed or it is due. So the pass is over at
+    a moment in which none of them is about to send. A single one takes turns with the other steps.
+    """
+
+    def __init__(self, journey: Journey, pool: ThreadPoolExecutor) -> None:
+        self._clock = journey.site.clock
+        self._stopping = journey.stopping
+        self._steps = [submission.step for submission in journey.submissions]
+        self._pool = pool
+        self._under_way: dict[int, Future[float]] = {}
+        self._look_at = dict.fromkeys(range(len(self._steps)), 0.0)  # monotonic
+        self._sent = threading.Event()  # something, since the last step
+        self.woken = threading.Event()
+        """One of them has sent something, or has come to rest."""
+
+    def step(self, *, is_news: bool) -> float:
+        """Each at rest sends, if it is due or there `is_news`. Seconds until one is due."""
+        if len(self._steps) == 1:
+            return self._steps[0]()
+        self.woken.clear()
+        if self._sent.is_set():
+            self._sent.clear()
+            is_news = True
+        now = self._clock.monotonic()
+        for number in [number for number, future in self._under_way.items() if future.done()]:
+            self._look_at[number] = now + min(self._under_way.pop(number).result(), _TICK_SECONDS)
+        for number in self._at_rest():
+            if is_news or self._look_at[number] <= now:
+                self._under_way[number] = self._pool.submit(self._send, self._steps[number])
+                self._under_way[number].add_done_callback(lambda _: self.woken.set())
+        return min((self._look_at[number] - now for number in self._at_rest()), default=_TICK_SECONDS)
+
+    def _at_rest(self) -> list[int]:
+        return [number for number in self._look_at if number not in self._under_way]
+
+    def is_sending(self) -> bool:
+        """Whether any of them has not come to rest, or what it came to is not known yet."""
+        return bool(self._under_way)
+
+    def _send(self, step: Callable[[], float]) -> float:
+        while not self._stopping.is_set():
+            if (wait := step()) > 0:
+                return wait
+            self._sent.set()
+            self.woken.set()
+        return _TICK_SECONDS
 
 
 def _look(journey: Journey, until: float) -> Progress:

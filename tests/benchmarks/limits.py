@@ -22,6 +22,7 @@ from tests.places import Place, sandbox, speech
 from tests.queues import posts, settle
 from tests.windows import simulate
 from watcher.daemon import Journey
+from watcher.once import run_once
 
 _SPAN_SECONDS = 600.0
 AIM = 0.97
@@ -141,6 +142,18 @@ def _workers(journey: Journey) -> Iterator[threading.Event]:
             thread.join()
 
 
+@contextmanager
+def _one_pass(journey: Journey) -> Iterator[threading.Event]:
+    """`run --once` is at it. The event ends it."""
+    thread = threading.Thread(target=run_once, args=(journey,))
+    thread.start()
+    try:
+        yield journey.stopping
+    finally:
+        journey.stopping.set()
+        thread.join()
+
+
 def measure(
     limits: list[str],
     allowed: int,
@@ -152,11 +165,13 @@ def measure(
     rest: float = 0.0,
     span: float = _SPAN_SECONDS,
     bodies: tuple[int, float] | None = None,
+    once: bool = False,
 ) -> tuple[int, int]:
     """How many were counted within the span, and how many refused.
 
     `before` and `after` are the latency on both sides of the service's count. A `head_start` of uploads and a
     `rest` make the backlog meet the windows in another phase. `bodies`: bytes, and seconds that each travels.
+    `once`: by one pass, not by the daemon.
     """
     total = allowed + 40 + head_start
     with (
@@ -186,7 +201,7 @@ def measure(
                 clock.wait(rest, journey.stopping)
             seen = len(posts(service))
             began = clock.now()
-            with _workers(journey):
+            with _one_pass(journey) if once else _workers(journey):
                 while clock.peek() < began + span + 5 and len(posts(service)) < total:
                     time.sleep(0.05)
         entries = posts(service)[seen:]
@@ -218,11 +233,12 @@ def main() -> None:
     )
     print("bodies of 6 MB that travel for 6 s, two minutes of backlog at 30/min:")
     for in_flight in (1, 4, 6):
-        _report(
-            f"in_flight {in_flight}",
-            60,
-            *measure(default, 60, in_flight=in_flight, bodies=(6_000_000, 6.0), span=120.0),
-        )
+        for once in (False, True):
+            _report(
+                f"in_flight {in_flight}, {'run --once' if once else 'daemon'}",
+                60,
+                *measure(default, 60, in_flight=in_flight, bodies=(6_000_000, 6.0), span=120.0, once=once),
+            )
 
 
 def _simulated(limits: list[str]) -> None:

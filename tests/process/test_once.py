@@ -14,6 +14,7 @@ from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, on_terminal, posts, waiting
 from watcher.clock import SystemClock
+from watcher.domain import State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import FaultKind, Sandbox
 from watcher.store import Store
@@ -60,12 +61,52 @@ def test_a_pass_that_leaves_something_names_it_and_exits_with_1(
     assert service.charged == 1
 
 
-def test_a_wrong_key_exits_with_69_after_three_tries_and_burns_nothing(
+def test_an_upload_that_is_slow_holds_no_other_back(
     make_place: MakePlace, service: Sandbox, watcher: Programs
 ) -> None:
-    """401 is no recording's fault: one upload and three questions are refused, then the pass is given up."""
+    """Four at a time is four all the time: while one waits for its answer, the other three do all the rest."""
+    place = make_place(limits={"in_flight": 4})
+    paths = [f"{n:02}.wav" for n in range(14)]
+    for path in paths:
+        place.drop(path)
+    service.add_fault(FaultKind.SLOW_AFTER, times=1, seconds=600)
+
+    program = watcher.start("run", "--once", "--config", place.config_path)
+
+    done = {line["path"] for line in program.wait_for("recording.done", len(paths) - 1)}
+    (slow,) = set(paths) - done
+    assert place.states()[slow] is State.SUBMITTING
+    program.kill()
+
+
+def test_a_pass_that_sends_several_at_a_time_ends_when_all_is_done(
+    make_place: MakePlace, service: Sandbox, watcher: Programs
+) -> None:
+    """Uploads of different length, duplicates that wait for them, and one that fails: each once, then it exits."""
+    place = make_place(limits={"in_flight": 4})
+    service.add_fault(FaultKind.SLOW_AFTER, times=2, seconds=1.5)
+    for n in range(8):
+        place.drop(f"{n}.wav")
+        place.drop(f"{n} again.wav", speech(f"{n}.wav"))
+    place.drop("refused.wav", speech("refused", note=b"sandbox:unsupported"))
+
+    program = once(watcher, place, "--verdicts")
+
+    assert program.process.returncode == Exit.INCOMPLETE
+    assert {line["path"] for line in program.events("recording.done")} == {
+        f"{n}{again}.wav" for n in range(8) for again in ("", " again")
+    }
+    assert (service.charged, len(posts(service))) == (8, 9)
+    assert not [line for line in program.err.splitlines() if line.startswith("left: ")]
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_a_wrong_key_exits_with_69_after_three_tries_and_burns_nothing(
+    make_place: MakePlace, service: Sandbox, watcher: Programs, in_flight: int
+) -> None:
+    """401 is no recording's fault: uploads are refused, then three questions, and the pass is given up."""
     service.key = "another key"
-    place = make_place(retry={"first_seconds": 0.1, "max_seconds": 0.2})
+    place = make_place(limits={"in_flight": in_flight}, retry={"first_seconds": 0.1, "max_seconds": 0.2})
     paths = [f"{n}.wav" for n in range(5)]
     for path in paths:
         place.drop(path)
@@ -73,10 +114,11 @@ def test_a_wrong_key_exits_with_69_after_three_tries_and_burns_nothing(
     program = once(watcher, place)
 
     assert program.process.returncode == Exit.UNAVAILABLE
-    assert [entry.status for entry in posts(service)] == [401]
+    assert {entry.status for entry in posts(service)} == {401}
+    assert len(posts(service)) <= in_flight
     assert [entry.status for entry in service.ledger if entry.method == "GET"] == [401] * 3
     assert place.files() == {f"drop/{path}" for path in paths}
-    (pause,) = program.events("submitting.paused")
+    pause, *_ = program.events("submitting.paused")
     assert "API key" in pause["reason"]
     assert "Check the API key" in watcher.ask_json(place, "status")[0]["paused"]["reason"]
     service.key = KEY
