@@ -20,9 +20,9 @@ from tests.places import KEY, REFUSED, Place
 from tests.queues import drain, listening, queued, told
 from watcher.cli import main
 from watcher.daemon import Journey
-from watcher.domain import Item, State, VerdictState
+from watcher.domain import Charged, Item, State, VerdictState
 from watcher.errors import Exit, FolderMissing, FolderRefuses, RecordingUnreachable
-from watcher.folders import Folder
+from watcher.folders import RESERVE_BYTES, Folder
 from watcher.folders.root import Root
 from watcher.identifai.sandbox import Sandbox
 from watcher.journey.file.out import Out
@@ -385,3 +385,34 @@ def said(place: Place, capsys: pytest.CaptureFixture[str], command: str, *argume
     capsys.readouterr()
     assert main([command, "--config", str(place.config_path), *arguments]) == Exit.WELL
     return capsys.readouterr().out
+
+
+def test_the_receipt_of_thousands_of_requests_can_be_read(place: Place, service: Sandbox) -> None:
+    """It tells the first and the last of them, and how many it leaves out; later news are written into it too."""
+    requests = 5_000
+    with queued(place, "call") as journey:
+        with place.books() as books:
+            item = place.item_in(books, "call.wav")
+            for number in range(requests):
+                at = place.clock.now()
+                attempt = books.ledger.begin(item, at, no_cache=False, canary=False)
+                detail = f"request {number}: " + "no answer\n\N{WARNING SIGN} " * 20
+                told_of_it = {"outcome": "unanswered", "decision": "again", "detail": detail}
+                books.ledger.end(attempt, at, charged=Charged.NO, **told_of_it)
+        place.clock.wait(3600, journey.stopping)  # so that they count against no window
+        drain(journey)
+        first = place.receipt("done/call.wav.json")
+        assert first["verdict"]["classification"] is None
+        for _ in range(20):
+            place.clock.wait(60, journey.stopping)
+            journey.asking.step()
+            journey.filing.step()
+    receipt = place.receipt("done/call.wav.json")
+    assert (place.root / "done/call.wav.json").stat().st_size < RESERVE_BYTES
+    attempts, left_out = receipt["attempts"], receipt["attempts_left_out"]
+    assert attempts[0]["detail"].startswith("request 0: ")
+    assert attempts[-1]["outcome"] == "accepted"
+    assert len(attempts) + left_out["number"] == requests + 1
+    after = left_out["after"]
+    assert attempts[after]["number"] - attempts[after - 1]["number"] == left_out["number"] + 1
+    assert receipt["verdict"]["classification"] is not None

@@ -13,11 +13,11 @@ from watcher.ignore import Ignore
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.companions import Companions
 from watcher.journey.foreign import may_be_left
+from watcher.journey.receipt import RECEIPT_BYTES
 from watcher.store import Books
 
 _LOOKS = 3
 _MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes what it does each second
-_RECEIPT_BYTES = 1 << 20
 _NAMED = 3
 _SHOWN = 100  # characters
 
@@ -167,7 +167,7 @@ def _compare_item(folder: Folder, item: Item) -> str:
 def _read_receipt(folder: Folder, path: bytes) -> JsonObject | None:
     """The receipt that lies there; null for anything else."""
     try:
-        receipt = from_json(folder.read(path, _RECEIPT_BYTES))
+        receipt = from_json(folder.read(path, RECEIPT_BYTES))
     except TooLong:
         return None
     is_one = receipt is not None and isinstance(receipt.get("id"), str) and "format" in receipt

@@ -13,11 +13,9 @@ from watcher.folders import LONGEST, Folder, fingerprint_of
 from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, names_beside
 from watcher.journey.foreign import is_left, look_into, may_be_left
-from watcher.journey.receipt import is_receipt_of
+from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.store import Books
 from watcher.store.site import FOLDER_UNREADABLE
-
-_RECEIPT_BYTES = 1 << 20
 
 
 def why(options: argparse.Namespace) -> int:
@@ -201,7 +199,7 @@ def _is_receipt(desk: Desk, books: Books, path: bytes) -> bool:
     """Whether it is the receipt of a recording that had its name, as when both were dragged here."""
     of = books.items.latest_at(path.removesuffix(RECEIPT)) if path.endswith(RECEIPT) else None
     try:
-        return of is not None and is_receipt_of(desk.drop.read(path, _RECEIPT_BYTES), of.id)
+        return of is not None and is_receipt_of(desk.drop.read(path, RECEIPT_BYTES), of.id)
     except (RecordingError, FolderError):
         return False
 

@@ -1,11 +1,17 @@
 """What lies beside each filed recording: everything that is known of it, for whoever looks there."""
 
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote_from_bytes
 
 from watcher.domain import Alteration, Attempt, Item, JsonObject, Verdict, from_json, path_text, rfc3339, to_json
 from watcher.journey.alterations import explain
 
 FORMAT = 1
+
+RECEIPT_BYTES = 1 << 20
+"""More is no receipt of ours."""
+
+_ATTEMPTS_BYTES = 20_000  # at each end: so a receipt stays within what is reserved for it, and far below the above
 
 
 def describe(item: Item, verdict: Verdict | None) -> JsonObject:
@@ -53,6 +59,7 @@ def write_receipt(
     """The receipt's bytes: JSON, indented, for people and programs alike.
 
     A person reads it from the top: its order is that of `describe`, and the requests, which may be many, end it.
+    Of very many there are the first and the last, and how many were left out between them.
     """
     receipt: JsonObject = {}
     for name, value in describe(item, verdict).items():
@@ -62,8 +69,28 @@ def write_receipt(
     receipt |= {"state": str(item.outcome), "format": FORMAT}
     receipt |= {"base_url": base_url, "account": account, "options": options}
     del receipt["attempts"]  # the number, which is that of the requests themselves
-    receipt["attempts"] = [attempt.as_json() for attempt in attempts]
+    first, last = _both_ends([attempt.as_json() for attempt in attempts])
+    left_out = len(attempts) - len(first) - len(last)
+    if left_out:
+        receipt["attempts_left_out"] = {"number": left_out, "after": len(first), "hint": "see `watcher show`"}
+    receipt["attempts"] = first + last
     return to_json(receipt, indent=2).encode() + b"\n"
+
+
+def _both_ends(attempts: list[JsonObject]) -> tuple[list[JsonObject], list[JsonObject]]:
+    """As many of the first, and then of the last, as there is room for at either end."""
+    first = list(_fitting(attempts))
+    last = list(_fitting(reversed(attempts[len(first) :])))
+    return first, last[::-1]
+
+
+def _fitting(attempts: Iterable[JsonObject]) -> Iterator[JsonObject]:
+    room = _ATTEMPTS_BYTES
+    for attempt in attempts:
+        room -= len(to_json([attempt], indent=4).encode())  # as deep as it lies in the receipt, or deeper
+        if room < 0:
+            return
+        yield attempt
 
 
 def is_receipt_of(content: bytes | None, item_id: str) -> bool:

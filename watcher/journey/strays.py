@@ -4,7 +4,7 @@ from watcher import logs
 from watcher.domain import AT_REST, Fingerprint, Item, State, show_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import receipt_name
-from watcher.journey.receipt import is_receipt_of
+from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.journey.site import Site
 
 _log = logs.get_logger(__name__)
@@ -13,7 +13,6 @@ RECEIPT = "receipt"
 """The code of what waits because it is a receipt of ours."""
 
 _SUFFIX = b".json"
-_RECEIPT_BYTES = 1 << 20  # more is no receipt of ours
 
 
 def find_receipt(site: Site, path: bytes) -> Item | None:
@@ -25,7 +24,7 @@ def find_receipt(site: Site, path: bytes) -> Item | None:
         found = books.items.live_at(recording), books.items.latest_at(recording)
     items = [item for item in found if item is not None]
     try:
-        content = site.drop.read(path, _RECEIPT_BYTES) if items else None
+        content = site.drop.read(path, RECEIPT_BYTES) if items else None
     except (FolderError, RecordingError):
         return None
     return next((item for item in items if is_receipt_of(content, item.id)), None)
@@ -41,7 +40,7 @@ def clear_receipt(site: Site, path: bytes, fingerprint: Fingerprint, item: Item)
         return kept
     folder = site.done if item.state is State.DONE else site.failed
     try:
-        if not is_receipt_of(folder.read(receipt_name(item.filed_as), _RECEIPT_BYTES), item.id):
+        if not is_receipt_of(folder.read(receipt_name(item.filed_as), RECEIPT_BYTES), item.id):
             return f"{kept}, or put it back beside its recording in {folder.name}/"
         if site.drop.fingerprint(path) == fingerprint:
             site.drop.remove(path)

@@ -6,11 +6,9 @@ from watcher.domain import Alteration, Attempt, Item, JsonObject, State, Verdict
 from watcher.errors import NameTaken, TooLong
 from watcher.folders import Folder, receipt_name
 from watcher.journey.alterations import find_alteration, tell_alteration
-from watcher.journey.receipt import is_receipt_of, write_receipt
+from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of, write_receipt
 from watcher.journey.site import Site
 from watcher.store import Books
-
-_RECEIPT_BYTES = 1 << 20
 
 
 class Papers:
@@ -117,7 +115,7 @@ def has_receipt(folder: Folder, name: bytes, item: Item) -> bool:
 def read_receipt(folder: Folder, name: bytes, item: Item) -> JsonObject | None:
     """This item's receipt, if it lies there; what is too long to be one is none."""
     try:
-        content = folder.read(name, _RECEIPT_BYTES)
+        content = folder.read(name, RECEIPT_BYTES)
     except TooLong:
         return None
     return from_json(content) if is_receipt_of(content, item.id) else None
