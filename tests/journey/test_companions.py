@@ -1,11 +1,16 @@
 """Markers and sidecars: two more ways for a producer to say that a recording is ready."""
 
 import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import MakePlace
 from tests.places import REFUSED, speech
+from tests.queues import drain, posts, queued
+from watcher.domain import State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
 
@@ -90,3 +95,49 @@ def test_a_marker_that_comes_later_is_noticed_at_once(make_place: MakePlace, ser
         for _ in range(3):
             journey.arrivals.step()
         assert [settled.path for settled in journey.arrivals.settled] == [b"call.wav"]
+
+
+def _link(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, _link], ids=["pipe", "folder", "link"])
+@pytest.mark.parametrize("is_queued", [False, True])
+def test_what_is_no_file_is_no_sidecar(
+    make_place: MakePlace, service: Sandbox, make: Callable[[Path], None], is_queued: bool
+) -> None:
+    """Nothing is paid for while such a thing has a sidecar's name; once it is the file itself, both are filed."""
+    place = make_place(arrivals={"sidecar": [".xml"]}, limits={"writes": []})
+    sidecar = place.root / "drop/call.xml"
+    if is_queued:
+        sidecar.write_bytes(b"<call/>")
+        with queued(place, "call") as journey:
+            sidecar.unlink()
+            make(sidecar)
+            drain(journey, seconds=20)
+        fault = place.item("call.wav").fault
+        assert fault is not None
+        assert fault.code == "unreachable_file"
+        assert "call.xml" in fault.message
+        assert "is no regular file" in fault.message
+    else:
+        make(sidecar)
+        place.drop("call.wav")
+        assert [file.code for file in place.run_once().waiting] == ["companion_missing"]
+    assert posts(service) == []
+    sidecar.rmdir() if sidecar.is_dir() else sidecar.unlink()
+    sidecar.write_bytes(b"<call/>")
+    place.clock.wait(3600, threading.Event())
+    assert place.run_once().exit_code == Exit.WELL
+    assert place.files() == {"done/call.wav", "done/call.wav.json", "done/call.xml"}
+
+
+def test_a_sidecar_that_is_taken_away_holds_nothing_up(make_place: MakePlace, service: Sandbox) -> None:
+    """Its recording was complete when it was queued: it is sent, and filed without it."""
+    place = make_place(arrivals={"sidecar": [".xml"]}, limits={"writes": []})
+    place.drop("call.xml", b"<call/>")
+    with queued(place, "call") as journey:
+        (place.root / "drop/call.xml").unlink()
+        drain(journey)
+    assert place.states() == {"call.wav": State.DONE}
+    assert place.files() == {"done/call.wav", "done/call.wav.json"}

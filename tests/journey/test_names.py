@@ -13,7 +13,7 @@ from tests.odd_disk import OddDisk, odd_disk
 from tests.places import REFUSED, Place, speech
 from tests.queues import drain, queued
 from watcher.cli import main
-from watcher.domain import State, path_text
+from watcher.domain import Item, State, path_text
 from watcher.errors import Exit
 from watcher.folders import acceptance
 from watcher.identifai.sandbox import Sandbox
@@ -224,6 +224,63 @@ def test_what_is_named_like_a_receipt_takes_no_receipts_name(place: Place, servi
     assert place.receipt("done/done.wav.json")["path"] == "done.wav"
     assert place.receipt("failed/failed.wav.json")["path"] == "failed.wav"
     assert len(place.files()) == 8
+
+
+def every_item(place: Place) -> list[Item]:
+    """Also those whose names others had, or have since."""
+    with place.books() as books:
+        return list(books.items.listed())
+
+
+@pytest.mark.parametrize("outcome", ["done", "failed"])
+@pytest.mark.parametrize("foreign", ["leave", "fail"])
+@pytest.mark.parametrize("first", ["victim", "intruder", "neither"])
+def test_no_order_of_arrival_gives_a_receipts_name_away(
+    make_place: MakePlace, service: Sandbox, outcome: str, foreign: str, first: str
+) -> None:
+    """Of a recording by its content, that is; also of one that is named as the second of two of a name is, and
+    also when it is tried again."""
+    place = make_place(arrivals={"foreign": foreign}, limits={"writes": []})
+    if outcome == "failed":
+        service.add_fault(**REFUSED, times=100)
+    order = sorted(["victim.wav", "victim.wav.json"], reverse=first == "intruder")
+    for batch in [order] if first == "neither" else [[name] for name in order]:
+        for name in batch:
+            place.drop(name, speech(name))
+        place.run_once()
+    place.drop("victim.wav", speech("another victim"))
+    place.run_once()
+    (second,) = (
+        item for item in every_item(place) if b"~" in (item.filed_as or b"") and item.path == b"victim.wav"
+    )
+    place.drop(f"{os.fsdecode(second.filed_as or b'')}.json", speech("another intruder"))
+    place.run_once()
+    if outcome == "failed":
+        place.retry("victim.wav.json")
+        place.run_once()
+
+    assert place.receipt(f"{outcome}/victim.wav.json")["path"] == "victim.wav"
+    items = every_item(place)
+    assert [str(item.state) for item in items] == [outcome] * 4
+    for item in items:
+        assert item.filed_as is not None
+        assert place.receipt(f"{outcome}/{os.fsdecode(item.filed_as)}.json")["id"] == item.id
+        assert (item.filed_as == item.path) == (item.path == b"victim.wav" and item.id != second.id)
+    assert len(place.files()) == 8
+
+
+@pytest.mark.parametrize("name", ["victim.wav.json.", "victim.wav.json ", "victim.wav.JSON .."])
+def test_no_cleaned_name_is_a_receipts(place: Place, odd_disk: OddDisk, service: Sandbox, name: str) -> None:
+    """Of what ends with dots or blanks Windows keeps the rest: which may be a receipt's name."""
+    odd_disk.rule(**WINDOWS)
+    odd_disk.mount(place.root / "done")
+    place.drop(name, speech("intruder"))
+    place.run_once()
+    place.drop("victim.wav")
+    place.run_once()
+    assert place.receipt("done/victim.wav.json")["path"] == "victim.wav"
+    assert {item.filed_as is None for item in place.items().values()} == {False}
+    assert service.charged == 2
 
 
 def test_a_sidecar_takes_no_receipts_name(make_place: MakePlace) -> None:

@@ -275,15 +275,16 @@ def test_a_large_file_for_which_failed_has_no_room_waits_and_fills_no_disk(
 def test_a_sidecar_for_which_there_is_no_room_stays_behind_and_its_recording_is_done(
     make_place: MakePlace, odd_disk: OddDisk, service: Sandbox
 ) -> None:
-    """Nothing is filled with it, and the receipt says where it is."""
-    place = make_place(arrivals={"sidecar": [".xml"]})
+    """The room went after it was paid for: nothing is filled with it, and the receipt says where it is."""
+    place = make_place(arrivals={"sidecar": [".xml"]}, limits={"writes": []})
     odd_disk.rule(blocks=[1000, 1000, 1000])
     odd_disk.mount(place.root / "done")
-    place.drop("call.wav")
     place.drop("call.xml", b"<call/>")
-    os.truncate(place.root / "drop/call.xml", 10**12)
-
-    place.run_once()
+    with queued(place, "call") as journey:
+        while not posts(service):
+            journey.submissions[0].step()
+        os.truncate(place.root / "drop/call.xml", 10**12)
+        drain(journey)
 
     assert place.states() == {"call.wav": State.DONE}
     assert place.files() == {"done/call.wav", "done/call.wav.json", "drop/call.xml"}
@@ -291,6 +292,67 @@ def test_a_sidecar_for_which_there_is_no_room_stays_behind_and_its_recording_is_
         "call.xml came with it, and stayed in the drop folder: No space"
         in (place.receipt("done/call.wav.json")["warning"])
     )
+
+
+@pytest.mark.parametrize("shape", ["full of bytes", "full of holes"])
+def test_a_sidecar_without_room_is_found_out_before_anything_is_paid(
+    make_place: MakePlace, disk: Disk, odd_disk: OddDisk, service: Sandbox, shape: str
+) -> None:
+    """Its recording waits, named with the reason, and goes with it once there is room; the others go on."""
+    place = make_place(arrivals={"sidecar": [".xml"]}, limits={"writes": []})
+    done = place.root / "done"
+    place.drop("call.xml", b"<call/>")
+    if shape == "full of bytes":
+        disk.mount(done)
+        (place.root / "drop/call.xml").write_bytes(bytes(6_000_000))
+    else:
+        odd_disk.rule(blocks=[1000, 1000, 1000])
+        odd_disk.mount(done)
+        os.truncate(place.root / "drop/call.xml", 10**12)
+    place.drop("other.xml", b"<call/>")
+    with queued(place, "call", "other") as journey, listening() as log:
+        for _ in range(BACK_OFF_SECONDS // RESCAN_SECONDS + 2):
+            look(journey)
+            drain(journey, seconds=5)
+        assert place.states() == {"call.wav": State.QUEUED, "other.wav": State.DONE}
+        fault = place.item("call.wav").fault
+        assert fault is not None
+        assert fault.code == "no_room"
+        assert "it, its receipt and what came with it" in fault.message
+        assert len(posts(service)) == 1
+        assert len(told(log, "recording.postponed")) == 1
+        assert told(log, "room.found") == []
+        os.truncate(place.root / "drop/call.xml", 1000)
+        look(journey)
+        drain(journey, seconds=1)
+    assert place.states()["call.wav"] is State.DONE
+    assert (done / "call.xml").stat().st_size == 1000
+
+
+def test_a_sidecar_that_is_only_renamed_wants_no_room(place: Place, make_place: MakePlace) -> None:
+    """A terabyte that the disk has already, or has not even: it is not to be had twice."""
+    place = make_place(arrivals={"sidecar": [".xml"]})
+    place.drop("call.xml", b"<call/>")
+    os.truncate(place.root / "drop/call.xml", 10**13)
+    place.drop("call.wav")
+
+    assert place.run_once().exit_code == Exit.WELL
+
+    assert place.files() == {"done/call.wav", "done/call.wav.json", "done/call.xml"}
+    os.truncate(place.root / "done/call.xml", 0)
+
+
+def test_holes_that_stay_holes_want_no_room(make_place: MakePlace, disk: Disk) -> None:
+    """A sidecar of a terabyte with nothing in it is copied to a small disk that keeps holes."""
+    place = make_place(arrivals={"sidecar": [".xml"]})
+    disk.mount(place.root / "done")
+    place.drop("call.xml", b"<call/>")
+    os.truncate(place.root / "drop/call.xml", 10**12)
+    place.drop("call.wav")
+
+    assert place.run_once().exit_code == Exit.WELL
+
+    assert place.files() == {"done/call.wav", "done/call.wav.json", "done/call.xml"}
 
 
 @pytest.mark.parametrize("blocks", [[1000, 0, 0], [1000, 500, 0], [0, 0, 0], [1000, 1000, 2**50]])

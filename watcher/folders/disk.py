@@ -154,6 +154,18 @@ def kind_of_file_system(opened: int) -> int | None:
     return int(answer[0]) & 0xFFFFFFFF
 
 
+def mount_of(opened: int) -> bytes | None:
+    """What tells apart the mount through which it was opened: fdinfo in proc(5). None where that is not told.
+
+    Between two of them nothing is renamed, though they show the same file system.
+    """
+    try:
+        with open(f"/proc/self/fdinfo/{opened}", "rb") as lines:
+            return next((line for line in lines if line.startswith(b"mnt_id:")), None)
+    except OSError:
+        return None
+
+
 def uid_given(folder: int) -> int:
     """Whose a file is that we make in this open folder: ours, unless a server or a mount makes all one user's."""
     try:

@@ -80,16 +80,17 @@ class Folder(Root):
                 raise
         return file, fingerprint
 
-    def check_gives(self, path: bytes) -> None:
-        """The recording can be read, and taken out of its folder; else RecordingUnreachable says why not.
+    def check_gives(self, path: bytes, *, reading: bool = True) -> None:
+        """The file can be read, and taken out of its folder; else RecordingUnreachable says why not.
 
-        RecordingGone where it is not there. An immutable flag is not looked for.
+        RecordingGone where it is not there. An immutable flag is not looked for. `reading`: false for what is
+        only to be renamed.
         """
         with self.giving(path), self.holder(path) as (here, name):
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
             self._regular(path, status)
             above = os.fstat(here)
-            readable = os.access(name, os.R_OK, dir_fd=here, effective_ids=True)
+            readable = not reading or os.access(name, os.R_OK, dir_fd=here, effective_ids=True)
             movable = os.access(b".", os.W_OK | os.X_OK, dir_fd=here, effective_ids=True)
             read_only = bool(os.fstatvfs(here).f_flag & os.ST_RDONLY)
         us = os.geteuid()
@@ -152,6 +153,21 @@ class Folder(Root):
         """How many bytes are free where a file at `path` would go; infinity where the file system counts none."""
         with self._deepest(path) as (here, _):
             return _free_bytes(here, os.fstatvfs(here))
+
+    def bytes_to_copy(self, source: "Folder", path: bytes, to: bytes) -> int | None:
+        """What moving the source's file to `to` would take here; null where that is no more than a rename.
+
+        RecordingGone where no file lies there, RecordingUnreachable.
+        """
+        with source.giving(path), source.holder(path) as (above, name):
+            status = os.stat(name, dir_fd=above, follow_symlinks=False)
+            source._regular(path, status)  # noqa: SLF001 — of the same class
+            left = os.fstat(above).st_dev, disk.mount_of(above)
+        with self._deepest(to) as (here, _):
+            if (os.fstat(here).st_dev, disk.mount_of(here)) == left:
+                return None
+            keeps_holes = disk.kind_of_file_system(here) in disk.LOCAL
+        return min(status.st_size, status.st_blocks * 512) if keeps_holes else status.st_size
 
     def names_at(self, path: bytes) -> tuple[tuple[int, int], int]:
         """Which file system would take a file at `path`, and how many bytes it says that a name may have."""

@@ -211,7 +211,7 @@ def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None
                 raise right.folder.taken(right.path)
             return there
         # What was never read may be larger than any disk, and hold nothing: its holes stay holes.
-        sparsely = sha256 is None and disk.kind_of_file_system(right.holder) in disk.LOCAL
+        sparsely = sha256 is None and disk.kind_of_file_system(right.holder) in disk.LOCAL  # see bytes_to_copy
         allocated = os.fstat(file.fileno()).st_blocks * 512
         right.folder.check_takes(min(expected.size, allocated) if sparsely else expected.size, right.path)
         with disk.draft(right.holder) as (made, draft):

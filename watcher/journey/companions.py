@@ -69,8 +69,9 @@ def may_be_plain(companion: bytes) -> bool:
 def names_beside(item: Item, companion: bytes, longest: int) -> list[bytes]:
     """Every name that the companion of a filed recording may have beside it, as they were tried."""
     plain = companion_name(companion, item.path, item.filed_as or item.path)
-    tokens = tokens_for(item.id, plain=may_be_plain(plain))
-    return list(dict.fromkeys(one for token in tokens for one in versions(plain, item.id, token, longest)))
+    tokens = tokens_for(item.id, plain=True)
+    names = ((token, one) for token in tokens for one in versions(plain, item.id, token, longest))
+    return list(dict.fromkeys(one for token, one in names if token or may_be_plain(one)))
 
 
 def stem_of(path: bytes) -> bytes:

@@ -1,11 +1,15 @@
-"""Room in done/: nothing is paid for that could not be filed, and only what has no room there waits for it."""
+"""Room in done/: nothing is paid for that could not be filed, and only what has no room there waits for it.
+
+What came with a recording is to lie beside it, and is looked at alike.
+"""
 
 from contextlib import suppress
 
 from watcher import logs
 from watcher.domain import Item, State
-from watcher.errors import FolderError, NoRoom
+from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone, RecordingUnreachable
 from watcher.folders import RESERVE_BYTES
+from watcher.journey.companions import companion_name
 from watcher.journey.site import Site
 from watcher.store import Books
 
@@ -16,22 +20,39 @@ _PLENTY = 100  # of the largest recordings: with so much room, what is on its wa
 
 
 def check_room(site: Site, item: Item, filed_as: bytes) -> None:
-    """done/ has room for the recording under that name, beside all that is on its way there.
+    """done/ has room for the recording under that name and what came with it, beside all that is on its way there.
 
     Raises NoRoom, and what Folder.free_bytes does.
     """
-    free, wanted = site.done.free_bytes(filed_as), item.size + RESERVE_BYTES
-    if free >= _PLENTY * site.config.limits.max_upload_bytes:
+    free, wanted = site.done.free_bytes(filed_as), _wanted(site, item, filed_as)
+    if free - wanted >= _PLENTY * site.config.limits.max_upload_bytes:
         return
-    with site.store.reading() as books:
-        before = _on_the_way(books, free)
+    before = _on_the_way(site, free)
     if free < wanted + before:
         others = f", after {before:,} for what is on its way there" if before else ""
+        what = "it, its receipt and what came with it" if item.companions else "it and its receipt"
         raise NoRoom(
             f"No space for it in {site.done.label()}: {free:,} bytes are free, {wanted:,} are wanted "
-            f"for it and its receipt{others}",
+            f"for {what}{others}",
             hint=f"free space where {site.done.quoted()} lies; it goes on by itself",
         )
+
+
+def check_companions(site: Site, item: Item, filed_as: bytes) -> None:
+    """What came with the recording can follow it to that name, unless it was taken away, which is no matter.
+
+    Raises RecordingUnreachable, and what Folder.bytes_to_copy does of the folders.
+    """
+    for companion in item.companions:
+        try:
+            size = site.done.bytes_to_copy(site.drop, companion, companion_name(companion, item.path, filed_as))
+            site.drop.check_gives(companion, reading=size is not None)
+        except RecordingGone as error:
+            if site.drop.occupied(companion):
+                raise RecordingUnreachable(
+                    f"{site.drop.label(companion)} came with it, and is no regular file any more",
+                    hint=f"put the file itself there, or remove what is there: {site.drop.quoted(companion)}",
+                ) from error
 
 
 def put_off_for_room(site: Site, books: Books, item: Item, error: NoRoom) -> None:
@@ -63,11 +84,11 @@ def let_go_what_has_room(site: Site) -> None:
     with suppress(FolderError):  # done/ is away: its pause tells, and the disk below its mount point is not asked
         site.recognise(site.done)
         free = site.done.free_bytes()
-        with site.store.reading() as books:
-            promised = _on_the_way(books, free)
+        promised = _on_the_way(site, free)
         for item in waiting:
-            if site.done.free_bytes(item.path) >= promised + item.size + RESERVE_BYTES:
-                promised += item.size + RESERVE_BYTES
+            wanted = _wanted(site, item, item.path)
+            if site.done.free_bytes(item.path) >= promised + wanted:
+                promised += wanted
                 has_room.append(item.id)
     if not has_room:
         return
@@ -80,8 +101,19 @@ def let_go_what_has_room(site: Site) -> None:
     _log.info("room.found", recordings=len(has_room), folder=site.done.root)
 
 
-def _on_the_way(books: Books, free: float) -> int:
+def _on_the_way(site: Site, free: float) -> int:
     """How many bytes recordings take that are sent or filed now. One that does not fit itself keeps no place."""
-    items = books.items.in_state(State.SUBMITTING) + books.items.in_state(State.FILING)
-    sizes = (item.size for item in items if item.outcome is not State.FAILED)
-    return sum(size + RESERVE_BYTES for size in sizes if size + RESERVE_BYTES <= free)
+    with site.store.reading() as books:
+        items = books.items.in_state(State.SUBMITTING) + books.items.in_state(State.FILING)
+    sizes = (_wanted(site, item, item.filed_as or item.path) for item in items if item.outcome is not State.FAILED)
+    return sum(size for size in sizes if size <= free)
+
+
+def _wanted(site: Site, item: Item, filed_as: bytes) -> int:
+    """How many bytes the recording takes in done/, with its receipt and what came with it and is to be copied."""
+    wanted = item.size + RESERVE_BYTES
+    for companion in item.companions:
+        with suppress(RecordingError):  # what is gone takes none; see check_companions
+            there = companion_name(companion, item.path, filed_as)
+            wanted += site.done.bytes_to_copy(site.drop, companion, there) or 0
+    return wanted

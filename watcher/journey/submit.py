@@ -33,7 +33,7 @@ from watcher.journey.arrive import Arrivals
 from watcher.journey.duplicates import defer, follow_firsts
 from watcher.journey.outcomes import Claim, Outcomes, put_off
 from watcher.journey.probe import Probe
-from watcher.journey.room import check_room, put_off_for_room
+from watcher.journey.room import check_companions, check_room, put_off_for_room
 from watcher.journey.site import Site
 from watcher.journey.windows import Windows
 from watcher.store import Books
@@ -189,16 +189,19 @@ class Submission:
         return file, filed_as
 
     def _find_destination(self, item: Item) -> bytes:
-        """The name under which done/ can take it. If it cannot, no other recording waits for that.
+        """The name under which done/ can take it and what came with it. If it cannot, no other recording waits.
 
         Nothing is paid for that would then lie about under a name that done/ refuses: too long, or of signs or
         bytes that its file system does not know.
         """
         site = self._site
         try:
-            token = next(tokens_for(item.id, plain=not is_receipts_name(item.path)))
-            filed_as = site.acceptance.fit(site.done, item.path, item.id, token)
+            filed_as = site.acceptance.fit(site.done, item.path, item.id)
+            if is_receipts_name(filed_as):
+                token = next(tokens_for(item.id, plain=False))
+                filed_as = site.acceptance.fit(site.done, item.path, item.id, token)
             site.done.check_takes(0, filed_as)
+            check_companions(site, item, filed_as)
             check_room(site, item, filed_as)
         except FolderError as error:
             raise RecordingUnreachable(error.message, hint=error.hint) from error

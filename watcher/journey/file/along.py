@@ -2,7 +2,7 @@
 
 from watcher import logs
 from watcher.domain import Item, show_path
-from watcher.errors import FolderFull, NameTaken, RecordingError, RecordingGone
+from watcher.errors import FolderFull, NameTaken, RecordingError, RecordingGone, RecordingUnreachable
 from watcher.folders import Folder, move, tokens_for
 from watcher.journey.companions import companion_name, may_be_plain, names_beside
 from watcher.journey.site import Site
@@ -14,29 +14,30 @@ def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> l
     """What came with the recording lies beside it in `target`; one that is gone is no matter.
 
     They follow the recording: with the database lost in between, one left behind in the drop folder is only
-    an orphan, while a recording left behind would be an arrival. One for which there is no room stays where it is,
+    an orphan, while a recording left behind would be an arrival. One that cannot be moved stays where it is,
     or its recording would never be done: what is to be said of it is returned.
     """
     left: list[str] = []
     for companion in item.companions:
         if target is site.drop:
-            here, there, plain = _find(source, item, companion), companion, True
+            here, there = _find(source, item, companion), companion
         else:
             here, there = companion, companion_name(companion, item.path, item.filed_as or item.path)
-            plain = may_be_plain(there)
-        for token in tokens_for(item.id, plain=plain):
+        for token in tokens_for(item.id, plain=True):
             name = site.acceptance.fit(target, there, item.id, token)
+            if not token and target is not site.drop and not may_be_plain(name):
+                continue
             try:
                 move(source, here, target, name, source.fingerprint(here))
             except NameTaken:
                 continue
-            except RecordingError:
-                pass  # taken away, or moved before a crash
-            except FolderFull as error:
+            except (FolderFull, RecordingUnreachable) as error:
                 left.append(
                     f"{show_path(here)} came with it, and stayed in the {source.name} folder: {error.message}."
                 )
                 _log.warning("companion.left", item=item.id, path=here, reason=error.message, hint=error.hint)
+            except RecordingError:
+                pass  # taken away, or moved before a crash
             break
     return left
 

@@ -76,8 +76,10 @@ class Out:
         fit = self._site.acceptance.fit
         if item.filed_as not in (None, item.path):
             yield fit(folder, item.filed_as or b"", item.id)
-        for token in tokens_for(item.id, plain=not is_receipts_name(item.path)):
-            yield fit(folder, item.path, item.id, token)
+        for token in tokens_for(item.id, plain=True):
+            name = fit(folder, item.path, item.id, token)
+            if token or not is_receipts_name(name):  # not its path: of `a.json.` some folders make `a.json`
+                yield name
 
     def _file_without_recording(self, folder: Folder, item: Item) -> Item:
         """Its file vanished, or another one has its name: the receipt alone tells what became of it."""
