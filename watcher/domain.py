@@ -154,6 +154,17 @@ class Altered:
 
 
 @dataclass(frozen=True, slots=True)
+class Dismissed:
+    """That a person has seen a failed recording and is done with it: when, and who."""
+
+    at: float
+    by: str
+
+    def as_json(self) -> JsonObject:
+        return {"at": rfc3339(self.at), "by": self.by}
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One recording that was whole once, and everything that is known of it now.
 
@@ -191,6 +202,7 @@ class Item:
     filed_at: float | None = None
     companions: tuple[bytes, ...] = ()  # marker and sidecars that travel with it, relative to the drop folder
     altered: Altered | None = None  # since it was filed, as far as anybody has looked
+    dismissed: Dismissed | None = None  # failed, and in no list of what needs a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,11 +284,13 @@ class Pause:
     since: float
     until: float | None  # when it ends or is tried again by itself; null: a person must end it
     tries: int = 0
+    by: str | None = None  # the person who paused
 
     def as_json(self) -> JsonObject:
         return {
             "kind": str(self.kind),
             "reason": self.reason,
+            "by": self.by,
             "since": rfc3339(self.since),
             "until": rfc3339(self.until),
             "tries": self.tries,

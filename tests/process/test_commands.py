@@ -28,6 +28,7 @@ OPTIONS: dict[str, list[str]] = {
     "retry": ["--config", "--failed", "ITEM"],
     "release": ["--config", "ITEM"],
     "fail": ["--config", "ITEM"],
+    "dismiss": ["--config", "ITEM"],
     "pause": ["--config", "--reason"],
     "resume": ["--config"],
     "migrate": ["--config"],

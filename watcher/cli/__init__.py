@@ -275,7 +275,7 @@ def _add_deciding(commands: Commands) -> None:
         "Records the wish; the daemon, or the next run, moves the file\nback into the drop folder, with its past.",
     )
     retry.add_argument("items", nargs="*", metavar="ITEM", help=items)
-    retry.add_argument("--failed", action="store_true", help="all failed recordings")
+    retry.add_argument("--failed", action="store_true", help="all failed recordings that were not dismissed")
     retry.add_argument(
         "--fresh", action="store_true", help="have it classified anew (no_cache): this may cost again"
     )
@@ -286,6 +286,14 @@ def _add_deciding(commands: Commands) -> None:
     for decision in (release, fail):
         decision.add_argument("items", nargs="*", metavar="ITEM", help=items)
         decision.add_argument("--all", action="store_true", help="all held recordings")
+    dismiss = _add(
+        commands,
+        "dismiss",
+        "deciding.dismiss",
+        "be done with failed recordings",
+        "They stay in failed/, and stand in no list of what needs a\nperson any more. `retry` undoes it.",
+    )
+    dismiss.add_argument("items", nargs="+", metavar="ITEM", help=items)
     pause = _add(
         commands,
         "pause",

@@ -1,4 +1,7 @@
-"""What a person decides: retry, release, fail, pause, resume. Each is written down; the daemon does the rest."""
+"""What a person decides: retry, release, fail, dismiss, pause, resume.
+
+Each is written down, with who it was; the daemon does the rest.
+"""
 
 import argparse
 import os
@@ -7,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from watcher.cli.opening import Desk, Named, open_desk
-from watcher.cli.prospects import IDLE, ending, explain_delay, explain_retry, is_barred
-from watcher.domain import Item, Pause, PauseKind, State, show_path
+from watcher.cli.prospects import IDLE, ending, explain_delay, explain_retry, find_hindrance, is_barred
+from watcher.domain import Dismissed, Item, Pause, PauseKind, State, show_path
 from watcher.errors import Exit, NoSuchItem, UsageError
 from watcher.folders import names_for
 from watcher.journey.companions import companion_name
 from watcher.journey.pauses import try_at_once
+from watcher.person import name_person
 from watcher.store import Books
 
 
@@ -23,22 +27,46 @@ def retry(options: argparse.Namespace) -> int:
         )
     with open_desk(options, decides=True) as desk:
         named = [desk.named(text) for text in options.items]
-        with desk.store.writing() as books:
+        with desk.store.reading() as books:
             if options.failed:
-                items = list(books.items.listed([State.FAILED]))
+                asked = [item for item in books.items.listed([State.FAILED]) if item.dismissed is None]
             else:
-                items = _found(desk, books, named, State.FAILED)
-            now = desk.clock.now()
+                asked = _found(desk, books, named, State.FAILED)
+        hindered = [(item, fault) for item in asked if (fault := find_hindrance(desk, item)) is not None]
+        left = {item.id for item, _ in hindered}
+        items = [item for item in asked if item.id not in left]
+        with desk.store.writing() as books:
+            now, person = desk.clock.now(), name_person(os.environ)
             for item in items:
                 path = _free_path(books, item)
                 companions = tuple(companion_name(companion, item.path, path) for companion in item.companions)
                 changes = {"path": path, "companions": companions, "retried": True, "fresh": options.fresh}
-                books.items.change(item, State.RETURNING, now, "a person asked for another try", **changes)
+                note = f"{person} asked for another try"
+                books.items.change(item, State.RETURNING, now, note, by=person, **changes)
         for item in items:
             print(f"{item.id} {show_path(item.path)}: {explain_retry(desk, item)}")
         _tell_delay(desk, items)
-    if not items:
-        print("Nothing has failed.", file=sys.stderr)
+    for item, fault in hindered:
+        print(f"watcher: {item.id} {show_path(item.path)}: is left as it is: {fault.message}", file=sys.stderr)
+        print(f"         {fault.hint}", file=sys.stderr)
+    if not asked:
+        print("Nothing has failed that was not dismissed.", file=sys.stderr)
+    return Exit.INCOMPLETE if hindered else Exit.WELL
+
+
+def dismiss(options: argparse.Namespace) -> int:
+    with open_desk(options, decides=True) as desk:
+        named = [desk.named(text) for text in options.items]
+        with desk.store.writing() as books:
+            now, person = desk.clock.now(), name_person(os.environ)
+            items = _found(desk, books, named, State.FAILED, verb="Only failed ones can be dismissed.")
+            for item in items:
+                if item.dismissed is None:
+                    changes = {"dismissed": Dismissed(now, person), "receipt_due": True}
+                    books.items.change(item, State.FAILED, now, f"dismissed by {person}", by=person, **changes)
+    for item in items:
+        since = f" already, by {item.dismissed.by}" if item.dismissed else ""
+        print(f"{item.id} {show_path(item.path)}: is dismissed{since}; it stays in failed/, and `retry` undoes it")
     return Exit.WELL
 
 
@@ -46,11 +74,11 @@ def release(options: argparse.Namespace) -> int:
     with open_desk(options, decides=True) as desk:
         named = _named(desk, options)
         with desk.store.writing() as books:
-            now = desk.clock.now()
+            now, person = desk.clock.now(), name_person(os.environ)
             items = _held(desk, books, named)
             for item in items:
                 changes = {"due_at": now, "faults": 0, "duplicate_of": None}
-                books.items.change(item, State.QUEUED, now, "released by a person", **changes)
+                books.items.change(item, State.QUEUED, now, f"released by {person}", by=person, **changes)
         for item in items:
             print(f"{item.id} {show_path(item.path)}: is queued to be sent again")
         _tell_delay(desk, items)
@@ -63,12 +91,12 @@ def fail(options: argparse.Namespace) -> int:
     with open_desk(options, decides=True) as desk:
         named = _named(desk, options)
         with desk.store.writing() as books:
-            now = desk.clock.now()
+            now, person = desk.clock.now(), name_person(os.environ)
             items = _held(desk, books, named)
             for item in items:
                 fault = item.fault and replace(item.fault, hint="A person gave it up.")  # no longer "decide"
                 changes = {"outcome": State.FAILED, "filed_as": item.path, "fault": fault}
-                books.items.change(item, State.FILING, now, "given up by a person", **changes)
+                books.items.change(item, State.FILING, now, f"given up by {person}", by=person, **changes)
         for item in items:
             print(f"{item.id} {show_path(item.path)}: is given up, and filed in failed/")
         _tell_delay(desk, items, PauseKind.FOLDER)
@@ -90,7 +118,8 @@ def _tell_delay(desk: Desk, items: list[Item], *kinds: PauseKind) -> None:
 def pause(options: argparse.Namespace) -> int:
     with open_desk(options, decides=True) as desk, desk.store.writing() as books:
         reason = show_path(os.fsencode(options.reason)) or "A person paused submitting."
-        books.pauses.set(Pause(PauseKind.PERSON, "person", reason, desk.clock.now(), None))
+        person = name_person(os.environ)
+        books.pauses.set(Pause(PauseKind.PERSON, "person", reason, desk.clock.now(), None, by=person))
     print("Nothing is submitted until `watcher resume`; everything else goes on.")
     return Exit.WELL
 
@@ -99,7 +128,7 @@ def resume(options: argparse.Namespace) -> int:
     with open_desk(options, decides=True) as desk:
         with desk.store.writing() as books:
             now = desk.clock.now()
-            ended = books.pauses.end(PauseKind.PERSON, now)
+            ended = books.pauses.end(PauseKind.PERSON, now, by=name_person(os.environ))
             try_at_once(books, now)
             standing = books.pauses.active()
             books.obstacles.bring_forward(now)
@@ -131,8 +160,11 @@ def _held(desk: Desk, books: Books, named: list[Named] | None) -> list[Item]:
     return _found(desk, books, named, State.HELD)
 
 
-def _found(desk: Desk, books: Books, names: Iterable[Named], state: State) -> list[Item]:
-    """The items a person named, all in this state. NoSuchItem, before anything is changed, if one is not."""
+def _found(desk: Desk, books: Books, names: Iterable[Named], state: State, *, verb: str = "") -> list[Item]:
+    """The items a person named, each once, all in this state. NoSuchItem, before any is changed, if one is not.
+
+    `verb`: which ones the command is for, in a sentence.
+    """
     items = []
     for name in names:
         item = desk.find(books, name)
@@ -141,13 +173,14 @@ def _found(desk: Desk, books: Books, names: Iterable[Named], state: State) -> li
             meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & paths]
             item = meant[-1] if meant else item
         if item.state is not state:
-            verb = "Only failed recordings can be sent again." if state is State.FAILED else "Only held ones can."
+            verbs = {State.FAILED: "Only failed recordings can be sent again.", State.HELD: "Only held ones can."}
+            verb = verb or verbs[state]
             shown = show_path(os.fsencode(name.text))
             raise NoSuchItem(
                 f"{shown}: is {item.state}, not {state}", hint=f"{verb} See `watcher show {item.id}`."
             )
         items.append(item)
-    return items
+    return list({item.id: item for item in items}.values())
 
 
 def _free_path(books: Books, item: Item) -> bytes:

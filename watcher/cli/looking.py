@@ -39,9 +39,13 @@ def status(options: argparse.Namespace) -> int:
         return Exit.WELL
     states = ", ".join(f"{number} {state}" for state, number in facts["states"].items() if number)
     print(f"recordings   {states or 'none yet'}")
+    if needs := ", ".join(f"{number} {state}" for state, number in facts["needs_person"].items() if number):
+        how = "`watcher list --state failed`, or held; then retry or dismiss, release or fail"
+        print(f"needs you    {needs}: {how}")
     for pause in facts["pauses"]:
         until = f" until {pause['until']}" if pause["until"] else ""
-        print(f"paused       {pause['reason']} (since {pause['since']}{until})")
+        by = f"by {pause['by']}, " if pause["by"] else ""
+        print(f"paused       {pause['reason']} ({by}since {pause['since']}{until})")
     print(f"rate         {facts['rate']}")
     once = ", once submitting goes on" if facts["pauses"] and facts["eta_seconds"] >= 1 else ""
     print(f"backlog      {duration_in_words(facts['eta_seconds'])}{once}")
@@ -90,8 +94,9 @@ def _status(desk: Desk, books: Books) -> JsonObject:
     windows = find_windows(books, desk.config.limits.writes, desk.clock.now())
     return {
         "states": {str(state): number for state, number in counts.items()},
+        "needs_person": {"failed": counts[State.FAILED] - books.items.dismissed(), "held": counts[State.HELD]},
         "verdicts": {str(state): number for state, number in books.verdicts.counts().items()},
-        "paused": {k: pauses[0][k] for k in ("reason", "since", "until")} if pauses else None,
+        "paused": {k: pauses[0][k] for k in ("reason", "since", "until", "by")} if pauses else None,
         "pauses": pauses,
         "rate": describe(windows),
         "eta_seconds": seconds_for(backlog, windows),
@@ -160,7 +165,8 @@ def list_items(options: argparse.Namespace) -> int:
             verdict = books.verdicts.get(item.identifier)
             told = item.identifier[:12] if item.identifier else item.fault.code if item.fault else ""
             said = verdict_in_words(verdict, marked=console.is_terminal)
-            state = f"{item.state}, {item.altered.kind}" if item.altered else str(item.state)
+            notes = [item.altered.kind] if item.altered else []
+            state = ", ".join([item.state, *notes, *(["dismissed"] if item.dismissed else [])])
             table.add_row(item.id[:6], state, show_path(item.path), told, said)
     console.print(table)
     return Exit.WELL
@@ -227,6 +233,8 @@ def _story(item: Item, verdict: Verdict | None) -> Iterator[tuple[str, str | Tex
         yield "error", str(item.fault)
     if item.altered is not None:
         yield str(item.altered.kind), str(explain(item))
+    if item.dismissed is not None:
+        yield "dismissed", f"by {item.dismissed.by}, at {rfc3339(item.dismissed.at)}"
     facts: dict[str, object] = {
         "warning": item.warning,
         "identifier": item.identifier,

@@ -1,10 +1,12 @@
 """What becomes of a recording that has an item, and when: no more is promised than is true as things stand."""
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import replace
 
 from watcher.cli.opening import Desk
-from watcher.domain import Item, Pause, PauseKind, State, rfc3339, show_path
-from watcher.errors import FolderError, NoRoom, RecordingError
+from watcher.domain import Fault, Item, Pause, PauseKind, State, rfc3339, show_path
+from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
 from watcher.journey.alterations import explain
 from watcher.journey.policy import NEEDS_CANARY
 from watcher.journey.vet import stays_refused
@@ -75,11 +77,33 @@ def ending(pause: Pause, now: float, *, is_barred: bool = False) -> str:
 
 def explain_retry(desk: Desk, item: Item) -> str:
     """What a retry of this failed recording comes to, as the end of a sentence."""
-    if not _is_in_failed(desk, item):
-        return "is looked for in the drop folder, since it does not lie in failed/ any more"
     if item.fault is not None and stays_refused(item.fault, item.size, desk.config):
         return f"goes back to the drop folder, and is refused again unless it was changed: {item.fault.message}"
     return "goes back to the drop folder, and is queued to be sent again"
+
+
+def find_hindrance(desk: Desk, item: Item) -> Fault | None:
+    """Why this failed recording could not be brought back, and what to do; null where nothing is in the way."""
+    fault = _GONE
+    try:
+        if item.filed_as is not None:
+            desk.failed.check_gives(item.filed_as)
+            return None
+    except RecordingGone as error:
+        fault = error.as_fault()
+    except (RecordingError, FolderError) as error:
+        return error.as_fault()
+    with suppress(RecordingError, FolderError):
+        if desk.drop.fingerprint(item.path).inode == item.fingerprint.inode:
+            return None  # it was put back by hand
+    return replace(
+        fault,
+        hint="Drop the recording again where you still have it; "
+        f"`watcher dismiss {item.id}` says that this one is done with.",
+    )
+
+
+_GONE = Fault("gone", "its file was gone from the drop folder already when it was filed")
 
 
 def _is_in_failed(desk: Desk, item: Item) -> bool:
@@ -178,10 +202,14 @@ def _explain_move(books: Books, item: Item, where: str) -> str:
 def _explain_failed(desk: Desk, item: Item) -> str:
     """What a person can do about it."""
     if not _is_in_failed(desk, item):
-        return "It does not lie in failed/ any more, so that it cannot be sent again from there."
-    if item.fault is not None and stays_refused(item.fault, item.size, desk.config):
-        return "As it is, it would only be refused again."
-    return f"`watcher retry {item.id}` has it sent again."
+        said = "It does not lie in failed/ any more, so that it cannot be sent again from there."
+    elif item.fault is not None and stays_refused(item.fault, item.size, desk.config):
+        said = "As it is, it would only be refused again. A mended or converted copy is a recording of its own."
+    else:
+        said = f"`watcher retry {item.id}` has it sent again."
+    if item.dismissed is not None:
+        return f"{said} It was dismissed by {item.dismissed.by} at {rfc3339(item.dismissed.at)}: it is done with."
+    return f"{said} `watcher dismiss {item.id}` takes it off the list of what needs somebody."
 
 
 def _explain_aftermath(books: Books, item: Item) -> str:

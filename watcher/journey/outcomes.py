@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, replace
+from typing import Any
 
 from watcher import logs
 from watcher.domain import Charged, Item, PauseKind, State, Verdict, VerdictState
@@ -167,7 +168,7 @@ class Outcomes:
         )
 
     def _move_on(self, books: Books, item: Item, decision: policy.Decision, now: float) -> None:
-        changes: dict[str, object] = {
+        changes: dict[str, Any] = {
             "fault": decision.fault,
             "faults": decision.faults,
             "in_doubt": item.in_doubt or decision.in_doubt,

@@ -64,7 +64,7 @@ class PauseLog:
         if noted.ended_at is not None and not self._told[noted.serial]:
             tries = books.ledger.canaries(pause.since, noted.ended_at) + _Probes.of(books, pause.since).failed
             seconds = noted.ended_at - pause.since
-            books.afterwards(partial(_tell_end, pause.kind, pause.reason, seconds, tries, is_last=is_last))
+            books.afterwards(partial(_tell_end, noted, seconds, tries, is_last=is_last))
             self._told[noted.serial] = True
 
     def _follow(self, books: Books, noted: Noted) -> None:
@@ -73,7 +73,7 @@ class PauseLog:
             self._told[noted.serial] = False
             if self._episode is None:
                 books.afterwards(partial(_tell_beginning, pause))
-                self._episode = _Episode(pause.since, pause.reason)
+                self._episode = _Episode(pause.since, noted)
             self._episode = replace(self._episode, pauses=self._episode.pauses + 1, ended_at=None)
         if noted.ended_at is not None and not self._told[noted.serial] and self._episode is not None:
             self._episode = replace(self._episode, ended_at=noted.ended_at)
@@ -83,8 +83,8 @@ class PauseLog:
         """The episode is over with the first upload after it that is taken, or refused for what it is."""
         past = self._episode
         if past is not None and past.ended_at is not None and _has_answered(books, past.ended_at):
-            kind, seconds = PauseKind.THROTTLE, past.ended_at - past.since
-            books.afterwards(partial(_tell_end, kind, past.reason, seconds, past.pauses, is_last=is_last))
+            seconds = past.ended_at - past.since
+            books.afterwards(partial(_tell_end, past.first, seconds, past.pauses, is_last=is_last))
             self._episode = None
 
 
@@ -93,7 +93,7 @@ class _Episode:
     """Pauses of a throttle, one after the other."""
 
     since: float
-    reason: str
+    first: Noted
     pauses: int = 0
     ended_at: float | None = None  # the latest of them
 
@@ -104,14 +104,16 @@ def _has_answered(books: Books, since: float) -> bool:
     return any(a.outcome in answers and (a.released_at or 0.0) >= since for a in books.ledger.latest(_LOOKED_BACK))
 
 
-def _tell_end(kind: PauseKind, reason: str, seconds: float, tries: int, *, is_last: bool) -> None:
+def _tell_end(noted: Noted, seconds: float, tries: int, *, is_last: bool) -> None:
     event = "submitting.resumed" if is_last else "submitting.still_paused"
-    _log.info(event, kind=kind, reason=reason, lasted_seconds=round(seconds, 1), tries=tries)
+    pause, by = noted.pause, {} if noted.ended_by is None else {"by": noted.ended_by}
+    _log.info(event, kind=pause.kind, reason=pause.reason, lasted_seconds=round(seconds, 1), tries=tries, **by)
 
 
 def _tell_beginning(pause: Pause) -> None:
     tell = _log.info if pause.kind is PauseKind.THROTTLE else _log.warning
-    tell("submitting.paused", kind=pause.kind, reason=pause.reason, until=rfc3339(pause.until))
+    by = {} if pause.by is None else {"by": pause.by}
+    tell("submitting.paused", kind=pause.kind, reason=pause.reason, until=rfc3339(pause.until), **by)
 
 
 def find_gate(books: Books, standing: list[Pause], now: float) -> policy.Gate:

@@ -21,6 +21,7 @@ def describe(item: Item, verdict: Verdict | None) -> JsonObject:
         "verdict": verdict.as_json() if verdict else None,
         "error": item.fault.as_json() if item.fault else None,
         "warning": item.warning,
+        "dismissed": item.dismissed.as_json() if item.dismissed else None,
         **_describe_alteration(item),
         "identifier": item.identifier,
         "duplicate_of": item.duplicate_of,

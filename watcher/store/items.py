@@ -32,6 +32,7 @@ from watcher.domain import (
     Alteration,
     Altered,
     Audio,
+    Dismissed,
     Fault,
     Fingerprint,
     Item,
@@ -67,6 +68,7 @@ _LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(_is_one_of(items, 
 _LIVE_COMPANIONS = select(items.c.companions).where(_is_one_of(items, *_LIVE), items.c.companions != b"")
 _BY_IDENTIFIER = _all_items.where(items.c.identifier == bindparam("identifier"))
 _COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
+_DISMISSED = select(func.count()).where(items.c.state == State.FAILED, items.c.dismissed_at.is_not(None))
 _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
 
 _WAITS = exists().where(_first.c.id == items.c.duplicate_of, _is_one_of(_first, *_UNSETTLED))
@@ -246,6 +248,11 @@ class Items:
         counted = {State(state): number for state, number in self._connection.execute(_COUNTS)}
         return {state: counted.get(state, 0) for state in State}
 
+    def dismissed(self) -> int:
+        """How many failed items a person is done with."""
+        number: int = self._connection.execute(_DISMISSED).scalar_one()
+        return number
+
     def ahead_of(self, item: Item) -> int:
         """How many queued items are submitted before this one, as things stand."""
         serial = select(items.c.serial).where(items.c.id == item.id).scalar_subquery()
@@ -256,9 +263,9 @@ class Items:
         ).scalar_one()
 
     def history(self, item_id: str) -> list[JsonObject]:
-        """Every change of state, oldest first."""
+        """Every change of state, oldest first; `by` is the person who decided it, or null."""
         rows = self._connection.execute(_HISTORY, {"id": item_id})
-        return [{"at": rfc3339(r.at), "from": r.before, "to": r.after, "note": r.note} for r in rows]
+        return [{"at": rfc3339(r.at), "from": r.before, "to": r.after, "note": r.note, "by": r.by} for r in rows]
 
     # Finding work
 
@@ -345,11 +352,16 @@ class Items:
         self._connection.execute(_ADD, {"id": item.id, **_columns(item)})
         self._note(item.id, item.arrived_at, None, item.state, note)
 
-    def change(self, item: Item, after: State, now: float, note: str = "", **changes: Any) -> None:
+    def change(
+        self, item: Item, after: State, now: float, note: str = "", *, by: str | None = None, **changes: Any
+    ) -> None:
         """The item is in the state `after`, if nobody changed it since `item` was read: else LateWriter.
 
-        `changes` are columns; `fault`, `fingerprint`, `audio` and `altered` are taken as they are in the domain.
+        `changes` are columns; `fault`, `fingerprint`, `audio`, `altered` and `dismissed` are as in the domain.
+        What leaves failed/ is not dismissed any more. `by`: the person who decided it.
         """
+        if item.dismissed is not None and after is not State.FAILED:
+            changes["dismissed"] = None
         values = _flattened(changes) | {"state": after}
         if after != State.SUBMITTING:
             values.setdefault("claim", None)
@@ -359,7 +371,7 @@ class Items:
             msg = f"{item.id} is no longer {item.state}"
             raise LateWriter(msg)
         if after != item.state or note:
-            self._note(item.id, now, item.state, after, note)
+            self._note(item.id, now, item.state, after, note, by)
 
     def bring_forward(self, ids: Sequence[str], now: float) -> None:
         """Those of these items that wait for their back-off are due now, but for one with faults of its own."""
@@ -386,8 +398,10 @@ class Items:
     def mark_receipt_written(self, item_id: str) -> None:
         self._connection.execute(update(items).where(items.c.id == item_id).values(receipt_due=False))
 
-    def _note(self, item_id: str, at: float, before: State | None, after: State, note: str) -> None:
-        values = {"item_id": item_id, "at": at, "before": before, "after": after, "note": note}
+    def _note(
+        self, item_id: str, at: float, before: State | None, after: State, note: str, by: str | None = None
+    ) -> None:
+        values = {"item_id": item_id, "at": at, "before": before, "after": after, "note": note, "by": by}
         self._connection.execute(_NOTE, values)
 
     def _one(self, query: Select[Any], **values: Any) -> Item | None:
@@ -448,6 +462,7 @@ def _item(row: Row[Any]) -> Item:
         altered=None
         if row.altered is None
         else Altered(Alteration(row.altered), row.altered_size, row.altered_at),
+        dismissed=None if row.dismissed_at is None else Dismissed(row.dismissed_at, row.dismissed_by),
     )
 
 
@@ -481,6 +496,10 @@ def _flattened(values: dict[str, Any]) -> dict[str, Any]:
         flat["altered"] = altered.kind if altered else None
         flat["altered_size"] = altered.size if altered else None
         flat["altered_at"] = altered.at if altered else None
+    if "dismissed" in flat:
+        dismissed: Dismissed | None = flat.pop("dismissed")
+        flat["dismissed_at"] = dismissed.at if dismissed else None
+        flat["dismissed_by"] = dismissed.by if dismissed else None
     if "companions" in flat:
         flat["companions"] = b"".join(path + b"\0" for path in flat["companions"])
     return flat

@@ -24,6 +24,7 @@ class Noted:
     serial: int
     pause: Pause
     ended_at: float | None
+    ended_by: str | None
 
 
 class Pauses:
@@ -45,7 +46,7 @@ class Pauses:
     def noted(self, serial: int) -> list[Noted]:
         """All pauses from this number on, over or not."""
         rows = self._connection.execute(_FROM, {"serial": serial})
-        return [Noted(row.serial, _pause(row), row.ended_at) for row in rows]
+        return [Noted(row.serial, _pause(row), row.ended_at, row.ended_by) for row in rows]
 
     def get(self, kind: PauseKind) -> Pause | None:
         return next((pause for pause in self.active() if pause.kind == kind), None)
@@ -53,6 +54,7 @@ class Pauses:
     def set(self, pause: Pause) -> bool:
         """The pause is in force as given, but keeps its beginning if one of its kind was. Whether it is new."""
         values = {"code": pause.code, "reason": pause.reason, "until": pause.until, "tries": pause.tries}
+        values |= {"by": pause.by}
         kind = pauses.c.kind == pause.kind
         done = self._connection.execute(update(pauses).where(kind, pauses.c.ended_at.is_(None)).values(**values))
         if done.rowcount:
@@ -60,16 +62,16 @@ class Pauses:
         self._connection.execute(insert(pauses).values(kind=pause.kind, since=pause.since, **values))
         return True
 
-    def end(self, kind: PauseKind, now: float) -> Pause | None:
-        """No pause of this kind is in force. The one that was."""
+    def end(self, kind: PauseKind, now: float, *, by: str | None = None) -> Pause | None:
+        """No pause of this kind is in force. The one that was. `by`: the person who ended it."""
         pause = self.get(kind)
         if pause is not None:
             kind_is = pauses.c.kind == kind
             self._connection.execute(
-                update(pauses).where(kind_is, pauses.c.ended_at.is_(None)).values(ended_at=now)
+                update(pauses).where(kind_is, pauses.c.ended_at.is_(None)).values(ended_at=now, ended_by=by)
             )
         return pause
 
 
 def _pause(row: Row[Any]) -> Pause:
-    return Pause(PauseKind(row.kind), row.code, row.reason, row.since, row.until, row.tries)
+    return Pause(PauseKind(row.kind), row.code, row.reason, row.since, row.until, row.tries, row.by)

@@ -65,6 +65,8 @@ items = Table(
     Column("altered", String(8)),  # since it was filed: grown or changed; null: not, as far as anybody looked
     Column("altered_size", BigInteger),  # what it had then
     Column("altered_at", Float),  # when that was found
+    Column("dismissed_at", Float),  # failed, and a person is done with it
+    Column("dismissed_by", Text),
     Column(
         "companions", LargeBinary, nullable=False, server_default=text("x''")
     ),  # paths, each ended by a NUL byte
@@ -78,6 +80,7 @@ items = Table(
     Index("ix_items_duplicate_of", "state", "duplicate_of", sqlite_where=_WAITS_FOR_ANOTHER),
     Index("ix_items_receipt_due", "state", sqlite_where=text("receipt_due = 1")),
     Index("ix_items_altered", "state", sqlite_where=text("altered IS NOT NULL")),
+    Index("ix_items_dismissed", "state", sqlite_where=text("dismissed_at IS NOT NULL")),
     # One file, one row: whatever else goes wrong, no path is ever queued twice at the same time.
     Index("ux_items_live_path", "path", unique=True, sqlite_where=_HAS_THE_PATH),
 )
@@ -91,6 +94,7 @@ transitions = Table(
     Column("before", String(16)),
     Column("after", String(16), nullable=False),
     Column("note", Text, nullable=False, server_default=""),
+    Column("by", Text),  # the person who decided it; null: nobody did
     Index("ix_transitions_item", "item_id", "serial"),
 )
 
@@ -156,6 +160,8 @@ pauses = Table(
     Column("until", Float),
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("ended_at", Float),
+    Column("by", Text),  # the person who paused; null: nobody did
+    Column("ended_by", Text),
     Index("ux_pauses_active", "kind", unique=True, sqlite_where=text("ended_at IS NULL")),
 )
 
