@@ -8,12 +8,13 @@ COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test crash check bench lock clean help
+.PHONY: demo test crash network check bench lock clean help
 
 help:
 	@echo "make demo    see it work: no key, no configuration, no network"
 	@echo "make test    formatter, ruff, mypy, import contract, all tests"
 	@echo "make crash   kill the program at each system call that changes something (half an hour)"
+	@echo "make network work on shares of real servers, NFS, SMB and sshfs, as root (an hour); the table for README"
 	@echo "make bench   the benchmarks (some minutes)"
 	@echo "make lock    pin the newest versions of everything, with their hashes, in requirements*.txt"
 	@echo "make clean   remove what the others made"
@@ -26,6 +27,9 @@ test: check
 
 crash: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash
+
+network: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.network --write
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

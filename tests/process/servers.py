@@ -81,7 +81,7 @@ def sshd(folder: Path) -> Iterator[Sftp]:
         "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
         "Subsystem sftp internal-sftp\nForceCommand internal-sftp\n"
     )
-    with _running([server, "-D", "-e", "-f", config], folder / "log", port):
+    with listening([server, "-D", "-e", "-f", config], folder / "log", port):
         yield Sftp(port, folder)
 
 
@@ -131,7 +131,7 @@ def _smbd(server: str, folder: Path, shared: Path, places: tuple[str, ...]) -> I
         f"[drop]\npath = {shared}\nguest ok = yes\nread only = no\nforce user = {getpass.getuser()}\n"
     )
     command: list[str | Path] = [server, "--foreground", "--no-process-group", "--configfile", config]
-    with _running(command, folder / "log", port):
+    with listening(command, folder / "log", port):
         yield Smb(port, config)
 
 
@@ -143,7 +143,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(command: list[str | Path], log: Path, port: int) -> Iterator[None]:
+def listening(command: list[str | Path], log: Path, port: int) -> Iterator[None]:
     """The server answers on its port; afterwards neither it nor a child of it runs any more."""
     with log.open("wb") as said:
         server = subprocess.Popen(
