@@ -21,12 +21,24 @@ from typing import Any
 import pytest
 
 from tests.package.units import SYSTEMD, UNITS, call, machine, seconds, settings, value, values
-from tests.people import PROJECT, STRANGER, drop, missing, needs_root, python_for_strangers, shared_folder
+from tests.people import (
+    CREW,
+    PROJECT,
+    SOMEBODY,
+    STRANGER,
+    Person,
+    drop,
+    missing,
+    needs_root,
+    python_for_strangers,
+    shared_folder,
+)
 from tests.places import KEY, Place, speech
-from tests.process.programs import CLOCK, ENVIRONMENT, PATIENCE_SECONDS, Programs
+from tests.process.programs import CLOCK, ENVIRONMENT, PATIENCE_SECONDS, Programs, posts, wait_until, waiting
 from watcher import daemon
 from watcher.config import SYSTEM_CONFIG, Config, load
 from watcher.errors import Exit
+from watcher.folders.capability import CAP_LEASE
 from watcher.identifai.sandbox import Sandbox
 from watcher.key import CREDENTIAL
 
@@ -222,7 +234,7 @@ def confined() -> Iterator[Service]:
     python, environment, options = sys.executable, ENVIRONMENT, {}
     if os.geteuid() == 0:
         stranger = python_for_strangers()
-        python, environment, options = stranger.executable, stranger.environment, STRANGER.spawning()
+        python, environment, options = stranger.executable, stranger.environment, {"umask": 0o022}
     with tempfile.TemporaryDirectory(prefix="watcher-tests-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -231,10 +243,30 @@ def confined() -> Iterator[Service]:
         shutil.copy(Path(__file__).with_name("confined.py"), folder)
         command = [python, str(folder / "confined.py"), str(folder / "rules.json"), python]
         program = folder / "confined-python"
+        if os.geteuid() == 0:
+            command = [*_with_its_capabilities(), *command]
         program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         for path in folder.iterdir():
             path.chmod(0o755)
         yield Service(str(program), environment, options, folder)
+
+
+def _with_its_capabilities() -> list[str]:
+    """The command that makes root the stranger, with what the unit grants and no more to be had."""
+    if shutil.which("setpriv") is None:
+        missing("setpriv is not installed (Debian: util-linux)")
+    ambient, most = (
+        ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in value("watcher.service", key).split())
+        for key in ("AmbientCapabilities", "CapabilityBoundingSet")
+    )
+    who = [f"--reuid={STRANGER.uid}", f"--regid={STRANGER.gid}", f"--groups={','.join(map(str, STRANGER.groups))}"]
+    return [
+        "setpriv",
+        *who,
+        f"--inh-caps=-all,{ambient}",
+        f"--ambient-caps=-all,{ambient}",
+        f"--bounding-set=-all,{most}",
+    ]
 
 
 def _calls() -> set[str]:
@@ -317,3 +349,46 @@ def test_a_recording_is_filed_under_the_rules_of_the_unit(confined: Service) -> 
     assert (site / "done/agent-7/call.wav").exists()
     ours = [line for line in program.log if line["logger"].startswith("watcher.")]
     assert {line["level"] for line in ours} == {"info"}
+
+
+def test_the_capability_of_the_unit_is_used(confined: Service) -> None:
+    """Of another user's file, whose open and close nobody heard, a lease tells whether it is still written.
+
+    What is closed is taken at once though it was written a moment ago, what is open waits for its close.
+    """
+    needs_root()
+    site = confined.folder / "site"
+    site.mkdir()
+    for name in ("drop", "done", "failed"):
+        shared_folder(site / name)
+    os.chown(site, STRANGER.uid or 0, STRANGER.gid)
+    writer = Person("writer", uid=SOMEBODY, gid=CREW)
+    with Sandbox(KEY, writes=(), reads=(), verdict_after_seconds=0.1) as service:
+        arrivals = {"rescan_seconds": 10 * PATIENCE_SECONDS, "unclosed_seconds": 10 * PATIENCE_SECONDS}
+        place = Place(site, service.url, CLOCK, arrivals=arrivals)
+        programs = Programs(confined.folder / "programs")
+        writer.does(Path.write_bytes, site / "drop/open.wav", speech("open"))
+        writer.does(Path.write_bytes, site / "drop/closed.wav", speech("closed"))
+        try:
+            with (site / "drop/open.wav").open("r+b") as held:
+                program = programs.start(
+                    *("run", "--config", place.config_path),
+                    executable=confined.executable,
+                    environment=confined.environment | {"IDENTIFAI_API_KEY": KEY},
+                    **confined.options,
+                )
+                program.wait_for("recording.done")
+                wait_until(lambda: waiting(place) == {"open.wav": "open"}, "it waits", told=lambda: program.err)
+                assert _capabilities(program.pid) == {"CapEff": 1 << CAP_LEASE, "CapBnd": 1 << CAP_LEASE}
+                assert os.stat(f"/proc/{program.pid}").st_uid == STRANGER.uid
+                held.flush()
+            program.wait_for("recording.done", 2)
+            assert program.stop() == Exit.WELL
+        finally:
+            programs.close()
+    assert len(posts(service)) == 2
+
+
+def _capabilities(pid: int) -> dict[str, int]:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return {name: int(mask, 16) for name, mask in re.findall(r"^(CapEff|CapBnd):\s+(\w+)$", status, re.MULTILINE)}

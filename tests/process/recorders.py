@@ -204,6 +204,61 @@ def begins_in_a_new_folder(take: Take) -> None:
     sets_the_size_first(take)
 
 
+def names_it_before_it_is_written(take: Take) -> None:
+    """Made without a name; the name that it is given is heard of, and neither its open nor its close."""
+    folder = os.path.dirname(take.path)
+    opened = os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o664)
+    take.write(opened, 0, take.half)
+    here = os.open(folder, os.O_RDONLY)  # with it Python follows the link
+    os.link(f"/proc/self/fd/{opened}", take.path, src_dir_fd=here, follow_symlinks=True)
+    os.close(here)
+    take.fall_silent()
+    take.write(opened, take.half)
+    take.close(opened)
+
+
+def links_it_while_it_is_open(take: Take) -> None:
+    """Written under a hidden name, which goes when all is written: the last name's open was never heard."""
+    folder, name = os.path.split(take.path)
+    temporary = os.path.join(folder, f".{name}.Qk81z")
+    opened = new(temporary)
+    take.write(opened, 0, take.half)
+    os.link(temporary, take.path)
+    take.fall_silent()
+    take.write(opened, take.half)
+    take.close(opened)
+    os.unlink(temporary)
+
+
+def reserves_its_name(take: Take) -> None:
+    """An empty file keeps the name until another is moved over it, before all of that is written."""
+    os.close(new(take.path))
+    time.sleep(0.2)
+    renames_it_while_it_is_open(take)
+
+
+def sets_the_size_by_its_path(take: Take) -> None:
+    """No open is heard of that; the content comes later."""
+    os.close(new(take.path))
+    time.sleep(0.3)
+    os.truncate(take.path, len(take.content))
+    take.fall_silent()
+    opened = os.open(take.path, os.O_RDWR)
+    take.write(opened, 0)
+    take.close(opened)
+
+
+def cuts_it_by_its_path(take: Take) -> None:
+    """More was allocated than was needed; it is cut to its length while it is open."""
+    opened = new(take.path)
+    os.posix_fallocate(opened, 0, 2 * len(take.content))
+    take.write(opened, 0, take.half)
+    os.truncate(take.path, len(take.content))
+    take.fall_silent()
+    take.write(opened, take.half)
+    take.close(opened)
+
+
 # Several who have it open
 
 
@@ -275,6 +330,19 @@ def reopens_it(take: Take) -> None:
     take.close(opened)
 
 
+def mends_its_header_after_the_close(take: Take) -> None:
+    """It is opened again a moment after its close, as muxers do that mend what they wrote."""
+    opened = new(take.path)
+    os.write(opened, header_of(take, 0xFFFFFFFF))
+    take.write(opened, 44)
+    os.close(opened)
+    time.sleep(0.3)
+    opened = os.open(take.path, os.O_RDWR)
+    take.fall_silent()
+    take.write(opened, 0, 44)
+    take.close(opened)
+
+
 def opens_for_each_piece(take: Take) -> None:
     """Opened, appended to and closed, many times, one straight after the other; the last time takes long."""
     piece = len(take.content) // 20
@@ -334,13 +402,20 @@ def stall(take: Take, *options: str) -> None:
     assert writer.wait() == 0
 
 
+SOURCES = Path()  # what is to be written
+
 RECORDERS: list[Callable[[Take], None]] = [
     *(rings_first, falls_silent, keeps_its_header_right, appends, buffers),
     *(sets_the_size_first, allocates_first, writes_backwards, maps_it),
     *(renames_it_while_it_is_open, moves_it_down_while_it_is_open, begins_in_a_new_folder),
+    *(names_it_before_it_is_written, links_it_while_it_is_open, reserves_its_name),
+    *(sets_the_size_by_its_path, cuts_it_by_its_path, mends_its_header_after_the_close),
     *(opens_it_twice, mends_through_another_descriptor, is_read_meanwhile, leaves_it_to_a_child),
     *(reopens_it, opens_for_each_piece, cat, dd, rsync, rsync_in_place),
 ]
+
+UNHEARD: list[Callable[[Take], None]] = [names_it_before_it_is_written, links_it_while_it_is_open]
+"""Nothing tells of their close: they must have been quiet for long."""
 
 
 def name_of(way: Callable[[Take], None]) -> str:

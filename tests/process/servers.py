@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,20 @@ class Sftp:
 
     def batch(self, *commands: str, kilobits: int = 0) -> None:
         """One session of the `sftp` client did this, no faster than so many kbit/s."""
+        run(*self._client(commands, getpass.getuser(), kilobits))
+
+    @contextmanager
+    def putting(
+        self, source: Path, target: Path, *, user: str, kilobits: int
+    ) -> Iterator["subprocess.Popen[bytes]"]:
+        """The client is about to put this file there, as this user; it is gone afterwards."""
+        with subprocess.Popen(self._client([f'put "{source}" "{target}"'], user, kilobits)) as client:
+            try:
+                yield client
+            finally:
+                client.kill()
+
+    def _client(self, commands: Iterable[str], user: str, kilobits: int) -> list[str]:
         script = self.folder / "batch"
         script.write_text("\n".join(commands) + "\n")
         options = [
@@ -56,12 +70,12 @@ class Sftp:
             "UserKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
         ]
-        run(
-            *(program("sftp"), "-F", "/dev/null", "-i", self.folder / "user", "-P", str(self.port)),
+        return [
+            *(program("sftp"), "-F", "/dev/null", "-i", str(self.folder / "user"), "-P", str(self.port)),
             *(word for option in options for word in ("-o", option)),
             *(("-l", str(kilobits)) if kilobits else ()),
-            *("-b", script, f"{getpass.getuser()}@127.0.0.1"),
-        )
+            *("-b", str(script), f"{user}@127.0.0.1"),
+        ]
 
 
 @contextmanager
@@ -99,10 +113,21 @@ class Smb:
             *("-c", f'put "{source}" "{name}"'),
         )
 
+    @contextmanager
+    def putting(self, name: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """The client puts what is written to it into the share; it is gone afterwards."""
+        words = [program("smbclient"), "//127.0.0.1/drop", "-p", str(self.port), "-N", "-s", str(self.config)]
+        words += ["-c", f'put /dev/stdin "{name}"']
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as client:
+            try:
+                yield client
+            finally:
+                client.kill()
+
 
 @contextmanager
-def smbd(folder: Path, shared: Path) -> Iterator[Smb]:
-    """A server that shares this folder with guests, who act as whoever runs the tests."""
+def smbd(folder: Path, shared: Path, user: str = "") -> Iterator[Smb]:
+    """A server that shares this folder with guests, who act as this user; "" for whoever runs the tests."""
     server = program("smbd")
     needs_root()
     places = (
@@ -115,10 +140,10 @@ def smbd(folder: Path, shared: Path) -> Iterator[Smb]:
     )
     folder.mkdir()
     with tempfile.TemporaryDirectory(prefix="smbd-") as short:  # its sockets' paths must stay below 108 bytes
-        yield from _smbd(server, Path(short), shared, places)
+        yield from _smbd(server, Path(short), shared, places, user or getpass.getuser())
 
 
-def _smbd(server: str, folder: Path, shared: Path, places: tuple[str, ...]) -> Iterator[Smb]:
+def _smbd(server: str, folder: Path, shared: Path, places: tuple[str, ...], user: str) -> Iterator[Smb]:
     for place in places:
         (folder / place).mkdir(mode=0o755)
     port = free_port()
@@ -127,8 +152,8 @@ def _smbd(server: str, folder: Path, shared: Path, places: tuple[str, ...]) -> I
     config.write_text(
         "[global]\nserver role = standalone server\nmap to guest = Bad User\nguest account = nobody\n"
         f"interfaces = 127.0.0.1/8\nbind interfaces only = yes\nsmb ports = {port}\nload printers = no\n"
-        f"disable spoolss = yes\nlog file = {folder}/log.smbd\n{own}"
-        f"[drop]\npath = {shared}\nguest ok = yes\nread only = no\nforce user = {getpass.getuser()}\n"
+        f"disable spoolss = yes\nsmb2 max write = 65536\nlog file = {folder}/log.smbd\n{own}"
+        f"[drop]\npath = {shared}\nguest ok = yes\nread only = no\nforce user = {user}\n"
     )
     command: list[str | Path] = [server, "--foreground", "--no-process-group", "--configfile", config]
     with listening(command, folder / "log", port):

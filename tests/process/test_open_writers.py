@@ -5,10 +5,11 @@ As an unattended server is run: the files are another user's, no lease is to be 
 
 import json
 import shutil
+import signal
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 import pytest
 
 from tests.audio_files import recording
-from tests.people import CREW, SOMEBODY, StrangersPython
+from tests.people import CREW, SOMEBODY, Person, StrangersPython
 from tests.people import place as open_folder
 from tests.places import Place, speech
 from tests.process import recorders
-from tests.process.programs import Programs, let_pass, posts, wait_until
+from tests.process.programs import Programs, let_pass, posts, wait_until, waiting
+from tests.process.servers import smbd, sshd
 from tests.process.test_strangers import daemon_of, python, site
 from watcher.identifai.sandbox import Sandbox
 
@@ -29,6 +31,9 @@ __all__ = ["open_folder", "python", "site"]  # fixtures
 DEFAULTS = {"settle_seconds": 2.0, "unclosed_seconds": 60.0, "rescan_seconds": 30.0}
 SILENCE = 5.0
 SECONDS_AFTER = 8.0  # the settle time, and what a busy machine takes
+
+WRITER = Person("writer", uid=SOMEBODY, gid=CREW)
+GUEST = "games"  # a user of every machine's, and neither the daemon's nor the writers'
 
 Closings = dict[str, tuple[str, float]]
 """By the names of the recorders: where the file lies in the end, and just before when it was closed."""
@@ -89,7 +94,10 @@ def test_nobody_s_recording_is_sent_before_it_is_closed(
     python: StrangersPython,
     sources: Path,
 ) -> None:
-    """Whether the daemon runs before anybody writes, or starts in the middle of it all."""
+    """Whether the daemon runs before anybody writes, or starts in the middle of it all.
+
+    What got its name while it was open, and whose close nothing tells, is not sent within the time of this test.
+    """
     site.configure(**quick(site, arrivals=DEFAULTS))
     if not starts_amid:
         daemon_of(watcher, python, site).wait_for("watch.chosen")
@@ -100,6 +108,7 @@ def test_nobody_s_recording_is_sent_before_it_is_closed(
             let_pass(SILENCE / 2)
         (sources / "go").touch()
         wait_until(lambda: len(closed) == len(recorders.RECORDERS), "all are closed", seconds=60)
+    unheard = {closed.pop(recorders.name_of(way))[0] for way in recorders.UNHEARD}
     wait_until(
         lambda: len(posts(service)) >= len(closed),
         "all are sent",
@@ -111,6 +120,118 @@ def test_nobody_s_recording_is_sent_before_it_is_closed(
     for name, (path, _) in closed.items():
         wait_until((site.root / "done" / path).exists, f"{path} is filed")
         assert (site.root / "done" / path).read_bytes() == (sources / name).read_bytes()
+    wait_until(lambda: set(waiting(site)) == unheard, "the others wait, and nothing else")
+
+
+def test_what_a_killed_writer_left_waits_for_its_rest(
+    site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """The kernel closes it, and its header says that more is to come: it is not sent, the next one is."""
+    site.configure(**quick(site, arrivals=DEFAULTS))
+    daemon = daemon_of(watcher, python, site)
+    daemon.wait_for("watch.chosen")
+    half = site.root / "drop" / "half.wav"
+    content = speech("half", seconds=10)
+    script = (
+        "import os, signal, sys\n"
+        "os.umask(0o002)\n"
+        "opened = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o664)\n"
+        "os.write(opened, sys.stdin.buffer.read())\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run(
+        [python.executable, "-c", script, half],
+        input=content[: len(content) // 2],
+        env=python.environment,
+        check=False,
+        **WRITER.spawning(),
+    )
+    wait_until(lambda: waiting(site) == {"half.wav": "cut_short"}, "it waits", told=lambda: daemon.err)
+    WRITER.does(Path.write_bytes, site.root / "drop" / "next.wav", speech("next"))
+    daemon.wait_for("recording.done")
+    assert waiting(site) == {"half.wav": "cut_short"}
+
+    WRITER.does(append, half, content[len(content) // 2 :])
+
+    daemon.wait_for("recording.done", 2)
+    assert [entry.sha256 for entry in posts(service)] == [sha256(c).hexdigest() for c in (speech("next"), content)]
+    assert daemon.stop() == 0
+
+
+def append(path: Path, rest: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(rest)
+
+
+@contextmanager
+def put_by_sftp(source: Path, drop: Path, work: Path) -> Iterator[Callable[[], None]]:
+    """The client stands still once a part of it is there, until it is told to go on."""
+    with sshd(work) as server, server.putting(source, drop / source.name, user=GUEST, kilobits=800) as client:
+        wait_until(lambda: size(drop / source.name) > 0, "the upload has begun")
+        client.send_signal(signal.SIGSTOP)
+
+        def go_on() -> None:
+            client.send_signal(signal.SIGCONT)
+            assert client.wait(60) == 0
+
+        yield go_on
+
+
+@contextmanager
+def put_by_samba(source: Path, drop: Path, work: Path) -> Iterator[Callable[[], None]]:
+    """The client is given one half of it, and the other when it is told to go on."""
+    with smbd(work, drop, user=GUEST) as server, server.putting(source.name) as client:
+        content = source.read_bytes()
+        assert client.stdin is not None
+        client.stdin.write(content[: len(content) // 2])
+        client.stdin.flush()
+        wait_until(lambda: size(drop / source.name) > 0, "the upload has begun")
+
+        def go_on() -> None:
+            client.communicate(content[len(content) // 2 :], timeout=60)
+            assert client.returncode == 0
+
+        yield go_on
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+@pytest.mark.parametrize("starts_amid", [False, True], ids=["before", "amid"])
+@pytest.mark.parametrize("put", [put_by_sftp, put_by_samba], ids=lambda put: put.__name__)
+def test_an_upload_that_stalls_is_not_sent_before_its_end(
+    put: Callable[[Path, Path, Path], AbstractContextManager[Callable[[], None]]],
+    starts_amid: bool,
+    site: Place,
+    service: Sandbox,
+    watcher: Programs,
+    python: StrangersPython,
+    tmp_path: Path,
+) -> None:
+    """By a server that writes as a third user; what else comes meanwhile is sent."""
+    site.configure(**quick(site, arrivals=DEFAULTS))
+    drop = site.root / "drop"
+    drop.chmod(0o2777)
+    tmp_path.chmod(0o755)
+    source = site.root / "sources" / "upload.wav"
+    source.parent.mkdir()
+    source.write_bytes(speech("upload", seconds=30))
+    daemon = None if starts_amid else daemon_of(watcher, python, site)
+    if daemon is not None:
+        daemon.wait_for("watch.chosen")
+    with put(source, drop, site.root / "server") as go_on:
+        daemon = daemon or daemon_of(watcher, python, site)
+        daemon.wait_for("watch.chosen")
+        let_pass(10)
+        WRITER.does(Path.write_bytes, drop / "other.wav", speech("other"))
+        daemon.wait_for("recording.done")
+        assert [entry.sha256 for entry in posts(service)] == [sha256(speech("other")).hexdigest()]
+        go_on()
+        daemon.wait_for("recording.done", 2)
+    sent = [entry.sha256 for entry in posts(service)]
+    assert sent == [sha256(c).hexdigest() for c in (speech("other"), source.read_bytes())]
+    assert daemon.stop() == 0
 
 
 def quick(site: Place, **settings: dict[str, Any]) -> dict[str, dict[str, Any]]:

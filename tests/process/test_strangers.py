@@ -1,22 +1,47 @@
 """The daemon as an unattended server runs it: a user of its own, on the files and folders of others."""
 
 import os
+import re
 import stat
+import subprocess
 from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from tests.people import CREW, STRANGER, StrangersPython, drop, python_for_strangers, shared_folder
+from tests.people import (
+    CREW,
+    SOMEBODY,
+    STRANGER,
+    Person,
+    StrangersPython,
+    drop,
+    python_for_strangers,
+    shared_folder,
+)
 from tests.people import place as open_folder
 from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
-from tests.process.programs import ENVIRONMENT, Program, Programs, posts, wait_until, waiting
+from tests.process.programs import (
+    ENVIRONMENT,
+    Program,
+    Programs,
+    last_scan_at,
+    let_pass,
+    posts,
+    wait_until,
+    waiting,
+)
 from watcher.domain import Pause, PauseKind, State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
 
 __all__ = ["open_folder"]  # a fixture
+
+OWNER = Person("owner", uid=SOMEBODY, gid=CREW)
+OTHER = Person("other", uid=SOMEBODY + 2, gid=CREW)
 
 
 @pytest.fixture
@@ -79,6 +104,99 @@ def test_recordings_of_others_go_their_whole_way(
     assert receipt.stat().st_mode & stat.S_IRGRP
     assert daemon.stop() == 0
     assert not {line["level"] for line in daemon.log} & {"error", "critical"}
+
+
+def test_a_marker_counts_only_from_the_recordings_owner(
+    site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """Another's says nothing of it, whatever the quiet; with its owner's own it is sent."""
+    site.configure(
+        store={"url": site.config.store.url},
+        arrivals={"marker": ".done", "settle_seconds": 0.3, "unclosed_seconds": 1, "rescan_seconds": 1},
+    )
+    daemon = daemon_of(watcher, python, site)
+    daemon.wait_for("watch.chosen")
+    call, content = site.root / "drop" / "call.wav", speech("call")
+    marker = site.root / "drop" / "call.wav.done"
+    OWNER.does(Path.write_bytes, call, content)
+    OTHER.does(Path.touch, marker)
+    wait_until(
+        lambda: "does not count" in watcher.ask(site, "why", "call.wav"), "it is told", told=lambda: daemon.err
+    )
+    OWNER.does(Path.write_bytes, site.root / "drop" / "other.wav", speech("other"))
+    OWNER.does(Path.touch, site.root / "drop" / "other.wav.done")
+    daemon.wait_for("recording.done")
+    let_pass(4)
+    assert [entry.sha256 for entry in posts(service)] == [sha256(speech("other")).hexdigest()]
+
+    OWNER.does(Path.unlink, marker)
+    OWNER.does(Path.touch, marker)
+
+    daemon.wait_for("recording.done", 2)
+    assert posts(service)[1].sha256 == sha256(content).hexdigest()
+    assert daemon.stop() == 0
+
+
+STORM = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+os.umask(0o002)
+n = 0
+while True:
+    for path in sys.argv[1:]:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o664))
+        os.close(os.open(path, os.O_RDONLY))
+        n += 1
+        if n % 50 == 0:
+            os.rename(path, path + ".x.wav")
+            os.rename(path + ".x.wav", path)
+        if n == 3000:
+            print("it storms", flush=True)
+"""
+"""Opens, closes and renames these files without end, until its standard input does."""
+
+
+def test_a_storm_of_events_on_a_few_names_holds_nobody_up(
+    site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """Recordings that come meanwhile get through, the full looks go on, and the daemon does not grow."""
+    daemon = daemon_of(watcher, python, site)
+    daemon.wait_for("watch.chosen")
+    names = [str(site.root / "drop" / f"storm-{n}.wav") for n in range(3)]
+    for name in names:
+        OTHER.does(Path.write_bytes, Path(name), speech(name)[:44])
+    OWNER.does(Path.write_bytes, site.root / "drop" / "first.wav", speech("first"))
+    daemon.wait_for("recording.done")
+    before = resident_kib(daemon)
+    with subprocess.Popen(
+        ["nice", "-n", "5", python.executable, "-c", STORM, *names],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=python.environment,
+        **OTHER.spawning(),
+    ) as storm:
+        assert storm.stdout is not None
+        assert storm.stdout.readline() == b"it storms\n"
+        for n in range(10):
+            scanned_at = last_scan_at(site) or 0.0
+            OWNER.does(Path.write_bytes, site.root / "drop" / f"{n}.wav", speech(f"good {n}"))
+            wait_until((site.root / "done" / f"{n}.wav").exists, f"{n} is filed", seconds=60)
+            wait_until(partial(has_scanned, site, scanned_at), "all was looked at", seconds=60)
+        assert storm.poll() is None
+        grown = resident_kib(daemon) - before
+        storm.communicate()
+    assert grown < 48 * 1024
+    assert len(posts(service)) == 11
+    assert daemon.stop() == 0
+
+
+def has_scanned(site: Place, since: float) -> bool:
+    return (last_scan_at(site) or 0.0) > since
+
+
+def resident_kib(program: Program) -> int:
+    status = Path(f"/proc/{program.pid}/status").read_text()
+    return int(re.findall(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[0])
 
 
 def hide(site: Place) -> Path:
