@@ -182,6 +182,10 @@ class NoRoom(RecordingUnreachable):
     code = "no_room"
 
 
+# What a queued recording waits for that lies in the folders, not at the service.
+UNSENDABLE = (RecordingUnreachable.code, NoRoom.code)
+
+
 # The service's answers, and the lack of them
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from watcher.daemon import Journey, tidy
 from watcher.domain import Item, PauseKind, State, VerdictState, show_path
-from watcher.errors import Exit, NoRoom, RecordingUnreachable
+from watcher.errors import UNSENDABLE, Exit
 from watcher.store import Books, Waiting
 
 _CANARIES = 3  # so many that fail end the pass
@@ -158,7 +158,7 @@ def _is_over(journey: Journey, progress: Progress, began: float, *, verdicts: bo
 def _are_put_off(journey: Journey, since: float) -> bool:
     """Whether all that is queued was tried since then, and could not be opened, or has no room in done/."""
     with journey.site.store.reading() as books:
-        return not books.items.has_others_queued([RecordingUnreachable.code, NoRoom.code], since)
+        return not books.items.has_others_queued(UNSENDABLE, since)
 
 
 def _waits_long(journey: Journey) -> bool:

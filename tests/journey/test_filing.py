@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from tests.clock import FalseClock
 from tests.journey.test_mounts import look
 from tests.people import STRANGER, needs_root
 from tests.people import place as everybodys
-from tests.places import KEY, REFUSED, Place
+from tests.places import KEY, REFUSED, Place, speech
 from tests.queues import drain, listening, queued, told
 from watcher.cli import main
 from watcher.daemon import Journey
@@ -416,3 +417,36 @@ def test_the_receipt_of_thousands_of_requests_can_be_read(place: Place, service:
     after = left_out["after"]
     assert attempts[after]["number"] - attempts[after - 1]["number"] == left_out["number"] + 1
     assert receipt["verdict"]["classification"] is not None
+
+
+@pytest.mark.parametrize("lies_there", ["a file", "a link", "a link to nothing"])
+def test_what_cannot_be_filed_and_so_is_not_sent_is_told(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str], lies_there: str
+) -> None:
+    """`status` and `check` name it, how many there are, why, and what to do, while it is queued; then no more."""
+    target = place.root / "done/sub"
+    if lies_there == "a file":
+        target.write_text("where a subfolder should be")
+    else:
+        target.symlink_to(place.root if lies_there == "a link" else "/nowhere")
+    place.drop("sub/a.wav", speech("a"))
+    place.drop("sub/b.wav", speech("b"))
+    place.drop("call.wav", speech("call"))
+    assert place.run_once().exit_code == Exit.INCOMPLETE
+    assert place.states() == {"sub/a.wav": State.QUEUED, "sub/b.wav": State.QUEUED, "call.wav": State.DONE}
+    assert service.charged == 1
+    words = ("sub/a.wav", "Not a directory", "move it aside")
+
+    assert all(word in said(place, capsys, "status") for word in ("blocked      2 ", *words))
+    told_to_programs = json.loads(said(place, capsys, "status", "--json"))
+    assert told_to_programs["blocked_total"] == 2
+    assert [one["path"] for one in told_to_programs["blocked"]] == ["sub/a.wav", "sub/b.wav"]
+    assert main(["check", "--config", str(place.config_path)]) == Exit.INCOMPLETE
+    checked = capsys.readouterr().out
+    assert all(word in checked for word in ("blocked ", *words)), checked
+
+    target.unlink()
+    place.clock.wait(601, threading.Event())
+    assert place.run_once().exit_code == Exit.WELL
+    assert "blocked" not in said(place, capsys, "status")
+    assert json.loads(said(place, capsys, "status", "--json"))["blocked"] == []

@@ -465,3 +465,27 @@ def test_what_would_be_copied_is_not_cut_off_from_its_writer(place: Place, disk:
         drain(journey, seconds=601)
         assert place.item("call.wav").filed_as is None
     assert (place.root / "drop/call.wav").read_bytes() == speech("call") + b"more of it"
+
+
+@pytest.mark.parametrize("option", ["nr_inodes", "size"])
+def test_what_was_paid_for_is_filed_with_what_was_kept_for_it(
+    place: Place, tmp_path: Path, service: Sandbox, option: str
+) -> None:
+    """Where there was just room enough before it was sent, there is after its receipt was written."""
+    disk = Disk(tmp_path / "small", "-o", "size=4m,nr_inodes=40")
+    try:
+        done = place.root / "done"
+        disk.mount(done)
+        with queued(place, call=speech("call")) as journey:
+            if option == "size":
+                wanted = place.item("call.wav").size + 65_536
+                leave(done, wanted + -wanted % 4096)  # in whole pages: of the receipt's one, none is to spare
+            else:
+                for number in range(os.statvfs(done).f_favail - 4):
+                    (done / f".{number}").touch()
+            drain(journey, seconds=5)
+        assert place.states() == {"call.wav": State.DONE}
+        assert service.charged == 1
+        assert place.pauses() == []
+    finally:
+        disk.close()

@@ -153,7 +153,9 @@ def _compare_item(folder: Folder, item: Item) -> str:
         lost = "its recording is" if receipt else "neither its recording nor its receipt is"
         return f"is {item.state}, but {lost} {'not ' if receipt else ''}in {folder.name}/"
     if receipt is None:
-        return f"its receipt is not in {folder.name}/"
+        return (
+            f"its receipt is not in {folder.name}/, or is none any more; `watcher show {item.id}` tells the same"
+        )
     if receipt["id"] != item.id:
         return f"the receipt beside it is of another item, {show_path(receipt['id'].encode())}"
     said = {"state": str(item.state), "identifier": item.identifier, "sha256": item.sha256}

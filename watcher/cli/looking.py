@@ -21,12 +21,13 @@ from watcher.domain import (
     show_path,
     show_text,
 )
-from watcher.errors import Exit
+from watcher.errors import UNSENDABLE, Exit
 from watcher.journey import receipt
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
 
+_BLOCKED_SHOWN = 1000
 _STUCK_SHOWN = 1000
 _ALTERED_LOOKED_AT = 1000
 
@@ -53,6 +54,12 @@ def status(options: argparse.Namespace) -> int:
     if facts["waiting"]:
         oldest, total = facts["waiting"][0], facts["waiting_total"]
         print(f"waiting      {total:,} not taken yet; the oldest: {show_text(oldest['path'])} {oldest['reason']}")
+    if facts["blocked"]:
+        oldest, total = facts["blocked"][0], facts["blocked_total"]
+        print(
+            f"blocked      {total:,} cannot be read, moved or filed, so not sent; the oldest: "
+            f"{show_text(oldest['path'])}: {oldest['message']}; {oldest['hint']}"
+        )
     if facts["stuck"]:
         oldest, total = facts["stuck"][0], facts["stuck_total"]
         print(
@@ -104,6 +111,12 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "oldest_queued_at": rfc3339(oldest.arrived_at) if oldest else None,
         "waiting": waiting,  # the first 1,000
         "waiting_total": books.site.waiting_total(),
+        "blocked": [
+            {"id": item.id, "path": path_text(item.path), "again_at": rfc3339(item.due_at), **item.fault.as_json()}
+            for item in books.items.blocked(UNSENDABLE, _BLOCKED_SHOWN)
+            if item.fault is not None
+        ],
+        "blocked_total": books.items.how_many_blocked(UNSENDABLE),
         "stuck": [obstacle.as_json() for obstacle in books.obstacles.listed(_STUCK_SHOWN)],
         "stuck_total": books.obstacles.total(),
         **_altered(desk, books),

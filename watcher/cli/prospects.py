@@ -193,7 +193,7 @@ def _explain_returning(desk: Desk, books: Books, item: Item) -> str:
 def _explain_move(books: Books, item: Item, where: str) -> str:
     """How far the move is, and what stands in its way."""
     if (obstacle := books.obstacles.fault_of(item.id)) is not None:
-        return f"to be moved {where}, which is tried again and again: {obstacle}"
+        return f"to be moved {where}, which is tried again and again: {_sentence(str(obstacle))}"
     if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
         return f"to be moved {where} when the folders are well again: {_sentence(pause.reason)}"
     return f"being moved {where}."

@@ -126,9 +126,10 @@ class Folder(Root):
 
     # What it takes
 
-    def check_takes(self, size: int, path: bytes = b"", *, trying: bool = False) -> None:
+    def check_takes(self, size: int, path: bytes = b"", *, alone: bool = False, trying: bool = False) -> None:
         """A file of `size` bytes can be put into the folder, at `path` where one is given.
 
+        `alone`: no receipt is to be written beside it any more, so that what was kept for that may be used up.
         `trying`: a receipt's bytes are really written, and gone again: of a quota nothing else tells.
         FolderRefuses: not writable, mounted read-only. FolderFull: no room for the file and its receipt.
         """
@@ -140,11 +141,12 @@ class Folder(Root):
             if not os.access(b".", os.R_OK | os.W_OK | os.X_OK, dir_fd=here, effective_ids=True):
                 raise self.not_taken(subfolder, OSError(errno.EACCES, ""))
             # Zero inodes in all: a file system that does not count them.
-            if room.f_files and room.f_favail < _RESERVE_INODES:
-                raise self.no_room(subfolder, f"{room.f_favail:,} inodes are free, {_RESERVE_INODES} are wanted")
-            free, wanted = _free_bytes(here, room), size + RESERVE_BYTES
+            inodes, wanted = (1, size) if alone else (_RESERVE_INODES, size + RESERVE_BYTES)
+            if room.f_files and room.f_favail < inodes:
+                raise self.no_room(subfolder, f"{room.f_favail:,} inodes are free, {inodes} are wanted")
+            free = _free_bytes(here, room)
             if free < wanted:
-                what = "a recording and its receipt" if size else "a receipt"
+                what = "a file" if alone else "a recording and its receipt" if size else "a receipt"
                 raise self.no_room(subfolder, f"{free:,} bytes are free, {wanted:,} are wanted for {what}")
             if trying:
                 disk.try_to_write(here, RESERVE_BYTES)

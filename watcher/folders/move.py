@@ -26,6 +26,7 @@ def move(
     expected: Fingerprint,
     *,
     sha256: str | None = None,
+    alone: bool = False,
 ) -> Fingerprint:
     """The recording `expected` lies at `target_path`, and no longer at `path`; its fingerprint there.
 
@@ -42,6 +43,8 @@ def move(
     The caller has claimed `target_path`: its receipt was written beside that name before the first attempt,
     when nothing lay there. What lies there later and equals `expected` is then the copy of an attempt that was
     cut short. Within one file system no claim is needed: the recording itself is recognised.
+
+    `alone`: a copy may use up what Folder.check_takes keeps free for a receipt.
 
     RecordingChanged: another file lies at `path`, and still does. RecordingGone: it lies in neither
     place. NameTaken: something else lies at `target_path`. RecordingUnreachable: it can not be read or taken
@@ -77,7 +80,7 @@ def move(
         there = _rename(left, right, expected)
         if there is not None:
             return _finish(source, path, target, target_path, there)
-        there = _copy(left, right, expected, sha256)
+        there = _copy(left, right, expected, sha256, alone=alone)
     return _finish(source, path, target, target_path, there, expected, sha256)
 
 
@@ -192,7 +195,7 @@ def _given_back(left: _Place, right: _Place) -> RecordingChanged:
     )
 
 
-def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None) -> Fingerprint:
+def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None, *, alone: bool) -> Fingerprint:
     """A verified, durable copy bears the new name; the source is untouched."""
     left.folder.check_gives(left.path)  # a copy whose source can not be removed helps nobody
     file, opened = left.folder.open(left.path)
@@ -213,7 +216,8 @@ def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None
         # What was never read may be larger than any disk, and hold nothing: its holes stay holes.
         sparsely = sha256 is None and disk.kind_of_file_system(right.holder) in disk.LOCAL  # see bytes_to_copy
         allocated = os.fstat(file.fileno()).st_blocks * 512
-        right.folder.check_takes(min(expected.size, allocated) if sparsely else expected.size, right.path)
+        size = min(expected.size, allocated) if sparsely else expected.size
+        right.folder.check_takes(size, right.path, alone=alone)
         with disk.draft(right.holder) as (made, draft):
             digest = _copy_data(file, made, expected.size, sparsely=sparsely)
             status = os.fstat(file.fileno())

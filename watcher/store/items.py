@@ -91,6 +91,11 @@ _PUT_OFF = (
     .where(items.c.fault_code == bindparam("code"))
     .order_by(*_BY_ARRIVAL)
 )
+_IS_BLOCKED = and_(
+    items.c.state == State.QUEUED, ~_WAITS, items.c.fault_code.in_(bindparam("codes", expanding=True))
+)
+_BLOCKED = select(items).where(_IS_BLOCKED).order_by(*_BY_ARRIVAL).limit(bindparam("limit"))
+_HOW_MANY_BLOCKED = select(func.count()).select_from(items).where(_IS_BLOCKED)
 _HAS_FAILED_SO = and_(
     items.c.fault_code.is_not(None),
     items.c.fault_code.in_(bindparam("codes", expanding=True)),
@@ -285,6 +290,14 @@ class Items:
     def put_off(self, code: str, now: float) -> list[Item]:
         """Queued items that are due only later because of this fault, the oldest arrival first."""
         return self._all(_PUT_OFF, code=code, now=now)
+
+    def blocked(self, codes: Sequence[str], limit: int) -> list[Item]:
+        """So many of the queued items whose last try met one of these faults, the oldest arrival first."""
+        return self._all(_BLOCKED, codes=codes, limit=limit)
+
+    def how_many_blocked(self, codes: Sequence[str]) -> int:
+        """How many there are in all."""
+        return int(self._connection.execute(_HOW_MANY_BLOCKED, {"codes": codes}).scalar_one())
 
     def has_others_queued(self, codes: Sequence[str], since: float) -> bool:
         """Whether any item is queued, and waits for no other, that has not met one of these faults since then."""

@@ -22,7 +22,7 @@ from watcher.cli.opening import Desk, print_json, read_config, wide_console
 from watcher.cli.printing import as_far_as_read
 from watcher.clock import SystemClock
 from watcher.domain import State, quote_path, rfc3339, show_path, text_to_path
-from watcher.errors import Exit, FolderError, StoreError
+from watcher.errors import UNSENDABLE, Exit, FolderError, StoreError
 from watcher.folders.holder import Holder
 from watcher.journey.recognition import Past, owners_of
 from watcher.journey.watch import Choice
@@ -155,6 +155,8 @@ def _read(books: Books, database: Path, owners: frozenset[int]) -> Known:
         folders={name: Past.of(books, name, database, owners) for name in ("drop", "done", "failed")},
         mounts=tuple(text_to_path(path) for path in site.get("mounts") or ()),
         pauses=tuple(books.pauses.active()),
+        blocked=tuple(books.items.blocked(UNSENDABLE, _STUCK_NAMED)),
+        blocked_total=books.items.how_many_blocked(UNSENDABLE),
         stuck=tuple(books.obstacles.listed(_STUCK_NAMED)),
         stuck_total=books.obstacles.total(),
         altered=tuple(books.items.altered(_STUCK_NAMED)),

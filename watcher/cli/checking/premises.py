@@ -40,6 +40,10 @@ class Known:
     folders: dict[str, Past] = field(default_factory=dict)
     mounts: tuple[bytes, ...] = ()  # points below the drop folder at which something was mounted
     pauses: tuple[Pause, ...] = ()
+    blocked: tuple[
+        Item, ...
+    ] = ()  # the oldest of what is queued and cannot be sent, as it or its destination lies
+    blocked_total: int = 0
     stuck: tuple[Obstacle, ...] = ()  # the oldest of what cannot be moved
     stuck_total: int = 0
     altered: tuple[Item, ...] = ()  # filed recordings that are not what they were, the first of them
@@ -58,6 +62,8 @@ def check_premises(desk: Desk, known: Known) -> Iterator[Finding]:
         yield check_privacy([desk.done, desk.failed])
     if findings[0].state is not Condition.WRONG:
         yield _check_files(desk, known)
+    if known.blocked:
+        yield _check_blocked(known)
     if known.stuck:
         yield _check_stuck(known)
     yield from _check_altered(desk, known)
@@ -197,6 +203,13 @@ def _check_altered(desk: Desk, known: Known) -> Iterator[Finding]:
             yield warning(
                 str(fault.code), f"{folder.name}/{show_path(item.filed_as or b'')}: {fault.message}", fault.hint
             )
+
+
+def _check_blocked(known: Known) -> Finding:
+    faults = [(one, one.fault) for one in known.blocked if one.fault is not None]
+    shown = "\n".join(f"{show_path(one.path)}: {fault.message}" for one, fault in faults)
+    found = f"{known.blocked_total:,} cannot be read, moved or filed, so not sent; the oldest:\n{shown}"
+    return wrong("blocked", found, faults[0][1].hint or "`watcher why FILE` says more.")
 
 
 def _check_stuck(known: Known) -> Finding:

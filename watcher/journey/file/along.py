@@ -28,7 +28,7 @@ def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> l
             if not token and target is not site.drop and not may_be_plain(name):
                 continue
             try:
-                move(source, here, target, name, source.fingerprint(here))
+                move(source, here, target, name, source.fingerprint(here), alone=target is site.done)
             except NameTaken:
                 continue
             except (FolderFull, RecordingUnreachable) as error:

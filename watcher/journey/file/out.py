@@ -45,7 +45,17 @@ class Out:
             except NameTaken:
                 continue
             try:
-                there = move(self._site.drop, item.path, folder, name, item.fingerprint, sha256=item.sha256)
+                # What was paid for may use up what was kept for it: its receipt, which lies there, has taken of
+                # that. In failed/ it stays for the others' receipts: without room for one, submitting pauses.
+                there = move(
+                    self._site.drop,
+                    item.path,
+                    folder,
+                    name,
+                    item.fingerprint,
+                    sha256=item.sha256,
+                    alone=folder is self._site.done,
+                )
             except NameTaken:
                 folder.remove(receipt_name(name))  # ours, and of nothing that lies there
                 continue
