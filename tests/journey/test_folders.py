@@ -5,7 +5,9 @@ import re
 import resource
 import socket
 import stat
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from tests.people import (
     Person,
     as_user,
     drop,
+    missing,
     needs_root,
     person,
     place,
@@ -338,6 +341,48 @@ def test_a_folder_closed_to_us_does_not_take(folder: Folder) -> None:
     with pytest.raises(FolderRefuses, match="Permission denied") as caught:
         as_user(folder.check_takes, 1)
     assert "chmod" in caught.value.hint
+
+
+@contextmanager
+def kept(path: Path, attribute: str) -> Iterator[None]:
+    """In the block, the file or folder has this attribute of chattr(1)."""
+    needs_root()
+    done = subprocess.run(["chattr", f"+{attribute}", path], capture_output=True, text=True, check=False)
+    if done.returncode:
+        missing(f"no attributes can be set here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", f"-{attribute}", path], check=True)
+
+
+KEEPING = [("i", "immutable"), ("a", "append-only")]
+
+
+@pytest.mark.parametrize(("attribute", "word"), KEEPING)
+@pytest.mark.parametrize("of", ["sub/call.wav", "sub"])
+def test_what_an_attribute_keeps_in_its_place_is_not_paid_for(
+    folder: Folder, person: Person, attribute: str, word: str, of: str
+) -> None:
+    """Not even root can move it out; what it is that keeps it, and how that is taken off, is said."""
+    sub = shared_folder(Path(os.fsdecode(at(folder, b"sub"))), 0o2775)
+    drop(sub / "call.wav", b"sound")
+    there = Path(os.fsdecode(at(folder, os.fsencode(of))))
+    with kept(there, attribute), pytest.raises(RecordingUnreachable, match=word) as caught:
+        person.does(folder.check_gives, b"sub/call.wav")
+    assert re.search(f"chattr -{attribute} .*{of}$", caught.value.hint)
+    person.does(folder.check_gives, b"sub/call.wav")
+
+
+@pytest.mark.parametrize(("attribute", "word"), KEEPING)
+def test_a_folder_that_an_attribute_keeps_as_it_is_takes_nothing(
+    folder: Folder, person: Person, attribute: str, word: str
+) -> None:
+    """Rights help nothing there, so none are asked for."""
+    with kept(Path(os.fsdecode(folder.root)), attribute), pytest.raises(FolderRefuses, match=word) as caught:
+        person.does(folder.check_takes, 1)
+    assert f"chattr -{attribute} " in caught.value.hint
+    person.does(folder.check_takes, 1)
 
 
 def test_a_file_in_the_way_of_a_subfolder_is_said(folder: Folder) -> None:

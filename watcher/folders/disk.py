@@ -9,6 +9,7 @@ import stat
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from watcher.domain import Fingerprint
@@ -24,6 +25,7 @@ _WHOLE = 1 << 63
 
 _RENAME_NOREPLACE = 1  # linux/fs.h
 _AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
+_AT_SYMLINK_NOFOLLOW = 0x100
 _STATX_BTIME = 0x800  # linux/stat.h
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _LINK_REFUSED = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP})
@@ -182,13 +184,42 @@ def uid_given(folder: int) -> int:
 
 def birth_of(opened: int) -> int | None:
     """When it was made, in nanoseconds, which nobody can change. None where the file system does not tell."""
-    call = getattr(_libc, "statx", None)
-    answer = ctypes.create_string_buffer(256)  # struct statx
-    if call is None or call(opened, b"", _AT_EMPTY_PATH, ctypes.c_uint(_STATX_BTIME), answer):
+    answer = _statx(opened, b"", _STATX_BTIME)
+    if answer is None:
         return None
     (found,) = struct.unpack_from("=I", answer)
     seconds, nanoseconds = struct.unpack_from("=qI", answer, 80)
     return seconds * 10**9 + nanoseconds if found & _STATX_BTIME else None
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute of chattr(1) that keeps a file or folder as it is, whoever has which rights."""
+
+    letter: str
+    word: str
+    mask: int
+
+
+_KEEPING = (Attribute("i", "immutable", 0x10), Attribute("a", "append-only", 0x20))  # linux/stat.h
+
+
+def attribute_that_keeps(folder: int, name: bytes = b"") -> Attribute | None:
+    """What keeps this file where it is, or the folder itself as it is; None where nothing is known to."""
+    answer = _statx(folder, name, 0)
+    if answer is None:
+        return None
+    (attributes,) = struct.unpack_from("=Q", answer, 8)
+    return next((attribute for attribute in _KEEPING if attributes & attribute.mask), None)
+
+
+def _statx(folder: int, name: bytes, wanted: int) -> bytes | None:
+    """struct statx, of the file of that name or of what is open itself; None where there is none to be had."""
+    call = getattr(_libc, "statx", None)
+    answer = ctypes.create_string_buffer(256)
+    how = _AT_SYMLINK_NOFOLLOW if name else _AT_EMPTY_PATH
+    refused = call is None or call(folder, ctypes.c_char_p(name), how, ctypes.c_uint(wanted), answer)
+    return None if refused else answer.raw
 
 
 def write(made: int, data: bytes | memoryview) -> None:

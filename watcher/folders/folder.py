@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from watcher.domain import Fingerprint
-from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable, TooLong
+from watcher.errors import FolderRefuses, NameTaken, RecordingGone, RecordingUnreachable, TooLong
 from watcher.folders import disk
 from watcher.folders.capability import CAP_FOWNER, has_capability
 from watcher.folders.marker import MARKER, Mark, Situation, read_mark, write_mark
@@ -83,8 +83,7 @@ class Folder(Root):
     def check_gives(self, path: bytes, *, reading: bool = True) -> None:
         """The file can be read, and taken out of its folder; else RecordingUnreachable says why not.
 
-        RecordingGone where it is not there. An immutable flag is not looked for. `reading`: false for what is
-        only to be renamed.
+        RecordingGone where it is not there. `reading`: false for what is only to be renamed.
         """
         with self.giving(path), self.holder(path) as (here, name):
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
@@ -93,6 +92,7 @@ class Folder(Root):
             readable = not reading or os.access(name, os.R_OK, dir_fd=here, effective_ids=True)
             movable = os.access(b".", os.W_OK | os.X_OK, dir_fd=here, effective_ids=True)
             read_only = bool(os.fstatvfs(here).f_flag & os.ST_RDONLY)
+            kept, kept_above = disk.attribute_that_keeps(here, name), disk.attribute_that_keeps(here)
         us = os.geteuid()
         parent = os.path.dirname(path)
         what, where = self.label(path), self.label(parent)
@@ -107,6 +107,12 @@ class Folder(Root):
                 f"{what} could not be moved out afterwards: {where} is mounted read-only",
                 hint=f"mount the file system of {self.quoted(parent)} read-write",
             )
+        for attribute, of, path_of in ((kept, what, path), (kept_above, where, parent)):
+            if attribute:  # said before what access(2) makes of it; not even root can move it out
+                raise RecordingUnreachable(
+                    f"{what} could not be moved out afterwards: {of} is {attribute.word}",
+                    hint=f"take that off, as root: chattr -{attribute.letter} {self.quoted(path_of)}",
+                )
         if not movable:
             raise RecordingUnreachable(
                 f"{what} could not be moved out afterwards: uid {us} may not write in {where}",
@@ -137,6 +143,12 @@ class Folder(Root):
             room = os.fstatvfs(here)
             if room.f_flag & os.ST_RDONLY:
                 raise self.not_taken(subfolder, OSError(errno.EROFS, ""))
+            attribute = disk.attribute_that_keeps(here)
+            if attribute:
+                raise FolderRefuses(
+                    f"{self.label(subfolder)} is {attribute.word}: nothing can be filed there",
+                    hint=f"take that off, as root: chattr -{attribute.letter} {self.quoted(subfolder)}",
+                )
             # Readable as well: what is not can not be opened to be synced.
             if not os.access(b".", os.R_OK | os.W_OK | os.X_OK, dir_fd=here, effective_ids=True):
                 raise self.not_taken(subfolder, OSError(errno.EACCES, ""))
