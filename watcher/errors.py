@@ -176,6 +176,19 @@ class RecordingUnreachable(RecordingError):
     code = "unreachable_file"
 
 
+class RecordingStumbled(RecordingError):
+    """It met an error that nobody foresaw: it waits, and the others go on."""
+
+    code = "unforeseen"
+
+    def __init__(self, error: Exception) -> None:
+        """Not with its text, which nobody has cleaned of the key: that is in the log, which does so."""
+        super().__init__(
+            f"It could not be sent ({type(error).__name__}): nobody foresaw this",
+            hint="It is tried again, and the others go on. Please report it, with what the log says.",
+        )
+
+
 class NoRoom(RecordingUnreachable):
     """done/ has no room for this recording, though smaller ones may have: it waits, and blocks nobody."""
 

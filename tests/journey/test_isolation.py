@@ -3,21 +3,30 @@
 To hold another step to it, add the doors that a recording crosses there to DOORS.
 """
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.conftest import MakePlace
 from tests.places import Place, speech
-from tests.queues import drain, listening, settle, told
+from tests.queues import drain, listening, pay_table, posts, queued, settle, told
 from watcher.daemon import Journey
-from watcher.domain import State
+from watcher.domain import State, Verdict
+from watcher.errors import Exit
 from watcher.folders import Folder
+from watcher.folders.acceptance import Acceptance
+from watcher.identifai.client import Client
 from watcher.identifai.sandbox import Sandbox
-from watcher.journey import arrive, foreign, vet
+from watcher.journey import arrive, foreign, outcomes, submit, vet
+from watcher.journey.outcomes import Outcomes
 from watcher.journey.settle import Settler
+from watcher.journey.verdict import Asking
 from watcher.store.items import Items
+from watcher.store.ledger import Ledger
+from watcher.store.verdicts import Verdicts
 
 BAD = b"a/bad.wav"
 
@@ -34,6 +43,7 @@ DOORS: list[tuple[Any, str, bool]] = [  # whose, which, and whether it is crosse
 
 def is_about_it(argument: object) -> bool:
     """Whether a call with this argument is about the bad recording."""
+    argument = getattr(argument, "item", argument)  # of a claim
     path = getattr(argument, "path", argument)
     return isinstance(path, bytes) and os.path.basename(path) == os.path.basename(BAD)
 
@@ -123,3 +133,106 @@ def test_what_stumbles_is_told_by_status_and_tried_ever_less_often(
         settle(journey)
         assert journey.arrivals.waiting() == []
         assert place.states() == {BAD.decode(): State.QUEUED}
+
+
+# Submitting, and asking for verdicts
+
+SUBMITTING: list[tuple[Any, str]] = [
+    *((Folder, "check_gives"), (Folder, "open"), (Acceptance, "fit"), (Folder, "check_takes")),
+    *((submit, "check_companions"), (submit, "check_room"), (submit, "defer"), (submit.Submission, "_upload")),
+    *((Ledger, "begin"), (Outcomes, "_accept"), (outcomes, "follow_first")),
+]
+ANSWERED = {"_accept", "follow_first"}
+"""Doors that are crossed by what the service has accepted: it is paid for."""
+
+ANY = [OSError(errno.EIO, "nobody foresaw it either"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", ANY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(("whose", "door"), SUBMITTING, ids=lambda value: getattr(value, "__name__", value))
+def test_an_error_about_one_recording_stops_no_other_from_being_sent(
+    make_place: MakePlace, service: Sandbox, whose: Any, door: str, error: Exception
+) -> None:
+    """Those before and behind it are filed, none waits for long; it goes once it can, and is paid for once."""
+    place = make_place(limits={"writes": []})
+    others = ["first.wav", "second.wav", "third.wav"]
+    with queued(place, "first", "bad", "second", "third") as journey:
+        hits: list[object] = []
+        with pytest.MonkeyPatch.context() as patch:
+            break_door(patch, whose, door, error, hits)
+            drain(journey, seconds=60)
+            assert hits, "the door was not crossed"
+            states = place.states()
+            assert {states[path] for path in others} == {State.DONE}
+            assert states["bad.wav"] is (State.SUBMITTING if door in ANSWERED else State.QUEUED)
+            assert place.pauses() == []
+            tries = len(hits)
+            for _ in range(6):
+                place.clock.wait(600, journey.stopping)
+                drain(journey, seconds=60)
+            assert 0 < len(hits) - tries <= 40
+        place.clock.wait(3600, journey.stopping)
+        drain(journey, seconds=1)
+        assert place.states()["bad.wav"] is State.DONE
+    assert service.charged == len(pay_table(service)) == 4
+
+
+@pytest.mark.parametrize("door", sorted(ANSWERED))
+def test_what_was_accepted_is_known_after_a_start_though_it_was_not_filed(
+    make_place: MakePlace, service: Sandbox, door: str
+) -> None:
+    """Its identifier is in the ledger: it is filed, and not paid for again."""
+    place = make_place(limits={"writes": []})
+    with queued(place, "bad") as journey, pytest.MonkeyPatch.context() as patch:
+        break_door(patch, Outcomes if door == "_accept" else outcomes, door, RuntimeError("again"), [])
+        drain(journey, seconds=60)
+        assert place.states() == {"bad.wav": State.SUBMITTING}
+    assert place.run_once(verdicts=True).exit_code == Exit.WELL
+    item = place.item("bad.wav")
+    assert (item.state, item.identifier) == (State.DONE, place.receipt("done/bad.wav.json")["identifier"])
+    assert item.identifier is not None
+    assert place.verdict("bad.wav") is not None
+    assert len(posts(service)) == 1
+
+
+@pytest.mark.parametrize("error", ANY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    ("whose", "door"),
+    [(Client, "_verdicts"), (Asking, "_answer"), (Verdicts, "put"), (Items, "mark_receipts_due")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_an_error_about_one_verdict_stops_no_other(
+    make_place: MakePlace, service: Sandbox, whose: Any, door: str, error: Exception
+) -> None:
+    """Those of the others are in their receipts; it is asked for again, and known once it can be."""
+    place = make_place(limits={"writes": [], "reads": []})
+    names = ["first", "second", "bad", "third"]
+    with queued(place, *names) as journey:
+        drain(journey)
+        place.clock.wait(60, journey.stopping)
+        bad = place.item("bad.wav").identifier
+        hits: list[object] = []
+        real: Callable[..., Any] = getattr(whose, door)
+
+        def crossing(*arguments: Any, **named: Any) -> Any:
+            for one in arguments[1:]:
+                is_it = bad in one if isinstance(one, list) else getattr(one, "identifier", one) == bad
+                is_postponed = isinstance(one, Verdict) and one.classification is None
+                if is_it and not (door == "put" and is_postponed):
+                    hits.append(door)
+                    raise error
+            return real(*arguments, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(whose, door, crossing)
+            for _ in range(40):
+                place.clock.wait(max(min(journey.asking.step(), 60), 0.001), journey.stopping)
+            drain(journey, seconds=1)
+            assert hits, "the door was not crossed"
+            for name in names:
+                verdict = place.receipt(f"done/{name}.wav.json")["verdict"]
+                assert (verdict["classification"] is None) == (name == "bad"), name
+        for _ in range(40):
+            place.clock.wait(max(min(journey.asking.step(), 3600), 0.001), journey.stopping)
+        drain(journey, seconds=1)
+        assert place.receipt("done/bad.wav.json")["verdict"]["classification"] is not None

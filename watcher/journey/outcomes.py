@@ -20,6 +20,7 @@ _log = logs.get_logger(__name__)
 _LOWERED_HINT = (
     "It is kept to until an hour has passed without a 429. Should they come again, lower limits.writes."
 )
+_STUMBLED = "not decided yet: nobody foresaw the error about it"
 _LATE = "the item was somebody else's by then"
 
 
@@ -61,6 +62,17 @@ class Outcomes:
         except LateWriter:
             self._come_late(claim, answer, now)
 
+    def end(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
+        """The attempt has its end, and its hit: what came of the item is to be recorded yet."""
+        with self._site.store.writing() as books:
+            match answer:
+                case Accepted():
+                    self._end_accepted(books, claim, answer, now, _STUMBLED)
+                case ServiceError():
+                    self._end(books, claim, answer, now, answer.code, answer.charged, _STUMBLED)
+                case _:
+                    self._end(books, claim, answer, now, answer.code, Charged.NO, _STUMBLED)
+
     def _come_late(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
         """The attempt has its end, and its hit with it: with one left open no other upload would ever have room.
 
@@ -100,7 +112,7 @@ class Outcomes:
                 suspected_at=None,
                 fresh=False,
             )
-            self._await_verdict(books, accepted.identifier, now)
+            await_verdict(site, books, accepted.identifier, now)
             follow_first(
                 books, replace(item, state=State.FILING, identifier=accepted.identifier, submitted_at=now), now
             )
@@ -223,9 +235,11 @@ class Outcomes:
         if claim.hit is not None:
             books.ledger.hit_ended(claim.hit, now)
 
-    def _await_verdict(self, books: Books, identifier: str, now: float) -> None:
-        due_at = now + self._site.config.verdicts.first_seconds
-        books.verdicts.add(Verdict(identifier, VerdictState.AWAITED, asked_at=None, due_at=due_at, since=now))
+
+def await_verdict(site: Site, books: Books, identifier: str, now: float) -> None:
+    """The verdict is to be asked for."""
+    due_at = now + site.config.verdicts.first_seconds
+    books.verdicts.add(Verdict(identifier, VerdictState.AWAITED, asked_at=None, due_at=due_at, since=now))
 
 
 def put_off(site: Site, books: Books, item: Item, error: RecordingError, now: float) -> None:

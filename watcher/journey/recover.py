@@ -4,16 +4,18 @@ import os
 from contextlib import suppress
 
 from watcher import logs
-from watcher.domain import Attempt, Charged, Fault, State
+from watcher.domain import Attempt, Charged, Fault, Item, State
 from watcher.errors import FolderError
 from watcher.folders.names import is_check_note
 from watcher.journey import pauses, policy
+from watcher.journey.outcomes import await_verdict
 from watcher.journey.site import Site
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
 
 _ALL = 1_000_000
+_ENDED = "the daemon ended before the answer came"
 
 
 def recover(site: Site) -> None:
@@ -29,7 +31,7 @@ def recover(site: Site) -> None:
         for attempt in books.ledger.unfinished():
             _decide(site, books, attempt, now)
         for item in books.items.in_state(State.SUBMITTING, limit=_ALL):
-            books.items.change(item, State.QUEUED, now, "found half done at start-up")
+            _resume(site, books, item, now)
         books.obstacles.forget()
         books.obstacles.bring_forward(now)
         pauses.try_at_once(books, now)  # a person may have started us since the key is right, or the service well
@@ -70,10 +72,42 @@ def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
         holds = site.config.identifai.in_doubt == "hold"
         charged, outcome = Charged.UNKNOWN, "in_doubt"
         decision = "held for a person" if holds else "in doubt: sent again, never with no_cache"
-    detail = "the daemon ended before the answer came"
-    books.ledger.end(attempt.number, now, outcome=outcome, charged=charged, decision=decision, detail=detail)
+    books.ledger.end(attempt.number, now, outcome=outcome, charged=charged, decision=decision, detail=_ENDED)
     if item is None or item.state is not State.SUBMITTING:
         return
+    _put_back(site, books, item, charged, now)
+    told = {"item": item.id, "path": item.path, "charged": charged, "decision": decision}
+    books.afterwards(lambda: _log.warning("recording.recovered", **told))
+
+
+def _resume(site: Site, books: Books, item: Item, now: float) -> None:
+    """The item is where its last attempt has it, which had its end before the item could move on."""
+    attempts = books.ledger.of_item(item.id)
+    last = attempts[-1] if attempts else None
+    if last is not None and last.identifier is not None:
+        await_verdict(site, books, last.identifier, now)
+        note = "found half done at start-up: it had been accepted"
+        books.items.change(
+            item,
+            State.FILING,
+            now,
+            note,
+            outcome=State.DONE,
+            filed_as=item.path,
+            identifier=last.identifier,
+            submitted_at=last.ended_at,
+            fault=None,
+            in_doubt=False,
+            fresh=False,
+        )
+    elif last is not None and last.charged is Charged.UNKNOWN:
+        _put_back(site, books, item, last.charged, now)
+    else:
+        books.items.change(item, State.QUEUED, now, "found half done at start-up")
+
+
+def _put_back(site: Site, books: Books, item: Item, charged: Charged, now: float) -> None:
+    """The item is queued again, or held where it may have been charged and a person is to decide."""
     if charged is Charged.NO:
         books.items.change(item, State.QUEUED, now, "the daemon ended before it was sent")
     elif site.config.identifai.in_doubt == "hold":
@@ -84,6 +118,4 @@ def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
         )
         books.items.change(item, State.HELD, now, fault.message, fault=fault, in_doubt=True)
     else:
-        books.items.change(item, State.QUEUED, now, detail, due_at=now, in_doubt=True)
-    told = {"item": item.id, "path": item.path, "charged": charged, "decision": decision}
-    books.afterwards(lambda: _log.warning("recording.recovered", **told))
+        books.items.change(item, State.QUEUED, now, _ENDED, due_at=now, in_doubt=True)

@@ -17,11 +17,12 @@ from watcher.domain import Charged, Item, State, show_path
 from watcher.errors import (
     FolderError,
     LateWriter,
-    NeverSent,
     NoRoom,
     RecordingError,
+    RecordingStumbled,
     RecordingUnreachable,
-    ServiceError,
+    StoreContradicted,
+    StoreError,
     Unanswered,
     WatcherError,
 )
@@ -44,6 +45,8 @@ IDLE = float("inf")
 _RECOGNISE_SECONDS = 1.0
 _LOOK_SECONDS = 0.2  # a small part of the lead that uploads have
 _CANARY_SECONDS = 1.0  # until another one is tried, where one can not be opened
+_STUMBLED_SECONDS = 5.0  # until an answer is recorded that nobody foresaw an error about; then twice as long, …
+_MOST_STUMBLED_SECONDS = 600.0
 _FOLLOW_SECONDS = 1.0  # how soon duplicates have what another process decided on their first
 
 
@@ -61,6 +64,17 @@ class Sight:
     canary: bool = False  # the item is one: a question goes before it
     wait: float = 0.0
     is_stale: bool = False
+
+
+@dataclass(slots=True)
+class Stumble:
+    """An answer whose attempt has its end, and whose item has not moved on: nobody foresaw why."""
+
+    claim: Claim
+    answer: Accepted | WatcherError
+    at: float
+    due_at: float  # monotonic
+    seconds: float = _STUMBLED_SECONDS  # after which it is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +104,12 @@ class Submission:
         self._recognise_at = 0.0  # monotonic
         self._recognised: list[tuple[int, int] | None] = []
         self._unrecorded: tuple[Claim, Accepted | WatcherError, float] | None = None
+        self._stumbles: list[Stumble] = []
 
     def step(self) -> float:
         """One recording was sent and its answer recorded, or none could be: seconds until one may be."""
         self._record()
+        self._record_what_stumbled()
         with self._turns.begin:  # two that look at once would take the same recording, and one of them for nothing
             taken = self._take()
         if isinstance(taken, float):
@@ -117,16 +133,27 @@ class Submission:
             return 0.0
         if sight.item is None:
             return sight.wait
-        opened = self._open(sight.item)
-        if opened is None:  # a canary is chosen whether it is due or not, so it may be the same one again
+        try:
+            return self._take_this(sight.item, canary=sight.canary)
+        except Exception as error:  # it is this recording's, and no other's
+            if _is_of_the_store(error):
+                raise
+            _log.exception("recording.stumbled", item=sight.item.id, path=sight.item.path)
+            self._set_aside(sight.item, RecordingStumbled(error))
             return _CANARY_SECONDS if sight.item.due_at > now else 0.0
+
+    def _take_this(self, item: Item, *, canary: bool) -> tuple[Claim, BinaryIO] | float:
+        """See _take."""
+        opened = self._open(item)
+        if opened is None:  # a canary is chosen whether it is due or not, so it may be the same one again
+            return _CANARY_SECONDS if item.due_at > self._site.clock.now() else 0.0
         file, filed_as = opened
         claim, wait = None, 0.0
         try:
-            if sight.canary:
+            if canary:
                 wait = self._probe.ask()
             if not wait:
-                claim = self._claim(sight.item, filed_as)
+                claim = self._claim(item, filed_as)
         finally:
             if claim is None:
                 file.close()
@@ -222,7 +249,8 @@ class Submission:
     def _set_aside(self, item: Item, error: RecordingError) -> None:
         """A recording that can not be read or moved now is looked at again later, and blocks nobody."""
         site = self._site
-        self._arrivals.recheck(item.path)
+        if not isinstance(error, RecordingStumbled):
+            self._arrivals.recheck(item.path)
         now = site.clock.now()
         try:
             with site.store.writing() as books:
@@ -291,15 +319,44 @@ class Submission:
             answer = error
         except Exception as error:  # noqa: BLE001 — nobody foresaw it; what it may have cost is known all the same
             _log.exception("upload.failed", item=claim.item.id)
-            answer = _unforeseen(error, may_be_charged=claim.released_at is not None)
+            answer = RecordingStumbled(error)
+            if claim.released_at is not None:
+                answer = Unanswered(f"The upload ended in {type(error).__name__}", charged=Charged.UNKNOWN)
         self._unrecorded = (claim, answer, self._site.clock.now())
         self._record()
 
     def _record(self) -> None:
-        """What came of the upload is in the books. Should they not take it (a full disk), the next step does."""
-        if self._unrecorded is not None:
-            self._outcomes.record(*self._unrecorded)
-            self._unrecorded = None
+        """What came of the upload is in the books. Should they not take it (a full disk), the next step does.
+
+        After an error that nobody foresaw the ledger alone has it, which is what must not be lost, and all that
+        others wait for.
+        """
+        if self._unrecorded is None:
+            return
+        claim, answer, at = self._unrecorded
+        try:
+            self._outcomes.record(claim, answer, at)
+        except Exception as error:
+            if _is_of_the_store(error):
+                raise
+            _log.exception("answer.stumbled", item=claim.item.id, path=claim.item.path)
+            self._outcomes.end(claim, answer, at)
+            self._stumbles.append(Stumble(claim, answer, at, self._site.clock.monotonic() + _STUMBLED_SECONDS))
+        self._unrecorded = None
+
+    def _record_what_stumbled(self) -> None:
+        """Answers that only the ledger has are recorded, if they can be by now."""
+        monotonic = self._site.clock.monotonic()
+        for stumble in [one for one in self._stumbles if one.due_at <= monotonic]:
+            try:
+                self._outcomes.record(stumble.claim, stumble.answer, stumble.at)
+            except Exception as error:
+                if _is_of_the_store(error):
+                    raise
+                stumble.seconds = min(2 * stumble.seconds, _MOST_STUMBLED_SECONDS)
+                stumble.due_at = monotonic + stumble.seconds
+            else:
+                self._stumbles.remove(stumble)
 
     def _upload(self, item: Item, file: BinaryIO, *, no_cache: bool) -> Upload:
         service = self._site.config.identifai
@@ -345,7 +402,6 @@ class Submission:
         raise Stopped("the daemon stops")
 
 
-def _unforeseen(error: Exception, *, may_be_charged: bool) -> ServiceError:
-    kind, charged = (Unanswered, Charged.UNKNOWN) if may_be_charged else (NeverSent, Charged.NO)
-    # Not its text, which nobody has cleaned of the key: that is in the log, which does so.
-    return kind(f"The upload ended in {type(error).__name__}", charged=charged)
+def _is_of_the_store(error: Exception) -> bool:
+    """Whether the database could not be used at all, which is no recording's trouble."""
+    return isinstance(error, StoreError) and not isinstance(error, StoreContradicted)

@@ -3,8 +3,17 @@
 from dataclasses import dataclass, replace
 
 from watcher import logs
-from watcher.domain import ARTIFICIAL, Item, Verdict, VerdictState
-from watcher.errors import Forbidden, NeverSent, ServiceError, ServiceFault, Throttled, Unauthorized
+from watcher.domain import ARTIFICIAL, Charged, Item, Verdict, VerdictState
+from watcher.errors import (
+    Forbidden,
+    NeverSent,
+    ServiceError,
+    ServiceFault,
+    StoreContradicted,
+    StoreError,
+    Throttled,
+    Unauthorized,
+)
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
 from watcher.journey import policy
@@ -68,6 +77,11 @@ class Asking:
             if len(asked) > 1 or not isinstance(error, ServiceFault) or error.status != 404:
                 return self._put_off(asked, error)
             readings = {}  # how the service says of one that it is not visible yet
+        except Exception as error:  # noqa: BLE001 — nobody foresaw it: it is halved as any other, and so one's in the end
+            _log.exception("verdicts.stumbled", identifiers=len(asked))
+            return self._put_off(
+                asked, ServiceFault(f"The answer ended in {type(error).__name__}", charged=Charged.NO)
+            )
         self._record(asked, readings)
         return 0.0
 
@@ -89,6 +103,20 @@ class Asking:
         return others[: self._most] if others and (self._is_told or not apart) else apart[:1]
 
     def _record(self, asked: list[Verdict], readings: dict[str, Reading]) -> None:
+        """What was answered is in the books; where that meets an error about one of them, of each other one."""
+        try:
+            self._record_together(asked, readings)
+        except Exception as error:
+            if isinstance(error, StoreError) and not isinstance(error, StoreContradicted):
+                raise  # the database's own trouble
+            if len(asked) > 1:
+                for one in asked:
+                    self._record([one], readings)
+                return
+            _log.exception("verdict.stumbled", identifier=asked[0].identifier)
+            self._set_apart(asked[0], ServiceFault(f"What was answered ended in {type(error).__name__}"))
+
+    def _record_together(self, asked: list[Verdict], readings: dict[str, Reading]) -> None:
         now = self._site.clock.now()
         with self._site.store.writing() as books:
             self._reads.end(books, now)
