@@ -8,7 +8,7 @@ from watcher.endings import ENDINGS
 
 BUILT_IN = (
     # File servers: what lies in these was deleted, or is a second view of what lies elsewhere.
-    ("Synology DSM: recycle bin, snapshots", "#recycle", "#snapshot", "@sharesnap"),
+    ("Synology DSM: recycle bin, snapshots", "#recycle", "#SynoRecycle", "#snapshot", "@sharesnap"),
     ("Synology DSM: index, streams and attributes beside files", "@eaDir", "*@SynoResource", "*@SynoEAStream"),
     ("Synology DSM: temporary files, Synology Drive", "@tmp", ".SynologyWorkingDirectory"),
     ("QNAP QTS: recycle bin, snapshots, transcoded copies", "@Recycle", "@Recently-Snapshot", "@Transcode"),
@@ -22,12 +22,12 @@ BUILT_IN = (
     # Operating systems
     ("Windows: recycle bin", "$RECYCLE.BIN", "RECYCLER"),
     ("Windows: restore points, replication", "System Volume Information", "DfsrPrivate"),
-    ("Windows Explorer: views and thumbnails", "desktop.ini", "Thumbs.db"),
+    ("Windows Explorer: views and thumbnails", "desktop.ini", "Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db"),
     ("Windows programs, Microsoft Office: temporary files, who has a file open", "*.tmp", "*.temp", "~$*"),
     ("macOS: recycle bin, index, versions, events", ".Trashes", ".Spotlight-V100", ".DocumentRevisions-V100"),
     ("macOS: events, temporary items, a file's second half", ".fseventsd", ".TemporaryItems", "._*", ".DS_Store"),
     ("macOS over AFP: recycle bin, settings, temporary items", "Network Trash Folder", "Temporary Items"),
-    ("macOS over AFP: settings, a folder's icon", "TheVolumeSettingsFolder", ".AppleDouble", "Icon\r"),
+    ("macOS over AFP: settings, a folder's icon", "TheVolumeSettingsFolder", ".AppleD*", ".apdisk", "Icon\r"),
     ("macOS: a document that is being saved", "(A Document Being Saved By *"),
     ("Linux desktops: recycle bin, a file that is being saved", ".Trash-*", ".goutputstream-*", ".~lock.*"),
     ("Linux: what fsck found; backup copies of editors", "lost+found", "*~"),
@@ -36,7 +36,7 @@ BUILT_IN = (
     ("Nextcloud and ownCloud: unfinished files, journal", ".*.~*", ".sync_*.db", ".owncloudsync.log"),
     ("Dropbox, Google Drive: cache", ".dropbox.cache", ".tmp.drivedownload", ".tmp.driveupload"),
     ("iCloud: a file that is not here", ".*.icloud"),
-    ("Resilio Sync: unfinished files, archive", "*.!sync", ".sync"),
+    ("Resilio Sync: unfinished files, archive", "*.!sync", "*.SyncPart", "*.SyncTemp", ".sync"),
     ("GoodSync: saved versions, unfinished files", "_gsdata_"),
     ("FreeFileSync: unfinished files", "*.ffs_tmp"),
     ("Unison: unfinished files", ".unison.*"),
@@ -52,7 +52,7 @@ BUILT_IN = (
     ("lftp: how far segments are", "*.lftp-pget-status"),
     ("Cyberduck: segments", "*.cyberducksegment"),
     # Object stores
-    ("MinIO client: unfinished files", "*.part.minio"),
+    ("MinIO: unfinished files of its client, the server's own", "*.part.minio", ".minio.sys"),
     ("gsutil, gcloud storage: unfinished files", "*_.gstmp"),
     ("AzCopy: unfinished files", ".azDownload-*"),
     # Browsers and download managers
@@ -70,9 +70,10 @@ BUILT_IN = (
 )
 """Which program leaves what, and what that is: each line its source, then its names, in either case.
 
-Most were found in the program's own source or documentation, or in what others pass over who list folders. The
-rest are well known, and were not looked up. None may cover what somebody could call a recording: an ending counts
-only at the very end.
+Each was found in the program's own source or documentation (Synology, Syncthing, Nextcloud, Samba, SFTPGo, AzCopy,
+gsutil, Cyberduck, MinIO), or in what several others pass over who list such folders; but for those of Buffalo,
+ProFTPD and s5cmd, which are known by hearsay. None may cover what somebody could call a recording: an ending
+counts only at the very end.
 """
 
 _ENDING = "|".join(sorted(ENDINGS))

@@ -82,6 +82,7 @@ def test_recordings_are_not(name: bytes) -> None:
             "(A Document Being Saved By Audacity 2)/call.wav",
         ),
         *(".in.call.wav.", ".pureftpd-upload.5f1c", ".sftpgo-upload.c1.call.wav", "call.wav.lftp-pget-status"),
+        *("call.wav.SyncPart", ".minio.sys/buckets/call.wav", ".apdisk", "ehthumbs.db", "#SynoRecycle/call.wav"),
         *("~$minutes.docx", ".pending-1700000000-call.m4a", ".call.wav.icloud", "call.wav.temp", "call.wav.!qB"),
     ],
 )
