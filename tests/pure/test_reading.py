@@ -407,3 +407,15 @@ def test_no_reading_has_the_key(form: str, value: Any, status: str, rng: random.
     readings = READER.verdicts(text.encode(), {"a"})
     assert readings is not None
     assert bones(key) not in plain(repr(readings))
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 4, 6])
+def test_no_reading_has_the_key_in_pieces(pieces: int) -> None:
+    """A key that stands in pieces in several model names is found as well; the other names are kept."""
+    key = "0123456789abcdef-secret"
+    width = -(-len(key) // pieces)
+    names = ["first", *(key[n : n + width] for n in range(0, len(key), width)), "last"]
+    entry = {"identifier": "a", "verdict": {"classification": "human", "models": names}}
+    readings = read_verdicts(json.dumps([entry]).encode())
+    assert readings is not None
+    assert readings["a"].models == ("first", "<key>", "last")

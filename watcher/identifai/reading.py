@@ -157,11 +157,17 @@ class Reader:
             classification=classification,
             confidence=confidence,
             heuristic=self._text(main.get("heuristic")),
-            models=tuple(filter(None, (self.line(name, _NAME) for name in names[:_MOST_MODELS]))),
+            models=self._names(names[:_MOST_MODELS]),
             api_version=api_version,
             forced=is_forced,
             detail=self.line("; ".join(details)),
         )
+
+    def _names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Each name as a line of its own. They are cleaned together: pieces of the key in several are the key."""
+        together = "\n".join(" ".join(name[: _READ // _MOST_MODELS].splitlines()) for name in names)
+        lines = (self.line(name, _NAME) for name in self._redactor.clean(together).split("\n"))
+        return tuple(filter(None, lines))
 
     def _line_of(self, value: Any) -> str:
         return self.line(" ".join(_texts(value)))
