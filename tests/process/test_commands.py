@@ -50,6 +50,31 @@ def test_every_command_explains_itself(watcher: Programs) -> None:
         assert len(program.out.splitlines()) > 4
 
 
+def test_a_command_works_where_the_folder_it_is_called_in_is_gone(place: Place) -> None:
+    """As in a terminal whose folder was removed meanwhile: it says so, and goes on from /."""
+    place.drop("one.wav")
+    gone = place.root / "gone"
+    removed = (
+        "import os, sys; os.rmdir(os.getcwd()); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'watcher', *sys.argv[1:]])"
+    )
+    for command, word in (("status", "recordings"), ("why", "one.wav")):
+        gone.mkdir()
+        arguments = [command, "--config", str(place.config_path), *(["one.wav"] if command == "why" else [])]
+        ended = subprocess.run(
+            [sys.executable, "-c", removed, *arguments],
+            check=False,
+            cwd=gone,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert word in ended.stdout
+        assert "going on in /" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
 def test_nothing_is_submitted_during_a_pause_and_everything_else_goes_on(
     place: Place, service: Sandbox, watcher: Programs
 ) -> None:

@@ -230,6 +230,29 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path, url: str) -> None:
     assert path.read_text() == "somebody's letter " * 1000
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to a device"])
+def test_what_is_no_file_is_named_and_left_in_its_place(tmp_path: Path, url: str, kind: str) -> None:
+    """A folder, a pipe or a device under the database's name is refused by who reads and by the first start."""
+    path = tmp_path / "watcher.db"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        os.mkfifo(tmp_path / "device")
+        path.symlink_to("device")
+    before = os.lstat(path)
+    with Store(url) as store:
+        for ask in (store.database.migrate, store.database.version, store.database.exists):
+            with pytest.raises(StoreError, match="where a file must be") as failure:
+                ask()
+            assert not isinstance(failure.value, StoreUnavailable)
+        with pytest.raises(StoreError, match="where a file must be"), store.reading():
+            pass
+    assert os.path.samestat(os.lstat(path), before)
+    assert not path.is_file()
+
+
 def test_a_damaged_database_says_how_to_rebuild_it(store: Store) -> None:
     """A page overwritten by something else is found out, and the way back is named."""
     with store.writing() as books:

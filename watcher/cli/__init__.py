@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command was carried out. Its exit code; every error is one message that says what to do."""
     _open_what_is_closed()
     _take_any_text()
+    _leave_what_is_gone()
     code: int = Exit.WELL
     try:
         options = _parse(arguments)
@@ -83,6 +84,15 @@ def _open_what_is_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest that is free
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+
+
+def _leave_what_is_gone() -> None:
+    """The folder that we are in is there: in one that was removed the system cannot make any path a whole one."""
+    try:
+        os.getcwdb()
+    except OSError as error:
+        os.chdir("/")
+        say(f"watcher: the folder that this was called in is gone ({error.strerror}): going on in /")
 
 
 def _take_any_text() -> None:

@@ -28,6 +28,7 @@ SQLite with real transactions. Facts (measured, or SQLite's own documentation):
 
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -208,6 +209,7 @@ class Database:
             else:
                 msg, hint = f"the database is gone ({error.strerror})", "Put it back, and start the daemon again."
             raise StoreError(f"{self.path}: {msg}", hint=hint) from error
+        self._check_kind(found)
         identity = (found.st_dev, found.st_ino)
         if self._identity is None:
             check_folder(self.path.parent)
@@ -218,12 +220,23 @@ class Database:
 
     def _is_there(self) -> bool:
         try:
-            return os.stat(self.path).st_size > 0
+            found = os.stat(self.path)
         except FileNotFoundError:
             check_folder(self.path.parent)
             return self._identity is not None  # it was there: who reads is told that it is gone
         except OSError as error:
             raise refused_by_system(self.path, "the database can not be reached", error) from error
+        self._check_kind(found)
+        return found.st_size > 0
+
+    def _check_kind(self, found: os.stat_result) -> None:
+        """SQLite says of a folder that the disk failed, a first start would take a device's place."""
+        if not stat.S_ISREG(found.st_mode):
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a device, a pipe or a socket"
+            raise StoreError(
+                f"{self.path}: store.url names {what}, where a file must be",
+                hint='Name a file, as in store.url = "sqlite:////var/lib/…/watcher.db".',
+            )
 
     def _make(self) -> None:
         """The file is there, of this program's version: whole, or as it was, nothing or empty."""
