@@ -104,6 +104,52 @@ def test_why_tells_the_item_from_the_file_that_was_seen_at_the_last_look(
     assert "is still open for writing" in said(place, capsys, "why", "call.wav")
 
 
+def test_why_tells_a_newcomer_from_the_filed_recording_of_its_name(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What nobody has looked at yet is not said to be done, or to have failed, since another was of its name."""
+    place.drop("call.wav")
+    place.drop("notes.wav", b"no recording\n")
+    place.run_once()
+    place.drop("call.wav", speech("another"))
+    place.drop("notes.wav", b"no recording either\n")
+
+    for name, fate in (("call.wav", "is done: identifier"), ("notes.wav", "failed: ")):
+        told = said(place, capsys, "why", name)
+        assert told.startswith(f"{name} lies in the drop folder and was not there")
+        assert f"An earlier recording of this name {fate}" in told
+        assert said(place, capsys, "why", str(place.root / "drop" / name)) == told
+
+
+def test_why_says_that_what_was_filed_was_taken_away(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody is sent to look in done/ or failed/ for what does not lie there any more."""
+    place.drop("call.wav")
+    place.drop("notes.wav", b"no recording\n")
+    place.run_once()
+    for path, name in (("done/call.wav", "call.wav"), ("failed/notes.wav", "notes.wav")):
+        folder = path.split("/")[0]
+        assert "any more" not in said(place, capsys, "why", path)
+        (place.root / path).unlink()
+        for asked in (path, name):
+            assert f"does not lie in {folder}/ any more" in said(place, capsys, "why", asked)
+
+
+def test_a_path_in_failed_is_known_until_the_retry_has_taken_it_away(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recording that is to be moved back still lies in failed/, and is asked about, and shown, there."""
+    place.drop("notes.wav", b"no recording\n")
+    place.run_once()
+    path = str(place.root / "failed/notes.wav")
+    said(place, capsys, "retry", path)
+
+    assert "is being moved back to the drop folder" in said(place, capsys, "why", path)
+    assert "is the receipt of item" in said(place, capsys, "why", f"{path}.json")
+    assert "returning" in said(place, capsys, "show", path)
+
+
 @pytest.fixture
 def twice(place: Place, service: Sandbox) -> Place:
     """a.wav was refused and lies in failed/; another recording of that name was accepted and lies in done/."""

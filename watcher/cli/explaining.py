@@ -110,11 +110,18 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
         said = f"{file.reason or 'was seen and is not taken yet'} (since {rfc3339(file.since)})."
         return said + explain_wait(desk, books)
     if item is not None:
-        return explain_item(desk, books, item)
+        said = explain_item(desk, books, item)
+        is_another = on_disk is not None and item.state in (State.DONE, State.FAILED)
+        return f"{_explain_unseen(desk, books)} An earlier recording of this name {said}" if is_another else said
     if path.endswith(RECEIPT) and (of := books.items.latest_at(path.removesuffix(RECEIPT))) is not None:
         return _explain_receipt(desk, books, of)
     if on_disk is None:
         return _explain_companion(desk, books, path, [State.DONE, State.FAILED])
+    return _explain_unseen(desk, books)
+
+
+def _explain_unseen(desk: Desk, books: Books) -> str:
+    """What becomes of a file in the drop folder that nobody has told of yet."""
     seen = books.site.get("last_scan_at")
     if seen is None:
         return "lies in the drop folder; nobody has looked there yet. Start `watcher run`."

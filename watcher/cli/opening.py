@@ -148,9 +148,16 @@ def find_lying(books: Books, folder: Folder | None, path: bytes) -> Item | None:
         return books.items.live_at(path)
     state = State(folder.name)
     latest = books.items.latest_at(path)
-    if latest is not None and (latest.state, latest.filed_as) == (state, path):
+    if latest is not None and _may_lie(latest, state, path):
         return latest
-    return next((item for item in books.items.listed([state]) if item.filed_as == path), None)
+    there = books.items.listed([state, State.FILING, State.RETURNING])
+    return next((item for item in there if _may_lie(item, state, path)), None)
+
+
+def _may_lie(item: Item, state: State, path: bytes) -> bool:
+    """Whether it was filed under this name, is about to be, or is still to be fetched back from there."""
+    is_moved = item.state in (State.FILING, State.RETURNING) and item.outcome is state
+    return item.filed_as == path and (item.state is state or is_moved)
 
 
 def read_config(options: argparse.Namespace) -> Config:

@@ -106,10 +106,11 @@ def find_hindrance(desk: Desk, item: Item) -> Fault | None:
 _GONE = Fault("gone", "its file was gone from the drop folder already when it was filed")
 
 
-def _is_in_failed(desk: Desk, item: Item) -> bool:
-    """False only where it surely does not lie there."""
+def _lies_there(desk: Desk, item: Item) -> bool:
+    """False only where what was filed surely does not lie there."""
+    folder = desk.done if item.state is State.DONE else desk.failed
     try:
-        return item.filed_as is not None and desk.failed.occupied(item.filed_as)
+        return item.filed_as is not None and folder.occupied(item.filed_as)
     except (FolderError, RecordingError):
         return True
 
@@ -127,6 +128,8 @@ def _explain(desk: Desk, books: Books, item: Item) -> str:
             where = (
                 f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
             )
+            if item.filed_as and not _lies_there(desk, item):
+                where += ", but it does not lie in done/ any more"
             shared = (
                 f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
             )
@@ -201,7 +204,7 @@ def _explain_move(books: Books, item: Item, where: str) -> str:
 
 def _explain_failed(desk: Desk, item: Item) -> str:
     """What a person can do about it."""
-    if not _is_in_failed(desk, item):
+    if not _lies_there(desk, item):
         said = "It does not lie in failed/ any more, so that it cannot be sent again from there."
     elif item.fault is not None and stays_refused(item.fault, item.size, desk.config):
         said = "As it is, it would only be refused again. A mended or converted copy is a recording of its own."
