@@ -20,6 +20,7 @@ from watcher.cli.checking import lookout
 from watcher.clock import SystemClock
 from watcher.domain import JsonObject, Pause, PauseKind
 from watcher.errors import Exit
+from watcher.folders.capability import CAP_LEASE, has_capability
 from watcher.identifai.sandbox import FaultKind, Sandbox
 from watcher.store import revisions
 from watcher.store.database import Database
@@ -469,6 +470,24 @@ def test_what_watch_auto_chooses_is_told_for_each_mount(
         "watch": "polling",
         "why": "nfs4: other machines' changes make no events here",
     }
+
+
+def test_by_what_a_close_is_known_is_told_for_each_mount(
+    place: Place, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line for the folder and one for the share below it, with what protects a recording where by nothing."""
+    checked = Checked(place, capsys)
+    local, share = (check for check in checked.found if check["name"] == "closure")
+    assert f"{place.root / 'drop'}: it is ext4; polled" in local["found"]
+    assert ("a lease tells" if has_capability(CAP_LEASE) else "after 60 s of quiet") in local["found"]
+    assert f"{shared}: it is nfs4" in share["found"]
+    assert "after 60 s of quiet" in share["found"]
+
+    place.configure(arrivals={"watch": "events"})
+    checked = Checked(place, capsys)
+    local, share = (check for check in checked.found if check["name"] == "closure")
+    assert local["found"].endswith("that a writer closes a recording is heard")
+    assert "after 60 s of quiet" in share["found"]
 
 
 def test_events_wanted_of_a_share_are_a_warning(

@@ -21,6 +21,7 @@ from watcher.ignore import Ignore
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.foreign import may_be_left
 from watcher.journey.recognition import Past, recognise
+from watcher.journey.watch import choose_watch
 from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts
 from watcher.store import Obstacle
 
@@ -176,9 +177,24 @@ def _check_proof(desk: Desk, *, is_told: bool) -> Iterator[Finding]:
         yield well("proof", f"{found}; another's without CAP_LEASE {known}")
     else:
         yield well("proof", "recordings are taken as soon as they are closed and provably whole")
-    for part in parts_of(os.path.realpath(desk.drop.root), read_mounts(), read_exports()):
+    parts = parts_of(os.path.realpath(desk.drop.root), read_mounts(), read_exports())
+    is_heard = choose_watch(desk.drop.root, arrivals.watch)[0] == "events"
+    for part in parts:
         if part.elsewhere:
             yield _check_part(part, arrivals.unclosed_seconds)
+        elif len(parts) > 1 or not is_heard:
+            yield _check_local_part(part, arrivals.unclosed_seconds, is_heard=is_heard)
+
+
+def _check_local_part(part: Part, seconds: float, *, is_heard: bool) -> Finding:
+    """By what a close is known where this machine alone writes, and what protects a recording where by nothing."""
+    where = f"{show_path(part.path)}: it is {part.mount or 'an unknown file system'}"
+    if is_heard:
+        return well("closure", f"{where}; that a writer closes a recording is heard")
+    if has_capability(CAP_LEASE):
+        return well("closure", f"{where}; polled, and a lease tells whether a recording is still written")
+    found = f"{where}; polled, so no close of another user's recording can be known without CAP_LEASE"
+    return well("closure", f"{found}: it is taken after {seconds:g} s of quiet (arrivals.unclosed_seconds)")
 
 
 def _check_part(part: Part, seconds: float) -> Finding:
