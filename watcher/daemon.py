@@ -27,6 +27,7 @@ from watcher.errors import (
 )
 from watcher.identifai.client import Client
 from watcher.journey.arrive import Arrivals
+from watcher.journey.failures import Failures
 from watcher.journey.file import Filing
 from watcher.journey.instance import Instance
 from watcher.journey.recover import recover
@@ -77,6 +78,7 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
         if not os.path.exists(store.database.path):
             check_first_start(site)  # before anything is made for a site that can not start
         with Instance(site) as instance:
+            site.failures.keep(clock.now, instance.note)
             _bring_up_to_date(site)
             _await_drop_folder(site, instance, once=once)
             recover(site)
@@ -173,6 +175,8 @@ class Runner:
     stopping: threading.Event
     done_at: float  # monotonic: when the step last came to its end
     wakes: list["Runner"] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
+    succeeded_at: float | None = None
     _woken: threading.Event = field(default_factory=threading.Event)
 
     def wake(self) -> None:
@@ -190,9 +194,13 @@ class Runner:
                 troubles += 1
                 wait = min(2.0**troubles, _MOST_BACK_OFF_SECONDS)
                 self._tell(error, wait)
+                self.failures.failed(self.name, error, self.succeeded_at)
                 self.clock.wait(wait, self.stopping)
                 continue
-            troubles = 0
+            if troubles:
+                troubles = 0
+                self.failures.succeeded(self.name)
+            self.succeeded_at = self.clock.now()
             self.done_at = self.clock.monotonic()
             if wait > 0:
                 self.clock.wait(min(wait, _TICK_SECONDS), self._woken)
@@ -227,10 +235,12 @@ def run(journey: Journey) -> Exit:
     scheduler.add_listener(lambda event: _job_died(event, ended, deaths), EVENT_JOB_ERROR)
     for runner in runners.values():
         scheduler.add_job(runner.run, id=runner.name)
-    tending, keeping = Chore("watch", watch.tend), Chore("instance", journey.instance.keep)
+    failures = site.failures
+    tending = Chore("watch", watch.tend, failures=failures)
+    keeping = Chore("instance", journey.instance.keep, failures=failures)
     scheduler.add_job(tending, "interval", seconds=1, id="watch", next_run_time=datetime.now(UTC))  # noqa: TID251
     scheduler.add_job(keeping, "interval", seconds=5, id="instance")
-    scheduler.add_job(Chore("tidy", tidy, (site,)), "interval", seconds=_TIDY_SECONDS, id="tidy")
+    scheduler.add_job(Chore("tidy", tidy, (site,), failures), "interval", seconds=_TIDY_SECONDS, id="tidy")
     if (interval := systemd.watchdog_seconds()) is not None:
         patience = site.config.identifai.deadline_seconds + _STUCK_SECONDS
         telling = Chore("watchdog", _tell_systemd, (runners, site.clock, patience))
@@ -289,9 +299,9 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     if journey.site.config.verdicts.fetch:
         steps["verdict"] = journey.asking.step
         followers["verdict"] = ["file"]
-    clock, stopping = journey.site.clock, journey.stopping
+    clock, stopping, failures = journey.site.clock, journey.stopping, journey.site.failures
     began = clock.monotonic()
-    runners = {name: Runner(name, step, clock, stopping, done_at=began) for name, step in steps.items()}
+    runners = {name: Runner(name, step, clock, stopping, began, failures=failures) for name, step in steps.items()}
     for name, names in followers.items():
         runners[name].wakes = [runners[other] for other in names if other in runners]
     return runners
@@ -307,6 +317,7 @@ class Chore:
     name: str
     function: Callable[..., object]
     arguments: tuple[object, ...] = ()
+    failures: Failures = field(default_factory=Failures)
     _told: str = ""
 
     def __call__(self) -> None:
@@ -314,12 +325,15 @@ class Chore:
         try:
             self.function(*self.arguments)
             self._told = ""
+            self.failures.succeeded(self.name)
         except InstanceRunning:
             raise
         except WatcherError as error:
+            self.failures.failed(self.name, error)
             if self._is_news(error):
                 _log.warning("daemon.troubled", chore=self.name, reason=error.message, hint=error.hint)
         except Exception as error:  # noqa: BLE001 — as a step's
+            self.failures.failed(self.name, error)
             if self._is_news(error):
                 _log.exception("daemon.troubled", chore=self.name)
 

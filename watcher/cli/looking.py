@@ -33,8 +33,10 @@ _ALTERED_LOOKED_AT = 1000
 
 
 def status(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk, desk.store.reading() as books:
-        facts = _status(desk, books)
+    with open_desk(options) as desk:
+        failing = [failure.as_json() for failure in desk.failing()]
+        with desk.store.reading() as books:
+            facts = {"failing": failing, **_status(desk, books)}
     if options.json:
         print_json(facts)
         return Exit.WELL
@@ -43,6 +45,7 @@ def status(options: argparse.Namespace) -> int:
     if needs := ", ".join(f"{number} {state}" for state, number in facts["needs_person"].items() if number):
         how = "`watcher list --state failed`, or held; then retry or dismiss, release or fail"
         print(f"needs you    {needs}: {how}")
+    _print_failing(facts["failing"])
     for pause in facts["pauses"]:
         until = f" until {pause['until']}" if pause["until"] else ""
         by = f"by {pause['by']}, " if pause["by"] else ""
@@ -76,6 +79,16 @@ def status(options: argparse.Namespace) -> int:
     if left := _left_in_words(facts["foreign"], facts["foreign_first"], facts["orphaned"]):
         print(f"left alone   {left}")
     return Exit.WELL
+
+
+def _print_failing(failing: list[JsonObject]) -> None:
+    """A line for each step that fails as a whole."""
+    for one in failing:
+        told = " ".join(filter(None, [f"{one['message']}.", one["hint"]]))
+        print(
+            f"failing      {one['step']}: {told} ({one['times']:,} times in a row since {one['since']}; "
+            f"worked {one['succeeded_at'] or 'never since the start'})"
+        )
 
 
 def _left_in_words(foreign: int, first: list[str], orphaned: int) -> str:

@@ -21,6 +21,7 @@ from watcher.domain import Item, State, to_json
 from watcher.errors import FolderError, NoSuchItem
 from watcher.folders import LOCK, Folder
 from watcher.folders.holder import Holder, holder_of
+from watcher.journey.failures import Failure, read_failures
 from watcher.journey.instance import lock_database
 from watcher.journey.recognition import owners_of
 from watcher.journey.site import Site
@@ -70,6 +71,14 @@ class Desk:
         return holder_of(os.path.join(self.drop.root, LOCK), owners_of(database)) or holder_of(
             os.fsencode(f"{database}.instance")
         )
+
+    def failing(self) -> tuple[Failure, ...]:
+        """The steps that fail as a whole now, in the process that works here; none where nobody can tell."""
+        try:
+            holder = holder_of(os.fsencode(f"{self.store.database.path}.instance"))
+        except FolderError:
+            return ()
+        return () if holder is None else read_failures(holder.note)
 
     def is_idle(self) -> bool:
         """Whether it is certain that nobody works on this site now: then nothing goes on by itself."""

@@ -4,7 +4,7 @@ import fcntl
 import os
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from watcher.domain import JsonObject, show_text
@@ -15,16 +15,17 @@ from watcher.folders.root import words
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that has a lock, as it says itself."""
+    """The process that has a lock, as it says itself. `note`: what else it says."""
 
     host: str
     pid: int
+    note: JsonObject = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, note: JsonObject) -> Self | None:
         """Who wrote this note; null where it names nobody."""
         host, pid = note.get("host"), note.get("pid")
-        return cls(show_text(host), pid) if isinstance(host, str) and isinstance(pid, int) else None
+        return cls(show_text(host), pid, note) if isinstance(host, str) and isinstance(pid, int) else None
 
     def __str__(self) -> str:
         return f" on {self.host}, process {self.pid}"

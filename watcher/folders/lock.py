@@ -36,6 +36,11 @@ class Lock:
             os.close(self._held)
             self._held = -1
 
+    def note(self, facts: JsonObject) -> None:
+        """The file says these as well, for whoever asks who has it. OSError where it cannot be written."""
+        if self._held >= 0:
+            marker.write_note(self._held, {**_self(), **facts})
+
     def is_held_at(self, path: bytes) -> bool:
         """Whether the file at `path` is still the one that is locked, so that no other can lock it there.
 

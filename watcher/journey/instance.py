@@ -10,6 +10,7 @@ import os
 from types import TracebackType
 from typing import Self
 
+from watcher.domain import JsonObject
 from watcher.errors import FolderError, StoreError, StoreUnavailable
 from watcher.folders import LOCK, Lock, lock
 from watcher.journey.recognition import Past, owners_of
@@ -50,6 +51,10 @@ class Instance:
         Raises what Site.recognise does, before anything is made there, and InstanceRunning.
         """
         self._take(self._site.judge(self._site.drop)[0])
+
+    def note(self, facts: JsonObject) -> None:
+        """Whoever asks who has the database reads these. OSError where they cannot be written."""
+        self._database_lock.note(facts)
 
     def keep(self) -> None:
         """A drop folder that was made again is ours as well. InstanceRunning when another was quicker."""

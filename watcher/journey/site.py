@@ -11,6 +11,7 @@ from watcher.config import Config
 from watcher.domain import JsonObject, Pause, PauseKind, path_to_text, show_path, text_to_path
 from watcher.errors import FolderError, RecordingUnreachable
 from watcher.folders import MARKER, Acceptance, Folder
+from watcher.journey.failures import Failures
 from watcher.journey.pauses import PauseLog
 from watcher.journey.recognition import Past, Present, owners_of, recognise
 from watcher.mounts import mounts_below, read_mounts
@@ -38,6 +39,7 @@ class Site:
     clock: Clock
     pause_log: PauseLog = field(default_factory=PauseLog)
     acceptance: Acceptance = field(default_factory=Acceptance)
+    failures: Failures = field(default_factory=Failures)
 
     @classmethod
     def open(cls, config: Config, store: Store, clock: Clock) -> "Site":

@@ -25,6 +25,7 @@ _log = logs.get_logger(__name__)
 
 _OVERDUE_SECONDS = 3600.0  # between two questions about a verdict that is overdue
 _TIMES_TOLD = 5  # errors about one alone, though no other was there to be answered
+_FAILING = "verdict-questions"  # of the step verdict: its loop has its own account
 IDLE = float("inf")
 
 
@@ -124,6 +125,7 @@ class Asking:
             firsts = [self._put(books, *pair) for pair in zip(asked, answers, strict=True)]
         if self._is_told:
             _log.info("verdicts.resumed", tries=self._troubles)
+            self._site.failures.succeeded(_FAILING)
         self._is_told = False
         self._troubles = 0
         self._answered += 1
@@ -200,6 +202,7 @@ class Asking:
         if not self._is_told:
             _log.warning("verdicts.postponed", reason=error.message, hint=error.hint)
         self._is_told = True
+        site.failures.failed(_FAILING, error)
         self._quiet_until = site.clock.monotonic() + wait
         return wait
 

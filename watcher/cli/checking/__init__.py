@@ -81,6 +81,7 @@ def _look(desk: Desk) -> tuple[list[Choice], list[Finding]]:
         *watch,
         books,
         daemon,
+        *_check_steps(desk),
         *check_pauses(desk, known),
         check_limits(desk, known),
         _check_clock(desk, known),
@@ -183,6 +184,16 @@ def _check_daemon(desk: Desk, known: Known) -> tuple[Holder | None, Finding]:
         found += f"; it has not looked through the drop folder since {rfc3339(known.last_scan_at)}"
         return holder, warning(name, found, "Its log says why; starting it again does no harm.")
     return holder, well(name, found)
+
+
+def _check_steps(desk: Desk) -> Iterator[Finding]:
+    """The steps that fail as a whole now, whatever the recording."""
+    for failure in desk.failing():
+        condition = Condition.UNAVAILABLE if failure.is_elsewhere else Condition.WRONG
+        last = rfc3339(failure.succeeded_at) or "not since its start"
+        times = "once" if failure.times == 1 else f"{failure.times:,} times in a row"
+        found = f"{failure.step} fails, {times} since {rfc3339(failure.since)} (it last worked {last}): "
+        yield Finding("step", condition, found + failure.fault.message, failure.fault.hint)
 
 
 def _check_user(desk: Desk, holder: Holder | None) -> Finding:

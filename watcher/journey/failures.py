@@ -1,0 +1,127 @@
+"""Which steps fail now as a whole, for whoever asks from outside.
+
+Kept in the note of the lock that the process has on its database, not in the database: that may be what fails, on
+a full disk say, and the note is written into bytes that are there already. It dies with the process, as the fact
+does. What stands in the way of one recording is an obstacle, what all must wait for is a pause: neither is here.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Self
+
+from watcher.domain import Fault, JsonObject, rfc3339, show_text
+from watcher.errors import ServiceError, WatcherError
+
+_KEY = "failing"
+_LONGEST = 300  # characters of a text: all must fit into the note
+_MOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step that fails: since when, how often in a row, and how.
+
+    `succeeded_at`: when it last did its work; null: not since the start.
+    `is_elsewhere`: the service or the account is to blame, not this machine.
+    """
+
+    step: str
+    since: float
+    times: int
+    succeeded_at: float | None
+    fault: Fault
+    is_elsewhere: bool = False
+
+    def as_json(self) -> JsonObject:
+        return {
+            "step": self.step,
+            "since": rfc3339(self.since),
+            "times": self.times,
+            "succeeded_at": rfc3339(self.succeeded_at),
+            **self.fault.as_json(),
+        }
+
+    def to_note(self) -> list[object]:
+        """As it stands in the note."""
+        told = [text[:_LONGEST] for text in (self.fault.code, self.fault.message, self.fault.hint)]
+        return [self.step, self.since, self.times, self.succeeded_at, *told, self.is_elsewhere]
+
+    @classmethod
+    def of(cls, noted: list[object]) -> Self | None:
+        """What `to_note` wrote; null where it did not write this."""
+        match noted:
+            case [str(step), int() | float() as since, int(times), int() | float() | None as succeeded_at, *told]:
+                match told:
+                    case [str(code), str(message), str(hint), bool(is_elsewhere)]:
+                        fault = Fault(show_text(code), show_text(message), show_text(hint))
+                        return cls(show_text(step), since, times, succeeded_at, fault, is_elsewhere)
+        return None
+
+
+class Failures:
+    """What fails in this process. Safe for all threads. Until `keep` is called nobody is told."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failing: dict[str, Failure] = {}
+        self._now: Callable[[], float] | None = None
+        self._write: Callable[[JsonObject], None] = lambda _: None
+
+    def keep(self, now: Callable[[], float], write: Callable[[JsonObject], None]) -> None:
+        """From now on `write` is given what is to be noted, at each change."""
+        self._now, self._write = now, write
+
+    def failed(self, step: str, error: Exception, succeeded_at: float | None = None) -> None:
+        """The step failed, once more or for the first time."""
+        with self._lock:
+            if self._now is None:
+                return
+            now = self._now()
+            before = self._failing.get(step) or Failure(step, now, 0, succeeded_at, Fault("", ""))
+            is_elsewhere = isinstance(error, ServiceError)
+            self._failing[step] = replace(
+                before, times=before.times + 1, fault=_as_fault(error), is_elsewhere=is_elsewhere
+            )
+            self._note()
+
+    def succeeded(self, step: str) -> None:
+        """The step does its work again, where it had failed."""
+        with self._lock:
+            if self._failing.pop(step, None) is not None:
+                self._note()
+
+    def _note(self) -> None:
+        noted = [failure.to_note() for failure in _joined(self._failing.values())]
+        with suppress(OSError):  # the log has it all the same
+            self._write({_KEY: noted[:_MOST]} if noted else {})
+
+
+def _joined(failures: Iterable[Failure]) -> list[Failure]:
+    """Those that send, submit-1 and so on, are one step to whoever asks: the word before the dash."""
+    found: dict[str, Failure] = {}
+    for one in failures:
+        step = one.step.partition("-")[0]
+        before = found.get(step)
+        since, times = (one.since, 0) if before is None else (min(before.since, one.since), before.times)
+        found[step] = replace(one, step=step, since=since, times=times + one.times)
+    return sorted(found.values(), key=lambda failure: failure.since)
+
+
+def _as_fault(error: Exception) -> Fault:
+    if isinstance(error, WatcherError):
+        return error.as_fault()
+    # Not its text, which nobody has cleaned of the key: that is in the log, which does so.
+    return Fault("unforeseen", f"{type(error).__name__}, which nobody foresaw", "Please report it, with the log.")
+
+
+def read_failures(note: JsonObject) -> tuple[Failure, ...]:
+    """The steps that fail in the process whose note this is, what failed first before the others."""
+    return tuple(_read(note.get(_KEY)))
+
+
+def _read(noted: object) -> Iterator[Failure]:
+    for one in noted if isinstance(noted, list) else ():
+        if isinstance(one, list) and (failure := Failure.of(one)) is not None:
+            yield failure
