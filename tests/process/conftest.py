@@ -1,14 +1,19 @@
 """What the process tests share: the real program, on a real clock, against a sandbox without limits."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.people import STRANGER, StrangersPython, python_for_strangers, shared_folder
+from tests.people import place as open_folder
 from tests.places import KEY, Place
 from tests.process.programs import CLOCK, Programs
 from watcher.identifai.sandbox import Sandbox
+
+__all__ = ["open_folder"]  # a fixture
 
 QUICK: dict[str, dict[str, Any]] = {
     "limits": {"writes": [], "reads": []},
@@ -52,3 +57,19 @@ def watcher(tmp_path: Path) -> Iterator[Programs]:
     programs = Programs(tmp_path / "programs")
     yield programs
     programs.close()
+
+
+@pytest.fixture
+def python() -> StrangersPython:
+    return python_for_strangers()
+
+
+@pytest.fixture
+def site(open_folder: Path, make_place: MakePlace, python: StrangersPython) -> Place:
+    """Three folders of root's that the crew shares, and the stranger's own folder for the database."""
+    for name in ("drop", "done", "failed"):
+        shared_folder(open_folder / name)
+    state = open_folder / "state"
+    state.mkdir()
+    os.chown(state, STRANGER.uid or 0, STRANGER.gid)
+    return make_place(open_folder, store={"url": f"sqlite:///{state}/watcher.db"})

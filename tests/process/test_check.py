@@ -8,16 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.people import CREW, STRANGER, StrangersPython, drop, python_for_strangers, shared_folder
-from tests.people import place as open_folder
+from tests.people import CREW, STRANGER, StrangersPython, drop, shared_folder
 from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts
 from watcher.domain import JsonObject
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
-
-__all__ = ["open_folder"]  # a fixture
 
 
 def checks_of(program: Program, code: int = Exit.WELL) -> dict[str, JsonObject]:
@@ -82,11 +79,6 @@ def test_its_help_tells_the_exit_codes(watcher: Programs) -> None:
 
 
 # As the service's user, who owns nothing
-
-
-@pytest.fixture
-def python() -> StrangersPython:
-    return python_for_strangers()
 
 
 @pytest.fixture

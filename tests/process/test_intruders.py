@@ -14,37 +14,15 @@ from tests.people import (
     Person,
     StrangersPython,
     drop,
-    python_for_strangers,
-    shared_folder,
 )
-from tests.people import place as open_folder
 from tests.places import KEY, Place, speech
-from tests.process.conftest import MakePlace
 from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, posts
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
 
-__all__ = ["open_folder"]  # a fixture
-
 INTRUDER = Person("intruder", uid=SOMEBODY, gid=SOMEBODY, groups=(CREW,))
 NAMES = (".watcher", ".watcher.lock")
-
-
-@pytest.fixture
-def python() -> StrangersPython:
-    return python_for_strangers()
-
-
-@pytest.fixture
-def site(open_folder: Path, make_place: MakePlace, python: StrangersPython) -> Place:
-    """Three folders of root's that the crew shares, and the stranger's own folder for the database."""
-    for name in ("drop", "done", "failed"):
-        shared_folder(open_folder / name)
-    state = open_folder / "state"
-    state.mkdir()
-    os.chown(state, STRANGER.uid or 0, STRANGER.gid)
-    return make_place(open_folder, store={"url": f"sqlite:///{state}/watcher.db"})
 
 
 def run(watcher: Programs, python: StrangersPython, site: Place, *words: str) -> Program:

@@ -18,15 +18,12 @@ import pytest
 
 from tests.audio_files import recording
 from tests.people import CREW, SOMEBODY, Person, StrangersPython
-from tests.people import place as open_folder
 from tests.places import Place, speech
 from tests.process import recorders
 from tests.process.programs import Programs, let_pass, posts, wait_until, waiting
 from tests.process.servers import smbd, sshd
-from tests.process.test_strangers import daemon_of, python, site
+from tests.process.test_strangers import daemon_of
 from watcher.identifai.sandbox import Sandbox
-
-__all__ = ["open_folder", "python", "site"]  # fixtures
 
 DEFAULTS = {"settle_seconds": 2.0, "unclosed_seconds": 60.0, "rescan_seconds": 30.0}
 SILENCE = 5.0

@@ -18,12 +18,9 @@ from tests.people import (
     Person,
     StrangersPython,
     drop,
-    python_for_strangers,
     shared_folder,
 )
-from tests.people import place as open_folder
 from tests.places import KEY, Place, speech
-from tests.process.conftest import MakePlace
 from tests.process.programs import (
     ENVIRONMENT,
     Program,
@@ -38,26 +35,8 @@ from watcher.domain import Pause, PauseKind, State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
 
-__all__ = ["open_folder"]  # a fixture
-
 OWNER = Person("owner", uid=SOMEBODY, gid=CREW)
 OTHER = Person("other", uid=SOMEBODY + 2, gid=CREW)
-
-
-@pytest.fixture
-def python() -> StrangersPython:
-    return python_for_strangers()
-
-
-@pytest.fixture
-def site(open_folder: Path, make_place: MakePlace, python: StrangersPython) -> Place:
-    """Three folders of root's that the crew shares, and the stranger's own folder for the database."""
-    for name in ("drop", "done", "failed"):
-        shared_folder(open_folder / name)
-    state = open_folder / "state"
-    state.mkdir()
-    os.chown(state, STRANGER.uid or 0, STRANGER.gid)
-    return make_place(open_folder, store={"url": f"sqlite:///{state}/watcher.db"})
 
 
 def start(watcher: Programs, python: StrangersPython, *arguments: str | Path) -> Program:

@@ -16,17 +16,14 @@ from typing import Any
 
 from tests.audio_files import recording
 from tests.people import CREW, SOMEBODY, Person, StrangersPython
-from tests.people import place as open_folder
 from tests.places import Place, speech
 from tests.process import recorders
 from tests.process.programs import Programs, let_pass, posts, wait_until
 from tests.process.test_open_writers import quick
-from tests.process.test_strangers import daemon_of, python, site
+from tests.process.test_strangers import daemon_of
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
-
-__all__ = ["open_folder", "python", "site"]  # fixtures
 
 CALLS = int(os.environ.get("WATCHER_DAY_CALLS", "160"))
 SEED = int(os.environ.get("WATCHER_DAY_SEED", "7"))
