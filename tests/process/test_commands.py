@@ -237,3 +237,19 @@ def test_a_full_disk_under_the_output_is_told_in_a_line(place: Place, watcher: P
         )
     assert done.returncode == 1
     assert done.stderr == "watcher: the output could not be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_status_says_that_the_database_is_gone(place: Place, watcher: Programs, is_emptied: bool) -> None:
+    """The folders are marked, so a daemon ran here: nobody is told that none ever did."""
+    assert "has not run yet" in watcher.ask(place, "status")
+    assert place.run_once().exit_code == 0
+    for path in place.root.glob("watcher.db*"):
+        path.unlink()
+    if is_emptied:
+        (place.root / "watcher.db").touch()
+
+    said = watcher.ask(place, "status")
+
+    assert "has not run yet" not in said
+    assert "restore a copy of the database" in said

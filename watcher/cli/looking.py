@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from contextlib import suppress
 
 from rich.table import Table
 from rich.text import Text
@@ -21,9 +22,10 @@ from watcher.domain import (
     show_path,
     show_text,
 )
-from watcher.errors import UNSENDABLE, Exit
+from watcher.errors import UNSENDABLE, Exit, FolderError
 from watcher.journey import receipt
 from watcher.journey.alterations import explain, find_alteration
+from watcher.journey.recognition import owners_of
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
 
@@ -53,7 +55,7 @@ def status(options: argparse.Namespace) -> int:
     print(f"rate         {facts['rate']}")
     once = ", once submitting goes on" if facts["pauses"] and facts["eta_seconds"] >= 1 else ""
     print(f"backlog      {duration_in_words(facts['eta_seconds'])}{once}")
-    print(f"last look    {facts['last_scan_at'] or 'never: the daemon has not run yet'}")
+    print(f"last look    {facts['last_scan_at'] or _never_looked(desk)}")
     if facts["waiting"]:
         oldest, total = facts["waiting"][0], facts["waiting_total"]
         print(f"waiting      {total:,} not taken yet; the oldest: {show_text(oldest['path'])} {oldest['reason']}")
@@ -89,6 +91,18 @@ def _print_failing(failing: list[JsonObject]) -> None:
             f"failing      {one['step']}: {told} ({one['times']:,} times in a row since {one['since']}; "
             f"worked {one['succeeded_at'] or 'never since the start'})"
         )
+
+
+def _never_looked(desk: Desk) -> str:
+    """Why the books know of no look: the daemon never ran, or it ran with a database that is gone."""
+    with suppress(FolderError):
+        if desk.drop.marker(owners_of(desk.store.database.path.parent)) is not None:
+            return (
+                f"unknown: {desk.drop.label()} is marked, so a daemon ran here, but {desk.store.database.path} "
+                "knows nothing of it. Without it what was paid for before is paid for again if it comes again. "
+                "Stop the daemon and restore a copy of the database before you start it"
+            )
+    return "never: the daemon has not run yet"
 
 
 def _left_in_words(foreign: int, first: list[str], orphaned: int) -> str:
