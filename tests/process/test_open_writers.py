@@ -163,7 +163,7 @@ def append(path: Path, rest: bytes) -> None:
 @contextmanager
 def put_by_sftp(source: Path, drop: Path, work: Path) -> Iterator[Callable[[], None]]:
     """The client stands still once a part of it is there, until it is told to go on."""
-    with sshd(work) as server, server.putting(source, drop / source.name, user=GUEST, kilobits=800) as client:
+    with sshd(work) as server, server.putting(source, drop / source.name, user=GUEST, kilobits=2000) as client:
         wait_until(lambda: size(drop / source.name) > 0, "the upload has begun")
         client.send_signal(signal.SIGSTOP)
 
@@ -211,9 +211,9 @@ def test_an_upload_that_stalls_is_not_sent_before_its_end(
     drop = site.root / "drop"
     drop.chmod(0o2777)
     tmp_path.chmod(0o755)
-    source = site.root / "sources" / "upload.wav"
+    source = site.root / "sources" / "upload.mp3"  # nothing in it tells how much is to come
     source.parent.mkdir()
-    source.write_bytes(speech("upload", seconds=30))
+    source.write_bytes(recording("mp3.bare", 600))
     daemon = None if starts_amid else daemon_of(watcher, python, site)
     if daemon is not None:
         daemon.wait_for("watch.chosen")
