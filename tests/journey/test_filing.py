@@ -450,3 +450,30 @@ def test_what_cannot_be_filed_and_so_is_not_sent_is_told(
     assert place.run_once().exit_code == Exit.WELL
     assert "blocked" not in said(place, capsys, "status")
     assert json.loads(said(place, capsys, "status", "--json"))["blocked"] == []
+
+
+@pytest.mark.parametrize("made", ["nothing", "a folder", "no JSON", "brackets", "another's", "empty"])
+def test_a_recording_whose_receipt_is_none_any_more_says_so(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str], made: str
+) -> None:
+    """What lies in its place is left alone; the log says that no verdict got there, and `why` who tells it."""
+    with queued(place, "call") as journey:
+        drain(journey, seconds=1)
+        assert place.states() == {"call.wav": State.DONE}
+        receipt = place.root / "done/call.wav.json"
+        receipt.unlink()
+        if made == "a folder":
+            receipt.mkdir()
+        elif made != "nothing":
+            receipt.write_text(
+                {"brackets": "[" * 9_000, "another's": '{"id": "0"}', "empty": ""}.get(made, "none")
+            )
+        before = receipt.read_bytes() if receipt.is_file() else None
+        with listening() as log:
+            place.clock.wait(6, journey.stopping)
+            while any(v.state is VerdictState.AWAITED for v in verdicts(place)):
+                place.clock.wait(max(journey.asking.step(), 0.001), journey.stopping)
+            drain(journey, seconds=1)
+        assert place.item("call.wav").id in said(place, capsys, "why", "call.wav").split("watcher show")[1]
+        assert len(told(log, "receipt.displaced")) == (made != "nothing")  # one that was collected stays away
+        assert (receipt.read_bytes() if receipt.is_file() else None) == before

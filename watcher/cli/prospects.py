@@ -7,7 +7,9 @@ from dataclasses import replace
 from watcher.cli.opening import Desk
 from watcher.domain import Fault, Item, Pause, PauseKind, State, rfc3339, show_path
 from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
+from watcher.folders import receipt_name
 from watcher.journey.alterations import explain
+from watcher.journey.file.papers import has_receipt
 from watcher.journey.policy import NEEDS_CANARY
 from watcher.journey.vet import stays_refused
 from watcher.store import Books
@@ -133,9 +135,11 @@ def _explain(desk: Desk, books: Books, item: Item) -> str:
             shared = (
                 f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
             )
-            return f"is done: identifier {item.identifier}, {where}.{shared}{_explain_aftermath(books, item)}"
+            return (
+                f"is done: identifier {item.identifier}, {where}.{shared}{_explain_aftermath(desk, books, item)}"
+            )
         case State.FAILED:
-            return f"failed: {fault} {_explain_failed(desk, item)}{_explain_aftermath(books, item)}"
+            return f"failed: {fault} {_explain_failed(desk, item)}{_explain_aftermath(desk, books, item)}"
         case State.HELD:
             return f"is held: {fault}"
         case State.RETURNING:
@@ -215,14 +219,26 @@ def _explain_failed(desk: Desk, item: Item) -> str:
     return f"{said} `watcher dismiss {item.id}` takes it off the list of what needs somebody."
 
 
-def _explain_aftermath(books: Books, item: Item) -> str:
+def _explain_aftermath(desk: Desk, books: Books, item: Item) -> str:
     """What became of it since it was filed, and what is in the way of its receipt."""
     altered = explain(item)
     since = f" {altered}" if altered else ""
     obstacle = books.obstacles.fault_of(item.id)
-    return since + (
-        f" Its receipt does not say all yet, since it cannot be written: {obstacle}" if obstacle else ""
-    )
+    if obstacle:
+        return f"{since} Its receipt does not say all yet, since it cannot be written: {obstacle}"
+    if _lacks_receipt(desk, item):
+        since += f" Its receipt is not beside it, or is none any more: `watcher show {item.id}` tells the same."
+    return since
+
+
+def _lacks_receipt(desk: Desk, item: Item) -> bool:
+    """Whether the recording lies where it was filed, and its receipt surely does not."""
+    folder = desk.done if item.state is State.DONE else desk.failed
+    if item.filed_as is None:
+        return False
+    with suppress(FolderError, RecordingError):
+        return folder.occupied(item.filed_as) and not has_receipt(folder, receipt_name(item.filed_as), item)
+    return False
 
 
 def _trouble(desk: Desk, item: Item, pauses: list[Pause]) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from watcher import logs
 from watcher.domain import Alteration, Attempt, Item, JsonObject, State, Verdict, from_json
 from watcher.errors import NameTaken, TooLong
 from watcher.folders import Folder, receipt_name
@@ -9,6 +10,8 @@ from watcher.journey.alterations import find_alteration, tell_alteration
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of, write_receipt
 from watcher.journey.site import Site
 from watcher.store import Books
+
+_log = logs.get_logger(__name__)
 
 
 class Papers:
@@ -71,7 +74,7 @@ class Papers:
 
         One that somebody has collected stays away.
         """
-        folder, was_told = self.folder(item), False
+        folder, was_told, displaced_by = self.folder(item), False, None
         altered = find_alteration(folder, item, self._site.clock.now())
         if altered is not None and not altered.is_as(item.altered):
             item = replace(item, altered=altered)
@@ -82,7 +85,11 @@ class Papers:
             if receipt is not None:
                 was_told = any(receipt.get(kind) for kind in Alteration)
                 self.write(folder, name, item, replacing=True)
-        return Visited(item, was_told)
+            elif folder.occupied(
+                name
+            ):  # somebody else's now: it is not overwritten, and has the news told instead
+                displaced_by = folder.label(name)
+        return Visited(item, was_told, displaced_by)
 
     def record(self, books: Books, visited: "Visited") -> None:
         """The receipt is up to date; it is due still where more is known by now than it was composed with."""
@@ -94,17 +101,30 @@ class Papers:
             books.items.mark_receipt_written(item.id)
 
     def tell(self, visited: "Visited") -> None:
-        """That the recording is not what it was, once."""
+        """That the recording is not what it was, once; and that its receipt cannot tell what there is to tell."""
+        if visited.displaced_by is not None:
+            item = visited.item
+            _log.warning(
+                "receipt.displaced",
+                item=item.id,
+                path=item.path,
+                reason=f"{visited.displaced_by} is not its receipt any more",
+                hint=f"`watcher show {item.id}` tells what the receipt would",
+            )
         if not visited.was_told:
             tell_alteration(visited.item)
 
 
 @dataclass(frozen=True, slots=True)
 class Visited:
-    """An item whose receipt was brought up to date. `was_told`: of an alteration it had told before."""
+    """An item whose receipt was brought up to date. `was_told`: of an alteration it had told before.
+
+    `displaced_by`: what lies under the receipt's name, where that is not the receipt, for a message.
+    """
 
     item: Item
     was_told: bool
+    displaced_by: str | None = None
 
 
 def has_receipt(folder: Folder, name: bytes, item: Item) -> bool:
