@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -30,6 +30,7 @@ from watcher.journey.arrive import Arrivals
 from watcher.journey.failures import Failures
 from watcher.journey.file import Filing
 from watcher.journey.instance import Instance
+from watcher.journey.recognition import owners_of
 from watcher.journey.recover import recover
 from watcher.journey.site import Site
 from watcher.journey.submit import Submission, Turns
@@ -105,9 +106,24 @@ def _bring_up_to_date(site: Site) -> None:
         is_known = books.site.get("id") is not None
     if not is_known:
         check_first_start(site)
+        _tell_loss(site)
     before, after = database.migrate()
     if before != after:
         _log.info("database.migrated", before=before, after=after, path=str(database.path))
+
+
+def _tell_loss(site: Site) -> None:
+    """That the folder was worked on by a database that is gone is in the log, since it concerns money."""
+    path = site.store.database.path
+    with suppress(FolderError):
+        if site.drop.marker(owners_of(path.parent)) is not None:
+            _log.warning(
+                "database.lost",
+                path=str(path),
+                reason=f"{site.drop.label()} is marked: a daemon ran here, but the database knows nothing of it",
+                hint="What was paid for before is paid for again if it comes again. "
+                "Stop the daemon, restore a copy of the database, and start it again.",
+            )
 
 
 def _assemble(site: Site, client: Client, instance: Instance, *, once: bool) -> Journey:

@@ -241,7 +241,7 @@ def test_a_full_disk_under_the_output_is_told_in_a_line(place: Place, watcher: P
 
 @pytest.mark.parametrize("is_emptied", [False, True])
 def test_status_says_that_the_database_is_gone(place: Place, watcher: Programs, is_emptied: bool) -> None:
-    """The folders are marked, so a daemon ran here: nobody is told that none ever did."""
+    """The folders are marked, so a daemon ran here: nobody is told that none ever did, and a start logs it."""
     assert "has not run yet" in watcher.ask(place, "status")
     assert place.run_once().exit_code == 0
     for path in place.root.glob("watcher.db*"):
@@ -253,3 +253,5 @@ def test_status_says_that_the_database_is_gone(place: Place, watcher: Programs, 
 
     assert "has not run yet" not in said
     assert "restore a copy of the database" in said
+    program = watcher.call("run", "--once", "--config", place.config_path)
+    assert len(program.events("database.lost")) == 1
