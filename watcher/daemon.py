@@ -30,6 +30,8 @@ from watcher.journey.arrive import Arrivals
 from watcher.journey.failures import Failures
 from watcher.journey.file import Filing
 from watcher.journey.instance import Instance
+from watcher.journey.keys import FindKey, Keys
+from watcher.journey.reading import note_reading
 from watcher.journey.recognition import owners_of
 from watcher.journey.recover import recover
 from watcher.journey.site import Site
@@ -37,8 +39,10 @@ from watcher.journey.submit import Submission, Turns
 from watcher.journey.verdict import Asking
 from watcher.journey.vet import Vetting
 from watcher.journey.watch import Watch
+from watcher.journey.windows import restore_hits
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
+from watcher.reload import reload
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)
@@ -59,13 +63,18 @@ class Journey:
     submissions: tuple[Submission, ...]
     filing: Filing
     asking: Asking
+    keys: Keys
     instance: Instance
     stopping: threading.Event
 
 
 @contextmanager
-def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Iterator[Journey]:
+def opened(
+    config: Config, key: Key, clock: Clock, *, once: bool = False, find_key: FindKey | None = None
+) -> Iterator[Journey]:
     """The site is ours alone, its database up to date, nothing is left half done: its steps, ready to run.
+
+    `find_key` reads the key again, where it may have been replaced.
 
     Raises ConfigError (a folder is missing at the first start), FolderForeign, InstanceRunning, StoreError.
     """
@@ -83,6 +92,7 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
             _bring_up_to_date(site)
             _await_drop_folder(site, instance, once=once)
             recover(site)
+            restore_hits(site, config.limits)
             service = config.identifai
             client = Client(
                 base_url=service.base_url,
@@ -94,7 +104,7 @@ def opened(config: Config, key: Key, clock: Clock, *, once: bool = False) -> Ite
                 clock=clock,
             )
             try:
-                yield _assemble(site, client, instance, once=once)
+                yield _assemble(site, client, Keys(site, client, key, find_key), instance, once=once)
             finally:
                 client.close()
 
@@ -126,7 +136,7 @@ def _tell_loss(site: Site) -> None:
             )
 
 
-def _assemble(site: Site, client: Client, instance: Instance, *, once: bool) -> Journey:
+def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, once: bool) -> Journey:
     stopping = threading.Event()
     arrivals = Arrivals(site, scans_once=once)
     turns = Turns()
@@ -135,9 +145,10 @@ def _assemble(site: Site, client: Client, instance: Instance, *, once: bool) -> 
         site=site,
         arrivals=arrivals,
         vetting=Vetting(site, arrivals),
-        submissions=tuple(Submission(site, client, arrivals, stopping, turns) for _ in workers),
+        submissions=tuple(Submission(site, client, keys, arrivals, stopping, turns) for _ in workers),
         filing=Filing(site, arrivals),
-        asking=Asking(site, client),
+        asking=Asking(site, client, keys),
+        keys=keys,
         instance=instance,
         stopping=stopping,
     )
@@ -237,7 +248,10 @@ def run(journey: Journey) -> Exit:
     """The daemon ran until SIGTERM or SIGINT, and everything that was in its hands is at rest or recoverable."""
     site, stopping = journey.site, journey.stopping
     ended = threading.Event()
-    heed_signals(ended)
+    hang_up = threading.Event()
+    heed_signals(ended, hang_up)
+    note_reading(site, journey.keys.key)
+    threading.Thread(target=_reload_when_told, args=(journey, hang_up), name="reload", daemon=True).start()
     runners = _runners(journey)
     journey.arrivals.wake = runners["arrive"].wake
     watch = Watch(site, journey.arrivals)
@@ -284,19 +298,49 @@ def run(journey: Journey) -> Exit:
     return Exit.WELL
 
 
-def heed_signals(ended: threading.Event) -> None:
+def _reload_when_told(journey: Journey, hang_up: threading.Event) -> None:
+    """For the life of the process, in a thread of its own: the configuration may lie where nothing answers."""
+    reloading = Chore("reload", reload, (journey.site, journey.keys))
+    while True:
+        hang_up.wait()
+        hang_up.clear()  # before it reads: a signal during that is not lost
+        reloading()
+
+
+def hold_hang_ups() -> None:
+    """SIGHUP waits for `heed_signals`, where it means no lost terminal: a start may wait long for its folder."""
+    if not _terminals():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+def _terminals() -> list[int]:
+    return [descriptor for descriptor in range(3) if os.isatty(descriptor)]
+
+
+def heed_signals(ended: threading.Event, hang_up: threading.Event | None = None) -> None:
     """SIGTERM or SIGINT sets the event; a second one ends the process at once. Call it before threads begin.
+
+    SIGHUP sets `hang_up`, for what can be read again. It ends, like SIGTERM, who has nothing of the kind, and who
+    lost the terminal that it was started at; not who was told to ignore it, as by nohup.
 
     A thread waits for them, since a handler runs between two steps of the main thread: setting an event which
     that thread waits on could wait for itself.
     """
-    numbers = {signal.SIGTERM, signal.SIGINT}
+    numbers, terminals = {signal.SIGTERM, signal.SIGINT}, _terminals()
+    is_immune = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    if hang_up is not None or not is_immune:
+        numbers.add(signal.SIGHUP)
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # inherited by every thread that begins from here on
 
     def heed() -> None:
-        signal.sigwait(numbers)
-        ended.set()
-        os._exit(128 + signal.sigwait(numbers))  # whatever that cuts off is recovered at the next start
+        while True:
+            number = signal.sigwait(numbers)
+            if number == signal.SIGHUP and hang_up is not None and (is_immune or _terminals() == terminals):
+                hang_up.set()
+            elif not ended.is_set():
+                ended.set()
+            elif number != signal.SIGHUP:  # of which a terminal that closes sends several
+                os._exit(128 + number)  # whatever that cuts off is recovered at the next start
 
     threading.Thread(target=heed, name="signals", daemon=True).start()
 

@@ -22,12 +22,22 @@ _MODELESS = frozenset(  # kinds of file system that have one mode for all files,
 class Key:
     """The API key. Shows itself as "<key>" wherever it is printed by accident; only `reveal` gives its text."""
 
-    __slots__ = ("_text", "source", "warning")
+    __slots__ = ("_text", "is_fixed", "source", "stamp", "warning")
 
-    def __init__(self, text: str, source: str, warning: str = "") -> None:
+    def __init__(
+        self,
+        text: str,
+        source: str,
+        warning: str = "",
+        *,
+        is_fixed: bool = False,
+        stamp: tuple[str, int, int, int] | None = None,
+    ) -> None:
         self._text = text
         self.source = source  # where it came from, for a person
         self.warning = warning  # what is unwise about that place, and the remedy; "" where nothing is
+        self.is_fixed = is_fixed  # as long as the process runs: the environment, a credential
+        self.stamp = stamp  # of a file: its path, inode, size and mtime in ns when it was read
 
     def reveal(self) -> str:
         return self._text
@@ -50,16 +60,19 @@ def read_key(config: Config, environ: Mapping[str, str]) -> Key:
     """
     value = environ.get(KEY_VARIABLE, "")
     if value.strip():
-        return Key(_checked(value.encode("utf-8", "surrogateescape"), f"${KEY_VARIABLE}"), f"${KEY_VARIABLE}")
+        text = _checked(value.encode("utf-8", "surrogateescape"), f"${KEY_VARIABLE}")
+        return Key(text, f"${KEY_VARIABLE}", is_fixed=True)
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     key_file = config.identifai.api_key_file
     for path in (*([Path(directory, CREDENTIAL)] if directory else []), key_file):
         found = _read_key_file(path)
         if found is not None:
-            content, exposure = found
+            content, exposure, stamp = found
             text = _checked(content, _text(path))
             # Not for a credential: systemd guards it by an access list that looks like group bits.
-            return Key(text, _text(path), exposure if path is key_file else "")
+            if path is not key_file:
+                return Key(text, _text(path), is_fixed=True)
+            return Key(text, _text(path), exposure, stamp=stamp)
     credential = f"systemd's credential {CREDENTIAL} ({'not there' if directory else 'no $CREDENTIALS_DIRECTORY'})"
     raise ConfigError(
         f"no API key found; looked at ${KEY_VARIABLE} (empty or not set), {credential}"
@@ -68,11 +81,13 @@ def read_key(config: Config, environ: Mapping[str, str]) -> Key:
     )
 
 
-def _read_key_file(path: Path) -> tuple[bytes, str] | None:
-    """What is in the file, and how it is exposed there ("" where it is not); null where there is none."""
+def _read_key_file(path: Path) -> tuple[bytes, str, tuple[str, int, int, int]] | None:
+    """What is in the file, how it is exposed ("" where it is not), and its stamp; null where there is none."""
     try:
         with path.open("rb") as file:
-            return file.read(_KEY_BYTES + 1), _exposure(path, file.fileno())
+            status = os.fstat(file.fileno())
+            stamp = (os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
+            return file.read(_KEY_BYTES + 1), _exposure(path, file.fileno()), stamp
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Any, Literal, Protocol, TextIO
@@ -62,8 +62,30 @@ def configure(
     uncaught. "auto" is the console form on a terminal, else JSON. Calling it again replaces what was before.
     """
     handler = _LastingHandler(sys.stderr if stream is None else stream)
+    _set(handler, format, level, [secret] if secret else [])
+    root = logging.getLogger()
+    for old in [known for known in root.handlers if isinstance(known, _LastingHandler)]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    logging.captureWarnings(capture=True)
+    _log_crashes()
+
+
+def adjust(
+    format: Literal["auto", "console", "json"],  # noqa: A002
+    level: Literal["debug", "info", "warning", "error"],
+    secrets: Sequence[Secret],
+) -> None:
+    """What `configure` has set up goes on in this form, from this level up, without any of these secrets."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _LastingHandler):
+            _set(handler, format, level, secrets)
+
+
+def _set(handler: "_LastingHandler", form: str, level: str, secrets: Sequence[Secret]) -> None:
     terminal = handler.stream.isatty()
-    in_lines = format == "console" or (format == "auto" and terminal)
+    in_lines = form == "console" or (form == "auto" and terminal)
     renderer = _console(colors=terminal and not os.environ.get("NO_COLOR")) if in_lines else [JSONRenderer()]
     handler.setFormatter(
         ProcessorFormatter(
@@ -74,22 +96,15 @@ def configure(
                 TimeStamper(fmt="iso", utc=True),
                 ProcessorFormatter.remove_processors_meta,
                 format_exc_info,
-                _Cleaner(secret),
+                _Cleaner(secrets),
                 *renderer,
             ]
         )
     )
     number = logging.getLevelNamesMapping()[level.upper()]
-    root = logging.getLogger()
-    for old in [known for known in root.handlers if isinstance(known, _LastingHandler)]:
-        root.removeHandler(old)
-        old.close()
-    root.addHandler(handler)
-    root.setLevel(max(number, logging.WARNING))
+    logging.getLogger().setLevel(max(number, logging.WARNING))
     logging.getLogger(_PROGRAM).setLevel(number)
-    logging.captureWarnings(capture=True)
     _route(number)
-    _log_crashes()
 
 
 class _LastingHandler(logging.StreamHandler[Outlet]):
@@ -115,10 +130,12 @@ class _LastingHandler(logging.StreamHandler[Outlet]):
 class _Cleaner:
     """Makes an event plain and safe: no secret, no bytes, no object whose text nobody has looked at."""
 
-    def __init__(self, secret: Secret | None) -> None:
-        text = secret.reveal() if secret else ""
-        self._secrets = [text] if len(text) >= SHORTEST_SECRET else []
-        self._redactor = Redactor(text)
+    def __init__(self, secrets: Sequence[Secret]) -> None:
+        texts = [secret.reveal() for secret in secrets]
+        self._secrets = [text for text in texts if len(text) >= SHORTEST_SECRET]
+        self._redactor = Redactor("")
+        for text in self._secrets:
+            self._redactor = Redactor(text, self._redactor)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)

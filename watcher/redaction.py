@@ -47,9 +47,11 @@ class Redactor:
     Found are: the escapes of JSON, HTML, URLs and programming languages, within one another too; letters of the
     other case or of full width; anything but letters and digits in between, markup included; base64 and
     hexadecimal digits; half of it or more. Of a secret with few letters and digits only the whole counts.
+    `before`: one of the secret that this one has replaced, which is kept out as well.
     """
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, before: "Redactor | None" = None) -> None:
+        self._before = before
         self._is_on = len(secret) >= SHORTEST_SECRET
         self._word = secret.lower() if len(secret) < _UNMISTAKABLE else None
         is_telling = len("".join(_LETTERS_AND_DIGITS.findall(secret))) >= _UNMISTAKABLE
@@ -67,13 +69,20 @@ class Redactor:
 
     def repeats(self, text: str) -> bool:
         """Whether the secret, or half of it, stands in the text in any form."""
+        if self._before is not None and self._before.repeats(text):
+            return True
+        return self._stands_in(text)
+
+    def _stands_in(self, text: str) -> bool:
         reduced = (self._reduced(layer.text) for layer in _layers(_Layer(text)))
         return self._is_on and any(part in one for one in reduced for part in self._parts)
 
     def clean(self, text: str) -> str:
         """The text with REDACTED wherever the secret, or half of it, stands in it in any form."""
+        if self._before is not None:
+            text = self._before.clean(text)
         for _ in range(_ROUNDS):
-            spans = self._find(text) if self.repeats(text) else []
+            spans = self._find(text) if self._stands_in(text) else []
             if not spans:
                 return text
             for start, end in reversed(spans):

@@ -25,6 +25,7 @@ from watcher.domain import (
 from watcher.errors import UNSENDABLE, Exit, FolderError
 from watcher.journey import receipt
 from watcher.journey.alterations import explain, find_alteration
+from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.recognition import owners_of
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
@@ -36,22 +37,17 @@ _ALTERED_LOOKED_AT = 1000
 
 def status(options: argparse.Namespace) -> int:
     with open_desk(options) as desk:
-        failing = [failure.as_json() for failure in desk.failing()]
+        failing, is_running = [failure.as_json() for failure in desk.failing()], desk.is_running()
         with desk.store.reading() as books:
             facts = {"failing": failing, **_status(desk, books)}
+            fact = read_fact(books) if is_running else None
+    facts["outdated"] = find_outdated(desk.config, fact)
     if options.json:
         print_json(facts)
         return Exit.WELL
     states = ", ".join(f"{number} {state}" for state, number in facts["states"].items() if number)
     print(f"recordings   {states or 'none yet'}")
-    if needs := ", ".join(f"{number} {state}" for state, number in facts["needs_person"].items() if number):
-        how = "`watcher list --state failed`, or held; then retry or dismiss, release or fail"
-        print(f"needs you    {needs}: {how}")
-    _print_failing(facts["failing"])
-    for pause in facts["pauses"]:
-        until = f" until {pause['until']}" if pause["until"] else ""
-        by = f"by {pause['by']}, " if pause["by"] else ""
-        print(f"paused       {pause['reason']} ({by}since {pause['since']}{until})")
+    _print_troubles(facts)
     print(f"rate         {facts['rate']}")
     once = ", once submitting goes on" if facts["pauses"] and facts["eta_seconds"] >= 1 else ""
     print(f"backlog      {duration_in_words(facts['eta_seconds'])}{once}")
@@ -83,14 +79,23 @@ def status(options: argparse.Namespace) -> int:
     return Exit.WELL
 
 
-def _print_failing(failing: list[JsonObject]) -> None:
-    """A line for each step that fails as a whole."""
-    for one in failing:
+def _print_troubles(facts: JsonObject) -> None:
+    """What wants somebody, or does not go on as it should, a line each."""
+    if needs := ", ".join(f"{number} {state}" for state, number in facts["needs_person"].items() if number):
+        how = "`watcher list --state failed`, or held; then retry or dismiss, release or fail"
+        print(f"needs you    {needs}: {how}")
+    for one in facts["failing"]:
         told = " ".join(filter(None, [f"{one['message']}.", one["hint"]]))
         print(
             f"failing      {one['step']}: {told} ({one['times']:,} times in a row since {one['since']}; "
             f"worked {one['succeeded_at'] or 'never since the start'})"
         )
+    for pause in facts["pauses"]:
+        until = f" until {pause['until']}" if pause["until"] else ""
+        by = f"by {pause['by']}, " if pause["by"] else ""
+        print(f"paused       {pause['reason']} ({by}since {pause['since']}{until})")
+    for line in facts["outdated"]:
+        print(f"outdated     {line}")
 
 
 def _never_looked(desk: Desk) -> str:

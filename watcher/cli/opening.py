@@ -80,6 +80,13 @@ class Desk:
             return ()
         return () if holder is None else read_failures(holder.note)
 
+    def is_running(self) -> bool:
+        """Whether somebody works with this database now. No folder of recordings is asked."""
+        try:
+            return holder_of(os.fsencode(f"{self.store.database.path}.instance")) is not None
+        except FolderError:
+            return False
+
     def is_idle(self) -> bool:
         """Whether it is certain that nobody works on this site now: then nothing goes on by itself."""
         try:

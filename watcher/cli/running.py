@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -34,7 +35,10 @@ def run(options: argparse.Namespace) -> int:
         _log.warning("key.exposed", reason=key.warning)
     if config.web.listen:
         _log.warning("web.unavailable", reason="web.listen is set, but this version serves no page yet")
-    with daemon.opened(config, key, SystemClock(), once=options.once) as journey:
+    if not options.once:
+        daemon.hold_hang_ups()
+    find = partial(read_key, environ=os.environ)
+    with daemon.opened(config, key, SystemClock(), once=options.once, find_key=find) as journey:
         if not options.once:
             return daemon.run(journey)
         daemon.heed_signals(journey.stopping)

@@ -5,6 +5,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -51,7 +52,8 @@ def load(path: Path) -> Config:
     path = Path(os.path.abspath(path))
     text, tables = _tables(path)
     try:
-        config = Config.model_validate(tables, context={"path": path})
+        digest = sha256(text.encode()).hexdigest()
+        config = Config.model_validate(tables, context={"path": path, "digest": digest})
     except ValidationError as error:
         problems = [(detail["loc"], _problem(detail)) for detail in error.errors(include_url=False)]
     else:

@@ -1,7 +1,7 @@
 """The sections with their keys and defaults. What each key means to an operator stands in config.example.toml."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -158,9 +158,22 @@ class Config(Table):
     web: Web = _DEFAULTS
     log: Log = _DEFAULTS
     _path: Path
+    _digest: str
 
     def model_post_init(self, context: Any) -> None:
         self._path = context["path"]
+        self._digest = context.get("digest", "")
+
+    def read_from(self, other: "Config") -> Self:
+        """These settings, as read from the other's file."""
+        copy = self.model_copy()
+        copy._path, copy._digest = other.path, other.digest  # noqa: SLF001 — our own
+        return copy
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the file's text when it was read."""
+        return self._digest
 
     @property
     def path(self) -> Path:

@@ -74,15 +74,12 @@ class Client:
         """Raises ConfigError for a key that no header can carry (a library's own error about it would show it),
         and for a base URL that is none, or that holds a user and a password beside the key.
         """
-        if not key.reveal().isascii() or not key.reveal().isprintable() or not key.reveal().strip():
-            raise ConfigError(
-                "The API key is empty, or holds characters that no key has",
-                hint="Copy it from identifAI's dashboard again, alone and on one line.",
-            )
+        _check(key)
         self._base_url = base_url.rstrip("/")
         self._host = _host_of(base_url)
         self._key = key
-        self._reader = Reader(Redactor(key.reveal()))
+        self._redactor = Redactor(key.reveal())
+        self._reader = Reader(self._redactor)
         self._connect_timeout_seconds = connect_timeout_seconds
         self._read_timeout_seconds = read_timeout_seconds
         self._deadline_seconds = deadline_seconds
@@ -150,6 +147,16 @@ class Client:
             raise self._unintelligible(reply, wire, "no list of verdicts", Charged.NO) from reply.trouble
         return readings
 
+    def renew(self, key: Secret) -> None:
+        """Whatever is asked from now on is asked with this key; no text that leaves has it or one before it.
+
+        Raises ConfigError as at the beginning, and goes on with the key that it had.
+        """
+        _check(key)
+        self._redactor = Redactor(key.reveal(), self._redactor)
+        self._reader = Reader(self._redactor)  # before it is sent for the first time
+        self._key = key
+
     def close(self) -> None:
         """End the connections that are kept alive."""
         self._transport.close()
@@ -214,6 +221,15 @@ class Client:
 
     def _speaker(self, reply: Reply) -> str:
         return name_speaker(reply, self._reader, self._host)
+
+
+def _check(key: Secret) -> None:
+    """Raises ConfigError for a key that no header can carry."""
+    if not key.reveal().isascii() or not key.reveal().isprintable() or not key.reveal().strip():
+        raise ConfigError(
+            "The API key is empty, or holds characters that no key has",
+            hint="Copy it from identifAI's dashboard again, alone and on one line.",
+        )
 
 
 def _host_of(base_url: str) -> str:

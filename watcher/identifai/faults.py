@@ -86,7 +86,8 @@ def refused(reply: Reply, reader: Reader, *, host: str, may_be_charged: bool, no
         case 401:
             return Unauthorized(
                 said,
-                hint="Check the API key (see identifai.api_key_file), then restart watcher.",
+                hint="Put the right API key in its place. identifai.api_key_file is read again by itself; for a "
+                "key from the environment or a systemd credential, restart the service.",
                 status=status,
             )
         case 403:

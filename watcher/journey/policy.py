@@ -61,7 +61,11 @@ RULES: dict[Cause, Rule] = {
         PauseKind.ACCOUNT, Next.AGAIN, False, "Buy credit or raise the plan; `watcher resume` tries at once."
     ),
     Cause.UNAUTHORIZED: Rule(
-        PauseKind.ACCOUNT, Next.AGAIN, False, "Check the API key and restart; `watcher resume` tries at once."
+        PauseKind.ACCOUNT,
+        Next.AGAIN,
+        False,
+        "Put the right API key in its place. A key file is read again before each try, at once after "
+        "`watcher resume`; for a key from the environment or a systemd credential, restart the service.",
     ),
     Cause.FORBIDDEN: Rule(
         PauseKind.ACCOUNT,

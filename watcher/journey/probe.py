@@ -9,6 +9,7 @@ import secrets
 from watcher.errors import ServiceError
 from watcher.identifai.client import Client
 from watcher.journey import pauses
+from watcher.journey.keys import Keys
 from watcher.journey.site import Site
 from watcher.journey.windows import Reads
 
@@ -16,8 +17,9 @@ from watcher.journey.windows import Reads
 class Probe:
     """Asks for the verdict of a recording that nobody ever sent, within the rate windows for questions."""
 
-    def __init__(self, site: Site, client: Client) -> None:
+    def __init__(self, site: Site, client: Client, keys: Keys) -> None:
         self._site = site
+        self._keys = keys
         self._client = client
         self._reads = Reads(site)
 
@@ -26,6 +28,7 @@ class Probe:
         site = self._site
         if wait := self._reads.begin():
             return wait
+        self._keys.renew()  # it may have been replaced, which may be all that was wrong
         error: ServiceError | None = None
         try:
             # A recording of ours may be the very one that the service chokes on; a new name is in nobody's cache.

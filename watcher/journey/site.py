@@ -27,9 +27,12 @@ def tell_displaced(path: bytes, name: bytes | None) -> None:
         _log.warning("stranger.displaced", path=path, now=name, reason=reason)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Site:
-    """One drop folder with its done and failed folders, its database and its configuration."""
+    """One drop folder with its done and failed folders, its database and its configuration.
+
+    The configuration may be exchanged for one with other limits while the steps work: ask for it each time.
+    """
 
     config: Config
     store: Store

@@ -32,6 +32,7 @@ from watcher.identifai.upload import Upload
 from watcher.journey import pauses, policy
 from watcher.journey.arrive import Arrivals
 from watcher.journey.duplicates import defer, follow_firsts
+from watcher.journey.keys import Keys
 from watcher.journey.outcomes import Claim, Outcomes, put_off
 from watcher.journey.probe import Probe
 from watcher.journey.room import check_companions, check_room, put_off_for_room
@@ -89,16 +90,15 @@ class Submission:
     """The step that sends. Several may run at the same time, one upload each."""
 
     def __init__(
-        self, site: Site, client: Client, arrivals: Arrivals, stopping: threading.Event, turns: Turns
+        self, site: Site, client: Client, keys: Keys, arrivals: Arrivals, stopping: threading.Event, turns: Turns
     ) -> None:
         self._site = site
         self._turns = turns
         self._client = client
         self._arrivals = arrivals
         self._stopping = stopping
-        self._limits = site.config.limits
         self._windows = Windows(site)
-        self._probe = Probe(site, client)
+        self._probe = Probe(site, client, keys)
         self._outcomes = Outcomes(site, arrivals, self._windows)
         self._follow_at = 0.0  # monotonic
         self._recognise_at = 0.0  # monotonic
@@ -162,7 +162,7 @@ class Submission:
     def _look(self, books: Books, now: float) -> Sight:
         standing = self._site.pause_log.look(books)
         gate = pauses.find_gate(books, standing, now)
-        if gate.over or pauses.is_cap_lifted(books, standing, self._limits, now):
+        if gate.over or pauses.is_cap_lifted(books, standing, self._site.config.limits, now):
             return Sight(is_stale=True)
         item = books.items.next_due(now, canary=gate.canary) if gate.is_open else None
         if self._is_stale(books, item, now):
@@ -189,7 +189,7 @@ class Submission:
         return bool(books.items.settled_firsts()) or self._windows.is_stale(books, now)
 
     def _refresh(self, books: Books, now: float) -> None:
-        pauses.end_what_is_over(books, self._limits, now)
+        pauses.end_what_is_over(books, self._site.config.limits, now)
         self._windows.refresh(books, now)
         follow_firsts(books, now)
 
@@ -303,7 +303,7 @@ class Submission:
             return False
         if self._windows.starts_at(books, now, item.size) > now:
             return False
-        cap = pauses.find_cap(books, self._limits, now)
+        cap = pauses.find_cap(books, self._site.config.limits, now)
         if cap is not None:
             books.pauses.set(cap)
         return cap is None

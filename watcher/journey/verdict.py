@@ -17,6 +17,7 @@ from watcher.errors import (
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
 from watcher.journey import policy
+from watcher.journey.keys import Keys
 from watcher.journey.site import Site
 from watcher.journey.windows import Reads
 from watcher.store import Books
@@ -46,8 +47,10 @@ class Asking:
     is the service.
     """
 
-    def __init__(self, site: Site, client: Client) -> None:
+    def __init__(self, site: Site, client: Client, keys: Keys) -> None:
         self._site = site
+        self._keys = keys
+        self._is_barred = False  # the service does not take the key
         self._client = client
         self._reads = Reads(site)
         self._quiet_until = 0.0  # monotonic
@@ -72,9 +75,12 @@ class Asking:
                 return IDLE if due_at is None else max(due_at - now, 0.001)
         if wait := self._reads.begin():
             return wait
+        if self._is_barred:
+            self._keys.renew()  # it may have been replaced
         try:
             readings = self._client.verdicts([verdict.identifier for verdict in asked])
         except ServiceError as error:
+            self._is_barred = isinstance(error, Unauthorized | Forbidden)
             if len(asked) > 1 or not isinstance(error, ServiceFault) or error.status != 404:
                 return self._put_off(asked, error)
             readings = {}  # how the service says of one that it is not visible yet
@@ -83,6 +89,7 @@ class Asking:
             return self._put_off(
                 asked, ServiceFault(f"The answer ended in {type(error).__name__}", charged=Charged.NO)
             )
+        self._is_barred = False
         self._record(asked, readings)
         return 0.0
 

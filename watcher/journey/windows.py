@@ -1,7 +1,7 @@
 """The rate windows, as the books know them: shared by all uploads and questions, by restarts and nodes."""
 
 from watcher import logs
-from watcher.config import Window
+from watcher.config import Limits, Window
 from watcher.errors import Throttled
 from watcher.identifai import budget
 from watcher.journey.site import Site
@@ -23,8 +23,12 @@ class Windows:
 
     def __init__(self, site: Site) -> None:
         self._clock = site.clock
-        self._configured = site.config.limits.writes
+        self._site = site
         self._seconds_per_byte = 0.0  # that the latest upload travelled
+
+    @property
+    def _configured(self) -> tuple[Window, ...]:
+        return self._site.config.limits.writes
 
     def starts_at(self, books: Books, now: float, size: int) -> float:
         """When to begin an upload of so many bytes, so that its last part need not be held back for long.
@@ -117,6 +121,15 @@ class Reads:
         """The question was answered, or is lost; it may be told so twice."""
         if self._hit is not None:
             books.ledger.hit_ended(self._hit, now)
+
+
+def restore_hits(site: Site, limits: Limits) -> None:
+    """Uploads of the past count against windows that are longer than those that were kept to until now."""
+    longest = max((window.seconds for window in limits.writes), default=0.0)
+    now = site.clock.now()
+    if longest:
+        with site.store.writing() as books:
+            books.ledger.restore_hits(now - longest, now)
 
 
 def find_windows(books: Books, configured: tuple[Window, ...], now: float) -> tuple[Window, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal, select, update
 
 from watcher.domain import Attempt, Charged, Item, State
 from watcher.errors import LateWriter
@@ -59,6 +59,13 @@ _NTH_LAST = (
     .order_by(hits.c.ended_at.desc())
     .limit(1)
     .offset(bindparam("skipped"))
+)
+_IS_COUNTED = exists().where(hits.c.kind == "write", hits.c.released_at == attempts.c.released_at)
+_RESTORE_HITS = insert(hits).from_select(
+    ["kind", "released_at", "ended_at"],
+    select(literal("write"), attempts.c.released_at, func.coalesce(attempts.c.ended_at, bindparam("now")))
+    .where(attempts.c.started_at >= bindparam("begun"), attempts.c.released_at >= bindparam("since"))
+    .where(~_IS_COUNTED),
 )
 _PULL_BACK = update(hits).where(hits.c.kind == bindparam("the_kind"), hits.c.ended_at > bindparam("now"))
 
@@ -162,6 +169,14 @@ class Ledger:
         """When the n-th last of the ended hits of this kind ended (n from 1); null when there are fewer."""
         end: float | None = self._connection.execute(_NTH_LAST, {"kind": kind, "skipped": n - 1}).scalar()
         return end
+
+    def restore_hits(self, since: float, now: float) -> None:
+        """Every upload let go since then counts as a hit, as it did or would have done; one under way ends now.
+
+        For windows that are longer than those kept to before, whose hits were forgotten, or that are new.
+        """
+        values = {"since": since, "begun": since - _LONGEST_UPLOAD_SECONDS, "now": now}
+        self._connection.execute(_RESTORE_HITS, values)
 
     def pull_back_hits(self, kind: str, now: float) -> None:
         """Hits that ended in the future, as they do when the clock was set back, have ended now."""

@@ -24,6 +24,7 @@ from watcher.clock import SystemClock
 from watcher.domain import State, quote_path, rfc3339, show_path, text_to_path
 from watcher.errors import UNSENDABLE, Exit, FolderError, StoreError
 from watcher.folders.holder import Holder
+from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.recognition import Past, owners_of
 from watcher.journey.watch import Choice
 from watcher.store import Books, Store, revisions
@@ -82,6 +83,7 @@ def _look(desk: Desk) -> tuple[list[Choice], list[Finding]]:
         books,
         daemon,
         *_check_steps(desk),
+        *_check_reading(desk, known, holder),
         *check_pauses(desk, known),
         check_limits(desk, known),
         _check_clock(desk, known),
@@ -194,6 +196,16 @@ def _check_steps(desk: Desk) -> Iterator[Finding]:
         times = "once" if failure.times == 1 else f"{failure.times:,} times in a row"
         found = f"{failure.step} fails, {times} since {rfc3339(failure.since)} (it last worked {last}): "
         yield Finding("step", condition, found + failure.fault.message, failure.fault.hint)
+
+
+def _check_reading(desk: Desk, known: Known, holder: Holder | None) -> list[Finding]:
+    """What the daemon that runs has read otherwise than it stands on the disk now."""
+    if holder is None or not known.is_open:
+        return []
+    with desk.store.reading() as books:
+        fact = read_fact(books)
+    hint = "What the daemon was told before holds until then."
+    return [warning("reading", line, hint) for line in find_outdated(desk.config, fact)]
 
 
 def _check_user(desk: Desk, holder: Holder | None) -> Finding:

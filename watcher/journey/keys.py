@@ -1,0 +1,68 @@
+"""The key in force: read again while it does not work, and when a person says so. A new one needs no start."""
+
+import threading
+from collections.abc import Callable
+
+from watcher import logs
+from watcher.config import Config
+from watcher.errors import ConfigError
+from watcher.identifai.client import Client
+from watcher.journey.site import Site
+from watcher.key import Key
+
+_log = logs.get_logger(__name__)
+
+FindKey = Callable[[Config], Key]
+
+
+class Keys:
+    """The key that the client asks with, and the place it came from. Threads may share it.
+
+    A key that was replaced is kept out of all texts as long as the program runs: answers to it may still come.
+    """
+
+    def __init__(self, site: Site, client: Client, key: Key, find: FindKey | None) -> None:
+        """`find`: reads the key; null where it is never read again."""
+        self._site = site
+        self._client = client
+        self._find = find
+        self._lock = threading.Lock()
+        self._told = ""
+        self._past: list[Key] = []
+        self.key = key
+
+    def renew(self) -> bool:
+        """The key is the one that lies in its place now; whether it is another one.
+
+        What lies there and is none is told once, and the key that was read before goes on.
+        """
+        if self._find is None:
+            return False
+        with self._lock:
+            try:
+                found = self._find(self._site.config)
+            except ConfigError as error:
+                self._refuse(error)
+                return False
+            self._told = ""
+            before, self.key = self.key, found
+            if found.reveal() == before.reveal():
+                return False
+            self._past.append(before)
+            self.protect()
+            self._client.renew(found)
+        _log.info("key.renewed", source=found.source, before=before.source)
+        if found.warning:
+            _log.warning("key.exposed", reason=found.warning)
+        return True
+
+    def protect(self) -> None:
+        """The log is as the configuration has it now, without this key and those before it."""
+        log = self._site.config.log
+        logs.adjust(log.format, log.level, [self.key, *self._past])
+
+    def _refuse(self, error: ConfigError) -> None:
+        if error.message != self._told:
+            self._told = error.message
+            hint = f"The key that was read before goes on. {error.hint}"
+            _log.warning("key.refused", reason=error.message, hint=hint)

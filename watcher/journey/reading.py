@@ -1,0 +1,65 @@
+"""What a running daemon has read, so that commands can say when something else lies there by now."""
+
+import os
+from collections.abc import Sequence
+from typing import cast
+
+from watcher.config import Config
+from watcher.journey.site import Site
+from watcher.key import Key
+from watcher.store import Books
+
+_FACT = "daemon.read"
+
+
+def note_reading(site: Site, key: Key, needs_restart: Sequence[str] = ()) -> None:
+    """The books say which configuration and which key's file this daemon works by; nothing of the key itself."""
+    config = site.config
+    fact = {
+        "path": os.fspath(config.path),
+        "digest": config.digest,
+        "key": key.stamp,
+        "needs_restart": list(needs_restart),
+    }
+    with site.store.writing() as books:
+        if books.site.get(_FACT) != fact:
+            books.site.put(_FACT, fact)
+
+
+def find_outdated(config: Config, fact: dict[str, object] | None) -> list[str]:
+    """What the daemon that runs has read otherwise than it stands on the disk now, in sentences."""
+    if fact is None or fact.get("path") != os.fspath(config.path):
+        return []
+    said = []
+    if fact["digest"] != config.digest:
+        said.append(
+            "The configuration was changed after the daemon read it: `systemctl reload watcher`, or SIGHUP, "
+            "has it read again."
+        )
+    elif needs_restart := cast("list[str]", fact["needs_restart"]):
+        said.append(
+            f"Changed in the configuration, and read at a start alone: {', '.join(needs_restart)}. "
+            "`systemctl restart watcher` has them hold."
+        )
+    stamp = fact["key"]
+    if isinstance(stamp, list) and not _is_as(stamp):
+        said.append(
+            "The key's file was changed after the daemon read it: `systemctl reload watcher`, or SIGHUP, has it "
+            "read again."
+        )
+    return said
+
+
+def read_fact(books: Books) -> dict[str, object] | None:
+    """What the daemon noted; null where none has."""
+    fact: dict[str, object] | None = books.site.get(_FACT)
+    return fact
+
+
+def _is_as(stamp: list[object]) -> bool:
+    """Whether the key's file is the one that was read, as far as whoever asks may look."""
+    try:
+        status = os.stat(str(stamp[0]))
+    except OSError:
+        return True
+    return [status.st_ino, status.st_size, status.st_mtime_ns] == stamp[1:]
