@@ -110,6 +110,9 @@ def machine(root: Path) -> Path:
         (system / f"{name}.target").write_text(f"[Unit]\nDescription={name}\n")
     for unit in UNITS:
         shutil.copy(SYSTEMD / unit, ours)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    kill = root / "bin/kill"
+    for path in (program, kill):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
     return root
