@@ -1,5 +1,6 @@
 """The sections with their keys and defaults. What each key means to an operator stands in config.example.toml."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -145,6 +146,14 @@ class Log(Table):
 _DEFAULTS: Any = Field(default_factory=dict)  # validated like a table: paths in it need the file's place
 
 
+@dataclass(frozen=True)
+class _Source:
+    """The file that a configuration was read from. What else stands in it than settings makes no other one."""
+
+    path: Path
+    digest: str = field(compare=False)
+
+
 class Config(Table):
     """The whole configuration. Made by `load`; immutable, every path in it absolute."""
 
@@ -157,25 +166,23 @@ class Config(Table):
     verdicts: Verdicts = _DEFAULTS
     web: Web = _DEFAULTS
     log: Log = _DEFAULTS
-    _path: Path
-    _digest: str
+    _source: _Source
 
     def model_post_init(self, context: Any) -> None:
-        self._path = context["path"]
-        self._digest = context.get("digest", "")
+        self._source = _Source(context["path"], context.get("digest", ""))
 
     def read_from(self, other: "Config") -> Self:
         """These settings, as read from the other's file."""
         copy = self.model_copy()
-        copy._path, copy._digest = other.path, other.digest  # noqa: SLF001 — our own
+        copy._source = other._source  # noqa: SLF001 — our own
         return copy
 
     @property
     def digest(self) -> str:
         """The sha256 of the file's text when it was read."""
-        return self._digest
+        return self._source.digest
 
     @property
     def path(self) -> Path:
         """The file it was read from, absolute."""
-        return self._path
+        return self._source.path
