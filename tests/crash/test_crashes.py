@@ -15,6 +15,8 @@ _FILED_OUT_OF_THE_WAY = (
     "taken_name",
     "accompanied",
     "retried",
+    "owned",
+    "owned_retried",
     "other_disk",
     "retried_from_other_disk",
 )

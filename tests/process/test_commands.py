@@ -32,7 +32,7 @@ OPTIONS: dict[str, list[str]] = {
     "pause": ["--config", "--reason"],
     "resume": ["--config"],
     "migrate": ["--config"],
-    "reconcile": ["--config", "ledger"],
+    "reconcile": ["--config", "--hashes", "ledger"],
 }
 
 

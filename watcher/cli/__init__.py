@@ -264,7 +264,7 @@ def _add_proving(commands: Commands) -> None:
         json=True,
     )
     estimate.add_argument("path", metavar="PATH", help="a folder, anywhere")
-    _add(
+    reconcile = _add(
         commands,
         "reconcile",
         "proving.reconcile",
@@ -272,6 +272,11 @@ def _add_proving(commands: Commands) -> None:
         "Seen = done + failed + withdrawn + waiting + in flight + held, and folders, receipts,\n"
         "items, their histories and the ledger agree. Exits 1 when they do not, and says where. What others\n"
         "put into the folders is told, and is not wrong.",
+    )
+    reconcile.add_argument(
+        "--hashes",
+        action="store_true",
+        help="read every filed recording, and compare its sha256 with that of its row",
     )
 
 

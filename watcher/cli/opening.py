@@ -56,11 +56,11 @@ class Desk:
 
     @property
     def done(self) -> Folder:
-        return Folder(self.config.folders.done, "done")
+        return Folder(self.config.folders.done, "done", owning=self.config.folders.own)
 
     @property
     def failed(self) -> Folder:
-        return Folder(self.config.folders.failed, "failed")
+        return Folder(self.config.folders.failed, "failed", owning=self.config.folders.own)
 
     def holder(self) -> Holder | None:
         """Who works on this site now, the daemon or a pass; null: nobody.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from watcher.audio import Completeness, Examination
 from watcher.cli.comparing import Comparison, compare
+from watcher.cli.hashes import Hashes, compare_hashes
 from watcher.cli.looking import duration_in_words, seconds_for
 from watcher.cli.opening import Desk, open_desk, print_json
 from watcher.cli.printing import as_far_as_read
@@ -32,6 +33,8 @@ def reconcile(options: argparse.Namespace) -> int:
         comparison = compare(desk)
         with suppress(StoreError):  # whoever may only read is told all the same
             _note_alterations(desk, comparison)
+        hashes = Hashes()
+        differing = list(compare_hashes(desk, hashes)) if options.hashes else []
     lines = {
         "done": counts[State.DONE],
         "failed": counts[State.FAILED],
@@ -42,7 +45,7 @@ def reconcile(options: argparse.Namespace) -> int:
     }
     if seen != sum(lines.values()):
         wrong.insert(0, f"{seen:,} recordings were seen, and {sum(lines.values()):,} are accounted for")
-    wrong += comparison.wrong
+    wrong += comparison.wrong + [line for line in differing if line[:6] not in _ids(comparison)]
     with as_far_as_read():
         for name, number in lines.items():
             print(f"{name:<10}{number:>9,}")
@@ -51,9 +54,19 @@ def reconcile(options: argparse.Namespace) -> int:
             print(f"wrong: {line}")
         for line in comparison.notes:
             print(f"note: {line}")
+        if options.hashes:
+            unknown = f"; {hashes.unknown:,} were never read, and have none" if hashes.unknown else ""
+            print(
+                f"hashes: {hashes.compared:,} recordings were read, {len(differing):,} are not as filed{unknown}"
+            )
         if not wrong:
             print("The books add up: folders, items and ledger agree.")
     return Exit.INCOMPLETE if wrong else Exit.WELL
+
+
+def _ids(comparison: Comparison) -> set[str]:
+    """The beginnings of the ids of altered recordings, which are told already."""
+    return {item_id[:6] for item_id in comparison.altered}
 
 
 def _note_alterations(desk: Desk, comparison: Comparison) -> None:

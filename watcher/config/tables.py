@@ -52,6 +52,7 @@ class Folders(Table):
     drop: Folder = b"drop"
     done: Folder = b"done"
     failed: Folder = b"failed"
+    own: bool = False
 
     @field_validator("done", "failed")
     @classmethod

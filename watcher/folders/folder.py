@@ -33,9 +33,13 @@ _NO_SUCH_NAME = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno
 class Folder(Root):
     """The drop, done or failed folder. Paths in it are bytes relative to `root`: `a/b/call.wav`.
 
+    `owning`: what is moved into it becomes ours, a copy that nobody else can change.
+
     Any operation may raise FolderMissing (the root is not there) and FolderRefuses (the machine stands
     in the way: permission, no space, read-only); what else, each one says.
     """
+
+    owning: bool = False
 
     def walk(
         self,
@@ -178,7 +182,7 @@ class Folder(Root):
             source._regular(path, status)  # noqa: SLF001 — of the same class
             left = os.fstat(above).st_dev, disk.mount_of(above)
         with self._deepest(to) as (here, _):
-            if (os.fstat(here).st_dev, disk.mount_of(here)) == left:
+            if not self.owning and (os.fstat(here).st_dev, disk.mount_of(here)) == left:
                 return None
             keeps_holes = disk.kind_of_file_system(here) in disk.LOCAL
         return min(status.st_size, status.st_blocks * 512) if keeps_holes else status.st_size

@@ -15,6 +15,7 @@ from watcher.folders.folder import Folder
 from watcher.folders.lease import is_being_written
 from watcher.folders.names import alternative
 
+_OWN_MODE = 0o640
 _GRAINS_NS = (2 * 10**9, 10**9, 10**7, 10**6, 10**3, 10**2, 1)  # how coarsely file systems keep times
 
 
@@ -31,7 +32,8 @@ def move(
     """The recording `expected` lies at `target_path`, and no longer at `path`; its fingerprint there.
 
     Nothing is overwritten, both folders outlast a power cut, and repeating the move after a crash at any
-    point completes it.
+    point completes it. Where the target is `owning`, what lies there is a copy of mode 0640, of whom its folder's
+    files are, compared with the original before that is removed.
 
     `sha256`, of the bytes that were vetted, is what a copy across file systems is known by. With it, what is
     harmless does not make another file of the recording: where only its times differ (chmod, chown, another
@@ -77,7 +79,7 @@ def move(
         right = _Place(target, target_path, to_folder, to_name)
         if sha256 is not None:
             _sync_data(left)
-        there = _rename(left, right, expected)
+        there = None if target.owning else _rename(left, right, expected)
         if there is not None:
             return _finish(source, path, target, target_path, there)
         there = _copy(left, right, expected, sha256, alone=alone)
@@ -222,7 +224,7 @@ def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None
             digest = _copy_data(file, made, expected.size, sparsely=sparsely)
             status = os.fstat(file.fileno())
             with suppress(OSError):
-                os.fchmod(made, stat.S_IMODE(status.st_mode) & 0o777)
+                os.fchmod(made, _OWN_MODE if right.folder.owning else stat.S_IMODE(status.st_mode) & 0o777)
             with suppress(OSError):
                 os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
             os.fsync(made)
@@ -273,7 +275,7 @@ def _is_copy(
     if there.size != expected.size or not is_same_time(there.mtime_ns, expected.mtime_ns):
         return False
     if sha256 is None:
-        return there.device != expected.device
+        return target.owning or there.device != expected.device
     with target.holder(target_path) as (folder, name):
         opened = os.open(name, disk.RECORDING, dir_fd=folder)
     try:

@@ -52,8 +52,8 @@ class Site:
             config=config,
             store=store,
             drop=Folder(folders.drop, "drop"),
-            done=Folder(folders.done, "done"),
-            failed=Folder(folders.failed, "failed"),
+            done=Folder(folders.done, "done", owning=folders.own),
+            failed=Folder(folders.failed, "failed", owning=folders.own),
             clock=clock,
         )
 

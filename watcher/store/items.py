@@ -66,6 +66,11 @@ _LATEST_AT = _latest_first.where(
 _LIVE_AT = select(items).where(items.c.path == bindparam("path"), _is_one_of(items, *_LIVE))
 _LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(_is_one_of(items, *_LIVE))
 _LIVE_COMPANIONS = select(items.c.companions).where(_is_one_of(items, *_LIVE), items.c.companions != b"")
+_FILED_AFTER = (
+    _all_items.where(
+        items.c.serial > bindparam("serial"), _is_one_of(items, *_PAST), items.c.filed_as.is_not(None)
+    )
+).limit(bindparam("limit"))
 _BY_IDENTIFIER = _all_items.where(items.c.identifier == bindparam("identifier"))
 _COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
 _DISMISSED = select(func.count()).where(items.c.state == State.FAILED, items.c.dismissed_at.is_not(None))
@@ -244,6 +249,11 @@ class Items:
         query = _all_items.where(items.c.state.in_(states)) if states else _all_items
         for row in self._connection.execute(query, execution_options={"yield_per": 1000}):
             yield _item(row)
+
+    def filed_after(self, serial: int, limit: int) -> list[tuple[int, Item]]:
+        """Items whose recordings lie in done/ or failed/, behind this number, each with its own."""
+        rows = self._connection.execute(_FILED_AFTER, {"serial": serial, "limit": limit})
+        return [(row.serial, _item(row)) for row in rows]
 
     def with_identifier(self, identifier: str) -> list[Item]:
         return self._all(_BY_IDENTIFIER, identifier=identifier)

@@ -1,0 +1,102 @@
+"""Every filed recording, read from the disk, against the sha256 that the books and its receipt have of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from watcher.cli.opening import Desk
+from watcher.domain import Item, State, from_json, show_path
+from watcher.errors import FolderError, RecordingError, RecordingGone
+from watcher.folders import Folder, hash_of, receipt_name
+from watcher.outlet import standard_error
+
+_BATCH = 200  # rows in memory at a time; none of them is read within a transaction
+_RECEIPT_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class Hashes:
+    """What the reading came to."""
+
+    compared: int = 0
+    unknown: int = 0  # never read by us: no sha256 is known of them
+
+
+def compare_hashes(desk: Desk, found: Hashes) -> Iterator[str]:
+    """What differs, a line each, as it is found. A recording that is gone is for whoever compares the books."""
+    with desk.store.reading() as books:
+        counts = books.items.counts()
+    with _progress(counts[State.DONE] + counts[State.FAILED]) as advance:
+        after = 0
+        while True:
+            with desk.store.reading() as books:
+                rows = books.items.filed_after(after, _BATCH)
+            if not rows:
+                return
+            for after, item in rows:  # noqa: B007 — the last one's number begins the next batch
+                if (said := _compare(desk, item, found)) and _is_still_so(desk, item):
+                    yield f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
+                advance()
+
+
+def _compare(desk: Desk, item: Item, found: Hashes) -> str:
+    """How the recording differs from what is known of it; "" where it does not."""
+    folder = desk.done if item.state is State.DONE else desk.failed
+    path = item.filed_as or item.path
+    if item.sha256 is None:
+        found.unknown += 1
+        return ""
+    try:
+        file, _ = folder.open(path)
+        with file:
+            digest = hash_of(file)
+        told = _told(folder, path, item)
+    except RecordingGone:
+        return ""
+    except (RecordingError, FolderError) as error:
+        return f"cannot be compared: {error.message}"
+    found.compared += 1
+    if digest != item.sha256:
+        return f"is not what was filed: its sha256 is {digest}, that of what was filed is {item.sha256}"
+    if told is not None and told != digest:
+        return f"its receipt has another sha256 than it and the books: {show_path(str(told).encode())[:80]}"
+    return ""
+
+
+def _told(folder: Folder, path: bytes, item: Item) -> object:
+    """The sha256 in its receipt; null where that is not there, which whoever compares the books says."""
+    receipt = from_json(folder.read(receipt_name(path), _RECEIPT_BYTES))
+    return receipt.get("sha256") if receipt is not None and receipt.get("id") == item.id else None
+
+
+def _is_still_so(desk: Desk, item: Item) -> bool:
+    """Whether the books have it as they did before it was read: it may be on its way back by now."""
+    with desk.store.reading() as books:
+        now = books.items.get(item.id)
+    return now is not None and (now.state, now.filed_as, now.sha256) == (item.state, item.filed_as, item.sha256)
+
+
+class _Advance:
+    def __call__(self) -> None:
+        """One more was read."""
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[_Advance]:
+    """A bar on a terminal, on standard error; nothing elsewhere."""
+    console = Console(file=standard_error(), stderr=True)
+    if not console.is_terminal:
+        yield _Advance()
+        return
+    columns = (TextColumn("read"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("read", total=total)
+
+        class Advance(_Advance):
+            def __call__(self) -> None:
+                bar.advance(task)
+
+        yield Advance()
