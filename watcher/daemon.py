@@ -93,6 +93,7 @@ def opened(
             _await_drop_folder(site, instance, once=once)
             recover(site)
             restore_hits(site, config.limits)
+            note_reading(site, key)
             service = config.identifai
             client = Client(
                 base_url=service.base_url,
@@ -250,7 +251,6 @@ def run(journey: Journey) -> Exit:
     ended = threading.Event()
     hang_up = threading.Event()
     heed_signals(ended, hang_up)
-    note_reading(site, journey.keys.key)
     threading.Thread(target=_reload_when_told, args=(journey, hang_up), name="reload", daemon=True).start()
     runners = _runners(journey)
     journey.arrivals.wake = runners["arrive"].wake

@@ -206,3 +206,21 @@ def test_somebody_else_on_the_same_key_is_made_room_for(place: Place, service: S
     with place.books() as books:
         assert books.site.get("limits.writes.lowered")["30/60"][0] == pytest.approx(0.64)
     assert set(place.states().values()) == {State.DONE}
+
+
+@pytest.mark.parametrize("before", [[], ["1/second"]], ids=["no window", "a shorter window"])
+def test_windows_that_became_longer_count_what_was_sent_before_them(
+    make_place: MakePlace, service: Sandbox, clock: FalseClock, before: list[str]
+) -> None:
+    """From the first start with them on, as if they had always been kept to."""
+    place = make_place(limits={"writes": before}, verdicts={"fetch": False})
+    drop_all(place, 3)
+    place.run_once()
+    clock.advance(7100)  # for longer than hits of the shorter ones are kept
+    place.run_once()
+    place.configure(limits={"writes": ["3/7200s"]}, verdicts={"fetch": False})
+    place.drop("later.wav")
+    place.run_once()
+    seen = [entry.time for entry in posts(service) if entry.status == 200]
+    assert len(seen) == 4
+    assert seen[3] - seen[0] >= 7200

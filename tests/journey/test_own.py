@@ -114,6 +114,21 @@ def test_the_room_for_a_copy_is_asked_for_though_it_is_the_same_disk(tmp_path: P
     assert owning.bytes_to_copy(drop, b"call.xml", b"call.xml") == 100_000
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_check_says_where_a_copy_would_not_be_our_own(
+    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_kept: bool
+) -> None:
+    """As on a share that gives all files one mode. That filing takes a copy was asked for, and is no warning."""
+    place = make_place(**OWN)
+    if not is_kept:
+        chmod = os.chmod
+        monkeypatch.setattr(os, "fchmod", lambda opened, _: chmod(opened, 0o664))
+    main(["check", "--config", str(place.config_path)])
+    told = capsys.readouterr().out
+    assert ("gives a file of ours another owner or another mode" in told) is not is_kept
+    assert "only be reached by copying" not in told
+
+
 # Compared with what was filed
 
 

@@ -291,3 +291,19 @@ def test_a_daemon_that_waits_for_its_folder_outlives_a_sighup(place: Place, watc
     waiting.wait_for("daemon.started")
     waiting.wait_for("configuration.reread")
     assert waiting.stop() == 0
+
+
+def test_a_key_that_was_read_again_by_itself_is_not_told_as_outdated(
+    make_place: MakePlace, watcher: Programs
+) -> None:
+    place = make_place()
+    key_file = place.root / "identifai.key"
+    key_file.write_text(WRONG_KEY)
+    key_file.chmod(0o600)
+    daemon = with_key_file(watcher, place)
+    place.drop("call.wav")
+    daemon.wait_for("submitting.paused")
+    key_file.write_text(KEY)
+    daemon.wait_for("recording.done")
+    assert watcher.ask_json(place, "status")[0]["outdated"] == []
+    assert daemon.stop() == 0

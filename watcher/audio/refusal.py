@@ -260,4 +260,4 @@ def _conversion(name: bytes, options: str, ending: str) -> str:
     if target.lower() == base.lower():
         target = _shortened(stem) + b".converted" + ending.encode()
     command = f"ffmpeg -nostdin -n -i {quote_path(source)} {options} {quote_path(b'./' + target)}"
-    return f"Convert it, and drop the result: {command}"
+    return f"Convert it, and drop the result, a recording of its own (then `watcher dismiss` this one): {command}"

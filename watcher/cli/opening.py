@@ -74,18 +74,19 @@ class Desk:
 
     def failing(self) -> tuple[Failure, ...]:
         """The steps that fail as a whole now, in the process that works here; none where nobody can tell."""
-        try:
-            holder = holder_of(os.fsencode(f"{self.store.database.path}.instance"))
-        except FolderError:
-            return ()
+        holder = self._worker()
         return () if holder is None else read_failures(holder.note)
 
     def is_running(self) -> bool:
         """Whether somebody works with this database now. No folder of recordings is asked."""
+        return self._worker() is not None
+
+    def _worker(self) -> Holder | None:
+        """Who has the database now; null where nobody has, or nobody can tell."""
         try:
-            return holder_of(os.fsencode(f"{self.store.database.path}.instance")) is not None
+            return holder_of(os.fsencode(f"{self.store.database.path}.instance"))
         except FolderError:
-            return False
+            return None
 
     def is_idle(self) -> bool:
         """Whether it is certain that nobody works on this site now: then nothing goes on by itself."""

@@ -7,6 +7,7 @@ from watcher import logs
 from watcher.config import Config
 from watcher.errors import ConfigError
 from watcher.identifai.client import Client
+from watcher.journey.reading import note_key
 from watcher.journey.site import Site
 from watcher.key import Key
 
@@ -46,6 +47,8 @@ class Keys:
                 return False
             self._told = ""
             before, self.key = self.key, found
+            if found.stamp != before.stamp:
+                note_key(self._site, found)
             if found.reveal() == before.reveal():
                 return False
             self._past.append(before)

@@ -10,20 +10,31 @@ from watcher.key import Key
 from watcher.store import Books
 
 _FACT = "daemon.read"
+_KEY_FACT = "daemon.read.key"
 
 
 def note_reading(site: Site, key: Key, needs_restart: Sequence[str] = ()) -> None:
-    """The books say which configuration and which key's file this daemon works by; nothing of the key itself."""
+    """The books say which configuration this process works by, and which key's file."""
     config = site.config
     fact = {
         "path": os.fspath(config.path),
         "digest": config.digest,
-        "key": key.stamp,
         "needs_restart": list(needs_restart),
     }
     with site.store.writing() as books:
         if books.site.get(_FACT) != fact:
             books.site.put(_FACT, fact)
+    note_key(site, key)
+
+
+def note_key(site: Site, key: Key) -> None:
+    """The books say which key's file was read last; nothing of the key itself."""
+    stamp = None if key.stamp is None else list(key.stamp)
+    with site.store.reading() as books:
+        is_known = books.site.get(_KEY_FACT) == stamp
+    if not is_known:
+        with site.store.writing() as books:
+            books.site.put(_KEY_FACT, stamp)
 
 
 def find_outdated(config: Config, fact: dict[str, object] | None) -> list[str]:
@@ -53,7 +64,7 @@ def find_outdated(config: Config, fact: dict[str, object] | None) -> list[str]:
 def read_fact(books: Books) -> dict[str, object] | None:
     """What the daemon noted; null where none has."""
     fact: dict[str, object] | None = books.site.get(_FACT)
-    return fact
+    return None if fact is None else fact | {"key": books.site.get(_KEY_FACT)}
 
 
 def _is_as(stamp: list[object]) -> bool:

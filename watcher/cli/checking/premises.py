@@ -101,6 +101,12 @@ def _check_folder(desk: Desk, known: Known, folder: Folder) -> Finding:
     return well(name, found)
 
 
+def _is_own(folder: Folder, path: bytes) -> bool:
+    """Whether the file that was filed there is the service's, and nobody else may write it."""
+    status = os.stat(os.path.join(folder.root, path), follow_symlinks=False)
+    return stat.S_IMODE(status.st_mode) == 0o640 and status.st_uid in (os.geteuid(), os.stat(folder.root).st_uid)
+
+
 def _first_start(desk: Desk, folder: Folder) -> ConfigError:
     """What `watcher run` says where it has never run: nothing is waited for."""
     config = show_path(os.fsencode(desk.config.path))
@@ -120,7 +126,7 @@ def _check_way(desk: Desk) -> Iterator[Finding]:
     token = secrets.token_hex(8)
     path, note = draft_name(f"check-{token}"), check_note_name(token)
     drop = desk.drop
-    copied = []
+    copied, shared = [], []
     is_written: bool | None = None
     try:
         drop.write_whole(note, _PROBE, replacing=False)
@@ -129,8 +135,10 @@ def _check_way(desk: Desk) -> Iterator[Finding]:
             is_written = _is_written(drop, path)
             before = drop.fingerprint(path)
             after = move(drop, path, target, path, before, sha256=sha256(_PROBE).hexdigest())
-            if not after.same_file(before):
+            if not target.owning and not after.same_file(before):
                 copied.append(target)
+            if target.owning and not _is_own(target, path):
+                shared.append(target)
             if target.name == "failed":
                 move(target, path, drop, path, after, sha256=sha256(_PROBE).hexdigest())
             for folder in (drop, target):
@@ -142,6 +150,13 @@ def _check_way(desk: Desk) -> Iterator[Finding]:
         for folder, name in ((drop, path), (desk.done, path), (desk.failed, path), (drop, note)):
             with suppress(FolderError):
                 folder.remove(name)
+    if shared:
+        names = " and ".join(f"{target.name}/" for target in shared)
+        yield warning(
+            "owning",
+            f"folders.own is set, but {names} gives a file of ours another owner or another mode than 0640",
+            "Its file system or its mount options decide that: others may change what is filed there.",
+        )
     if copied:
         names = " and ".join(f"{target.name}/" for target in copied)
         yield warning(
