@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -31,8 +31,8 @@ from watcher.journey.failures import Failures
 from watcher.journey.file import Filing
 from watcher.journey.instance import Instance
 from watcher.journey.keys import FindKey, Keys
+from watcher.journey.loss import find_loss
 from watcher.journey.reading import note_reading
-from watcher.journey.recognition import owners_of
 from watcher.journey.recover import recover
 from watcher.journey.site import Site
 from watcher.journey.submit import Submission, Turns
@@ -113,28 +113,15 @@ def opened(
 def _bring_up_to_date(site: Site) -> None:
     """The database is there and of this version. At the first start all three folders must exist before."""
     database = site.store.database
+    if loss := find_loss(database.path, site.drop, (site.done, site.failed)):
+        raise loss
     with site.store.reading() as books:
         is_known = books.site.get("id") is not None
     if not is_known:
         check_first_start(site)
-        _tell_loss(site)
     before, after = database.migrate()
     if before != after:
         _log.info("database.migrated", before=before, after=after, path=str(database.path))
-
-
-def _tell_loss(site: Site) -> None:
-    """That the folder was worked on by a database that is gone is in the log, since it concerns money."""
-    path = site.store.database.path
-    with suppress(FolderError):
-        if site.drop.marker(owners_of(path.parent)) is not None:
-            _log.warning(
-                "database.lost",
-                path=str(path),
-                reason=f"{site.drop.label()} is marked: a daemon ran here, but the database knows nothing of it",
-                hint="What was paid for before is paid for again if it comes again. "
-                "Stop the daemon, restore a copy of the database, and start it again.",
-            )
 
 
 def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, once: bool) -> Journey:

@@ -65,6 +65,12 @@ class StoreUnavailable(StoreError):
     exit_code = Exit.INCOMPLETE
 
 
+class StoreLost(StoreError):
+    """There is no database, though there was one: none is begun in its place."""
+
+    exit_code = Exit.UNAVAILABLE
+
+
 class StoreContradicted(StoreError):
     """The database refused one row, which contradicts what it holds. Any other can be written."""
 

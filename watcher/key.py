@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from watcher.config import Config
+from watcher.config.loading import open_file
 from watcher.domain import quote_path, show_path
 from watcher.errors import ConfigError
 from watcher.mounts import mount_of, read_mounts
@@ -84,7 +85,7 @@ def read_key(config: Config, environ: Mapping[str, str]) -> Key:
 def _read_key_file(path: Path) -> tuple[bytes, str, tuple[str, int, int, int]] | None:
     """What is in the file, how it is exposed ("" where it is not), and its stamp; null where there is none."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             status = os.fstat(file.fileno())
             stamp = (os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
             return file.read(_KEY_BYTES + 1), _exposure(path, file.fileno()), stamp

@@ -185,6 +185,9 @@ def test_another_sites_mark_that_is_carried_into_the_drop_folder_is_no_claim(pla
     with pytest.raises(FolderForeign):
         other.run_once()  # its database knows another folder
     (other.root / "watcher.db").unlink()
+    for folder in ("done", "failed"):  # nothing of its past may be left, or it is no new site
+        shutil.rmtree(other.root / folder)
+        (other.root / folder).mkdir()
     other.run_once()
     with pytest.raises(FolderForeign) as refusal:
         place.run_once()

@@ -1,5 +1,7 @@
 """Commands beside the running daemon: what a person asks and decides, and what the daemon makes of it."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -240,18 +242,62 @@ def test_a_full_disk_under_the_output_is_told_in_a_line(place: Place, watcher: P
 
 
 @pytest.mark.parametrize("is_emptied", [False, True])
-def test_status_says_that_the_database_is_gone(place: Place, watcher: Programs, is_emptied: bool) -> None:
-    """The folders are marked, so a daemon ran here: nobody is told that none ever did, and a start logs it."""
+def test_a_lost_database_is_told_and_no_new_one_is_begun(
+    place: Place, service: Sandbox, watcher: Programs, is_emptied: bool
+) -> None:
+    """A new one would pay again for what comes again. Every command says so; a restored copy is taken as it is."""
     assert "has not run yet" in watcher.ask(place, "status")
-    assert place.run_once().exit_code == 0
+    place.drop("one.wav", speech("one"))
+    assert place.run_once().exit_code == Exit.WELL
+    kept = (place.root / "watcher.db").read_bytes()
     for path in place.root.glob("watcher.db*"):
         path.unlink()
     if is_emptied:
         (place.root / "watcher.db").touch()
+    place.drop("again.wav", speech("one"))
+    code, event = (Exit.CONFIG, "is empty") if is_emptied else (Exit.UNAVAILABLE, "is gone")
 
     said = watcher.ask(place, "status")
-
     assert "has not run yet" not in said
-    assert "restore a copy of the database" in said
-    program = watcher.call("run", "--once", "--config", place.config_path)
-    assert len(program.events("database.lost")) == 1
+    assert event in said
+    assert "restore a copy of it" in said
+    assert event in json.loads(watcher.ask(place, "status", "--json"))["lost"]["message"]
+    for words in (["run", "--once"], ["run"], ["list"], ["why", "again.wav"], ["pause"], ["migrate"]):
+        program = watcher.call(*words, "--config", place.config_path)
+        assert program.process.returncode == code, words
+        assert event in program.err, words
+    checked = watcher.call("check", "--config", place.config_path)
+    assert checked.process.returncode == Exit.CONFIG
+    assert event in checked.out
+    assert len(posts(service)) == 1
+
+    (place.root / "watcher.db").write_bytes(kept)
+    assert place.run_once().exit_code == Exit.WELL
+    assert len(posts(service)) == 1
+
+
+def test_a_site_is_begun_anew_where_its_marks_were_removed(place: Place, watcher: Programs) -> None:
+    """The way out that the message names."""
+    place.drop("one.wav")
+    assert place.run_once().exit_code == Exit.WELL
+    for path in place.root.glob("watcher.db*"):
+        path.unlink()
+    refused = watcher.call("run", "--once", "--config", place.config_path).err
+    for folder in ("drop", "done", "failed"):
+        mark = place.root / folder / ".watcher"
+        assert str(mark) in refused
+        mark.unlink()
+    assert place.run_once().exit_code == Exit.WELL
+
+
+@pytest.mark.parametrize("name", ["identifai.key", "config.toml"])
+def test_a_pipe_in_the_place_of_a_file_of_ours_is_not_waited_for(
+    place: Place, watcher: Programs, name: str
+) -> None:
+    """Nobody would ever write into it: it is named, and the command ends."""
+    (place.root / name).unlink(missing_ok=True)
+    os.mkfifo(place.root / name)
+    for words in (["check"], ["run", "--once"]):
+        program = watcher.call(*words, "--config", place.config_path, environment=ENVIRONMENT)
+        assert program.process.returncode == Exit.CONFIG
+        assert "it is no file, but a pipe or a device" in program.out + program.err

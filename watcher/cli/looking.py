@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator
-from contextlib import suppress
 
 from rich.table import Table
 from rich.text import Text
@@ -22,11 +21,10 @@ from watcher.domain import (
     show_path,
     show_text,
 )
-from watcher.errors import UNSENDABLE, Exit, FolderError
+from watcher.errors import UNSENDABLE, Exit
 from watcher.journey import receipt
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.reading import find_outdated, read_fact
-from watcher.journey.recognition import owners_of
 from watcher.journey.windows import describe, find_windows
 from watcher.store import Books
 
@@ -36,10 +34,11 @@ _ALTERED_LOOKED_AT = 1000
 
 
 def status(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk:
+    with open_desk(options, is_status=True) as desk:
+        loss = None if desk.store.database.exists() else desk.loss()
         failing, is_running = [failure.as_json() for failure in desk.failing()], desk.is_running()
         with desk.store.reading() as books:
-            facts = {"failing": failing, **_status(desk, books)}
+            facts = {"lost": loss and loss.as_fault().as_json(), "failing": failing, **_status(desk, books)}
             fact = read_fact(books) if is_running else None
     facts["outdated"] = find_outdated(desk.config, fact)
     if options.json:
@@ -51,7 +50,7 @@ def status(options: argparse.Namespace) -> int:
     print(f"rate         {facts['rate']}")
     once = ", once submitting goes on" if facts["pauses"] and facts["eta_seconds"] >= 1 else ""
     print(f"backlog      {duration_in_words(facts['eta_seconds'])}{once}")
-    print(f"last look    {facts['last_scan_at'] or _never_looked(desk)}")
+    print(f"last look    {facts['last_scan_at'] or ('unknown' if loss else 'never: the daemon has not run yet')}")
     if facts["waiting"]:
         oldest, total = facts["waiting"][0], facts["waiting_total"]
         print(f"waiting      {total:,} not taken yet; the oldest: {show_text(oldest['path'])} {oldest['reason']}")
@@ -81,6 +80,8 @@ def status(options: argparse.Namespace) -> int:
 
 def _print_troubles(facts: JsonObject) -> None:
     """What wants somebody, or does not go on as it should, a line each."""
+    if lost := facts["lost"]:
+        print(f"lost         {lost['message']}. {lost['hint']}")
     if needs := ", ".join(f"{number} {state}" for state, number in facts["needs_person"].items() if number):
         how = "`watcher list --state failed`, or held; then retry or dismiss, release or fail"
         print(f"needs you    {needs}: {how}")
@@ -96,18 +97,6 @@ def _print_troubles(facts: JsonObject) -> None:
         print(f"paused       {pause['reason']} ({by}since {pause['since']}{until})")
     for line in facts["outdated"]:
         print(f"outdated     {line}")
-
-
-def _never_looked(desk: Desk) -> str:
-    """Why the books know of no look: the daemon never ran, or it ran with a database that is gone."""
-    with suppress(FolderError):
-        if desk.drop.marker(owners_of(desk.store.database.path.parent)) is not None:
-            return (
-                f"unknown: {desk.drop.label()} is marked, so a daemon ran here, but {desk.store.database.path} "
-                "knows nothing of it. Without it what was paid for before is paid for again if it comes again. "
-                "Stop the daemon and restore a copy of the database before you start it"
-            )
-    return "never: the daemon has not run yet"
 
 
 def _left_in_words(foreign: int, first: list[str], orphaned: int) -> str:

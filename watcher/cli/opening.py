@@ -18,11 +18,12 @@ from watcher.cli.spelling import other_spellings
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config, find_config, load
 from watcher.domain import Item, State, to_json
-from watcher.errors import FolderError, NoSuchItem
+from watcher.errors import FolderError, NoSuchItem, StoreError
 from watcher.folders import LOCK, Folder
 from watcher.folders.holder import Holder, holder_of
 from watcher.journey.failures import Failure, read_failures
 from watcher.journey.instance import lock_database
+from watcher.journey.loss import find_loss
 from watcher.journey.recognition import owners_of
 from watcher.journey.site import Site
 from watcher.store import Books, Store
@@ -94,6 +95,10 @@ class Desk:
             return self.holder() is None
         except FolderError:
             return False
+
+    def loss(self) -> StoreError | None:
+        """What to say where this site had a database, and has none; null where it has one, or never had."""
+        return find_loss(self.store.database.path, self.drop, (self.done, self.failed))
 
     def content_key(self, digest: str) -> str:
         """See Site.content_key."""
@@ -183,20 +188,24 @@ def read_config(options: argparse.Namespace) -> Config:
 
 
 @contextmanager
-def open_desk(options: argparse.Namespace, *, decides: bool = False) -> Iterator[Desk]:
-    """A configured site's database, of this version. StoreError when it is older or newer.
+def open_desk(options: argparse.Namespace, *, decides: bool = False, is_status: bool = False) -> Iterator[Desk]:
+    """A configured site's database, of this version. StoreError when it is older or newer, or lost.
 
     Before a site's first start there is nothing to read; who `decides` something has it written down all the same.
+    `is_status`: a lost database is told, and no error.
     """
     config = read_config(options)
     logs.configure(config.log.format, config.log.level, None)
     with Store(config.store.url) as store:
+        desk = Desk(config, store, SystemClock())
         if store.database.exists():
             store.database.check_version()
+        elif not is_status and (loss := desk.loss()):
+            raise loss
         elif decides:
             with lock_database(store.database):
                 store.database.migrate()
-        yield Desk(config, store, SystemClock())
+        yield desk
 
 
 def print_json(value: object) -> None:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from watcher import daemon, logs, once
 from watcher.cli.demo import show_demo
-from watcher.cli.opening import read_config
+from watcher.cli.opening import Desk, read_config
 from watcher.clock import SystemClock
 from watcher.domain import State, show_path
 from watcher.errors import Exit, UsageError
@@ -109,6 +109,8 @@ def migrate(options: argparse.Namespace) -> int:
         if database.is_of_this_version():
             print(f"{config.store.path} is of this version already ({database.version()}).")
             return Exit.WELL
+        if loss := Desk(config, store, SystemClock()).loss():
+            raise loss
         with lock_database(database):  # a daemon that works with it must not meet another version
             before, after = database.migrate()
     print(f"{config.store.path} is of version {after} now" + (f"; it was {before}." if before else ", new."))

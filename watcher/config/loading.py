@@ -1,12 +1,15 @@
 """From a file to the configuration, or to one error that lists everything that is wrong with it."""
 
+import errno
 import json
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -88,7 +91,8 @@ def _tables(path: Path) -> tuple[str, JsonObject]:
     """The file's text, and what it says as TOML, not validated yet."""
     shown = _text(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with open_file(path) as file:
+            text = file.read().decode("utf-8-sig")
         return text, tomllib.loads(text)
     except FileNotFoundError as error:
         hint = "copy config.example.toml there, or name another file with --config"
@@ -103,6 +107,17 @@ def _tables(path: Path) -> tuple[str, JsonObject]:
     except ValueError as error:
         problem = show_text(str(error))
         raise ConfigError(f"{shown} is not valid TOML: {problem}", hint="correct that place") from error
+
+
+def open_file(path: Path) -> BinaryIO:
+    """The file, open for reading. OSError, also where it is something else: a pipe would be waited for."""
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(opened).st_mode
+    if stat.S_ISREG(mode):
+        return open(opened, "rb")
+    os.close(opened)
+    number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+    raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "it is no file, but a pipe or a device")
 
 
 def _misplaced(config: Config) -> Iterator[tuple[str, str]]:

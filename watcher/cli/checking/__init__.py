@@ -103,6 +103,8 @@ def _check_database(desk: Desk) -> tuple[Known, Finding]:
     try:
         check_folder(database.path.parent)
         if not database.exists():
+            if loss := desk.loss():
+                return Known(is_started=True), replace(Finding.of(name, loss), stops=True)
             return Known(), _check_room_for_database(desk)
         if database.version() in revisions.known()[:-1]:
             hint = "The next start of the daemon, or `watcher migrate`, brings it up; a copy of it is kept."

@@ -1,0 +1,71 @@
+"""Whether a site's database is gone: its folders were worked on, and the books know nothing of that.
+
+A start with new books would pay again for whatever comes again, and call what is filed unknown. So it is refused,
+and told by `status` and `check`.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from watcher.domain import from_json, show_path
+from watcher.errors import FolderError, RecordingError, StoreError, StoreLost
+from watcher.folders import MARKER, Folder
+from watcher.folders.names import is_receipts_name
+from watcher.journey.receipt import RECEIPT_BYTES
+from watcher.journey.recognition import owners_of
+
+_NAMES_LOOKED_AT = 20_000  # in each folder: where receipts lie, one is soon met
+
+
+def find_loss(database: Path, drop: Folder, filed: Sequence[Folder]) -> StoreError | None:
+    """What to say where the database at this path was emptied, or is gone; null where it is not lost.
+
+    A marked drop folder says that a daemon worked here. An empty file is never ours: a database is made whole
+    under another name first. Where there is none at all it takes a receipt as well: a site that has filed nothing
+    has nothing to lose. `filed`: done and failed.
+    """
+    try:
+        size = database.stat().st_size
+    except FileNotFoundError:
+        size = None
+    except OSError:
+        return None  # the store says what is wrong with it
+    if size or not _is_marked(drop, database):
+        return None
+    marks = " ".join(folder.quoted(MARKER) for folder in (drop, *filed))
+    path = show_path(os.fsencode(database))
+    remedy = (
+        "restore a copy of it, or name the right file in store.url. To begin anew all the same, remove the marks "
+        f"of the old site ({marks}), and the empty file if there is one: what was paid for, and is dropped again, "
+        "is then paid for again"
+    )
+    if size == 0:
+        return StoreError(f"{path} is empty, though the folders of this site have been worked on", hint=remedy)
+    found = next(filter(None, map(_a_receipt, filed)), None)
+    if found is None:
+        return None
+    return StoreLost(
+        f"{path} is gone: there is no database, though the folders of this site have been worked on ({found})",
+        hint=remedy,
+    )
+
+
+def _is_marked(drop: Folder, database: Path) -> bool:
+    with suppress(FolderError):
+        return drop.marker(owners_of(database) or owners_of(database.parent)) is not None
+    return False
+
+
+def _a_receipt(folder: Folder) -> str:
+    """Where a receipt lies in the folder, for a person; "" where none is met."""
+    with suppress(FolderError):
+        names = (entry.path for entry in islice(folder.walk(lambda _: None), _NAMES_LOOKED_AT))
+        for name in filter(is_receipts_name, names):
+            with suppress(FolderError, RecordingError):
+                receipt = from_json(folder.read(name, RECEIPT_BYTES))
+                if receipt is not None and {"id", "sha256", "state"} <= receipt.keys():
+                    return f"a receipt lies at {folder.name}/{show_path(name)}"
+    return ""
