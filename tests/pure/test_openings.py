@@ -79,11 +79,11 @@ def test_a_file_takes_along_who_has_it_open() -> None:
     it = opened()
     it.moved_from(FILE, 7)
     it.opened(FILE, 1.0)
-    it.moved_to(b"day/b.wav", 7)
+    it.moved_to(b"day/b.wav", 7, 1.0)
     it.folder_moved(b"day", b"week/day")
     assert it.is_open(b"week/day/b.wav", 1.0) is True
     assert it.closed(FILE, written=True) is Close.LAST
-    it.moved_to(b"week/day/b.wav", 8)
+    it.moved_to(b"week/day/b.wav", 8, 1.0)
     assert it.is_open(b"week/day/b.wav", 1.0) is False
 
 
@@ -94,6 +94,20 @@ def test_what_is_replaced_or_forgotten_is_not_open(forget: Callable[[Openings], 
     forget(it)
     assert it.is_open(FILE, 1.0) is False
     assert it.guards_left() == [0]
+
+
+@pytest.mark.parametrize("open_one", [FILE, b"b.wav"])
+def test_of_two_files_that_changed_places_either_may_be_open(open_one: bytes) -> None:
+    """RENAME_EXCHANGE is told as a move there and one back: which of the two is written, nobody can tell."""
+    it = Openings()
+    it.opened(open_one, 0.0)
+    it.moved_from(FILE, 1)
+    it.moved_to(b"b.wav", 1, 1.0)
+    it.moved_from(b"b.wav", 2)
+    it.moved_to(FILE, 2, 1.0)
+    assert it.is_open(FILE, 2.0) is not False
+    assert it.is_open(b"b.wav", 2.0) is not False
+    assert it.closed(FILE, written=True) is Close.LAST
 
 
 def test_only_so_many_are_kept_in_mind() -> None:

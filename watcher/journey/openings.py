@@ -70,6 +70,8 @@ class Openings:
         self._lock = threading.Lock()
         self._open: dict[bytes, Opening] = {}
         self._moving: OrderedDict[int, Opening] = OrderedDict()  # by the cookie of a move
+        self._sources: OrderedDict[int, bytes] = OrderedDict()  # by the same cookie: from where
+        self._last_move: tuple[bytes, bytes, bool] | None = None  # from where, to where, onto what was open
         self._unguarded: dict[bytes, Opening] = {}
         self._guards_left: list[int] = []
         self.is_overrun = False  # more files were open than are kept in mind
@@ -116,20 +118,38 @@ class Openings:
         with self._lock:
             self._unguarded.pop(path, None)
             opening = self._open.pop(path, None)
+            self._sources[cookie] = path
+            if len(self._sources) > _MOST_MOVING:
+                self._sources.popitem(last=False)
             if opening is not None:
                 self._moving[cookie] = opening
                 if len(self._moving) > _MOST_MOVING:
                     self._release(self._moving.popitem(last=False)[1])
 
-    def moved_to(self, path: bytes, cookie: int) -> None:
-        """What came from elsewhere is open or not: nobody knows, and nothing is kept in mind."""
+    def moved_to(self, path: bytes, cookie: int, now: float) -> None:
+        """What came from elsewhere is open or not: nobody knows, and nothing is kept in mind.
+
+        Two files that changed places (RENAME_EXCHANGE) are told as one move there and one back, like a file that
+        was renamed twice: then either of the two may be open, if one was.
+        """
         with self._lock:
+            was_open = path in self._open
             self._drop(path)
-            opening = self._moving.pop(cookie, None)
-            if opening is not None:
-                self._open[path] = opening
-                if opening.guard is None and opening.is_guard_wanted:
-                    self._unguarded[path] = opening
+            opening, source = self._moving.pop(cookie, None), self._sources.pop(cookie, None)
+            before, self._last_move = self._last_move, None
+            if source is not None:
+                if before is not None and before[:2] == (path, source) and (before[2] or opening is not None):
+                    if opening is not None:
+                        self._release(opening)
+                    for either in (path, source):
+                        self._open[either] = Opening(now, most=1, is_written=True, is_guard_wanted=False)
+                    return
+                self._last_move = (source, path, was_open)
+            if opening is None:
+                return
+            self._open[path] = opening
+            if opening.guard is None and opening.is_guard_wanted:
+                self._unguarded[path] = opening
 
     def folder_moved(self, before: bytes, after: bytes) -> None:
         """All that lies in the folder is called otherwise."""
@@ -188,3 +208,5 @@ class Openings:
             self._release(opening)
         self._open, self._unguarded = {}, {}
         self._moving.clear()
+        self._sources.clear()
+        self._last_move = None

@@ -87,7 +87,7 @@ class _Hints(_Ears):
         elif mask & MOVED_FROM:
             self.openings.moved_from(path, cookie)
         elif mask & MOVED_TO:
-            self.openings.moved_to(path, cookie)
+            self.openings.moved_to(path, cookie, self._clock.monotonic())
             self._arrivals.hint(path, is_closed=True)
         elif mask & DELETED:
             self.openings.replaced(path)
