@@ -14,11 +14,13 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 _LOOKUP, _FORGET, _GETATTR, _SETATTR, _MKDIR, _UNLINK, _RMDIR, _RENAME = 1, 2, 3, 4, 9, 10, 11, 12
+_LINK = 13
 _OPEN, _READ, _WRITE, _STATFS, _RELEASE, _FSYNC, _FLUSH, _INIT = 14, 15, 16, 17, 18, 20, 25, 26
 _OPENDIR, _READDIR, _RELEASEDIR, _FSYNCDIR, _CREATE, _INTERRUPT, _DESTROY = 27, 28, 29, 30, 35, 36, 38
 _BATCH_FORGET, _RENAME2 = 42, 45  # linux/fuse.h
@@ -46,6 +48,7 @@ class Rules:
             or name[-1:] in [end.encode() for end in given.get("ends", "")]
             or (given.get("devices") and name.lower().split(b".")[0] in _DEVICES)
             or (given.get("ascii") and not name.isascii())
+            or name in [one.encode() for one in given.get("unknown", [])]
         ):
             raise OSError(given.get("refusal", errno.EINVAL), "")
 
@@ -80,6 +83,7 @@ class Server:
             _RMDIR: lambda node, data: self._remove(os.rmdir, node, data[:-1]),
             _RENAME: lambda node, data: self._rename(node, struct.unpack_from("<Q", data)[0], 0, data[8:]),
             _RENAME2: lambda node, data: self._rename(node, *_two(data), data[16:]),
+            _LINK: lambda node, data: self._link(node, struct.unpack_from("<Q", data)[0], data[8:-1]),
             _OPEN: lambda node, data: self._opened(os.open(self._at(node), _flags(data))),
             _READ: self._read,
             _WRITE: self._write,
@@ -107,6 +111,9 @@ class Server:
             if opcode in (_FORGET, _BATCH_FORGET, _INTERRUPT):
                 continue
             self._rules = Rules(self._rules_path)
+            while self._rules.given.get("hangs"):
+                time.sleep(0.05)
+                self._rules = Rules(self._rules_path)
             failed, answer = 0, b""
             try:
                 answer = self._answers.get(opcode, _refuse)(node, request[40:])
@@ -136,24 +143,26 @@ class Server:
         return os.path.join(self._paths[node], name)
 
     def _entry(self, path: bytes) -> bytes:
-        attributes = self._attributes(path)
         if path not in self._ids:
+            os.lstat(os.path.join(self._folder, path))
             self._last += 1
             self._ids[path], self._paths[self._last] = self._last, path
+        attributes = self._attributes(path)
         return struct.pack("<QQQQII", self._ids[path], 0, 0, 0, 0, 0) + attributes
 
     def _attributes_of(self, node: int) -> bytes:
         if node in self._orphans:  # removed, and open still
-            return self._told(os.fstat(self._orphans[node]))
+            return self._told(os.fstat(self._orphans[node]), node)
         return self._attributes(self._paths[node])
 
     def _attributes(self, path: bytes) -> bytes:
-        return self._told(os.lstat(os.path.join(self._folder, path)))
+        return self._told(os.lstat(os.path.join(self._folder, path)), self._ids[path])
 
-    def _told(self, found: os.stat_result) -> bytes:
+    def _told(self, found: os.stat_result, node: int) -> bytes:
+        number = node if self._rules.given.get("own_inodes") else found.st_ino
         times = [found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns]
         seconds, nanoseconds = [time // 10**9 for time in times], [time % 10**9 for time in times]
-        sizes = (found.st_ino, found.st_size, found.st_blocks, *seconds, *nanoseconds)
+        sizes = (number, found.st_size, found.st_blocks, *seconds, *nanoseconds)
         owner = (found.st_mode, found.st_nlink, found.st_uid, found.st_gid)
         return struct.pack("<6Q10I", *sizes, *owner, 0, 4096, 0)
 
@@ -174,6 +183,13 @@ class Server:
         remove(whole)
         self._paths.pop(self._ids.pop(path, 0), None)
         return b""
+
+    def _link(self, node: int, target: int, name: bytes) -> bytes:
+        if not self._rules.given.get("own_inodes"):
+            raise OSError(errno.ENOSYS, "")
+        path = self._below(node, name, making=True)
+        os.link(self._at(target), os.path.join(self._folder, path), follow_symlinks=False)
+        return self._entry(path)
 
     def _rename(self, node: int, to_node: int, flags: int, names: bytes) -> bytes:
         name, to_name, _ = names.split(b"\0", 2)
@@ -281,10 +297,10 @@ class OddDisk:
 
     def __init__(self, home: Path) -> None:
         needs_root()
-        self._inside, self._rules = home / "inside", home / "rules.json"
+        self.inside, self._rules = home / "inside", home / "rules.json"
         self._mounts: list[tuple[Path, subprocess.Popen[bytes]]] = []
-        self._inside.mkdir(parents=True)
-        self._inside.chmod(0o777)
+        self.inside.mkdir(parents=True)
+        self.inside.chmod(0o777)
         self.rule()
 
     def rule(self, **rules: Any) -> None:
@@ -295,7 +311,7 @@ class OddDisk:
 
     def mount(self, point: Path) -> None:
         program = subprocess.Popen(
-            [sys.executable, __file__, self._inside, point, self._rules], stdout=subprocess.PIPE
+            [sys.executable, __file__, self.inside, point, self._rules], stdout=subprocess.PIPE
         )
         assert program.stdout is not None
         self._mounts.append((point, program))
@@ -305,7 +321,7 @@ class OddDisk:
     def close(self) -> None:
         for point, program in self._mounts:
             subprocess.run(["umount", "--lazy", point], check=False)
-            program.kill()
+            program.kill()  # which ends whoever waits for it
             program.wait()
             if program.stdout is not None:
                 program.stdout.close()

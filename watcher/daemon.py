@@ -3,10 +3,11 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor as SchedulerPool
@@ -25,6 +26,7 @@ from watcher.errors import (
     InstanceRunning,
     WatcherError,
 )
+from watcher.folders import Folder
 from watcher.identifai.client import Client
 from watcher.journey.arrive import Arrivals
 from watcher.journey.failures import Failures
@@ -43,6 +45,7 @@ from watcher.journey.windows import restore_hits
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
 from watcher.reload import reload
+from watcher.silence import find_silent
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)
@@ -50,6 +53,7 @@ _log = logs.get_logger(__name__)
 _TICK_SECONDS = 1.0  # the longest a step sleeps: commands beside the daemon write to the database without a word
 _MOST_BACK_OFF_SECONDS = 60.0
 _TIDY_SECONDS = 600.0
+_STOP_SECONDS = 20.0  # for what asks the disk: longer, and it waits for a share that does not answer
 _STUCK_SECONDS = 900.0  # a step that takes longer, beside an upload's deadline, makes no progress
 
 
@@ -192,6 +196,7 @@ class Runner:
     wakes: list["Runner"] = field(default_factory=list)
     failures: Failures = field(default_factory=Failures)
     succeeded_at: float | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
     _woken: threading.Event = field(default_factory=threading.Event)
 
     def wake(self) -> None:
@@ -200,6 +205,12 @@ class Runner:
 
     def run(self) -> None:
         """The loop, for the whole life of the daemon."""
+        try:
+            self._loop()
+        finally:
+            self.ended.set()
+
+    def _loop(self) -> None:
         troubles = 0
         while not self.stopping.is_set():
             self._woken.clear()  # before the step looks: a wake-up during it is not lost
@@ -232,6 +243,48 @@ class Runner:
             _log.exception("step.failed", **told)
 
 
+@dataclass
+class Chore:
+    """What is done again and again beside the steps. What fails is tried again by the next turn, and ends nobody.
+
+    The same trouble is told once, until a turn went well.
+    """
+
+    name: str
+    function: Callable[..., object]
+    arguments: tuple[object, ...] = ()
+    failures: Failures = field(default_factory=Failures)
+    ended: threading.Event = field(default_factory=threading.Event)  # the last turn, or none has begun
+    _told: str = ""
+
+    def __post_init__(self) -> None:
+        self.ended.set()
+
+    def __call__(self) -> None:
+        """Raises InstanceRunning alone: then another one has the folder, and we must go."""
+        self.ended.clear()
+        try:
+            self.function(*self.arguments)
+            self._told = ""
+            self.failures.succeeded(self.name)
+        except InstanceRunning:
+            raise
+        except WatcherError as error:
+            self.failures.failed(self.name, error)
+            if self._is_news(error):
+                _log.warning("daemon.troubled", chore=self.name, reason=error.message, hint=error.hint)
+        except Exception as error:  # noqa: BLE001 — as a step's
+            self.failures.failed(self.name, error)
+            if self._is_news(error):
+                _log.exception("daemon.troubled", chore=self.name)
+        finally:
+            self.ended.set()
+
+    def _is_news(self, error: Exception) -> bool:
+        before, self._told = self._told, repr(error)
+        return self._told != before
+
+
 def run(journey: Journey) -> Exit:
     """The daemon ran until SIGTERM or SIGINT, and everything that was in its hands is at rest or recoverable."""
     site, stopping = journey.site, journey.stopping
@@ -242,8 +295,9 @@ def run(journey: Journey) -> Exit:
     runners = _runners(journey)
     journey.arrivals.wake = runners["arrive"].wake
     watch = Watch(site, journey.arrivals)
+    scheduler_pool = SchedulerPool(len(runners) + 4)
     scheduler = BackgroundScheduler(
-        executors={"default": SchedulerPool(len(runners) + 4)},
+        executors={"default": scheduler_pool},
         # The defaults would drop a run that is a second late, with only a warning (measured).
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         timezone=UTC,
@@ -255,9 +309,10 @@ def run(journey: Journey) -> Exit:
     failures = site.failures
     tending = Chore("watch", watch.tend, failures=failures)
     keeping = Chore("instance", journey.instance.keep, failures=failures)
+    tidying = Chore("tidy", tidy, (site,), failures)
     scheduler.add_job(tending, "interval", seconds=1, id="watch", next_run_time=datetime.now(UTC))  # noqa: TID251
     scheduler.add_job(keeping, "interval", seconds=5, id="instance")
-    scheduler.add_job(Chore("tidy", tidy, (site,), failures), "interval", seconds=_TIDY_SECONDS, id="tidy")
+    scheduler.add_job(tidying, "interval", seconds=_TIDY_SECONDS, id="tidy")
     if (interval := systemd.watchdog_seconds()) is not None:
         patience = site.config.identifai.deadline_seconds + _STUCK_SECONDS
         telling = Chore("watchdog", _tell_systemd, (runners, site.clock, patience))
@@ -276,13 +331,58 @@ def run(journey: Journey) -> Exit:
     stopping.set()
     for runner in runners.values():
         runner.wake()
-    scheduler.shutdown(wait=True)
+    scheduler.shutdown(wait=False)
+    if held := _await_end(site, runners, (tending, keeping, tidying)):
+        _cut_off(site, held)
+    scheduler_pool.shutdown(wait=True)
     watch.stop()
     Chore("checkpoint", site.store.database.checkpoint)()
     _log.info("daemon.stopped")
     if deaths:
         return Exit.RUNNING if isinstance(deaths[0], InstanceRunning) else Exit.INCOMPLETE
     return Exit.WELL
+
+
+def _await_end(site: Site, runners: dict[str, Runner], chores: Iterable[Chore]) -> list[str]:
+    """All has come to its end; the names of what has not, within its bound.
+
+    An upload has the time that it would have had anyway. Where a folder does not answer, no longer than the
+    service may take to answer: what is still to be read is not to be had.
+    """
+    began, clock, service = site.clock.monotonic(), site.clock, site.config.identifai
+
+    def await_each(each: Iterable[Runner | Chore], seconds: float) -> list[str]:
+        left = []
+        for one in each:
+            rest = began + seconds - clock.monotonic()
+            if not (clock.wait(rest, one.ended) if rest > 0 else one.ended.is_set()):
+                left.append(one.name)
+        return left
+
+    senders = [runner for runner in runners.values() if runner.name.startswith(("submit-", "verdict"))]
+    others = [runner for runner in runners.values() if runner not in senders]
+    held = await_each([*others, *chores], _STOP_SECONDS)
+    patience = service.read_timeout_seconds if held and _find_silent(site) else service.deadline_seconds
+    return held + await_each(senders, max(patience, _STOP_SECONDS) + 10)
+
+
+def _find_silent(site: Site) -> list[Folder]:
+    folders = [site.drop, site.done, site.failed]
+    silent = find_silent([folder.root for folder in folders])
+    return [folder for folder in folders if folder.root in silent]
+
+
+def _cut_off(site: Site, held: list[str]) -> NoReturn:
+    """The process ends though some steps do not; what they left half done is recovered at the next start."""
+    reason = "; ".join(folder.silence().message for folder in _find_silent(site))
+    _log.critical(
+        "daemon.cut_off",
+        steps=held,
+        reason=reason or "these steps did not come to their end",
+        hint="The next start takes up what they left. The kernel may keep the process until the share answers.",
+    )
+    logs.close()
+    os._exit(Exit.INCOMPLETE)
 
 
 def _reload_when_told(journey: Journey, hang_up: threading.Event) -> None:
@@ -352,41 +452,6 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     for name, names in followers.items():
         runners[name].wakes = [runners[other] for other in names if other in runners]
     return runners
-
-
-@dataclass
-class Chore:
-    """What is done again and again beside the steps. What fails is tried again by the next turn, and ends nobody.
-
-    The same trouble is told once, until a turn went well.
-    """
-
-    name: str
-    function: Callable[..., object]
-    arguments: tuple[object, ...] = ()
-    failures: Failures = field(default_factory=Failures)
-    _told: str = ""
-
-    def __call__(self) -> None:
-        """Raises InstanceRunning alone: then another one has the folder, and we must go."""
-        try:
-            self.function(*self.arguments)
-            self._told = ""
-            self.failures.succeeded(self.name)
-        except InstanceRunning:
-            raise
-        except WatcherError as error:
-            self.failures.failed(self.name, error)
-            if self._is_news(error):
-                _log.warning("daemon.troubled", chore=self.name, reason=error.message, hint=error.hint)
-        except Exception as error:  # noqa: BLE001 — as a step's
-            self.failures.failed(self.name, error)
-            if self._is_news(error):
-                _log.exception("daemon.troubled", chore=self.name)
-
-    def _is_news(self, error: Exception) -> bool:
-        before, self._told = self._told, repr(error)
-        return self._told != before
 
 
 def _job_died(event: JobExecutionEvent, ended: threading.Event, deaths: list[BaseException]) -> None:

@@ -112,6 +112,12 @@ class FolderMissing(FolderError):
     code = "folder_missing"
 
 
+class FolderSilent(FolderMissing):
+    """Its server does not answer: whoever asked it would wait without end."""
+
+    code = "folder_silent"
+
+
 class FolderForeign(FolderError):
     """The drop folder is another site's, or the database another drop folder's: nothing here may be touched."""
 

@@ -10,7 +10,7 @@ from watcher.config import Config
 from watcher.config.loading import open_file
 from watcher.domain import quote_path, show_path
 from watcher.errors import ConfigError
-from watcher.mounts import mount_of, read_mounts
+from watcher.mounts import mount_of, read_mounts, resolve
 
 KEY_VARIABLE = "IDENTIFAI_API_KEY"
 CREDENTIAL = "identifai.key"
@@ -125,7 +125,7 @@ def _why_fixed(path: Path, opened: int) -> str:
     """Where it lies, if no file's mode can be changed there; else ""."""
     if os.fstatvfs(opened).f_flag & os.ST_RDONLY:
         return "on a read-only file system"
-    mount = mount_of(os.path.realpath(os.fsencode(path)), read_mounts())
+    mount = mount_of(resolve(os.fsencode(path)), read_mounts())
     return f"on a file system without modes ({mount.kind})" if mount and mount.kind in _MODELESS else ""
 
 

@@ -107,6 +107,11 @@ def _set(handler: "_LastingHandler", form: str, level: str, secrets: Sequence[Se
     _route(number)
 
 
+def close() -> None:
+    """What was said until now has gone out, as far as it can; for a process that ends without its own end."""
+    logging.shutdown()
+
+
 class _LastingHandler(logging.StreamHandler[Outlet]):
     """Says what it is told through an outlet, which holds nobody up."""
 

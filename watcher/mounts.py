@@ -39,6 +39,7 @@ class Mount:
     point: bytes
     kind: str
     source: str
+    options: frozenset[str] = frozenset()  # of the file system, not of this mount of it
     lower: "Mount | None" = None  # what a FUSE or stacked file system takes its files from, where that can be told
 
     @property
@@ -55,7 +56,10 @@ class Mount:
         return self.kind if self.lower is None else f"{self.kind} over {self.lower}"
 
 
+_SMB = frozenset({"cifs", "smb3", "smbfs"})
+_LOCAL_LOCKS = frozenset({"nobrl", "nolock", "local_lock=all", "local_lock=posix"})
 _STACKED = frozenset({"fuse", "ecryptfs"})
+_MOST_LINKS = 40  # as the kernel follows
 
 
 _WITHOUT_CTIME = frozenset({"fuse", "fuseblk", "vfat", "msdos", "exfat"})
@@ -85,8 +89,16 @@ def parse(text: str) -> list[Mount]:
         if len(fields) < 6 or len(rest) < 2 or not (fields[0].isdecimal() and fields[1].isdecimal()):
             continue
         number, parent, device, _root, point, *_ = fields
-        kind, source, *_ = rest
-        whole = Mount(int(number), int(parent), device, _unescaped(point), kind, os.fsdecode(_unescaped(source)))
+        kind, source, *options = rest
+        whole = Mount(
+            int(number),
+            int(parent),
+            device,
+            _unescaped(point),
+            kind,
+            os.fsdecode(_unescaped(source)),
+            frozenset(options[0].split(",")) if options else frozenset(),
+        )
         mounts.append(whole)
     return [_with_lower(mount, mounts) for mount in mounts]
 
@@ -141,6 +153,35 @@ class Part:
             and not (self.mount.is_stacked or self.mount.kind in _WITHOUT_CTIME)
         )
 
+    @property
+    def keeps_identity(self) -> bool:
+        """Whether a file that nobody touches keeps its inode's number and its times.
+
+        Programs of FUSE number their files anew, at each mount and in between; SMB's client knows a new file's
+        times by its own clock first, and then by its server's [measured].
+        """
+        return self.mount is None or not (self.mount.is_stacked or self.mount.kind in _SMB)
+
+    @property
+    def lock_limits(self) -> str:
+        """Why a lock taken here is not seen by all who work on it, in words; "" where it is."""
+        if self.mount is None or not self.elsewhere:
+            return ""
+        if self.mount.is_stacked:
+            return f"{self.mount.kind} keeps them to itself"
+        local = _LOCAL_LOCKS & self.mount.options
+        return f"it is mounted with {', '.join(sorted(local))}" if local else ""
+
+    @property
+    def name_limits(self) -> str:
+        """Which names it gives otherwise than their writers did, in words; "" where none is known."""
+        if self.mount is None or self.mount.kind not in _SMB:
+            return ""
+        limits = "a name with a sign that Windows refuses, or a dot at its end, comes in short form (A1B2C~3.WAV)"
+        if "iocharset=utf8" in self.mount.options:
+            return limits
+        return f"{limits}; without iocharset=utf8 one with other letters than its own may not be had at all"
+
     def contains(self, path: bytes) -> bool:
         return _contains(self.path, path)
 
@@ -156,6 +197,13 @@ def parts_of(path: bytes, mounts: Iterable[Mount], exports: Iterable[bytes] = ()
         exported = any(_contains(export, point) for export in exports)
         found.append(Part(point, mount, _elsewhere(mount, is_exported=exported)))
     return found
+
+
+def part_of(folder: bytes, path: bytes) -> Part:
+    """The innermost part of the folder at this absolute path that `path`, relative to it, lies in now."""
+    whole = resolve(folder)
+    parts, full = parts_of(whole, read_mounts(), read_exports()), os.path.join(whole, path)
+    return max((part for part in parts if part.contains(full)), key=lambda part: len(part.path))
 
 
 def _elsewhere(mount: Mount | None, *, is_exported: bool) -> str:
@@ -187,6 +235,34 @@ def mount_of(path: bytes, mounts: Iterable[Mount]) -> Mount | None:
             break
         current = min(entered, key=lambda mount: len(mount.point))
     return current
+
+
+def resolve(path: bytes, mounts: Iterable[Mount] | None = None) -> bytes:
+    """The absolute path without links, as far as no server need be asked: what lies on a share is taken as named.
+
+    As os.path.realpath does it, which would wait without end for one that does not answer.
+    """
+    shares = {m.point for m in (read_mounts() if mounts is None else mounts) if m.is_network or m.is_stacked}
+    shares -= {b"/"}
+    done, rest, links = b"/", os.path.abspath(path).split(b"/")[::-1], 0
+    while rest:
+        name = rest.pop()
+        if name in (b"", b"."):
+            continue
+        here = os.path.dirname(done) if name == b".." else os.path.join(done, name)
+        if here in shares:
+            return os.path.normpath(os.path.join(here, *rest[::-1]))
+        try:
+            target = os.readlink(here) if name != b".." and links < _MOST_LINKS else b""
+        except OSError:
+            target = b""
+        if target:
+            links += 1
+            rest += target.split(b"/")[::-1]
+            done = b"/" if target.startswith(b"/") else done
+        else:
+            done = here
+    return done
 
 
 def mounts_below(path: bytes, mounts: Iterable[Mount]) -> list[Mount]:

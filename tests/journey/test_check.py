@@ -101,7 +101,17 @@ def test_before_the_first_start_all_is_looked_at_and_nothing_made_or_spent(
 
     assert checked.code == Exit.WELL
     checked.but()
-    names = ["configuration", "user", "key", "drop folder", "done folder", "failed folder", "filing", "proof"]
+    names = [
+        "configuration",
+        "user",
+        "key",
+        "drop folder",
+        "done folder",
+        "failed folder",
+        "filing",
+        "proof",
+        "mount",
+    ]
     names += [
         "subfolders",
         "privacy",

@@ -65,7 +65,7 @@ def test_who_has_the_lock_is_told_while_it_is_held(folder: Folder, person: Perso
         with lock(lock_of(folder), ()):
             note = says(lock_of(folder))
             assert isinstance(note, dict)
-            assert set(note) == {"host", "boot_id", "pid"}
+            assert set(note) == {"host", "boot_id", "pid", "started", "at"}
             assert note["pid"] == os.getpid()
             assert str(holder_of(lock_of(folder), ())) == f" on {note['host']}, process {os.getpid()}"
             assert folder.marker() == "site-1"

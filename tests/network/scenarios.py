@@ -289,7 +289,7 @@ def test_second_instance(
     daemon = start(first)
     second = make_site("second", at=corner.other if through == "other" else corner.server)
     found = watcher.call("check", "--config", second.config_path, seconds=PATIENCE_SECONDS)
-    assert found.process.returncode != 0, found.out
+    assert found.process.returncode == 1, found.out
     assert "process " + str(daemon.pid) in found.out, found.out
     refused = watcher.call("run", "--config", second.config_path, seconds=PATIENCE_SECONDS)
     assert refused.process.returncode == 75, refused.err

@@ -14,6 +14,7 @@ from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, names_beside
 from watcher.journey.foreign import is_left, look_into, may_be_left
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
+from watcher.mounts import resolve
 from watcher.store import Books
 from watcher.store.site import FOLDER_UNREADABLE
 
@@ -39,7 +40,7 @@ def explain(desk: Desk, books: Books, text: str) -> str:
 def _explain_as_named(desk: Desk, books: Books, text: str, raw: bytes) -> str | None:
     """Why the file of this very name is where it is, `text` being what was typed; null where none is known."""
     whole = os.path.abspath(raw)
-    if (itself := _explain_root(desk, os.path.realpath(whole))) is not None:
+    if (itself := _explain_root(desk, resolve(whole))) is not None:
         return f"{text} {itself}"
     for folder, path in desk.places(raw):
         said = None
@@ -48,12 +49,12 @@ def _explain_as_named(desk: Desk, books: Books, text: str, raw: bytes) -> str | 
         said = said or _explain_path(desk, books, path)
         if said is not None:
             return said if said.startswith(show_path(path)) else f"{show_path(path)} {said}"
-    real = os.path.join(os.path.realpath(os.path.dirname(whole)), os.path.basename(whole))
+    real = os.path.join(resolve(os.path.dirname(whole)), os.path.basename(whole))
     if real != whole:
         return _explain_as_named(desk, books, text, real)
     if (itself := _explain_root(desk, whole, named=text)) is not None:
         return f"{text} {itself}"
-    if os.path.lexists(whole):
+    if not desk.silent and os.path.lexists(whole):
         return (
             f"{text} is not in {desk.drop.label()}: nothing is done with it. Move it there to have it submitted."
         )
@@ -70,7 +71,7 @@ _ROOTS = {
 def _explain_root(desk: Desk, path: bytes, *, named: str = "") -> str | None:
     """What one of the three folders is for, where this path, or its name here, is the folder itself."""
     for folder in (desk.drop, desk.done, desk.failed):
-        if path == os.path.realpath(folder.root) or named.rstrip("/") == folder.name:
+        if path == resolve(folder.root) or named.rstrip("/") == folder.name:
             return f"is the {folder.name} folder: {_ROOTS[folder.name]}. Ask about a file in it."
     return None
 
@@ -142,7 +143,7 @@ def _explain_above(desk: Desk, books: Books, path: bytes) -> str | None:
             where = "" if above == path else f"lies in {show_path(above)}, which "
             return f"{where}{row.reason} (since {rfc3339(row.since)})."
         whole = os.path.join(desk.drop.root, above)
-        if above != path and os.path.islink(whole):
+        if above != path and desk.drop.answers and os.path.islink(whole):
             kind = "a symbolic link to a folder" if os.path.isdir(whole) else "a symbolic link"
             return (
                 f"lies below {show_path(above)}, which is {kind}: links are never followed, so nothing there is "
@@ -174,6 +175,8 @@ def _explain_companion(desk: Desk, books: Books, path: bytes, states: list[State
 
 
 def _look(desk: Desk, path: bytes) -> os.stat_result | None:
+    if not desk.drop.answers:
+        return None
     try:
         return os.lstat(os.path.join(desk.config.folders.drop, path))
     except (OSError, ValueError):

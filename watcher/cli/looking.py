@@ -95,6 +95,8 @@ def _print_troubles(facts: JsonObject) -> None:
         until = f" until {pause['until']}" if pause["until"] else ""
         by = f"by {pause['by']}, " if pause["by"] else ""
         print(f"paused       {pause['reason']} ({by}since {pause['since']}{until})")
+    for folder in facts["silent"]:
+        print(f"no answer    {folder['message']}; {folder['hint']}")
     for line in facts["outdated"]:
         print(f"outdated     {line}")
 
@@ -113,7 +115,7 @@ def _left_in_words(foreign: int, first: list[str], orphaned: int) -> str:
 
 
 def _status(desk: Desk, books: Books) -> JsonObject:
-    counts = books.items.counts()
+    counts, folders = books.items.counts(), (desk.drop, desk.done, desk.failed)
     pauses = [pause.as_json() for pause in books.pauses.active()]
     waiting = [file.as_json() for file in books.site.waiting()]
     left = books.site.left()
@@ -126,6 +128,7 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "verdicts": {str(state): number for state, number in books.verdicts.counts().items()},
         "paused": {k: pauses[0][k] for k in ("reason", "since", "until", "by")} if pauses else None,
         "pauses": pauses,
+        "silent": [folder.silence().as_fault().as_json() for folder in folders if not folder.answers],
         "rate": describe(windows),
         "eta_seconds": seconds_for(backlog, windows),
         "last_scan_at": rfc3339(books.site.get("last_scan_at")),

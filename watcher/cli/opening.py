@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 from rich.console import Console
@@ -26,6 +27,8 @@ from watcher.journey.instance import lock_database
 from watcher.journey.loss import find_loss
 from watcher.journey.recognition import owners_of
 from watcher.journey.site import Site
+from watcher.mounts import resolve
+from watcher.silence import find_silent
 from watcher.store import Books, Store
 
 RECEIPT = b".json"
@@ -53,15 +56,25 @@ class Desk:
 
     @property
     def drop(self) -> Folder:
-        return Folder(self.config.folders.drop, "drop")
+        return self._folder("drop", self.config.folders.drop)
 
     @property
     def done(self) -> Folder:
-        return Folder(self.config.folders.done, "done", owning=self.config.folders.own)
+        return self._folder("done", self.config.folders.done)
 
     @property
     def failed(self) -> Folder:
-        return Folder(self.config.folders.failed, "failed", owning=self.config.folders.own)
+        return self._folder("failed", self.config.folders.failed)
+
+    def _folder(self, name: str, root: bytes) -> Folder:
+        owning = self.config.folders.own and name != "drop"
+        return Folder(root, name, owning=owning, answers=root not in self.silent)
+
+    @cached_property
+    def silent(self) -> frozenset[bytes]:
+        """Those of the folders whose server does not answer: nothing may be asked of them."""
+        folders = self.config.folders
+        return find_silent([folders.drop, folders.done, folders.failed])
 
     def holder(self) -> Holder | None:
         """Who works on this site now, the daemon or a pass; null: nobody.
@@ -69,9 +82,14 @@ class Desk:
         Raises FolderError where that cannot be told.
         """
         database = self.store.database.path
-        return holder_of(os.path.join(self.drop.root, LOCK), owners_of(database)) or holder_of(
-            os.fsencode(f"{database}.instance")
-        )
+        if not self.drop.answers:
+            return self.database_holder()
+        lock = os.path.join(self.drop.root, LOCK)
+        return holder_of(lock, owners_of(database), now=self.clock.now()) or self.database_holder()
+
+    def database_holder(self) -> Holder | None:
+        """Who works with this database. Raises FolderError."""
+        return holder_of(os.fsencode(f"{self.store.database.path}.instance"))
 
     def failing(self) -> tuple[Failure, ...]:
         """The steps that fail as a whole now, in the process that works here; none where nobody can tell."""
@@ -112,7 +130,7 @@ class Desk:
         whole = os.path.abspath(raw)
         found: list[tuple[Folder | None, bytes]] = []
         for folder in (self.drop, self.done, self.failed):
-            for base in {folder.root, os.path.realpath(folder.root)}:
+            for base in {folder.root, resolve(folder.root)}:
                 if whole.startswith(base + b"/"):
                     found.insert(0, (folder, whole[len(base) + 1 :]))
         named, _, rest = os.path.normpath(raw).partition(b"/")
@@ -127,6 +145,8 @@ class Desk:
 
     def other_spellings(self, raw: bytes) -> Iterator[bytes]:
         """The same path in other Unicode forms; see spelling.other_spellings."""
+        if self.silent:
+            return
         roots = {folder.name.encode(): folder.root for folder in (self.drop, self.done, self.failed)}
         named, _, rest = raw.partition(b"/")
         if rest and named in roots:

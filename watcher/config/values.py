@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
 
 from watcher.domain import text_to_path
+from watcher.mounts import read_mounts, resolve
 
 YEAR = 365 * 86_400
 _UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
@@ -156,8 +157,9 @@ def _pattern(text: str) -> str:
 
 
 def lies_in(inner: bytes, outer: bytes) -> bool:
-    """Whether the first path is the second, or below it, once links are followed."""
-    inner, outer = os.path.realpath(inner), os.path.realpath(outer)
+    """Whether the first path is the second, or below it, once links are followed; no share is asked for them."""
+    mounts = read_mounts()
+    inner, outer = resolve(inner, mounts), resolve(outer, mounts)
     return os.path.commonpath([inner, outer]) == outer
 
 

@@ -90,7 +90,7 @@ def _try(folder: Folder, path: bytes, *, itself: bool) -> bool:
                 if below is None:
                     below = _make(here, subfolder)
                     made.append((os.dup(here), subfolder))
-                os.close(here)
+                disk.close(here)
                 here = below
             for each in (name, receipt) if itself else (receipt,):
                 _touch(here, each)
@@ -102,7 +102,7 @@ def _try(folder: Folder, path: bytes, *, itself: bool) -> bool:
             return False
         finally:
             for holder in (here, *(holder for holder, _ in made)):
-                os.close(holder)
+                disk.close(holder)
     return True
 
 
@@ -144,7 +144,7 @@ def _touch(here: int, name: bytes) -> None:
             _clear(here, name)
             return
         status = os.fstat(made)
-        os.close(made)
+        disk.close(made)
         there = os.stat(name, dir_fd=here, follow_symlinks=False)
         # Not its inode, which some file systems of FUSE number anew at each look.
         if (there.st_mode, there.st_uid, there.st_size) == (status.st_mode, status.st_uid, 0):

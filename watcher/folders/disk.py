@@ -48,6 +48,16 @@ LOCAL = frozenset(
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def close(opened: int) -> None:
+    """The descriptor is free, whatever a server that is away makes of it.
+
+    Nothing is lost by an error here: what matters was synced before. And whoever closed it once more could meet
+    another thread's descriptor, since the kernel has let go of this one.
+    """
+    with suppress(OSError):
+        os.close(opened)
+
+
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
     """The fingerprint in a stat's answer."""
     return Fingerprint(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -75,10 +85,10 @@ def descend(folder: int, names: list[bytes], *, making: bool = False) -> int:
                 if not making:
                     raise
                 below = make_folder(here, name)
-            os.close(here)
+            close(here)
             here = below
     except BaseException:
-        os.close(here)
+        close(here)
         raise
     return here
 
@@ -127,7 +137,7 @@ def try_to_write(folder: int, size: int) -> None:
         write(made, bytes(size))
         os.fsync(made)
     finally:
-        os.close(made)
+        close(made)
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
 
@@ -145,7 +155,7 @@ def draft(folder: int) -> Iterator[tuple[int, bytes]]:
             os.unlink(name, dir_fd=folder)
         raise
     finally:
-        os.close(made)
+        close(made)
 
 
 def kind_of_file_system(opened: int) -> int | None:
@@ -179,7 +189,7 @@ def uid_given(folder: int) -> int:
     try:
         return os.fstat(made).st_uid
     finally:
-        os.close(made)
+        close(made)
 
 
 def birth_of(opened: int) -> int | None:
@@ -270,9 +280,26 @@ def rename_noreplace(folder: int, name: bytes, to_folder: int, to_name: bytes) -
     """The file bears the new name, and nothing was overwritten. FileExistsError where the name is taken."""
     refused = _renameat2(folder, name, to_folder, to_name)
     if refused in _UNSUPPORTED:  # NFS, many FUSE file systems, old kernels
-        _rename_by_link(folder, name, to_folder, to_name)
+        if links_share_inode(to_folder):
+            _rename_by_link(folder, name, to_folder, to_name)
+        else:
+            _check_one_device(folder, to_folder)
+            _rename_over_placeholder(folder, name, to_folder, to_name)
     elif refused:
         raise OSError(refused, os.strerror(refused), to_name)
+
+
+def renames_whole(folder: int, name: bytes, other: bytes) -> bool:
+    """Whether the file in this open folder bears the other name now; false where the system knows no such call."""
+    refused = _renameat2(folder, name, folder, other)
+    if refused and refused not in _UNSUPPORTED:
+        raise OSError(refused, os.strerror(refused), other)
+    return not refused
+
+
+def name_of_draft() -> bytes:
+    """A name that nothing has, and which the next start tidies away."""
+    return draft_name(secrets.token_hex(8))
 
 
 def _renameat2(folder: int, name: bytes, to_folder: int, to_name: bytes) -> int:
@@ -286,9 +313,41 @@ def _renameat2(folder: int, name: bytes, to_folder: int, to_name: bytes) -> int:
     return ctypes.get_errno() if outcome else 0
 
 
-def _rename_by_link(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
+def links_share_inode(folder: int) -> bool:
+    """Whether two names of one file in this open folder are known for that: tried on a file of our own.
+
+    sshfs makes the link and gives each name a number of its own, so that nobody can tell it from another file.
+    """
+    file_system = os.fstat(folder).st_dev, os.fstatvfs(folder).f_fsid
+    if file_system not in _links_tried:
+        _links_tried[file_system] = _try_links(folder)
+    return _links_tried[file_system]
+
+
+_links_tried: dict[tuple[int, int], bool] = {}
+
+
+def _try_links(folder: int) -> bool:
+    with draft(folder) as (_, name):
+        other = name_of_draft()
+        try:
+            os.link(name, other, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            os.unlink(name, dir_fd=folder)
+            return False
+        first, second = (os.stat(each, dir_fd=folder, follow_symlinks=False) for each in (name, other))
+        for each in (name, other):
+            os.unlink(each, dir_fd=folder)
+        return first.st_ino == second.st_ino and second.st_nlink == 2
+
+
+def _check_one_device(folder: int, to_folder: int) -> None:
     if os.fstat(folder).st_dev != os.fstat(to_folder).st_dev:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))  # as renameat2: before a taken name is looked at
+
+
+def _rename_by_link(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
+    _check_one_device(folder, to_folder)
     try:
         os.link(name, to_name, src_dir_fd=folder, dst_dir_fd=to_folder, follow_symlinks=False)
     except OSError as error:
@@ -305,7 +364,7 @@ def _rename_by_link(folder: int, name: bytes, to_folder: int, to_name: bytes) ->
 def _rename_over_placeholder(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
     """The name is reserved by an empty file of ours, then replaced. A crash between leaves it, known again."""
     try:
-        os.close(os.open(to_name, _DRAFT, 0o600, dir_fd=to_folder))
+        close(os.open(to_name, _DRAFT, 0o600, dir_fd=to_folder))
     except FileExistsError:
         if not _is_placeholder(to_folder, to_name):
             raise

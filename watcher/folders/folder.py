@@ -80,7 +80,7 @@ class Folder(Root):
                     os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 file = io.BufferedReader(_Recording(opened, self, path), disk.CHUNK)
             except BaseException:
-                os.close(opened)
+                disk.close(opened)
                 raise
         return file, fingerprint
 
@@ -209,7 +209,7 @@ class Folder(Root):
             try:
                 yield here, b"/".join(above)
             finally:
-                os.close(here)
+                disk.close(here)
 
     def write_whole(self, path: bytes, data: bytes, *, replacing: bool) -> None:
         """All of `data` lies at `path` and outlasts a power cut, or nothing of it does.

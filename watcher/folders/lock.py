@@ -1,9 +1,11 @@
-"""One instance a drop folder: a lock that dies with the process that holds it."""
+"""One instance a drop folder: a lock that dies with the process that holds it, and a note in it that it lives.
+
+A lock that another machine takes, or the server, or this machine through another mount, does not always reach
+here (SMB with nobrl, sshfs, a folder that its server uses too). So the note is looked at as well, and renewed.
+"""
 
 import errno
-import fcntl
 import os
-import socket
 from collections.abc import Collection
 from contextlib import suppress
 from types import TracebackType
@@ -12,7 +14,7 @@ from typing import Self
 from watcher.domain import JsonObject, show_path
 from watcher.errors import FolderMissing, FolderRefuses, InstanceRunning
 from watcher.folders import disk, marker
-from watcher.folders.holder import read_holder
+from watcher.folders.holder import Holder, read_holder, take_lock
 from watcher.folders.root import words
 
 _TRIES = 5  # each follows a change that somebody else made in that very moment
@@ -21,25 +23,38 @@ _TRIES = 5  # each follows a change that somebody else made in that very moment
 class Lock:
     """Held until it is closed, or the process ends in whatever way.
 
-    `displaced` is the name that a stranger's file has now which was in the lock's place.
+    `displaced` is the name that a stranger's file has now which was in the lock's place. `found`: who the note in
+    it named before, nobody where it was given back.
     """
 
     def __init__(self, held: int, displaced: bytes | None = None) -> None:
         self._held = held
         self.displaced = displaced
+        self.found: Holder | None = None
 
     def close(self) -> None:
         """Another may have it now. The file stays: removing it would let two hold "the" lock."""
         if self._held >= 0:
             with suppress(OSError):
-                marker.write_note(self._held, {})
-            os.close(self._held)
-            self._held = -1
+                if Holder.ourselves().is_same(read_holder(self._held)):
+                    marker.write_note(self._held, {})
+        self.abandon()
+
+    def abandon(self) -> None:
+        """As `close`; the note stays another's."""
+        held, self._held = self._held, -1  # before it is closed: whatever that says, it is closed
+        if held >= 0:
+            disk.close(held)
+
+    def tell(self, now: float) -> None:
+        """The note says that this process has it, and lives `now`, for other machines too. OSError."""
+        marker.write_note(self._held, {**Holder.ourselves().as_note(), "at": now})
+        disk.sync(self._held)
 
     def note(self, facts: JsonObject) -> None:
         """The file says these as well, for whoever asks who has it. OSError where it cannot be written."""
         if self._held >= 0:
-            marker.write_note(self._held, {**_self(), **facts})
+            marker.write_note(self._held, {**Holder.ourselves().as_note(), **facts})
 
     def is_held_at(self, path: bytes) -> bool:
         """Whether the file at `path` is still the one that is locked, so that no other can lock it there.
@@ -62,13 +77,15 @@ class Lock:
         self.close()
 
 
-def lock(path: bytes, owners: Collection[int] | None = None, *, owner: int | None = None) -> Lock:
+def lock(
+    path: bytes, owners: Collection[int] | None = None, *, owner: int | None = None, tells: bool = True
+) -> Lock:
     """The file at the absolute `path` is ours alone, and says so: host, boot id and pid.
 
     A file left by a killed process is taken over at once, since its lock died with it. `owners`: the folder is
     one that strangers can write in. Then nobody but us can open the file, and what is not ours (see
     marker.counts) is moved aside, so that no stranger can keep it from us. `owner`: whose it is, where root makes
-    it; null: the folder's owner's.
+    it; null: the folder's owner's. Not `tells`: its note stays as it was found, until Lock.tell.
 
     InstanceRunning, naming who has it; FolderMissing or FolderRefuses where the file can not be made or locked.
     """
@@ -90,11 +107,15 @@ def lock(path: bytes, owners: Collection[int] | None = None, *, owner: int | Non
                 displaced = marker.clear_for_us(folder, name, owners) or displaced
             held = marker.open_marker(folder, name, 0o640 if owners is None else 0o600, owner)
             if _take(held, folder, path, owners):
-                return Lock(held, displaced)
+                taken = Lock(held, displaced)
+                taken.found = read_holder(held)
+                if tells:
+                    marker.write_note(held, Holder.ourselves().as_note())
+                return taken
     except OSError as error:
         raise _refusal(path, error) from error
     finally:
-        os.close(folder)
+        disk.close(folder)
     raise _refusal(path, OSError(errno.EBUSY, ""))
 
 
@@ -104,34 +125,32 @@ def _take(held: int, folder: int, path: bytes, owners: Collection[int] | None) -
         status = os.fstat(held)
         if owners is not None:
             if not marker.counts(status, folder, owners):
-                os.close(held)
+                disk.close(held)
                 return False
             if status.st_uid == os.geteuid() and status.st_mode & 0o077:
-                os.fchmod(held, 0o600)
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with suppress(PermissionError):  # a share whose server gives no modes
+                    os.fchmod(held, 0o600)
+        take_lock(held)
         if not os.path.samestat(status, os.stat(os.path.basename(path), dir_fd=folder, follow_symlinks=False)):
-            os.close(held)
+            disk.close(held)
             return False
-        marker.write_note(held, _self())
     except BaseException as error:
         holder = read_holder(held) if isinstance(error, BlockingIOError) else None
-        os.close(held)
+        disk.close(held)
         if isinstance(error, FileNotFoundError):
             return False
-        if isinstance(error, OSError) and error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise InstanceRunning(
-                f"another instance is running{holder or ''}: it has {show_path(path)}",
-                hint="stop it first (systemctl stop, or its terminal), or leave the work to it",
-            ) from error
+        if isinstance(error, BlockingIOError):
+            raise running(path, holder) from error
         raise
     return True
 
 
-def _self() -> JsonObject:
-    boot = ""
-    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        boot = file.read().strip()
-    return {"host": socket.gethostname(), "boot_id": boot, "pid": os.getpid()}
+def running(path: bytes, holder: Holder | None) -> InstanceRunning:
+    """The error for a lock that somebody else has."""
+    return InstanceRunning(
+        f"another instance is running{holder or ''}: it has {show_path(path)}",
+        hint="stop it first (systemctl stop, or its terminal), or leave the work to it",
+    )
 
 
 def _refusal(path: bytes, error: OSError) -> FolderRefuses:

@@ -142,7 +142,7 @@ def read_mark(folder: int, owners: Collection[int] = ()) -> Mark | None:
         status, note = os.fstat(opened), read_note(opened)
         is_one = counts(status, folder, owners) and isinstance(note.get("site"), str)
     finally:
-        os.close(opened)
+        disk.close(opened)
     inode = note.get("folder")
     return Mark(note["site"], status.st_uid, inode if isinstance(inode, int) else None) if is_one else None
 
@@ -163,7 +163,7 @@ def write_mark(folder: int, site_id: str, owners: Collection[int] = ()) -> tuple
         os.fsync(opened)
         owner = os.fstat(opened).st_uid
     finally:
-        os.close(opened)
+        disk.close(opened)
     disk.sync(folder)
     return owner, displaced
 

@@ -12,11 +12,13 @@ from watcher.errors import (
     FolderFull,
     FolderMissing,
     FolderRefuses,
+    FolderSilent,
     RecordingGone,
     RecordingUnreachable,
     WatcherError,
 )
 from watcher.folders import disk
+from watcher.silence import ANSWER_SECONDS
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _AWAY = frozenset(
@@ -39,15 +41,18 @@ class Root:
     """One of the folders: `root` is its path on this machine, `name` what it is called ("drop").
 
     No descriptor stays open between operations, since one would block an unmount. The root itself may
-    be a symbolic link; below it none is ever followed.
+    be a symbolic link; below it none is ever followed. Where it is known not to answer, nobody asks it.
     """
 
     root: bytes
     name: str
+    answers: bool = True
 
     @contextmanager
     def opened(self) -> Iterator[int]:
         """A descriptor of the root, for the length of the block. FolderMissing, FolderRefuses."""
+        if not self.answers:
+            raise self.silence()
         try:
             here = os.open(self.root, disk.FOLDER & ~os.O_NOFOLLOW)
         except OSError as error:
@@ -55,7 +60,7 @@ class Root:
         try:
             yield here
         finally:
-            os.close(here)
+            disk.close(here)
 
     @contextmanager
     def holder(self, path: bytes, *, making: bool = False) -> Iterator[tuple[int, bytes]]:
@@ -69,7 +74,7 @@ class Root:
             try:
                 yield here, name
             finally:
-                os.close(here)
+                disk.close(here)
 
     def look(self, path: bytes) -> Fingerprint | None:
         """What lies at `path`, of any kind; None where nothing does, or no folder leads there.
@@ -116,6 +121,13 @@ class Root:
                 hint=f"mount or create it: {self.quoted()}; nothing is submitted until then",
             )
         return FolderRefuses(f"{self.label()} can not be opened ({words(error)})", hint=self._remedy(error))
+
+    def silence(self) -> FolderSilent:
+        """The error for a folder that does not answer."""
+        return FolderSilent(
+            f"{self.label()} does not answer: nothing came from its server for {ANSWER_SECONDS:g} s",
+            hint=f"look at its server, and the network to it; findmnt -T {self.quoted()} says which",
+        )
 
     def not_given(self, path: bytes, error: OSError) -> WatcherError:
         """The recording at `path` could not be had."""

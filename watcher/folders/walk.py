@@ -58,6 +58,11 @@ class Scan:
 
         Complete once the iteration has ended.
         """
+        self.nameless: set[bytes] = set()
+        """Paths that were listed, and nothing can be had at: gone meanwhile, or their server knows no such name.
+
+        Complete once the iteration has ended.
+        """
         self.missing: set[bytes] = set()
         """Paths that were known before the look, still are, and that nothing lies at any more.
 
@@ -67,7 +72,7 @@ class Scan:
 
     def __iter__(self) -> Iterator[Entry]:
         self.unreadable = []
-        self.missing = set()
+        self.missing, self.nameless = set(), set()
         self._unmet = dict(self._known or {})
         if any(self._ignore(name) is not None for name in self._below):
             return
@@ -148,6 +153,7 @@ class Scan:
         try:
             status = found.stat(follow_symlinks=False)
         except FileNotFoundError:
+            self.nameless.add(path)
             return None
         except PermissionError:  # the folder may be listed and not searched: none of its files can be had
             raise
@@ -177,7 +183,7 @@ class _Level:
 
     def close(self) -> None:
         if self.folder >= 0:
-            os.close(self.folder)
+            disk.close(self.folder)
             self.folder = -1
 
 

@@ -8,23 +8,24 @@ import gc
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from heapq import nsmallest
 
 from watcher import logs
 from watcher.audio import Examination
-from watcher.domain import Fingerprint, State, show_path
+from watcher.domain import Fingerprint, Item, State, show_path
 from watcher.errors import (
     FolderError,
     LateWriter,
     RecordingChanged,
+    RecordingError,
     RecordingGone,
     RecordingUnreachable,
     StoreError,
 )
-from watcher.folders import is_being_written
+from watcher.folders import hash_of, is_being_written
 from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, stem_of
 from watcher.journey.foreign import FOREIGN, Looks, is_left, may_be_left
@@ -46,6 +47,11 @@ _STUMBLED_SECONDS = 5.0  # until a file is tried again that nobody could foresee
 _MOST_STUMBLED_SECONDS = 600.0
 _ERROR_SHOWN = 200  # characters
 _ORPHANED = "companion"
+_UNREACHABLE_NAME = "unreachable_name"
+_NAMELESS = (
+    "is listed, and its server knows no such file: its name cannot be told over this mount; rename it on the "
+    "server, in UTF-8, or mount with iocharset=utf8"
+)
 _NAMED = 3  # of what is left where it is
 _MOST_HINTS = 65_536  # paths; beyond, a scan finds what they were about
 _MOST_MOVED_IN = 1_000  # folders, between two scans
@@ -99,6 +105,7 @@ class Arrivals:
             bytes, ...
         ] = ()  # mount points below, as prefixes, whose disks were away at the last scan
         self._unreadable: dict[bytes, Waiting] = {}  # folders, at the last scan
+        self._nameless: dict[bytes, Waiting | None] = {}  # at the last scan; null: not at the one before it
         self._scan_due = 0.0
         self._scan_asked = True
         self._asked_scan_from = 0.0  # monotonic: before that a scan that is asked for waits
@@ -170,6 +177,7 @@ class Arrivals:
             self._scan_due = started + _POLL_SECONDS  # it went in this moment: nothing is known, and not for long
             return False
         self._note_unreadable(listing.unreadable)
+        self._note_nameless(listing.nameless)
         for path in listing.missing:
             if not path.startswith(self._away):
                 self._try(path, self.recheck)
@@ -221,6 +229,16 @@ class Arrivals:
                 _log.warning("folder.unreadable", path=path, reason=why, hint=hint)
         for path in before.keys() - self._unreadable.keys():
             _log.info("folder.readable", path=path)
+
+    def _note_nameless(self, found: set[bytes]) -> None:
+        """What two looks in a row find listed, and cannot have under its name, waits."""
+        now, before = self._site.clock.now(), self._nameless
+        self._nameless = {path: before.get(path) for path in found}
+        for path in found & before.keys():
+            row = before[path] or Waiting(path, now, 0, _UNREACHABLE_NAME, _NAMELESS)
+            self._nameless[path] = row
+            if before[path] is None:
+                _log.warning("name.unreachable", path=path, reason=_NAMELESS)
 
     def _seconds_to_next(self, took: float) -> float:
         """How long after the beginning of this scan the next one begins. Scanning never takes over the machine."""
@@ -332,7 +350,8 @@ class Arrivals:
             candidates = (one for one in self._settler if one.code not in (FOREIGN, _ORPHANED))
             first = nsmallest(WAITING_SHOWN, candidates, key=by_arrival)
         files = [Waiting(c.path, c.reason_since, c.fingerprint.size, c.code, c.reason) for c in first]
-        return [*self._unreadable.values(), *files][:WAITING_SHOWN]
+        nameless = [row for row in self._nameless.values() if row is not None]
+        return [*self._unreadable.values(), *nameless, *files][:WAITING_SHOWN]
 
     def left(self) -> Left:
         """What is no recording, and what came with none: it stays where it is, and nothing waits for it."""
@@ -412,7 +431,7 @@ class Arrivals:
         except (RecordingUnreachable, FolderError):
             return
         else:
-            if now_there == item.fingerprint:
+            if now_there == item.fingerprint or self._is_itself(item, now_there):
                 return
             note = "its file was changed or replaced before it was sent"
         try:
@@ -431,6 +450,25 @@ class Arrivals:
             self._known.pop(path, None)
         _log.info("recording.withdrawn", item=item.id, path=path, reason=note)
         self._look_at(path)
+
+    def _is_itself(self, item: Item, there: Fingerprint) -> bool:
+        """Whether what lies there is the recording that was queued, under a number or times that are others.
+
+        Where its file system keeps those, anything else is another file. Where not, its bytes tell.
+        """
+        site = self._site
+        if there.size != item.size or item.sha256 is None or self._reach.part(item.path).keeps_identity:
+            return False
+        try:
+            file, opened = site.drop.open(item.path)
+            with file:
+                if opened.size != item.size or hash_of(file) != item.sha256:
+                    return False
+        except (RecordingError, FolderError):
+            return False
+        with suppress(LateWriter), site.store.writing() as books:
+            books.items.change(item, item.state, site.clock.now(), fingerprint=opened)
+        return True
 
     def _judge_due(self) -> bool:
         with self._lock:
@@ -592,6 +630,7 @@ class Arrivals:
         """`status` and `why` know the files that wait now, and how many are left where they are."""
         left = self.left()
         total = len(self._settler) - left.foreign - left.orphaned + len(self._unreadable)
+        total += sum(row is not None for row in self._nameless.values())
         found = self.waiting(), total, left
         if found != self._published:
             with self._site.store.writing() as books:

@@ -7,17 +7,30 @@ one is a copy of the other, or both begin at once.
 """
 
 import os
+import signal
+import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from watcher import logs
+from watcher.clock import SystemClock
 from watcher.domain import JsonObject
 from watcher.errors import FolderError, StoreError, StoreUnavailable
 from watcher.folders import LOCK, Lock, lock
+from watcher.folders.holder import BEAT_SECONDS, Holder, read_note_at
+from watcher.folders.lock import running
 from watcher.journey.recognition import Past, owners_of
 from watcher.journey.site import Site, tell_displaced
+from watcher.mounts import part_of
 from watcher.store import Database
 from watcher.store.faults import PASSING_ERRORS
 from watcher.store.files import check_folder
+
+_log = logs.get_logger(__name__)
+
+_BEATS_WAITED = 4  # without a word: then whoever the note names is dead
+_WALL = SystemClock()  # the beat is for other machines: it is real whatever the site's clock is
 
 
 def lock_database(database: Database) -> Lock:
@@ -36,7 +49,11 @@ def lock_database(database: Database) -> Lock:
 
 
 class Instance:
-    """This process has the site's database from the beginning, and its drop folder since `take_drop_folder`."""
+    """This process has the site's database from the beginning, and its drop folder since `take_drop_folder`.
+
+    From then on it says in the lock, again and again, that it lives, for those whom the lock does not reach. Where
+    somebody else's word stands there instead, `keep` raises InstanceRunning.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -44,6 +61,9 @@ class Instance:
         # Two drop folders with one database would take each other's items for lost.
         self._database_lock = lock_database(site.store.database)
         self._lock: Lock | None = None
+        self._ended = threading.Event()
+        self._beating: threading.Thread | None = None
+        self._rival: Holder | None = None
 
     def take_drop_folder(self) -> None:
         """The drop folder is recognised, ours alone, and bears our mark.
@@ -51,6 +71,10 @@ class Instance:
         Raises what Site.recognise does, before anything is made there, and InstanceRunning.
         """
         self._take(self._site.judge(self._site.drop)[0])
+        self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # inherited: not for it
+        self._beating.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def note(self, facts: JsonObject) -> None:
         """Whoever asks who has the database reads these. OSError where they cannot be written."""
@@ -58,6 +82,8 @@ class Instance:
 
     def keep(self) -> None:
         """A drop folder that was made again is ours as well. InstanceRunning when another was quicker."""
+        if self._rival is not None:
+            raise running(self._path, self._rival)
         if self._lock is not None and self._lock.is_held_at(self._path):
             return
         try:
@@ -70,9 +96,53 @@ class Instance:
 
     def _take(self, past: Past) -> None:
         owner = next(iter(owners_of(self._site.store.database.path)), None)
-        self._lock = lock(self._path, past.owners, owner=owner)
+        taken = lock(self._path, past.owners, owner=owner, tells=False)
+        try:
+            with self._site.drop.taking(LOCK):
+                if taken.found is not None:
+                    self._await_end_of(taken.found)
+                taken.tell(_WALL.now())
+        except BaseException:
+            taken.abandon()  # the note may be another's
+            raise
+        self._lock = taken
         tell_displaced(self._path, self._lock.displaced)
         self._site.recognise(self._site.drop)
+
+    def _await_end_of(self, found: Holder) -> None:
+        """Whoever the note names does not live, or InstanceRunning is raised. The lock alone need not tell it.
+
+        A process of this machine is looked up. For another machine's its next word is waited for: what time it
+        told does not matter, so that no two clocks need agree.
+        """
+        if found.is_same(Holder.ourselves()) or found.lives is False:
+            return
+        if found.lives:
+            raise running(self._path, found)
+        if not self._is_reached_from_elsewhere(found):
+            return
+        _log.info("instance.waiting", reason=f"the lock names a process{found}: whether it lives is waited for")
+        for _ in range(_BEATS_WAITED):
+            _WALL.wait(BEAT_SECONDS, self._ended)
+            now = read_note_at(self._path)
+            if now is not None and now != found:
+                raise running(self._path, now)
+
+    def _is_reached_from_elsewhere(self, found: Holder) -> bool:
+        """Whether a process may be at work there that this machine's kernel knows nothing of."""
+        ours = Holder.ourselves()
+        is_stranger = found.host != ours.host and found.boot_id != ours.boot_id
+        return is_stranger or bool(part_of(self._site.drop.root, LOCK).elsewhere)
+
+    def _beat(self) -> None:
+        """To the end: every few seconds the note says that we live. Alone in a thread, which a share may hold."""
+        while not _WALL.wait(BEAT_SECONDS, self._ended):
+            with suppress(OSError):  # it is away: nobody can have it
+                told, held = read_note_at(self._path), self._lock
+                if told is not None and not told.is_same(Holder.ourselves()):
+                    self._rival = told
+                elif held is not None:
+                    held.tell(_WALL.now())
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +150,9 @@ class Instance:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
+        if self._beating is not None:
+            self._beating.join(BEAT_SECONDS)  # a beat after the note is cleared would name the dead
         if self._lock is not None:
             self._lock.close()
         self._database_lock.close()

@@ -3,7 +3,7 @@
 import os
 
 from watcher.folders import Folder
-from watcher.mounts import Part, parts_of, read_exports, read_mounts
+from watcher.mounts import Part, parts_of, read_exports, read_mounts, resolve
 
 
 class Reach:
@@ -15,7 +15,7 @@ class Reach:
 
     def look(self) -> None:
         """The parts are as they are now."""
-        self._parts = parts_of(os.path.realpath(self._folder.root), read_mounts(), read_exports())
+        self._parts = parts_of(resolve(self._folder.root), read_mounts(), read_exports())
 
     def part(self, path: bytes) -> Part:
         """The innermost part that this path, relative to the folder, lies in."""

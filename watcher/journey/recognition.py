@@ -11,7 +11,7 @@ from watcher.domain import path_to_text, show_path, show_text, text_to_path
 from watcher.errors import FolderForeign, FolderMissing
 from watcher.folders import MARKER, Folder, Situation, judge_marker
 from watcher.folders.marker import Judgement, Mark
-from watcher.mounts import mount_of, read_mounts
+from watcher.mounts import mount_of, read_mounts, resolve
 from watcher.store import Books
 
 
@@ -63,7 +63,7 @@ def recognise(folder: Folder, past: Past) -> Present:
     books to another drop folder. The mark decides, not the path: a folder moved with its mark is the one it was.
     """
     found, mark = _situation(folder), folder.mark_found(past.owners)
-    path = path_to_text(os.path.realpath(folder.root))
+    path = path_to_text(resolve(folder.root))
     is_drop = folder.name == "drop"
     is_itself = past.situation is not None and found.is_known_as(past.situation)
     if mark is not None and is_drop and _was_carried_here(mark, found, path, past):
@@ -92,7 +92,7 @@ def _situation(folder: Folder) -> Situation:
     found = folder.situation()
     if found.identity:
         return found
-    mount = mount_of(os.path.realpath(folder.root), read_mounts())
+    mount = mount_of(resolve(folder.root), read_mounts())
     if mount is None or not mount.is_network:
         return found
     return replace(found, identity=f"{mount.kind}:{mount.source}:{found.inode}")

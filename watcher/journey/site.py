@@ -14,7 +14,7 @@ from watcher.folders import MARKER, Acceptance, Folder
 from watcher.journey.failures import Failures
 from watcher.journey.pauses import PauseLog
 from watcher.journey.recognition import Past, Present, owners_of, recognise
-from watcher.mounts import mounts_below, read_mounts
+from watcher.mounts import mounts_below, read_mounts, resolve
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)
@@ -137,7 +137,7 @@ class Site:
 
         What is mounted there now is remembered; a mount point whose folder was removed is forgotten.
         """
-        real = os.path.realpath(self.drop.root)
+        real = resolve(self.drop.root)
         present = {mount.point[len(real) :].lstrip(b"/") for mount in mounts_below(real, read_mounts())}
         with self.store.reading() as books:
             noted = {text_to_path(path) for path in books.site.get("mounts") or ()}

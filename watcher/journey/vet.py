@@ -24,6 +24,7 @@ from watcher.folders import hash_of
 from watcher.journey.arrive import Arrivals, Settled
 from watcher.journey.foreign import is_left
 from watcher.journey.site import Site
+from watcher.mounts import part_of
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -42,6 +43,7 @@ class Vetted:
     examination: Examination | None
     refusal: RecordingRefused | None
     warning: str | None = None
+    has_identity: bool = True  # false: its file system may number it anew, or give it other times
     left_failed: tuple[str, ...] = ()  # ids of failed items of these bytes that lie in failed/ no longer
 
 
@@ -132,7 +134,8 @@ class Vetting:
             if is_left(self._site.config.arrivals, settled.path, settled.fingerprint.size, vetted.refusal):
                 self._arrivals.dismiss(settled)  # it looked like a recording when it settled
                 return None
-            return replace(vetted, left_failed=self._find_left(vetted))
+            has_identity = part_of(self._site.drop.root, settled.path).keeps_identity
+            return replace(vetted, has_identity=has_identity, left_failed=self._find_left(vetted))
         except (RecordingChanged, RecordingGone):
             self._arrivals.dismiss(settled)
         except RecordingUnreachable as error:
@@ -214,6 +217,10 @@ def admit(site: Site, books: Books, settled: Settled, vetted: Vetted) -> Item | 
     if live is not None:
         if live.fingerprint == vetted.fingerprint or live.state is State.RETURNING:
             return None
+        if live.sha256 is not None and live.sha256 == vetted.sha256 and not vetted.has_identity:
+            if live.state in (State.QUEUED, State.HELD):
+                books.items.change(live, live.state, now, fingerprint=vetted.fingerprint)
+            return None  # it is the same
         if live.state is not State.QUEUED:
             raise RecordingUnreachable("another recording of this name is being filed; this one waits for it")
         books.items.change(live, State.WITHDRAWN, now, "another file took its name before it was sent")

@@ -30,7 +30,7 @@ from watcher.journey.events import (
 )
 from watcher.journey.openings import Close, Openings
 from watcher.journey.site import Site
-from watcher.mounts import MOUNTINFO, Mount, mount_of, mounts_below, read_mounts
+from watcher.mounts import MOUNTINFO, Mount, mount_of, mounts_below, read_mounts, resolve
 
 _log = logs.get_logger(__name__)
 
@@ -239,7 +239,7 @@ class Choice:
 def list_choices(root: bytes, setting: str) -> list[Choice]:
     """What `choose_watch` comes to for the folder and for each mount below it: the same for all of them."""
     chosen, _ = choose_watch(root, setting)
-    mounts, real = read_mounts(), os.path.realpath(root)
+    mounts, real = read_mounts(), resolve(root)
     here, below = mount_of(real, mounts), mounts_below(real, mounts)
     remote = next((mount for mount in (here, *below) if mount is not None and mount.is_network), None)
 
@@ -301,6 +301,6 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NONBLOCK | os
 
 def mounts_at(root: bytes) -> list[Mount]:
     """The mount that this folder lies on, and every one below it."""
-    mounts, real = read_mounts(), os.path.realpath(root)
+    mounts, real = read_mounts(), resolve(root)
     here = mount_of(real, mounts)
     return [mount for mount in (here, *mounts_below(real, mounts)) if mount is not None]

@@ -177,12 +177,17 @@ def _check_daemon(desk: Desk, known: Known) -> tuple[Holder | None, Finding]:
     """Who has the drop folder and the database, where anybody does; that is well."""
     name = "daemon"
     try:
-        holder = desk.holder()
+        holder, ours = desk.holder(), desk.database_holder()
     except FolderError as error:
         return None, warning(name, error.message, error.hint)
     if holder is None:
         return None, well(name, "none runs here now")
     found = f"runs on {holder.host}, process {holder.pid}"
+    if not holder.is_same(ours):
+        hint = "Stop that one, or give this one a drop folder of its own: two would send each recording twice."
+        return holder, wrong(
+            name, f"another instance works on this drop folder: {found}, with another database", hint
+        )
     looks_every = max(10 * desk.config.arrivals.rescan_seconds, 600.0)
     if known.last_scan_at is not None and desk.clock.now() - known.last_scan_at > looks_every:
         found += f"; it has not looked through the drop folder since {rfc3339(known.last_scan_at)}"

@@ -17,17 +17,18 @@ from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingErr
 from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
 from watcher.folders.names import check_note_name, draft_name
+from watcher.folders.nature import examine
 from watcher.ignore import Ignore
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.foreign import may_be_left
 from watcher.journey.recognition import Past, recognise
 from watcher.journey.watch import choose_watch
-from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts
+from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts, resolve
 from watcher.store import Obstacle
 
 _FILES_LOOKED_AT = 300
 _FILES_NAMED = 3
-_CACHED_SECONDS = 30  # for which an NFS client keeps what it writes to itself [measured]
+_CACHED_SECONDS = 35  # for which a client keeps what it writes to itself: Linux's 30, and 5 between two looks
 _PROBE = b"A file to try the way of a recording. It may be removed.\n"
 _ROOM_FOR = 100  # of the largest recordings: with less, somebody should know
 
@@ -59,6 +60,7 @@ def check_premises(desk: Desk, known: Known) -> Iterator[Finding]:
     yield from findings
     if all(finding.state is not Condition.WRONG for finding in findings):
         yield from _check_way(desk)
+        yield from _check_mounts(folders)
         yield check_subfolders(desk)
         yield check_privacy([desk.done, desk.failed])
     if findings[0].state is not Condition.WRONG:
@@ -88,7 +90,7 @@ def _check_folder(desk: Desk, known: Known, folder: Folder) -> Finding:
             f"{show_path(folder.root)} is sticky: only the owner of a file may take it out",
             f"Take the sticky bit off: chmod -t {folder.quoted()}",
         )
-    mount = mount_of(os.path.realpath(folder.root), read_mounts())
+    mount = mount_of(resolve(folder.root), read_mounts())
     kind = f"{mount.kind} from {mount.source}" if mount and mount.is_network else mount.kind if mount else "?"
     free = room.f_bavail * room.f_frsize
     found = f"{show_path(folder.root)} ({kind}, {free / 1e9:,.1f} GB free)"
@@ -169,6 +171,30 @@ def _check_way(desk: Desk) -> Iterator[Finding]:
     yield from _check_proof(desk, is_told=is_written is not None)
 
 
+def _check_mounts(folders: list[Folder]) -> Iterator[Finding]:
+    """What each mount is like that the folders lie on, and what that asks for."""
+    name, told = "mount", set()
+    mounts, exports = read_mounts(), read_exports()
+    for folder in folders:
+        for part in parts_of(resolve(folder.root), mounts, exports):
+            if part.mount in told:
+                continue
+            told.add(part.mount)
+            try:
+                nature = examine(folder, part)
+            except (FolderError, RecordingError) as error:
+                yield Finding.of(name, error)
+                continue
+            found = f"{show_path(part.mount.point if part.mount else part.path)}: {nature}"
+            if nature.lock_refused:
+                hint = "Have its server and its mount keep locks (SMB: nobrl keeps them on this machine)."
+                yield wrong(name, f"{found}; no lock can be had ({nature.lock_refused})", hint)
+            elif part.name_limits and part.mount and "iocharset=utf8" not in part.mount.options:
+                yield warning(name, found, "Mount it with iocharset=utf8.")
+            else:
+                yield well(name, found)
+
+
 def _is_written(drop: Folder, path: bytes) -> bool | None:
     file, _ = drop.open(path)
     with file:
@@ -192,7 +218,7 @@ def _check_proof(desk: Desk, *, is_told: bool) -> Iterator[Finding]:
         yield well("proof", f"{found}; another's without CAP_LEASE {known}")
     else:
         yield well("proof", "recordings are taken as soon as they are closed and provably whole")
-    parts = parts_of(os.path.realpath(desk.drop.root), read_mounts(), read_exports())
+    parts = parts_of(resolve(desk.drop.root), read_mounts(), read_exports())
     is_heard = choose_watch(desk.drop.root, arrivals.watch)[0] == "events"
     for part in parts:
         if part.elsewhere:
@@ -255,7 +281,7 @@ def _check_stuck(known: Known) -> Finding:
 def _check_files(desk: Desk, known: Known) -> Finding:
     """The files in the drop folder, the first some hundred, can be read and moved out by this user."""
     drop, name = desk.drop, "recordings"
-    real = os.path.realpath(drop.root)
+    real = resolve(drop.root)
     mounted = {mount.point[len(real) :].lstrip(b"/") for mount in mounts_below(real, read_mounts())}
     away = [point for point in known.mounts if point not in mounted and os.path.isdir(os.path.join(real, point))]
     if away:

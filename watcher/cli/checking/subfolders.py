@@ -12,6 +12,7 @@ from watcher.domain import quote_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder
 from watcher.ignore import Ignore
+from watcher.mounts import resolve
 
 _FOLDERS_LOOKED_AT = 2_000
 _ENTRIES_LOOKED_AT = 200_000
@@ -58,7 +59,7 @@ def _folders_below(folder: Folder, ignore: Ignore | None) -> Iterator[bytes]:
 def check_privacy(folders: list[Folder]) -> Finding:
     """Whether everybody on this machine can look at what was filed: voices, names, telephone numbers."""
     name = "privacy"
-    open_ones = [folder for folder in folders if _is_open_to_all(os.path.realpath(folder.root))]
+    open_ones = [folder for folder in folders if _is_open_to_all(resolve(folder.root))]
     if not open_ones:
         return well(name, "no other user of this machine can look into done/ and failed/, but for the group")
     which = " and ".join(f"{folder.name}/" for folder in open_ones)

@@ -1,0 +1,114 @@
+"""File systems that number a file anew, at each mount and for each name, as sshfs does."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakePlace
+from tests.odd_disk import OddDisk, odd_disk
+from tests.places import Place, speech
+from watcher.domain import Item, State
+from watcher.errors import Exit
+from watcher.identifai.sandbox import Sandbox
+
+__all__ = ["odd_disk"]
+
+AS_SSHFS = {"own_inodes": True, "renames_plainly": True}
+
+
+@pytest.fixture
+def share(tmp_path: Path, odd_disk: OddDisk) -> Path:
+    """Mounted, with the three folders on it."""
+    odd_disk.rule(**AS_SSHFS)
+    point = tmp_path / "share"
+    point.mkdir()
+    odd_disk.mount(point)
+    for name in ("drop", "done", "failed"):
+        (point / name).mkdir()
+    return point
+
+
+@pytest.fixture
+def place(share: Path, make_place: MakePlace) -> Place:
+    return make_place(folders={name: str(share / name) for name in ("drop", "done", "failed")})
+
+
+def number_anew(share: Path, odd_disk: OddDisk) -> None:
+    """It is unmounted, and mounted again: other numbers, and another device's."""
+    odd_disk.close()
+    odd_disk.mount(share)
+    for count in range(5):  # numbers that the first mount gave to others
+        (share / f"x{count}").touch()
+
+
+def test_one_recording_stays_one(place: Place, share: Path, service: Sandbox) -> None:
+    """Where two names of one file have two numbers, none is made that nobody could take back."""
+    (share / "drop" / "one.wav").write_bytes(speech("one"))
+    assert place.run_once().exit_code == Exit.WELL
+    names = sorted(path.name for name in ("drop", "done") for path in (share / name).iterdir())
+    assert [name for name in names if not name.startswith(".")] == ["one.wav", "one.wav.json"]
+    assert place.states() == {"one.wav": State.DONE}
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.FILING])
+def test_a_recording_that_is_numbered_anew_is_the_one_it_was(
+    state: State, place: Place, share: Path, odd_disk: OddDisk, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queued before an outage, or paid for and not filed yet: afterwards it is one item still, sent once."""
+    (share / "drop" / "one.wav").write_bytes(speech("one"))
+    with place.opened() as journey:
+        place.clock.advance(100)  # type: ignore[attr-defined]
+        journey.arrivals.step()
+        place.clock.advance(100)  # type: ignore[attr-defined]
+        journey.arrivals.step()
+        journey.vetting.step()
+        if state is State.FILING:
+            journey.submissions[0].step()
+    assert place.states() == {"one.wav": state}
+    before = os.stat(share / "drop" / "one.wav").st_ino
+    number_anew(share, odd_disk)
+    assert os.stat(share / "drop" / "one.wav").st_ino != before
+    assert place.run_once().exit_code == Exit.WELL
+    assert place.states() == {"one.wav": State.DONE}
+    assert place.item("one.wav").filed_as == b"one.wav"
+    assert len([entry for entry in service.ledger if entry.method == "POST"]) == 1
+
+
+def test_another_recording_of_its_name_is_another(
+    place: Place, share: Path, odd_disk: OddDisk, service: Sandbox
+) -> None:
+    """Its bytes tell, though nothing else does."""
+    (share / "drop" / "one.wav").write_bytes(speech("one"))
+    with place.opened() as journey:
+        place.clock.advance(100)  # type: ignore[attr-defined]
+        journey.arrivals.step()
+        place.clock.advance(100)  # type: ignore[attr-defined]
+        journey.arrivals.step()
+        journey.vetting.step()
+    assert place.states() == {"one.wav": State.QUEUED}
+    (share / "drop" / "one.wav").unlink()
+    (share / "drop" / "one.wav").write_bytes(speech("eno"))
+    assert place.run_once().exit_code == Exit.WELL
+    states = [item.state for item in place_items(place)]
+    assert sorted(states) == [State.DONE, State.WITHDRAWN]
+
+
+def place_items(place: Place) -> list[Item]:
+    with place.books() as books:
+        return list(books.items.listed())
+
+
+def test_a_name_that_its_server_does_not_know_is_told(
+    place: Place, share: Path, odd_disk: OddDisk, service: Sandbox
+) -> None:
+    """It is listed and cannot be had, as Latin-1 over SMB: it waits with a reason, and the others go on."""
+    odd_disk.rule(**AS_SSHFS, unknown=["ghost.wav"])
+    (odd_disk.inside / "drop" / "ghost.wav").write_bytes(speech("ghost"))
+    (share / "drop" / "one.wav").write_bytes(speech("one"))
+    with place.opened() as journey:
+        for _ in range(2):
+            assert journey.arrivals.scan()
+        journey.arrivals.publish()
+    with place.books() as books:
+        assert [(row.path, row.code) for row in books.site.waiting()][:1] == [(b"ghost.wav", "unreachable_name")]

@@ -1,0 +1,84 @@
+"""The server of a share does not answer: what asks the disk waits without end, and nobody else may."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.odd_disk import OddDisk, odd_disk
+from tests.places import Place, speech
+from tests.process.conftest import MakePlace
+from tests.process.programs import Programs, wait_until
+from watcher.domain import State
+
+__all__ = ["odd_disk"]
+
+
+@pytest.fixture
+def share(tmp_path: Path, odd_disk: OddDisk) -> Iterator[OddDisk]:
+    """Mounted at `share`, with the three folders on it."""
+    point = tmp_path / "share"
+    point.mkdir()
+    odd_disk.mount(point)
+    for name in ("drop", "done", "failed"):
+        (point / name).mkdir()
+    yield odd_disk
+    odd_disk.rule()
+
+
+@pytest.fixture
+def place(tmp_path: Path, share: OddDisk, make_place: MakePlace) -> Place:
+    folders = {name: str(tmp_path / "share" / name) for name in ("drop", "done", "failed")}
+    return make_place(folders=folders)
+
+
+def test_whatever_reads_the_books_answers(place: Place, share: OddDisk, tmp_path: Path, watcher: Programs) -> None:
+    """What reads, and what decides; `status` and `check` say which folder does not answer."""
+    drop = tmp_path / "share" / "drop"
+    (drop / "a.wav").write_bytes(speech("a"))
+    program = watcher.call("run", "--once", "--config", place.config_path)
+    assert program.process.returncode == 0, program.err
+    asked = ["status", "list", "show a.wav", "why a.wav", f"why {drop}/a.wav", "pause", "resume"]
+    share.rule(hangs=True)
+    try:
+        _ask_all(place, drop, watcher, [*asked, "retry --failed"])
+    finally:
+        share.rule()
+
+
+def _ask_all(place: Place, drop: Path, watcher: Programs, asked: list[str]) -> None:
+    for command in asked:
+        name, *rest = command.split()
+        told = watcher.call(name, "--config", place.config_path, *rest, seconds=60)
+        assert told.process.returncode == 0, told.err
+        if name == "status":
+            assert f"the drop folder {drop} does not answer" in told.out
+    assert [one["code"] for one in watcher.ask_json(place, "status")[0]["silent"]] == ["folder_silent"] * 3
+    assert "does not answer" in watcher.call("check", "--config", place.config_path, seconds=60).out
+
+
+def test_a_daemon_that_is_held_ends_all_the_same(
+    place: Place, share: OddDisk, tmp_path: Path, watcher: Programs
+) -> None:
+    """SIGTERM is obeyed within a bound; what hung is said, and the next start goes on with it."""
+    daemon = watcher.daemon(place)
+    share.rule(hangs=True)
+    try:
+        wait_until(lambda: _is_held(daemon.pid), "a thread waits for the share", seconds=60)
+        daemon.process.send_signal(signal.SIGTERM)
+        said = wait_until(lambda: daemon.events("daemon.cut_off"), "it says what hangs", seconds=100)
+    finally:
+        share.rule()  # else nothing could end it, nor this test
+    assert "arrive" in said[0]["steps"]
+    assert str(tmp_path / "share" / "drop") in said[0]["reason"]
+    assert daemon.end(seconds=60) == 1
+    (tmp_path / "share" / "drop" / "a.wav").write_bytes(speech("a"))
+    daemon = watcher.daemon(place)
+    wait_until(lambda: place.states().get("a.wav") is State.DONE, "it is done", told=lambda: daemon.err)
+
+
+def _is_held(pid: int) -> bool:
+    """Whether two of its threads wait for FUSE, as the kernel tells."""
+    waiting = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/wchan")]
+    return sum("fuse" in what or "request_wait" in what for what in waiting) >= 2
