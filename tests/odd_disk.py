@@ -94,7 +94,8 @@ class Server:
             _READDIR: self._list,
             _CREATE: self._create,
         }
-        self._answers |= dict.fromkeys((_FSYNC, _FLUSH, _RELEASEDIR, _FSYNCDIR, _DESTROY), lambda node, data: b"")
+        self._answers |= {_FLUSH: self._flush}
+        self._answers |= dict.fromkeys((_FSYNC, _RELEASEDIR, _FSYNCDIR, _DESTROY), lambda node, data: b"")
 
     def serve(self) -> None:
         """Until it is unmounted."""
@@ -241,6 +242,11 @@ class Server:
 
     def _close(self, node: int, data: bytes) -> bytes:
         os.close(struct.unpack_from("<Q", data)[0])
+        return b""
+
+    def _flush(self, node: int, data: bytes) -> bytes:
+        if failure := self._rules.given.get("closes_badly"):
+            raise OSError(failure, "")
         return b""
 
     def _set_attributes(self, node: int, data: bytes) -> bytes:

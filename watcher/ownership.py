@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 _NAMED = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAMELESS = os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC
@@ -33,7 +34,8 @@ def _make(folder: int, name: bytes, flags: int, mode: int, finish: Callable[[int
     try:
         finish(made)
     finally:
-        os.close(made)
+        with suppress(OSError):  # it is there, whatever a server that is away makes of the close
+            os.close(made)
 
 
 def _name(made: int, folder: int, name: bytes) -> None:

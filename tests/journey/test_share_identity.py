@@ -1,5 +1,6 @@
 """File systems that number a file anew, at each mount and for each name, as sshfs does."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -73,6 +74,20 @@ def test_a_recording_that_is_numbered_anew_is_the_one_it_was(
     assert place.states() == {"one.wav": State.DONE}
     assert place.item("one.wav").filed_as == b"one.wav"
     assert len([entry for entry in service.ledger if entry.method == "POST"]) == 1
+
+
+def test_an_error_at_a_close_is_none_of_the_recordings(
+    place: Place, share: Path, odd_disk: OddDisk, service: Sandbox
+) -> None:
+    """A server that is away makes each close fail: what was synced is there, and nothing is closed twice."""
+    (share / "drop" / "one.wav").write_bytes(speech("one"))
+    odd_disk.rule(**AS_SSHFS, closes_badly=errno.EHOSTDOWN)
+    with place.opened() as journey:
+        journey.instance.keep()
+        (share / "drop" / ".watcher.lock").unlink()
+        journey.instance.keep()  # it is made again, and the old one closed
+    assert place.run_once().exit_code == Exit.WELL
+    assert place.states() == {"one.wav": State.DONE}
 
 
 def test_another_recording_of_its_name_is_another(

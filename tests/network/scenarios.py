@@ -244,14 +244,14 @@ def test_read_only(
     place = make_site()
     daemon = start(place)
     wait_until((corner.server / "drop" / ".watcher").exists, "it is at work", seconds=60)
-    subprocess.run(["mount", "-o", "remount,bind,ro", share.client], check=True)
+    subprocess.run(["mount", "-i", "-o", "remount,bind,ro", share.client], check=True)
     try:
         hashes = drop(corner.server / "drop", ["a.wav", "b.wav"])
         wait_until(place.pauses, "it pauses", seconds=PATIENCE_SECONDS, told=lambda: daemon.err)
         let_pass(6)
         assert posts(service) == []
     finally:
-        subprocess.run(["mount", "-o", "remount,bind,rw", share.client], check=True)
+        subprocess.run(["mount", "-i", "-o", "remount,bind,rw", share.client], check=True)
     await_filed(place, daemon, len(hashes))
     assert daemon.end(signal.SIGTERM, seconds=60) == 0
     check_books(place, service, hashes, corner.server)

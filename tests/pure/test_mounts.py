@@ -25,7 +25,8 @@ MOUNTS = parse(TABLE)
 
 def test_a_line_is_read_with_its_optional_fields_and_escapes() -> None:
     """Any number of optional fields may stand before the dash; blanks, tabs and backslashes are octal."""
-    assert MOUNTS[2] == Mount(30, 27, "0:40", b"/mnt/calls", "nfs4", "server:/export of calls")
+    options = frozenset({"rw", "vers=4.2"})
+    assert MOUNTS[2] == Mount(30, 27, "0:40", b"/mnt/calls", "nfs4", "server:/export of calls", options)
     assert MOUNTS[4].point == b"/mnt/with space\tand\\tab"
     assert len(MOUNTS) == 9
 

@@ -243,7 +243,7 @@ class Folder(Root):
                     opened = os.open(name, disk.RECORDING, dir_fd=here)
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            with io.FileIO(opened) as file, io.BufferedReader(file) as whole:
+            with _Read(opened) as file, io.BufferedReader(file) as whole:
                 data = whole.read(limit + 1)
         if len(data) > limit:
             raise TooLong(
@@ -344,7 +344,15 @@ def _drafts_in(scan: Scan) -> Iterator[bytes]:
     return (entry.path for entry in scan if entry.kind == "file" and is_draft(os.path.basename(entry.path)))
 
 
-class _Recording(io.FileIO):
+class _Read(io.FileIO):
+    """What is only read; see disk.close."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
+class _Recording(_Read):
     """An open recording whose disk's errors are ours as well."""
 
     def __init__(self, opened: int, folder: Folder, path: bytes) -> None:

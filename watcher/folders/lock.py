@@ -109,8 +109,12 @@ def lock(
             if _take(held, folder, path, owners):
                 taken = Lock(held, displaced)
                 taken.found = read_holder(held)
-                if tells:
-                    marker.write_note(held, Holder.ourselves().as_note())
+                try:
+                    if tells:
+                        taken.note({})
+                except OSError:
+                    taken.abandon()
+                    raise
                 return taken
     except OSError as error:
         raise _refusal(path, error) from error

@@ -90,11 +90,11 @@ class Instance:
             past, _ = self._site.judge(self._site.drop)
         except FolderError:
             return  # it is away: nobody can have it
-        if self._lock is not None:
-            self._lock.close()
         self._take(past)
 
     def _take(self, past: Past) -> None:
+        if self._lock is not None:  # of a folder that is no more, or an attempt that went no further
+            self._lock.close()
         owner = next(iter(owners_of(self._site.store.database.path)), None)
         taken = lock(self._path, past.owners, owner=owner, tells=False)
         try:
