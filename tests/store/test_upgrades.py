@@ -103,10 +103,12 @@ def test_from_every_version_the_revisions_lead_to_the_tables_of_the_program(
         with store.database.reading() as connection:
             compared = MigrationContext.configure(connection, opts={"compare_type": True})
             assert compare_metadata(compared, metadata) == []
-    with empty_database().connect() as connection:
+    engine = empty_database()
+    with engine.connect() as connection:
         driver = connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
         assert _shape(started) == _shape_of(driver)
+    engine.dispose()
 
 
 def test_the_revisions_files_are_named_for_their_numbers() -> None:

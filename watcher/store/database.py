@@ -255,18 +255,19 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         self._own_log()
         connection = _open(self.path)
-        connection.execute("PRAGMA journal_mode = WAL")  # as it is already, unless somebody else changed it
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+        with _closed_on_error(connection):
+            connection.execute("PRAGMA journal_mode = WAL")  # as it is already, unless somebody else changed it
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         return connection
 
     def _connect_to_read(self) -> sqlite3.Connection:
         self._own_log()
         connection = _open(self.path, mode="ro")
         try:
-            connection.execute(_A_TABLE)
+            with _closed_on_error(connection):
+                connection.execute(_A_TABLE)
         except sqlite3.OperationalError as error:
-            connection.close()
             if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
             # Somebody was killed who wrote to it in another mode than we do: whoever may write rolls that back.
@@ -354,8 +355,19 @@ def _open(path: Path, mode: str = "rw") -> sqlite3.Connection:
         uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
     )
     if mode == "rw":
-        connection.execute("PRAGMA synchronous = FULL")
+        with _closed_on_error(connection):
+            connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    """What could not be set up is not left to the garbage collector, with its locks and descriptors."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _engine(connect: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> Engine:
