@@ -53,6 +53,7 @@ _log = logs.get_logger(__name__)
 _TICK_SECONDS = 1.0  # the longest a step sleeps: commands beside the daemon write to the database without a word
 _MOST_BACK_OFF_SECONDS = 60.0
 _TIDY_SECONDS = 600.0
+_LISTENING_SECONDS = 15.0
 _STOP_SECONDS = 20.0  # for what asks the disk: longer, and it waits for a share that does not answer
 _STUCK_SECONDS = 900.0  # a step that takes longer, beside an upload's deadline, makes no progress
 
@@ -295,7 +296,8 @@ def run(journey: Journey) -> Exit:
     runners = _runners(journey)
     journey.arrivals.wake = runners["arrive"].wake
     watch = Watch(site, journey.arrivals)
-    scheduler_pool = SchedulerPool(len(runners) + 4)
+    logs.hear_errors_alone("apscheduler.scheduler")  # else a line each second while a share holds a chore up
+    scheduler_pool = SchedulerPool(len(runners) + 5)
     scheduler = BackgroundScheduler(
         executors={"default": scheduler_pool},
         # The defaults would drop a run that is a second late, with only a warning (measured).
@@ -312,6 +314,8 @@ def run(journey: Journey) -> Exit:
     tidying = Chore("tidy", tidy, (site,), failures)
     scheduler.add_job(tending, "interval", seconds=1, id="watch", next_run_time=datetime.now(UTC))  # noqa: TID251
     scheduler.add_job(keeping, "interval", seconds=5, id="instance")
+    listening = Chore("silence", _Listening(site).look, failures=failures)
+    scheduler.add_job(listening, "interval", seconds=_LISTENING_SECONDS, id="silence")
     scheduler.add_job(tidying, "interval", seconds=_TIDY_SECONDS, id="tidy")
     if (interval := systemd.watchdog_seconds()) is not None:
         patience = site.config.identifai.deadline_seconds + _STUCK_SECONDS
@@ -366,10 +370,43 @@ def _await_end(site: Site, runners: dict[str, Runner], chores: Iterable[Chore]) 
     return held + await_each(senders, max(patience, _STOP_SECONDS) + 10)
 
 
+@dataclass
+class _Listening:
+    """Tells of a folder that does not answer, once, and of its answering again: the steps that wait cannot."""
+
+    site: Site
+    silent: list[Folder] = field(default_factory=list)
+
+    def look(self) -> None:
+        before, self.silent = self.silent, _find_silent(self.site)
+        for folder in self.silent:
+            if folder not in before:
+                error = folder.silence()
+                _log.warning("folder.silent", folder=folder.name, reason=error.message, hint=error.hint)
+        for folder in before:
+            if folder not in self.silent:
+                _log.info("folder.answers", folder=folder.name, path=folder.root)
+
+
 def _find_silent(site: Site) -> list[Folder]:
     folders = [site.drop, site.done, site.failed]
     silent = find_silent([folder.root for folder in folders])
     return [folder for folder in folders if folder.root in silent]
+
+
+def bound_stop(journey: Journey) -> None:
+    """A pass that was told to stop ends, though what it asked the disk may never be answered."""
+    site = journey.site
+
+    def end() -> None:
+        journey.stopping.wait()
+        site.clock.wait(_STOP_SECONDS, threading.Event())
+        service = site.config.identifai
+        seconds = service.read_timeout_seconds if _find_silent(site) else service.deadline_seconds
+        site.clock.wait(seconds + 10, threading.Event())
+        _cut_off(site, ["the pass"])
+
+    threading.Thread(target=end, name="bound", daemon=True).start()
 
 
 def _cut_off(site: Site, held: list[str]) -> NoReturn:

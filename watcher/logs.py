@@ -107,6 +107,11 @@ def _set(handler: "_LastingHandler", form: str, level: str, secrets: Sequence[Se
     _route(number)
 
 
+def hear_errors_alone(library: str) -> None:
+    """What this library only warns of is not said."""
+    logging.getLogger(library).setLevel(logging.ERROR)
+
+
 def close() -> None:
     """What was said until now has gone out, as far as it can; for a process that ends without its own end."""
     logging.shutdown()

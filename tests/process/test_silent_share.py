@@ -9,7 +9,7 @@ import pytest
 from tests.odd_disk import OddDisk, odd_disk
 from tests.places import Place, speech
 from tests.process.conftest import MakePlace
-from tests.process.programs import Programs, wait_until
+from tests.process.programs import Programs, wait_until, waiting
 from watcher.domain import State
 
 __all__ = ["odd_disk"]
@@ -30,7 +30,7 @@ def share(tmp_path: Path, odd_disk: OddDisk) -> Iterator[OddDisk]:
 @pytest.fixture
 def place(tmp_path: Path, share: OddDisk, make_place: MakePlace) -> Place:
     folders = {name: str(tmp_path / "share" / name) for name in ("drop", "done", "failed")}
-    return make_place(folders=folders)
+    return make_place(folders=folders, identifai={"read_timeout_seconds": 2})
 
 
 def test_whatever_reads_the_books_answers(place: Place, share: OddDisk, tmp_path: Path, watcher: Programs) -> None:
@@ -66,6 +66,7 @@ def test_a_daemon_that_is_held_ends_all_the_same(
     share.rule(hangs=True)
     try:
         wait_until(lambda: _is_held(daemon.pid), "a thread waits for the share", seconds=60)
+        wait_until(lambda: len(daemon.events("folder.silent")) == 3, "it is told of all three", seconds=60)
         daemon.process.send_signal(signal.SIGTERM)
         said = wait_until(lambda: daemon.events("daemon.cut_off"), "it says what hangs", seconds=100)
     finally:
@@ -78,7 +79,24 @@ def test_a_daemon_that_is_held_ends_all_the_same(
     wait_until(lambda: place.states().get("a.wav") is State.DONE, "it is done", told=lambda: daemon.err)
 
 
-def _is_held(pid: int) -> bool:
-    """Whether two of its threads wait for FUSE, as the kernel tells."""
+def test_a_pass_that_is_held_ends_all_the_same(
+    place: Place, share: OddDisk, tmp_path: Path, watcher: Programs
+) -> None:
+    """SIGTERM is obeyed within a bound by `run --once` as well."""
+    (tmp_path / "share" / "drop" / "a.wav").write_bytes(speech("a")[:-100])  # it waits for the rest of this one
+    program = watcher.start("run", "--once", "--config", place.config_path)
+    wait_until(lambda: place.config.store.path.exists() and waiting(place), "it is at work")
+    share.rule(hangs=True)
+    try:
+        wait_until(lambda: _is_held(program.pid, 1), "it waits for the share", seconds=60)
+        program.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: program.events("daemon.cut_off"), "it says that it is cut off", seconds=100)
+    finally:
+        share.rule()
+    assert program.end(seconds=60) == 1
+
+
+def _is_held(pid: int, number: int = 2) -> bool:
+    """Whether so many of its threads wait for FUSE, as the kernel tells."""
     waiting = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/wchan")]
-    return sum("fuse" in what or "request_wait" in what for what in waiting) >= 2
+    return sum("fuse" in what or "request_wait" in what for what in waiting) >= number

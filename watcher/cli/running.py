@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.once:
             return daemon.run(journey)
         daemon.heed_signals(journey.stopping)
+        daemon.bound_stop(journey)
         with _progress(verdicts=options.verdicts) as show:
             outcome = once.run_once(journey, verdicts=options.verdicts, show=show)
     for reason in outcome.paused:
