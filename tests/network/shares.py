@@ -1,5 +1,7 @@
 """Shares of real servers, each mounted by two clients on this machine: NFS, SMB and sshfs."""
 
+import ctypes
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -19,6 +21,7 @@ IN_MACHINE = KINDS[:-1]
 
 _SMB_PORT = 1445
 _PATIENCE_SECONDS = 120.0
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 4096  # mount(2)
 
 
 @dataclass
@@ -191,6 +194,13 @@ class Sshfs(Share):
             timeout=60,
         )
         assert point.is_mount()
+
+
+def make_read_only(point: Path, *, undone: bool = False) -> None:
+    """This mount of it is, or not any more; the others stay as they are."""
+    flags = _MS_REMOUNT | _MS_BIND | (0 if undone else _MS_RDONLY)
+    if ctypes.CDLL(None, use_errno=True).mount(None, os.fsencode(point), None, flags, None):
+        raise OSError(ctypes.get_errno(), "mount")
 
 
 def make_share(kind: str, folder: Path, disk: Path) -> Share:
