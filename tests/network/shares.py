@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -159,6 +160,18 @@ class Smb(Share):
         run(program("mount"), "-t", "cifs", "-o", options, "//127.0.0.1/share", point)
 
 
+def _sshd_below(parent: int) -> list[int]:
+    """The processes of OpenSSH's server that this one has begun, and their children."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            begin, _, rest = stat.read_text().rpartition(")")
+            if int(rest.split()[1]) == parent:
+                number, _, name = begin.partition(" (")
+                found += [*([int(number)] if name.startswith("sshd") else []), *_sshd_below(int(number))]
+    return found
+
+
 @dataclass
 class Sshfs(Share):
     """OpenSSH's server, and a file system of FUSE."""
@@ -173,6 +186,14 @@ class Sshfs(Share):
             return
         command: list[str | Path] = [program("sshd"), "-D", "-e", "-f", keys / "config"]
         self._servers.enter_context(listening(command, keys / "log", self._port))
+
+    def stop(self) -> None:
+        """Its connections go with it: each has a process, and a session, of its own."""
+        serving = _sshd_below(os.getpid())
+        super().stop()
+        for process in serving:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     def _mount(self, point: Path) -> None:
         options = [
