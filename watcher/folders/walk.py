@@ -158,6 +158,7 @@ class Scan:
         except PermissionError:  # the folder may be listed and not searched: none of its files can be had
             raise
         except OSError:  # of this file alone; whoever wants it meets the reason
+            self.nameless.add(path)
             return Entry(path, found.inode(), "file") if is_file else None
         if not stat.S_ISREG(status.st_mode):
             kind = _kind(status.st_mode)
