@@ -162,7 +162,7 @@ def mp3(seed: str) -> bytes:
 
 
 def test_names(corner: Corner, make_site: MakeSite, start: Callable[[Place], Program], service: Sandbox) -> None:
-    """names that SMB cannot bear, with a last dot, in Latin-1 or NFD: each that is seen is filed, or said to wait"""
+    """names that SMB cannot bear, with a last dot, in Latin-1, NFD: each that is seen is filed, or said to wait"""
     names = [b"a:b?.wav", b"call.wav.", b"caf\xe9.wav", "cafe\u0301.wav".encode(), b"plain.wav", b"a  b .wav"]
     for number, name in enumerate(names):
         content = speech("names", seconds=0.4, note=bytes([number]))
