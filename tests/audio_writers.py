@@ -263,7 +263,9 @@ def _by_libsndfile(kind: Kind, seconds: float) -> bytes:
     with soundfile.SoundFile(
         sink, "w", kind.rate, kind.channels, subtype=kind.codec, format=kind.container
     ) as output:
-        output.buffer_write(_sound(kind.rate, kind.channels, seconds), "int16")
+        sound, step = _sound(kind.rate, kind.channels, seconds), 2 * kind.channels * kind.rate
+        for at in range(0, len(sound), step):  # a second at a time: a minute at once overflows its Vorbis encoder
+            output.buffer_write(sound[at : at + step], "int16")
     return sink.getvalue()
 
 
