@@ -87,8 +87,8 @@ class Nfs(Share):
         run(program("rpc.nfsd"), "-G", "10", "-L", "10", "4")
 
     def _begin(self) -> None:
-        # To the server both mounts are one client: it would give a delegation to the one, and recall it for no write
-        # of the other. Without leases it gives none, as between two machines of which one writes.
+        # To the server both mounts are one client: it would give one a delegation, and recall it for no write of
+        # the other. Without leases it gives none, as between two machines of which one writes.
         Path("/proc/sys/fs/leases-enable").write_text("0")
         if not Path("/proc/fs/nfsd/threads").exists():
             run(program("mount"), "-t", "nfsd", "nfsd", "/proc/fs/nfsd")
