@@ -4,12 +4,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.clock import FalseClock
 from tests.places import Place, sandbox
 from tests.transactions import breaches, guarded
 from watcher.identifai.sandbox import Sandbox
+
+# How long an example takes is the machine's affair: a test that judges it fails by chance under load.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -55,6 +55,7 @@ _MOST_BACK_OFF_SECONDS = 60.0
 _TIDY_SECONDS = 600.0
 _LISTENING_SECONDS = 15.0
 _STOP_SECONDS = 20.0  # for what asks the disk: longer, and it waits for a share that does not answer
+_BEGIN_SECONDS = 10.0
 _STUCK_SECONDS = 900.0  # a step that takes longer, beside an upload's deadline, makes no progress
 
 
@@ -335,6 +336,7 @@ def run(journey: Journey) -> Exit:
     stopping.set()
     for runner in runners.values():
         runner.wake()
+    _await_begin(scheduler, runners, site.clock)
     scheduler.shutdown(wait=False)
     if held := _await_end(site, runners, (tending, keeping, tidying)):
         _cut_off(site, held)
@@ -345,6 +347,17 @@ def run(journey: Journey) -> Exit:
     if deaths:
         return Exit.RUNNING if isinstance(deaths[0], InstanceRunning) else Exit.INCOMPLETE
     return Exit.WELL
+
+
+def _await_begin(scheduler: BackgroundScheduler, runners: dict[str, Runner], clock: Clock) -> None:
+    """The scheduler has begun every loop, and is through with doing so.
+
+    A stop in the middle of that would end its thread with an error (it looks for a job that it has just begun
+    among those of a stopped scheduler), and a loop that it had not come to would be waited for in vain.
+    """
+    give_up_at = clock.monotonic() + _BEGIN_SECONDS
+    while any(scheduler.get_job(name) for name in runners) and clock.monotonic() < give_up_at:
+        clock.wait(0.05, threading.Event())
 
 
 def _await_end(site: Site, runners: dict[str, Runner], chores: Iterable[Chore]) -> list[str]:

@@ -33,6 +33,8 @@ _LOOKS = frozenset(
         "owner",
         "free_bytes",
         "names_at",
+        "bytes_to_copy",
+        "owning",  # no operation: whether what is filed becomes ours
     }
 )
 

@@ -114,13 +114,13 @@ def test_a_wrong_key_exits_with_69_after_three_tries_and_burns_nothing(
     program = once(watcher, place)
 
     assert program.process.returncode == Exit.UNAVAILABLE
-    assert {entry.status for entry in posts(service)} == {401}
+    assert {entry.status for entry in posts(service)} - {None} == {401}  # others are cut off before their end
     assert len(posts(service)) <= in_flight
     assert [entry.status for entry in service.ledger if entry.method == "GET"] == [401] * 3
     assert place.files() == {f"drop/{path}" for path in paths}
     pause, *_ = program.events("submitting.paused")
     assert "API key" in pause["reason"]
-    assert "Check the API key" in watcher.ask_json(place, "status")[0]["paused"]["reason"]
+    assert "Put the right API key" in watcher.ask_json(place, "status")[0]["paused"]["reason"]
     service.key = KEY
     assert once(watcher, place).process.returncode == Exit.WELL
     assert service.charged == 5

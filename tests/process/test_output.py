@@ -29,6 +29,9 @@ def fill(place: Place, state: State) -> list[str]:
         with store.writing() as books:
             for one in items:
                 books.items.add(one)
+    if state is State.FAILED:  # `retry` looks whether they are there
+        for one in items:
+            (place.root / "failed" / os.fsdecode(one.path)).write_bytes(b"failed")
     return [one.id for one in items]
 
 
