@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 
 from watcher.cli.explaining import companions_of
 from watcher.cli.opening import RECEIPT, Desk
-from watcher.domain import Item, JsonObject, State, from_json, rfc3339, show_path
-from watcher.errors import FolderError, RecordingError, TooLong
+from watcher.cli.unbooked import is_unbooked, read_receipt
+from watcher.domain import Item, State, rfc3339, show_path
+from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.ignore import Ignore
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.companions import Companions
 from watcher.journey.foreign import may_be_left
-from watcher.journey.receipt import RECEIPT_BYTES
 from watcher.store import Books
 
 _LOOKS = 3
@@ -144,7 +144,7 @@ def _compare_item(folder: Folder, item: Item) -> str:
         return ""
     path = item.filed_as or item.path
     try:
-        is_there, receipt = folder.occupied(path), _read_receipt(folder, receipt_name(path))
+        is_there, receipt = folder.occupied(path), read_receipt(folder, receipt_name(path))
     except FolderError as error:
         return f"is {item.state}, but {error.message}"
     if not is_there and item.altered is not None and receipt is not None:
@@ -166,16 +166,6 @@ def _compare_item(folder: Folder, item: Item) -> str:
     return ""
 
 
-def _read_receipt(folder: Folder, path: bytes) -> JsonObject | None:
-    """The receipt that lies there; null for anything else."""
-    try:
-        receipt = from_json(folder.read(path, RECEIPT_BYTES))
-    except TooLong:
-        return None
-    is_one = receipt is not None and isinstance(receipt.get("id"), str) and "format" in receipt
-    return receipt if is_one else None
-
-
 def _compare_paths(desk: Desk, folder: Folder, books: Books, paths: set[bytes], found: Comparison) -> None:
     """Which of these files in the folder are in no book."""
     if folder.name == "drop":
@@ -195,15 +185,18 @@ def _compare_paths(desk: Desk, folder: Folder, books: Books, paths: set[bytes], 
     unknown = paths - _names_of(books.items.listed([State(folder.name), State.FILING, State.RETURNING]))
     for path in sorted(unknown):
         try:
-            receipt = _read_receipt(folder, path) if path.endswith(RECEIPT) else None
+            receipt = read_receipt(folder, path) if path.endswith(RECEIPT) else None
         except FolderError:  # nobody can tell what it is
             receipt = None
         if receipt is None:
             continue
-        if books.items.get(receipt["id"]) is None:
+        if is_unbooked(books, receipt):
             told = show_path(receipt["id"].encode())
+            recording = show_path(path.removesuffix(RECEIPT))
             found.orphans[folder.name, path] = (
-                f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, and no book has that item"
+                f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, and no book has that item as "
+                "filed: is the database a restored, older copy? Leave both files where they are and "
+                f"do not drop the recording again; `watcher show {folder.name}/{recording}` tells of it"
             )
         unknown -= {path, path.removesuffix(RECEIPT)}
     found.strays |= {(folder.name, path) for path in unknown}

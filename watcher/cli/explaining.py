@@ -7,6 +7,7 @@ import stat
 from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
 from watcher.cli.prospects import explain_item, explain_wait
 from watcher.cli.spelling import tell_spelling
+from watcher.cli.unbooked import find_unbooked
 from watcher.domain import IN_DROP, Item, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, RecordingUnreachable
 from watcher.folders import LONGEST, Folder, fingerprint_of
@@ -87,6 +88,8 @@ def _explain_filed(desk: Desk, books: Books, folder: Folder, path: bytes) -> str
             return None
     except FolderError as error:
         return str(error.as_fault())
+    if (unbooked := find_unbooked(desk, books, [(folder, path)])) is not None:
+        return str(unbooked)
     came = _explain_companion(desk, books, path, [State(folder.name)])
     return came or f"lies in {folder.name}/, and no recording is known that was filed under this name."
 
@@ -110,6 +113,9 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
         said = f"{file.reason or 'was seen and is not taken yet'} (since {rfc3339(file.since)})."
         return said + explain_wait(desk, books)
+    is_gone = on_disk is None and (item is None or item.state not in (State.DONE, State.FAILED))
+    if is_gone and (unbooked := find_unbooked(desk, books, [(None, path)])) is not None:
+        return str(unbooked)
     if item is not None:
         said = explain_item(desk, books, item)
         is_another = on_disk is not None and item.state in (State.DONE, State.FAILED)

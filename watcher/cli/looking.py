@@ -8,6 +8,7 @@ from rich.text import Text
 
 from watcher.cli.opening import RECEIPT, Desk, open_desk, print_json, read_path, wide_console
 from watcher.cli.spelling import tell_spelling
+from watcher.cli.unbooked import Unbooked, find_unbooked
 from watcher.config import Window
 from watcher.domain import (
     ARTIFICIAL,
@@ -21,7 +22,7 @@ from watcher.domain import (
     show_path,
     show_text,
 )
-from watcher.errors import UNSENDABLE, Exit
+from watcher.errors import UNSENDABLE, Exit, NoSuchItem
 from watcher.journey import receipt
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.reading import find_outdated, read_fact
@@ -225,7 +226,13 @@ def show(options: argparse.Namespace) -> int:
     with open_desk(options) as desk:
         named = desk.named(options.item)
         with desk.store.reading() as books:
-            item = desk.find(books, named)
+            try:
+                item = desk.find(books, named)
+            except NoSuchItem:
+                for places in named.spellings:
+                    if (unbooked := find_unbooked(desk, books, places)) is not None:
+                        return _show_unbooked(unbooked, as_json=options.json)
+                raise
             verdict = books.verdicts.get(item.identifier)
             facts = receipt.describe(item, verdict)
             obstacle = books.obstacles.fault_of(item.id)
@@ -250,6 +257,17 @@ def show(options: argparse.Namespace) -> int:
             f"  {attempt['started_at']}  request {attempt['number']}: {attempt['outcome']}, "
             f"charged: {attempt['charged']}, {attempt['decision']}"
         )
+    return Exit.WELL
+
+
+def _show_unbooked(unbooked: Unbooked, *, as_json: bool) -> int:
+    if as_json:
+        print_json({**unbooked.receipt, "unbooked": True})
+        return Exit.WELL
+    console = wide_console()
+    for name, told in unbooked.facts():
+        console.print(Text(f"{name:<13}{told}"))
+    console.print(Text(f"{show_path(unbooked.path)} {unbooked}"))
     return Exit.WELL
 
 

@@ -1,0 +1,89 @@
+"""Filed recordings that the database does not know, as after an older copy was restored: receipts tell of them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from watcher.cli.opening import RECEIPT, Desk
+from watcher.domain import JsonObject, from_json, show_path
+from watcher.errors import FolderError, RecordingError, TooLong
+from watcher.folders import Folder, receipt_name
+from watcher.journey.receipt import RECEIPT_BYTES
+from watcher.store import Books
+
+_SHOWN = 100  # characters of what a receipt says, which may be anybody's by now
+
+
+@dataclass(frozen=True)
+class Unbooked:
+    """What lies at `path` in done/ or failed/ according to its receipt alone."""
+
+    folder: str
+    path: bytes
+    receipt: JsonObject
+
+    def __str__(self) -> str:
+        told = [f"item {self._said('id')}"]
+        if self.receipt.get("identifier") is not None:
+            told.append(f"identifier {self._said('identifier')}")
+        error = self.receipt.get("error")
+        if isinstance(error, dict):
+            told.append(f"error {_shown(error.get('message'))}")
+        told.append(f"verdict {self._verdict()}")
+        return (
+            f"was filed in {self.folder}/ as {show_path(self.path)} on {self._said('filed_at')}: "
+            f"{', '.join(told)}. "
+            "That is from its receipt: this database does not know it (restored from an older copy?). Nothing is "
+            "sent or paid for it while it lies there; do not drop it again."
+        )
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """What `show` prints of it."""
+        for name in ("id", "path", "state", "identifier", "filed_at", "size", "sha256"):
+            yield name, self._said(name)
+        yield "verdict", self._verdict()
+
+    def _said(self, name: str) -> str:
+        return _shown(self.receipt.get(name))
+
+    def _verdict(self) -> str:
+        verdict = self.receipt.get("verdict")
+        said = verdict.get("classification") or verdict.get("state") if isinstance(verdict, dict) else None
+        return "unknown" if said is None else _shown(said)
+
+
+def _shown(said: object) -> str:
+    return "unknown" if said is None else show_path(str(said).encode())[:_SHOWN]
+
+
+def read_receipt(folder: Folder, path: bytes) -> JsonObject | None:
+    """The receipt that lies there; null for anything else."""
+    try:
+        receipt = from_json(folder.read(path, RECEIPT_BYTES))
+    except TooLong:
+        return None
+    is_one = receipt is not None and isinstance(receipt.get("id"), str) and "format" in receipt
+    return receipt if is_one else None
+
+
+def is_unbooked(books: Books, receipt: JsonObject) -> bool:
+    """Whether no book has this receipt's item, or has it as it was before it was accepted or refused."""
+    item = books.items.get(receipt["id"])
+    if item is None:
+        return True
+    identifier = receipt.get("identifier")
+    return identifier is not None and item.identifier is None
+
+
+def find_unbooked(desk: Desk, books: Books, places: Iterable[tuple[Folder | None, bytes]]) -> Unbooked | None:
+    """What lies at one of these places, or was filed under the name that it had in the drop folder."""
+    for named, path in places:
+        filed = (desk.done, desk.failed) if named is None or named.name == "drop" else (named,)
+        for folder in filter(lambda one: one.answers, filed):
+            recording = path.removesuffix(RECEIPT)
+            try:
+                receipt = read_receipt(folder, receipt_name(recording))
+            except (FolderError, RecordingError):
+                continue
+            if receipt is not None and is_unbooked(books, receipt):
+                return Unbooked(folder.name, recording, receipt)
+    return None
