@@ -5,6 +5,7 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ def settings(place: Place, **changed: dict[str, Any]) -> None:
         "verdicts": {"first_seconds": 0.1, "max_seconds": 0.5},
     }
     place.configure(**{name: quick.get(name, {}) | changed.get(name, {}) for name in quick | changed})
+
+
+@pytest.fixture(autouse=True)
+def _sighup() -> Iterator[None]:
+    """Programs that are started here heed it, even where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

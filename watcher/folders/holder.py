@@ -110,9 +110,19 @@ def read_holder(opened: int) -> Holder | None:
     return None
 
 
-def read_note_at(path: bytes) -> Holder | None:
-    """Who the file at the absolute `path` names now, asked of its server anew; null for nobody. OSError."""
-    opened = os.open(path, disk.RECORDING)
+def read_note_at(path: bytes, owners: Collection[int] = ()) -> Holder | None:
+    """Who the file at the absolute `path` names now, asked of its server anew; null for nobody. OSError.
+
+    A stranger's file names nobody. `owners`: whom we trust besides; see marker.counts.
+    """
+    folder = os.open(os.path.dirname(path) or b".", disk.FOLDER & ~os.O_NOFOLLOW)
+    try:
+        name = os.path.basename(path)
+        if not marker.counts(os.stat(name, dir_fd=folder, follow_symlinks=False), folder, owners):
+            return None
+        opened = os.open(name, disk.RECORDING, dir_fd=folder)
+    finally:
+        disk.close(folder)
     try:
         return Holder.of(marker.read_note(opened))
     finally:

@@ -56,6 +56,13 @@ class Lock:
         if self._held >= 0:
             marker.write_note(self._held, {**Holder.ourselves().as_note(), **facts})
 
+    def owners(self) -> frozenset[int]:
+        """Whose its file is, as the file system has it: another instance's may be the same user's there."""
+        try:
+            return frozenset({os.fstat(self._held).st_uid})
+        except OSError:
+            return frozenset()
+
     def is_held_at(self, path: bytes) -> bool:
         """Whether the file at `path` is still the one that is locked, so that no other can lock it there.
 

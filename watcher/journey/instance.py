@@ -9,6 +9,7 @@ one is a copy of the other, or both begin at once.
 import os
 import signal
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -100,7 +101,7 @@ class Instance:
         try:
             with self._site.drop.taking(LOCK):
                 if taken.found is not None:
-                    self._await_end_of(taken.found)
+                    self._await_end_of(taken.found, taken.owners())
                 taken.tell(_WALL.now())
         except BaseException:
             taken.abandon()  # the note may be another's
@@ -109,7 +110,7 @@ class Instance:
         tell_displaced(self._path, self._lock.displaced)
         self._site.recognise(self._site.drop)
 
-    def _await_end_of(self, found: Holder) -> None:
+    def _await_end_of(self, found: Holder, owners: Collection[int]) -> None:
         """Whoever the note names does not live, or InstanceRunning is raised. The lock alone need not tell it.
 
         A process of this machine is looked up. For another machine's its next word is waited for: what time it
@@ -124,7 +125,7 @@ class Instance:
         _log.info("instance.waiting", reason=f"the lock names a process{found}: whether it lives is waited for")
         for _ in range(_BEATS_WAITED):
             _WALL.wait(BEAT_SECONDS, self._ended)
-            now = read_note_at(self._path)
+            now = read_note_at(self._path, owners)
             if now is not None and now != found:
                 raise running(self._path, now)
 
@@ -138,7 +139,8 @@ class Instance:
         """To the end: every few seconds the note says that we live. Alone in a thread, which a share may hold."""
         while not _WALL.wait(BEAT_SECONDS, self._ended):
             with suppress(OSError):  # it is away: nobody can have it
-                told, held = read_note_at(self._path), self._lock
+                held = self._lock
+                told = read_note_at(self._path, held.owners() if held is not None else ())
                 if told is not None and not told.is_same(Holder.ourselves()):
                     self._rival = told
                 elif held is not None:
