@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from watcher.cli.explaining import companions_of
 from watcher.cli.opening import RECEIPT, Desk
-from watcher.cli.unbooked import is_unbooked, read_receipt
+from watcher.cli.unbooked import is_unbooked
 from watcher.domain import Item, State, rfc3339, show_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
@@ -14,6 +14,7 @@ from watcher.ignore import Ignore
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.companions import Companions
 from watcher.journey.foreign import may_be_left
+from watcher.journey.receipt import receipt_at
 from watcher.store import Books
 
 _LOOKS = 3
@@ -144,7 +145,7 @@ def _compare_item(folder: Folder, item: Item) -> str:
         return ""
     path = item.filed_as or item.path
     try:
-        is_there, receipt = folder.occupied(path), read_receipt(folder, receipt_name(path))
+        is_there, receipt = folder.occupied(path), receipt_at(folder, receipt_name(path))
     except FolderError as error:
         return f"is {item.state}, but {error.message}"
     if not is_there and item.altered is not None and receipt is not None:
@@ -185,7 +186,7 @@ def _compare_paths(desk: Desk, folder: Folder, books: Books, paths: set[bytes], 
     unknown = paths - _names_of(books.items.listed([State(folder.name), State.FILING, State.RETURNING]))
     for path in sorted(unknown):
         try:
-            receipt = read_receipt(folder, path) if path.endswith(RECEIPT) else None
+            receipt = receipt_at(folder, path) if path.endswith(RECEIPT) else None
         except FolderError:  # nobody can tell what it is
             receipt = None
         if receipt is None:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from watcher.cli.opening import RECEIPT, Desk
-from watcher.domain import JsonObject, from_json, show_path
-from watcher.errors import FolderError, RecordingError, TooLong
+from watcher.domain import JsonObject, show_path
+from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
-from watcher.journey.receipt import RECEIPT_BYTES
+from watcher.journey.receipt import receipt_at
 from watcher.store import Books
 
 _SHOWN = 100  # characters of what a receipt says, which may be anybody's by now
@@ -55,16 +55,6 @@ def _shown(said: object) -> str:
     return "unknown" if said is None else show_path(str(said).encode())[:_SHOWN]
 
 
-def read_receipt(folder: Folder, path: bytes) -> JsonObject | None:
-    """The receipt that lies there; null for anything else."""
-    try:
-        receipt = from_json(folder.read(path, RECEIPT_BYTES))
-    except TooLong:
-        return None
-    is_one = receipt is not None and isinstance(receipt.get("id"), str) and "format" in receipt
-    return receipt if is_one else None
-
-
 def is_unbooked(books: Books, receipt: JsonObject) -> bool:
     """Whether no book has this receipt's item, or has it as it was before it was accepted or refused."""
     item = books.items.get(receipt["id"])
@@ -81,7 +71,7 @@ def find_unbooked(desk: Desk, books: Books, places: Iterable[tuple[Folder | None
         for folder in filter(lambda one: one.answers, filed):
             recording = path.removesuffix(RECEIPT)
             try:
-                receipt = read_receipt(folder, receipt_name(recording))
+                receipt = receipt_at(folder, receipt_name(recording))
             except (FolderError, RecordingError):
                 continue
             if receipt is not None and is_unbooked(books, receipt):

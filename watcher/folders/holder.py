@@ -115,14 +115,9 @@ def read_note_at(path: bytes, owners: Collection[int] = ()) -> Holder | None:
 
     A stranger's file names nobody. `owners`: whom we trust besides; see marker.counts.
     """
-    folder = os.open(os.path.dirname(path) or b".", disk.FOLDER & ~os.O_NOFOLLOW)
-    try:
-        name = os.path.basename(path)
-        if not marker.counts(os.stat(name, dir_fd=folder, follow_symlinks=False), folder, owners):
-            return None
-        opened = os.open(name, disk.RECORDING, dir_fd=folder)
-    finally:
-        disk.close(folder)
+    opened = _open(path, owners)
+    if opened is None:
+        return None
     try:
         return Holder.of(marker.read_note(opened))
     finally:
@@ -136,23 +131,13 @@ def holder_of(path: bytes, owners: Collection[int] | None = None, *, now: float 
     Nothing is made or written. FolderRefuses where the file can not be read, so that nobody can tell.
     """
     try:
-        folder = os.open(os.path.dirname(path) or b".", disk.FOLDER & ~os.O_NOFOLLOW)
+        opened = _open(path, owners)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise _untold(path, error) from error
-    try:
-        name = os.path.basename(path)
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if owners is not None and not marker.counts(status, folder, owners):
-            return None
-        opened = os.open(name, disk.RECORDING, dir_fd=folder)
-    except FileNotFoundError:
+    if opened is None:
         return None
-    except OSError as error:
-        raise _untold(path, error) from error
-    finally:
-        disk.close(folder)
     try:
         holder = read_holder(opened)
         if holder is None or _is_locked(opened):
@@ -164,6 +149,19 @@ def holder_of(path: bytes, owners: Collection[int] | None = None, *, now: float 
     if holder.lives is None:  # another machine's
         return holder if now is not None and abs(now - holder.at) < _SILENT_SECONDS else None
     return holder if holder.lives and not holder.is_same(Holder.ourselves()) else None
+
+
+def _open(path: bytes, owners: Collection[int] | None) -> int | None:
+    """A descriptor of the file, for reading; null where it does not count. `owners`: null where anybody's does."""
+    folder = os.open(os.path.dirname(path) or b".", disk.FOLDER & ~os.O_NOFOLLOW)
+    try:
+        name = os.path.basename(path)
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)  # first: opening a device can do something
+        if owners is not None and not marker.counts(status, folder, owners):
+            return None
+        return os.open(name, disk.RECORDING, dir_fd=folder)
+    finally:
+        disk.close(folder)
 
 
 def _untold(path: bytes, error: OSError) -> FolderRefuses:

@@ -10,11 +10,11 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from watcher.domain import from_json, show_path
+from watcher.domain import show_path
 from watcher.errors import FolderError, RecordingError, StoreError, StoreLost
 from watcher.folders import MARKER, Folder
 from watcher.folders.names import is_receipts_name
-from watcher.journey.receipt import RECEIPT_BYTES
+from watcher.journey.receipt import receipt_at
 from watcher.journey.recognition import owners_of
 
 _NAMES_LOOKED_AT = 20_000  # in each folder: where receipts lie, one is soon met
@@ -65,7 +65,6 @@ def _a_receipt(folder: Folder) -> str:
         names = (entry.path for entry in islice(folder.walk(lambda _: None), _NAMES_LOOKED_AT))
         for name in filter(is_receipts_name, names):
             with suppress(FolderError, RecordingError):
-                receipt = from_json(folder.read(name, RECEIPT_BYTES))
-                if receipt is not None and {"id", "sha256", "state"} <= receipt.keys():
+                if receipt_at(folder, name) is not None:
                     return f"a receipt lies at {folder.name}/{show_path(name)}"
     return ""

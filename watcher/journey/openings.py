@@ -69,8 +69,9 @@ class Openings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[bytes, Opening] = {}
-        self._moving: OrderedDict[int, Opening] = OrderedDict()  # by the cookie of a move
-        self._sources: OrderedDict[int, bytes] = OrderedDict()  # by the same cookie: from where
+        self._moving: OrderedDict[int, tuple[bytes, Opening | None]] = (
+            OrderedDict()
+        )  # by cookie: from where, and what
         self._last_move: tuple[bytes, bytes, bool] | None = None  # from where, to where, onto what was open
         self._unguarded: dict[bytes, Opening] = {}
         self._guards_left: list[int] = []
@@ -117,14 +118,11 @@ class Openings:
         """Who has it open still has: it is only called otherwise, once the other half of the move is heard."""
         with self._lock:
             self._unguarded.pop(path, None)
-            opening = self._open.pop(path, None)
-            self._sources[cookie] = path
-            if len(self._sources) > _MOST_MOVING:
-                self._sources.popitem(last=False)
-            if opening is not None:
-                self._moving[cookie] = opening
-                if len(self._moving) > _MOST_MOVING:
-                    self._release(self._moving.popitem(last=False)[1])
+            self._moving[cookie] = path, self._open.pop(path, None)
+            if len(self._moving) > _MOST_MOVING:
+                _, opening = self._moving.popitem(last=False)[1]
+                if opening is not None:
+                    self._release(opening)
 
     def moved_to(self, path: bytes, cookie: int, now: float) -> None:
         """What came from elsewhere is open or not: nobody knows, and nothing is kept in mind.
@@ -135,16 +133,15 @@ class Openings:
         with self._lock:
             was_open = path in self._open
             self._drop(path)
-            opening, source = self._moving.pop(cookie, None), self._sources.pop(cookie, None)
-            before, self._last_move = self._last_move, None
-            if source is not None:
-                if before is not None and before[:2] == (path, source) and (before[2] or opening is not None):
-                    if opening is not None:
-                        self._release(opening)
-                    for either in (path, source):
-                        self._open[either] = Opening(now, most=1, is_written=True, is_guard_wanted=False)
-                    return
-                self._last_move = (source, path, was_open)
+            source, opening = self._moving.pop(cookie, (None, None))
+            before, self._last_move = self._last_move, None if source is None else (source, path, was_open)
+            if before is not None and before[:2] == (path, source) and (before[2] or opening is not None):
+                self._last_move = None
+                if opening is not None:
+                    self._release(opening)
+                for either in before[:2]:
+                    self._open[either] = Opening(now, most=1, is_written=True, is_guard_wanted=False)
+                return
             if opening is None:
                 return
             self._open[path] = opening
@@ -204,9 +201,9 @@ class Openings:
             opening.guard = None
 
     def _forget(self) -> None:
-        for opening in (*self._open.values(), *self._moving.values()):
-            self._release(opening)
+        for opening in (*self._open.values(), *(moving for _, moving in self._moving.values())):
+            if opening is not None:
+                self._release(opening)
         self._open, self._unguarded = {}, {}
         self._moving.clear()
-        self._sources.clear()
         self._last_move = None

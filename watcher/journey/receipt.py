@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote_from_bytes
 
 from watcher.domain import Alteration, Attempt, Item, JsonObject, Verdict, from_json, path_text, rfc3339, to_json
+from watcher.errors import TooLong
+from watcher.folders import Folder
 from watcher.journey.alterations import explain
 
 FORMAT = 1
@@ -98,3 +100,13 @@ def is_receipt_of(content: bytes | None, item_id: str) -> bool:
     """Whether these bytes are a receipt of this item."""
     receipt = from_json(content)
     return receipt is not None and receipt.get("id") == item_id
+
+
+def receipt_at(folder: Folder, path: bytes) -> JsonObject | None:
+    """The receipt that lies there, of whatever item; null for anything else. FolderMissing, FolderRefuses."""
+    try:
+        receipt = from_json(folder.read(path, RECEIPT_BYTES))
+    except TooLong:
+        return None
+    is_one = receipt is not None and isinstance(receipt.get("id"), str) and "format" in receipt
+    return receipt if is_one else None
