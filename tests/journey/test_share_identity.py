@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import MakePlace
 from tests.odd_disk import OddDisk, odd_disk
 from tests.places import Place, speech
+from watcher.daemon import Journey
 from watcher.domain import Item, State
 from watcher.errors import Exit
 from watcher.identifai.sandbox import Sandbox
@@ -52,6 +53,14 @@ def test_one_recording_stays_one(place: Place, share: Path, service: Sandbox) ->
     assert place.states() == {"one.wav": State.DONE}
 
 
+def queue(place: Place, journey: Journey) -> None:
+    """What lies in the drop folder is queued: on a share it must have been quiet for a minute."""
+    for _ in range(2):
+        place.clock.advance(100)  # type: ignore[attr-defined]
+        journey.arrivals.step()
+    journey.vetting.step()
+
+
 @pytest.mark.parametrize("state", [State.QUEUED, State.FILING])
 def test_a_recording_that_is_numbered_anew_is_the_one_it_was(
     state: State, place: Place, share: Path, odd_disk: OddDisk, service: Sandbox, monkeypatch: pytest.MonkeyPatch
@@ -59,11 +68,7 @@ def test_a_recording_that_is_numbered_anew_is_the_one_it_was(
     """Queued before an outage, or paid for and not filed yet: afterwards it is one item still, sent once."""
     (share / "drop" / "one.wav").write_bytes(speech("one"))
     with place.opened() as journey:
-        place.clock.advance(100)  # type: ignore[attr-defined]
-        journey.arrivals.step()
-        place.clock.advance(100)  # type: ignore[attr-defined]
-        journey.arrivals.step()
-        journey.vetting.step()
+        queue(place, journey)
         if state is State.FILING:
             journey.submissions[0].step()
     assert place.states() == {"one.wav": state}
@@ -96,11 +101,7 @@ def test_another_recording_of_its_name_is_another(
     """Its bytes tell, though nothing else does."""
     (share / "drop" / "one.wav").write_bytes(speech("one"))
     with place.opened() as journey:
-        place.clock.advance(100)  # type: ignore[attr-defined]
-        journey.arrivals.step()
-        place.clock.advance(100)  # type: ignore[attr-defined]
-        journey.arrivals.step()
-        journey.vetting.step()
+        queue(place, journey)
     assert place.states() == {"one.wav": State.QUEUED}
     (share / "drop" / "one.wav").unlink()
     (share / "drop" / "one.wav").write_bytes(speech("eno"))
