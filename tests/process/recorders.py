@@ -343,6 +343,16 @@ def mends_its_header_after_the_close(take: Take) -> None:
     take.close(opened)
 
 
+def shows_it_after_the_close(take: Take) -> None:
+    """Its owner's alone until then, as copiers do that set a mode last; a new mode closes nothing."""
+    opened = os.open(take.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    take.write(opened, 0)
+    take.fall_silent()
+    take.close(opened)
+    time.sleep(1.0)
+    os.chmod(take.path, 0o664)
+
+
 def opens_for_each_piece(take: Take) -> None:
     """Opened, appended to and closed, many times, one straight after the other; the last time takes long."""
     piece = len(take.content) // 20
@@ -410,6 +420,7 @@ RECORDERS: list[Callable[[Take], None]] = [
     *(renames_it_while_it_is_open, moves_it_down_while_it_is_open, begins_in_a_new_folder),
     *(names_it_before_it_is_written, links_it_while_it_is_open, reserves_its_name),
     *(sets_the_size_by_its_path, cuts_it_by_its_path, mends_its_header_after_the_close),
+    shows_it_after_the_close,
     *(opens_it_twice, mends_through_another_descriptor, is_read_meanwhile, leaves_it_to_a_child),
     *(reopens_it, opens_for_each_piece, cat, dd, rsync, rsync_in_place),
 ]

@@ -110,7 +110,7 @@ def test_nobody_s_recording_is_sent_before_it_is_closed(
         lambda: len(posts(service)) >= len(closed),
         "all are sent",
         seconds=SECONDS_AFTER + 5,
-        told=lambda: watcher.ask(site, "status"),
+        told=lambda: f"{waiting(site)}\n{watcher.ask(site, 'status')}",
     )
     assert_sent_once_closed(closed, sources, service)
     wait_until(lambda: len(site.states()) == len(closed), "all are filed")

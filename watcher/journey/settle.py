@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from watcher.audio import Completeness
 from watcher.domain import Fingerprint
+from watcher.errors import RecordingUnreachable
 
 HEARD_OPEN = (
     "is still open: somebody opened it, and its close has not come; it waits for that, 24 hours at the most"
@@ -92,6 +93,9 @@ class Evidence:
 _CLOCK_SET_SECONDS = 1.0  # a clock that is only kept right moves by less between two looks
 _HURRIES = 8.0  # so many looks may follow each other
 _UNHURRIED_SECONDS = 1.0
+_SOON_OVER = ("open", RecordingUnreachable.code)
+"""Why files wait that are looked at more often at first: not every close makes an event, and a copier that sets a
+file's mode after its close (rsync --inplace) makes none at all."""
 _NEVER = 1e300  # monotonic: what changes is seen again
 
 
@@ -319,9 +323,9 @@ class Settler:
         candidate.is_fresh = False
         self._say(candidate, code, reason, now)
         look_at = monotonic + self._patience.relook_seconds
-        if code == "open":  # its close makes an event, where there are events
-            open_for = monotonic - candidate.changed_at
-            look_at = min(look_at, monotonic + max(1.0, self._patience.settle_seconds, open_for / 4))
+        if code in _SOON_OVER:
+            lasts = monotonic - candidate.changed_at
+            look_at = min(look_at, monotonic + max(1.0, self._patience.settle_seconds, lasts / 4))
         if code in ("cut_short", "no_sound"):
             look_at = min(look_at, max(monotonic, candidate.changed_at + self._patience.incomplete_seconds))
         self._look(candidate, look_at)
