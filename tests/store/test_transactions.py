@@ -182,7 +182,7 @@ def test_a_checkpoint_waits_for_no_reader_and_the_log_is_given_back_afterwards(s
             _add(store, number, note="x" * 50_000)
         began = _now()
         store.tidy(hits_before=0.0)
-        assert _now() - began < 0.5
+        assert _now() - began < 5.0  # half of what it would wait for a lock
         assert store.database.log_size() > 7_500_000
     store.tidy(hits_before=0.0)
     assert store.database.log_size() == 0
