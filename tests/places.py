@@ -73,10 +73,10 @@ class Place:
             item = self.item_in(books, path)
             books.items.change(item, State.RETURNING, self.clock.now(), retried=True)
 
-    def run_once(self, *, verdicts: bool = False) -> once.Outcome:
-        """One pass over what is there."""
+    def run_once(self, *, verdicts: bool = False, seconds: float = 600.0) -> once.Outcome:
+        """One pass over what is there, which waits so long for its verdicts."""
         with self.opened(once=True) as journey:
-            return once.run_once(journey, verdicts=verdicts)
+            return once.run_once(journey, verdict_seconds=seconds if verdicts else None)
 
     @contextmanager
     def opened(self, *, once: bool = False) -> Iterator[daemon.Journey]:

@@ -19,7 +19,7 @@ from watcher.identifai.sandbox import FaultKind, Sandbox
 from watcher.store import Store
 
 OPTIONS: dict[str, list[str]] = {
-    "run": ["--config", "--once", "--verdicts", "exit codes"],
+    "run": ["--config", "--once", "--verdicts", "--verdicts-for", "exit codes"],
     "demo": ["--dir"],
     "sandbox": ["--port", "--key"],
     "check": ["--config", "--json", "exit codes"],

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -102,7 +103,7 @@ def show_demo(folder: Path | None) -> Exit:
         with daemon.opened(config, key, SystemClock(), once=True) as journey:
             live = Live(console=console, refresh_per_second=8, transient=True)
             with live:
-                once.run_once(journey, verdicts=True, show=lambda _: live.update(_table(journey.site)))
+                once.run_once(journey, verdict_seconds=inf, show=lambda _: live.update(_table(journey.site)))
             return _conclude(journey.site, service, root)
 
 
