@@ -13,8 +13,8 @@ from watcher.audio.synthesis import wav
 from watcher.clock import Clock
 from watcher.config import Config, load
 from watcher.domain import Item, JsonObject, Pause, State, Verdict
-from watcher.identifai.sandbox import Sandbox
 from watcher.key import Key
+from watcher.sandbox import Sandbox
 from watcher.store import Books, Store
 
 KEY = "a-key-for-tests"

@@ -20,7 +20,7 @@ from watcher.clock import SystemClock
 from watcher.domain import Attempt, Charged, Item, State, VerdictState
 from watcher.errors import Exit
 from watcher.folders import LOCK, MARKER
-from watcher.identifai.sandbox import LedgerEntry, Sandbox
+from watcher.sandbox import LedgerEntry, Sandbox
 
 _WAIT_SECONDS = 10.0
 _HOUR = 3600.0

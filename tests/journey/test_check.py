@@ -21,7 +21,7 @@ from watcher.clock import SystemClock
 from watcher.domain import JsonObject, Pause, PauseKind
 from watcher.errors import Exit
 from watcher.folders.capability import CAP_LEASE, has_capability
-from watcher.identifai.sandbox import FaultKind, Sandbox
+from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import revisions
 from watcher.store.database import Database
 

@@ -16,7 +16,7 @@ from watcher.cli import main
 from watcher.clock import SystemClock
 from watcher.domain import State, VerdictState
 from watcher.errors import Exit, StoreUnavailable
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 
 def test_one_bad_destination_stops_no_other_recording(place: Place, service: Sandbox) -> None:

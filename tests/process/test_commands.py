@@ -15,7 +15,7 @@ from tests.process.programs import ENVIRONMENT, Programs, last_scan_at, posts, w
 from watcher.cli import main
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import FaultKind, Sandbox
+from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import Store
 
 OPTIONS: dict[str, list[str]] = {

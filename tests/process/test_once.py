@@ -17,7 +17,7 @@ from tests.process.programs import ENVIRONMENT, Program, Programs, on_terminal, 
 from watcher.clock import SystemClock
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import FaultKind, Sandbox
+from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import Store
 
 

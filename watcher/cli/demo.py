@@ -19,10 +19,10 @@ from watcher.clock import SystemClock
 from watcher.config import load
 from watcher.domain import Item, State, path_text
 from watcher.errors import ConfigError, Exit
-from watcher.identifai.sandbox import Sandbox
 from watcher.journey.site import Site
 from watcher.key import Key
 from watcher.outlet import standard_error
+from watcher.sandbox import Sandbox
 from watcher.store import Books
 
 _KEY = "demo-key"

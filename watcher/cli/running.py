@@ -16,10 +16,10 @@ from watcher.cli.opening import Desk, read_config
 from watcher.clock import SystemClock
 from watcher.domain import State, show_path
 from watcher.errors import Exit, UsageError
-from watcher.identifai.sandbox import serve
 from watcher.journey.instance import lock_database
 from watcher.key import read_key
 from watcher.outlet import say, standard_error
+from watcher.sandbox import serve
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)

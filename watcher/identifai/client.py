@@ -25,11 +25,11 @@ from watcher.errors import (
     Throttled,
     Unintelligible,
 )
-from watcher.identifai.faults import BETWEEN_HINT, lost, name_speaker, refused
+from watcher.identifai.diagnosis import BETWEEN_HINT, lost, name_speaker, refused
 from watcher.identifai.listing import MOST_BYTES, MOST_WORD_BYTES
 from watcher.identifai.reading import Reader, Reading
+from watcher.identifai.transport import FOREIGN_ERRORS, Reply, TooLong, Transport, Wire
 from watcher.identifai.upload import Body, Cut, Upload
-from watcher.identifai.wire import FOREIGN_ERRORS, Reply, TooLong, Transport, Wire
 from watcher.redaction import Redactor
 
 IDENTIFIERS_A_CALL = 90
