@@ -166,17 +166,18 @@ class StrangersPython:
         )
 
 
-def python_for_strangers() -> StrangersPython:
-    """See StrangersPython. Skips, or fails where CI=true, when there is none of this Python's version."""
+def python_for_strangers(*more: str) -> StrangersPython:
+    """See StrangersPython; it finds these distributions too. Skips, or fails where CI=true, when there is none of
+    this Python's version."""
     needs_root()
-    found = _strangers_python()
+    found = _strangers_python(more)
     if found is None:
         missing(f"no Python {_version()} here that another user can run")
     return found
 
 
-@functools.lru_cache(maxsize=1)
-def _strangers_python() -> StrangersPython | None:
+@functools.lru_cache(maxsize=2)
+def _strangers_python(more: tuple[str, ...]) -> StrangersPython | None:
     name = f"python{_version()}"
     candidates = [os.path.realpath(sys.executable), f"/usr/local/bin/{name}", f"/usr/bin/{name}"]
     for candidate in candidates:
@@ -192,7 +193,7 @@ def _strangers_python() -> StrangersPython | None:
         except (OSError, subprocess.CalledProcessError):
             continue
         home = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
-        return StrangersPython(candidate, {**home, "PYTHONPATH": str(_readable_copy())})
+        return StrangersPython(candidate, {**home, "PYTHONPATH": str(_readable_copy(more))})
     return None
 
 
@@ -200,14 +201,16 @@ def _version() -> str:
     return "{}.{}".format(*sys.version_info)
 
 
-def _readable_copy() -> Path:
-    """The project and what it needs at run time, in a folder that everybody can read."""
+def _readable_copy(more: tuple[str, ...]) -> Path:
+    """The project, what it needs at run time and these distributions, in a folder that everybody can read."""
     copy = Path(tempfile.mkdtemp(prefix="watcher-tests-python-"))
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
     copy.chmod(0o755)
     for package in ("watcher", "migrations"):
         shutil.copytree(PROJECT / package, copy / package, dirs_exist_ok=True)
     needed = _needed("identifai-watcher", {})
+    for name in more:
+        _needed(name, needed)
     del needed["identifai-watcher"]  # an editable install holds the migrations of the day when it was made
     for distribution in needed.values():
         for top in {file.parts[0] for file in distribution.files or () if file.parts[0] != ".."}:

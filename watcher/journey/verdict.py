@@ -1,7 +1,6 @@
 """Fifth: the service's answers are fetched, kept, and written into the receipts."""
 
 from dataclasses import dataclass, replace
-from math import inf
 
 from watcher import logs
 from watcher.domain import ARTIFICIAL, Charged, Item, Verdict, VerdictState
@@ -28,7 +27,7 @@ _log = logs.get_logger(__name__)
 _OVERDUE_SECONDS = 3600.0  # between two questions about a verdict that is overdue
 _TIMES_TOLD = 5  # errors about one alone, though no other was there to be answered
 _FAILING = "verdict-questions"  # of the step verdict: its loop has its own account
-IDLE = inf
+IDLE = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +61,8 @@ class Asking:
         self._alone: dict[str, _Alone] = {}  # by identifier
         self._answered = 0  # questions
 
-    def step(self, most_seconds: float = inf) -> float:
-        """The verdicts that were due have been asked for once. Seconds until the next ones are.
-
-        `most_seconds`: an answer is not waited for any longer.
-        """
+    def step(self) -> float:
+        """The verdicts that were due have been asked for once. Seconds until the next ones are."""
         site = self._site
         now = site.clock.now()
         monotonic = site.clock.monotonic()
@@ -82,7 +78,7 @@ class Asking:
         if self._is_barred:
             self._keys.renew()  # it may have been replaced
         try:
-            readings = self._client.verdicts([one.identifier for one in asked], most_seconds)
+            readings = self._client.verdicts([verdict.identifier for verdict in asked])
         except ServiceError as error:
             self._is_barred = isinstance(error, Unauthorized | Forbidden)
             if len(asked) > 1 or not isinstance(error, ServiceFault) or error.status != 404:
