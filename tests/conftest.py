@@ -10,7 +10,7 @@ import pytest
 from tests.clock import FalseClock
 from tests.places import Place, sandbox
 from tests.transactions import breaches, guarded
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 # How long an example takes is the machine's affair: a test that judges it fails by chance under load.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -13,8 +13,8 @@ from watcher.audio.synthesis import wav
 from watcher.clock import Clock
 from watcher.config import Config, load
 from watcher.domain import Item, JsonObject, Pause, State, Verdict
-from watcher.identifai.sandbox import Sandbox
 from watcher.key import Key
+from watcher.sandbox import Sandbox
 from watcher.store import Books, Store
 
 KEY = "a-key-for-tests"
@@ -73,10 +73,10 @@ class Place:
             item = self.item_in(books, path)
             books.items.change(item, State.RETURNING, self.clock.now(), retried=True)
 
-    def run_once(self, *, verdicts: bool = False) -> once.Outcome:
-        """One pass over what is there."""
+    def run_once(self, *, verdicts: bool = False, seconds: float = 600.0) -> once.Outcome:
+        """One pass over what is there, which waits so long for its verdicts."""
         with self.opened(once=True) as journey:
-            return once.run_once(journey, verdicts=verdicts)
+            return once.run_once(journey, verdict_seconds=seconds if verdicts else None)
 
     @contextmanager
     def opened(self, *, once: bool = False) -> Iterator[daemon.Journey]:

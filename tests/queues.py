@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.places import Place, speech
 from watcher.daemon import Journey
-from watcher.identifai.sandbox import LedgerEntry, Sandbox
+from watcher.sandbox import LedgerEntry, Sandbox
 
 IDLE = float("inf")
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from watcher.config import Window
 from watcher.identifai.budget import room_at
-from watcher.identifai.sandbox import Refused, Throttle
+from watcher.sandbox import Refused, Throttle
 
 Latency = Callable[[int], tuple[float, float]]
 """Of the n-th upload: seconds from its last byte's departure to its count, and from there to its answer."""

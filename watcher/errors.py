@@ -4,9 +4,13 @@ Foreign exceptions become one of these at one border each: the disk's in `folder
 `identifai.client`, the configuration's in `config`, the database's in `store`.
 """
 
+import errno
 from enum import IntEnum
 
 from watcher.domain import Charged, Fault
+
+PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""Errors of the system that pass by themselves, or once somebody has made room: worth another try."""
 
 
 class Exit(IntEnum):

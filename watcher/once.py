@@ -6,11 +6,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from watcher.daemon import Journey, tidy
-from watcher.domain import Item, PauseKind, State, VerdictState, show_path
+from watcher.domain import Item, PauseKind, State, VerdictState, rfc3339, show_path
 from watcher.errors import UNSENDABLE, Exit
+from watcher.journey.verdict import IDLE
 from watcher.store import Books, Waiting
 
+VERDICT_SECONDS = 600.0
+"""So long a pass waits for verdicts, once all else is done, where nothing else is asked for."""
+
+_NO_ANSWERS = {PauseKind.ACCOUNT, PauseKind.SERVICE}  # who refuses submissions then gives no verdicts either
 _CANARIES = 3  # so many that fail end the pass
+_ASKED_AGAIN = "the daemon, and each pass with --verdicts, asks again when it is due"
 _PATIENCE_SECONDS = 60.0  # for files that settle, or are given up, by themselves; and then for their quiet time
 _TICK_SECONDS = 1.0
 
@@ -36,11 +42,15 @@ class Outcome:
 
 
 def run_once(
-    journey: Journey, *, verdicts: bool = False, show: Callable[[Progress], None] = lambda _: None
+    journey: Journey,
+    *,
+    verdict_seconds: float | None = None,
+    show: Callable[[Progress], None] = lambda _: None,
 ) -> Outcome:
     """What lay in the drop folder at the first full scan is settled, submitted and filed, as far as can be.
 
-    `verdicts`: the verdicts are waited for too. `show` is called after each round.
+    `verdict_seconds`: so long the verdicts of this pass are waited for too; null: none is asked for. `show` is
+    called after each round.
     """
     site, clock = journey.site, journey.site.clock
     began = clock.now()
@@ -49,21 +59,21 @@ def run_once(
     until = clock.monotonic() + _PATIENCE_SECONDS + quiet  # else one who writes without end would keep it for ever
     with site.store.reading() as books:
         failed_before = books.items.counts()[State.FAILED]
-    show(_look(journey, until))
+    answers = _Answers(journey, verdict_seconds)
+    show(_look(journey, answers, until))
     with ThreadPoolExecutor(len(journey.submissions)) as pool:
         senders, wait = _Senders(journey, pool), 0.0
         while not journey.stopping.is_set():
             waits = [journey.arrivals.step(), journey.vetting.step()]
             waits += [senders.step(is_news=min(wait, *waits) <= 0), journey.filing.step()]
-            if verdicts:
-                waits.append(journey.asking.step())
-            progress = _look(journey, until)
+            waits.append(answers.step())
+            progress = _look(journey, answers, until)
             show(progress)
             wait = min(waits)
             if wait <= 0:
                 continue
             is_sending = senders.is_sending()
-            if not is_sending and _is_over(journey, progress, began, verdicts=verdicts):
+            if not is_sending and _is_over(journey, progress, began) and not answers.must_wait(progress):
                 break
             clock.wait(min(wait, _TICK_SECONDS), senders.woken if is_sending else journey.stopping)
     if not journey.stopping.is_set():
@@ -71,7 +81,51 @@ def run_once(
     journey.arrivals.look_at_receipts()
     journey.arrivals.publish()
     tidy(site)
-    return _conclude(journey, failed_before)
+    return _conclude(journey, answers, failed_before)
+
+
+class _Answers:
+    """The verdicts of what this pass has accepted: asked for with all others that are due, and waited for.
+
+    Those of before are nobody's to wait for here: the service may have forgotten them. That of a duplicate is its
+    first one's, however old.
+    """
+
+    def __init__(self, journey: Journey, seconds: float | None) -> None:
+        self._journey = journey
+        self._clock = journey.site.clock
+        self._seconds = seconds
+        self._until: float | None = None  # monotonic; null: there is still something else to do
+        with journey.site.store.reading() as books:
+            self._last_change = books.items.last_change()  # not a time: a clock may be set back meanwhile
+
+    def step(self) -> float:
+        """Those that are due have been asked for once, if there is time left. Seconds until the next ones are."""
+        left = self._seconds_left()
+        return self._journey.asking.step(left) if left > 0 else IDLE
+
+    def missing(self, books: Books, *states: VerdictState) -> list[Item]:
+        """What was accepted in this pass, by a verdict in one of these states."""
+        if self._seconds is None:
+            return []
+        return books.items.accepted_after(self._last_change, states)
+
+    def must_wait(self, progress: Progress) -> bool:
+        """All else is done: whether verdicts are still to come, and there is time left for them."""
+        if not progress.verdicts_awaited or self._seconds is None:
+            return False
+        with self._journey.site.store.reading() as books:
+            kinds = {pause.kind for pause in books.pauses.active()}
+        if PauseKind.FOLDER in kinds or (progress.counts[State.QUEUED] and kinds & _NO_ANSWERS):
+            return False
+        if self._until is None:
+            self._until = self._clock.monotonic() + self._seconds
+        return self._seconds_left() > 0
+
+    def _seconds_left(self) -> float:
+        if self._seconds is None or self._until is None:
+            return self._seconds or 0.0
+        return max(self._until - self._clock.monotonic(), 0.0)
 
 
 class _Senders:
@@ -125,20 +179,21 @@ class _Senders:
         return _TICK_SECONDS
 
 
-def _look(journey: Journey, until: float) -> Progress:
+def _look(journey: Journey, answers: _Answers, until: float) -> Progress:
     with journey.site.store.reading() as books:
         counts = books.items.counts()
-        verdicts = books.verdicts.counts()
+        awaited = answers.missing(books, VerdictState.AWAITED)
         pauses = books.pauses.active()
     return Progress(
         settling=journey.arrivals.pending(until) + len(journey.arrivals.settled),
         counts=counts,
-        verdicts_awaited=verdicts[VerdictState.AWAITED],
+        verdicts_awaited=len({item.identifier for item in awaited}),
         paused=pauses[0].reason if pauses else None,
     )
 
 
-def _is_over(journey: Journey, progress: Progress, began: float, *, verdicts: bool) -> bool:
+def _is_over(journey: Journey, progress: Progress, began: float) -> bool:
+    """Whether all is done that a pass can do, but for verdicts."""
     if progress.settling:
         return False
     counts = progress.counts
@@ -152,7 +207,7 @@ def _is_over(journey: Journey, progress: Progress, began: float, *, verdicts: bo
         return False
     if counts[State.QUEUED]:
         return _stands(journey) or _are_put_off(journey, began) or (not pauses and _waits_long(journey))
-    return not (verdicts and progress.verdicts_awaited)
+    return True
 
 
 def _are_put_off(journey: Journey, since: float) -> bool:
@@ -186,12 +241,20 @@ def _describe(books: Books, item: Item) -> str:
     return f"{show_path(item.path)}: {item.state}{why}"
 
 
-def _conclude(journey: Journey, failed_before: int) -> Outcome:
+def _describe_missing(books: Books, item: Item) -> str:
+    verdict = books.verdicts.get(item.identifier)
+    since = f" since {rfc3339(verdict.since)}" if verdict else ""
+    return f"{show_path(item.path)}: {item.state}, its verdict is awaited{since} ({_ASKED_AGAIN})"
+
+
+def _conclude(journey: Journey, answers: _Answers, failed_before: int) -> Outcome:
     with journey.site.store.reading() as books:
         counts = books.items.counts()
         paused = [pause.reason for pause in books.pauses.active()]
         unfinished = [s for s in State if s not in (State.DONE, State.FAILED, State.WITHDRAWN)]
         left = [_describe(books, item) for item in books.items.listed(unfinished)]
+        missing = answers.missing(books, VerdictState.AWAITED, VerdictState.OVERDUE)
+        left += [_describe_missing(books, item) for item in missing if item.state is State.DONE]
     waiting = journey.arrivals.waiting()
     if counts[State.QUEUED] and _stands(journey):
         exit_code = Exit.UNAVAILABLE

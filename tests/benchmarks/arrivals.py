@@ -25,9 +25,9 @@ from tests.places import Place
 from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
 from watcher.config import load
-from watcher.identifai.sandbox import Sandbox
 from watcher.journey.arrive import Arrivals
 from watcher.journey.site import Site
+from watcher.sandbox import Sandbox
 from watcher.store import Store
 
 KEY = "a-key-for-tests"

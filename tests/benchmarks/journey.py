@@ -17,7 +17,7 @@ from watcher.audio.synthesis import wav
 
 KEY = "benchmark"
 SERVER = f"""
-from watcher.identifai.sandbox import serve
+from watcher.sandbox import serve
 serve(port=0, key={KEY!r}, writes=(), reads=())
 """
 BARE = f"""

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from watcher.identifai.sandbox import LedgerEntry
+from watcher.sandbox import LedgerEntry
 
 FOLDERS = ("drop", "done", "failed")
 _MARKS = (".watcher", ".watcher.lock")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from watcher.store import Store, database
+from watcher.store import Store
+from watcher.store.sqlite import connections
 
 _MEMORY = "/dev/shm"
 
@@ -43,7 +44,7 @@ def other(ground: Path, tmp_path: Path) -> Path | None:
 def compiled_once() -> Iterator[None]:
     """Each start has engines of its own, which would compile every statement anew: a third of a start's time."""
     first: dict[str, Engine] = {}
-    make = database._engine
+    make = connections.make_engine
 
     def engine(connect: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> Engine:
         made = make(connect, begin, size=size)
@@ -52,5 +53,5 @@ def compiled_once() -> Iterator[None]:
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "_engine", engine)
+        patch.setattr(connections, "make_engine", engine)
         yield

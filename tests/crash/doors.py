@@ -1,8 +1,8 @@
 """The three doors of the product, wrapped from outside, with a crash at any crossing of any of them.
 
 Whatever outlasts a process passes one of them: the service (`Client`), the folders (`Folder`, `move`), the store
-(`Database`). A run under `Doors` counts the crossings and ends at the one it is told. What is on the disk and at
-the service then is what a killed process leaves: nothing that runs while the crash unwinds can change either.
+(`SqliteDatabase`). A run under `Doors` counts the crossings and ends at the one it is told. What is on the disk
+and at the service then is what a killed process leaves: nothing that runs while the crash unwinds can change it.
 """
 
 import os
@@ -20,7 +20,7 @@ from watcher.folders import Folder, acceptance, disk, folder, move
 from watcher.folders.lock import Lock
 from watcher.identifai.client import Client
 from watcher.identifai.upload import Body
-from watcher.store.database import Database
+from watcher.store.sqlite import SqliteDatabase
 
 CHANGES_FOLDER = frozenset({"write_whole", "remove", "sweep", "mark"})
 """What changes a folder, of Folder's operations. Beside them only `move` does."""
@@ -133,10 +133,10 @@ class Doors:
         patch.setattr(Lock, "close", closed)
 
     def _wrap_store(self, patch: pytest.MonkeyPatch, left_by_the_dead: ExitStack) -> None:
-        writing, reading, close = Database.writing, Database.reading, Database.close
+        writing, reading, close = SqliteDatabase.writing, SqliteDatabase.reading, SqliteDatabase.close
 
         @contextmanager
-        def written(database: Database) -> Iterator[Any]:
+        def written(database: SqliteDatabase) -> Iterator[Any]:
             self.check()
             with writing(database) as connection:
                 driver: Any = connection.connection.driver_connection
@@ -149,12 +149,12 @@ class Doors:
                 self.cross(Moment.AFTER, "commit")
 
         @contextmanager
-        def read(database: Database) -> Iterator[Any]:
+        def read(database: SqliteDatabase) -> Iterator[Any]:
             self.check()
             with reading(database) as connection:
                 yield connection
 
-        def closed(database: Database) -> None:
+        def closed(database: SqliteDatabase) -> None:
             if self.is_dead and database.path.exists():
                 # The last connection to be closed puts the log into the file; no killed process does. One that
                 # only reads can not, and stays until the others are closed.
@@ -163,10 +163,10 @@ class Doors:
                 reader.execute("SELECT count(*) FROM sqlite_master").fetchall()
             close(database)
 
-        patch.setattr(Database, "writing", written)
-        patch.setattr(Database, "reading", read)
-        patch.setattr(Database, "checkpoint", self.around("checkpoint", Database.checkpoint))
-        patch.setattr(Database, "close", closed)
+        patch.setattr(SqliteDatabase, "writing", written)
+        patch.setattr(SqliteDatabase, "reading", read)
+        patch.setattr(SqliteDatabase, "checkpoint", self.around("checkpoint", SqliteDatabase.checkpoint))
+        patch.setattr(SqliteDatabase, "close", closed)
 
     def _wrap_syscalls(self, patch: pytest.MonkeyPatch) -> None:
         for module in (acceptance, disk, folder, _MOVE):

@@ -29,7 +29,7 @@ from tests.places import KEY, REFUSED, Place
 from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 from watcher.store import Store, revisions
 
 ENVIRONMENT = {

@@ -17,7 +17,7 @@ import pytest
 from tests.crash import audit, tracer
 from tests.crash.kills import NEVER, SERVICE, STORIES, Commander, Kill, Stage, play
 from tests.people import missing, needs_root
-from watcher.identifai.sandbox import LedgerEntry
+from watcher.sandbox import LedgerEntry
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from watcher.cli import main
 from watcher.daemon import Journey
 from watcher.domain import JsonObject, State, VerdictState
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 CALL = speech("call")
 

@@ -11,7 +11,7 @@ from tests.places import REFUSED, Place, sandbox
 from tests.queues import add, drain, listening, posts, queued, told
 from watcher.domain import PauseKind, State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 ROME = ZoneInfo("Europe/Rome")
 NOON = datetime(2026, 3, 28, 12, tzinfo=ROME).timestamp()  # the day before one of 23 hours

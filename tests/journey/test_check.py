@@ -21,9 +21,9 @@ from watcher.clock import SystemClock
 from watcher.domain import JsonObject, Pause, PauseKind
 from watcher.errors import Exit
 from watcher.folders.capability import CAP_LEASE, has_capability
-from watcher.identifai.sandbox import FaultKind, Sandbox
+from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import revisions
-from watcher.store.database import Database
+from watcher.store.sqlite import SqliteDatabase
 
 
 @pytest.fixture(autouse=True)
@@ -553,7 +553,7 @@ def test_an_older_database_is_a_warning_and_a_newer_one_stops(
         assert checked.code == Exit.WELL
         checked.is_now("database", "warning", "older version", "watcher migrate")
 
-    with Database(place.config.store.url) as database, database.writing() as connection:
+    with SqliteDatabase(place.config.store.url) as database, database.writing() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     checked = Checked(place, capsys)
     assert checked.code == Exit.CONFIG

@@ -12,7 +12,7 @@ from tests.places import Place
 from tests.queues import drain, listening, posts, queued, told
 from watcher.daemon import Journey
 from watcher.domain import Attempt, Charged, PauseKind, State
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 TAKES = {
     "claimed anew": "UPDATE items SET claim = 'another-claim' WHERE path = ?",

@@ -38,10 +38,10 @@ from watcher.errors import (
     Unintelligible,
 )
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
-from watcher.identifai.sandbox import FaultKind, Sandbox
+from watcher.identifai.transport import IDLE_SECONDS
 from watcher.identifai.upload import HELD_BACK_BYTES, READ_BYTES, Upload
-from watcher.identifai.wire import IDLE_SECONDS
 from watcher.journey.policy import Cause, find_cause
+from watcher.sandbox import FaultKind, Sandbox
 
 IDENTIFIER = "8d64370a87b820cc1cf620338f5c898bab37439c9a405f32d9eaffc50c4f27b0"
 KEY = "0123456789abcdef-secret"

@@ -17,7 +17,7 @@ from watcher.cli import main, opening
 from watcher.clock import SystemClock
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 from watcher.store import Waiting
 
 

@@ -12,7 +12,7 @@ from tests.places import REFUSED, speech
 from tests.queues import drain, posts, queued
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 
 @pytest.mark.parametrize("marker", ["call.wav.done", "call.wav.DONE"])

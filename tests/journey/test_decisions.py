@@ -13,8 +13,8 @@ from tests.places import REFUSED, Place, speech
 from watcher.cli import main
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import FaultKind, Sandbox
 from watcher.person import name_person
+from watcher.sandbox import FaultKind, Sandbox
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 

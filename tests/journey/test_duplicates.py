@@ -11,7 +11,7 @@ from tests.places import REFUSED, Place, speech
 from tests.queues import add, drain, pay_table, posts, queued, settle
 from watcher.cli import main
 from watcher.domain import State
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 SAME = speech("same")
 

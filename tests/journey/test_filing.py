@@ -25,8 +25,8 @@ from watcher.domain import Charged, Item, State, VerdictState
 from watcher.errors import Exit, FolderMissing, FolderRefuses, RecordingUnreachable
 from watcher.folders import RESERVE_BYTES, Folder
 from watcher.folders.root import Root
-from watcher.identifai.sandbox import Sandbox
 from watcher.journey.file.out import Out
+from watcher.sandbox import Sandbox
 from watcher.store import Books
 
 __all__ = ["everybodys"]  # a fixture

@@ -23,7 +23,7 @@ from watcher.cli import main
 from watcher.daemon import Journey
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 # Which names are opened
 

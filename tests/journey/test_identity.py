@@ -17,8 +17,8 @@ from watcher import folders
 from watcher.daemon import Journey
 from watcher.domain import State
 from watcher.identifai.client import Accepted
-from watcher.identifai.sandbox import Sandbox
 from watcher.identifai.upload import Upload
+from watcher.sandbox import Sandbox
 
 NAME = "a/call.wav"
 FIRST, SECOND = speech("the first"), speech("the second one", seconds=5)

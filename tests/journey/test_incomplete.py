@@ -7,7 +7,7 @@ from tests.places import speech
 from tests.queues import posts
 from watcher.audio.synthesis import wav
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 HEADER = wav(0)[:4] + (36).to_bytes(4, "little") + wav(0)[8:40] + bytes(4)  # 44 bytes of a call nobody answered
 SOON = {"incomplete_minutes": 0.02}

@@ -19,11 +19,11 @@ from watcher.errors import Exit
 from watcher.folders import Folder
 from watcher.folders.acceptance import Acceptance
 from watcher.identifai.client import Client
-from watcher.identifai.sandbox import Sandbox
 from watcher.journey import arrive, foreign, outcomes, submit, vet
 from watcher.journey.outcomes import Outcomes
 from watcher.journey.settle import Settler
 from watcher.journey.verdict import Asking
+from watcher.sandbox import Sandbox
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
 from watcher.store.verdicts import Verdicts

@@ -11,7 +11,7 @@ from tests.places import REFUSED, Place, speech
 from watcher.audio.synthesis import wav
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 
 def test_a_recording_is_submitted_once_and_filed_with_a_receipt(place: Place, service: Sandbox) -> None:

@@ -20,7 +20,7 @@ from watcher.cli import main
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.folders import fingerprint_of
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 FOREIGN = {
     "readme.txt": b"Please drop recordings here.\n",

@@ -12,8 +12,8 @@ from tests.places import Place, sandbox
 from tests.queues import IDLE, drain, listening, posts, queued, settle, told
 from watcher.clock import SystemClock
 from watcher.domain import PauseKind, State
-from watcher.identifai.sandbox import Sandbox
 from watcher.journey.submit import Submission
+from watcher.sandbox import Sandbox
 
 
 def names(count: int) -> list[str]:

@@ -16,8 +16,8 @@ from watcher.daemon import Journey
 from watcher.domain import PauseKind, State
 from watcher.errors import Exit, FolderMissing
 from watcher.folders.marker import MARKER
-from watcher.identifai.sandbox import Sandbox
 from watcher.journey.site import Site
+from watcher.sandbox import Sandbox
 
 RESCAN_SECONDS = 30
 BACK_OFF_SECONDS = 601  # beyond retry.max_seconds, after which what was put off is tried again

@@ -16,7 +16,7 @@ from watcher.cli import main
 from watcher.domain import Item, State, path_text
 from watcher.errors import Exit
 from watcher.folders import acceptance
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 __all__ = ["odd_disk"]  # a fixture
 

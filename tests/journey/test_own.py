@@ -16,7 +16,7 @@ from watcher.cli import main
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.folders import Folder
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 OWN = {"folders": {"own": True}}
 

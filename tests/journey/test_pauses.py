@@ -13,8 +13,8 @@ from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, sandbox
 from tests.queues import add, drain, listening, posts, queued, told
 from watcher.domain import Pause, PauseKind, State
-from watcher.identifai.sandbox import Sandbox
 from watcher.journey import pauses
+from watcher.sandbox import Sandbox
 
 
 def command(place: Place, *words: str) -> None:

@@ -12,8 +12,8 @@ from tests.queues import add, drain, listening, posts, queued, told
 from watcher.cli import main
 from watcher.domain import PauseKind, State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import LedgerEntry, Sandbox
 from watcher.journey import pauses
+from watcher.sandbox import LedgerEntry, Sandbox
 
 NIGHT = 8 * 3600.0
 OUTAGES: dict[str, dict[str, Any]] = {

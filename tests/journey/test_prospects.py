@@ -20,8 +20,8 @@ from watcher.cli.prospects import explain_item, explain_pauses
 from watcher.domain import Fault, Item, Pause, PauseKind, State
 from watcher.errors import Exit
 from watcher.folders import fingerprint_of
-from watcher.identifai.sandbox import FaultKind, Sandbox
 from watcher.journey.policy import Cause, find_gate
+from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import Books, Store
 
 LOCAL = ("too_large", "truncated", "unsupported_type", "undecodable", "no_sound")

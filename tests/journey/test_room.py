@@ -19,7 +19,7 @@ from watcher.clock import SystemClock
 from watcher.domain import Pause, PauseKind, State
 from watcher.errors import Exit, FolderFull
 from watcher.folders import Folder
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 __all__ = ["odd_disk"]  # a fixture
 

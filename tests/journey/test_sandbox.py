@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from watcher.errors import ConfigError
-from watcher.identifai.sandbox import LedgerEntry, Passed, Refused, Sandbox, Throttle, serve
+from watcher.sandbox import LedgerEntry, Passed, Refused, Sandbox, Throttle, serve
 
 KEY = "k" * 20
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt "
@@ -850,7 +850,7 @@ def test_many_at_once(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_runs_until_a_signal(number: signal.Signals) -> None:
     """The command says where it listens, serves, and ends cleanly on a signal."""
-    code = "from watcher.identifai.sandbox import serve; raise SystemExit(serve(port=0, key='secret'))"
+    code = "from watcher.sandbox import serve; raise SystemExit(serve(port=0, key='secret'))"
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi import checks
 
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 KEY = "contract-key"
 MARKERS = (b"", b"sandbox:artificial", b"sandbox:inconclusive", b"sandbox:errored")

@@ -15,8 +15,8 @@ from tests.places import Place
 from tests.queues import add, drain, listening
 from watcher import daemon
 from watcher.cli import main
-from watcher.identifai.sandbox import Sandbox
 from watcher.key import Key
+from watcher.sandbox import Sandbox
 
 KEY = "k3y/Zx81-0aBcDeFgHiJ+4q"
 IDENTIFIER_LIKE = "8d64370a87b820cc1cf620338f5c898bab37439c9a405f32d9eaffc50c4f27b0"

@@ -12,7 +12,7 @@ from tests.places import Place, speech
 from watcher.daemon import Journey
 from watcher.domain import Item, State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 __all__ = ["odd_disk"]
 

@@ -12,7 +12,7 @@ from tests.places import Place
 from tests.queues import drain, queued, settle
 from watcher.domain import PauseKind, State
 from watcher.errors import ConfigError, Exit, FolderForeign
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 
 def reading_the_books_of(place: Place, other: Place) -> None:

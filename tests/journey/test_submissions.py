@@ -14,7 +14,7 @@ from tests.process.programs import wait_until
 from tests.queues import add, drain, listening, pay_table, posts, queued, settle, told
 from watcher.domain import Attempt, Charged, State
 from watcher.errors import RecordingUnreachable, StoreError
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 FAULTS: dict[str, dict[str, Any]] = {
     "refused as a file": REFUSED,

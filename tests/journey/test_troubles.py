@@ -16,7 +16,7 @@ from watcher.cli import main
 from watcher.clock import SystemClock
 from watcher.domain import State, VerdictState
 from watcher.errors import Exit, StoreUnavailable
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 
 def test_one_bad_destination_stops_no_other_recording(place: Place, service: Sandbox) -> None:
@@ -178,7 +178,7 @@ def test_asking_for_verdicts_leaves_the_database_alone_while_none_is_due(place: 
         with place.books():  # somebody writes: whoever wants to write as well would wait
             assert 0 < journey.asking.step() <= place.config.verdicts.first_seconds
         place.clock.wait(place.config.verdicts.first_seconds, journey.stopping)
-        once.run_once(journey, verdicts=True)
+        once.run_once(journey, verdict_seconds=600)
         with place.books():
             assert journey.asking.step() == float("inf")
 
@@ -190,7 +190,8 @@ def test_a_receipt_that_was_collected_stays_collected(place: Place) -> None:
         once.run_once(journey)
         for name in ("one.wav", "one.wav.json"):
             os.unlink(place.root / "done" / name)
-        once.run_once(journey, verdicts=True)
+        place.clock.wait(place.config.verdicts.first_seconds, journey.stopping)
+        once.run_once(journey, verdict_seconds=600)
 
     assert place.files() == set()
     verdict = place.verdict("one.wav")

@@ -17,8 +17,8 @@ from tests.places import KEY, Place, speech
 from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, let_pass, wait_until
 from tests.queues import listening, told
 from watcher.daemon import Journey
-from watcher.identifai.sandbox import Sandbox
 from watcher.journey.watch import Watch, try_events
+from watcher.sandbox import Sandbox
 
 HOURLY = {"settle_seconds": 0.2, "rescan_seconds": 3600}
 """The full look comes so seldom that only events, or the watch's own wish for one, show what is there."""

@@ -12,7 +12,7 @@ import pytest
 from tests.network.shares import IN_MACHINE, Share, make_share
 from tests.places import KEY, Place
 from tests.process.programs import CLOCK, Programs
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 KIND = os.environ.get("WATCHER_SHARE", "")
 PATIENCE_SECONDS = 240.0

@@ -21,7 +21,7 @@ from tests.places import Place, speech
 from tests.process import recorders
 from tests.process.programs import Program, Programs, let_pass, posts, wait_until
 from watcher.domain import State
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 EACH = int(os.environ.get("WATCHER_RECORDINGS", "50"))
 SILENCE_SECONDS = 12.0

@@ -39,8 +39,8 @@ from watcher import daemon
 from watcher.config import SYSTEM_CONFIG, Config, load
 from watcher.errors import Exit
 from watcher.folders.capability import CAP_LEASE
-from watcher.identifai.sandbox import Sandbox
 from watcher.key import CREDENTIAL
+from watcher.sandbox import Sandbox
 
 EXPOSURE = 1.3
 """systemd's own measure, from 0, all shut, to 10. What is left, as systemd weighs it: the network (0.8), an open

@@ -18,7 +18,7 @@ from tests.places import KEY, Place
 from tests.process.programs import CLOCK
 from watcher import __version__
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 _NAME = f"identifai_watcher-{__version__}"
 

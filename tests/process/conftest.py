@@ -11,7 +11,7 @@ from tests.people import STRANGER, StrangersPython, python_for_strangers, shared
 from tests.people import place as open_folder
 from tests.places import KEY, Place
 from tests.process.programs import CLOCK, Programs
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 __all__ = ["open_folder"]  # a fixture
 

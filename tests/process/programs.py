@@ -16,7 +16,7 @@ from tests.people import PROJECT
 from tests.places import KEY, Place
 from watcher.clock import SystemClock
 from watcher.domain import JsonObject
-from watcher.identifai.sandbox import LedgerEntry, Sandbox
+from watcher.sandbox import LedgerEntry, Sandbox
 
 Result = TypeVar("Result")
 

@@ -11,7 +11,7 @@ from tests.process.programs import Programs, posts, wait_until
 from tests.process.servers import program
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 
 def back_up(database: Path, target: Path) -> None:

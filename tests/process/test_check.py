@@ -14,7 +14,7 @@ from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts
 from watcher.domain import JsonObject
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 
 def checks_of(program: Program, code: int = Exit.WELL) -> dict[str, JsonObject]:

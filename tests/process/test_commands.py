@@ -15,11 +15,11 @@ from tests.process.programs import ENVIRONMENT, Programs, last_scan_at, posts, w
 from watcher.cli import main
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import FaultKind, Sandbox
+from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import Store
 
 OPTIONS: dict[str, list[str]] = {
-    "run": ["--config", "--once", "--verdicts", "exit codes"],
+    "run": ["--config", "--once", "--verdicts", "--verdicts-for", "exit codes"],
     "demo": ["--dir"],
     "sandbox": ["--port", "--key"],
     "check": ["--config", "--json", "exit codes"],

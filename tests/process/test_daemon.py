@@ -21,7 +21,7 @@ from tests.process.programs import (
     waiting,
 )
 from watcher.domain import JsonObject
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 PROMISED = {
     *("id", "path", "state", "size", "sha256", "audio", "identifier", "attempts", "error", "verdict"),

@@ -11,7 +11,7 @@ from tests.places import Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import CLOCK, Program, Programs, last_scan_at, let_pass, posts, wait_until
 from watcher.domain import Attempt, State
-from watcher.identifai.sandbox import FaultKind, Sandbox
+from watcher.sandbox import FaultKind, Sandbox
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 

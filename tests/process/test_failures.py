@@ -13,7 +13,7 @@ from tests.process.conftest import MakePlace
 from tests.process.programs import Programs, last_scan_at, wait_until
 from watcher.domain import JsonObject
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 __all__ = ["place", "small_disk"]  # fixtures
 

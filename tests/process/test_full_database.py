@@ -7,7 +7,7 @@ from tests.people import place, small_disk
 from tests.places import speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import Programs, last_scan_at, let_pass, wait_until
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 __all__ = ["place", "small_disk"]  # fixtures
 

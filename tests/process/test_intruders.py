@@ -19,7 +19,7 @@ from tests.places import KEY, Place, speech
 from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, posts
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 INTRUDER = Person("intruder", uid=SOMEBODY, gid=SOMEBODY, groups=(CREW,))
 NAMES = (".watcher", ".watcher.lock")

@@ -14,8 +14,8 @@ from tests.places import KEY, Place
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts
 from watcher.config import load
-from watcher.identifai.sandbox import FaultKind, Sandbox
 from watcher.key import read_key
+from watcher.sandbox import FaultKind, Sandbox
 
 __all__ = ["open_folder"]  # a fixture
 

@@ -12,7 +12,7 @@ from tests.places import KEY, Place, speech
 from tests.process.conftest import QUICK
 from tests.process.programs import CLOCK, ENVIRONMENT, Programs
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 LOCALES = {
     "none": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},

@@ -6,17 +6,18 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.clock import FalseClock
 from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
-from tests.process.programs import ENVIRONMENT, Program, Programs, on_terminal, posts, waiting
+from tests.process.programs import ENVIRONMENT, Program, Programs, on_terminal, posts, wait_until, waiting
 from watcher.clock import SystemClock
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import FaultKind, Sandbox
+from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import Store
 
 
@@ -59,6 +60,113 @@ def test_a_pass_that_leaves_something_names_it_and_exits_with_1(
     assert "left: empty.wav: is empty" in program.err.splitlines()[-1]
     assert (place.root / "done" / "good.wav.json").exists()
     assert service.charged == 1
+
+
+STUCK_OR_LOST = [FaultKind.STUCK, FaultKind.LEAVE_OUT]
+
+
+@pytest.mark.parametrize("fault", STUCK_OR_LOST, ids=str)
+def test_a_pass_waits_for_its_own_verdicts_alone(
+    fault: FaultKind, place: Place, service: Sandbox, watcher: Programs
+) -> None:
+    """What the service says of older ones, or that it has forgotten them, keeps no later pass."""
+    place.drop("old.wav")
+    assert once(watcher, place).process.returncode == Exit.WELL
+    service.add_fault(fault, identifier=place.item("old.wav").identifier)
+    place.drop("new.wav")
+
+    program = once(watcher, place, "--verdicts")
+
+    assert program.process.returncode == Exit.WELL, program.err
+    assert place.receipt("done/new.wav.json")["verdict"]["classification"] == "human"
+    assert place.receipt("done/old.wav.json")["verdict"]["state"] == "awaited"
+    assert "old.wav" not in program.err
+
+
+def test_a_pass_that_has_accepted_nothing_asks_for_older_verdicts_and_waits_for_none(
+    place: Place, service: Sandbox, watcher: Programs
+) -> None:
+    """Cron alone brings them in the end: each pass asks for those that are due."""
+    place.drop("old.wav")
+    assert once(watcher, place).process.returncode == Exit.WELL
+    service.add_fault(FaultKind.STUCK)
+    assert once(watcher, place, "--verdicts").process.returncode == Exit.WELL
+    assert place.receipt("done/old.wav.json")["verdict"]["state"] == "awaited"
+    service.clear_faults()
+
+    def is_known() -> bool:
+        assert once(watcher, place, "--verdicts").process.returncode == Exit.WELL
+        return bool(place.receipt("done/old.wav.json")["verdict"]["state"] == "known")
+
+    wait_until(is_known)
+
+
+def test_a_duplicate_waits_for_the_verdict_of_its_first_one_however_old(
+    place: Place, service: Sandbox, watcher: Programs
+) -> None:
+    """It was taken up in this pass, and has no other verdict than that."""
+    place.drop("old.wav")
+    assert once(watcher, place).process.returncode == Exit.WELL
+    service.add_fault(FaultKind.STUCK)
+    place.drop("again.wav", speech("old.wav"))
+
+    program = watcher.start("run", "--once", "--verdicts", "--config", place.config_path)
+    program.wait_for("recording.done")
+    asked = len(service.ledger)
+    wait_until(lambda: len(service.ledger) > asked + 3)
+    service.clear_faults()
+
+    assert program.end() == Exit.WELL, program.err
+    assert place.receipt("done/again.wav.json")["verdict"]["classification"] == "human"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": kind} for kind in STUCK_OR_LOST] + [{"kind": "slow_after", "method": "GET", "seconds": 600}],
+    ids=lambda fault: str(fault["kind"]),
+)
+def test_a_pass_waits_for_verdicts_as_long_as_it_was_told_and_names_what_is_missing(
+    fault: dict[str, Any], place: Place, service: Sandbox, watcher: Programs
+) -> None:
+    """Be it that the service does not know yet, or gives no answer at all. A lock is not held for ever."""
+    service.add_fault(**{"times": 0, **fault})
+    place.drop("one.wav")
+
+    program = once(watcher, place, "--verdicts-for", "1.5")
+
+    assert program.process.returncode == Exit.INCOMPLETE
+    (left,) = [line for line in program.err.splitlines() if line.startswith("left: ")]
+    assert left.startswith("left: one.wav: done, its verdict is awaited since 20")
+    assert service.charged == 1
+
+
+def test_a_pass_that_is_stopped_while_it_waits_for_verdicts_names_them(
+    place: Place, service: Sandbox, watcher: Programs
+) -> None:
+    """All is filed, and nothing was lost; yet not all that was asked for is there."""
+    service.add_fault(FaultKind.STUCK)
+    place.drop("one.wav")
+    program = watcher.start("run", "--once", "--verdicts", "--config", place.config_path)
+    program.wait_for("recording.done")
+
+    assert program.stop() == Exit.INCOMPLETE
+
+    assert "left: one.wav: done, its verdict is awaited since" in program.err
+
+
+def test_what_a_cap_leaves_keeps_no_verdict_from_being_waited_for(
+    make_place: MakePlace, service: Sandbox, watcher: Programs
+) -> None:
+    """What was accepted before the cap was met has its verdict; the rest is named, exit 69."""
+    place = make_place(limits={"per_day": 1})
+    for name in ("one.wav", "two.wav"):
+        place.drop(name)
+
+    program = once(watcher, place, "--verdicts")
+
+    assert program.process.returncode == Exit.UNAVAILABLE
+    (done,) = (place.root / "done").glob("*.json")
+    assert place.receipt(f"done/{done.name}")["verdict"]["state"] == "known"
 
 
 def test_an_upload_that_is_slow_holds_no_other_back(
@@ -298,6 +406,10 @@ def test_on_a_terminal_a_bar_shows_the_progress_and_the_log_is_for_people(place:
         (),
         ("fly",),
         ("run", "--verdicts"),
+        ("run", "--verdicts-for", "60"),
+        ("run", "--once", "--verdicts-for", "-1"),
+        ("run", "--once", "--verdicts-for", "nan"),
+        ("run", "--once", "--verdicts-for", "soon"),
         ("list", "--state", "lost"),
         ("retry",),
         ("show", "nothing.wav"),

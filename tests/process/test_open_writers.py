@@ -23,7 +23,7 @@ from tests.process import recorders
 from tests.process.programs import Programs, let_pass, posts, wait_until, waiting
 from tests.process.servers import smbd, sshd
 from tests.process.test_strangers import daemon_of
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 DEFAULTS = {"settle_seconds": 2.0, "unclosed_seconds": 60.0, "rescan_seconds": 30.0}
 SILENCE = 5.0

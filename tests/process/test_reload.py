@@ -15,7 +15,7 @@ from tests.places import KEY, Place
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts, wait_until
 from watcher.domain import JsonObject, State
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 WRONG_KEY = "an-old-key-for-tests"
 

@@ -33,7 +33,7 @@ from tests.process.programs import (
 )
 from watcher.domain import Pause, PauseKind, State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 OWNER = Person("owner", uid=SOMEBODY, gid=CREW)
 OTHER = Person("other", uid=SOMEBODY + 2, gid=CREW)

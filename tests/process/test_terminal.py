@@ -8,7 +8,7 @@ from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import Programs, on_terminal
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 ESCAPE = "\x1b["
 

@@ -19,7 +19,7 @@ from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, PATIENCE_SECONDS, wait_until
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 from watcher.store import Store
 
 _END_SECONDS = 10.0  # the log's last seconds, and a slow machine

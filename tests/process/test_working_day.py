@@ -23,7 +23,7 @@ from tests.process.test_open_writers import quick
 from tests.process.test_strangers import daemon_of
 from watcher.domain import State
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 CALLS = int(os.environ.get("WATCHER_DAY_CALLS", "160"))
 SEED = int(os.environ.get("WATCHER_DAY_SEED", "7"))

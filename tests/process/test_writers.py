@@ -20,7 +20,7 @@ from tests.process.conftest import QUICK, MakePlace
 from tests.process.programs import Program, Programs, let_pass, posts, wait_until
 from tests.process.servers import program, run, smbd, sshd
 from watcher.domain import State
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 from watcher.store import Store
 
 QUIET_SECONDS = float(QUICK["arrivals"]["settle_seconds"])

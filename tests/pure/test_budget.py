@@ -24,7 +24,7 @@ from watcher.identifai.budget import (
     room_at,
     write_lessons,
 )
-from watcher.identifai.sandbox import WRITES
+from watcher.sandbox import WRITES
 
 NOW = 1_700_000_000.0
 SECOND, MINUTE = Window(1, 1.0), Window(30, 60.0)

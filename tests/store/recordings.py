@@ -7,6 +7,7 @@ from typing import Any
 
 from watcher.domain import Fingerprint, Item, State, Verdict, VerdictState
 from watcher.store import Store
+from watcher.store.sqlite import SqliteDatabase
 
 
 def item(number: int, **changes: Any) -> Item:
@@ -22,6 +23,12 @@ def item(number: int, **changes: Any) -> Item:
         "content_key": f"{number:064x}",
     }
     return Item(**known | changes)
+
+
+def sqlite_of(store: Store) -> SqliteDatabase:
+    """The store's database, for what only SQLite has."""
+    assert isinstance(store.database, SqliteDatabase)
+    return store.database
 
 
 def verdict(identifier: str, **changes: Any) -> Verdict:

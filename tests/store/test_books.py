@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.store.recordings import item, verdict
+from tests.store.recordings import item, sqlite_of, verdict
 from watcher.domain import Audio, Fault, Fingerprint, Item, State, VerdictState
 from watcher.errors import LateWriter, StoreError
 from watcher.store import Store, Waiting
@@ -227,11 +227,11 @@ def test_publishing_the_same_files_again_writes_nothing(store: Store) -> None:
     files = [Waiting(b"%d" % n, float(n), 1, "settling", "") for n in range(50)]
     with store.writing() as books:
         books.site.publish_waiting(files)
-    before = store.database.log_size()
+    before = sqlite_of(store).log_size()
     for _ in range(5):
         with store.writing() as books:
             books.site.publish_waiting(reversed(files))
-    assert store.database.log_size() == before
+    assert sqlite_of(store).log_size() == before
 
 
 def _get(found: Item | None) -> Item:

@@ -15,10 +15,11 @@ import alembic.config  # noqa: F401  loaded at first use otherwise, when the str
 import pytest
 
 from tests.people import ROOT, STRANGER, Person, as_user, missing, needs_root
-from tests.store.recordings import count_up, item
+from tests.store.recordings import count_up, item, sqlite_of
 from watcher import mounts
 from watcher.errors import Exit, StoreError, StoreUnavailable
-from watcher.store import Store, database
+from watcher.store import Store
+from watcher.store.sqlite import connections, database_file
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_what_root_leaves_behind_the_services_user_can_write(
     first.does(_start, _url(reachable))
     with Store(_url(reachable)) as store:  # root's, open all the while: its -wal and -shm are there
         assert count_up(store) == 1
-        store.database._back_up("0000")
+        sqlite_of(store)._back_up("0000")
         with store.reading() as books:
             books.site.get("count")
             assert second.does(_use, _url(reachable)) == 2
@@ -115,7 +116,7 @@ def test_root_gives_nothing_away_through_a_link(reachable: Path) -> None:
 def test_strangers_can_not_read_the_database(store: Store) -> None:
     """Names of recordings hold phone numbers: no file of the database is everybody's."""
     count_up(store)
-    store.database._back_up("0000")
+    sqlite_of(store)._back_up("0000")
     assert [path for path in store.database.path.parent.iterdir() if path.stat().st_mode & stat.S_IRWXO] == []
 
 
@@ -189,11 +190,11 @@ def test_an_upgrade_on_a_full_disk_says_so_and_can_be_repeated(tiny_disk: Path) 
     room = os.statvfs(tiny_disk)
     ballast.write_bytes(bytes(room.f_bavail * room.f_frsize - 65_536))
     with Store(_url(tiny_disk)) as store, pytest.raises(StoreUnavailable, match="disk is full"):
-        store.database._back_up("0000")
+        sqlite_of(store)._back_up("0000")
     assert not list(tiny_disk.glob("*.bak*"))
     ballast.unlink()
     with Store(_url(tiny_disk)) as store:
-        store.database._back_up("0000")
+        sqlite_of(store)._back_up("0000")
     assert [path.name for path in tiny_disk.glob("*.bak*")] == ["watcher.db.before-0000.bak"]
 
 
@@ -201,7 +202,7 @@ def test_a_lock_that_is_held_for_long_is_worth_another_try(
     store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command that hangs in its writing keeps a start waiting, not a supervisor from starting again."""
-    monkeypatch.setattr(database, "_LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(database_file, "_LOCK_SECONDS", 0.05)
     with store.writing(), pytest.raises(StoreUnavailable, match="another process has been writing"):
         _use(url)
 
@@ -272,7 +273,7 @@ def test_another_program_that_keeps_it_locked_is_told_of(
     store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An sqlite3 shell left open in a transaction is not waited for for ever."""
-    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "BUSY_SECONDS", 0.05)
     count_up(store)
     with closing(sqlite3.connect(store.database.path, isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")

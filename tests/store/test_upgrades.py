@@ -13,11 +13,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 
-from tests.store.recordings import item
+from tests.store.recordings import item, sqlite_of
 from watcher.errors import StoreError
 from watcher.store import Store, revisions
-from watcher.store.database import empty_database
 from watcher.store.schema import metadata
+from watcher.store.sqlite.connections import empty_database
 
 NEWEST = revisions.known()[-1]
 
@@ -194,7 +194,7 @@ def test_before_an_upgrade_a_whole_copy_is_made(store: Store, own_revisions: Pat
     """The copy has everything that was committed, what lies in the log too, and can be used as it is."""
     with store.writing() as books:
         books.items.add(item(1), "in the log still")
-    assert store.database.log_size() > 0
+    assert sqlite_of(store).log_size() > 0
     before = _dump(store.database.path)
     _next_revision(own_revisions, 'op.execute("DELETE FROM items")')
     store.database.migrate()

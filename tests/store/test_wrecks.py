@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.recordings import item
+from tests.store.recordings import item, sqlite_of
 from watcher.ownership import make_file
 from watcher.store import Store, revisions
 
@@ -146,7 +146,7 @@ def test_an_upgrade_that_was_killed_while_it_made_its_copy_makes_it_anew(store: 
     for half in (".new", ".new-journal", ".new-wal"):
         copy.with_name(copy.name + half).write_bytes(b"SQLite format 3\0 and no more" * 100)
 
-    store.database._back_up(NEWEST)
+    sqlite_of(store)._back_up(NEWEST)
 
     assert not list(path.parent.glob("*.new*"))
     assert _is_sound(copy)

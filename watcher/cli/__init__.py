@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from math import inf
 from typing import TypeAlias
 
 from watcher import __version__
@@ -180,7 +181,13 @@ def _add_running(commands: Commands) -> None:
         "Stop it with Ctrl-C or\nSIGTERM: an upload under way is finished or given up unpaid.\n\n" + _EXITS,
     )
     run.add_argument("--once", action="store_true", help="do what is there now, then exit (for cron)")
-    run.add_argument("--verdicts", action="store_true", help="with --once: wait for the verdicts too")
+    run.add_argument("--verdicts", action="store_true", help="with --once: wait for their verdicts too")
+    run.add_argument(
+        "--verdicts-for",
+        type=_seconds,
+        metavar="SECONDS",
+        help="the same, so long at the most once all else is done (default: 600); what is missing then is named",
+    )
     demo = _add(
         commands,
         "demo",
@@ -216,6 +223,17 @@ def _add_running(commands: Commands) -> None:
         "A copy of the old one is left beside it. The daemon does\nthis at its start by itself. "
         "An upgrade is refused with exit code 75 while a daemon works with the\ndatabase.",
     )
+
+
+def _seconds(said: str) -> float:
+    """Raises ValueError, of which argparse makes its message."""
+    seconds = float(said)
+    if not 0 <= seconds < inf:
+        raise ValueError
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"  # argparse says "invalid … value"
 
 
 def _add_looking(commands: Commands) -> None:

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -18,10 +19,10 @@ from watcher.clock import SystemClock
 from watcher.config import load
 from watcher.domain import Item, State, path_text
 from watcher.errors import ConfigError, Exit
-from watcher.identifai.sandbox import Sandbox
 from watcher.journey.site import Site
 from watcher.key import Key
 from watcher.outlet import standard_error
+from watcher.sandbox import Sandbox
 from watcher.store import Books
 
 _KEY = "demo-key"
@@ -102,7 +103,7 @@ def show_demo(folder: Path | None) -> Exit:
         with daemon.opened(config, key, SystemClock(), once=True) as journey:
             live = Live(console=console, refresh_per_second=8, transient=True)
             with live:
-                once.run_once(journey, verdicts=True, show=lambda _: live.update(_table(journey.site)))
+                once.run_once(journey, verdict_seconds=inf, show=lambda _: live.update(_table(journey.site)))
             return _conclude(journey.site, service, root)
 
 

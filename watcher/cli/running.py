@@ -16,18 +16,22 @@ from watcher.cli.opening import Desk, read_config
 from watcher.clock import SystemClock
 from watcher.domain import State, show_path
 from watcher.errors import Exit, UsageError
-from watcher.identifai.sandbox import serve
 from watcher.journey.instance import lock_database
 from watcher.key import read_key
 from watcher.outlet import say, standard_error
+from watcher.sandbox import serve
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.verdicts and not options.once:
-        raise UsageError("run: --verdicts goes with --once", hint="The daemon fetches the verdicts by itself.")
+    waits = options.verdicts or options.verdicts_for is not None
+    if waits and not options.once:
+        name = "--verdicts" if options.verdicts else "--verdicts-for"
+        raise UsageError(f"run: {name} goes with --once", hint="The daemon fetches the verdicts by itself.")
+    given = options.verdicts_for
+    verdict_seconds = (once.VERDICT_SECONDS if given is None else given) if waits else None
     config = read_config(options)
     key = read_key(config, os.environ)
     logs.configure(config.log.format, config.log.level, key)
@@ -43,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
             return daemon.run(journey)
         daemon.heed_signals(journey.stopping)
         daemon.bound_stop(journey)
-        with _progress(verdicts=options.verdicts) as show:
-            outcome = once.run_once(journey, verdicts=options.verdicts, show=show)
+        with _progress(verdicts=waits) as show:
+            outcome = once.run_once(journey, verdict_seconds=verdict_seconds, show=show)
     for reason in outcome.paused:
         say(f"left: submitting is paused: {reason}")
     for line in outcome.left:

@@ -1,1 +1,1 @@
-"""The service: its client, its rate windows, and a local stand-in of it."""
+"""The service: its client and its rate windows."""

@@ -25,11 +25,11 @@ from watcher.errors import (
     Throttled,
     Unintelligible,
 )
-from watcher.identifai.faults import BETWEEN_HINT, lost, name_speaker, refused
+from watcher.identifai.diagnosis import BETWEEN_HINT, lost, name_speaker, refused
 from watcher.identifai.listing import MOST_BYTES, MOST_WORD_BYTES
 from watcher.identifai.reading import Reader, Reading
+from watcher.identifai.transport import FOREIGN_ERRORS, Reply, TooLong, Transport, Wire
 from watcher.identifai.upload import Body, Cut, Upload
-from watcher.identifai.wire import FOREIGN_ERRORS, Reply, TooLong, Transport, Wire
 from watcher.redaction import Redactor
 
 IDENTIFIERS_A_CALL = 90
@@ -112,14 +112,15 @@ class Client:
             return self._accepted(reply, wire, is_whole=body.is_released)
         raise failure  # here, and not where it was caught, so that it comes out as it went in
 
-    def verdicts(self, identifiers: Sequence[str]) -> dict[str, Reading]:
+    def verdicts(self, identifiers: Sequence[str], most_seconds: float = inf) -> dict[str, Reading]:
         """What the service says of each identifier now; one it does not know (yet) is absent.
 
-        Raises a ServiceError that has charged nothing. At most 100 identifiers; IDENTIFIERS_A_CALL is wiser.
+        Raises a ServiceError that has charged nothing, after `most_seconds` without an answer at the latest.
+        At most 100 identifiers; IDENTIFIERS_A_CALL is wiser.
         """
         if not 0 < len(identifiers) <= 100:
             raise ValueError(f"The service takes 1 to 100 identifiers a call, not {len(identifiers)}.")
-        return self._verdicts(identifiers, self._wire())
+        return self._verdicts(identifiers, self._wire(most_seconds))
 
     def probe(self, identifier: str) -> None:
         """The service answered a question about this identifier as itself, be it that it knows none such.

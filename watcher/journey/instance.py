@@ -17,7 +17,7 @@ from typing import Self
 from watcher import logs
 from watcher.clock import SystemClock
 from watcher.domain import JsonObject
-from watcher.errors import FolderError, StoreError, StoreUnavailable
+from watcher.errors import PASSING_ERRORS, FolderError, StoreError, StoreUnavailable
 from watcher.folders import LOCK, Lock, lock
 from watcher.folders.holder import BEAT_SECONDS, Holder, read_note_at
 from watcher.folders.lock import running
@@ -25,8 +25,6 @@ from watcher.journey.recognition import Past, owners_of
 from watcher.journey.site import Site, tell_displaced
 from watcher.mounts import part_of
 from watcher.store import Database
-from watcher.store.faults import PASSING_ERRORS
-from watcher.store.files import check_folder
 
 _log = logs.get_logger(__name__)
 
@@ -39,7 +37,7 @@ def lock_database(database: Database) -> Lock:
 
     Raises InstanceRunning, naming who has it; StoreError where no database could lie there either.
     """
-    check_folder(database.path.parent)
+    database.check_place()
     try:
         return lock(os.fsencode(f"{database.path}.instance"))
     except FolderError as error:

@@ -1,6 +1,7 @@
 """Fifth: the service's answers are fetched, kept, and written into the receipts."""
 
 from dataclasses import dataclass, replace
+from math import inf
 
 from watcher import logs
 from watcher.domain import ARTIFICIAL, Charged, Item, Verdict, VerdictState
@@ -27,7 +28,7 @@ _log = logs.get_logger(__name__)
 _OVERDUE_SECONDS = 3600.0  # between two questions about a verdict that is overdue
 _TIMES_TOLD = 5  # errors about one alone, though no other was there to be answered
 _FAILING = "verdict-questions"  # of the step verdict: its loop has its own account
-IDLE = float("inf")
+IDLE = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,11 @@ class Asking:
         self._alone: dict[str, _Alone] = {}  # by identifier
         self._answered = 0  # questions
 
-    def step(self) -> float:
-        """The verdicts that were due have been asked for once. Seconds until the next ones are."""
+    def step(self, most_seconds: float = inf) -> float:
+        """The verdicts that were due have been asked for once. Seconds until the next ones are.
+
+        `most_seconds`: an answer is not waited for any longer.
+        """
         site = self._site
         now = site.clock.now()
         monotonic = site.clock.monotonic()
@@ -78,7 +82,7 @@ class Asking:
         if self._is_barred:
             self._keys.renew()  # it may have been replaced
         try:
-            readings = self._client.verdicts([verdict.identifier for verdict in asked])
+            readings = self._client.verdicts([one.identifier for one in asked], most_seconds)
         except ServiceError as error:
             self._is_barred = isinstance(error, Unauthorized | Forbidden)
             if len(asked) > 1 or not isinstance(error, ServiceFault) or error.status != 404:

@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
-from watcher import logs
-from watcher.store.database import Database, empty_database
+from watcher.store.database import Database, open_database
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
 from watcher.store.obstacles import Obstacle, Obstacles
@@ -17,10 +16,6 @@ from watcher.store.site import Left, SiteFacts, Waiting
 from watcher.store.verdicts import Verdicts
 
 __all__ = ["Books", "Database", "Left", "Obstacle", "Store", "Waiting"]
-
-_log = logs.get_logger(__name__)
-
-_LONG_LOG_BYTES = 64_000_000
 
 
 class Books:
@@ -57,9 +52,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self.database = Database(url)
-        self._empty: Engine | None = None
-        self._bytes_worth_saying = _LONG_LOG_BYTES
+        self.database = open_database(url)
 
     @contextmanager
     def writing(self) -> Iterator[Books]:
@@ -71,39 +64,19 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Books]:
         """What is there now; before a site's first start that is nothing at all."""
-        if not self.database.exists():
-            self._empty = self._empty or empty_database()
-            with self._empty.connect() as connection:
-                books = Books(connection)
-                yield books
-        else:
-            with self.database.reading() as connection:
-                books = Books(connection)
-                yield books
+        with self.database.reading() as connection:
+            books = Books(connection)
+            yield books
         books.conclude()
 
     def tidy(self, *, hits_before: float) -> None:
-        """Hits that ended before then are gone, and the write-ahead log is in the database file.
-
-        While somebody reads, the log keeps what was written since: that it grows is said once, and again each
-        time it has doubled.
-        """
+        """Hits that ended before then are gone, and the database is tidy itself."""
         with self.writing() as books:
             books.ledger.forget_hits(hits_before)
-        self.database.checkpoint()
-        size = self.database.log_size()
-        if size >= self._bytes_worth_saying:
-            self._bytes_worth_saying = 2 * size
-            hint = "A command has been reading for long, such as `watcher list` in a pager: end it."
-            _log.warning("database.log_grew", path=str(self.database.path), bytes=size, hint=hint)
-        elif size < _LONG_LOG_BYTES < self._bytes_worth_saying:
-            self._bytes_worth_saying = _LONG_LOG_BYTES
-            _log.info("database.log_shrank", path=str(self.database.path), bytes=size)
+        self.database.tidy()
 
     def close(self) -> None:
         self.database.close()
-        if self._empty is not None:
-            self._empty.dispose()
 
     def __enter__(self) -> Self:
         return self

@@ -1,386 +1,75 @@
-"""The database file: its engines, its locks, its upgrades.
+"""The door to the database: what the store asks of it, of whatever kind it is.
 
-SQLite with real transactions. Facts (measured, or SQLite's own documentation):
-
-- The driver's legacy transaction control begins late and deferred: a select-then-update claimed rows twice.
-  So the driver is set to begin nothing (`isolation_level=None`), and every writing transaction is opened
-  with BEGIN IMMEDIATE.
-- WAL with synchronous=FULL: a commit is on the disk when it returns, at one sync instead of three, and
-  readers block no writer.
-- WAL's one known fault ("the WAL-reset bug" of sqlite.org/wal.html: SQLite 3.7.0 to 3.51.2, but not 3.44.6
-  and 3.50.7) needs one connection that commits while another one takes a checkpoint. No two of ours ever
-  do, since there are just three occasions for a checkpoint:
-  1. At the end of a commit, once the log has 1,000 pages: by the connection that writes, so under the same
-     two locks as every write, a mutex between threads and a file lock between processes (the daemon, and a
-     command beside it). It waits for nobody and leaves the log's file as long as it is: a commit
-     that overwrites it takes half the time of one that makes it longer (200 against 420 µs).
-  2. `checkpoint()`, under the same locks. It waits for no reader either, since all writers would wait with it.
-  3. SQLite's own, when the last connection of all processes is closed. It first takes an exclusive lock on
-     the database file, of which every connection that has read anything holds a shared one for as long as
-     it is open. So nobody else can be writing, and who comes then waits until it is over.
-  The reading engine opens the file read-only: it can take no checkpoint on any of these occasions.
-- A connection that only reads can not roll a rollback journal back that a killed process left. So the database is
-  made under another name, with the one change of its journal's mode that it ever has, and gets its own when it is
-  whole; from then on a kill leaves a write-ahead log, which readers take up as it is.
-- SQLite's locks on a file are the process's: closing any descriptor of the database or of its -shm drops them
-  all. So nothing here opens these two but SQLite itself.
+Each kind is a folder beside `sqlite/`, and a line below. Locks, files, pragmas and recovery from a kill are its
+own affair.
 """
 
-import os
-import sqlite3
-import stat
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Protocol
 
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy import Connection
 
 from watcher.errors import StoreError
-from watcher.store import revisions
-from watcher.store.faults import our_errors, refused_by_system
-from watcher.store.files import FileLock, check_folder, create, remove, sync_folder
-from watcher.store.schema import metadata
+from watcher.store.sqlite import SqliteDatabase
 
-_BUSY_SECONDS = 10.0  # for what is not ours, such as an sqlite3 shell
-_LOCK_SECONDS = 30.0
-_LOG_PAGES = 1000  # in the write-ahead log, before a commit puts them into the file
-_LOG_BYTES = 8_000_000  # what a reader made grow beyond this is given back when it has gone
-_BACKUPS_KEPT = 3
-_A_TABLE = "SELECT 1 FROM sqlite_master LIMIT 1"
+_KINDS = {"sqlite": SqliteDatabase}
 
 
-class Database:
-    """One SQLite file with the locks around it. Opening it neither creates nor upgrades it.
+class Database(Protocol):
+    """One database. Opening it neither creates nor upgrades it.
 
-    Everything here raises StoreError when the file can not be used: it is gone or was replaced, lies on a
-    network file system, is damaged, read-only, locked by another program, or its disk is full.
+    Everything here raises StoreError when the database cannot be used, StoreUnavailable when that may pass by
+    itself, and StoreContradicted when it refuses what contradicts what it holds.
     """
 
-    def __init__(self, url: str) -> None:
-        name = url.removeprefix("sqlite:///")
-        if not name or name == url:
-            msg = f"store.url: {url} names no file"
-            raise StoreError(msg, hint='Name a file, as in store.url = "sqlite:///watcher.db".')
-        self.path = Path(os.path.realpath(name))  # SQLite follows links too: one file must have one lock
-        self._mutex = threading.RLock()
-        self._lock = FileLock(self._beside(".lock"), self.path)
-        self._depth = 0
-        self._identity: tuple[int, int] | None = None
-        self._is_ours = False
-        self._engine = _engine(self._connect, "BEGIN IMMEDIATE", size=1)
-        self._reader = _engine(self._connect_to_read, "BEGIN", size=0)
+    path: Path
+    """Its file. The lock of the process that works with it lies beside it, and its owner is the service's user."""
 
     def exists(self) -> bool:
-        """Whether the file is there and holds our tables, of whatever version."""
-        if not self._is_ours:
-            self._is_ours = self.version() is not None
-        return self._is_ours
+        """Whether it is there and holds our tables, of whatever version."""
 
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self) -> AbstractContextManager[Connection]:
         """One transaction, alone among all threads and processes. Committed at the end; rolled back on error."""
-        with self._alone():
-            self._check_file()
-            with our_errors(self.path), self._engine.connect() as connection, connection.begin():
-                yield connection
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """One consistent view, read only, on a connection of its own. It hinders no writer."""
-        self._check_file()
-        with our_errors(self.path), self._reader.connect() as connection:
-            yield connection
-
-    def checkpoint(self) -> None:
-        """Everything committed is in the database file, and the log is empty, unless somebody reads it now."""
-        with self._alone():
-            self._check_file()
-            with our_errors(self.path), self._engine.connect() as connection:
-                cursor = connection.connection.cursor()
-                cursor.execute("PRAGMA busy_timeout = 0")
-                try:
-                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                finally:
-                    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
-                    cursor.close()
-
-    def log_size(self) -> int:
-        """Bytes in the write-ahead log's file. More than some millions: somebody has been reading for long."""
-        try:
-            return self._beside("-wal").stat().st_size
-        except OSError:
-            return 0
+    def reading(self) -> AbstractContextManager[Connection]:
+        """One consistent view, read only. It hinders no writer. Before a site's first start it is empty."""
 
     def version(self) -> str | None:
-        """The version the file is at; null while there is none, or nothing in it."""
-        if not self._is_there():
-            return None
-        with self.reading() as connection:
-            version = revisions.version_of(connection)
-            if version is None and connection.execute(text(_A_TABLE)).first():
-                raise StoreError(
-                    f"{self.path}: this is the database of another program",
-                    hint="Name a file of the watcher's own in store.url.",
-                )
-        return version
+        """The version it is at; null while there is none, or nothing in it."""
 
     def is_of_this_version(self) -> bool:
-        """Whether the file is there, and exactly of this program's version."""
-        return self.version() == revisions.known()[-1]
+        """Whether it is there, and exactly of this program's version."""
 
     def check_version(self) -> None:
-        """Raises StoreError unless the file is exactly of this program's version."""
-        if self.is_of_this_version():
-            return
-        version = self.version()
-        self._refuse_newer(version)
-        raise StoreError(
-            f"{self.path}: the database is of an older version ({version or 'none'}) than this program",
-            hint="Run `watcher migrate`, or start the daemon, which does it.",
-        )
+        """Raise StoreError unless it is exactly of this program's version."""
 
     def migrate(self) -> tuple[str | None, str | None]:
-        """The file is of this program's version; a copy of what it was lies beside it. (before, after)
+        """It is of this program's version; whatever fails leaves it as it was. (before, after)"""
 
-        All revisions run in one transaction: either all took place or none did. Refused with StoreError
-        when the file was written by a newer program.
+    def check_place(self) -> None:
+        """Raise StoreError unless a database can be where this one is to be."""
+
+    def find_damage(self) -> list[str]:
+        """What is damaged in it, the first three finds, in its own words; none where it is well.
+
+        Reads all of it, hinders nobody, and changes nothing.
         """
-        check_folder(self.path.parent)
-        with self._alone():
-            before, after = self.version(), revisions.known()[-1]
-            if before == after:
-                return before, after
-            self._refuse_newer(before)
-            try:
-                if self._is_there():
-                    if before is not None:
-                        self._back_up(before)
-                    with self.writing() as connection:
-                        revisions.apply(connection)
-                else:
-                    self._make()
-            except Exception as error:
-                raise self._failed_upgrade(before, after, error) from error
-            return before, after
+
+    def tidy(self) -> None:
+        """What it does now and then for its own sake. Says what somebody should know of it."""
+
+    def checkpoint(self) -> None:
+        """Everything committed is where it stays, unless somebody reads it now."""
 
     def close(self) -> None:
-        with self._mutex:
-            self._reader.dispose()
-            self._engine.dispose()  # last: it is the one that can put the log into the file and take it away
-            self._lock.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with self._mutex:
-            if self._depth == 0:
-                self._lock.acquire(_LOCK_SECONDS)
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._lock.release()
-
-    def _check_file(self) -> None:
-        """The file under the name is there, and the one that was there at first.
-
-        Who deletes the database under a running daemon must not be answered with commits to a file that
-        has no name any more: they would be gone at the next start, and what they paid for with them.
-        """
-        try:
-            found = os.stat(self.path)
-        except OSError as error:
-            check_folder(self.path.parent)
-            if self._identity is None and isinstance(error, FileNotFoundError):
-                msg, hint = "there is no database yet", "Start the daemon, or run `watcher migrate`."
-            else:
-                msg, hint = f"the database is gone ({error.strerror})", "Put it back, and start the daemon again."
-            raise StoreError(f"{self.path}: {msg}", hint=hint) from error
-        self._check_kind(found)
-        identity = (found.st_dev, found.st_ino)
-        if self._identity is None:
-            check_folder(self.path.parent)
-            self._identity = identity
-        elif identity != self._identity:
-            msg = f"{self.path}: the database was replaced by another file while it was in use"
-            raise StoreError(msg, hint="Start the daemon again, and then repeat the command.")
-
-    def _is_there(self) -> bool:
-        try:
-            found = os.stat(self.path)
-        except FileNotFoundError:
-            check_folder(self.path.parent)
-            return self._identity is not None  # it was there: who reads is told that it is gone
-        except OSError as error:
-            raise refused_by_system(self.path, "the database can not be reached", error) from error
-        self._check_kind(found)
-        return found.st_size > 0
-
-    def _check_kind(self, found: os.stat_result) -> None:
-        """SQLite says of a folder that the disk failed, a first start would take a device's place."""
-        if not stat.S_ISREG(found.st_mode):
-            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a device, a pipe or a socket"
-            raise StoreError(
-                f"{self.path}: store.url names {what}, where a file must be",
-                hint='Name a file, as in store.url = "sqlite:////var/lib/…/watcher.db".',
-            )
-
-    def _make(self) -> None:
-        """The file is there, of this program's version: whole, or as it was, nothing or empty."""
-        with _built(self.path, like=self.path if self.path.exists() else None) as fresh:
-            engine = _engine(lambda: _open(fresh), "BEGIN IMMEDIATE", size=1)
-            try:
-                with engine.connect() as connection:
-                    with connection.begin():
-                        revisions.apply(connection)
-                    driver = connection.connection.driver_connection
-                    # All is in the file now; SQLite syncs this as well, and leaves no log at the end.
-                    driver.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
-            finally:
-                engine.dispose()
-
-    def _connect(self) -> sqlite3.Connection:
-        self._own_log()
-        connection = _open(self.path)
-        with _closed_on_error(connection):
-            connection.execute("PRAGMA journal_mode = WAL")  # as it is already, unless somebody else changed it
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-            connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-        return connection
-
-    def _connect_to_read(self) -> sqlite3.Connection:
-        self._own_log()
-        connection = _open(self.path, mode="ro")
-        try:
-            with _closed_on_error(connection):
-                connection.execute(_A_TABLE)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
-                raise
-            # Somebody was killed who wrote to it in another mode than we do: whoever may write rolls that back.
-            with self._alone(), closing(self._connect()) as writer:
-                writer.execute(_A_TABLE)
-            return _open(self.path, mode="ro")
-        return connection
-
-    def _own_log(self) -> None:
-        """Root's SQLite finds the log and its index there, the service's: it would make them its own first.
-
-        A kill before it had given them away would shut the service out of its database.
-        """
-        if os.geteuid() == 0:
-            for beside in (self._beside("-wal"), self._beside("-shm")):
-                if not beside.exists():
-                    with suppress(OSError):  # another process was quicker; or SQLite will meet what is wrong
-                        create(beside, like=self.path)
-
-    def _refuse_newer(self, version: str | None) -> None:
-        if version is not None and version not in revisions.known():
-            raise StoreError(
-                f"{self.path}: the database is of version {version}, which is newer than this program",
-                hint="Install the newer identifai-watcher again, or restore the backup beside the database.",
-            )
-
-    def _back_up(self, version: str) -> None:
-        """A copy lies beside the database, whole or not at all; the oldest copies are gone."""
-        target = self._beside(f".before-{version}.bak")
-        # Connection.backup() sees the log too; a copy of the file alone lost what was in it (measured).
-        with (
-            _built(target, like=self.path) as fresh,
-            closing(self._connect_to_read()) as source,
-            closing(sqlite3.connect(fresh)) as copy,
-        ):
-            source.backup(copy)
-        kept = sorted(self.path.parent.glob(f"{self.path.name}.before-*.bak"), key=lambda p: p.stat().st_mtime)
-        for old in kept[:-_BACKUPS_KEPT]:
-            old.unlink()
-
-    def _failed_upgrade(self, before: str | None, after: str, error: Exception) -> StoreError:
-        if isinstance(error, OSError):
-            error = refused_by_system(self.path, "a file beside it can not be made", error)
-        kind, reason, hint = StoreError, str(error), "Please report this."
-        if isinstance(error, StoreError):
-            kind, reason, hint = type(error), error.message, error.hint
-        change = f"from version {before} to {after}" if before else f"to version {after}"
-        return kind(f"{self.path}: the upgrade {change} failed, and nothing was changed: {reason}", hint=hint)
-
-    def _beside(self, ending: str) -> Path:
-        return self.path.with_name(self.path.name + ending)
+        """Nothing of it is open any more. It may be used again."""
 
 
-def empty_database() -> Engine:
-    """A database in memory that has the tables and nothing in them: what a site has before its first start."""
-    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    metadata.create_all(engine)
-    return engine
-
-
-@contextmanager
-def _built(path: Path, like: Path | None) -> Iterator[Path]:
-    """What is built in the block, under another name, lies at `path` after it, whole; on an error nothing does.
-
-    Its owner is that of `like`, else of the folder.
-    """
-    fresh = path.with_name(path.name + ".new")
-    remove(fresh)  # of a process that was killed
-    create(fresh, like=like)
-    try:
-        with our_errors(fresh):
-            yield fresh
-    except BaseException:
-        remove(fresh)
-        raise
-    remove(path, but_itself=True)  # a log that lost its database would be taken for the new one's
-    fresh.replace(path)
-    sync_folder(path.parent)
-
-
-def _open(path: Path, mode: str = "rw") -> sqlite3.Connection:
-    """A connection that begins no transaction by itself. Neither mode makes a file that is not there."""
-    uri = f"{path.as_uri()}?mode={mode}"
-    connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
-    )
-    if mode == "rw":
-        with _closed_on_error(connection):
-            connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
-@contextmanager
-def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    """What could not be set up is not left to the garbage collector, with its locks and descriptors."""
-    try:
-        yield
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _engine(connect: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> Engine:
-    """An engine that opens each transaction with `begin`, on `size` connections at the most; 0: no limit."""
-    engine = create_engine(
-        "sqlite://", creator=connect, poolclass=QueuePool, pool_size=size, max_overflow=0, pool_timeout=0
-    )
-
-    def open_transaction(driver: Any) -> None:
-        # A deferred BEGIN that turns into a write fails at once, whatever the busy timeout (cpython#124510).
-        driver.execute(begin)
-
-    # The dialect's own hook, not the engine's "begin" event: an engine that has one listener asks for
-    # listeners at every statement, which makes a small transaction a third slower (measured).
-    engine.dialect.do_begin = open_transaction  # type: ignore[assignment,method-assign]
-    return engine
+def open_database(url: str) -> Database:
+    """The database that the URL names. StoreError where it names none of a known kind."""
+    kind = _KINDS.get(url.partition(":")[0].partition("+")[0])
+    if kind is None:
+        msg = f"store.url: {url} names no file"
+        raise StoreError(msg, hint='Name a file, as in store.url = "sqlite:///watcher.db".')
+    return kind(url)

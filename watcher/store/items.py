@@ -38,11 +38,12 @@ from watcher.domain import (
     Item,
     JsonObject,
     State,
+    VerdictState,
     rfc3339,
     show_path,
 )
 from watcher.errors import LateWriter, NoSuchItem
-from watcher.store.schema import items, obstacles, transitions
+from watcher.store.schema import items, obstacles, transitions, verdicts
 
 
 def _is_one_of(table: FromClause, *states: State) -> ColumnElement[bool]:
@@ -74,6 +75,19 @@ _FILED_AFTER = (
 _BY_IDENTIFIER = _all_items.where(items.c.identifier == bindparam("identifier"))
 _COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
 _DISMISSED = select(func.count()).where(items.c.state == State.FAILED, items.c.dismissed_at.is_not(None))
+_LAST_CHANGE = select(func.coalesce(func.max(transitions.c.serial), 0))
+_ACCEPTED_AFTER = (
+    _all_items.join(verdicts, verdicts.c.identifier == items.c.identifier)
+    .where(verdicts.c.state.in_(bindparam("states", expanding=True)))
+    .where(
+        exists().where(
+            transitions.c.item_id == items.c.id,
+            transitions.c.serial > bindparam("serial"),
+            transitions.c.before.is_distinct_from(transitions.c.after),
+            or_(transitions.c.after == State.FILING, transitions.c.after == State.DONE),
+        )
+    )
+)
 _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
 
 _WAITS = exists().where(_first.c.id == items.c.duplicate_of, _is_one_of(_first, *_UNSETTLED))
@@ -257,6 +271,14 @@ class Items:
 
     def with_identifier(self, identifier: str) -> list[Item]:
         return self._all(_BY_IDENTIFIER, identifier=identifier)
+
+    def last_change(self) -> int:
+        """The number of the latest line in all histories; 0 where there is none."""
+        return int(self._connection.execute(_LAST_CHANGE).scalar_one())
+
+    def accepted_after(self, serial: int, states: Sequence[VerdictState]) -> list[Item]:
+        """What has come to be filed, or was filed, since this change, by the state of its verdict."""
+        return self._all(_ACCEPTED_AFTER, serial=serial, states=states)
 
     def counts(self) -> dict[State, int]:
         """How many items are in each state, every state named."""

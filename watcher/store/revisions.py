@@ -6,6 +6,8 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy import inspect as look_at
 
+from watcher.errors import StoreError
+
 
 def known() -> list[str]:
     """All versions this program knows, the oldest first: the numbers that the revisions' files begin with."""
@@ -18,6 +20,15 @@ def version_of(connection: Connection) -> str | None:
         return None
     version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return version
+
+
+def refuse_newer(version: str | None, name: str) -> None:
+    """Raise StoreError where the database of this name is at a version that only a newer program knows."""
+    if version is not None and version not in known():
+        raise StoreError(
+            f"{name}: the database is of version {version}, which is newer than this program",
+            hint="Install the newer identifai-watcher again, or restore the backup beside the database.",
+        )
 
 
 def apply(connection: Connection) -> None:

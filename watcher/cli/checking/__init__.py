@@ -28,8 +28,6 @@ from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.recognition import Past, owners_of
 from watcher.journey.watch import Choice
 from watcher.store import Books, Store, revisions
-from watcher.store.files import check_folder
-from watcher.store.health import find_damage
 
 _BYTES_FOR_BOOKS = 100_000_000
 _FILES_NEEDED = 128
@@ -101,7 +99,7 @@ def _check_database(desk: Desk) -> tuple[Known, Finding]:
     name, database = "database", desk.store.database
     path = show_path(os.fsencode(database.path))
     try:
-        check_folder(database.path.parent)
+        database.check_place()
         if not database.exists():
             if loss := desk.loss():
                 return Known(is_started=True), replace(Finding.of(name, loss), stops=True)
@@ -117,7 +115,7 @@ def _check_database(desk: Desk) -> tuple[Known, Finding]:
         owners = owners_of(database.path)
         with desk.store.reading() as books:
             known = _read(books, database.path, owners)
-        damage = find_damage(database)
+        damage = database.find_damage()
         with desk.store.writing():
             pass  # it can be locked and written
     except StoreError as error:

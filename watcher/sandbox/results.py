@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from watcher.domain import JsonObject
-from watcher.identifai.sandbox.content import Fate
+from watcher.sandbox.content import Fate
 
 API_VERSION = "1.1.0"
 INVENTED = "api_version, errors, result_url, verdict, verdicts, results, chunk_details, details"

@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from watcher.clock import Clock, SystemClock
-from watcher.identifai.sandbox.exchange import Exchange
-from watcher.identifai.sandbox.faults import FaultKind, Faults
-from watcher.identifai.sandbox.ledger import Ledger
-from watcher.identifai.sandbox.service import Service
-from watcher.identifai.sandbox.wire import Connection
+from watcher.sandbox.connection import Connection
+from watcher.sandbox.entries import Ledger
+from watcher.sandbox.exchange import Exchange
+from watcher.sandbox.faults import FaultKind, Faults
+from watcher.sandbox.service import Service
 
 WRITES = ("1/second", "30/minute")
 READS = ("2/second", "60/minute")

@@ -11,15 +11,15 @@ from urllib.parse import parse_qsl
 
 from watcher.clock import Clock
 from watcher.domain import JsonObject
-from watcher.identifai.sandbox import answers, results
-from watcher.identifai.sandbox.answers import Answer
-from watcher.identifai.sandbox.content import LOOKED_AT_BYTES, Fate, is_supported, read_fate
-from watcher.identifai.sandbox.faults import FaultKind, Faults, Point
-from watcher.identifai.sandbox.ledger import LedgerEntry
-from watcher.identifai.sandbox.multipart import split_form
-from watcher.identifai.sandbox.results import Classification
-from watcher.identifai.sandbox.throttle import Refused, Throttle
-from watcher.identifai.sandbox.wire import Body, Head
+from watcher.sandbox import answers, results
+from watcher.sandbox.answers import Answer
+from watcher.sandbox.connection import Body, Head
+from watcher.sandbox.content import LOOKED_AT_BYTES, Fate, is_supported, read_fate
+from watcher.sandbox.entries import LedgerEntry
+from watcher.sandbox.faults import FaultKind, Faults, Point
+from watcher.sandbox.multipart import split_form
+from watcher.sandbox.results import Classification
+from watcher.sandbox.throttle import Refused, Throttle
 
 SUBMIT = "/api/classification_audio"
 LIST = "/api/classifications_audio"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from watcher.errors import StoreContradicted, StoreError, StoreUnavailable
+from watcher.errors import PASSING_ERRORS, StoreContradicted, StoreError, StoreUnavailable
 
 _MEANINGS = {
     sqlite3.SQLITE_BUSY: (
@@ -56,9 +56,6 @@ _SYSTEM_HINTS = {
     errno.EROFS: "The disk of {folder} is mounted read-only.",
 }
 _BY_THE_WRONG_USER = "Run this as the user that the daemon runs as, who must be able to write there."
-PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
-"""Errors of the system that pass by themselves, or once somebody has made room: worth another try."""
-
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _UNKNOWN = (
     "it can not be used",

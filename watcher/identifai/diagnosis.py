@@ -35,7 +35,7 @@ from watcher.errors import (
 from watcher.identifai.listing import parse_words
 from watcher.identifai.origin import find_go_between, is_the_services
 from watcher.identifai.reading import Reader, find_limit, find_retry_after_seconds
-from watcher.identifai.wire import Reply, TooLong, Wire
+from watcher.identifai.transport import Reply, TooLong, Wire
 
 _NETWORK = "Check this machine's network, a firewall in between, and identifai.base_url. It is tried again."
 _IN_DOUBT = "It may have been charged. What happens now is what identifai.in_doubt says."

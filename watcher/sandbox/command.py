@@ -8,7 +8,7 @@ from types import FrameType
 from typing import TextIO
 
 from watcher.errors import ConfigError, Exit
-from watcher.identifai.sandbox.server import READS, WRITES, Sandbox
+from watcher.sandbox.server import READS, WRITES, Sandbox
 
 PORT = 8472
 """Where `watcher sandbox` listens unless told otherwise."""

@@ -14,12 +14,12 @@ Beside the service's own endpoints it has some that need no key: GET /sandbox/le
 with the settings of a SandboxFault, GET and DELETE for what is switched on.
 """
 
-from watcher.identifai.sandbox.command import PORT, serve
-from watcher.identifai.sandbox.content import Fate
-from watcher.identifai.sandbox.faults import FaultKind, SandboxFault
-from watcher.identifai.sandbox.ledger import Ledger, LedgerEntry
-from watcher.identifai.sandbox.server import READS, WRITES, Sandbox
-from watcher.identifai.sandbox.throttle import Passed, Refused, Throttle
+from watcher.sandbox.command import PORT, serve
+from watcher.sandbox.content import Fate
+from watcher.sandbox.entries import Ledger, LedgerEntry
+from watcher.sandbox.faults import FaultKind, SandboxFault
+from watcher.sandbox.server import READS, WRITES, Sandbox
+from watcher.sandbox.throttle import Passed, Refused, Throttle
 
 __all__ = [
     "PORT",

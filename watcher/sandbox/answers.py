@@ -8,7 +8,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
-from watcher.identifai.sandbox.throttle import Passed, Refused
+from watcher.sandbox.throttle import Passed, Refused
 
 JSON = "application/json"
 HTML = "text/html; charset=UTF-8"

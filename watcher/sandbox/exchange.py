@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from watcher.clock import Clock
-from watcher.identifai.sandbox import answers
-from watcher.identifai.sandbox.answers import Answer
-from watcher.identifai.sandbox.faults import FaultKind, Faults, Point, SandboxFault
-from watcher.identifai.sandbox.ledger import Ledger, LedgerEntry
-from watcher.identifai.sandbox.service import LIST, Service, Upload, asked_for, read_upload
-from watcher.identifai.sandbox.wire import Body, Connection, CutOff, Head, Malformed
+from watcher.sandbox import answers
+from watcher.sandbox.answers import Answer
+from watcher.sandbox.connection import Body, Connection, CutOff, Head, Malformed
+from watcher.sandbox.entries import Ledger, LedgerEntry
+from watcher.sandbox.faults import FaultKind, Faults, Point, SandboxFault
+from watcher.sandbox.service import LIST, Service, Upload, asked_for, read_upload
 
 CONTROL = "/sandbox"
 _CONTROL_BODY_MAX_BYTES = 1_000_000
