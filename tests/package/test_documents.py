@@ -24,7 +24,7 @@ from tests.process.programs import posts, wait_until
 from watcher.cli import build_parser
 from watcher.domain import JsonObject
 from watcher.errors import Exit
-from watcher.identifai.sandbox import Sandbox
+from watcher.sandbox import Sandbox
 
 README, UNITS = "README.md", "systemd/README.md"
 
