@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.clock import FalseClock
-from watcher import daemon, once
+from watcher import composition, once
 from watcher.audio.synthesis import wav
 from watcher.clock import Clock
 from watcher.config import Config, load
@@ -79,8 +79,8 @@ class Place:
             return once.run_once(journey, verdict_seconds=seconds if verdicts else None)
 
     @contextmanager
-    def opened(self, *, once: bool = False) -> Iterator[daemon.Journey]:
-        with daemon.opened(self.config, Key(KEY, "the tests"), self.clock, once=once) as journey:
+    def opened(self, *, once: bool = False) -> Iterator[composition.Journey]:
+        with composition.opened(self.config, Key(KEY, "the tests"), self.clock, once=once) as journey:
             yield journey
 
     # What can be seen afterwards

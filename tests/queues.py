@@ -9,7 +9,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from tests.places import Place, speech
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.sandbox import LedgerEntry, Sandbox
 
 IDLE = float("inf")

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from watcher.daemon import Journey, tidy
+from watcher.composition import Journey
+from watcher.daemon import tidy
 from watcher.domain import Item, PauseKind, State, VerdictState, rfc3339, show_path
 from watcher.errors import UNSENDABLE, Exit
 from watcher.journey.verdict import IDLE

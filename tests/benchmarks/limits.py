@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from tests.places import Place, sandbox, speech
 from tests.queues import posts, settle
 from tests.windows import simulate
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.once import run_once
 
 _SPAN_SECONDS = 600.0

@@ -13,7 +13,7 @@ from tests.places import REFUSED, Place, speech
 from tests.queues import drain, listening, queued, told
 from watcher import once
 from watcher.cli import main
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.domain import JsonObject, State, VerdictState
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import MakePlace
 from tests.places import Place
 from tests.queues import drain, listening, posts, queued, told
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.domain import Attempt, Charged, PauseKind, State
 from watcher.sandbox import Sandbox
 

@@ -20,7 +20,7 @@ from tests.people import place as everybodys
 from tests.places import KEY, REFUSED, Place, speech
 from tests.queues import drain, listening, queued, told
 from watcher.cli import main
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.domain import Charged, Item, State, VerdictState
 from watcher.errors import Exit, FolderMissing, FolderRefuses, RecordingUnreachable
 from watcher.folders import RESERVE_BYTES, Folder

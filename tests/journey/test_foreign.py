@@ -20,7 +20,7 @@ from tests.places import KEY, REFUSED, Place, speech
 from tests.process.programs import CLOCK, Programs
 from tests.queues import drain, listening, posts, settle, told
 from watcher.cli import main
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox

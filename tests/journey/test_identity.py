@@ -14,7 +14,7 @@ import pytest
 from tests.places import REFUSED, Place, speech
 from tests.queues import drain, posts, settle
 from watcher import folders
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.domain import State
 from watcher.identifai.client import Accepted
 from watcher.identifai.upload import Upload

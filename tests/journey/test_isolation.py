@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import MakePlace
 from tests.places import Place, speech
 from tests.queues import drain, listening, pay_table, posts, queued, settle, told
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.domain import State, Verdict
 from watcher.errors import Exit
 from watcher.folders import Folder

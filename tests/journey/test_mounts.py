@@ -12,7 +12,7 @@ import pytest
 from tests.people import missing, needs_root
 from tests.places import REFUSED, Place, speech
 from tests.queues import drain, listening, posts, settle, told
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.domain import PauseKind, State
 from watcher.errors import Exit, FolderMissing
 from watcher.folders.marker import MARKER

@@ -6,8 +6,8 @@ import pytest
 
 from tests.clock import FalseClock
 from tests.queues import listening
-from watcher.daemon import Chore, Runner
 from watcher.errors import InstanceRunning, StoreError
+from watcher.loops import Chore, Runner
 
 
 def troubled(clock: FalseClock, *troubles: Exception) -> list[dict[str, object]]:

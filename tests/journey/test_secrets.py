@@ -13,7 +13,7 @@ from tests.clock import FalseClock
 from tests.echoes import ENCODINGS, bones, plain
 from tests.places import Place
 from tests.queues import add, drain, listening
-from watcher import daemon
+from watcher import composition
 from watcher.cli import main
 from watcher.key import Key
 from watcher.sandbox import Sandbox
@@ -23,12 +23,12 @@ IDENTIFIER_LIKE = "8d64370a87b820cc1cf620338f5c898bab37439c9a405f32d9eaffc50c4f2
 
 
 @contextmanager
-def site(root: Path, key: str) -> Iterator[tuple[Place, Sandbox, daemon.Journey]]:
+def site(root: Path, key: str) -> Iterator[tuple[Place, Sandbox, composition.Journey]]:
     """A place whose service has this key, and the journey through it."""
     clock = FalseClock()
     with Sandbox(key, clock=clock, writes=(), reads=()) as service:
         place = Place(root, service.url, clock, limits={"writes": [], "reads": []}, retry={"first_seconds": 1})
-        with daemon.opened(place.config, Key(key, "the tests"), clock) as journey:
+        with composition.opened(place.config, Key(key, "the tests"), clock) as journey:
             yield place, service, journey
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import MakePlace
 from tests.odd_disk import OddDisk, odd_disk
 from tests.places import Place, speech
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.domain import Item, State
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox

@@ -12,7 +12,7 @@ from tests.clock import FalseClock
 from tests.conftest import MakePlace
 from tests.places import Place, speech
 from tests.queues import IDLE, drain, listening, queued, told
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.domain import VerdictState
 from watcher.sandbox import LedgerEntry, Sandbox
 

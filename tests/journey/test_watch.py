@@ -16,7 +16,7 @@ from tests.people import PROJECT, missing, needs_root
 from tests.places import KEY, Place, speech
 from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, let_pass, wait_until
 from tests.queues import listening, told
-from watcher.daemon import Journey
+from watcher.composition import Journey
 from watcher.journey.watch import Watch, try_events
 from watcher.sandbox import Sandbox
 

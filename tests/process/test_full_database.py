@@ -27,12 +27,12 @@ def test_a_drop_folder_that_goes_away_meanwhile_ends_nothing(
             pass
     drop.rename(aside)
 
-    (trouble,) = daemon.wait_for("daemon.troubled")
+    (trouble,) = daemon.wait_for("maintenance.failed")
     let_pass(2.5)  # for more turns
 
     assert trouble["chore"] == "watch"
     assert "full" in trouble["reason"]
-    assert len(daemon.events("daemon.troubled")) == 1
+    assert len(daemon.events("maintenance.failed")) == 1
     filler.unlink()
     (aside / "call.wav").write_bytes(speech("call"))
     aside.rename(drop)

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from watcher import daemon, logs, once
+from watcher import logs, once
 from watcher.audio.synthesis import wav
 from watcher.cli.opening import wide_console
 from watcher.clock import SystemClock
+from watcher.composition import opened
 from watcher.config import load
 from watcher.domain import Item, State, path_text
 from watcher.errors import ConfigError, Exit
@@ -100,7 +101,7 @@ def show_demo(folder: Path | None) -> Exit:
             target = root / "drop" / os.fsdecode(fate.path.encode())  # not in every locale a name of this text
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(fate.content())
-        with daemon.opened(config, key, SystemClock(), once=True) as journey:
+        with opened(config, key, SystemClock(), once=True) as journey:
             live = Live(console=console, refresh_per_second=8, transient=True)
             with live:
                 once.run_once(journey, verdict_seconds=inf, show=lambda _: live.update(_table(journey.site)))

@@ -14,12 +14,15 @@ from watcher import daemon, logs, once
 from watcher.cli.demo import show_demo
 from watcher.cli.opening import Desk, read_config
 from watcher.clock import SystemClock
+from watcher.composition import opened
 from watcher.domain import State, show_path
 from watcher.errors import Exit, UsageError
 from watcher.journey.instance import lock_database
 from watcher.key import read_key
 from watcher.outlet import say, standard_error
 from watcher.sandbox import serve
+from watcher.shutdown import bound_stop
+from watcher.signals import heed_signals, hold_hang_ups
 from watcher.store import Store
 
 _log = logs.get_logger(__name__)
@@ -40,13 +43,13 @@ def run(options: argparse.Namespace) -> int:
     if config.web.listen:
         _log.warning("web.unavailable", reason="web.listen is set, but this version serves no page yet")
     if not options.once:
-        daemon.hold_hang_ups()
+        hold_hang_ups()
     find = partial(read_key, environ=os.environ)
-    with daemon.opened(config, key, SystemClock(), once=options.once, find_key=find) as journey:
+    with opened(config, key, SystemClock(), once=options.once, find_key=find) as journey:
         if not options.once:
             return daemon.run(journey)
-        daemon.heed_signals(journey.stopping)
-        daemon.bound_stop(journey)
+        heed_signals(journey.stopping)
+        bound_stop(journey)
         with _progress(verdicts=waits) as show:
             outcome = once.run_once(journey, verdict_seconds=verdict_seconds, show=show)
     for reason in outcome.paused:

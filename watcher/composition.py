@@ -1,0 +1,155 @@
+"""The composition root: what is built from what, before anybody drives it."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from watcher import __version__, logs, systemd
+from watcher.clock import Clock
+from watcher.config import Config
+from watcher.domain import show_path
+from watcher.errors import ConfigError, FolderError, FolderForeign, FolderMissing
+from watcher.identifai.client import Client
+from watcher.journey.arrive import Arrivals
+from watcher.journey.file import Filing
+from watcher.journey.instance import Instance
+from watcher.journey.keys import FindKey, Keys
+from watcher.journey.loss import find_loss
+from watcher.journey.reading import note_reading
+from watcher.journey.recover import recover
+from watcher.journey.site import Site
+from watcher.journey.submit import Submission, Turns
+from watcher.journey.verdict import Asking
+from watcher.journey.vet import Vetting
+from watcher.journey.windows import restore_hits
+from watcher.key import Key
+from watcher.redaction import SHORTEST_SECRET
+from watcher.store import Store
+
+_log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Journey:
+    """The steps of one site, in the order a recording takes them."""
+
+    site: Site
+    arrivals: Arrivals
+    vetting: Vetting
+    submissions: tuple[Submission, ...]
+    filing: Filing
+    asking: Asking
+    keys: Keys
+    instance: Instance
+    stopping: threading.Event
+
+
+@contextmanager
+def opened(
+    config: Config, key: Key, clock: Clock, *, once: bool = False, find_key: FindKey | None = None
+) -> Iterator[Journey]:
+    """The site is ours alone, its database up to date, nothing is left half done: its steps, ready to run.
+
+    `find_key` reads the key again, where it may have been replaced.
+
+    Raises ConfigError (a folder is missing at the first start), FolderForeign, InstanceRunning, StoreError.
+    """
+    if len(key.reveal()) < SHORTEST_SECRET:
+        reason = f"the key in {key.source} has fewer than {SHORTEST_SECRET} characters, so it is surely wrong"
+        _log.warning(
+            "key.short", reason=reason, hint="Copy it again, whole. One so short is not kept out of texts."
+        )
+    with Store(config.store.url) as store:
+        site = Site.open(config, store, clock)
+        if not os.path.exists(store.database.path):
+            check_first_start(site)  # before anything is made for a site that can not start
+        with Instance(site) as instance:
+            site.failures.keep(clock.now, instance.note)
+            _bring_up_to_date(site)
+            _await_drop_folder(site, instance, once=once)
+            recover(site)
+            restore_hits(site, config.limits)
+            note_reading(site, key)
+            service = config.identifai
+            client = Client(
+                base_url=service.base_url,
+                key=key,
+                connect_timeout_seconds=service.connect_timeout_seconds,
+                read_timeout_seconds=service.read_timeout_seconds,
+                deadline_seconds=service.deadline_seconds,
+                version=__version__,
+                clock=clock,
+            )
+            try:
+                yield _assemble(site, client, Keys(site, client, key, find_key), instance, once=once)
+            finally:
+                client.close()
+
+
+def _bring_up_to_date(site: Site) -> None:
+    """The database is there and of this version. At the first start all three folders must exist before."""
+    database = site.store.database
+    if loss := find_loss(database.path, site.drop, (site.done, site.failed)):
+        raise loss
+    with site.store.reading() as books:
+        is_known = books.site.get("id") is not None
+    if not is_known:
+        check_first_start(site)
+    before, after = database.migrate()
+    if before != after:
+        _log.info("database.migrated", before=before, after=after, path=str(database.path))
+
+
+def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, once: bool) -> Journey:
+    stopping = threading.Event()
+    arrivals = Arrivals(site, scans_once=once)
+    turns = Turns()
+    workers = range(site.config.limits.in_flight)
+    return Journey(
+        site=site,
+        arrivals=arrivals,
+        vetting=Vetting(site, arrivals),
+        submissions=tuple(Submission(site, client, keys, arrivals, stopping, turns) for _ in workers),
+        filing=Filing(site, arrivals),
+        asking=Asking(site, client, keys),
+        keys=keys,
+        instance=instance,
+        stopping=stopping,
+    )
+
+
+def _await_drop_folder(site: Site, instance: Instance, *, once: bool) -> None:
+    """The drop folder is there, recognised and ours. A daemon waits for one that is not there."""
+    while True:
+        try:
+            instance.take_drop_folder()
+        except FolderError as error:
+            if once or isinstance(error, FolderForeign):
+                raise
+            site.pause_for_folder(error)
+            systemd.notify("READY=1")  # waiting for a mount is what it does now, and well
+            systemd.notify("WATCHDOG=1")
+            wait = min(site.config.arrivals.rescan_seconds, (systemd.watchdog_seconds() or 60.0) / 3)
+            site.clock.wait(wait, threading.Event())
+        else:
+            return
+
+
+def check_first_start(site: Site) -> None:
+    """All three folders are there. Raises ConfigError that names each one that is not."""
+    away = []
+    for folder in (site.drop, site.done, site.failed):
+        try:
+            with folder.opened():
+                pass
+        except FolderMissing:
+            away.append(folder)
+    if away:
+        missing = [f"folders.{folder.name}: {show_path(folder.root)} does not exist" for folder in away]
+        paths = " ".join(folder.quoted() for folder in away)
+        raise ConfigError(
+            f"{site.config.path}: " + "; ".join(missing),
+            hint=f"Create what is missing (mkdir -p {paths}), or correct the configuration.",
+        )

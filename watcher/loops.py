@@ -1,0 +1,116 @@
+"""The loops that repeat a step, and the chores beside them. What fails is recorded, and tried again."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from watcher import logs
+from watcher.clock import Clock
+from watcher.errors import InstanceRunning, WatcherError
+from watcher.journey.failures import Failures
+
+_log = logs.get_logger(__name__)
+
+_TICK_SECONDS = 1.0  # the longest a step sleeps: commands beside the daemon write to the database without a word
+_MOST_BACK_OFF_SECONDS = 60.0
+
+
+@dataclass
+class Runner:
+    """One step, repeated until the end: at once while it has something to do, else when it is due or woken."""
+
+    name: str
+    step: Callable[[], float]
+    clock: Clock
+    stopping: threading.Event
+    done_at: float  # monotonic: when the step last came to its end
+    wakes: list["Runner"] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
+    succeeded_at: float | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+    _woken: threading.Event = field(default_factory=threading.Event)
+
+    def wake(self) -> None:
+        """The step runs now, or once more if it is running."""
+        self._woken.set()
+
+    def run(self) -> None:
+        """The loop, for the whole life of the daemon."""
+        try:
+            self._loop()
+        finally:
+            self.ended.set()
+
+    def _loop(self) -> None:
+        troubles = 0
+        while not self.stopping.is_set():
+            self._woken.clear()  # before the step looks: a wake-up during it is not lost
+            try:
+                wait = self.step()
+            except Exception as error:  # noqa: BLE001 — the one catch-all: what fails is recorded, and tried again
+                troubles += 1
+                wait = min(2.0**troubles, _MOST_BACK_OFF_SECONDS)
+                self._tell(error, wait)
+                self.failures.failed(self.name, error, self.succeeded_at)
+                self.clock.wait(wait, self.stopping)
+                continue
+            if troubles:
+                troubles = 0
+                self.failures.succeeded(self.name)
+            self.succeeded_at = self.clock.now()
+            self.done_at = self.clock.monotonic()
+            if wait > 0:
+                self.clock.wait(min(wait, _TICK_SECONDS), self._woken)
+                continue
+            for runner in self.wakes:
+                runner.wake()
+
+    def _tell(self, error: Exception, wait: float) -> None:
+        """What is known, such as a full disk, is told in words; what nobody foresaw, with where it came from."""
+        told = {"step": self.name, "again_in_seconds": wait}
+        if isinstance(error, WatcherError):
+            _log.error("step.failed", reason=error.message, hint=error.hint, **told)
+        else:
+            _log.exception("step.failed", **told)
+
+
+@dataclass(eq=False)
+class Chore:
+    """What is done again and again beside the steps. What fails is tried again by the next turn, and ends nobody.
+
+    The same trouble is told once, until a turn went well.
+    """
+
+    name: str
+    function: Callable[..., object]
+    arguments: tuple[object, ...] = ()
+    failures: Failures = field(default_factory=Failures)
+    ended: threading.Event = field(default_factory=threading.Event)  # the last turn, or none has begun
+    _told: str = ""
+
+    def __post_init__(self) -> None:
+        self.ended.set()
+
+    def __call__(self) -> None:
+        """Raises InstanceRunning alone: then another one has the folder, and we must go."""
+        self.ended.clear()
+        try:
+            self.function(*self.arguments)
+            self._told = ""
+            self.failures.succeeded(self.name)
+        except InstanceRunning:
+            raise
+        except WatcherError as error:
+            self.failures.failed(self.name, error)
+            if self._is_news(error):
+                _log.warning("maintenance.failed", chore=self.name, reason=error.message, hint=error.hint)
+        except Exception as error:  # noqa: BLE001 — as a step's
+            self.failures.failed(self.name, error)
+            if self._is_news(error):
+                _log.exception("maintenance.failed", chore=self.name)
+        finally:
+            self.ended.set()
+
+    def _is_news(self, error: Exception) -> bool:
+        before, self._told = self._told, repr(error)
+        return self._told != before
