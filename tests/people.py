@@ -88,6 +88,11 @@ def needs_root() -> None:
         missing("only root can act as another user")
 
 
+def needs_acl() -> None:
+    if shutil.which("setfacl") is None:
+        missing("no setfacl here. Wanted: apt-get install acl")
+
+
 def missing(what: str) -> NoReturn:
     """Skips the test, saying so; where everything must be there (CI=true), fails it."""
     if os.environ.get("CI") == "true":

@@ -192,6 +192,12 @@ class RecordingUnreachable(RecordingError):
     code = "unreachable_file"
 
 
+class RecordingBusy(RecordingUnreachable):
+    """It can not be had at this moment, and will be: nobody need do anything."""
+
+    code = "busy_file"
+
+
 class RecordingStumbled(RecordingError):
     """It met an error that nobody foresaw: it waits, and the others go on."""
 
@@ -212,7 +218,7 @@ class NoRoom(RecordingUnreachable):
 
 
 # What a queued recording waits for that lies in the folders, not at the service.
-UNSENDABLE = (RecordingUnreachable.code, NoRoom.code)
+UNSENDABLE = (RecordingUnreachable.code, RecordingBusy.code, NoRoom.code)
 
 
 # The service's answers, and the lack of them

@@ -80,7 +80,7 @@ def run_once(
     if not journey.stopping.is_set():
         journey.filing.look_again()
     journey.arrivals.look_at_receipts()
-    journey.arrivals.publish()
+    journey.arrivals.publish(is_last=True)
     tidy(site)
     return _conclude(journey, answers, failed_before)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.people import CREW, STRANGER, StrangersPython, drop, shared_folder
+from tests.people import CREW, STRANGER, StrangersPython, drop, needs_acl, shared_folder
 from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts
@@ -107,6 +107,10 @@ def test_the_services_user_finds_shared_folders_well(
 ) -> None:
     """Files of others in folders of others: all is well, and only how soon they are taken is told."""
     drop(site.root / "drop" / "one.wav", speech("one"))
+    needs_acl()
+    subprocess.run(
+        ["setfacl", "-R", "-m", f"g:{CREW}:rwX", "-d", "-m", f"g:{CREW}:rwX", site.root / "drop"], check=True
+    )
 
     checks = checks_of(check_as_stranger(watcher, python, site))
 

@@ -257,7 +257,13 @@ def _add_looking(commands: Commands) -> None:
         json=True,
     )
     listing = _add(commands, "list", "looking.list_items", "list the recordings, oldest first", json=True)
-    listing.add_argument(
+    kinds = listing.add_mutually_exclusive_group()
+    kinds.add_argument(
+        "--waiting",
+        action="store_true",
+        help="what lies in the drop folder and is not taken yet, and why: what needs somebody first",
+    )
+    kinds.add_argument(
         "--state",
         action="append",
         choices=[str(state) for state in State],

@@ -27,7 +27,8 @@ from watcher.journey import receipt
 from watcher.journey.alterations import explain, find_alteration
 from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.windows import describe, find_windows
-from watcher.store import Books
+from watcher.outlet import say
+from watcher.store import Books, Waiting
 
 _BLOCKED_SHOWN = 1000
 _STUCK_SHOWN = 1000
@@ -47,20 +48,14 @@ def status(options: argparse.Namespace) -> int:
         return Exit.WELL
     states = ", ".join(f"{number} {state}" for state, number in facts["states"].items() if number)
     print(f"recordings   {states or 'none yet'}")
+    _print_blocked(facts)
     _print_troubles(facts)
     print(f"rate         {facts['rate']}")
     once = ", once submitting goes on" if facts["pauses"] and facts["eta_seconds"] >= 1 else ""
     print(f"backlog      {duration_in_words(facts['eta_seconds'])}{once}")
     print(f"last look    {facts['last_scan_at'] or ('unknown' if loss else 'never: the daemon has not run yet')}")
     if facts["waiting"]:
-        oldest, total = facts["waiting"][0], facts["waiting_total"]
-        print(f"waiting      {total:,} not taken yet; the oldest: {show_text(oldest['path'])} {oldest['reason']}")
-    if facts["blocked"]:
-        oldest, total = facts["blocked"][0], facts["blocked_total"]
-        print(
-            f"blocked      {total:,} cannot be read, moved or filed, so not sent; the oldest: "
-            f"{show_text(oldest['path'])}: {oldest['message']}; {oldest['hint']}"
-        )
+        print(f"waiting      {_waiting_in_words(facts)}")
     if facts["stuck"]:
         oldest, total = facts["stuck"][0], facts["stuck_total"]
         print(
@@ -77,6 +72,53 @@ def status(options: argparse.Namespace) -> int:
     if left := _left_in_words(facts["foreign"], facts["foreign_first"], facts["orphaned"]):
         print(f"left alone   {left}")
     return Exit.WELL
+
+
+def _print_blocked(facts: JsonObject) -> None:
+    """What is not taken, or not sent, until somebody does something: how many, and the oldest with its remedy."""
+    if facts["blocked"]:
+        oldest, total = facts["blocked"][0], facts["blocked_total"]
+        told = "; ".join(filter(None, [oldest["message"], oldest["hint"]]))
+        more = (
+            " (`watcher list --waiting` names them)" if facts["waiting"] and facts["waiting"][0]["blocked"] else ""
+        )
+        print(
+            f"blocked      {total:,} cannot be read, moved or filed, so not sent{more}; the oldest: "
+            f"{show_text(oldest['path'])}{':' if oldest['id'] else ''} {told}"
+        )
+
+
+def _waiting_in_words(facts: JsonObject) -> str:
+    """How many have no item yet, and the one that has waited longest without being blocked."""
+    blocked = facts["waiting_blocked"]
+    said = f"{facts['waiting_total']:,} not taken yet{f', {blocked:,} of them blocked' if blocked else ''}"
+    oldest = next((file for file in facts["waiting"] if not file["blocked"]), None)
+    return said if oldest is None else f"{said}; the oldest: {show_text(oldest['path'])} {oldest['reason']}"
+
+
+def _blocked(books: Books) -> list[JsonObject]:
+    """What is not taken, or not sent, until somebody does something, the oldest first: files, and items."""
+    files: list[JsonObject] = [
+        {"id": None, **_told(file), "since": rfc3339(file.since), "again_at": None}
+        for file in books.site.waiting()
+        if file.is_blocked
+    ]
+    items: list[JsonObject] = [
+        {
+            "id": item.id,
+            "path": path_text(item.path),
+            "since": rfc3339(item.arrived_at),
+            "again_at": rfc3339(item.due_at),
+            **item.fault.as_json(),
+        }
+        for item in books.items.blocked(UNSENDABLE, _BLOCKED_SHOWN)
+        if item.fault is not None
+    ]
+    return sorted([*files, *items], key=lambda one: str(one["since"]))
+
+
+def _told(file: Waiting) -> JsonObject:
+    return {"path": path_text(file.path), "code": file.code, "message": file.reason, "hint": ""}
 
 
 def _print_troubles(facts: JsonObject) -> None:
@@ -136,12 +178,9 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "oldest_queued_at": rfc3339(oldest.arrived_at) if oldest else None,
         "waiting": waiting,  # the first 1,000
         "waiting_total": books.site.waiting_total(),
-        "blocked": [
-            {"id": item.id, "path": path_text(item.path), "again_at": rfc3339(item.due_at), **item.fault.as_json()}
-            for item in books.items.blocked(UNSENDABLE, _BLOCKED_SHOWN)
-            if item.fault is not None
-        ],
-        "blocked_total": books.items.how_many_blocked(UNSENDABLE),
+        "waiting_blocked": books.site.blocked_total(),
+        "blocked": _blocked(books),
+        "blocked_total": books.site.blocked_total() + books.items.how_many_blocked(UNSENDABLE),
         "stuck": [obstacle.as_json() for obstacle in books.obstacles.listed(_STUCK_SHOWN)],
         "stuck_total": books.obstacles.total(),
         **_altered(desk, books),
@@ -191,6 +230,8 @@ def duration_in_words(seconds: float) -> str:
 
 
 def list_items(options: argparse.Namespace) -> int:
+    if options.waiting:
+        return _list_waiting(options)
     states = [State(state) for state in options.state or ()]
     with open_desk(options) as desk, desk.store.reading() as books:
         if options.json:
@@ -207,6 +248,35 @@ def list_items(options: argparse.Namespace) -> int:
             state = ", ".join([item.state, *notes, *(["dismissed"] if item.dismissed else [])])
             table.add_row(item.id[:6], state, show_path(item.path), told, said)
     console.print(table)
+    return Exit.WELL
+
+
+def _list_waiting(options: argparse.Namespace) -> int:
+    """What lies in the drop folder and has no item yet: what is blocked first, the longest waiting first."""
+    with open_desk(options) as desk:
+        with desk.store.reading() as books:
+            files, total, seen_at = (
+                books.site.waiting(),
+                books.site.waiting_total(),
+                books.site.get("last_scan_at"),
+            )
+        is_running = desk.is_running()
+    if not is_running and not options.json:  # what came since is not among them
+        seen = (
+            f"this is how it was at {rfc3339(seen_at)}" if seen_at is not None else "nobody has looked there yet"
+        )
+        say(f"watcher: no daemon runs now: {seen}")
+    if options.json:
+        for file in files:
+            print_json(file.as_json())
+    else:
+        # A line each, however long: what is to be run stands at its end.
+        print(f"{'since':<24}  {'size':>13}  path: why it is not taken yet")
+        for file in files:
+            why = f"blocked: {file.reason}" if file.is_blocked else file.reason or "was just seen"
+            print(f"{rfc3339(file.since):<24}  {file.size:>13,}  {show_path(file.path)}: {why}")
+    if total > len(files):
+        say(f"watcher: {total - len(files):,} more wait, which are not listed")
     return Exit.WELL
 
 

@@ -2,7 +2,8 @@
 
 import os
 
-CAP_FOWNER = 3  # linux/capability.h: to do with a file of another what only its owner may
+CAP_DAC_OVERRIDE = 1  # linux/capability.h: whatever a mode says
+CAP_FOWNER = 3  # to do with a file of another what only its owner may
 CAP_LEASE = 28  # to ask for a lease on it
 
 

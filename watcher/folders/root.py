@@ -13,6 +13,7 @@ from watcher.errors import (
     FolderMissing,
     FolderRefuses,
     FolderSilent,
+    RecordingBusy,
     RecordingGone,
     RecordingUnreachable,
     WatcherError,
@@ -139,7 +140,7 @@ class Root:
                 hint=f"let uid {os.geteuid()} read it and search its folders: chmod g+r {self.quoted(path)}",
             )
         if error.errno == errno.EWOULDBLOCK:
-            return RecordingUnreachable(
+            return RecordingBusy(
                 f"{self.label(path)} is held by another program, which was asked to let go",
                 hint="nothing to do: it is tried again",
             )

@@ -15,9 +15,10 @@ from heapq import nsmallest
 
 from watcher import logs
 from watcher.audio import Examination
-from watcher.domain import Fingerprint, Item, State, show_path
+from watcher.domain import Fingerprint, Item, PauseKind, State, rfc3339, show_path
 from watcher.errors import (
     FolderError,
+    FolderRefuses,
     LateWriter,
     RecordingChanged,
     RecordingError,
@@ -36,7 +37,7 @@ from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Set
 from watcher.journey.site import Site
 from watcher.journey.strays import RECEIPT, clear_receipt, find_receipt
 from watcher.store import Left, Waiting
-from watcher.store.site import FOLDER_UNREADABLE, WAITING_SHOWN
+from watcher.store.site import BLOCKED, FOLDER_UNREADABLE, NAME_UNREACHABLE, STUMBLED, WAITING_SHOWN
 
 _log = logs.get_logger(__name__)
 
@@ -47,7 +48,7 @@ _STUMBLED_SECONDS = 5.0  # until a file is tried again that nobody could foresee
 _MOST_STUMBLED_SECONDS = 600.0
 _ERROR_SHOWN = 200  # characters
 _ORPHANED = "companion"
-_UNREACHABLE_NAME = "unreachable_name"
+_BLOCKED = "blocked"
 _NAMELESS = (
     "is listed, and its server knows no such file: its name cannot be told over this mount; rename it on the "
     "server, in UTF-8, or mount with iocharset=utf8"
@@ -109,8 +110,11 @@ class Arrivals:
         self._scan_due = 0.0
         self._scan_asked = True
         self._asked_scan_from = 0.0  # monotonic: before that a scan that is asked for waits
-        self._published: tuple[list[Waiting], int, Left] | None = None  # null: what an earlier run left is there
+        self._published: tuple[list[Waiting], int, int, Left] | None = (
+            None  # null: what an earlier run left is there
+        )
         self._publish_due = 0.0
+        self._blocked: set[bytes] = set()  # at the last look
         self.last_scan_at: float | None = None
         self.wake: Callable[[], None] = lambda: None  # called when there is something to look at
         self.polls = False  # no events come: the scan is all there is
@@ -225,9 +229,10 @@ class Arrivals:
             reason = f"is a folder that can not be looked into ({why}): nothing in it is seen; {hint}"
             since = before[path].since if path in before else now
             self._unreadable[path] = Waiting(path, since, 0, FOLDER_UNREADABLE, reason)
-            if path not in before:
+            if self._site.reminders.is_due((FOLDER_UNREADABLE, path), reason):
                 _log.warning("folder.unreadable", path=path, reason=why, hint=hint)
         for path in before.keys() - self._unreadable.keys():
+            self._site.reminders.forget((FOLDER_UNREADABLE, path))
             _log.info("folder.readable", path=path)
 
     def _note_nameless(self, found: set[bytes]) -> None:
@@ -235,10 +240,12 @@ class Arrivals:
         now, before = self._site.clock.now(), self._nameless
         self._nameless = {path: before.get(path) for path in found}
         for path in found & before.keys():
-            row = before[path] or Waiting(path, now, 0, _UNREACHABLE_NAME, _NAMELESS)
+            row = before[path] or Waiting(path, now, 0, NAME_UNREACHABLE, _NAMELESS)
             self._nameless[path] = row
-            if before[path] is None:
+            if self._site.reminders.is_due((NAME_UNREACHABLE, path), _NAMELESS):
                 _log.warning("name.unreachable", path=path, reason=_NAMELESS)
+        for path in before.keys() - found:
+            self._site.reminders.forget((NAME_UNREACHABLE, path))
 
     def _seconds_to_next(self, took: float) -> float:
         """How long after the beginning of this scan the next one begins. Scanning never takes over the machine."""
@@ -340,15 +347,15 @@ class Arrivals:
                     f"could not be looked at ({said[:_ERROR_SHOWN]}): it is tried again, and the others go on. "
                     "This is a fault of the program: please report it, with what the log says"
                 )
-                self._settler.put_off(candidate, "stumbled", reason, clock.now(), clock.monotonic(), seconds)
+                self._settler.put_off(candidate, STUMBLED, reason, clock.now(), clock.monotonic(), seconds)
         if is_news:
             _log.error("arrival.failed", path=path, again_in_seconds=seconds, exc_info=error)
 
     def waiting(self) -> list[Waiting]:
-        """Folders not to be looked into, and files that are no items yet: 1,000, the oldest arrival first."""
+        """Folders not to be looked into, and files that are no items yet: 1,000, the blocked ones first."""
         with self._lock:
             candidates = (one for one in self._settler if one.code not in (FOREIGN, _ORPHANED))
-            first = nsmallest(WAITING_SHOWN, candidates, key=by_arrival)
+            first = nsmallest(WAITING_SHOWN, candidates, key=_by_need)
         files = [Waiting(c.path, c.reason_since, c.fingerprint.size, c.code, c.reason) for c in first]
         nameless = [row for row in self._nameless.values() if row is not None]
         return [*self._unreadable.values(), *nameless, *files][:WAITING_SHOWN]
@@ -626,17 +633,47 @@ class Arrivals:
         self._check_unchanged(candidate)
         return evidence
 
-    def publish(self) -> None:
-        """`status` and `why` know the files that wait now, and how many are left where they are."""
+    def publish(self, *, is_last: bool = False) -> None:
+        """`status` and `why` know the files that wait now, and how many are left where they are.
+
+        The log has been told of each that is blocked. `is_last`: nobody will look again.
+        """
         left = self.left()
-        total = len(self._settler) - left.foreign - left.orphaned + len(self._unreadable)
-        total += sum(row is not None for row in self._nameless.values())
-        found = self.waiting(), total, left
+        further = len(self._unreadable) + sum(row is not None for row in self._nameless.values())
+        total = len(self._settler) - left.foreign - left.orphaned + further
+        with self._lock:
+            blocked = [candidate for candidate in self._settler if candidate.code in BLOCKED]
+        found = self.waiting(), total, len(blocked) + further, left
         if found != self._published:
             with self._site.store.writing() as books:
-                books.site.publish_waiting(*found[:2])
+                books.site.publish_waiting(*found[:3])
                 books.site.publish_left(left)
             self._published = found
+        self._tell_blocked(blocked, is_last=is_last)
+
+    def _tell_blocked(self, blocked: list[Candidate], *, is_last: bool) -> None:
+        """Each file that is blocked, and not still being written, is told in the log: at first, and once a day."""
+        quiet_since = self._site.clock.monotonic() - self._site.config.arrivals.settle_seconds
+        told = [one for one in blocked if one.code != STUMBLED and (is_last or one.changed_at <= quiet_since)]
+        if any(one.code == FolderRefuses.code for one in told):
+            with self._site.store.reading() as books:
+                if books.pauses.get(PauseKind.FOLDER) is not None:  # which says it of all of them
+                    told = [one for one in told if one.code != FolderRefuses.code]
+        for one in sorted(told, key=by_arrival):
+            if self._site.reminders.is_due((_BLOCKED, one.path), one.reason):
+                _log.warning(
+                    "recording.blocked", path=one.path, since=rfc3339(one.reason_since), reason=one.reason
+                )
+        self._forget_unblocked({one.path for one in blocked})
+
+    def _forget_unblocked(self, blocked: set[bytes]) -> None:
+        for path in self._blocked - blocked:
+            self._site.reminders.forget((_BLOCKED, path))
+        self._blocked = blocked
+
+
+def _by_need(candidate: Candidate) -> tuple[bool, tuple[float, int, bytes]]:
+    return candidate.code not in BLOCKED, by_arrival(candidate)
 
 
 @contextmanager

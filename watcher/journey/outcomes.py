@@ -245,11 +245,12 @@ def await_verdict(site: Site, books: Books, identifier: str, now: float) -> None
 def put_off(site: Site, books: Books, item: Item, error: RecordingError, now: float) -> None:
     """A recording that can not be read or moved now is looked at again later, and blocks nobody.
 
-    As a canary it has had its turn, or it would be chosen each time.
+    As a canary it has had its turn, or it would be chosen each time. Its history says so where that is news.
     """
     due_at = now + site.config.retry.max_seconds
     fault = error.as_fault()
-    books.items.change(item, State.QUEUED, now, error.message, due_at=due_at, attempted_at=now, fault=fault)
+    note = error.message if item.fault != fault else ""
+    books.items.change(item, State.QUEUED, now, note, due_at=due_at, attempted_at=now, fault=fault)
 
 
 def _is_straggler(books: Books, claim: Claim) -> bool:

@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from watcher.audio import Completeness
 from watcher.domain import Fingerprint
-from watcher.errors import RecordingUnreachable
+from watcher.errors import RecordingBusy, RecordingUnreachable
 
 HEARD_OPEN = (
     "is still open: somebody opened it, and its close has not come; it waits for that, 24 hours at the most"
@@ -93,7 +93,7 @@ class Evidence:
 _CLOCK_SET_SECONDS = 1.0  # a clock that is only kept right moves by less between two looks
 _HURRIES = 8.0  # so many looks may follow each other
 _UNHURRIED_SECONDS = 1.0
-_SOON_OVER = ("open", RecordingUnreachable.code)
+_SOON_OVER = ("open", RecordingUnreachable.code, RecordingBusy.code)
 """Why files wait that are looked at more often at first: not every close makes an event, and a copier that sets a
 file's mode after its close (rsync --inplace) makes none at all."""
 _NEVER = 1e300  # monotonic: what changes is seen again

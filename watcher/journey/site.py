@@ -14,6 +14,7 @@ from watcher.folders import MARKER, Acceptance, Folder
 from watcher.journey.failures import Failures
 from watcher.journey.pauses import PauseLog
 from watcher.journey.recognition import Past, Present, owners_of, recognise
+from watcher.journey.reminders import Reminders
 from watcher.mounts import mounts_below, read_mounts, resolve
 from watcher.store import Store
 
@@ -43,6 +44,10 @@ class Site:
     pause_log: PauseLog = field(default_factory=PauseLog)
     acceptance: Acceptance = field(default_factory=Acceptance)
     failures: Failures = field(default_factory=Failures)
+    reminders: Reminders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reminders = Reminders(self.clock.monotonic)
 
     @classmethod
     def open(cls, config: Config, store: Store, clock: Clock) -> "Site":

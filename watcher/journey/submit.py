@@ -213,6 +213,7 @@ class Submission:
             file.close()
             self._arrivals.recheck(item.path)
             return None
+        site.reminders.forget(item.id)
         return file, filed_as
 
     def _find_destination(self, item: Item) -> bytes:
@@ -260,7 +261,10 @@ class Submission:
                 put_off(site, books, item, error, now)
         except LateWriter:
             return  # it was withdrawn: the file is gone
-        _log.warning("recording.postponed", item=item.id, path=item.path, reason=error.message, hint=error.hint)
+        if site.reminders.is_due(item.id, error.message):
+            _log.warning(
+                "recording.postponed", item=item.id, path=item.path, reason=error.message, hint=error.hint
+            )
 
     def _claim(self, item: Item, filed_as: bytes) -> Claim | None:
         """The item is submitting and the spend is in the ledger; null when that is not to be, or not now."""

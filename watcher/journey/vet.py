@@ -12,6 +12,7 @@ from watcher.domain import Audio, Fault, Fingerprint, Item, State
 from watcher.errors import (
     FolderError,
     LateWriter,
+    RecordingBusy,
     RecordingChanged,
     RecordingError,
     RecordingGone,
@@ -222,7 +223,7 @@ def admit(site: Site, books: Books, settled: Settled, vetted: Vetted) -> Item | 
                 books.items.change(live, live.state, now, fingerprint=vetted.fingerprint)
             return None  # it is the same
         if live.state is not State.QUEUED:
-            raise RecordingUnreachable("another recording of this name is being filed; this one waits for it")
+            raise RecordingBusy("another recording of this name is being filed; this one waits for it")
         books.items.change(live, State.WITHDRAWN, now, "another file took its name before it was sent")
     item = _known_before(site, books, settled, vetted, now)
     if item is not None:

@@ -9,11 +9,17 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from watcher.domain import JsonObject, path_text, rfc3339
+from watcher.errors import FolderRefuses, RecordingUnreachable
 from watcher.store.schema import attempts, items, site, transitions, waiting
 
 WAITING_SHOWN = 1000
 FOLDER_UNREADABLE = "folder_unreadable"
+NAME_UNREACHABLE = "unreachable_name"
+STUMBLED = "stumbled"
+BLOCKED = frozenset({RecordingUnreachable.code, FolderRefuses.code, FOLDER_UNREADABLE, NAME_UNREACHABLE, STUMBLED})
+"""The codes of what is not taken until somebody does something about it."""
 _WAITING_TOTAL = "waiting"
+_BLOCKED_TOTAL = "blocked"
 _LEFT = "left"
 
 _GET = select(site.c.value).where(site.c.name == bindparam("name"))
@@ -54,6 +60,11 @@ class Waiting:
     code: str
     reason: str
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it will not be taken until somebody does something about it."""
+        return self.code in BLOCKED
+
     def as_json(self) -> JsonObject:
         return {
             "path": path_text(self.path),
@@ -61,6 +72,7 @@ class Waiting:
             "size": self.size,
             "code": self.code,
             "reason": self.reason,
+            "blocked": self.is_blocked,
         }
 
 
@@ -90,15 +102,20 @@ class SiteFacts:
         if not done.rowcount:
             self._connection.execute(_ADD, {"name": name, "value": text})
 
-    def publish_waiting(self, files: Iterable[Waiting], total: int | None = None) -> None:
+    def publish_waiting(
+        self, files: Iterable[Waiting], total: int | None = None, blocked: int | None = None
+    ) -> None:
         """The waiting table holds these, the first 1,000 of them, and nothing else.
 
-        `total`: how many wait in all; null where these are all.
+        `total`: how many wait in all, `blocked`: how many of them until somebody acts; null where these are all.
         """
         given = list(files)
         shown, total = given[:WAITING_SHOWN], len(given) if total is None else total
+        blocked = sum(file.is_blocked for file in given) if blocked is None else blocked
         if total != self.waiting_total():
             self.put(_WAITING_TOTAL, total)
+        if blocked != self.blocked_total():
+            self.put(_BLOCKED_TOTAL, blocked)
         if set(shown) == set(self.waiting()):
             return  # a transaction that writes nothing needs no sync
         self._connection.execute(waiting.delete())
@@ -107,14 +124,20 @@ class SiteFacts:
             self._connection.execute(insert(waiting), rows)
 
     def waiting(self) -> list[Waiting]:
-        """The published files, the longest waiting first."""
+        """The published files: what is blocked first, and the longest waiting."""
         rows = self._connection.execute(_WAITING)
-        return [Waiting(r.path, r.since, r.size, r.code, r.reason) for r in rows]
+        files = [Waiting(r.path, r.since, r.size, r.code, r.reason) for r in rows]
+        return sorted(files, key=lambda file: not file.is_blocked)
 
     def waiting_total(self) -> int:
         """How many files waited at the last look, published or not."""
         total: int | None = self.get(_WAITING_TOTAL)
         return len(self.waiting()) if total is None else total
+
+    def blocked_total(self) -> int:
+        """How many of those were blocked."""
+        total: int | None = self.get(_BLOCKED_TOTAL)
+        return sum(file.is_blocked for file in self.waiting()) if total is None else total
 
     def publish_left(self, left: Left) -> None:
         """So many files are left where they are, and are not recordings."""

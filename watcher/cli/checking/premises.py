@@ -10,6 +10,7 @@ from hashlib import sha256
 from itertools import islice
 
 from watcher.cli.checking.finding import Condition, Finding, warning, well, wrong
+from watcher.cli.checking.newcomers import check_newcomers
 from watcher.cli.checking.subfolders import check_privacy, check_subfolders
 from watcher.cli.opening import Desk
 from watcher.domain import Item, Pause, State, show_path
@@ -63,6 +64,7 @@ def check_premises(desk: Desk, known: Known) -> Iterator[Finding]:
         yield from _check_mounts(folders)
         yield check_subfolders(desk)
         yield check_privacy([desk.done, desk.failed])
+        yield from check_newcomers(desk)
     if findings[0].state is not Condition.WRONG:
         yield _check_files(desk, known)
     if known.blocked:

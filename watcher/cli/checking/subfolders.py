@@ -23,9 +23,9 @@ def check_subfolders(desk: Desk) -> Finding:
     """Whether what comes from each subfolder of the drop folder can be filed, and what lies there be rewritten."""
     name = "subfolders"
     troubles: dict[str, str] = {}
-    ways = [path + b"/x" for path in _folders_below(desk.drop, Ignore(desk.config.arrivals.ignore))]
+    ways = [path + b"/x" for path in folders_below(desk.drop, Ignore(desk.config.arrivals.ignore))]
     for folder in (desk.done, desk.failed):
-        for path in _folders_below(folder, None):
+        for path in folders_below(folder, None):
             if not os.access(os.path.join(folder.root, path), os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
                 found = f"{folder.label(path)} cannot be read and written by uid {os.geteuid()}"
                 troubles.setdefault(found, folder.hint_to_enter(path, os.strerror(errno.EACCES)))
@@ -41,7 +41,7 @@ def check_subfolders(desk: Desk) -> Finding:
     return wrong(name, found, next(iter(troubles.values())))
 
 
-def _folders_below(folder: Folder, ignore: Ignore | None) -> Iterator[bytes]:
+def folders_below(folder: Folder, ignore: Ignore | None) -> Iterator[bytes]:
     """Paths of subfolders, the first some thousand, no link followed; those that cannot be entered as well."""
     entries, left, found = 0, [b""], 0
     while left and found < _FOLDERS_LOOKED_AT and entries < _ENTRIES_LOOKED_AT:

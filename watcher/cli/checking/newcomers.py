@@ -1,0 +1,80 @@
+"""What others will put into the drop folder, as `check` foresees it: whether it can be read, and moved out."""
+
+import os
+import stat
+from collections.abc import Iterator
+
+from watcher.accounts import describe_user, is_of_one, our_groups, user_name
+from watcher.cli.checking.finding import Finding, warning, well
+from watcher.cli.checking.subfolders import folders_below
+from watcher.cli.opening import Desk
+from watcher.domain import show_path
+from watcher.folders import Folder
+from watcher.folders.acl import ALL, default_of
+from watcher.folders.capability import CAP_DAC_OVERRIDE, has_capability
+from watcher.ignore import Ignore
+from watcher.mounts import resolve
+
+_NAME = "newcomers"
+
+
+def check_newcomers(desk: Desk) -> Iterator[Finding]:
+    """Nothing is said where nobody else can drop, where everything is open to us, or no list of rights is kept."""
+    drop, us = desk.drop, os.geteuid()
+    if has_capability(CAP_DAC_OVERRIDE) or not _is_shared(drop.root, us):
+        return
+    try:
+        default_of(resolve(drop.root))
+    except OSError:
+        return  # its mount decides who may do what
+    folders = [b"", *folders_below(drop, Ignore(desk.config.arrivals.ignore))]
+    bare = [path for path in folders if not _gives_all(os.path.join(resolve(drop.root), path), us)]
+    closed = [path for path in folders if path and not _is_open(os.path.join(drop.root, path))]
+    if not bare and not closed:
+        yield well(
+            _NAME, "folders and recordings that others make here can be read and moved, whatever their umask"
+        )
+        return
+    yield warning(_NAME, "\n".join(_tell(drop, bare, closed, us)), _remedy(drop, us))
+
+
+def _is_shared(root: bytes, us: int) -> bool:
+    """Whether anybody else may put something into it."""
+    status = os.stat(root)
+    if status.st_uid not in (0, us) or status.st_mode & stat.S_IWOTH:
+        return True
+    return bool(status.st_mode & stat.S_IWGRP) and not is_of_one(status.st_gid, us)
+
+
+def _is_open(path: bytes) -> bool:
+    return os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _gives_all(path: bytes, us: int) -> bool:
+    """Whether we may read, write and search what somebody makes in the folder, whatever his umask."""
+    try:
+        acl, status = default_of(path), os.stat(path)
+    except OSError:
+        return True  # closed to us, which is told by itself
+    group = status.st_gid if status.st_mode & stat.S_ISGID else None  # else the maker's
+    return acl is not None and acl.allows(us, our_groups(), None, group) == ALL
+
+
+def _tell(drop: Folder, bare: list[bytes], closed: list[bytes], us: int) -> Iterator[str]:
+    user = describe_user(us)
+    if bare:
+        where = drop.label(bare[0])
+        others = f" (and in {len(bare) - 1:,} more)" if len(bare) > 1 else ""
+        yield (
+            f"in {where}{others} no default ACL gives {user} what others make: in a subfolder made with umask 022 "
+            f"{user} may not write, so no recording could be moved out, and with umask 077 none could be read"
+        )
+    if closed:
+        more = f" and {len(closed) - 1:,} more" if len(closed) > 1 else ""
+        where = f"{show_path(closed[0])}{more} in the drop folder"
+        yield f"{where} cannot be read and written by {user}: what is dropped there waits"
+
+
+def _remedy(drop: Folder, us: int) -> str:
+    name = user_name(us)
+    return f"As root: setfacl -R -m u:{name}:rwX,d:u:{name}:rwX {drop.quoted()}"

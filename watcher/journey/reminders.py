@@ -1,0 +1,30 @@
+"""What lasts, and wants somebody, is told once, and again once a day while it lasts: not at each look."""
+
+import threading
+from collections.abc import Callable, Hashable
+
+AGAIN_SECONDS = 24 * 3600.0
+
+
+class Reminders:
+    """What was told of, by what it is about. Safe for all threads."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._told: dict[Hashable, tuple[str, float]] = {}
+
+    def is_due(self, about: Hashable, what: str) -> bool:
+        """Whether to tell this now: true once, again for another text, and again after a day."""
+        now = self._monotonic()
+        with self._lock:
+            before = self._told.get(about)
+            if before is not None and before[0] == what and now < before[1] + AGAIN_SECONDS:
+                return False
+            self._told[about] = what, now
+            return True
+
+    def forget(self, about: Hashable) -> None:
+        """It is over: should it come again, it is told again."""
+        with self._lock:
+            self._told.pop(about, None)
