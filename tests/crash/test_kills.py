@@ -60,6 +60,7 @@ KILLS = [
     ("daemon", 0, r"renameat2 drop/call\.wav", 1),
     ("accompanied", 0, r"renameat2 drop/a/call\.xml", 1),
     ("other_disk", 0, r"unlinkat drop/a/call\.wav", 1),
+    ("simple_disk", 0, r"unlinkat done/a/\.watcher-\w+\.tmp", 1),
     ("simplest_disk", 0, r"rename(at)? drop/a/call\.wav", 1),
     ("retry", 0, r"fdatasync", 1),
     ("retry", 1, r"unlinkat failed/a/call\.wav\.json", 1),

@@ -274,7 +274,9 @@ class Folder(Root):
             if subfolders is None
             else [path for subfolder in subfolders for path in self.drafts(subfolder)]
         )
-        return [path for path in drafts if self._swept(path, before)]
+        # All are looked at before the first one goes: of two names of one file the other's ctime is new then.
+        old = [path for path in drafts if self._is_older(path, before)]
+        return [path for path in old if self._swept(path)]
 
     def drafts(self, subfolder: bytes = b"") -> list[bytes]:
         """The drafts in this one subfolder, or in the root itself."""
@@ -283,12 +285,16 @@ class Folder(Root):
         looked = self.walk(lambda name: None if name in way or is_draft(name) else "no draft", below=subfolder)
         return list(_drafts_in(looked))
 
-    def _swept(self, path: bytes, before: float) -> bool:
+    def _is_older(self, path: bytes, before: float) -> bool:
         with suppress(OSError), self.holder(path) as (here, name):
             # ctime: a copy of a recording bears the recording's own mtime.
-            if os.stat(name, dir_fd=here, follow_symlinks=False).st_ctime < before:
-                os.unlink(name, dir_fd=here)
-                return True
+            return os.stat(name, dir_fd=here, follow_symlinks=False).st_ctime < before
+        return False
+
+    def _swept(self, path: bytes) -> bool:
+        with suppress(OSError), self.holder(path) as (here, name):
+            os.unlink(name, dir_fd=here)
+            return True
         return False
 
     def taken(self, path: bytes) -> NameTaken:
