@@ -52,6 +52,12 @@ class Rules:
         ):
             raise OSError(given.get("refusal", errno.EINVAL), "")
 
+    def check_faults(self, name: bytes) -> None:
+        """Raises OSError where what has this name lies on a bad block, or on a share that is away."""
+        failed = self.given.get("faulty", {}).get(name.decode(errors="replace"))
+        if failed:
+            raise OSError(failed, "")
+
     def check_write(self, size: int) -> None:
         """Raises OSError where no file can have so many bytes."""
         if size > self.given.get("writes_at_most", size):
@@ -132,6 +138,7 @@ class Server:
 
     def _below(self, node: int, name: bytes, *, making: bool = False) -> bytes:
         """The path of this name, as it is spelt on the disk. A name that none can have is none that is there."""
+        self._rules.check_faults(name)
         try:
             self._rules.check_name(name)
         except OSError:

@@ -144,12 +144,12 @@ class Root:
                 f"{self.label(path)} is held by another program, which was asked to let go",
                 hint="nothing to do: it is tried again",
             )
-        return FolderRefuses(f"{self.label(path)} can not be had ({words(error)})", hint=self._remedy(error))
+        return FolderRefuses(f"{self.label(path)} can not be had ({words(error)})", hint=self._remedy(error, path))
 
     def not_taken(self, path: bytes, error: OSError) -> FolderRefuses:
         """The folder could not take `path`."""
         kind = FolderFull if error.errno in _FULL else FolderRefuses
-        return kind(f"{self.label(path)} can not be written ({words(error)})", hint=self._remedy(error))
+        return kind(f"{self.label(path)} can not be written ({words(error)})", hint=self._remedy(error, path))
 
     def no_room(self, path: bytes, how: str) -> FolderFull:
         """The folder could take nothing at `path`; `how` little room there is."""
@@ -176,7 +176,8 @@ class Root:
         """For a hint: the path from the machine's root, fit to be pasted into a shell."""
         return quote_path(os.path.join(self.root, path) if path else self.root)
 
-    def _remedy(self, error: OSError) -> str:
+    def _remedy(self, error: OSError, path: bytes = b"") -> str:
+        """What to do about it. `path`: where it was met, which may be a disk or a share of its own."""
         if error.errno in _NOT_ALLOWED:
             return (
                 f"let uid {os.geteuid()} read, write and search it, subfolders too: chmod -R g+rwX {self.quoted()}"
@@ -185,13 +186,16 @@ class Root:
             return f"free space or inodes, or raise the quota, where {self.quoted()} lies; until then it waits"
         if error.errno == errno.EROFS:
             return f"mount {self.quoted()} read-write, and look in dmesg for why it is not"
+        if error.errno in _AWAY and path:
+            lies_in = self.quoted(os.path.dirname(path))
+            return f"look at the share that it lies on (findmnt -T {lies_in} says which); it is tried again"
         if error.errno in _AWAY:
             return f"mount {self.quoted()} again; nothing is submitted until then"
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return "raise the limit of open files (LimitNOFILE= in the unit)"
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
             return "a file or a link has the name of a subfolder: move it aside"
-        return f"look at the disk or share of {self.quoted()}, and in dmesg"
+        return f"look at the disk or share of {self.quoted(path)}, and in dmesg"
 
 
 def words(error: OSError) -> str:

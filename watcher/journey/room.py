@@ -87,9 +87,10 @@ def let_go_what_has_room(site: Site) -> None:
         promised = _on_the_way(site, free)
         for item in waiting:
             wanted = _wanted(site, item, item.path)
-            if site.done.free_bytes(item.path) >= promised + wanted:
-                promised += wanted
-                has_room.append(item.id)
+            with suppress(FolderError):  # of its own subfolder, which keeps no other waiting
+                if site.done.free_bytes(item.path) >= promised + wanted:
+                    promised += wanted
+                    has_room.append(item.id)
     if not has_room:
         return
     with site.store.writing() as books:
@@ -113,7 +114,8 @@ def _wanted(site: Site, item: Item, filed_as: bytes) -> int:
     """How many bytes the recording takes in done/, with its receipt and what came with it and is to be copied."""
     wanted = item.size + RESERVE_BYTES
     for companion in item.companions:
-        with suppress(RecordingError):  # what is gone takes none; see check_companions
+        # What is gone takes none, and what cannot be looked at keeps no other waiting; see check_companions.
+        with suppress(RecordingError, FolderError):
             there = companion_name(companion, item.path, filed_as)
             wanted += site.done.bytes_to_copy(site.drop, companion, there) or 0
     return wanted

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 
@@ -136,6 +137,20 @@ class Site:
                 books.site.put(f"folder.{folder.name}", asdict(present.situation))
                 books.site.put(f"path.{folder.name}", present.path)
                 books.site.put(f"owner.{folder.name}", owner)
+
+    def find_trouble(self, folders: Iterable[Folder], *, taking: bool = False) -> FolderError | None:
+        """Why nothing at all can be done in these folders; null where only a single path can be to blame.
+
+        `taking`: whether done/ and failed/ take a file is tried too.
+        """
+        try:
+            for folder in folders:
+                self.recognise(folder)
+                if taking and folder is not self.drop:
+                    folder.check_takes(0, trying=True)
+        except FolderError as error:
+            return error
+        return None
 
     def mounts_away(self) -> frozenset[bytes]:
         """Mount points below the drop folder on which nothing is mounted now, though something was.

@@ -200,11 +200,18 @@ class Submission:
             self._recognise_folders()
             for folder in (site.done, site.failed):
                 folder.check_takes(0)
+        except FolderError as error:
+            site.pause_for_folder(error)
+            return None
+        try:
             filed_as = self._find_destination(item)
             site.drop.check_gives(item.path)
             file, fingerprint = site.drop.open(item.path)
-        except FolderError as error:
-            site.pause_for_folder(error)
+        except FolderError as error:  # of its path: a bad block, or a share mounted below the drop folder
+            if (trouble := site.find_trouble([site.drop])) is not None:
+                site.pause_for_folder(trouble)
+            else:
+                self._set_aside(item, RecordingUnreachable(error.message, hint=error.hint))
             return None
         except RecordingError as error:
             self._set_aside(item, error)

@@ -142,7 +142,8 @@ class Vetting:
         except RecordingUnreachable as error:
             self._arrivals.put_off(settled, error.code, f"{error.message}; {error.hint}")
         except FolderError as error:
-            self._site.pause_for_folder(error)
+            if (trouble := self._site.find_trouble([self._site.drop])) is not None:
+                self._site.pause_for_folder(trouble)
             self._arrivals.put_off(settled, error.code, f"{error.message}; {error.hint}")
         except StoreError:
             raise

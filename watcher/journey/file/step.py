@@ -96,7 +96,7 @@ class Filing:
         done: list[tuple[Item, Any]] = []
         stuck: list[tuple[Item, Exception]] = []
         # Each time, not only at each scan: nothing is moved onto a bare mount point, or missed under one.
-        trouble = self._trouble_of(batch.folders)
+        trouble = self._site.find_trouble(batch.folders)
         for item in batch.items if trouble is None else ():
             try:
                 done.append((item, batch.work(item)))
@@ -104,7 +104,7 @@ class Filing:
                 if _is_of_the_store(error):
                     raise
                 if isinstance(error, FolderError):
-                    trouble = self._trouble_of(batch.folders, taking=True)
+                    trouble = self._site.find_trouble(batch.folders, taking=True)
                 if trouble is not None:
                     break  # what was done before is recorded all the same
                 stuck.append((item, error))
@@ -114,20 +114,6 @@ class Filing:
             self._site.pause_for_folder(trouble)
             return _LATER_SECONDS
         return 0.0
-
-    def _trouble_of(self, folders: Sequence[Folder], *, taking: bool = False) -> FolderError | None:
-        """Why nothing at all can be done in these folders; null where only a single path can be to blame.
-
-        `taking`: whether they take a file is asked too.
-        """
-        try:
-            for folder in folders:
-                self._site.recognise(folder)
-                if taking and folder is not self._site.drop:
-                    folder.check_takes(0, trying=True)
-        except FolderError as error:
-            return error
-        return None
 
     def _record(self, batch: Batch, done: list[tuple[Item, Any]], stuck: list[tuple[Item, Exception]]) -> None:
         """What came of each is committed in one transaction; where the books refuse one of them, in one each."""
