@@ -159,6 +159,11 @@ BLAMES_NOBODY: dict[str, dict[str, Any]] = {
     "no reason": {"kind": "unclassified"},
     "not received": {"kind": "status", "status": 400, "body": {"audio": ["The audio field is required."]}},
     "not received, in other words": {"kind": "status", "status": 422},
+    "the account, in words with audio in them": {
+        "kind": "status",
+        "status": 400,
+        "body": {"error": "Your organization has no license for audio analysis."},
+    },
     "a server's limit": {
         "kind": "status",
         "status": 413,

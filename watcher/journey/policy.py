@@ -3,7 +3,6 @@
 A fault of the account or the service is never a verdict on a file: it pauses submitting and burns nothing.
 """
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,6 +20,7 @@ from watcher.errors import (
     Unauthorized,
     Unintelligible,
 )
+from watcher.journey.refusals import Blamed, whom_blames
 
 
 class Cause(StrEnum):
@@ -139,22 +139,6 @@ class Situation:
     jitter: float = 0.5  # from 0 to 1
 
 
-_CREDIT = re.compile(r"credit|balance|payment|\bfunds?\b|billing", re.IGNORECASE)
-_PLAN = re.compile(r"quota|\bplans?\b|subscription", re.IGNORECASE)
-_OURS = re.compile(
-    r"ref[_ ]id|webhook|no[_ ]cache|prevent[_ ]c2pa|parameter|"
-    r"\baccounts?\b|\bkeys?\b|\baccess\b|permission|\bservice\b|\bservers?\b|unavailable|maintenance|try again|"
-    # It did not arrive, or something before the service did not let it through: a small limit, a full disk.
-    r"\brequired\b|failed to upload|\brequest\b|\bpayload\b|\bbody\b|\bdisk\b",
-    re.IGNORECASE,
-)
-_FILE = re.compile(
-    r"format|unsupported|maximum allowed size|"
-    r"\baudio\b|\bfile\b|\bmedia\b|codec|corrupt|duration|speech",
-    re.IGNORECASE,
-)
-
-
 def find_cause(error: ServiceError) -> Cause:
     """What the error comes down to.
 
@@ -174,25 +158,14 @@ def find_cause(error: ServiceError) -> Cause:
         case ServiceFault(status=402):
             return Cause.NO_CREDIT
         case Rejected():
-            return _cause_of_refusal(error.message, error.status)
+            return _OF_REFUSALS[whom_blames(error.message)]
         case Intercepted(status=400 | 413 | 422):  # its words are not the service's, whatever they blame
             return Cause.UNCLASSIFIED
         case _:
             return Cause.IN_DOUBT if error.charged is Charged.UNKNOWN else Cause.NOT_WELL
 
 
-def _cause_of_refusal(text: str, status: int | None) -> Cause:
-    """The file's fault only in clear words: too few cost one more upload, too many cost a recording.
-
-    A 413 or 422 that speaks of a plan and of the file may mean what the plan allows to one file: taken for want of
-    credit, the one file would pause all others again and again.
-    """
-    of_plan, of_file = _PLAN.search(text), _FILE.search(text)
-    if _CREDIT.search(text) or (of_plan and not (of_file and status in (413, 422))):
-        return Cause.NO_CREDIT
-    if of_file and not of_plan and not _OURS.search(text):
-        return Cause.FILE
-    return Cause.UNCLASSIFIED
+_OF_REFUSALS = {Blamed.FILE: Cause.FILE, Blamed.CREDIT: Cause.NO_CREDIT, Blamed.NOBODY: Cause.UNCLASSIFIED}
 
 
 def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:

@@ -1,0 +1,106 @@
+"""The words of a refusal: whom they blame. Pure.
+
+The service answers 400 for three things, and its words are documented for few of them. "audio", its own noun, may
+stand in all. So a file is blamed only by a predicate about this very file, and only where nothing beside it speaks
+of an account, a limit, the options, the service or the way there.
+"""
+
+import re
+from enum import StrEnum
+
+
+class Blamed(StrEnum):
+    """Whom a refusal's words blame."""
+
+    FILE = "file"
+    CREDIT = "credit"
+    NOBODY = "nobody"
+
+
+def whom_blames(text: str) -> Blamed:
+    """Whom these words blame. In doubt nobody: that costs one more upload, where a wrong "file" costs a recording.
+
+    A limit of the plan to one file ("too large for your plan") is nobody's either: taken for want of credit, the
+    one file would pause all others again and again.
+    """
+    text = " ".join(text.replace("\u2019", "'").split())
+    of_file = _OF_FILE.search(text)
+    if _CREDIT.search(text) or (_PLAN.search(text) and not of_file):
+        return Blamed.CREDIT
+    if of_file and not _PLAN.search(text) and not _OF_OTHERS.search(text):
+        return Blamed.FILE
+    return Blamed.NOBODY
+
+
+def _words(*patterns: str) -> re.Pattern[str]:
+    """Any of these, as whole words."""
+    return re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in patterns), re.IGNORECASE)
+
+
+_CREDIT = re.compile(r"credit|balance|payment|\bfunds?\b|billing", re.IGNORECASE)
+_PLAN = re.compile(r"quota|\bplans?\b|subscription", re.IGNORECASE)
+
+_OF_OTHERS = _words(
+    # The account.
+    r"accounts?|customers?|users?|organi[sz]ations?|workspaces?|teams?|tenants?|company|companies|projects?",
+    r"licen[cs]\w+|contracts?|packages?|tiers?|trials?|upgrade\w*|allowances?|allotments?|invoices?|wallets?",
+    r"keys?|tokens?|access|permissions?|permitted to|allowed to|authori[sz]\w+|regions?|country|countries|terms",
+    r"features?|enabled|disabled|suspended|suspension|blocked|banned|expired|overdue|terminated|deactivated",
+    # A limit to more than one file: one to a file's size is none.
+    r"(?<!size )limit\w*|rate exceeded|too many|used up|exhausted|reached|remain\w*|left|units|total|per|each",
+    r"months?|monthly|days?|daily|today|hourly|weeks?|weekly|years?|yearly|concurrent\w*|simultaneous\w*",
+    # The service, at this moment.
+    r"services?|servers?|unavailable|maintenance|endpoints?|api|models?|clients?|deprecated|no longer|our",
+    r"temporar\w+|wait|retry|try again|later|busy|queued?|overloaded|capacity|internal|processing|time[ds]? out",
+    r"timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|failed to upload|download\w*",
+    # The options, and what did not arrive: a small limit or a full disk of something before the service.
+    r"ref[_ ]id|webhook\w*|no[_ ]cache|prevent[_ ]c2pa\w*|parameters?|options?|urls?|required|missing",
+    r"requests?|payload|body|json|multipart|content[- ]type",
+)
+
+_NAME = r"(?:mp3|wave?|ogg|flac|aac|m4[abpr]|mp4|3gp)"
+_FORMAT = rf"(?:(?:{_NAME} )?(?:format|codec|encoding|container|extension)s?)"
+_TYPE = r"(?:(?:file|audio|media|mime) types?)"
+_KIND = rf"(?:(?:(?:audio|media|file|mime|container) ){{0,3}}(?:{_FORMAT}|{_TYPE}|sampl(?:e|ing) rate))"
+_GIVEN = r"(?:uploaded|provided|submitted|given|selected|sent|input|source|audio|media|sound|voice|speech)"
+_THING = r"(?:file|audio|recording|media|clip|track)"
+_FILE = rf"(?:(?:{_GIVEN} ){{0,4}}{_THING}(?: (?:file|data|content|you (?:sent|uploaded))){{0,2}})"
+_MEASURE = rf"(?:{_FILE}(?:'s)?(?: field)?(?: size| length| duration)?|size of (?:the |this |your )?{_FILE})"
+_IS = r"(?: (?:is|was|seems|appears|looks|may|be|to|has|been|either|far|much)){0,4}"
+_CANNOT = r"(?:can ?not|can't|could not|couldn't|unable to|failed to)"
+_NOT = r"(?:is |are |was )?(?:not|isn't|aren't)(?: a| an)?"
+_SOUND = r"(?:(?:human |audible |spoken )?(?:speech|voice|audio|sound)(?: tracks?| streams?| data| content)?)"
+_END = r"(?= *(?:$|[.,;:!()-]|and |or |was |in the |in this |in your ))"
+"""Behind a noun that "minutes", "licence" or "processing" would make another."""
+_BAD = r"(?:corrupt(?:ed)?|damaged|broken|malformed|truncated|unreadable|undecodable|invalid|empty|silent)"
+
+_OF_FILE = _words(
+    # Its format: "unknown codec", "the uploaded file format is not supported", "must be a file of type: mp3".
+    rf"(?:unsupported|invalid|unknown|unrecogni[sz]ed|bad|wrong) {_KIND}",
+    rf"{_KIND}(?: [\w./'-]+){{0,4}}? {_NOT} (?:supported|accepted|allowed|valid|known|recogni[sz]ed)",
+    rf"{_KIND}(?: of the {_FILE})? is (?:unsupported|invalid|unknown|unrecogni[sz]ed|bad|wrong)",
+    rf"{_CANNOT} (?:determine|detect|identify|recogni[sz]e) (?:the |its )?{_KIND}",
+    rf"must (?:be a file of type|be (?:an? )?{_NAME}|have one of the following extensions)",
+    rf"only (?:the )?{_NAME}|(?:supported|accepted|allowed) {_KIND}(?=:| are)",
+    rf"(?:unsupported|invalid|not an?)(?: valid| supported| recogni[sz]ed)? "
+    rf"(?:(?:{_GIVEN}|{_NAME}) ){{0,4}}(?:file|recording|audio){_END}",
+    rf"this {_FILE} {_NOT} (?:supported|valid){_END}",
+    # What is in it: "the file is corrupt", "the audio could not be decoded", "no speech was found".
+    rf"{_FILE}{_IS} {_BAD}{_END}",
+    rf"(?:corrupt(?:ed)?|damaged|malformed|truncated|unreadable|undecodable|empty|silent) {_FILE}{_END}",
+    rf"{_FILE} {_CANNOT} be (?:decoded|read|parsed){_END}",
+    rf"(?:{_CANNOT} (?:decode|parse)|error (?:while )?(?:decoding|parsing)) (?:the |this |your )?{_FILE}{_END}",
+    rf"{_CANNOT} read (?:the |this |your )?(?:audio|media){_END}|{_CANNOT} read (?:the |this |your )?audio file",
+    rf"no {_SOUND}(?: (?:was|were|is|could|be|has|been)){{0,4}} (?:found|detected|recogni[sz]ed|present)",
+    r"no audio (?:track|stream)s?",
+    rf"(?:contains? (?:no|too little)|does(?:n't| not) (?:contain|have)(?: any| enough)?|not enough|too little) "
+    rf"{_SOUND}{_END}",
+    rf"(?:could not|couldn't|unable to|did not) (?:find|detect) (?:any )?{_SOUND}{_END}",
+    # Its measures: "exceeds the maximum allowed size of 50MB", "must not be greater than 15000 kilobytes".
+    rf"{_MEASURE}{_IS} too (?:large|big|long|short|small|quiet|noisy){_END}",
+    rf"{_MEASURE} exceeds (?:the )?(?:max(?:imum)?(?: allowed)?(?: size| duration| length|{_END}| of)|\d[\w.]*)",
+    r"file size (?:limit )?exceeded|max(?:imum)? file size",
+    rf"{_MEASURE} (?:must|may|should|can) (?:not )?be "
+    r"(?:greater|larger|longer|shorter|smaller|less|at|between|under)",
+    rf"{_MEASURE} is (?:longer|shorter|larger|smaller|greater|less) than",
+)
