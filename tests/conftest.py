@@ -10,6 +10,7 @@ import pytest
 from tests.clock import FalseClock
 from tests.places import Place, sandbox
 from tests.transactions import breaches, guarded
+from tests.transitions import observed, strangers
 from watcher.sandbox import Sandbox
 
 # How long an example takes is the machine's affair: a test that judges it fails by chance under load.
@@ -23,6 +24,14 @@ def _transactions() -> Iterator[None]:
     with guarded():
         yield
     assert breaches() == []
+
+
+@pytest.fixture(autouse=True)
+def _transitions() -> Iterator[None]:
+    """No state changes but by whom the table of transitions gives it to."""
+    with observed():
+        yield
+    assert strangers() == []
 
 
 @pytest.fixture

@@ -13,27 +13,128 @@ JsonObject = dict[str, Any]
 
 
 class State(StrEnum):
-    """Where an item stands. A past participle is at rest; a word in -ing may be half done.
+    """Where an item stands. A past participle is at rest; a word in -ing may be half done, and recovery owns it.
 
-    Each member's comment names who leaves it, and what a crash leaves to do. A recording that is
-    not whole yet has no row and no state: the next scan sees it again.
+    A recording that is not whole yet has no row and no state: the next scan sees it again.
     """
 
-    QUEUED = "queued"  # whole and vetted, due at `due_at`; left by submit; crash: nothing to do
-    SUBMITTING = "submitting"  # spend committed, bytes may be on the wire; left by the answer; crash: in doubt
-    FILING = "filing"  # answer and destination committed; left by file; crash: repeat the move
-    DONE = "done"  # at rest, with its receipt
-    FAILED = "failed"  # at rest, with its receipt; left by `retry`
-    HELD = "held"  # a person must decide; left by `release` and `fail`; the file is untouched
-    RETURNING = "returning"  # asked back from failed/; left by file; crash: repeat the move
-    WITHDRAWN = "withdrawn"  # its file was taken away before it was sent; left by the file's return
+    QUEUED = "queued"  # whole and vetted, due at `due_at`
+    SUBMITTING = "submitting"  # the spend is committed, bytes may be on the wire
+    FILING = "filing"  # answer and destination are committed
+    DONE = "done"  # it lies there with its receipt
+    FAILED = "failed"  # likewise
+    HELD = "held"  # a person must decide; the file is untouched
+    RETURNING = "returning"  # asked back from failed/
+    WITHDRAWN = "withdrawn"  # its file was taken away before it was sent
 
+
+class Mover(StrEnum):
+    """Who takes an item from one state to another."""
+
+    ARRIVE = "arrive"  # the look at the drop folder, and vetting
+    SUBMIT = "submit"  # for the item itself, and for those with the same bytes
+    FILE = "file"
+    RECOVER = "recover"
+    PERSON = "person"
+
+
+TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
+    None: {
+        State.QUEUED: (Mover.ARRIVE,),
+        State.FILING: (Mover.ARRIVE,),  # it is refused unsent, or has the answer of the same bytes
+        State.HELD: (Mover.ARRIVE,),  # with the same bytes
+    },
+    State.QUEUED: {
+        State.QUEUED: (Mover.ARRIVE, Mover.SUBMIT),  # postponed, or found to be itself under other numbers
+        State.SUBMITTING: (Mover.SUBMIT,),
+        State.FILING: (Mover.SUBMIT,),  # it has the answer of the same bytes
+        State.HELD: (Mover.SUBMIT,),
+        State.WITHDRAWN: (Mover.ARRIVE,),
+    },
+    State.SUBMITTING: {
+        State.QUEUED: (Mover.SUBMIT, Mover.RECOVER),
+        State.FILING: (Mover.SUBMIT, Mover.RECOVER),
+        State.HELD: (Mover.SUBMIT, Mover.RECOVER),
+        State.WITHDRAWN: (Mover.SUBMIT,),  # it changed under way, and its body was cut off
+    },
+    State.FILING: {
+        State.FILING: (Mover.FILE,),  # under another name, committed before it is used
+        State.DONE: (Mover.FILE,),
+        State.FAILED: (Mover.FILE,),
+    },
+    State.DONE: {},
+    State.FAILED: {
+        State.FAILED: (Mover.PERSON,),  # dismissed
+        State.RETURNING: (Mover.PERSON, Mover.ARRIVE),  # by `retry`, or dragged back into the drop folder
+    },
+    State.HELD: {
+        State.QUEUED: (Mover.PERSON, Mover.SUBMIT),  # released, or with the same bytes
+        State.FILING: (Mover.PERSON, Mover.SUBMIT),
+        State.HELD: (Mover.ARRIVE, Mover.SUBMIT),  # itself under other numbers; it waits for another of its bytes
+        State.WITHDRAWN: (Mover.ARRIVE,),
+    },
+    State.RETURNING: {
+        State.RETURNING: (Mover.FILE,),  # under another name, committed before it is used
+        State.QUEUED: (Mover.FILE,),
+        State.FILING: (Mover.FILE,),
+        State.HELD: (Mover.FILE,),
+        State.FAILED: (Mover.FILE,),  # its recording is nowhere
+    },
+    State.WITHDRAWN: {  # its file is back
+        State.QUEUED: (Mover.ARRIVE,),
+        State.FILING: (Mover.ARRIVE,),
+        State.HELD: (Mover.ARRIVE,),
+    },
+}
+"""Every change of an item's state, and who may make it. The store refuses any other.
+
+From null: the item is new. From a state to itself: something else of the item changes, in that state alone.
+"""
+
+AFTER_CRASH = {
+    State.QUEUED: "nothing to do",
+    State.SUBMITTING: "the ledger tells: not sent, accepted, or in doubt",
+    State.FILING: "repeat the move",
+    State.DONE: "nothing to do",
+    State.FAILED: "nothing to do",
+    State.HELD: "nothing to do",
+    State.RETURNING: "repeat the move",
+    State.WITHDRAWN: "nothing to do",
+}
+"""What a crash in each state leaves to the next start."""
+
+HALF_DONE = frozenset(state for state in State if state.endswith("ing"))
+"""The states that a step has begun on something outside the database."""
+
+AT_REST = frozenset(State) - HALF_DONE - {State.QUEUED}
+"""The states that only a person, a file that goes or comes, or the same bytes' fate can end."""
+
+UNDER_WAY = frozenset(State) - AT_REST
+"""The states that the daemon ends by itself."""
+
+MOVING = HALF_DONE - {State.SUBMITTING}
+"""The states in which a file is on its way between two folders."""
+
+UNDECIDED = UNDER_WAY - {State.FILING}
+"""The states in which the service has not answered, and is or will be asked: the same bytes wait for that."""
+
+UNSENT = UNDECIDED - {State.SUBMITTING}
+"""Those of them in which it was not asked yet."""
 
 IN_DROP = frozenset({State.QUEUED, State.SUBMITTING, State.FILING, State.HELD})
 """The states in which an item's recording lies in the drop folder."""
 
-AT_REST = frozenset({State.DONE, State.FAILED, State.HELD, State.WITHDRAWN})
-"""The states that only a person, or a file that comes back, can end."""
+LIVE = IN_DROP | {State.RETURNING}
+"""The states in which an item has its path in the drop folder to itself."""
+
+UNTOUCHED = IN_DROP - HALF_DONE
+"""The states in which its recording lies in the drop folder and no step has it in hand."""
+
+FILED = frozenset({State.DONE, State.FAILED})
+"""The states in which its recording lies in done/ or failed/."""
+
+UNANSWERED = frozenset({State.FAILED, State.WITHDRAWN})
+"""The states at rest in which no identifier may ever come."""
 
 
 class Charged(StrEnum):

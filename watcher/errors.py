@@ -81,6 +81,10 @@ class StoreContradicted(StoreError):
     exit_code = Exit.INCOMPLETE
 
 
+class TransitionRefused(StoreContradicted):
+    """No item ever goes from the one state to the other: a fault of the program, which stops this item alone."""
+
+
 class LateWriter(WatcherError):
     """The item is not in the state, or not in the hands, that this step left it in: somebody else decided."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from watcher.composition import Journey
 from watcher.daemon import tidy
-from watcher.domain import Item, PauseKind, State, VerdictState, rfc3339, show_path
+from watcher.domain import HALF_DONE, UNDER_WAY, Item, PauseKind, State, VerdictState, rfc3339, show_path
 from watcher.errors import UNSENDABLE, Exit
 from watcher.journey.verdict import IDLE
 from watcher.store import Books, Waiting
@@ -203,7 +203,7 @@ def _is_over(journey: Journey, progress: Progress, began: float) -> bool:
         stuck = books.obstacles.waiting(journey.site.clock.now())
     if any(pause.kind is PauseKind.FOLDER for pause in pauses):
         return True
-    moving = counts[State.FILING] + counts[State.RETURNING] + counts[State.SUBMITTING]
+    moving = sum(counts[state] for state in HALF_DONE)
     if moving > stuck:
         return False
     if counts[State.QUEUED]:
@@ -252,7 +252,7 @@ def _conclude(journey: Journey, answers: _Answers, failed_before: int) -> Outcom
     with journey.site.store.reading() as books:
         counts = books.items.counts()
         paused = [pause.reason for pause in books.pauses.active()]
-        unfinished = [s for s in State if s not in (State.DONE, State.FAILED, State.WITHDRAWN)]
+        unfinished = [s for s in State if s in UNDER_WAY | {State.HELD}]
         left = [_describe(books, item) for item in books.items.listed(unfinished)]
         missing = answers.missing(books, VerdictState.AWAITED, VerdictState.OVERDUE)
         left += [_describe_missing(books, item) for item in missing if item.state is State.DONE]

@@ -9,6 +9,7 @@ import pytest
 from tests.crash.doors import CHANGES_FOLDER, Doors, Moment
 from tests.crash.scenes import SCENES
 from tests.crash.sweep import play, sweep
+from tests.transitions import any_transition
 from watcher.domain import Charged, Item, State
 from watcher.folders import Folder, receipt_name
 from watcher.journey import recover
@@ -63,7 +64,7 @@ def _record_then_file(patch: pytest.MonkeyPatch) -> None:
         with out._site.store.writing() as books:
             out.record(books, replace(item, filed_at=out._site.clock.now()))
         filed = move_out(out, item)
-        with out._site.store.writing() as books:
+        with any_transition(), out._site.store.writing() as books:
             books.items.change(replace(item, state=State.DONE), State.FILING, 0.0)
         return filed
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, speech
+from tests.transitions import any_transition
 from watcher.cli import main, opening
 from watcher.clock import SystemClock
 from watcher.domain import State
@@ -429,7 +430,7 @@ def test_what_is_filed_or_taken_away_during_the_look_is_none_of_unknown_origin(
     filed: Place, capsys: pytest.CaptureFixture[str], moments: list[Callable[[], object]]
 ) -> None:
     """A recording lies in done/ before its row says so, and its sidecar beside it; a temporary file goes again."""
-    with filed.books() as books:
+    with any_transition(), filed.books() as books:
         books.items.change(filed.item_in(books, "one.wav"), State.FILING, 0.0, companions=(b"one.xml",))
     for name in ("one.xml", "passing"):
         (filed.root / "done" / name).write_bytes(b"x")

@@ -19,6 +19,7 @@ from tests.people import STRANGER, needs_root
 from tests.people import place as everybodys
 from tests.places import KEY, REFUSED, Place, speech
 from tests.queues import drain, listening, queued, told
+from tests.transitions import strangers
 from watcher.cli import main
 from watcher.composition import Journey
 from watcher.domain import Charged, Item, State, VerdictState
@@ -357,8 +358,11 @@ def test_a_verdict_that_comes_while_its_receipt_is_written_is_not_lost(
     assert place.receipt("done/one.wav.json")["verdict"]["classification"] == "artificial"
 
 
-def test_a_row_that_somebody_else_changed_stops_no_other(
-    place: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "other", [{"claim": "another"}, {"state": State.HELD}], ids=["in another's hands", "from where it cannot go"]
+)
+def test_a_row_that_cannot_be_changed_stops_no_other(
+    place: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
 ) -> None:
     """Of those that are recorded together, the others are recorded all the same."""
     with queued(place, "a", "b", "c") as journey:
@@ -367,12 +371,13 @@ def test_a_row_that_somebody_else_changed_stops_no_other(
         record = Out.record
 
         def record_meanwhile(out: Out, books: Books, item: Item) -> None:
-            record(out, books, replace(item, state=State.HELD) if item.path == b"b.wav" else item)
+            record(out, books, replace(item, **other) if item.path == b"b.wav" else item)
 
         with monkeypatch.context() as patch:
             patch.setattr(Out, "record", record_meanwhile)
             step_out(journey)
             assert place.states() == {"a.wav": State.DONE, "b.wav": State.FILING, "c.wav": State.DONE}
+            assert set(strangers()) == ({"held to done by file"} if "state" in other else set())
         tries(journey, [], 601)
     assert place.states()["b.wav"] is State.DONE
 

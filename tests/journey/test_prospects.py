@@ -13,6 +13,7 @@ from tests.clock import FalseClock
 from tests.conftest import MakePlace
 from tests.journey.test_commands_that_look import said
 from tests.places import REFUSED, Place, speech
+from tests.transitions import any_transition
 from watcher.audio.synthesis import wav
 from watcher.cli import main
 from watcher.cli.opening import Desk
@@ -61,7 +62,8 @@ def put(place: Place, books: Books, number: int, state: State, fault: Fault | No
         outcome=State.FAILED if is_decided else None,
         filed_as=name.encode() if is_decided or state is State.DONE else None,
     )
-    books.items.add(item)
+    with any_transition():
+        books.items.add(item)
     return item
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, sandbox, speech
+from tests.transitions import any_transition
 from watcher import once
 from watcher.cli import main
 from watcher.clock import SystemClock
@@ -263,13 +264,13 @@ def test_a_start_does_not_look_through_years_of_done(place: Place, monkeypatch: 
         assert listed == {"drop"}  # its own names: what lies there, lies there for a moment
         assert not killed_check.exists()
     listed.clear()
-    with place.books() as books:
+    with any_transition(), place.books() as books:
         books.items.mark_receipts_due(place.item_in(books, "now/a.wav").identifier or "")
         item = place.item_in(books, "now/b.wav")
         books.items.change(item, State.FILING, 0.0, outcome=State.FAILED, filed_as=b"x/b.wav")
     with place.opened():
         assert listed == {"drop", "done/now", "failed/x"}
-    with place.books() as books:
+    with any_transition(), place.books() as books:
         books.items.change(place.item_in(books, "now/b.wav"), State.RETURNING, 0.0, path=b"y/b.wav")
     with place.opened():
         assert [path.name for path in left if path.exists()] == []

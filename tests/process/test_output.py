@@ -11,6 +11,7 @@ import pytest
 from tests.places import Place
 from tests.process.programs import ENVIRONMENT, PATIENCE_SECONDS
 from tests.store.recordings import item
+from tests.transitions import any_transition
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.store import Store
@@ -26,7 +27,7 @@ def fill(place: Place, state: State) -> list[str]:
     items = [replace(one, filed_as=one.path if "outcome" in facts else None) for one in items]
     with Store(place.config.store.url) as store:
         store.database.migrate()
-        with store.writing() as books:
+        with any_transition(), store.writing() as books:
             for one in items:
                 books.items.add(one)
     if state is State.FAILED:  # `retry` looks whether they are there

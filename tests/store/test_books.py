@@ -1,13 +1,15 @@
 """What is written down: nobody overwrites another's decision, and nothing of the history is lost."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.store.recordings import item, sqlite_of, verdict
-from watcher.domain import Audio, Fault, Fingerprint, Item, State, VerdictState
-from watcher.errors import LateWriter, StoreError
-from watcher.store import Store, Waiting
+from tests.transitions import any_transition
+from watcher.domain import TRANSITIONS, Audio, Fault, Fingerprint, Item, State, VerdictState
+from watcher.errors import LateWriter, StoreContradicted, StoreError, TransitionRefused
+from watcher.store import Books, Store, Waiting
 from watcher.store.site import WAITING_SHOWN
 
 # The items
@@ -76,6 +78,32 @@ def test_who_lost_the_claim_to_another_changes_nothing(store: Store) -> None:
         assert _get(books.items.get(mine.id)).claim == "second"
 
 
+@pytest.mark.parametrize("before", [None, *State])
+def test_the_store_refuses_every_change_that_the_table_has_not(store: Store, before: State | None) -> None:
+    """Of one item that is not where it should be nothing is written, and whatever else there is goes on."""
+    one = item(1, state=before or State.QUEUED, claim=None)
+    if before is not None:
+        with any_transition(), store.writing() as books:
+            books.items.add(one)
+    for after in State:
+        if after in TRANSITIONS[before]:
+            continue
+        with pytest.raises(TransitionRefused) as refused, store.writing() as books:
+            _take_on(books, one, before, after)
+        assert isinstance(refused.value, StoreContradicted), "one item's trouble, and no other's"
+        assert f"from {before or 'nothing'} to {after}" in refused.value.message
+        with store.reading() as books:
+            assert [found.state for found in books.items.listed()] == ([] if before is None else [before])
+
+
+def _take_on(books: Books, one: Item, before: State | None, after: State) -> None:
+    books.items.add(item(2))
+    if before is None:
+        books.items.add(replace(one, state=after))
+    else:
+        books.items.change(one, after, 1.0)
+
+
 def test_an_item_out_of_hands_has_no_claim(store: Store) -> None:
     """Only what is being submitted is in somebody's hands."""
     with store.writing() as books:
@@ -88,17 +116,17 @@ def test_an_item_out_of_hands_has_no_claim(store: Store) -> None:
 def test_no_path_is_live_twice_and_a_path_that_is_free_may_be_taken_again(store: Store) -> None:
     """One file, one row, in every state in which the file lies in the drop folder; afterwards its name is free."""
     for number, state in enumerate(State):
-        with store.writing() as books:
+        with any_transition(), store.writing() as books:
             books.items.add(item(2 * number, path=b"a.wav", state=state))
         newcomer = item(2 * number + 1, path=b"a.wav")
         if state in (State.DONE, State.FAILED, State.WITHDRAWN):
-            with store.writing() as books:
+            with any_transition(), store.writing() as books:
                 books.items.add(newcomer)
                 books.items.change(newcomer, State.DONE, 1.0)
         else:
             with pytest.raises(StoreError), store.writing() as books:
                 books.items.add(newcomer)
-            with store.writing() as books:
+            with any_transition(), store.writing() as books:
                 books.items.change(item(2 * number, state=state), State.DONE, 1.0)
 
 

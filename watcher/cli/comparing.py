@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from watcher.cli.explaining import companions_of
 from watcher.cli.opening import RECEIPT, Desk
 from watcher.cli.unbooked import is_unbooked
-from watcher.domain import Item, State, rfc3339, show_path
+from watcher.domain import MOVING, Item, State, rfc3339, show_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.ignore import Ignore
@@ -183,7 +183,7 @@ def _compare_paths(desk: Desk, folder: Folder, books: Books, paths: set[bytes], 
             unknown -= others
         found.strays |= {(folder.name, path) for path in unknown}
         return
-    unknown = paths - _names_of(books.items.listed([State(folder.name), State.FILING, State.RETURNING]))
+    unknown = paths - _names_of(books.items.listed([State(folder.name), *MOVING]))
     for path in sorted(unknown):
         try:
             receipt = receipt_at(folder, path) if path.endswith(RECEIPT) else None

@@ -8,7 +8,7 @@ from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
 from watcher.cli.prospects import explain_item, explain_wait
 from watcher.cli.spelling import tell_spelling
 from watcher.cli.unbooked import find_unbooked
-from watcher.domain import IN_DROP, Item, State, rfc3339, show_path
+from watcher.domain import FILED, IN_DROP, LIVE, Item, State, rfc3339, show_path
 from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, RecordingUnreachable
 from watcher.folders import LONGEST, Folder, fingerprint_of
 from watcher.ignore import Ignore
@@ -105,7 +105,7 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
         return foreign
     if item is None and (travels := _explain_companion(desk, books, path, sorted(IN_DROP))) is not None:
         return travels
-    is_known = file is not None or (item is not None and item.state in (*IN_DROP, State.RETURNING))
+    is_known = file is not None or (item is not None and item.state in LIVE)
     if on_disk is not None and not is_known and (left := _explain_left(desk, books, path)) is not None:
         return left
     # What is published is as old as the last look: where the item is of the very file that lies here, or of one
@@ -113,17 +113,17 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
         said = f"{file.reason or 'was seen and is not taken yet'} (since {rfc3339(file.since)})."
         return said + explain_wait(desk, books)
-    is_gone = on_disk is None and (item is None or item.state not in (State.DONE, State.FAILED))
+    is_gone = on_disk is None and (item is None or item.state not in FILED)
     if is_gone and (unbooked := find_unbooked(desk, books, [(None, path)])) is not None:
         return str(unbooked)
     if item is not None:
         said = explain_item(desk, books, item)
-        is_another = on_disk is not None and item.state in (State.DONE, State.FAILED)
+        is_another = on_disk is not None and item.state in FILED
         return f"{_explain_unseen(desk, books)} An earlier recording of this name {said}" if is_another else said
     if path.endswith(RECEIPT) and (of := books.items.latest_at(path.removesuffix(RECEIPT))) is not None:
         return _explain_receipt(desk, books, of)
     if on_disk is None:
-        return _explain_companion(desk, books, path, [State.DONE, State.FAILED])
+        return _explain_companion(desk, books, path, sorted(FILED))
     return _explain_unseen(desk, books)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from watcher.cli.opening import Desk
-from watcher.domain import Item, State, from_json, show_path
+from watcher.domain import FILED, Item, State, from_json, show_path
 from watcher.errors import FolderError, RecordingError, RecordingGone
 from watcher.folders import Folder, hash_of, receipt_name
 from watcher.outlet import standard_error
@@ -29,7 +29,7 @@ def compare_hashes(desk: Desk, found: Hashes) -> Iterator[str]:
     """What differs, a line each, as it is found. A recording that is gone is for whoever compares the books."""
     with desk.store.reading() as books:
         counts = books.items.counts()
-    with _progress(counts[State.DONE] + counts[State.FAILED]) as advance:
+    with _progress(sum(counts[state] for state in FILED)) as advance:
         after = 0
         while True:
             with desk.store.reading() as books:

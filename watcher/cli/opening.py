@@ -18,7 +18,7 @@ from watcher import logs
 from watcher.cli.spelling import other_spellings
 from watcher.clock import Clock, SystemClock
 from watcher.config import Config, find_config, load
-from watcher.domain import Item, State, to_json
+from watcher.domain import MOVING, Item, State, to_json
 from watcher.errors import FolderError, NoSuchItem, StoreError
 from watcher.folders import LOCK, Folder
 from watcher.folders.holder import Holder, holder_of
@@ -192,13 +192,13 @@ def find_lying(books: Books, folder: Folder | None, path: bytes) -> Item | None:
     latest = books.items.latest_at(path)
     if latest is not None and _may_lie(latest, state, path):
         return latest
-    there = books.items.listed([state, State.FILING, State.RETURNING])
+    there = books.items.listed([state, *MOVING])
     return next((item for item in there if _may_lie(item, state, path)), None)
 
 
 def _may_lie(item: Item, state: State, path: bytes) -> bool:
     """Whether it was filed under this name, is about to be, or is still to be fetched back from there."""
-    is_moved = item.state in (State.FILING, State.RETURNING) and item.outcome is state
+    is_moved = item.state in MOVING and item.outcome is state
     return item.filed_as == path and (item.state is state or is_moved)
 
 

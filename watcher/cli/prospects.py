@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from watcher.cli.opening import Desk
-from watcher.domain import Fault, Item, Pause, PauseKind, State, rfc3339, show_path
+from watcher.domain import UNDER_WAY, Fault, Item, Pause, PauseKind, State, rfc3339, show_path
 from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
 from watcher.folders import receipt_name
 from watcher.journey.alterations import explain
@@ -16,13 +16,11 @@ from watcher.store import Books
 
 IDLE = "No daemon runs now: the next `watcher run` does it."
 
-_UNDER_WAY = (State.QUEUED, State.SUBMITTING, State.FILING, State.RETURNING)
-
 
 def explain_item(desk: Desk, books: Books, item: Item) -> str:
     """Where it stands, why, and what happens next."""
     said = _explain(desk, books, item)
-    if item.state in _UNDER_WAY and desk.is_idle():
+    if item.state in UNDER_WAY and desk.is_idle():
         said += " No daemon runs now: this goes on with the next `watcher run`."
     return said
 

@@ -13,7 +13,7 @@ from watcher.cli.hashes import Hashes, compare_hashes
 from watcher.cli.looking import duration_in_words, seconds_for
 from watcher.cli.opening import Desk, open_desk, print_json
 from watcher.cli.printing import as_far_as_read
-from watcher.domain import JsonObject, State, show_path
+from watcher.domain import HALF_DONE, JsonObject, State, show_path
 from watcher.errors import Exit, FolderError, RecordingError, StoreError, UsageError
 from watcher.folders import Folder, hash_of
 from watcher.ignore import Ignore
@@ -40,7 +40,7 @@ def reconcile(options: argparse.Namespace) -> int:
         "failed": counts[State.FAILED],
         "withdrawn": counts[State.WITHDRAWN],
         "waiting": counts[State.QUEUED] + waiting,
-        "in flight": counts[State.SUBMITTING] + counts[State.FILING] + counts[State.RETURNING],
+        "in flight": sum(counts[state] for state in HALF_DONE),
         "held": counts[State.HELD],
     }
     if seen != sum(lines.values()):

@@ -15,7 +15,7 @@ from watcher.cli.demo import show_demo
 from watcher.cli.opening import Desk, read_config
 from watcher.clock import SystemClock
 from watcher.composition import opened
-from watcher.domain import State, show_path
+from watcher.domain import FILED, UNDER_WAY, State, show_path
 from watcher.errors import Exit, UsageError
 from watcher.journey.instance import lock_database
 from watcher.key import read_key
@@ -83,9 +83,9 @@ def _progress(*, verdicts: bool) -> Iterator[Callable[[once.Progress], None]]:
         def show(progress: once.Progress) -> None:
             nonlocal most_awaited
             counts = progress.counts
-            at_first.update({s: at_first.get(s, counts[s]) for s in (State.DONE, State.FAILED)})
+            at_first.update({s: at_first.get(s, counts[s]) for s in FILED})
             filed = sum(counts[s] - at_first[s] for s in at_first)
-            under_way = sum(counts[s] for s in (State.QUEUED, State.SUBMITTING, State.FILING, State.RETURNING))
+            under_way = sum(counts[s] for s in UNDER_WAY)
             note = f"paused: {progress.paused}" if progress.paused else ""
             left = under_way + progress.settling
             most_awaited = max(most_awaited, progress.verdicts_awaited)

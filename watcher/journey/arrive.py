@@ -15,7 +15,7 @@ from heapq import nsmallest
 
 from watcher import logs
 from watcher.audio import Examination
-from watcher.domain import Fingerprint, Item, PauseKind, State, rfc3339, show_path
+from watcher.domain import UNTOUCHED, Fingerprint, Item, PauseKind, State, rfc3339, show_path
 from watcher.errors import (
     FolderError,
     FolderRefuses,
@@ -429,7 +429,7 @@ class Arrivals:
         if item is None:
             self._look_at(path)
             return
-        if item.state not in (State.QUEUED, State.HELD):
+        if item.state not in UNTOUCHED:
             return
         try:
             now_there = site.drop.fingerprint(path)

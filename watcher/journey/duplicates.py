@@ -2,14 +2,11 @@
 
 from typing import Any
 
-from watcher.domain import Fault, Item, State
+from watcher.domain import UNANSWERED, UNDECIDED, UNSENT, Fault, Item, State
 from watcher.journey.policy import REFUSED, hint_to_decide
 from watcher.journey.site import Site
 from watcher.journey.vet import follow
 from watcher.store import Books
-
-_UNDER_WAY = (State.QUEUED, State.RETURNING)
-_AT_REST = (State.WITHDRAWN, State.FAILED)
 
 
 def follow_firsts(books: Books, now: float) -> None:
@@ -46,7 +43,7 @@ def _has_word(first: Item, duplicate: Item) -> bool:
     """Whether what became of the first one says what becomes of this one."""
     if first.identifier is not None or first.state is State.HELD:
         return True
-    if first.state in (State.QUEUED, State.SUBMITTING, State.RETURNING):
+    if first.state in UNDECIDED:
         return duplicate.state is State.HELD  # the first was released: it waits for it again
     decided = first.outcome is State.FAILED and first.fault is not None
     return decided and (duplicate.state is State.HELD or _is_refused(first))
@@ -70,7 +67,7 @@ def defer(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
     first = next((copy for copy in others if copy.identifier is not None), None)
     if first is None:
         own_place = next((n for n, copy in enumerate(copies) if copy.id == item.id), len(copies))
-        earlier = [copy for copy in copies[:own_place] if copy.state in _UNDER_WAY]
+        earlier = [copy for copy in copies[:own_place] if copy.state in UNSENT]
         sent = [copy for copy in others if copy.state is State.SUBMITTING]
         first = next((copy for copy in [*sent, *earlier] if copy.duplicate_of is None), None)
     if first is not None:
@@ -89,4 +86,4 @@ def defer(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
 
 
 def _left_in_doubt(copy: Item) -> bool:
-    return copy.in_doubt and copy.state in _AT_REST and not _is_refused(copy)
+    return copy.in_doubt and copy.state in UNANSWERED and not _is_refused(copy)

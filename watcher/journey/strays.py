@@ -1,7 +1,7 @@
 """Receipts of ours in the drop folder, as when a recording is dragged out of failed/ together with its own."""
 
 from watcher import logs
-from watcher.domain import AT_REST, Fingerprint, Item, State, show_path
+from watcher.domain import AT_REST, FILED, Fingerprint, Item, State, show_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import receipt_name
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
@@ -36,7 +36,7 @@ def clear_receipt(site: Site, path: bytes, fingerprint: Fingerprint, item: Item)
     if item.state not in AT_REST or _lies_beside(site, path):
         return f"is the former receipt of {name}, which is on its way: it goes when that has its new one"
     kept = f"is the receipt of {name} (item {item.id}), no recording: nothing is done with it; remove it"
-    if item.state not in (State.DONE, State.FAILED) or item.filed_as is None:
+    if item.state not in FILED or item.filed_as is None:
         return kept
     folder = site.done if item.state is State.DONE else site.failed
     try:

@@ -8,7 +8,7 @@ from typing import Any
 from watcher import logs
 from watcher.audio import Completeness, Examination, examine
 from watcher.config import Config
-from watcher.domain import Audio, Fault, Fingerprint, Item, State
+from watcher.domain import UNTOUCHED, Audio, Fault, Fingerprint, Item, State
 from watcher.errors import (
     FolderError,
     LateWriter,
@@ -220,7 +220,7 @@ def admit(site: Site, books: Books, settled: Settled, vetted: Vetted) -> Item | 
         if live.fingerprint == vetted.fingerprint or live.state is State.RETURNING:
             return None
         if live.sha256 is not None and live.sha256 == vetted.sha256 and not vetted.has_identity:
-            if live.state in (State.QUEUED, State.HELD):
+            if live.state in UNTOUCHED:
                 books.items.change(live, live.state, now, fingerprint=vetted.fingerprint)
             return None  # it is the same
         if live.state is not State.QUEUED:

@@ -5,6 +5,7 @@ The statements are built once: building one costs several times as much as runni
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
 
@@ -28,7 +29,10 @@ from sqlalchemy import (
 )
 
 from watcher.domain import (
-    IN_DROP,
+    FILED,
+    LIVE,
+    TRANSITIONS,
+    UNDECIDED,
     Alteration,
     Altered,
     Audio,
@@ -42,18 +46,14 @@ from watcher.domain import (
     rfc3339,
     show_path,
 )
-from watcher.errors import LateWriter, NoSuchItem
+from watcher.errors import LateWriter, NoSuchItem, TransitionRefused
 from watcher.store.schema import items, obstacles, transitions, verdicts
 
 
-def _is_one_of(table: FromClause, *states: State) -> ColumnElement[bool]:
+def _is_one_of(table: FromClause, states: AbstractSet[State]) -> ColumnElement[bool]:
     """The state is one of these. A list in a statement would be taken apart anew each time it runs (measured)."""
-    return or_(*(table.c.state == state for state in states))
+    return or_(*(table.c.state == state for state in State if state in states))
 
-
-_UNSETTLED = (State.QUEUED, State.SUBMITTING, State.RETURNING)
-_LIVE = (*IN_DROP, State.RETURNING)
-_PAST = (State.DONE, State.FAILED)
 
 _all_items = select(items).order_by(items.c.serial)
 _latest_first = select(items).order_by(items.c.serial.desc())
@@ -64,13 +64,11 @@ _BY_BEGINNING = select(items).where(items.c.id.between(bindparam("low"), bindpar
 _LATEST_AT = _latest_first.where(
     (items.c.path == bindparam("path")) | (items.c.filed_as == bindparam("path"))
 ).limit(1)
-_LIVE_AT = select(items).where(items.c.path == bindparam("path"), _is_one_of(items, *_LIVE))
-_LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(_is_one_of(items, *_LIVE))
-_LIVE_COMPANIONS = select(items.c.companions).where(_is_one_of(items, *_LIVE), items.c.companions != b"")
+_LIVE_AT = select(items).where(items.c.path == bindparam("path"), _is_one_of(items, LIVE))
+_LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(_is_one_of(items, LIVE))
+_LIVE_COMPANIONS = select(items.c.companions).where(_is_one_of(items, LIVE), items.c.companions != b"")
 _FILED_AFTER = (
-    _all_items.where(
-        items.c.serial > bindparam("serial"), _is_one_of(items, *_PAST), items.c.filed_as.is_not(None)
-    )
+    _all_items.where(items.c.serial > bindparam("serial"), _is_one_of(items, FILED), items.c.filed_as.is_not(None))
 ).limit(bindparam("limit"))
 _BY_IDENTIFIER = _all_items.where(items.c.identifier == bindparam("identifier"))
 _COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
@@ -90,7 +88,7 @@ _ACCEPTED_AFTER = (
 )
 _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
 
-_WAITS = exists().where(_first.c.id == items.c.duplicate_of, _is_one_of(_first, *_UNSETTLED))
+_WAITS = exists().where(_first.c.id == items.c.duplicate_of, _is_one_of(_first, UNDECIDED))
 _FREE = select(items).where(items.c.state == State.QUEUED, ~_WAITS).limit(1)
 _BY_ARRIVAL = (items.c.arrived_at, items.c.serial)
 _IS_DUE = or_(
@@ -137,7 +135,7 @@ _TO_FAILED = _TO_MOVE.where(items.c.outcome.is_distinct_from(State.DONE))
 _RECEIPT_DUE = _all_items.where(items.c.receipt_due, items.c.state == bindparam("state"), ~_IS_OBSTRUCTED).limit(
     bindparam("limit")
 )
-_ALTERED = _all_items.where(items.c.altered.is_not(None), _is_one_of(items, *_PAST)).limit(bindparam("limit"))
+_ALTERED = _all_items.where(items.c.altered.is_not(None), _is_one_of(items, FILED)).limit(bindparam("limit"))
 _MARK_ALTERED = (
     update(items)
     .where(items.c.id == bindparam("the_id"), items.c.state == bindparam("the_state"))
@@ -154,7 +152,7 @@ _MARK_ALTERED = (
         receipt_due=True,
     )
 )
-_ALL_RECEIPTS_DUE = _all_items.where(items.c.receipt_due, _is_one_of(items, *_PAST))
+_ALL_RECEIPTS_DUE = _all_items.where(items.c.receipt_due, _is_one_of(items, FILED))
 
 _FIRST_OF = (
     select(items)
@@ -164,14 +162,14 @@ _FIRST_OF = (
         or_(items.c.duplicate_of.is_(None), items.c.identifier.is_not(None)),
         or_(
             items.c.identifier.is_not(None),
-            _is_one_of(items, *_UNSETTLED, State.HELD),
+            _is_one_of(items, UNDECIDED | {State.HELD}),
             and_(items.c.outcome == State.FAILED, items.c.fault_code == "refused"),
         ),
     )
     .order_by(
         case(
             (items.c.identifier.is_not(None), 0),
-            (_is_one_of(items, *_UNSETTLED), 1),
+            (_is_one_of(items, UNDECIDED), 1),
             (items.c.state == State.HELD, 2),
             else_=3,
         ),
@@ -189,7 +187,7 @@ _SETTLED_FIRSTS = (
     .where(_WAITS_FOR_ANOTHER, items.c.duplicate_of == _first.c.id)
     .where(
         or_(
-            and_(items.c.state == State.QUEUED, ~_is_one_of(_first, *_UNSETTLED)),
+            and_(items.c.state == State.QUEUED, ~_is_one_of(_first, UNDECIDED)),
             and_(items.c.state == State.HELD, _first.c.state != State.HELD),
         )
     )
@@ -393,7 +391,11 @@ class Items:
     # Writing
 
     def add(self, item: Item, note: str = "") -> None:
-        """The item has a row. StoreError, when the transaction ends, if a live item has its path already."""
+        """The item has a row.
+
+        Raises TransitionRefused where no item begins so; StoreContradicted where a live one has its path already.
+        """
+        _check_transition(item.id, None, item.state)
         self._connection.execute(_ADD, {"id": item.id, **_columns(item)})
         self._note(item.id, item.arrived_at, None, item.state, note)
 
@@ -402,9 +404,11 @@ class Items:
     ) -> None:
         """The item is in the state `after`, if nobody changed it since `item` was read: else LateWriter.
 
+        Raises TransitionRefused where no item ever goes from the one state to the other.
         `changes` are columns; `fault`, `fingerprint`, `audio`, `altered` and `dismissed` are as in the domain.
         What leaves failed/ is not dismissed any more. `by`: the person who decided it.
         """
+        _check_transition(item.id, item.state, after)
         if item.dismissed is not None and after is not State.FAILED:
             changes["dismissed"] = None
         values = _flattened(changes) | {"state": after}
@@ -455,6 +459,14 @@ class Items:
 
     def _all(self, query: Select[Any], **values: Any) -> list[Item]:
         return [_item(row) for row in self._connection.execute(query, values)]
+
+
+def _check_transition(item_id: str, before: State | None, after: State) -> None:
+    if after not in TRANSITIONS[before]:
+        raise TransitionRefused(
+            f"{item_id}: no item goes from {before or 'nothing'} to {after}",
+            hint="Nothing was written. This is a fault of the program: please report it.",
+        )
 
 
 @cache

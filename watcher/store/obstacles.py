@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
-from watcher.domain import Fault, JsonObject, State, path_text, rfc3339
+from watcher.domain import MOVING, Fault, JsonObject, State, path_text, rfc3339
 from watcher.store.schema import items, obstacles
 
-_PATIENT = or_(items.c.state == State.FILING, items.c.state == State.RETURNING)
+_PATIENT = or_(*(items.c.state == state for state in State if state in MOVING))
 _STILL = or_(_PATIENT, items.c.receipt_due)  # else somebody else has done with the item
 _OF = select(obstacles).where(obstacles.c.item_id == bindparam("id"))
 _LISTED = (
