@@ -175,7 +175,7 @@ class Fault:
 
     def __str__(self) -> str:
         message = self.message if self.message.endswith((".", "!", "?")) else f"{self.message}."
-        return f"{message} {self.hint}".strip()
+        return f"{message} {self.hint[:1].upper()}{self.hint[1:]}".strip()
 
     def moved(self, before: bytes, after: bytes) -> "Fault":
         """The same fault of a file that lies elsewhere now: a command in its hint names the new path."""

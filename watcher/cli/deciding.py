@@ -135,7 +135,7 @@ def resume(options: argparse.Namespace) -> int:
         if ended is not None:
             print("Submitting goes on." if not standing else "The pause by a person is over.")
         for pause in standing:
-            print(f"Still paused: {pause.reason} {ending(pause, now, is_barred=is_barred(standing))}")
+            print(f"Still paused: {pause.reason}\n{ending(pause, now, is_barred=is_barred(standing))}")
         if ended is None and not standing:
             print("Submitting was not paused.")
         elif desk.is_idle():
