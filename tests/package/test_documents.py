@@ -75,6 +75,8 @@ IN_PASSING = {
     "systemctl reload watcher": "test_what_was_changed_is_read_again",
     "systemctl edit watcher": "see INSTEAD; systemd reads its lines in test_systemd.py",
     "watcher run 2>> /var/log/watcher.log": "test_the_log_is_rotated",
+    "chmod g+r FILE": "test_a_first_day",
+    "setfacl -R -m g:recordings:rwX -d -m g:recordings:rwX /srv/recordings/drop": "typed in README, Install it",
     "watcher COMMAND --help": "test_every_command_that_is_named_is_understood",
     "python -m tests.benchmarks judgement": "takes minutes: only looked whether it is there",
     "make test": "takes minutes: only looked whether it is there, as of the others of make",
@@ -256,9 +258,9 @@ def _install(day: Day) -> Day:
 
 @pytest.fixture
 def started(installed: Day) -> Day:
-    """It is at work, was checked, and anna may drop recordings."""
+    """It was checked, is at work, was looked at, and anna may drop recordings."""
     said = installed.types(README, "First start")
-    assert "daemon" in said
+    assert "daemon.started" in said
     installed.types(README, "For the people who drop")
     return installed
 
@@ -267,14 +269,19 @@ def started(installed: Day) -> Day:
 
 
 def test_a_first_day(started: Day) -> None:
-    """Anna's first recording is filed, whatever her umask; what the commands of the next minutes say is true.
+    """Anna's first recordings are filed, whatever her umask; one that was private once its group may read it.
 
-    Her recording and its receipt are read by her group and nobody else, the database by the service alone.
+    Receipts are read by the group and nobody else, the database by the service alone, the key by root.
     """
     started.drop("/srv/recordings/drop/", "first")
     started.server.does("umask 022; mkdir /srv/recordings/drop/new", user="anna")
     started.drop("/srv/recordings/drop/new/", "second")
-    started.wait_for(done=2)
+    started.drop("/var/tmp/private.wav", "private")
+    private = "chmod 600 private.wav; cp private.wav /srv/recordings/drop/"
+    started.server.does(private, user="anna", folder="/var/tmp")
+    assert "chmod g+r FILE" in in_passing(README)
+    started.server.does("chmod g+r private.wav", user="anna", folder="/srv/recordings/drop")
+    started.wait_for(done=3)
     assert started.mode("/srv/recordings/done/recording.wav.json") == "640 watcher recordings"
     assert started.mode("/srv/recordings/done/new") == "2750 watcher recordings"
     assert started.server.types("cat /var/lib/watcher/watcher.db", user="anna").code != 0
@@ -285,7 +292,7 @@ def test_a_first_day(started: Day) -> None:
         started.server.types("mv /srv/recordings/done/recording.wav /srv/recordings/drop", user="anna").code != 0
     )
     assert "is done" in started.server.does("watcher why new/recording.wav")
-    assert started.service.charged == 2
+    assert started.service.charged == 3
 
 
 def test_what_was_changed_is_read_again(started: Day) -> None:

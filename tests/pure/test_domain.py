@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.domain import from_json, path_text, show_path, to_json
+from watcher.domain import Fault, from_json, path_text, show_path, to_json
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,16 @@ def test_json_of_ours_is_read_as_it_was_written() -> None:
     receipt = {"id": "1", "attempts": [{"number": 1, "detail": "\x1b ü"}], "verdict": {"models": ["a"]}, "x": None}
     assert from_json(to_json(receipt, indent=2).encode() + b"\n") == receipt
     assert from_json(None) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "hint", "said"),
+    [
+        ("No space in done", "free space there", "No space in done. Free space there"),
+        ("Refused.", "`watcher resume` tries at once.", "Refused. `watcher resume` tries at once."),
+        ("Refused", "", "Refused."),
+    ],
+)
+def test_a_fault_is_said_in_sentences(message: str, hint: str, said: str) -> None:
+    """What happened, and what to do: each begins as a sentence does, whoever wrote it."""
+    assert str(Fault("code", message, hint)) == said
