@@ -1,20 +1,22 @@
-"""HTTP/1.1 on one connection: requests are read in few, big pieces; nothing of it is known to be audio."""
+"""HTTP/1.1 on one connection: h11 parses what comes, and what is read, and when, is decided here.
 
-import re
+Only requests are parsed: answers that break the protocol on purpose are written without h11.
+"""
+
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import cast
 from urllib.parse import unquote
+
+import h11
 
 from watcher.clock import Clock
 
 MAX_HEAD_BYTES = 65_536
+_HEAD_PIECE_BYTES = 4_096
 _PIECE_BYTES = 262_144
-_MAX_LINE_BYTES = 4_096
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.([0-9])")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?")
 
 
 class Malformed(Exception):
@@ -64,60 +66,59 @@ class Connection:
     def __init__(self, peer: socket.socket, clock: Clock) -> None:
         self._peer = peer
         self._clock = clock
-        self._pending = bytearray()  # received and not yet used
+        self._parser = _parser()
         self._buffer = bytearray()  # the body; reused, since fresh pages cost more than the copy into them
 
     def read_head(self) -> Head | None:
-        """The next request's head; null when the peer has no more. Raises Malformed, CutOff, OSError."""
-        pending = self._pending
+        """Return the next request's head; null when the peer has no more. Raises Malformed, CutOff."""
+        # Its answer is no business of the parser's, so each request gets a parser of its own.
+        pending, _ = self._parser.trailing_data
+        self._parser = _parser()
         started = self._clock.monotonic()
-        looked_at = 0
-        while (end := pending.find(b"\r\n\r\n", max(0, looked_at - 3))) < 0:
-            if pending.startswith(b"\r\n"):  # a line break left over from the request before
-                del pending[:2]
-                continue
-            if b"\n\n" in pending or len(pending) > MAX_HEAD_BYTES:
-                break
-            looked_at = len(pending)
-            piece = self._peer.recv(MAX_HEAD_BYTES)
-            if not piece:
-                if pending:
-                    raise CutOff(0)
-                return None
+        while not (pending := pending.lstrip(b"\r\n")):  # line breaks before a request are to be ignored
+            pending = self._receive(_HEAD_PIECE_BYTES)
             if not pending:
-                started = self._clock.monotonic()
-            pending += piece
-        if end > MAX_HEAD_BYTES or (end < 0 and len(pending) > MAX_HEAD_BYTES):
-            raise Malformed(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large")
-        if end < 0:
-            raise Malformed(HTTPStatus.BAD_REQUEST, "lines end with a carriage return and a line feed")
-        head = parse_head(bytes(pending[:end]).lstrip(b"\r\n"), started)
-        del pending[: end + 4]
-        return head
+                return None
+            started = self._clock.monotonic()
+        self._parser.receive_data(pending)
+        request = self._next_event(_HEAD_PIECE_BYTES)
+        return _read_head(cast("h11.Request", request), started)  # a fresh parser finds nothing else
 
     def read_body(self, head: Head, limit: int, halfway: Callable[[], None] | None = None) -> Body:
-        """The request's whole body; one of more than `limit` bytes is read and dropped.
+        """Return the request's whole body; one of more than `limit` bytes is read and dropped.
 
-        `halfway` is called once in the middle of it. Raises Malformed, CutOff.
+        `halfway` is called once, when half of it has been read (of one in chunks: the first piece), before more is
+        taken from the socket. Raises Malformed, CutOff.
         """
-        if head.headers.get("expect", "").lower() == "100-continue":
-            self._peer.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if head.length is None:
-            return self._read_chunks(limit, halfway)
+        if self._parser.they_are_waiting_for_100_continue:
+            go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self._peer.sendall(self._parser.send(go_on))
         received = 0
-        if halfway is not None:
-            received = self._receive(0, head.length // 2, limit)
-            halfway()
-        received += self._receive(received, head.length - received, limit)
-        return Body(self._buffer, received, received > limit)
+        half = 1 if head.length is None else head.length // 2
+        while True:
+            if halfway is not None and received >= half:
+                halfway()
+                halfway = None
+            if head.length is None:
+                event = self._next_event(_PIECE_BYTES, received)
+            else:
+                end = head.length if halfway is None else half
+                event = self._next_event(min(_PIECE_BYTES, end - received), received, socket.MSG_WAITALL)
+            if not isinstance(event, h11.Data):
+                return Body(self._buffer, received, received > limit)
+            end = received + len(event.data)
+            if end <= limit:
+                self._make_room(received, max(end, min(head.length or 0, limit)))
+                self._buffer[received:end] = event.data
+            received = end
 
     def send(self, data: bytes) -> None:
-        """The bytes are with the kernel. Raises OSError when the peer is gone."""
+        """Hand the bytes to the kernel. Raises OSError when the peer is gone."""
         self._peer.sendall(data)
 
     def end(self) -> None:
-        """The peer can read what was sent, though what it sent was not read to the end: a bare close would
-        take the answer back with a reset.
+        """End the connection so that the peer can read what was sent, though what it sent was not read to the
+        end: a bare close would take the answer back with a reset.
         """
         self._peer.shutdown(socket.SHUT_WR)
         self._peer.settimeout(0.5)
@@ -125,107 +126,65 @@ class Connection:
             if not self._peer.recv(_PIECE_BYTES):
                 return
 
+    def _next_event(self, most: int, received: int = 0, flags: int = 0) -> h11.Event:
+        """Return what the parser finds next, reading `most` bytes at a time from the socket where it needs more.
+
+        Raises Malformed, and CutOff where the peer is gone.
+        """
+        try:
+            while (event := self._parser.next_event()) is h11.NEED_DATA:
+                piece = self._receive(most, flags)
+                if not piece:
+                    raise CutOff(received)
+                self._parser.receive_data(piece)
+        except h11.RemoteProtocolError as error:
+            is_too_large = error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise Malformed(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_large else HTTPStatus.BAD_REQUEST, str(error)
+            ) from error
+        return cast("h11.Event", event)  # it pauses only behind a request's end
+
+    def _receive(self, most: int, flags: int = 0) -> bytes:
+        """Return what comes next; nothing when the peer has gone, however it went."""
+        try:
+            return self._peer.recv(most, flags)
+        except OSError:
+            return b""
+
     def _make_room(self, used: int, size: int) -> None:
         if len(self._buffer) < size:
             larger = bytearray(max(size, min(2 * len(self._buffer), 2 * size)))
             larger[:used] = self._buffer[:used]
             self._buffer = larger
 
-    def _receive(self, at: int, count: int, limit: int) -> int:
-        """`count` more bytes of the body have come, and lie at `at` if they fit under the limit."""
-        is_kept = at + count <= limit
-        taken = min(len(self._pending), count)
-        if is_kept:
-            self._make_room(at, at + count)
-            self._buffer[at : at + taken] = self._pending[:taken]
-        del self._pending[:taken]
-        scratch = self._buffer if is_kept else bytearray(_PIECE_BYTES)
-        with memoryview(scratch) as view:
-            while taken < count:
-                start, end = (at + taken, at + count) if is_kept else (0, min(count - taken, _PIECE_BYTES))
-                try:
-                    got = self._peer.recv_into(view[start:end], 0, socket.MSG_WAITALL)
-                except OSError:
-                    got = 0
-                if not got:
-                    raise CutOff(at + taken)
-                taken += got
-        return count
 
-    def _read_chunks(self, limit: int, halfway: Callable[[], None] | None) -> Body:
-        received = 0
-        while True:
-            match = _CHUNK_SIZE.fullmatch(self._read_line(received))
-            if match is None:
-                raise Malformed(HTTPStatus.BAD_REQUEST, "a chunk begins with its size")
-            size = int(match[1], 16)
-            if size == 0:
-                break
-            received += self._receive(received, size, limit)
-            if self._read_line(received):
-                raise Malformed(HTTPStatus.BAD_REQUEST, "a chunk ends with a line break")
-            if halfway is not None:
-                halfway()
-                halfway = None
-        while self._read_line(received):
-            pass  # trailers
-        return Body(self._buffer, received, received > limit)
-
-    def _read_line(self, received: int) -> bytes:
-        while (end := self._pending.find(b"\r\n")) < 0:
-            if len(self._pending) > _MAX_LINE_BYTES:
-                raise Malformed(HTTPStatus.BAD_REQUEST, "a line is too long")
-            try:
-                piece = self._peer.recv(_PIECE_BYTES)
-            except OSError:
-                piece = b""
-            if not piece:
-                raise CutOff(received)
-            self._pending += piece
-        line = bytes(self._pending[:end])
-        del self._pending[: end + 2]
-        return line
+def _parser() -> h11.Connection:
+    # It looks at the size of a head only while the head is incomplete: so one piece less than is allowed.
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES - _HEAD_PIECE_BYTES)
 
 
-def parse_head(data: bytes, started: float) -> Head:
-    """The head in `data`, which ends before the empty line. Raises Malformed."""
-    line, *rest = data.split(b"\r\n")
-    request = _REQUEST_LINE.fullmatch(line)
-    if request is None:
-        raise Malformed(HTTPStatus.BAD_REQUEST, "the first line is no HTTP/1 request")
+def _read_head(request: h11.Request, started: float) -> Head:
+    """Return the head as the sandbox sees it. Raises Malformed for what h11 lets pass and the sandbox does not."""
     headers: dict[str, str] = {}
-    for field in rest:
-        header = _HEADER.fullmatch(field)
-        if header is None:
-            raise Malformed(HTTPStatus.BAD_REQUEST, "a header line is malformed")
-        name, value = header[1].decode("ascii").lower(), header[2].decode("latin-1")
+    for raw_name, raw_value in request.headers:
+        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    is_current = request[3] != b"0"
-    if is_current and "host" not in headers:
-        raise Malformed(HTTPStatus.BAD_REQUEST, "there is no Host header")
+    if not request.http_version.startswith(b"1."):
+        raise Malformed(HTTPStatus.BAD_REQUEST, "the first line is no HTTP/1 request")
     if headers.get("expect", "100-continue").lower() != "100-continue":
         raise Malformed(HTTPStatus.EXPECTATION_FAILED, "the expectation is not known")
-    path, _, query = request[2].decode("latin-1").partition("?")
+    is_chunked = "transfer-encoding" in headers
+    if is_chunked and "content-length" in headers:
+        raise Malformed(HTTPStatus.BAD_REQUEST, "a body has a length or comes in chunks, not both")
+    path, _, query = request.target.decode("latin-1").partition("?")
     connection = headers.get("connection", "").lower()
+    is_current = request.http_version != b"1.0"
     return Head(
-        method=request[1].decode("ascii"),
+        method=request.method.decode("ascii"),
         path=unquote(path, errors="replace"),
         query=query,
         headers=headers,
-        length=_find_length(headers),
+        length=None if is_chunked else int(headers.get("content-length", "0")),
         keeps_alive="close" not in connection if is_current else "keep-alive" in connection,
         started=started,
     )
-
-
-def _find_length(headers: dict[str, str]) -> int | None:
-    coding, length = headers.get("transfer-encoding"), headers.get("content-length")
-    if coding is not None:
-        if length is not None or coding.strip().lower() != "chunked":
-            raise Malformed(HTTPStatus.BAD_REQUEST, "a body has a length or comes in chunks, nothing else")
-        return None
-    if length is None:
-        return 0
-    if not (length.isascii() and length.isdecimal() and len(length) <= 18):
-        raise Malformed(HTTPStatus.BAD_REQUEST, "the length of the body is no number")
-    return int(length)
