@@ -59,27 +59,41 @@ def read_key(config: Config, environ: Mapping[str, str]) -> Key:
     A variable that is empty is not set. The first place that has something is the one that counts: raises
     ConfigError when that is no key, or when there is none at all. The error never repeats what was found.
     """
-    value = environ.get(KEY_VARIABLE, "")
-    if value.strip():
-        text = _checked(value.encode("utf-8", "surrogateescape"), f"${KEY_VARIABLE}")
-        return Key(text, f"${KEY_VARIABLE}", is_fixed=True)
-    directory = environ.get("CREDENTIALS_DIRECTORY", "")
-    key_file = config.identifai.api_key_file
-    for path in (*([Path(directory, CREDENTIAL)] if directory else []), key_file):
-        found = _read_key_file(path)
-        if found is not None:
-            content, exposure, stamp = found
-            text = _checked(content, _text(path))
-            # Not for a credential: systemd guards it by an access list that looks like group bits.
-            if path is not key_file:
-                return Key(text, _text(path), is_fixed=True)
-            return Key(text, _text(path), exposure, stamp=stamp)
+    if handed := read_handed(environ):
+        return handed
+    key_file, directory = config.identifai.api_key_file, environ.get("CREDENTIALS_DIRECTORY", "")
+    found = _read_key_file(key_file)
+    if found is not None:
+        content, exposure, stamp = found
+        return Key(_checked(content, _text(key_file)), _text(key_file), exposure, stamp=stamp)
     credential = f"systemd's credential {CREDENTIAL} ({'not there' if directory else 'no $CREDENTIALS_DIRECTORY'})"
     raise ConfigError(
         f"no API key found; looked at ${KEY_VARIABLE} (empty or not set), {credential}"
         f" and {_text(key_file)} (identifai.api_key_file; does not exist)",
         hint=f"write the key into {_text(key_file)}, mode 600, or set ${KEY_VARIABLE}",
     )
+
+
+def read_handed(environ: Mapping[str, str], *, whose: str = "") -> Key | None:
+    """The key that a process with this environment is handed: the variable's, else the credential's; else null.
+
+    `whose`: the environment's, for a person. Raises ConfigError as read_key does.
+    """
+    value = environ.get(KEY_VARIABLE, "")
+    if value.strip():
+        source = f"${KEY_VARIABLE}{whose}"
+        return Key(_checked(value.encode("utf-8", "surrogateescape"), source), source, is_fixed=True)
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    return read_credential(Path(directory, CREDENTIAL)) if directory else None
+
+
+def read_credential(path: Path) -> Key | None:
+    """The key in a file that systemd hands over; null where there is none. Raises ConfigError.
+
+    Its mode says nothing: systemd guards it by an access list that looks like group bits.
+    """
+    found = _read_key_file(path)
+    return None if found is None else Key(_checked(found[0], _text(path)), _text(path), is_fixed=True)
 
 
 def _read_key_file(path: Path) -> tuple[bytes, str, tuple[str, int, int, int]] | None:

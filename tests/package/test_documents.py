@@ -260,6 +260,8 @@ def _install(day: Day) -> Day:
 def started(installed: Day) -> Day:
     """It was checked, is at work, was looked at, and anna may drop recordings."""
     said = installed.types(README, "First start")
+    assert "looked as watcher (uid" in said
+    assert re.search(r"^ok +key ", said, re.MULTILINE), said
     assert "daemon.started" in said
     installed.types(README, "For the people who drop")
     return installed

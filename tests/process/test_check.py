@@ -14,6 +14,7 @@ from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts
 from watcher.domain import JsonObject
 from watcher.errors import Exit
+from watcher.folders.capability import CAP_LEASE, has_capability
 from watcher.sandbox import Sandbox
 
 
@@ -169,19 +170,131 @@ def daemon_of_stranger(watcher: Programs, python: StrangersPython, site: Place) 
     return daemon
 
 
-def test_another_users_check_says_whose_it_is(site: Place, watcher: Programs, python: StrangersPython) -> None:
-    """What root may do says little of what the daemon's user may: that is a warning, with the command."""
+def test_root_looks_as_the_user_that_runs_the_daemon(
+    site: Place, watcher: Programs, python: StrangersPython
+) -> None:
+    """With its groups, which no list has, and its key: whatever is open to root alone is wrong for the daemon."""
     daemon = daemon_of_stranger(watcher, python, site)
 
-    checks = checks_of(watcher.call("check", "--json", "--config", site.config_path))
+    checks = checks_of(check_as_root(watcher, site))
 
-    assert checks["user"]["state"] == "warning"
-    assert f"uid {STRANGER.uid}" in checks["user"]["found"]
-    assert "sudo -u" in checks["user"]["hint"]
-    assert checks["database"]["state"] == "well"
+    assert {name for name, check in checks.items() if check["state"] != "well"} == {"newcomers"}, checks
+    assert (
+        f"looked as nobody (uid {STRANGER.uid}) (who runs the daemon, process {daemon.pid})"
+        in (checks["user"]["found"])
+    )
+    assert checks["key"]["found"] == f"from $IDENTIFAI_API_KEY of process {daemon.pid}"
     assert {path.stat().st_uid for path in (site.root / "state").iterdir()} == {STRANGER.uid}
-    assert checks_of(check_as_stranger(watcher, python, site))["user"]["state"] == "well"
-    assert daemon.stop() == Exit.WELL
+    daemon.stop()
+    drop(site.root / "drop" / "hidden.wav", speech("hidden"), mode=0o600)
+    (site.root / "done" / "closed").mkdir(mode=0o755)
+    (site.root / "drop" / "closed").mkdir(mode=0o2777)
+    as_root = checks_of(check_as_root(watcher, site, unit=UNIT), Exit.INCOMPLETE)
+    as_stranger = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)
+    for name in ("recordings", "subfolders"):
+        assert as_root[name] == as_stranger[name]
+        assert as_root[name]["state"] == "wrong"
+
+
+UNIT = f"""\
+[Service]
+ExecStart=/opt/watcher/bin/watcher run --config {{config}}
+LoadCredential=identifai.key:{{key}}
+User=nobody
+SupplementaryGroups={CREW}
+CapabilityBoundingSet=CAP_LEASE
+AmbientCapabilities=CAP_LEASE
+"""
+
+
+def check_as_root(
+    watcher: Programs, site: Place, *more: str, unit: str = "", environment: dict[str, str] | None = None
+) -> Program:
+    """`unit`: what systemd would start, and hand a key that root alone can read."""
+    key = site.root / "roots.key"
+    key.write_text(KEY)
+    key.chmod(0o600)
+    units = site.root / "units"
+    units.mkdir(exist_ok=True)
+    (units / "watcher.service").write_text(unit.format(config=site.config_path, key=key))
+    told = ENVIRONMENT | {"SYSTEMD_UNIT_PATH": str(units)} | (environment or {})
+    return watcher.call("check", "--json", "--config", site.config_path, *more, environment=told)
+
+
+def test_before_the_first_start_root_looks_as_the_user_that_the_unit_names(site: Place, watcher: Programs) -> None:
+    """With the groups, the capability and the key that systemd will give it. Nothing is left that is root's."""
+    program = check_as_root(watcher, site, unit=UNIT)
+
+    checks = checks_of(program)
+    assert {name for name, check in checks.items() if check["state"] != "well"} == {"newcomers"}, checks
+    assert (
+        f"looked as nobody (uid {STRANGER.uid}) (User= in {site.root}/units/watcher.service)"
+        in (checks["user"]["found"])
+    )
+    assert checks["key"]["found"] == f"from {site.root}/roots.key"
+    proof = "recordings are taken as soon as they are closed and provably whole"
+    assert (checks["proof"]["found"] == proof) is has_capability(CAP_LEASE)
+    assert json.loads(program.out)["user"]["uid"] == STRANGER.uid
+    assert list((site.root / "state").iterdir()) == []
+
+
+def test_without_daemon_or_unit_root_looks_as_the_one_whose_the_files_are(site: Place, watcher: Programs) -> None:
+    """By his groups as they are listed: the crew is not among them. A key that he may not read is none."""
+    own = site.root / "identifai.key"
+    own.write_text(KEY)
+    own.chmod(0o600)
+
+    checks = checks_of(check_as_root(watcher, site), Exit.CONFIG)
+
+    assert f"looked as nobody (uid {STRANGER.uid}) (the owner of the database's folder)" in checks["user"]["found"]
+    assert [name for name, check in checks.items() if check["state"] == "wrong"] == [
+        "key",
+        "drop folder",
+        "done folder",
+        "failed folder",
+    ]
+    assert "Permission denied" in checks["key"]["found"]
+    assert checks_of(check_as_root(watcher, site, environment={"IDENTIFAI_API_KEY": KEY}), Exit.INCOMPLETE)
+
+
+def test_root_can_name_as_whom_it_looks(site: Place, watcher: Programs, python: StrangersPython) -> None:
+    """Root himself too, to whom everything is open; one who does not exist is wrong usage, as for anybody else."""
+    assert (
+        "to whom everything is open"
+        in (checks_of(check_as_root(watcher, site, "--as", "root", unit=UNIT))["user"]["found"])
+    )
+    checks = checks_of(check_as_root(watcher, site, "--as", "daemon", unit=UNIT), Exit.CONFIG)
+    assert checks["user"]["found"].startswith("looked as daemon (uid ")
+    assert checks["database"]["state"] == "wrong"
+    assert check_as_root(watcher, site, "--as", "noSuchUser").process.returncode == Exit.USAGE
+    program = watcher.call(
+        *("check", "--config", site.config_path, "--as", "root"),
+        executable=python.executable,
+        environment=ENVIRONMENT | python.environment,
+        cwd="/",
+        **STRANGER.spawning(),
+    )
+    assert program.process.returncode == Exit.USAGE
+    assert "only root can look as root" in program.err
+
+
+def test_a_configuration_that_only_root_can_read_is_wrong(site: Place, watcher: Programs) -> None:
+    """And so is a unit that names nobody who exists; all the rest is told all the same."""
+    site.config_path.chmod(0o600)
+    checks = checks_of(check_as_root(watcher, site, unit=UNIT), Exit.CONFIG)
+    assert checks["configuration"]["state"] == "wrong"
+    assert "nobody" in checks["configuration"]["hint"]
+    assert checks["filing"]["state"] == "well"
+
+    site.config_path.chmod(0o644)
+    checks = checks_of(
+        check_as_root(
+            watcher, site, unit=UNIT.replace("=nobody", "=noSuchUser"), environment={"IDENTIFAI_API_KEY": KEY}
+        ),
+        Exit.CONFIG,
+    )
+    assert checks["user"]["state"] == "wrong"
+    assert "noSuchUser, who does not exist" in checks["user"]["found"]
 
 
 def test_a_key_that_only_the_daemon_was_handed_is_no_fault(

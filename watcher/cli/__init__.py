@@ -237,15 +237,21 @@ _seconds.__name__ = "number of seconds"  # argparse says "invalid … value"
 
 
 def _add_looking(commands: Commands) -> None:
-    _add(
+    check = _add(
         commands,
         "check",
         "checking.check",
         "look at everything that could go wrong on this machine, before it does",
-        "Folders, key, database, limits and the\nservice are tried, as the user that runs it. Nothing is left "
-        "behind, no credit is spent. It may be run before\nthe first start, and beside the daemon.\n\n"
-        + _CHECK_EXITS,
+        "Folders, key, database, limits and the\nservice are tried, as the user that runs it; for root, as the "
+        "daemon's user, with the daemon's key. Nothing is\nleft behind, no credit is spent. It may be run before "
+        "the first start, and beside the daemon.\n\n" + _CHECK_EXITS,
         json=True,
+    )
+    check.add_argument(
+        "--as",
+        dest="as_user",
+        metavar="USER",
+        help="as this user, for root (default: the daemon's, by its process, its unit or its files)",
     )
     _add(
         commands,

@@ -2,31 +2,41 @@
 
 import argparse
 import os
-import pwd
 import resource
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from shlex import quote
 
 from rich.text import Text
 
 from watcher import logs
+from watcher.accounts import group_name, user_name
 from watcher.cli.checking.account import check_limits, check_pauses, check_service, find_key
+from watcher.cli.checking.child import find_as
 from watcher.cli.checking.finding import Condition, Finding, exit_code, warning, well, wrong
 from watcher.cli.checking.lookout import check_watch
 from watcher.cli.checking.premises import Known, check_premises
+from watcher.cli.checking.user import (
+    User,
+    find_handed_key,
+    find_user,
+    join_groups,
+    name_user,
+)
 from watcher.cli.opening import Desk, print_json, read_config, wide_console
 from watcher.cli.printing import as_far_as_read
 from watcher.clock import SystemClock
-from watcher.domain import State, quote_path, rfc3339, show_path, text_to_path
-from watcher.errors import UNSENDABLE, Exit, FolderError, StoreError
+from watcher.config import Config, load
+from watcher.domain import JsonObject, State, quote_path, rfc3339, show_path, text_to_path
+from watcher.errors import UNSENDABLE, ConfigError, Exit, FolderError, StoreError
 from watcher.folders.holder import Holder
 from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.recognition import Past, owners_of
 from watcher.journey.watch import Choice
+from watcher.key import Key
 from watcher.store import Books, Store, revisions
 
 _BYTES_FOR_BOOKS = 100_000_000
@@ -44,28 +54,62 @@ _STYLES = {
 
 def check(options: argparse.Namespace) -> int:
     config = read_config(options)
-    logs.configure(config.log.format, "error", None)
     with Store(config.store.url) as store:
-        choices, findings = _look(Desk(config, store, SystemClock()))
+        desk = Desk(config, store, SystemClock())
+        user, trouble = _find_user(desk, options.as_user)
+    handed = find_handed_key(user)
+    if user is None or user.uid == os.geteuid():
+        facts = _find(config, handed, user, trouble)
+    else:
+        facts = find_as(user, partial(_find_anew, config, handed, user))
+    findings = [Finding.from_json(told) for told in facts.pop("findings")]
     code = exit_code(findings)
     with as_far_as_read():
         if options.json:
-            facts = {
-                "well": code == Exit.WELL,
-                "checks": [finding.as_json() for finding in findings],
-                "watch": [{"path": show_path(c.path), "watch": c.watch, "why": c.why} for c in choices],
-            }
-            print_json(facts)
+            print_json({"well": code == Exit.WELL, "checks": [finding.as_json() for finding in findings], **facts})
         else:
             _print(findings, code)
     return code
 
 
-def _look(desk: Desk) -> tuple[list[Choice], list[Finding]]:
-    """All findings, in the order in which they are best put right."""
+def _find_user(desk: Desk, named: str | None) -> tuple[User | None, Finding | None]:
+    """As whom to look, and what is wrong with that."""
+    try:
+        return find_user(desk, named), None
+    except ConfigError as error:
+        return None, Finding.of("user", error)
+
+
+def _find_anew(config: Config, handed: Key | ConfigError | None, user: User) -> JsonObject:
+    """The same as this user, who has to read the configuration too."""
+    trouble = None
+    try:
+        config = load(config.path)
+    except ConfigError as error:
+        trouble = replace(Finding.of("configuration", error), hint=f"Let {user} read it, as root can.")
+    return _find(config, handed, user, trouble)
+
+
+def _find(
+    config: Config, handed: Key | ConfigError | None, user: User | None, trouble: Finding | None
+) -> JsonObject:
+    """All findings, in the order in which they are best put right, and how each mount is watched."""
+    logs.configure(config.log.format, "error", None)
+    with Store(config.store.url) as store:
+        choices, findings = _look(Desk(config, store, SystemClock()), handed, user)
+    if trouble is not None:
+        findings = [trouble, *(finding for finding in findings if finding.name != trouble.name)]
+    return {
+        "findings": [asdict(finding) for finding in findings],
+        "user": {"name": user_name(os.geteuid()), "uid": os.geteuid(), "source": user.source if user else ""},
+        "watch": [{"path": show_path(c.path), "watch": c.watch, "why": c.why} for c in choices],
+    }
+
+
+def _look(desk: Desk, handed: Key | ConfigError | None, user: User | None) -> tuple[list[Choice], list[Finding]]:
     known, books = _check_database(desk)
     holder, daemon = _check_daemon(desk, known)
-    key, key_found = find_key(desk.config, is_running=holder is not None)
+    key, key_found = find_key(desk.config, handed, is_running=holder is not None)
     premises = list(check_premises(desk, known))
     choices: list[Choice] = []
     watch: list[Finding] = []
@@ -74,7 +118,7 @@ def _look(desk: Desk) -> tuple[list[Choice], list[Finding]]:
     service = check_service(desk, known, key)
     findings = [
         well("configuration", show_path(os.fsencode(desk.config.path))),
-        _check_user(desk, holder),
+        _check_user(desk, holder, user),
         key_found,
         *premises,
         *watch,
@@ -213,34 +257,42 @@ def _check_reading(desk: Desk, known: Known, holder: Holder | None) -> list[Find
     return [warning("reading", line, hint) for line in find_outdated(desk.config, fact)]
 
 
-def _check_user(desk: Desk, holder: Holder | None) -> Finding:
-    """Whether this is the user whom all that follows is about: the daemon's, else the database's owner."""
+def _check_user(desk: Desk, holder: Holder | None, user: User | None) -> Finding:
+    """Who all that follows is about: the daemon's user, as whom root has it looked, or whoever asks."""
     ours, name = os.geteuid(), "user"
+    if user is not None:
+        return _check_rights(user)
     theirs = None
     with suppress(OSError):
         theirs = os.stat(desk.store.database.path).st_uid
     if holder is not None and holder.host == socket.gethostname():
         with suppress(OSError):
             theirs = os.stat(f"/proc/{holder.pid}").st_uid
-    if theirs is not None and theirs != ours:
+    if theirs is not None and ours not in (theirs, 0):
+        config = quote_path(os.fsencode(desk.config.path))
         return warning(
             name,
-            f"{_user(ours)}, but the daemon is run by {_user(theirs)}: what is found here need not hold for it",
-            f"Run it as that user: sudo -u {quote(_user_name(theirs))} watcher check"
-            f" --config {quote_path(os.fsencode(desk.config.path))}",
+            f"{name_user(ours)}, but the daemon is run by {name_user(theirs)}: what is found here need not hold"
+            " for it",
+            f"Have root look as that user: sudo watcher check --config {config}",
         )
-    return well(name, _user(ours) + (", to whom everything is open" if ours == 0 else ""))
+    if ours == 0:
+        return well(name, f"{name_user(ours)}, to whom everything is open; --as USER looks as another")
+    return well(name, name_user(ours))
 
 
-def _user(uid: int) -> str:
-    return f"{_user_name(uid)} (uid {uid})"
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"#{uid}"
+def _check_rights(user: User) -> Finding:
+    """As whom it was looked, and whether the running daemon has the groups that its user has by now."""
+    groups = ", ".join(map(group_name, sorted({user.gid, *user.groups})))
+    why = f" ({user.source})" if user.source else ""
+    if user.uid == 0:
+        return well("user", f"looked as {user}{why}, to whom everything is open")
+    found = f"looked as {user}{why}, of the group{'s' if ', ' in groups else ''} {groups}"
+    if user.process is not None and (new := join_groups(user.uid) - {user.gid, *user.groups}):
+        names = ", ".join(map(group_name, sorted(new)))
+        hint = "What those may do holds for it once it is started again: systemctl restart watcher."
+        return warning("user", f"{found}; the daemon began before its user joined {names}", hint)
+    return well("user", found)
 
 
 def _check_clock(desk: Desk, known: Known) -> Finding:

@@ -27,10 +27,15 @@ _PATIENCE_SECONDS = 30.0
 _WAIT_SECONDS = 10.0  # for room among the reads
 
 
-def find_key(config: Config, *, is_running: bool) -> tuple[Key | None, Finding]:
-    """The key, where there is one, and where it comes from. `is_running`: a daemon here has one of its own."""
+def find_key(config: Config, handed: Key | ConfigError | None, *, is_running: bool) -> tuple[Key | None, Finding]:
+    """The key, where there is one, and where it comes from. `is_running`: a daemon here has one of its own.
+
+    `handed`: what is known of the one that the daemon is handed; without it the user has to find one.
+    """
     try:
-        key = read_key(config, os.environ)
+        if isinstance(handed, ConfigError):
+            raise handed
+        key = handed or read_key(config, os.environ)
     except ConfigError as error:
         if is_running and isinstance(error.__cause__, PermissionError):
             hint = (

@@ -30,6 +30,11 @@ class Finding:
         """What an error says that `watcher run` would meet as well."""
         return cls(name, Condition.WRONG, error.message, error.hint, stops=error.exit_code == Exit.CONFIG)
 
+    @classmethod
+    def from_json(cls, told: JsonObject) -> "Finding":
+        """The finding of which these are the fields, as another process has told them."""
+        return cls(**{**told, "state": Condition(told["state"])})
+
     def as_json(self) -> JsonObject:
         return {"name": self.name, "state": str(self.state), "found": self.found, "hint": self.hint}
 

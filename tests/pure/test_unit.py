@@ -1,0 +1,74 @@
+"""The unit that starts a configuration's daemon: found by its command, and what it grants."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.people import PROJECT
+from watcher.cli.checking.unit import find_unit
+
+
+def test_our_units_are_found_by_the_configuration_that_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain one before the one of several sites; of that one the instance is known."""
+    monkeypatch.setenv("SYSTEMD_UNIT_PATH", str(PROJECT / "systemd"))
+    plain, north = find_unit(Path("/etc/watcher/config.toml")), find_unit(Path("/etc/watcher/north.toml"))
+    assert plain is not None
+    assert north is not None
+
+    assert (plain.path.name, plain.instance, plain.user, plain.umask()) == (
+        "watcher.service",
+        "",
+        "watcher",
+        0o027,
+    )
+    assert plain.credential("identifai.key") == Path("/etc/watcher/identifai.key")
+    assert plain.credential("another") is None
+    assert plain.grants("CAP_LEASE")
+    assert not plain.grants("CAP_FOWNER")
+    assert (north.path.name, north.instance) == ("watcher@.service", "north")
+    assert north.credential("identifai.key") == Path("/etc/watcher/north.key")
+    assert find_unit(Path("/somewhere/config.toml")) is None
+
+
+def test_a_drop_in_changes_what_the_unit_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As `systemctl edit` writes it: the last value counts, lists grow, an empty one begins anew."""
+    monkeypatch.setenv("SYSTEMD_UNIT_PATH", f"{tmp_path / 'etc'}:{tmp_path / 'lib'}")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/calls.service").write_text(
+        "[Unit]\nDescription=calls\n[Service]\nUser=one\nSupplementaryGroups=1 2\nAmbientCapabilities=CAP_LEASE\n"
+        "ExecStart=/usr/bin/python3 -m watcher run\nEnvironment=A=b WATCHER_CONFIG=/srv/calls.toml\n"
+    )
+    (tmp_path / "etc/calls.service.d").mkdir(parents=True)
+    (tmp_path / "etc/calls.service.d/override.conf").write_text(
+        "[Service]\nUser=another\nSupplementaryGroups=3\nAmbientCapabilities=\n"
+        "Environment='IDENTIFAI_API_KEY=a key'\n"
+    )
+
+    unit = find_unit(Path("/srv/calls.toml"))
+
+    assert unit is not None
+    assert (unit.user, unit.groups(), unit.grants("CAP_LEASE")) == ("another", (1, 2, 3), False)
+    assert unit.environment()["IDENTIFAI_API_KEY"] == "a key"
+    assert find_unit(Path("/etc/watcher/config.toml")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[Service\nUser=x",
+        "[Service]\nExecStart='unclosed run --config /c.toml watcher\n",
+        "[Service]\nExecStart=/bin/watcher check --config /c.toml\n",
+        "[Service]\nExecStart=/bin/another run --config /c.toml\n",
+        "\0\xff",
+    ],
+)
+def test_what_is_no_unit_of_ours_is_passed_over(
+    text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever lies there, a folder or a loop of links too."""
+    monkeypatch.setenv("SYSTEMD_UNIT_PATH", f"{tmp_path}:/nowhere")
+    (tmp_path / "a.service").write_text(text, encoding="latin-1")
+    (tmp_path / "b.service").mkdir()
+    (tmp_path / "c.service").symlink_to("c.service")
+    assert find_unit(Path("/c.toml")) is None

@@ -1,0 +1,164 @@
+"""The systemd unit that starts the daemon of a configuration, as far as `check` asks: files alone are read."""
+
+import grp
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from watcher.config.loading import SYSTEM_CONFIG
+
+# systemd.unit(5), the first of them first. $SYSTEMD_UNIT_PATH is systemd's own.
+_FOLDERS = (
+    "/etc/systemd/system.control:/run/systemd/system.control:/run/systemd/transient:/etc/systemd/system:"
+    "/run/systemd/system:/usr/local/lib/systemd/system:/usr/lib/systemd/system:/lib/systemd/system"
+)
+_CREDENTIALS = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
+_LISTS = ("SupplementaryGroups", "AmbientCapabilities", "LoadCredential", "Environment", "EnvironmentFile")
+_MOST_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One service and what it is told, its drop-ins included."""
+
+    path: Path
+    instance: str
+    settings: dict[str, list[str]]
+
+    @property
+    def user(self) -> str:
+        """ "" where it is made up at each start (DynamicUser=)."""
+        named = self._last("User")
+        return named or ("" if self._last("DynamicUser") in ("yes", "true", "on", "1") else "root")
+
+    def gid(self, default: int) -> int:
+        return next(_gids([self._last("Group")]), default)
+
+    def groups(self) -> tuple[int, ...]:
+        return tuple(_gids(word for line in self._all("SupplementaryGroups") for word in line.split()))
+
+    def umask(self) -> int:
+        with suppress(ValueError):
+            return int(self._last("UMask"), 8)
+        return 0o022
+
+    def grants(self, capability: str) -> bool:
+        return any(capability in line.split() for line in self._all("AmbientCapabilities"))
+
+    def environment(self) -> dict[str, str]:
+        """Environment= and, over it, the files that EnvironmentFile= names."""
+        found: dict[str, str] = {}
+        lines = list(self._all("Environment"))
+        for name in self._all("EnvironmentFile"):
+            lines += _lines_of(Path(name.removeprefix("-")))
+        for line in lines:
+            with suppress(ValueError):
+                words = (word.partition("=") for word in shlex.split(line, comments=True))
+                found |= {name: value for name, equals, value in words if equals}
+        return found
+
+    def credential(self, name: str) -> Path | None:
+        """The file that is handed over under this name."""
+        for line in self._all("LoadCredential"):
+            given, _, path = line.partition(":")
+            if given != name:
+                continue
+            if path.startswith("/"):
+                return Path(path)
+            places = [Path(folder, path or name) for folder in _CREDENTIALS]
+            return next((place for place in places if place.is_file()), places[0])
+        return None
+
+    def _last(self, key: str) -> str:
+        return next(reversed(list(self._all(key))), "")
+
+    def _all(self, key: str) -> Iterator[str]:
+        for value in self.settings.get(key, ()):
+            yield value.replace("%i", self.instance).replace("%I", self.instance).replace("%%", "%")
+
+
+def find_unit(config: Path) -> Unit | None:
+    """The unit whose command is `watcher run` with this configuration; null where none is found."""
+    folders = [Path(one) for one in (os.environ.get("SYSTEMD_UNIT_PATH") or _FOLDERS).split(":") if one]
+    found: list[Unit] = []
+    seen: set[str] = set()
+    for path in (path for folder in folders for path in sorted(_files_in(folder, "*.service"))):
+        if path.name not in seen:
+            seen.add(path.name)
+            found += _units_of(path, folders, config)
+    return min(found, key=lambda unit: unit.path.name.endswith("@.service"), default=None)  # the plainest
+
+
+def _units_of(path: Path, folders: list[Path], config: Path) -> Iterator[Unit]:
+    settings: dict[str, list[str]] = {}
+    dropped = {
+        file.name: file
+        for folder in reversed(folders)
+        for name in (path.name, "service")
+        for file in _files_in(folder / f"{name}.d", "*.conf")
+    }
+    for file in (path, *(dropped[name] for name in sorted(dropped))):
+        _read(file, settings)
+    told = Unit(path, "", settings).environment().get("WATCHER_CONFIG") or str(SYSTEM_CONFIG)
+    for command in settings.get("ExecStart", ()):
+        with suppress(ValueError):
+            words = shlex.split(command.lstrip("@-:+!|"))
+            instance = _instance(words, told, config, is_template=path.name.endswith("@.service"))
+            if instance is not None:
+                yield Unit(path, instance, settings)
+
+
+def _files_in(folder: Path, names: str) -> list[Path]:
+    with suppress(OSError):
+        return list(folder.glob(names))
+    return []
+
+
+def _lines_of(path: Path) -> list[str]:
+    with suppress(OSError, ValueError):
+        if path.is_file() and path.stat().st_size < _MOST_BYTES:
+            return path.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ").splitlines()
+    return []
+
+
+def _read(path: Path, settings: dict[str, list[str]]) -> None:
+    """What [Service] says is added. A list grows, an empty value empties it; of anything else the last counts."""
+    section = ""
+    for line in map(str.strip, _lines_of(path)):
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and line and line[0] not in "#;":
+            key, _, value = (part.strip() for part in line.partition("="))
+            if not value or key not in (*_LISTS, "ExecStart"):
+                settings[key] = []
+            settings.setdefault(key, []).extend([value] if value else [])
+
+
+def _instance(words: list[str], told: str, config: Path, *, is_template: bool) -> str | None:
+    """Of which instance the command runs a daemon with this configuration: "" of a plain unit's; null: of none.
+
+    `told`: the configuration where the command names none.
+    """
+    if "run" not in words or not any(os.path.basename(word) == "watcher" for word in words):
+        return None
+    named = [after for word, after in pairwise(words) if word == "--config"]
+    named += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+    path = (named or [told])[-1]
+    if not is_template:
+        return "" if os.path.realpath(path) == os.path.realpath(config) else None
+    found = re.fullmatch("(.+)".join(map(re.escape, re.split("%[iI]", path))), str(config))
+    return found[1] if found and found.groups() else None
+
+
+def _gids(names: Iterator[str] | list[str]) -> Iterator[int]:
+    for name in names:
+        if name.isdigit():
+            yield int(name)
+        else:
+            with suppress(KeyError):
+                yield grp.getgrnam(name).gr_gid

@@ -1,0 +1,204 @@
+"""Whose eyes `check` looks with, where root asks: those of the user that the daemon runs as."""
+
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from watcher.accounts import user_name
+from watcher.cli.checking.unit import Unit, find_unit
+from watcher.cli.opening import Desk
+from watcher.domain import show_path, show_text
+from watcher.errors import ConfigError, FolderError, UsageError
+from watcher.folders import LOCK, MARKER
+from watcher.folders.capability import CAP_FOWNER, CAP_LEASE
+from watcher.key import CREDENTIAL, KEY_VARIABLE, Key, read_credential, read_handed
+
+_KEPT = 1 << CAP_FOWNER | 1 << CAP_LEASE  # of what the daemon is granted beyond its user's rights
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of this machine with what its processes may do. `source`: how we know that it is the daemon's."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    source: str
+    capabilities: int = 0
+    umask: int | None = None
+    process: int | None = None  # of the daemon that runs
+    unit: Unit | None = None  # that starts it
+
+    def __str__(self) -> str:
+        return name_user(self.uid)
+
+
+def name_user(uid: int) -> str:
+    return f"{user_name(uid)} (uid {uid})"
+
+
+def join_groups(uid: int) -> set[int]:
+    """The groups that a process has which this user begins now."""
+    with suppress(KeyError):
+        entry = pwd.getpwuid(uid)
+        return set(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    return set()
+
+
+def find_user(desk: Desk, named: str | None) -> User | None:
+    """As whom to look: the user that a person `named`, else the daemon's, as far as anything tells whose it is.
+
+    Null: as ourselves. Only root can look as another: UsageError for anybody else who names one, and where there
+    is none of this name. ConfigError where the unit names a user who does not exist.
+    """
+    if os.geteuid() != 0:
+        if named is not None and _entry(named).pw_uid != os.geteuid():
+            raise UsageError(
+                f"check: only root can look as {show_text(named)}", hint="sudo watcher check --as USER does it."
+            )
+        return None
+    unit = find_unit(desk.config.path)
+    process = _daemon(desk)
+    known = [user for user in (_of_process(process, unit), _of_unit(unit)) if user is not None]
+    if named is None:
+        return known[0] if known else _of_files(desk, unit)
+    entry = _entry(named)
+    return next((user for user in known if user.uid == entry.pw_uid), None) or _of_entry(entry, "", unit)
+
+
+def _entry(named: str) -> pwd.struct_passwd:
+    with suppress(KeyError, OverflowError):
+        return pwd.getpwnam(named)
+    with suppress(KeyError, OverflowError, ValueError):
+        return _entry_of(int(named))
+    raise UsageError(
+        f"check: --as {show_text(named)}: there is no such user", hint="Name one as `getent passwd` lists them."
+    )
+
+
+def _entry_of(uid: int) -> pwd.struct_passwd:
+    """KeyError where there is none, and it is no number of a user either."""
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        if not 0 <= uid < 2**32 - 1:
+            raise
+        return pwd.struct_passwd(("", "", uid, uid, "", "/", ""))  # as in a container
+
+
+def _of_entry(entry: pwd.struct_passwd, source: str, unit: Unit | None = None) -> User:
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid) if entry.pw_name else [entry.pw_gid]
+    return User(entry.pw_uid, entry.pw_gid, tuple(groups), source, unit=unit)
+
+
+def _daemon(desk: Desk) -> int | None:
+    """The process that works on this site, on this machine; null where nobody does, or nobody can tell."""
+    with suppress(FolderError):
+        holder = desk.database_holder() or desk.holder()
+        if holder is not None and holder.host == show_text(socket.gethostname()):
+            return holder.pid
+    return None
+
+
+def _of_process(pid: int | None, unit: Unit | None) -> User | None:
+    """Who the daemon is, with the very groups and capabilities that it has."""
+    if pid is None:
+        return None
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+        told = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+        return User(
+            uid=int(told["Uid"][1]),
+            gid=int(told["Gid"][1]),
+            groups=tuple(map(int, told["Groups"])),
+            source=f"who runs the daemon, process {pid}",
+            capabilities=int(told["CapEff"][0], 16) & _KEPT,
+            umask=int(told["Umask"][0], 8),
+            process=pid,
+            unit=unit,
+        )
+    except (OSError, KeyError, IndexError, ValueError):  # it has just ended
+        return None
+
+
+def _of_unit(unit: Unit | None) -> User | None:
+    if unit is None or not unit.user:
+        return None
+    try:
+        entry = _entry(unit.user)
+    except UsageError as error:
+        raise ConfigError(
+            f"{show_path(os.fsencode(unit.path))} runs the daemon as {show_text(unit.user)}, who does not exist",
+            hint="Make that user (systemd-sysusers), or name another in User= (systemctl edit).",
+        ) from error
+    user = _of_entry(entry, f"User= in {show_path(os.fsencode(unit.path))}", unit)
+    gid, groups = unit.gid(entry.pw_gid), unit.groups()
+    granted = sum(
+        1 << n for name, n in (("CAP_FOWNER", CAP_FOWNER), ("CAP_LEASE", CAP_LEASE)) if unit.grants(name)
+    )
+    return User(user.uid, gid, (*user.groups, *groups), user.source, granted, unit.umask(), unit=unit)
+
+
+def _of_files(desk: Desk, unit: Unit | None) -> User | None:
+    """Whose files it left, or will leave. Root's own tell nothing: who tries it by hand is often root."""
+    for uid, source in _owners(desk):
+        if uid != 0:
+            return _of_entry(_entry_of(uid), source, unit)
+    return None
+
+
+def _owners(desk: Desk) -> Iterator[tuple[int, str]]:
+    database = desk.store.database.path
+    places = [(os.fsencode(database), "the database's owner")]
+    if not desk.silent:
+        # Not the drop folder's: whoever may drop there may leave a mark of his own.
+        places += [
+            (os.path.join(folder.root, MARKER), f"the owner of the mark in {folder.name}/")
+            for folder in (desk.done, desk.failed)
+        ]
+        lock = os.path.join(desk.drop.root, LOCK)
+        with suppress(OSError):
+            if os.stat(lock, follow_symlinks=False).st_uid == os.stat(desk.drop.root).st_uid:
+                places.append((lock, "the owner of the lock in drop/"))
+    places.append((os.fsencode(database.parent), "the owner of the database's folder"))
+    for path, source in places:
+        with suppress(OSError):
+            yield os.stat(path, follow_symlinks=False).st_uid, source
+
+
+# The daemon's key: root is asked to look, and may read what the daemon was handed
+
+
+def find_handed_key(user: User | None) -> Key | ConfigError | None:
+    """The key that the daemon is handed by whoever starts it, or what is wrong with it; null: it reads a file."""
+    try:
+        key = read_handed(os.environ)
+        if key is None and user is not None and user.process is not None:
+            key = _read_from_process(user.process)
+        if key is None and user is not None and user.unit is not None:
+            key = _read_from_unit(user.unit)
+    except ConfigError as error:
+        return error
+    return key
+
+
+def _read_from_process(pid: int) -> Key | None:
+    try:
+        lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    environ = dict(os.fsdecode(line).partition("=")[::2] for line in lines if line)
+    if folder := environ.get("CREDENTIALS_DIRECTORY"):
+        environ["CREDENTIALS_DIRECTORY"] = f"/proc/{pid}/root{folder}"  # as the daemon sees it
+    return read_handed(environ, whose=f" of process {pid}")
+
+
+def _read_from_unit(unit: Unit) -> Key | None:
+    if key := read_handed({KEY_VARIABLE: unit.environment().get(KEY_VARIABLE, "")}, whose=f" of {unit.path.name}"):
+        return key
+    path = unit.credential(CREDENTIAL)
+    return None if path is None else read_credential(path)
