@@ -77,6 +77,13 @@ def sections(document: str) -> list[str]:
     return list(dict.fromkeys(b.section for b in blocks(document) if b.language == "sh"))
 
 
+def bullets(document: str, section: str) -> list[str]:
+    """The points of the section, one text each."""
+    text = re.split(rf"^#+ {re.escape(section)}$", read(document), flags=re.MULTILINE)[1]
+    text = re.split(r"^#", text, flags=re.MULTILINE)[0]
+    return [point.split("\n\n")[0] for point in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
+
+
 def _split(text: str) -> list[str]:
     found, begun = [], ""
     for line in text.splitlines():

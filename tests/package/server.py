@@ -128,8 +128,6 @@ def _furnish(server: Server) -> None:
     for name in ("systemctl", "journalctl"):
         words = [sys.executable, str(server.base / "checkout/tests/package/systemctl.py"), name]
         _script(programs / name, f'exec {shlex.join(words)} "$@"')
-    become = 'user="$2"; shift 2; exec setpriv --reuid="$user" --regid="$user" --init-groups -- "$@"'
-    _script(programs / "sudo", f'[ "$1" = -u ] || exit 2; {become}')
 
 
 def _script(path: Path, line: str) -> None:

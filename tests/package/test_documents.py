@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.package.documents import DOCUMENTS, block, blocks, commands, in_passing, sections
+from tests.package.documents import DOCUMENTS, block, blocks, bullets, commands, in_passing, sections
 from tests.package.server import Server, running_server
 from tests.people import PROJECT
 from tests.places import KEY, speech
@@ -295,6 +295,25 @@ def test_a_first_day(started: Day) -> None:
     )
     assert "is done" in started.server.does("watcher why new/recording.wav")
     assert started.service.charged == 3
+
+
+def test_what_a_monitor_looks_for_is_there(started: Day) -> None:
+    """`status --json` has the fields, and the program the events, that README tells a monitor to look for."""
+    fields, events = (
+        re.findall(r"`([\w.]+)`", point)
+        for point in bullets(README, "Monitoring")
+        if point.startswith(("`watcher status --json`", "Events"))
+    )
+    assert set(fields) - started.status().keys() == set()
+    sources = "".join(path.read_text() for path in (PROJECT / "watcher").rglob("*.py"))
+    assert len(events) > 5
+    assert [event for event in events if not _is_logged(event, sources)] == []
+
+
+def _is_logged(event: str, sources: str) -> bool:
+    """Written out, or made of its first word and a kind that has the name of the second."""
+    first, second = event.split(".")
+    return f'"{event}"' in sources or (f'f"{first}.{{' in sources and f'= "{second}"' in sources)
 
 
 def test_what_was_changed_is_read_again(started: Day) -> None:
