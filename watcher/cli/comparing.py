@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from watcher.cli.explaining import companions_of
 from watcher.cli.opening import RECEIPT, Desk
 from watcher.cli.unbooked import is_unbooked
-from watcher.domain import MOVING, Item, State, rfc3339, show_path
+from watcher.domain import MOVING, Item, JsonObject, State, rfc3339, show_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.ignore import Ignore
-from watcher.journey.alterations import explain, find_alteration
+from watcher.journey.alterations import explain
 from watcher.journey.companions import Companions
+from watcher.journey.filed import find_alteration, has_lost_name
 from watcher.journey.foreign import may_be_left
 from watcher.journey.receipt import receipt_at
 from watcher.store import Books
@@ -145,8 +146,8 @@ def _compare_item(folder: Folder, item: Item) -> str:
         return ""
     path = item.filed_as or item.path
     try:
-        is_there, receipt = folder.occupied(path), receipt_at(folder, receipt_name(path))
-    except FolderError as error:
+        is_there, receipt = _find(folder, item, path)
+    except (FolderError, RecordingError) as error:
         return f"is {item.state}, but {error.message}"
     if not is_there and item.altered is not None and receipt is not None:
         return ""  # it was moved back into the drop folder, as it was said
@@ -165,6 +166,13 @@ def _compare_item(folder: Folder, item: Item) -> str:
             said_there = show_path(str(receipt.get(name)).encode())[:_SHOWN]  # it may be anybody's by now
             return f"its receipt says of its {name}: {said_there}; the books say: {value}"
     return ""
+
+
+def _find(folder: Folder, item: Item, path: bytes) -> tuple[bool, JsonObject | None]:
+    """Whether anything has the item's name, and the receipt beside it; neither where that is another's by now."""
+    if has_lost_name(folder, item):
+        return False, None
+    return folder.occupied(path), receipt_at(folder, receipt_name(path))
 
 
 def _compare_paths(desk: Desk, folder: Folder, books: Books, paths: set[bytes], found: Comparison) -> None:

@@ -11,6 +11,7 @@ from watcher.cli.opening import Desk
 from watcher.domain import FILED, Item, State, from_json, show_path
 from watcher.errors import FolderError, RecordingError, RecordingGone
 from watcher.folders import Folder, hash_of, receipt_name
+from watcher.journey.filed import has_lost_name
 from watcher.outlet import standard_error
 
 _BATCH = 200  # rows in memory at a time; none of them is read within a transaction
@@ -53,6 +54,8 @@ def _compare(desk: Desk, item: Item, found: Hashes) -> str:
         file, _ = folder.open(path)
         with file:
             digest = hash_of(file)
+        if digest != item.sha256 and has_lost_name(folder, item):
+            return ""
         told = _told(folder, path, item)
     except RecordingGone:
         return ""

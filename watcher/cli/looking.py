@@ -24,7 +24,8 @@ from watcher.domain import (
 )
 from watcher.errors import UNSENDABLE, Exit, NoSuchItem
 from watcher.journey import receipt
-from watcher.journey.alterations import explain, find_alteration
+from watcher.journey.alterations import explain
+from watcher.journey.filed import find_alteration
 from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.windows import describe, find_windows
 from watcher.outlet import say

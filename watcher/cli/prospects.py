@@ -9,7 +9,7 @@ from watcher.domain import UNDER_WAY, Fault, Item, Pause, PauseKind, State, rfc3
 from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
 from watcher.folders import receipt_name
 from watcher.journey.alterations import explain
-from watcher.journey.file.papers import has_receipt
+from watcher.journey.filed import has_receipt, lies_there
 from watcher.journey.policy import NEEDS_CANARY
 from watcher.journey.vet import stays_refused
 from watcher.store import Books
@@ -88,7 +88,9 @@ def find_hindrance(desk: Desk, item: Item) -> Fault | None:
     try:
         if item.filed_as is not None:
             desk.failed.check_gives(item.filed_as)
-            return None
+            if lies_there(desk.failed, item):
+                return None
+            fault = Fault("gone", f"another recording has its name by now: {desk.failed.label(item.filed_as)}")
     except RecordingGone as error:
         fault = error.as_fault()
     except (RecordingError, FolderError) as error:
@@ -110,7 +112,7 @@ def _lies_there(desk: Desk, item: Item) -> bool:
     """False only where what was filed surely does not lie there."""
     folder = desk.done if item.state is State.DONE else desk.failed
     try:
-        return item.filed_as is not None and folder.occupied(item.filed_as)
+        return lies_there(folder, item)
     except (FolderError, RecordingError):
         return True
 
@@ -235,7 +237,7 @@ def _lacks_receipt(desk: Desk, item: Item) -> bool:
     if item.filed_as is None:
         return False
     with suppress(FolderError, RecordingError):
-        return folder.occupied(item.filed_as) and not has_receipt(folder, receipt_name(item.filed_as), item)
+        return lies_there(folder, item) and not has_receipt(folder, receipt_name(item.filed_as), item)
     return False
 
 

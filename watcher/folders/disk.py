@@ -250,8 +250,14 @@ def digest(opened: int, ranges: Iterable[tuple[int, int]] | None = None) -> str:
     return total.hexdigest()
 
 
-def hash_of(file: BinaryIO) -> str:
-    """The sha256, in hex, of what the open file holds from here on."""
+def hash_of(file: BinaryIO, size: int | None = None) -> str:
+    """The sha256, in hex, of what the open file holds from here on, or of so many bytes of it."""
+    if size is not None:
+        total = hashlib.sha256()
+        while size > 0 and (chunk := file.read(min(CHUNK, size))):
+            total.update(chunk)
+            size -= len(chunk)
+        return total.hexdigest()
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants a concrete class
 
 

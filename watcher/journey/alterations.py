@@ -1,33 +1,9 @@
-"""Whether a filed recording is still the one that was judged: somebody may have written on, or changed it."""
+"""A filed recording that is not the one that was judged: somebody wrote on, or changed it. In words."""
 
 from watcher import logs
-from watcher.domain import Alteration, Altered, Fault, Item, State, show_path
-from watcher.errors import FolderError, RecordingError
-from watcher.folders import Folder, hash_of, is_same_time
+from watcher.domain import Alteration, Fault, Item, State, show_path
 
 _log = logs.get_logger(__name__)
-
-
-def find_alteration(folder: Folder, item: Item, now: float) -> Altered | None:
-    """What was done to the recording since it was filed in this folder; null: nothing, or it is gone from there.
-
-    Its size tells most, and costs a look. Where only its time is another, its bytes are read, so that what was
-    merely touched is what it was. What was never read can only be told by its size.
-    """
-    if item.filed_as is None:
-        return None
-    try:
-        there = folder.fingerprint(item.filed_as)
-        if there.size != item.size:
-            kind = Alteration.GROWN if there.size > item.size else Alteration.CHANGED
-            return Altered(kind, there.size, now)
-        if item.sha256 is None or is_same_time(there.mtime_ns, item.fingerprint.mtime_ns):
-            return None
-        file, _ = folder.open(item.filed_as)
-        with file:
-            return None if hash_of(file) == item.sha256 else Altered(Alteration.CHANGED, there.size, now)
-    except (RecordingError, FolderError):  # collected, or out of reach: whoever compares the books says so
-        return None
 
 
 def explain(item: Item) -> Fault | None:

@@ -23,6 +23,7 @@ from watcher.errors import (
 )
 from watcher.folders import hash_of
 from watcher.journey.arrive import Arrivals, Settled
+from watcher.journey.filed import lies_there
 from watcher.journey.foreign import is_left
 from watcher.journey.site import Site
 from watcher.mounts import part_of
@@ -160,12 +161,12 @@ class Vetting:
             return ()
         failed = self._site.failed
         with self._site.store.reading() as books:
-            known = [(i.id, i.filed_as) for i in books.items.failed_with(vetted.sha256) if i.filed_as is not None]
+            known = [one for one in books.items.failed_with(vetted.sha256) if one.filed_as is not None]
         try:
             if known:
                 self._site.recognise(failed)  # a bare mount point says of everything that it is not there
-            return tuple(item_id for item_id, path in known if not failed.occupied(path))
-        except FolderError as error:
+            return tuple(one.id for one in known if not lies_there(failed, one))
+        except (FolderError, RecordingUnreachable) as error:
             raise RecordingUnreachable(
                 f"its bytes failed before, and whether it is that recording can not be told: {error.message}",
                 hint=error.hint,

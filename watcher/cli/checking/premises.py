@@ -20,7 +20,8 @@ from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
 from watcher.folders.names import check_note_name, draft_name
 from watcher.folders.nature import examine
 from watcher.ignore import Ignore
-from watcher.journey.alterations import explain, find_alteration
+from watcher.journey.alterations import explain
+from watcher.journey.filed import find_alteration
 from watcher.journey.foreign import may_be_left
 from watcher.journey.recognition import Past, recognise
 from watcher.journey.watch import choose_watch

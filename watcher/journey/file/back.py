@@ -8,6 +8,7 @@ from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable
 from watcher.folders import hash_of, move, receipt_name, tokens_for
 from watcher.journey.companions import companion_name
 from watcher.journey.file.along import move_companions
+from watcher.journey.filed import has_receipt, is_anothers, lies_there
 from watcher.journey.site import Site
 from watcher.journey.vet import Vetted, place, vet
 from watcher.store import Books
@@ -33,26 +34,29 @@ class Back:
     def move(self, item: Item) -> Returned:
         """The recording lies in the drop folder again, and its receipt is gone."""
         site = self._site
-        failed_as = item.filed_as or item.path
+        former, failed_as = item, item.filed_as or item.path
         try:
             item = self._move_back(item, failed_as)
             vetted = vet(site, item.path, item.fingerprint)
         except RecordingGone as error:
             return Returned(item, None, error.message)
-        move_companions(site, item, site.failed, site.drop)
-        site.failed.remove(receipt_name(failed_as))
+        if not is_anothers(site.failed, former):  # else what lies beside that one is that one's too
+            move_companions(site, item, site.failed, site.drop)
+            if has_receipt(site.failed, receipt_name(failed_as), item):
+                site.failed.remove(receipt_name(failed_as))
         return Returned(item, vetted)
 
     def _move_back(self, item: Item, failed_as: bytes) -> Item:
         """The recording lies in the drop folder, by our move, by one before a crash, or by a person's."""
         site = self._site
-        try:
-            resting = site.failed.fingerprint(failed_as)
-        except RecordingGone:
+        if not lies_there(site.failed, item):
             back = site.drop.fingerprint(item.path)
             if back.inode != item.fingerprint.inode and _digest(site, item.path) != item.sha256:
-                raise  # another recording has its name: this one is nowhere
+                raise RecordingGone(
+                    f"other recordings have its names in {site.failed.label()} and the drop folder"
+                )
             return replace(item, fingerprint=back)
+        resting = site.failed.fingerprint(failed_as)
         for token in tokens_for(item.id, plain=True):
             name = site.acceptance.fit(site.drop, item.path, item.id, token)
             if name != item.path:

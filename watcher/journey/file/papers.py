@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 
 from watcher import logs
-from watcher.domain import Alteration, Attempt, Item, JsonObject, State, Verdict, from_json
-from watcher.errors import NameTaken, TooLong
+from watcher.domain import Alteration, Attempt, Item, State, Verdict
+from watcher.errors import NameTaken
 from watcher.folders import Folder, receipt_name
-from watcher.journey.alterations import find_alteration, tell_alteration
-from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of, write_receipt
+from watcher.journey.alterations import tell_alteration
+from watcher.journey.filed import find_alteration, has_lost_name, has_receipt, read_receipt
+from watcher.journey.receipt import write_receipt
 from watcher.journey.site import Site
 from watcher.store import Books
 
@@ -72,7 +73,7 @@ class Papers:
     def bring_up_to_date(self, item: Item) -> "Visited":
         """The receipt tells what was known when the step began, and whether its recording was altered since.
 
-        One that somebody has collected stays away.
+        One that somebody has collected stays away, though its name be another item's by now.
         """
         folder, was_told, displaced_by = self.folder(item), False, None
         altered = find_alteration(folder, item, self._site.clock.now())
@@ -85,10 +86,8 @@ class Papers:
             if receipt is not None:
                 was_told = any(receipt.get(kind) for kind in Alteration)
                 self.write(folder, name, item, replacing=True)
-            elif folder.occupied(
-                name
-            ):  # somebody else's now: it is not overwritten, and has the news told instead
-                displaced_by = folder.label(name)
+            elif folder.occupied(name) and not has_lost_name(folder, item):
+                displaced_by = folder.label(name)  # not overwritten: the news is told instead
         return Visited(item, was_told, displaced_by)
 
     def record(self, books: Books, visited: "Visited") -> None:
@@ -125,17 +124,3 @@ class Visited:
     item: Item
     was_told: bool
     displaced_by: str | None = None
-
-
-def has_receipt(folder: Folder, name: bytes, item: Item) -> bool:
-    """Whether this item's receipt lies there."""
-    return read_receipt(folder, name, item) is not None
-
-
-def read_receipt(folder: Folder, name: bytes, item: Item) -> JsonObject | None:
-    """This item's receipt, if it lies there; what is too long to be one is none."""
-    try:
-        content = folder.read(name, RECEIPT_BYTES)
-    except TooLong:
-        return None
-    return from_json(content) if is_receipt_of(content, item.id) else None

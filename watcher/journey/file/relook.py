@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from watcher import logs
 from watcher.domain import Altered, Item
-from watcher.journey.alterations import find_alteration
 from watcher.journey.file.papers import Papers
+from watcher.journey.filed import find_alteration
 from watcher.journey.site import Site
 
 _log = logs.get_logger(__name__)

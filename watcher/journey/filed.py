@@ -1,0 +1,91 @@
+"""What lies in done/ and failed/: whose it is, and whether it is still what was filed.
+
+People collect what was filed, and exporters use names again: a name alone says nothing of whose a file is.
+"""
+
+from watcher.domain import Alteration, Altered, Item, JsonObject, from_json
+from watcher.errors import FolderError, RecordingError, RecordingGone, TooLong
+from watcher.folders import Folder, hash_of, is_same_time, receipt_name
+from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of, receipt_at
+
+
+def read_receipt(folder: Folder, name: bytes, item: Item) -> JsonObject | None:
+    """This item's receipt, if it lies there; what is too long to be one, or is nobody's to read, is none."""
+    try:
+        content = folder.read(name, RECEIPT_BYTES)
+    except TooLong:
+        return None
+    return from_json(content) if is_receipt_of(content, item.id) else None
+
+
+def has_receipt(folder: Folder, name: bytes, item: Item) -> bool:
+    """Whether this item's receipt lies there."""
+    return read_receipt(folder, name, item) is not None
+
+
+def is_anothers(folder: Folder, item: Item) -> bool:
+    """Whether the receipt of another item lies beside what was filed, or in its place."""
+    receipt = receipt_at(folder, receipt_name(item.filed_as or item.path))
+    return receipt is not None and receipt["id"] != item.id
+
+
+def has_lost_name(folder: Folder, item: Item) -> bool:
+    """Whether the item's recording was collected, and another item's has its name by now."""
+    return is_anothers(folder, item) and not lies_there(folder, item)
+
+
+def lies_there(folder: Folder, item: Item) -> bool:
+    """Whether what has the name that the item was filed under is the item's recording, changed since or not.
+
+    It is where the item's receipt lies beside it. Beside the receipt of another item, only what is unchanged and
+    not that one's; beside none, the same file on the disk, or one that begins with its bytes. FolderError and
+    RecordingError where nobody can tell.
+    """
+    path = item.filed_as
+    if path is None or not folder.occupied(path):
+        return False
+    receipt = receipt_at(folder, receipt_name(path))
+    if receipt is not None and receipt["id"] == item.id:
+        return True
+    try:
+        there = folder.fingerprint(path)
+        if receipt is not None:
+            is_same = there.same_content(item.fingerprint) or (
+                there.size == item.size and _begins_with(folder, path, item)
+            )
+            return is_same and receipt.get("sha256") != item.sha256
+        return there.same_file(item.fingerprint) or _begins_with(folder, path, item)
+    except RecordingGone:
+        return False
+
+
+def _begins_with(folder: Folder, path: bytes, item: Item) -> bool:
+    """Whether the first bytes of what lies there are the item's, however many follow."""
+    if item.sha256 is None:
+        return False
+    file, fingerprint = folder.open(path)
+    with file:
+        return fingerprint.size >= item.size and hash_of(file, item.size) == item.sha256
+
+
+def find_alteration(folder: Folder, item: Item, now: float) -> Altered | None:
+    """What was done to the recording since it was filed in this folder; null: nothing, or it is gone from there.
+
+    Its size tells most, and costs a look. Where only its time is another, its bytes are read, so that what was
+    merely touched is what it was. What was never read can only be told by its size. What lies there may be another
+    recording by now: then this one was collected.
+    """
+    if item.filed_as is None:
+        return None
+    try:
+        there = folder.fingerprint(item.filed_as)
+        if there.size == item.size:
+            if item.sha256 is None or is_same_time(there.mtime_ns, item.fingerprint.mtime_ns):
+                return None
+            if _begins_with(folder, item.filed_as, item):
+                return None
+        if not lies_there(folder, item):
+            return None
+    except (RecordingError, FolderError):  # collected, or out of reach: whoever compares the books says so
+        return None
+    return Altered(Alteration.GROWN if there.size > item.size else Alteration.CHANGED, there.size, now)
