@@ -304,6 +304,7 @@ class Item:
     companions: tuple[bytes, ...] = ()  # marker and sidecars that travel with it, relative to the drop folder
     altered: Altered | None = None  # since it was filed, as far as anybody has looked
     dismissed: Dismissed | None = None  # failed, and in no list of what needs a person
+    site: str = ""  # whose it is, where one database has several; "": the only one
 
 
 @dataclass(frozen=True, slots=True)

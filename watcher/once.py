@@ -214,15 +214,15 @@ def _is_over(journey: Journey, progress: Progress, began: float) -> bool:
 def _are_put_off(journey: Journey, since: float) -> bool:
     """Whether all that is queued was tried since then, and could not be opened, or has no room in done/."""
     with journey.site.store.reading() as books:
-        return not books.items.has_others_queued(UNSENDABLE, since)
+        return not books.queue.has_others_queued(UNSENDABLE, since)
 
 
 def _waits_long(journey: Journey) -> bool:
     """Whether all that is queued is tried again only after a longer time than one pass should wait."""
     now = journey.site.clock.now()
     with journey.site.store.reading() as books:
-        due_at = books.items.next_due_at(now)
-        return books.items.next_due(now, canary=False) is None and (due_at or now) > now + _PATIENCE_SECONDS
+        due_at = books.queue.next_due_at(now)
+        return books.queue.next_due(now, canary=False) is None and (due_at or now) > now + _PATIENCE_SECONDS
 
 
 def _stands(journey: Journey) -> bool:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from watcher.store.dialects import EMPTY_BYTES, where
+
 revision = "0001"
 down_revision = None
 
@@ -30,7 +32,11 @@ def upgrade() -> None:
     )
     op.create_index("ix_attempts_item", "attempts", ["item_id", "number"], unique=False)
     op.create_index(
-        "ix_attempts_open", "attempts", ["number"], unique=False, sqlite_where=sa.text("ended_at IS NULL")
+        "ix_attempts_open",
+        "attempts",
+        ["number"],
+        unique=False,
+        **where(sa.text("ended_at IS NULL")),
     )
     op.create_index("ix_attempts_started", "attempts", ["started_at", "charged"], unique=False)
     op.create_table(
@@ -80,7 +86,7 @@ def upgrade() -> None:
         sa.Column("submitted_at", sa.Float(), nullable=True),
         sa.Column("filed_at", sa.Float(), nullable=True),
         sa.Column("receipt_due", sa.Boolean(), server_default="0", nullable=False),
-        sa.Column("companions", sa.LargeBinary(), server_default=sa.text("x''"), nullable=False),
+        sa.Column("companions", sa.LargeBinary(), server_default=EMPTY_BYTES, nullable=False),
         sa.PrimaryKeyConstraint("serial"),
         sa.UniqueConstraint("id"),
     )
@@ -92,13 +98,17 @@ def upgrade() -> None:
         "items",
         ["state", "duplicate_of"],
         unique=False,
-        sqlite_where=sa.text("duplicate_of IS NOT NULL AND state IN ('queued', 'held')"),
+        **where(sa.text("duplicate_of IS NOT NULL AND state IN ('queued', 'held')")),
     )
     op.create_index("ix_items_filed_as", "items", ["filed_as"], unique=False)
     op.create_index("ix_items_identifier", "items", ["identifier"], unique=False)
     op.create_index("ix_items_path", "items", ["path"], unique=False)
     op.create_index(
-        "ix_items_receipt_due", "items", ["state"], unique=False, sqlite_where=sa.text("receipt_due = 1")
+        "ix_items_receipt_due",
+        "items",
+        ["state"],
+        unique=False,
+        **where(sa.column("receipt_due", sa.Boolean) == sa.true()),
     )
     op.create_index("ix_items_sha256", "items", ["sha256"], unique=False)
     op.create_index(
@@ -106,7 +116,7 @@ def upgrade() -> None:
         "items",
         ["path"],
         unique=True,
-        sqlite_where=sa.text("state IN ('queued', 'submitting', 'filing', 'held', 'returning')"),
+        **where(sa.text("state IN ('queued', 'submitting', 'filing', 'held', 'returning')")),
     )
     op.create_table(
         "pauses",
@@ -122,7 +132,13 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("serial"),
     )
-    op.create_index("ux_pauses_active", "pauses", ["kind"], unique=True, sqlite_where=sa.text("ended_at IS NULL"))
+    op.create_index(
+        "ux_pauses_active",
+        "pauses",
+        ["kind"],
+        unique=True,
+        **where(sa.text("ended_at IS NULL")),
+    )
     op.create_table(
         "site",
         sa.Column("name", sa.Text(), nullable=False),

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from watcher.store.dialects import where
+
 revision = "0003"
 down_revision = "0002"
 
@@ -11,7 +13,12 @@ def upgrade() -> None:
     op.add_column("items", sa.Column("altered", sa.String(8), nullable=True))
     op.add_column("items", sa.Column("altered_size", sa.BigInteger(), nullable=True))
     op.add_column("items", sa.Column("altered_at", sa.Float(), nullable=True))
-    op.create_index("ix_items_altered", "items", ["state"], sqlite_where=sa.text("altered IS NOT NULL"))
+    op.create_index(
+        "ix_items_altered",
+        "items",
+        ["state"],
+        **where(sa.text("altered IS NOT NULL")),
+    )
     op.create_table(
         "obstacles",
         sa.Column("item_id", sa.String(16), primary_key=True),

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from watcher.store.dialects import where
+
 revision = "0005"
 down_revision = "0003"
 
@@ -13,4 +15,9 @@ def upgrade() -> None:
     op.add_column("pauses", sa.Column("ended_by", sa.Text(), nullable=True))
     op.add_column("items", sa.Column("dismissed_at", sa.Float(), nullable=True))
     op.add_column("items", sa.Column("dismissed_by", sa.Text(), nullable=True))
-    op.create_index("ix_items_dismissed", "items", ["state"], sqlite_where=sa.text("dismissed_at IS NOT NULL"))
+    op.create_index(
+        "ix_items_dismissed",
+        "items",
+        ["state"],
+        **where(sa.text("dismissed_at IS NOT NULL")),
+    )

@@ -151,13 +151,13 @@ def test_reconcile_finds_it_by_itself_and_the_daemon_writes_the_receipt(
             pass
         assert len(told(log, "recording.grown")) == 1
         with place.books() as books:
-            books.items.mark_receipts_due(place.item_in(books, "call.wav").identifier or "")
+            books.filing.mark_receipts_due(place.item_in(books, "call.wav").identifier or "")
         while journey.filing.step() <= 0:
             pass
         assert len(told(log, "recording.grown")) == 1
     said(place, capsys, "reconcile", code=Exit.INCOMPLETE)
     with place.books() as books:
-        assert books.items.with_any_receipt_due() == []  # nothing is news
+        assert books.filing.with_any_receipt_due() == []  # nothing is news
     assert place.receipt("done/call.wav.json")["grown"]["size"] == len(CALL) + 4
 
 

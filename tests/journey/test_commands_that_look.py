@@ -96,7 +96,7 @@ def test_why_tells_the_item_from_the_file_that_was_seen_at_the_last_look(
     place.run_once()
     filed_at = place.item("call.wav").filed_at or 0.0
     with place.books() as books:
-        books.site.publish_waiting(
+        books.waiting.publish(
             [Waiting(b"call.wav", filed_at + 1, 1, code="open", reason="is still open for writing")]
         )
 

@@ -342,7 +342,7 @@ def test_a_verdict_that_comes_while_its_receipt_is_written_is_not_lost(
             verdict = books.verdicts.get(place.item_in(books, "one.wav").identifier)
             assert verdict is not None
             books.verdicts.put(replace(verdict, state=VerdictState.OVERDUE))
-            books.items.mark_receipts_due(verdict.identifier)
+            books.filing.mark_receipts_due(verdict.identifier)
         known = replace(verdict, state=VerdictState.KNOWN, classification="artificial", confidence=0.9)
         write = Folder.write_whole
 
@@ -351,7 +351,7 @@ def test_a_verdict_that_comes_while_its_receipt_is_written_is_not_lost(
             monkeypatch.setattr(Folder, "write_whole", write)
             with place.books() as books:
                 books.verdicts.put(known)
-                books.items.mark_receipts_due(known.identifier)
+                books.filing.mark_receipts_due(known.identifier)
 
         monkeypatch.setattr(Folder, "write_whole", write_meanwhile)
         step_out(journey)

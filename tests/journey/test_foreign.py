@@ -348,8 +348,8 @@ def test_a_closed_folder_is_news_once(place: Place, monkeypatch: pytest.MonkeyPa
                 place.clock.wait(60, journey.stopping)
             journey.arrivals.publish()
             with place.books() as books:
-                (row,) = books.site.waiting()
-                assert books.site.waiting_total() == 1
+                (row,) = books.waiting.listed()
+                assert books.waiting.total() == 1
             assert (row.path, row.code) == (b"closed", "folder_unreadable")
             assert row.since < place.clock.now() - 120
             assert journey.arrivals.waiting() == [row]

@@ -127,4 +127,4 @@ def test_a_name_that_its_server_does_not_know_is_told(
             assert journey.arrivals.scan()
         journey.arrivals.publish()
     with place.books() as books:
-        assert [(row.path, row.code) for row in books.site.waiting()][:1] == [(b"ghost.wav", "unreachable_name")]
+        assert [(row.path, row.code) for row in books.waiting.listed()][:1] == [(b"ghost.wav", "unreachable_name")]

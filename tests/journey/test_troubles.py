@@ -224,13 +224,13 @@ def test_what_waited_at_the_last_run_and_is_gone_waits_no_more(place: Place) -> 
     path = place.drop("empty.wav", b"")
     place.run_once()
     with place.books() as books:
-        assert [file.path for file in books.site.waiting()] == [b"empty.wav"]
+        assert [file.path for file in books.waiting.listed()] == [b"empty.wav"]
     path.unlink()
 
     place.run_once()
 
     with place.books() as books:
-        assert (books.site.waiting(), books.site.waiting_total()) == ([], 0)
+        assert (books.waiting.listed(), books.waiting.total()) == ([], 0)
 
 
 def test_a_start_does_not_look_through_years_of_done(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +265,7 @@ def test_a_start_does_not_look_through_years_of_done(place: Place, monkeypatch: 
         assert not killed_check.exists()
     listed.clear()
     with any_transition(), place.books() as books:
-        books.items.mark_receipts_due(place.item_in(books, "now/a.wav").identifier or "")
+        books.filing.mark_receipts_due(place.item_in(books, "now/a.wav").identifier or "")
         item = place.item_in(books, "now/b.wav")
         books.items.change(item, State.FILING, 0.0, outcome=State.FAILED, filed_as=b"x/b.wav")
     with place.opened():

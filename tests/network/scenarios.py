@@ -55,12 +55,12 @@ def await_filed(place: Place, daemon: Program, number: int, *, seconds: float = 
     def look() -> bool:
         assert daemon.process.poll() is None, daemon.err
         with place.books() as books:
-            due = any(books.items.with_any_receipt_due())
+            due = any(books.filing.with_any_receipt_due())
         return list(place.states().values()).count(State.DONE) >= number and not due
 
     def told() -> str:
         with place.books() as books:
-            waiting = [(one.path, one.code, one.reason) for one in books.site.waiting()]
+            waiting = [(one.path, one.code, one.reason) for one in books.waiting.listed()]
         return f"{Counter(place.states().values())}\n{waiting}\n{place.pauses()}\n{daemon.err[-6000:]}"
 
     wait_until(look, f"{number} are filed", seconds=seconds, told=told)
@@ -176,7 +176,7 @@ def test_names(corner: Corner, make_site: MakeSite, start: Callable[[Place], Pro
     def all_are_known() -> bool:
         done = list(place.states().values()).count(State.DONE)
         with place.books() as books:
-            waiting = [file for file in books.site.waiting() if file.code == "unreachable_name"]
+            waiting = [file for file in books.waiting.listed() if file.code == "unreachable_name"]
         return done + len(waiting) >= len(names) - unseen
 
     wait_until(

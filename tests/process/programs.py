@@ -224,7 +224,7 @@ def posts(service: Sandbox) -> list[LedgerEntry]:
 def waiting(place: Place) -> dict[str, str]:
     """The published files that are no items yet, and why not, in a word."""
     with place.books() as books:
-        return {os.fsdecode(file.path): file.code for file in books.site.waiting()}
+        return {os.fsdecode(file.path): file.code for file in books.waiting.listed()}
 
 
 def last_scan_at(place: Place) -> float | None:

@@ -58,7 +58,7 @@ def claim_all(url: str, name: str, answer: Connection) -> None:
         answer.recv()
         while True:
             with store.writing() as books:
-                found = books.items.next_due(1e9, canary=False)
+                found = books.queue.next_due(1e9, canary=False)
                 if found is None:
                     break
                 books.items.change(found, State.SUBMITTING, 1.0, claim=name)

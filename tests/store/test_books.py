@@ -10,7 +10,7 @@ from tests.transitions import any_transition
 from watcher.domain import TRANSITIONS, Audio, Fault, Fingerprint, Item, State, VerdictState
 from watcher.errors import LateWriter, StoreContradicted, StoreError, TransitionRefused
 from watcher.store import Books, Store, Waiting
-from watcher.store.site import WAITING_SHOWN
+from watcher.store.waiting import WAITING_SHOWN
 
 # The items
 
@@ -227,38 +227,38 @@ def test_the_waiting_files_are_those_published_last(store: Store) -> None:
     first = Waiting(b"b\xff.wav", 2.0, 10, "settling", "it still changes")
     second = Waiting(b"a.wav", 1.0, 0, "empty", "it is empty")
     with store.writing() as books:
-        books.site.publish_waiting([first, second])
+        books.waiting.publish([first, second])
     with store.reading() as books:
-        assert books.site.waiting() == [second, first]
-        assert books.site.waiting_at(first.path) == first
-        assert books.site.waiting_at(b"nothing") is None
+        assert books.waiting.listed() == [second, first]
+        assert books.waiting.at(first.path) == first
+        assert books.waiting.at(b"nothing") is None
     changed = Waiting(first.path, 3.0, 11, "cut_short", "it is cut short")
     with store.writing() as books:
-        books.site.publish_waiting(iter([changed]))
-        assert books.site.waiting() == [changed]
-        books.site.publish_waiting([])
-        assert books.site.waiting() == []
+        books.waiting.publish(iter([changed]))
+        assert books.waiting.listed() == [changed]
+        books.waiting.publish([])
+        assert books.waiting.listed() == []
 
 
 def test_only_the_first_thousand_waiting_files_are_published(store: Store) -> None:
     """A hundred thousand files that settle do not become a hundred thousand rows."""
     with store.writing() as books:
-        books.site.publish_waiting(Waiting(b"%d" % n, float(n), 1, "settling", "") for n in range(100_000))
-        assert [int(file.path) for file in books.site.waiting()] == list(range(WAITING_SHOWN))
-        assert books.site.waiting_total() == 100_000
-        books.site.publish_waiting(books.site.waiting(), 5_000)
-        assert books.site.waiting_total() == 5_000
+        books.waiting.publish(Waiting(b"%d" % n, float(n), 1, "settling", "") for n in range(100_000))
+        assert [int(file.path) for file in books.waiting.listed()] == list(range(WAITING_SHOWN))
+        assert books.waiting.total() == 100_000
+        books.waiting.publish(books.waiting.listed(), 5_000)
+        assert books.waiting.total() == 5_000
 
 
 def test_publishing_the_same_files_again_writes_nothing(store: Store) -> None:
     """A scan that finds what the last one found costs the disk nothing."""
     files = [Waiting(b"%d" % n, float(n), 1, "settling", "") for n in range(50)]
     with store.writing() as books:
-        books.site.publish_waiting(files)
+        books.waiting.publish(files)
     before = sqlite_of(store).log_size()
     for _ in range(5):
         with store.writing() as books:
-            books.site.publish_waiting(reversed(files))
+            books.waiting.publish(reversed(files))
     assert sqlite_of(store).log_size() == before
 
 

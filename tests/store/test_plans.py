@@ -63,15 +63,15 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "items.live_at": lambda books: books.items.live_at(b"folder/70.wav"),
     "items.with_identifier": lambda books: books.items.with_identifier(f"{77:064x}"),
     "items.history": lambda books: books.items.history(f"{77:016x}"),
-    "items.next_due": lambda books: books.items.next_due(5e8, canary=False),
-    "items.next_due_at": lambda books: books.items.next_due_at(5e8),
+    "queue.next_due": lambda books: books.queue.next_due(5e8, canary=False),
+    "queue.next_due_at": lambda books: books.queue.next_due_at(5e8),
     "items.in_state": lambda books: books.items.in_state(State.DONE, limit=3),
-    "items.to_file": lambda books: [books.items.to_file(s, 1.0, 9.0, 3) for s in (State.DONE, State.FAILED)],
-    "items.to_return": lambda books: books.items.to_return(1.0, 9.0, 3),
-    "items.with_receipt_due": lambda books: books.items.with_receipt_due(State.DONE, 1.0, 9.0, 3),
+    "filing.to_file": lambda books: [books.filing.to_file(s, 1.0, 9.0, 3) for s in (State.DONE, State.FAILED)],
+    "filing.to_return": lambda books: books.filing.to_return(1.0, 9.0, 3),
+    "filing.with_receipt_due": lambda books: books.filing.with_receipt_due(State.DONE, 1.0, 9.0, 3),
     "obstacles.next_at": lambda books: books.obstacles.next_at(1.0),
-    "items.first_of": lambda books: books.items.first_of(f"{77:064x}", apart_from=f"{3:016x}"),
-    "items.duplicates_of": lambda books: books.items.duplicates_of(f"{20:016x}"),
+    "copies.first_of": lambda books: books.copies.first_of(f"{77:064x}", apart_from=f"{3:016x}"),
+    "copies.duplicates_of": lambda books: books.copies.duplicates_of(f"{20:016x}"),
     "items.returnable": lambda books: books.items.returnable(b"folder/72.wav", f"{72:064x}", 72),
     "items.failed_with": lambda books: books.items.failed_with(f"{73:064x}"),
     "ledger.of_item": lambda books: books.ledger.of_item(f"{77:016x}"),
@@ -117,7 +117,7 @@ def test_what_is_asked_all_the_time_is_found_through_an_index(full_store: Store,
 
 def test_where_nothing_is_due_only_what_is_queued_is_looked_at(full_store: Store) -> None:
     """The costliest question of all, which is asked when everything has to wait, leaves out what is at rest."""
-    _, steps = _watch(full_store, lambda books: books.items.next_due(-1.0, canary=False))
+    _, steps = _watch(full_store, lambda books: books.queue.next_due(-1.0, canary=False))
     assert steps <= 10 * QUEUED
 
 

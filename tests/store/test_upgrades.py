@@ -271,7 +271,7 @@ def test_before_a_site_s_first_start_there_is_nothing_to_read(url: str, tmp_path
                 assert list(books.items.listed()) == []
                 assert set(books.items.counts().values()) == {0}
                 assert books.verdicts.due(1e9) == []
-                assert books.site.waiting() == []
+                assert books.waiting.listed() == []
                 assert books.pauses.active() == []
         assert list(tmp_path.iterdir()) == []
         with pytest.raises(StoreError, match="there is no database yet"), store.writing():

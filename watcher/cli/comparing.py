@@ -178,10 +178,10 @@ def _find(folder: Folder, item: Item, path: bytes) -> tuple[bool, JsonObject | N
 def _compare_paths(desk: Desk, folder: Folder, books: Books, paths: set[bytes], found: Comparison) -> None:
     """Which of these files in the folder are in no book."""
     if folder.name == "drop":
-        waiting = {file.path for file in books.site.waiting()}
-        found.unlisted = books.site.waiting_total() - len(waiting)
+        waiting = {file.path for file in books.waiting.listed()}
+        found.unlisted = books.waiting.total() - len(waiting)
         unknown = paths - waiting - books.items.live_paths().keys() - set(books.items.live_companions())
-        settings, left = desk.config.arrivals, books.site.left()
+        settings, left = desk.config.arrivals, books.waiting.left()
         is_companion = Companions.of(settings).is_one
         others = {path for path in unknown if may_be_left(settings, path) or is_companion(path)}
         if len(others) > left.foreign + left.orphaned:  # some are, and nobody knows which

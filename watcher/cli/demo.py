@@ -131,7 +131,7 @@ def _table(site: Site, marks: dict[str, str] | None = None) -> Table:
     table.columns[0].no_wrap = True
     with site.store.reading() as books:
         items = _items(books)
-        waiting = {path_text(file.path): file for file in books.site.waiting()}
+        waiting = {path_text(file.path): file for file in books.waiting.listed()}
         for fate in FATES:
             item = items.get(fate.path)
             if item is None:

@@ -17,7 +17,7 @@ from watcher.journey.foreign import is_left, look_into, may_be_left
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
 from watcher.store import Books
-from watcher.store.site import FOLDER_UNREADABLE
+from watcher.store.waiting import FOLDER_UNREADABLE
 
 
 def why(options: argparse.Namespace) -> int:
@@ -97,7 +97,7 @@ def _explain_filed(desk: Desk, books: Books, folder: Folder, path: bytes) -> str
 def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
     """The file in the drop folder, or what became of one that lay there."""
     item = books.items.live_at(path) or books.items.latest_at(path)
-    file = books.site.waiting_at(path)
+    file = books.waiting.at(path)
     on_disk = _look(desk, path)
     if item is None and (above := _explain_above(desk, books, path)) is not None:
         return above
@@ -144,7 +144,7 @@ def _explain_above(desk: Desk, books: Books, path: bytes) -> str | None:
     names = path.split(b"/")
     for depth in range(1, len(names) + 1):
         above = b"/".join(names[:depth])
-        row = books.site.waiting_at(above)
+        row = books.waiting.at(above)
         if row is not None and row.code == FOLDER_UNREADABLE:
             where = "" if above == path else f"lies in {show_path(above)}, which "
             return f"{where}{row.reason} (since {rfc3339(row.since)})."

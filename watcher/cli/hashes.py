@@ -34,7 +34,7 @@ def compare_hashes(desk: Desk, found: Hashes) -> Iterator[str]:
         after = 0
         while True:
             with desk.store.reading() as books:
-                rows = books.items.filed_after(after, _BATCH)
+                rows = books.filing.filed_after(after, _BATCH)
             if not rows:
                 return
             for after, item in rows:  # noqa: B007 — the last one's number begins the next batch

@@ -101,7 +101,7 @@ def _blocked(books: Books) -> list[JsonObject]:
     """What is not taken, or not sent, until somebody does something, the oldest first: files, and items."""
     files: list[JsonObject] = [
         {"id": None, **_told(file), "since": rfc3339(file.since), "again_at": None}
-        for file in books.site.waiting()
+        for file in books.waiting.listed()
         if file.is_blocked
     ]
     items: list[JsonObject] = [
@@ -112,7 +112,7 @@ def _blocked(books: Books) -> list[JsonObject]:
             "again_at": rfc3339(item.due_at),
             **item.fault.as_json(),
         }
-        for item in books.items.blocked(UNSENDABLE, _BLOCKED_SHOWN)
+        for item in books.queue.blocked(UNSENDABLE, _BLOCKED_SHOWN)
         if item.fault is not None
     ]
     return sorted([*files, *items], key=lambda one: str(one["since"]))
@@ -161,8 +161,8 @@ def _left_in_words(foreign: int, first: list[str], orphaned: int) -> str:
 def _status(desk: Desk, books: Books) -> JsonObject:
     counts, folders = books.items.counts(), (desk.drop, desk.done, desk.failed)
     pauses = [pause.as_json() for pause in books.pauses.active()]
-    waiting = [file.as_json() for file in books.site.waiting()]
-    left = books.site.left()
+    waiting = [file.as_json() for file in books.waiting.listed()]
+    left = books.waiting.left()
     backlog = counts[State.QUEUED] + counts[State.SUBMITTING]
     oldest = next(books.items.listed([State.QUEUED, State.SUBMITTING]), None)
     windows = find_windows(books, desk.config.limits.writes, desk.clock.now())
@@ -178,10 +178,10 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "last_scan_at": rfc3339(books.site.get("last_scan_at")),
         "oldest_queued_at": rfc3339(oldest.arrived_at) if oldest else None,
         "waiting": waiting,  # the first 1,000
-        "waiting_total": books.site.waiting_total(),
-        "waiting_blocked": books.site.blocked_total(),
+        "waiting_total": books.waiting.total(),
+        "waiting_blocked": books.waiting.blocked(),
         "blocked": _blocked(books),
-        "blocked_total": books.site.blocked_total() + books.items.how_many_blocked(UNSENDABLE),
+        "blocked_total": books.waiting.blocked() + books.queue.how_many_blocked(UNSENDABLE),
         "stuck": [obstacle.as_json() for obstacle in books.obstacles.listed(_STUCK_SHOWN)],
         "stuck_total": books.obstacles.total(),
         **_altered(desk, books),
@@ -193,7 +193,7 @@ def _status(desk: Desk, books: Books) -> JsonObject:
 
 def _altered(desk: Desk, books: Books) -> JsonObject:
     """Recordings that were altered since they were filed, and still lie there so."""
-    there = [item for item in books.items.altered(_ALTERED_LOOKED_AT) if _lies_altered(desk, item)]
+    there = [item for item in books.filing.altered(_ALTERED_LOOKED_AT) if _lies_altered(desk, item)]
     told = [(item, explain(item)) for item in there]
     numbers = {
         str(kind): sum(1 for item in there if item.altered and item.altered.kind is kind) for kind in Alteration
@@ -257,8 +257,8 @@ def _list_waiting(options: argparse.Namespace) -> int:
     with open_desk(options) as desk:
         with desk.store.reading() as books:
             files, total, seen_at = (
-                books.site.waiting(),
-                books.site.waiting_total(),
+                books.waiting.listed(),
+                books.waiting.total(),
                 books.site.get("last_scan_at"),
             )
         is_running = desk.is_running()

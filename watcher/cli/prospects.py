@@ -153,7 +153,7 @@ def _explain_queued(desk: Desk, books: Books, item: Item) -> str:
         return _explain_duplicate(desk, books, item.duplicate_of)
     now, pauses = desk.clock.now(), books.pauses.active()
     is_late = item.due_at > now and not any(pause.kind in NEEDS_CANARY for pause in pauses)
-    ahead = books.items.ahead_of(item)
+    ahead = books.queue.ahead_of(item)
     behind = f" behind {ahead:,} {'others' if ahead > 1 else 'other'}" if ahead else ""
     said = [f"is queued{behind or ('' if is_late else ' and is the next')}."]
     said += explain_pauses(pauses, now)

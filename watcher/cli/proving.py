@@ -27,8 +27,8 @@ _STUCK_NAMED = 20
 def reconcile(options: argparse.Namespace) -> int:
     with open_desk(options) as desk:
         with desk.store.reading() as books:
-            counts, waiting = books.items.counts(), books.site.waiting_total()
-            seen = books.site.arrivals() + waiting
+            counts, waiting = books.items.counts(), books.waiting.total()
+            seen = books.audit.arrivals() + waiting
             wrong = [*_compare_rows(books), *_compare_ledger(books), *_list_stuck(books)]
         comparison = compare(desk)
         with suppress(StoreError):  # whoever may only read is told all the same
@@ -74,12 +74,12 @@ def _note_alterations(desk: Desk, comparison: Comparison) -> None:
     if comparison.altered:
         with desk.store.writing() as books:
             for item in comparison.altered.values():
-                books.items.mark_altered(item)
+                books.filing.mark_altered(item)
 
 
 def _compare_rows(books: Books) -> Iterator[str]:
     """Every row says what its history and the ledger come to, each written down by itself."""
-    for item_id, said in books.site.contradictions():
+    for item_id, said in books.audit.contradictions():
         item = books.items.get(item_id)
         yield f"{item_id[:6]}{' ' + show_path(item.path) if item else ''}: {said}"
 
@@ -188,7 +188,7 @@ def _add(desk: Desk, books: Books, folder: Folder, path: bytes, found: Estimate,
     found.bytes += size
     found.seconds_of_audio += content.seconds or 0.0
     found.of_unknown_length += content.seconds is None
-    if key in seen or books.items.first_of(key) is not None:
+    if key in seen or books.copies.first_of(key) is not None:
         found.known += 1
     else:
         found.submissions += 1

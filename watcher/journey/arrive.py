@@ -37,7 +37,7 @@ from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Set
 from watcher.journey.site import Site
 from watcher.journey.strays import RECEIPT, clear_receipt, find_receipt
 from watcher.store import Left, Waiting
-from watcher.store.site import BLOCKED, FOLDER_UNREADABLE, NAME_UNREACHABLE, STUMBLED, WAITING_SHOWN
+from watcher.store.waiting import BLOCKED, FOLDER_UNREADABLE, NAME_UNREACHABLE, STUMBLED, WAITING_SHOWN
 
 _log = logs.get_logger(__name__)
 
@@ -646,8 +646,8 @@ class Arrivals:
         found = self.waiting(), total, len(blocked) + further, left
         if found != self._published:
             with self._site.store.writing() as books:
-                books.site.publish_waiting(*found[:3])
-                books.site.publish_left(left)
+                books.waiting.publish(*found[:3])
+                books.waiting.publish_left(left)
             self._published = found
         self._tell_blocked(blocked, is_last=is_last)
 

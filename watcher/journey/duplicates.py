@@ -11,7 +11,7 @@ from watcher.store import Books
 
 def follow_firsts(books: Books, now: float) -> None:
     """Recordings that waited for another one with the same bytes have its outcome, or try in its place."""
-    for first_id in books.items.settled_firsts():
+    for first_id in books.copies.settled_firsts():
         first = books.items.get(first_id)
         if first is not None:
             follow_first(books, first, now)
@@ -24,7 +24,7 @@ def follow_first(books: Books, first: Item, now: float) -> None:
     charged for the first one stays in doubt for its heir: they are the same bytes to the service.
     """
     heir: Item | None = None
-    for duplicate in books.items.duplicates_of(first.id):
+    for duplicate in books.copies.duplicates_of(first.id):
         note = f"the same bytes as {first.id}"
         facts: dict[str, Any]
         if _has_word(first, duplicate):
@@ -62,7 +62,7 @@ def defer(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
     if item.sha256 is None:
         return None
     key = site.content_key(item.sha256)
-    copies = books.items.with_content(key)
+    copies = books.copies.with_content(key)
     others = [copy for copy in copies if copy.id != item.id]
     first = next((copy for copy in others if copy.identifier is not None), None)
     if first is None:

@@ -174,7 +174,7 @@ class Outcomes:
             retry=self._site.config.retry,
             hold_in_doubt=self._site.config.identifai.in_doubt == "hold",
             others_succeed=faulted is not None and books.ledger.accepted_since(faulted, item.id),
-            others_wait=item.faults > 1 and books.items.next_due(now, canary=False) is not None,
+            others_wait=item.faults > 1 and books.queue.next_due(now, canary=False) is not None,
             last_word_was_yes=suspected is not None and books.ledger.last_word_was_yes(suspected, item.id),
             jitter=secrets.randbelow(1000) / 1000,
         )

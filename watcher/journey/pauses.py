@@ -16,7 +16,7 @@ from watcher.errors import ServiceError
 from watcher.identifai.budget import day_of, month_of
 from watcher.journey import policy
 from watcher.store import Books
-from watcher.store.pauses import Noted
+from watcher.store.pause_rows import PauseRow
 
 _log = logs.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class PauseLog:
                 self._told = {serial: ended for serial, ended in self._told.items() if serial >= self._from}
             return sorted(standing, key=lambda pause: list(PauseKind).index(pause.kind))
 
-    def _note(self, books: Books, noted: Noted, *, is_last: bool) -> None:
+    def _note(self, books: Books, noted: PauseRow, *, is_last: bool) -> None:
         pause = noted.pause
         if noted.serial not in self._told:
             books.afterwards(partial(_tell_beginning, pause))
@@ -67,7 +67,7 @@ class PauseLog:
             books.afterwards(partial(_tell_end, noted, seconds, tries, is_last=is_last))
             self._told[noted.serial] = True
 
-    def _follow(self, books: Books, noted: Noted) -> None:
+    def _follow(self, books: Books, noted: PauseRow) -> None:
         pause = noted.pause
         if noted.serial not in self._told:
             self._told[noted.serial] = False
@@ -93,7 +93,7 @@ class _Episode:
     """Pauses of a throttle, one after the other."""
 
     since: float
-    first: Noted
+    first: PauseRow
     pauses: int = 0
     ended_at: float | None = None  # the latest of them
 
@@ -104,7 +104,7 @@ def _has_answered(books: Books, since: float) -> bool:
     return any(a.outcome in answers and (a.released_at or 0.0) >= since for a in books.ledger.latest(_LOOKED_BACK))
 
 
-def _tell_end(noted: Noted, seconds: float, tries: int, *, is_last: bool) -> None:
+def _tell_end(noted: PauseRow, seconds: float, tries: int, *, is_last: bool) -> None:
     event = "submitting.resumed" if is_last else "submitting.still_paused"
     pause, by = noted.pause, {} if noted.ended_by is None else {"by": noted.ended_by}
     _log.info(event, kind=pause.kind, reason=pause.reason, lasted_seconds=round(seconds, 1), tries=tries, **by)
@@ -129,7 +129,7 @@ def find_gate(books: Books, standing: list[Pause], now: float) -> policy.Gate:
     if _Probes.of(books, since).failed_last(books):
         return gate  # not even a question was answered: it is no recording's fault
     tried = {a.item_id for a in books.ledger.latest(_LOOKED_BACK) if a.ended_at is None or a.ended_at >= since}
-    newcomer = books.items.next_due(now, canary=True)
+    newcomer = books.queue.next_due(now, canary=True)
     if len(tried) == 1 and newcomer is not None and newcomer.id not in tried:
         return policy.Gate(is_open=True, canary=True)
     return gate
@@ -231,7 +231,7 @@ def end_by_canary(books: Books, now: float, *, accepted: bool) -> None:
             books.pauses.end(pause.kind, now)
             failed = books.ledger.items_with(policy.OF_AN_OUTAGE, pause.since) if accepted else []
             if len(failed) > 1:
-                books.items.bring_forward(failed, now)
+                books.queue.bring_forward(failed, now)
 
 
 # Caps

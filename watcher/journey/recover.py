@@ -50,7 +50,7 @@ def _written(books: Books) -> dict[str, set[bytes]]:
     Not the whole folders: they may hold years of recordings, and a start must not take longer each day.
     """
     written: dict[str, set[bytes]] = {"done": set(), "failed": set(), "drop": {b""}}
-    for item in (*books.items.in_state(State.FILING, _ALL), *books.items.with_any_receipt_due()):
+    for item in (*books.items.in_state(State.FILING, _ALL), *books.filing.with_any_receipt_due()):
         written[item.outcome or State.FAILED].add(os.path.dirname(item.filed_as or item.path))
     for item in books.items.in_state(State.RETURNING, _ALL):
         written["drop"].add(os.path.dirname(item.path))

@@ -77,7 +77,7 @@ def let_go_what_has_room(site: Site) -> None:
     """Recordings that waited for room are due, the oldest first, as many as there is room for now."""
     now = site.clock.now()
     with site.store.reading() as books:
-        waiting = books.items.put_off(NoRoom.code, now)
+        waiting = books.queue.put_off(NoRoom.code, now)
     if not waiting:
         return
     has_room = []

@@ -164,7 +164,7 @@ class Submission:
         gate = pauses.find_gate(books, standing, now)
         if gate.over or pauses.is_cap_lifted(books, standing, self._site.config.limits, now):
             return Sight(is_stale=True)
-        item = books.items.next_due(now, canary=gate.canary) if gate.is_open else None
+        item = books.queue.next_due(now, canary=gate.canary) if gate.is_open else None
         if self._is_stale(books, item, now):
             return Sight(is_stale=True)
         if not gate.is_open:
@@ -172,7 +172,7 @@ class Submission:
         if gate.canary and books.ledger.unfinished():
             return Sight(wait=IDLE)  # one canary at a time
         if item is None:
-            due_at = books.items.next_due_at(now)
+            due_at = books.queue.next_due_at(now)
             return Sight(wait=IDLE if due_at is None else max(due_at - now, 0.001))
         wait = self._windows.starts_at(books, now, item.size) - now
         # Uploads that are ahead of this one move its time on while they travel: not to be asked all the time.
@@ -186,7 +186,7 @@ class Submission:
         if item is not None and monotonic < self._follow_at:
             return False
         self._follow_at = monotonic + _FOLLOW_SECONDS
-        return bool(books.items.settled_firsts()) or self._windows.is_stale(books, now)
+        return bool(books.copies.settled_firsts()) or self._windows.is_stale(books, now)
 
     def _refresh(self, books: Books, now: float) -> None:
         pauses.end_what_is_over(books, self._site.config.limits, now)

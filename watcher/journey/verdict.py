@@ -151,7 +151,7 @@ class Asking:
         books.verdicts.put(after)
         if after.state is before.state:
             return None
-        books.items.mark_receipts_due(before.identifier)
+        books.filing.mark_receipts_due(before.identifier)
         return next(iter(books.items.with_identifier(before.identifier)), None)
 
     def _answer(self, verdict: Verdict, reading: Reading | None, now: float) -> Verdict:

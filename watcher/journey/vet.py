@@ -268,7 +268,7 @@ def place(site: Site, books: Books, item: Item, vetted: Vetted) -> dict[str, Any
         return facts | _to_file(State.FAILED, item, vetted.refusal.as_fault())
     if site.config.identifai.no_cache or item.fresh:
         return facts
-    first = books.items.first_of(str(facts["content_key"]), apart_from=item.id)
+    first = books.copies.first_of(str(facts["content_key"]), apart_from=item.id)
     if first is None or (item.retried and first.state is State.FAILED):
         return facts
     return facts | follow(item, first)

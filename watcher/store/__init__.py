@@ -7,13 +7,18 @@ from typing import Self
 
 from sqlalchemy import Connection
 
+from watcher.store.audit import Audit
+from watcher.store.copies import Copies
 from watcher.store.database import Database, open_database
+from watcher.store.facts import SiteFacts
+from watcher.store.filing import Filing
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
 from watcher.store.obstacles import Obstacle, Obstacles
-from watcher.store.pauses import Pauses
-from watcher.store.site import Left, SiteFacts, Waiting
+from watcher.store.pause_rows import Pauses
+from watcher.store.queue import Queue
 from watcher.store.verdicts import Verdicts
+from watcher.store.waiting import Left, Waiting, WaitingFiles
 
 __all__ = ["Books", "Database", "Left", "Obstacle", "Store", "Waiting"]
 
@@ -28,11 +33,16 @@ class Books:
     def __init__(self, connection: Connection) -> None:
         self._afterwards: list[Callable[[], object]] = []
         self.items = Items(connection)
+        self.queue = Queue(connection)
+        self.copies = Copies(connection)
+        self.filing = Filing(connection)
         self.ledger = Ledger(connection)
         self.obstacles = Obstacles(connection)
         self.pauses = Pauses(connection)
         self.verdicts = Verdicts(connection)
         self.site = SiteFacts(connection)
+        self.waiting = WaitingFiles(connection, self.site)
+        self.audit = Audit(connection)
 
     def afterwards(self, say: Callable[[], object]) -> None:
         """`say` is called once the transaction is over: after its commit, and never when it was rolled back."""

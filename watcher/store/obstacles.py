@@ -7,8 +7,9 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, s
 
 from watcher.domain import MOVING, Fault, JsonObject, State, path_text, rfc3339
 from watcher.store.schema import items, obstacles
+from watcher.store.statements import is_one_of
 
-_PATIENT = or_(*(items.c.state == state for state in State if state in MOVING))
+_PATIENT = is_one_of(items, MOVING)
 _STILL = or_(_PATIENT, items.c.receipt_due)  # else somebody else has done with the item
 _OF = select(obstacles).where(obstacles.c.item_id == bindparam("id"))
 _LISTED = (

@@ -1,9 +1,12 @@
-"""The tables. Each revision in migrations/ leads to exactly these; a test holds the two together."""
+"""The tables, for every kind of database. The revisions lead to exactly these; a test holds the two together."""
+
+from collections.abc import Set as AbstractSet
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     Index,
     Integer,
@@ -12,15 +15,17 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     text,
+    true,
 )
+
+from watcher.domain import LIVE, UNTOUCHED, State
+from watcher.store.dialects import EMPTY_BYTES, where
 
 metadata = MetaData()
 
 _serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
-
-_WAITS_FOR_ANOTHER = text("duplicate_of IS NOT NULL AND state IN ('queued', 'held')")
-_HAS_THE_PATH = text("state IN ('queued', 'submitting', 'filing', 'held', 'returning')")
 
 items = Table(
     "items",
@@ -67,9 +72,9 @@ items = Table(
     Column("altered_at", Float),  # when that was found
     Column("dismissed_at", Float),  # failed, and a person is done with it
     Column("dismissed_by", Text),
-    Column(
-        "companions", LargeBinary, nullable=False, server_default=text("x''")
-    ),  # paths, each ended by a NUL byte
+    # paths, each ended by a NUL byte
+    Column("companions", LargeBinary, nullable=False, server_default=EMPTY_BYTES),
+    Column("site", String(16), nullable=False, server_default=""),  # "": the only one of this database
     Index("ix_items_due", "state", "due_at"),
     Index("ix_items_arrival", "state", "arrived_at"),
     Index("ix_items_path", "path"),
@@ -77,13 +82,23 @@ items = Table(
     Index("ix_items_content_key", "content_key"),
     Index("ix_items_sha256", "sha256"),
     Index("ix_items_identifier", "identifier"),
-    Index("ix_items_duplicate_of", "state", "duplicate_of", sqlite_where=_WAITS_FOR_ANOTHER),
-    Index("ix_items_receipt_due", "state", sqlite_where=text("receipt_due = 1")),
-    Index("ix_items_altered", "state", sqlite_where=text("altered IS NOT NULL")),
-    Index("ix_items_dismissed", "state", sqlite_where=text("dismissed_at IS NOT NULL")),
-    # One file, one row: whatever else goes wrong, no path is ever queued twice at the same time.
-    Index("ux_items_live_path", "path", unique=True, sqlite_where=_HAS_THE_PATH),
 )
+
+
+def _in(states: AbstractSet[State]) -> ColumnElement[bool]:
+    return items.c.state.in_([state for state in State if state in states])
+
+
+_WAITS = and_(items.c.duplicate_of.is_not(None), _in(UNTOUCHED))
+WAITS_FOR_ANOTHER = text(str(_WAITS.compile(compile_kwargs={"literal_binds": True})))
+"""Whether the item waits for another one of its bytes. As text: an index is found only by its own constants."""
+
+Index("ix_items_duplicate_of", items.c.state, items.c.duplicate_of, **where(_WAITS))
+Index("ix_items_receipt_due", items.c.state, **where(items.c.receipt_due == true()))
+Index("ix_items_altered", items.c.state, **where(items.c.altered.is_not(None)))
+Index("ix_items_dismissed", items.c.state, **where(items.c.dismissed_at.is_not(None)))
+# One file, one row: whatever else goes wrong, no path of a site is ever queued twice at the same time.
+Index("ux_items_live_path", items.c.path, items.c.site, **where(_in(LIVE)), unique=True)
 
 transitions = Table(
     "transitions",
@@ -117,8 +132,9 @@ attempts = Table(
     Column("canary", Boolean, nullable=False, server_default="0"),
     Index("ix_attempts_item", "item_id", "number"),
     Index("ix_attempts_started", "started_at", "charged"),
-    Index("ix_attempts_open", "number", sqlite_where=text("ended_at IS NULL")),
 )
+
+Index("ix_attempts_open", attempts.c.number, **where(attempts.c.ended_at.is_(None)))
 
 hits = Table(
     "hits",
@@ -162,8 +178,9 @@ pauses = Table(
     Column("ended_at", Float),
     Column("by", Text),  # the person who paused; null: nobody did
     Column("ended_by", Text),
-    Index("ux_pauses_active", "kind", unique=True, sqlite_where=text("ended_at IS NULL")),
 )
+
+Index("ux_pauses_active", pauses.c.kind, **where(pauses.c.ended_at.is_(None)), unique=True)
 
 obstacles = Table(
     "obstacles",

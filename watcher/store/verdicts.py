@@ -4,15 +4,16 @@ import json
 from math import inf
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, update
 
 from watcher.domain import Verdict, VerdictState
+from watcher.store.dialects import insert_or_leave
 from watcher.store.schema import verdicts
 
 _ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
 
 _GET = select(verdicts).where(verdicts.c.identifier == bindparam("identifier"))
-_ADD = insert(verdicts).prefix_with("OR IGNORE", dialect="sqlite")
+_ADD = insert_or_leave(verdicts)
 _PUT = update(verdicts).where(verdicts.c.identifier == bindparam("the_identifier"))
 _DUE = (
     select(verdicts)

@@ -94,10 +94,10 @@ class Papers:
         """The receipt is up to date; it is due still where more is known by now than it was composed with."""
         item = visited.item
         if item.altered is not None:
-            books.items.mark_altered(item)
+            books.filing.mark_altered(item)
         now = books.items.get(item.id)
         if now is not None and now.state is item.state and not self.is_outdated(books, now):
-            books.items.mark_receipt_written(item.id)
+            books.filing.mark_receipt_written(item.id)
 
     def tell(self, visited: "Visited") -> None:
         """That the recording is not what it was, once; and that its receipt cannot tell what there is to tell."""

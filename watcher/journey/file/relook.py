@@ -59,7 +59,7 @@ class Relook:
         if altered:
             with self._site.store.writing() as books:
                 for item in altered:
-                    books.items.mark_altered(item)
+                    books.filing.mark_altered(item)
 
     def _find(self, item: Item, now: float) -> Altered | None:
         """What was done to it since; an error that nobody foresaw stops no other, and later looks follow."""

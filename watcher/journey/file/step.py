@@ -75,13 +75,13 @@ class Filing:
         drop, done, failed = self._site.drop, self._site.done, self._site.failed
         latest = now + self._site.config.retry.max_seconds
         for outcome, folder in ((State.DONE, done), (State.FAILED, failed)):
-            items = books.items.to_file(outcome, now, latest, _BATCH)
+            items = books.filing.to_file(outcome, now, latest, _BATCH)
             self._papers.fetch(books, items)
             yield Batch(items, (drop, folder), self._out.move, self._out.record, self._tell_filed)
-        items = books.items.to_return(now, latest, _BATCH)
+        items = books.filing.to_return(now, latest, _BATCH)
         yield Batch(items, (drop, failed), self._back.move, self._back.record, self._back.tell)
         for state, folder in ((State.DONE, done), (State.FAILED, failed)):
-            items = books.items.with_receipt_due(state, now, latest, _BATCH)
+            items = books.filing.with_receipt_due(state, now, latest, _BATCH)
             self._papers.fetch(books, items)
             yield Batch(items, (folder,), self._papers.bring_up_to_date, self._papers.record, self._papers.tell)
 

@@ -18,7 +18,7 @@ _BEGINNING = select(
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class PauseRow:
     """A pause, in force or over, and its number: they count up."""
 
     serial: int
@@ -43,10 +43,10 @@ class Pauses:
         serial: int = self._connection.execute(_BEGINNING).scalar_one()
         return serial
 
-    def noted(self, serial: int) -> list[Noted]:
+    def noted(self, serial: int) -> list[PauseRow]:
         """All pauses from this number on, over or not."""
         rows = self._connection.execute(_FROM, {"serial": serial})
-        return [Noted(row.serial, _pause(row), row.ended_at, row.ended_by) for row in rows]
+        return [PauseRow(row.serial, _pause(row), row.ended_at, row.ended_by) for row in rows]
 
     def get(self, kind: PauseKind) -> Pause | None:
         return next((pause for pause in self.active() if pause.kind == kind), None)

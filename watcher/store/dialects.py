@@ -1,0 +1,43 @@
+"""SQL that SQLite and PostgreSQL both understand, where SQLAlchemy has none of its own for it."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, TextClause
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ClauseElement
+
+
+class _EmptyBytes(ClauseElement):
+    inherit_cache = True
+
+
+EMPTY_BYTES: Any = _EmptyBytes()
+"""No bytes at all, as a column's default."""
+
+
+@compiles(_EmptyBytes)
+def _empty_bytes(*_: Any, **__: Any) -> str:
+    return "''::bytea"
+
+
+@compiles(_EmptyBytes, "sqlite")
+def _empty_bytes_of_sqlite(*_: Any, **__: Any) -> str:
+    return "x''"
+
+
+def where(condition: ColumnElement[bool] | TextClause) -> dict[str, Any]:
+    """What an Index is told, for it to hold only the rows for which the condition is true."""
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
+
+def insert_or_leave(table: Table) -> Insert:
+    """A statement that adds a row, unless one of its key is there. SQLite has taken over PostgreSQL's words."""
+    return insert(table).on_conflict_do_nothing()
+
+
+def insert_or_replace(table: Table) -> Insert:
+    """A statement that adds a row; one of its key that is there reads as given."""
+    adding, key = insert(table), [column.name for column in table.primary_key]
+    given = {column.name: adding.excluded[column.name] for column in table.c if column.name not in key}
+    return adding.on_conflict_do_update(index_elements=key, set_=given)

@@ -1,0 +1,99 @@
+"""What is to be done on the disk: moves, receipts, and recordings that were altered since they were filed."""
+
+from sqlalchemy import Connection, bindparam, exists, or_, select, update
+
+from watcher.domain import FILED, Item, State
+from watcher.store.rows import flattened, item_of
+from watcher.store.schema import items, obstacles
+from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, all_of, is_one_of
+
+_FILED_AFTER = (
+    ALL_ITEMS.where(items.c.serial > bindparam("serial"), is_one_of(items, FILED), items.c.filed_as.is_not(None))
+).limit(bindparam("limit"))
+_IS_OBSTRUCTED = exists().where(
+    obstacles.c.item_id == items.c.id,
+    obstacles.c.again_at > bindparam("now"),
+    obstacles.c.again_at <= bindparam("latest"),  # a later time is of before the clock was set back
+)
+_TO_MOVE = (
+    select(items)
+    .where(items.c.state == bindparam("state"), ~_IS_OBSTRUCTED)
+    .order_by(*BY_ARRIVAL)
+    .limit(bindparam("limit"))
+)
+_TO_DONE = _TO_MOVE.where(items.c.outcome == State.DONE)
+_TO_FAILED = _TO_MOVE.where(items.c.outcome.is_distinct_from(State.DONE))
+_RECEIPT_DUE = ALL_ITEMS.where(items.c.receipt_due, items.c.state == bindparam("state"), ~_IS_OBSTRUCTED).limit(
+    bindparam("limit")
+)
+_ALTERED = ALL_ITEMS.where(items.c.altered.is_not(None), is_one_of(items, FILED)).limit(bindparam("limit"))
+_MARK_ALTERED = (
+    update(items)
+    .where(items.c.id == bindparam("the_id"), items.c.state == bindparam("the_state"))
+    .where(
+        or_(
+            items.c.altered.is_distinct_from(bindparam("new_kind")),
+            items.c.altered_size.is_distinct_from(bindparam("new_size")),
+        )
+    )
+    .values(
+        altered=bindparam("altered"),
+        altered_size=bindparam("altered_size"),
+        altered_at=bindparam("altered_at"),
+        receipt_due=True,
+    )
+)
+_ALL_RECEIPTS_DUE = ALL_ITEMS.where(items.c.receipt_due, is_one_of(items, FILED))
+
+
+class Filing:
+    """The items that are moved and those at rest in done/ and failed/, within one transaction.
+
+    What has an obstacle is left out until its time comes; none is later than `latest`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def to_file(self, outcome: State, now: float, latest: float, limit: int) -> list[Item]:
+        """The oldest items that are on their way to done/, or to failed/."""
+        query = _TO_DONE if outcome is State.DONE else _TO_FAILED
+        return all_of(self._connection, query, state=State.FILING, now=now, latest=latest, limit=limit)
+
+    def to_return(self, now: float, latest: float, limit: int) -> list[Item]:
+        """The oldest items that are on their way back to the drop folder."""
+        return all_of(self._connection, _TO_MOVE, state=State.RETURNING, now=now, latest=latest, limit=limit)
+
+    def with_receipt_due(self, state: State, now: float, latest: float, limit: int) -> list[Item]:
+        """Items at rest in done/, or in failed/, whose receipts do not tell everything that is known."""
+        return all_of(self._connection, _RECEIPT_DUE, state=state, now=now, latest=latest, limit=limit)
+
+    def with_any_receipt_due(self) -> list[Item]:
+        """All such items, whatever stands in their way."""
+        return all_of(self._connection, _ALL_RECEIPTS_DUE)
+
+    def filed_after(self, serial: int, limit: int) -> list[tuple[int, Item]]:
+        """Items whose recordings lie in done/ or failed/, behind this number, each with its own."""
+        rows = self._connection.execute(_FILED_AFTER, {"serial": serial, "limit": limit})
+        return [(row.serial, item_of(row)) for row in rows]
+
+    def altered(self, limit: int) -> list[Item]:
+        """Items at rest whose recordings were altered since they were filed, in the order they arrived."""
+        return all_of(self._connection, _ALTERED, limit=limit)
+
+    def mark_receipts_due(self, identifier: str) -> None:
+        """Every receipt that names this identifier is written again."""
+        self._connection.execute(update(items).where(items.c.identifier == identifier).values(receipt_due=True))
+
+    def mark_altered(self, item: Item) -> None:
+        """What was done to it since it was filed stands in its row, and its receipt is written again.
+
+        Not where it left its folder meanwhile, nor where that is known already.
+        """
+        values = flattened({"altered": item.altered})
+        expected = {"the_id": item.id, "the_state": item.state}
+        news = {"new_kind": values["altered"], "new_size": values["altered_size"]}
+        self._connection.execute(_MARK_ALTERED, expected | news | values)
+
+    def mark_receipt_written(self, item_id: str) -> None:
+        self._connection.execute(update(items).where(items.c.id == item_id).values(receipt_due=False))

@@ -1,0 +1,93 @@
+"""The queue: which of the queued items is submitted next, and what keeps the others back."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+
+from watcher.domain import Item, State
+from watcher.store.schema import items
+from watcher.store.statements import BY_ARRIVAL, WAITS, all_of, one
+
+_FREE = select(items).where(items.c.state == State.QUEUED, ~WAITS).limit(1)
+_IS_DUE = or_(
+    items.c.due_at <= bindparam("now"), items.c.attempted_at > bindparam("now")
+)  # the clock was set back
+_NEXT_DUE = _FREE.where(_IS_DUE).order_by(*BY_ARRIVAL)
+_NEXT_CANARY = _FREE.order_by(func.coalesce(items.c.attempted_at, 0.0), *BY_ARRIVAL)
+_NEXT_DUE_AT = select(func.min(items.c.due_at)).where(
+    items.c.state == State.QUEUED, items.c.due_at > bindparam("now")
+)
+_PUT_OFF = (
+    select(items)
+    .where(items.c.state == State.QUEUED, items.c.due_at > bindparam("now"))
+    .where(items.c.fault_code == bindparam("code"))
+    .order_by(*BY_ARRIVAL)
+)
+_IS_BLOCKED = and_(
+    items.c.state == State.QUEUED, ~WAITS, items.c.fault_code.in_(bindparam("codes", expanding=True))
+)
+_BLOCKED = select(items).where(_IS_BLOCKED).order_by(*BY_ARRIVAL).limit(bindparam("limit"))
+_HOW_MANY_BLOCKED = select(func.count()).select_from(items).where(_IS_BLOCKED)
+_HAS_FAILED_SO = and_(
+    items.c.fault_code.is_not(None),
+    items.c.fault_code.in_(bindparam("codes", expanding=True)),
+    func.coalesce(items.c.attempted_at, 0.0) >= bindparam("since"),
+)
+_OTHERS_QUEUED = select(items.c.id).where(items.c.state == State.QUEUED, ~WAITS, ~_HAS_FAILED_SO).limit(1)
+_BRING_FORWARD = (
+    update(items)
+    .where(items.c.id.in_(bindparam("ids", expanding=True)), items.c.state == State.QUEUED)
+    # Others were accepted between the faults of one with more: they are its own, and so is its back-off.
+    .where(items.c.due_at > bindparam("now"), items.c.faults <= 1)
+    .values(due_at=bindparam("now"))
+)
+
+
+class Queue:
+    """The queued items, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def next_due(self, now: float, *, canary: bool) -> Item | None:
+        """The queued item to submit next: the oldest arrival that is due.
+
+        A canary is another item each time, due or not: the one that was tried least recently. An item whose
+        bytes are with another item now waits for that one.
+        """
+        return one(self._connection, _NEXT_CANARY) if canary else one(self._connection, _NEXT_DUE, now=now)
+
+    def next_due_at(self, now: float) -> float | None:
+        """When the next queued item that waits for its back-off is due; null when none waits."""
+        due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
+        return due_at
+
+    def put_off(self, code: str, now: float) -> list[Item]:
+        """Queued items that are due only later because of this fault, the oldest arrival first."""
+        return all_of(self._connection, _PUT_OFF, code=code, now=now)
+
+    def blocked(self, codes: Sequence[str], limit: int) -> list[Item]:
+        """So many of the queued items whose last try met one of these faults, the oldest arrival first."""
+        return all_of(self._connection, _BLOCKED, codes=codes, limit=limit)
+
+    def how_many_blocked(self, codes: Sequence[str]) -> int:
+        """How many there are in all."""
+        return int(self._connection.execute(_HOW_MANY_BLOCKED, {"codes": codes}).scalar_one())
+
+    def has_others_queued(self, codes: Sequence[str], since: float) -> bool:
+        """Whether any item is queued, and waits for no other, that has not met one of these faults since then."""
+        found = self._connection.execute(_OTHERS_QUEUED, {"codes": codes, "since": since})
+        return found.first() is not None
+
+    def ahead_of(self, item: Item) -> int:
+        """How many queued items are submitted before this one, as things stand."""
+        serial = select(items.c.serial).where(items.c.id == item.id).scalar_subquery()
+        same_moment = and_(items.c.arrived_at == item.arrived_at, items.c.serial < serial)
+        earlier = or_(items.c.arrived_at < item.arrived_at, same_moment)
+        return self._connection.execute(
+            select(func.count()).where(items.c.state == State.QUEUED, earlier)
+        ).scalar_one()
+
+    def bring_forward(self, ids: Sequence[str], now: float) -> None:
+        """Those of these items that wait for their back-off are due now, but for one with faults of its own."""
+        self._connection.execute(_BRING_FORWARD, {"ids": list(ids), "now": now})

@@ -1,0 +1,36 @@
+"""Parts of statements that several of the books share.
+
+The statements are built once: building one costs several times as much as running it (measured).
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, exists, or_, select
+
+from watcher.domain import UNDECIDED, Item, State
+from watcher.store.rows import item_of
+from watcher.store.schema import items
+
+
+def is_one_of(table: FromClause, states: AbstractSet[State]) -> ColumnElement[bool]:
+    """The state is one of these. A list in a statement would be taken apart anew each time it runs (measured)."""
+    return or_(*(table.c.state == state for state in State if state in states))
+
+
+ALL_ITEMS = select(items).order_by(items.c.serial)
+LATEST_FIRST = select(items).order_by(items.c.serial.desc())
+BY_ARRIVAL = (items.c.arrived_at, items.c.serial)
+
+FIRST = items.alias("first")
+WAITS = exists().where(FIRST.c.id == items.c.duplicate_of, is_one_of(FIRST, UNDECIDED))
+"""Whether the item waits for another one with the same bytes, FIRST."""
+
+
+def one(connection: Connection, query: Select[Any], **values: Any) -> Item | None:
+    row = connection.execute(query, values).one_or_none()
+    return None if row is None else item_of(row)
+
+
+def all_of(connection: Connection, query: Select[Any], **values: Any) -> list[Item]:
+    return [item_of(row) for row in connection.execute(query, values)]

@@ -1,0 +1,121 @@
+"""Files in the drop folder that are no items: those that wait to become one, and those that are left there."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, bindparam, insert, select
+
+from watcher.domain import JsonObject, path_text, rfc3339
+from watcher.errors import FolderRefuses, RecordingUnreachable
+from watcher.store.facts import SiteFacts
+from watcher.store.schema import waiting
+
+WAITING_SHOWN = 1000
+FOLDER_UNREADABLE = "folder_unreadable"
+NAME_UNREACHABLE = "unreachable_name"
+STUMBLED = "stumbled"
+BLOCKED = frozenset({RecordingUnreachable.code, FolderRefuses.code, FOLDER_UNREADABLE, NAME_UNREACHABLE, STUMBLED})
+"""The codes of what is not taken until somebody does something about it."""
+_WAITING_TOTAL = "waiting"
+_BLOCKED_TOTAL = "blocked"
+_LEFT = "left"
+
+_WAITING = select(waiting).order_by(waiting.c.since, waiting.c.path)
+_WAITING_AT = select(waiting).where(waiting.c.path == bindparam("path"))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A file in the drop folder that is not trusted yet, and why not. `since` is when that reason began.
+
+    A folder that can not be looked into is one too, of size 0 and the code FOLDER_UNREADABLE.
+    """
+
+    path: bytes
+    since: float
+    size: int
+    code: str
+    reason: str
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it will not be taken until somebody does something about it."""
+        return self.code in BLOCKED
+
+    def as_json(self) -> JsonObject:
+        return {
+            "path": path_text(self.path),
+            "since": rfc3339(self.since),
+            "size": self.size,
+            "code": self.code,
+            "reason": self.reason,
+            "blocked": self.is_blocked,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What lies in the drop folder and is left there, as it is no recording: how many, and the first names."""
+
+    foreign: int = 0
+    orphaned: int = 0  # markers and sidecars without their recording
+    first: tuple[bytes, ...] = ()  # of the foreign ones
+
+
+class WaitingFiles:
+    """The waiting table, and what is counted beside it, within one transaction."""
+
+    def __init__(self, connection: Connection, facts: SiteFacts) -> None:
+        self._connection = connection
+        self._facts = facts
+
+    def publish(self, files: Iterable[Waiting], total: int | None = None, blocked: int | None = None) -> None:
+        """The waiting table holds these, the first 1,000 of them, and nothing else.
+
+        `total`: how many wait in all, `blocked`: how many of them until somebody acts; null where these are all.
+        """
+        given = list(files)
+        shown, total = given[:WAITING_SHOWN], len(given) if total is None else total
+        blocked = sum(file.is_blocked for file in given) if blocked is None else blocked
+        if total != self.total():
+            self._facts.put(_WAITING_TOTAL, total)
+        if blocked != self.blocked():
+            self._facts.put(_BLOCKED_TOTAL, blocked)
+        if set(shown) == set(self.listed()):
+            return  # a transaction that writes nothing needs no sync
+        self._connection.execute(waiting.delete())
+        if shown:
+            rows = [asdict(file) for file in shown]
+            self._connection.execute(insert(waiting), rows)
+
+    def listed(self) -> list[Waiting]:
+        """The published files: what is blocked first, and the longest waiting."""
+        rows = self._connection.execute(_WAITING)
+        files = [Waiting(r.path, r.since, r.size, r.code, r.reason) for r in rows]
+        return sorted(files, key=lambda file: not file.is_blocked)
+
+    def total(self) -> int:
+        """How many files waited at the last look, published or not."""
+        total: int | None = self._facts.get(_WAITING_TOTAL)
+        return len(self.listed()) if total is None else total
+
+    def blocked(self) -> int:
+        """How many of those were blocked."""
+        total: int | None = self._facts.get(_BLOCKED_TOTAL)
+        return sum(file.is_blocked for file in self.listed()) if total is None else total
+
+    def at(self, path: bytes) -> Waiting | None:
+        """The one under this path, if it is published."""
+        row = self._connection.execute(_WAITING_AT, {"path": path}).one_or_none()
+        return None if row is None else Waiting(row.path, row.since, row.size, row.code, row.reason)
+
+    def publish_left(self, left: Left) -> None:
+        """So many files are left where they are, and are not recordings."""
+        if left != self.left():
+            self._facts.put(_LEFT, {**asdict(left), "first": [os.fsdecode(path) for path in left.first]})
+
+    def left(self) -> Left:
+        """What was left at the last look."""
+        fact = self._facts.get(_LEFT)
+        return Left() if fact is None else Left(**{**fact, "first": tuple(map(os.fsencode, fact["first"]))})
