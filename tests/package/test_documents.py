@@ -403,12 +403,12 @@ def test_the_folders_and_the_machine_are_moved(started: Day, machines: ExitStack
         started.type(command)
     started.drop("/srv/calls/drop/", "here")
     started.wait_for(done=2)
-    # and back, since the machine is packed as it was installed
-    for command in typed[:leave]:
-        swapped = re.sub(
-            "recordings|calls", lambda m: {"recordings": "calls", "calls": "recordings"}[m[0]], command
-        )
-        started.server.does(swapped)
+    assert started.mode("/srv/watcher/watcher.db") == "640 watcher watcher"
+    started.server.does(
+        "systemctl stop watcher; mv /srv/calls /srv/recordings; mv /srv/watcher/* /var/lib/watcher/ && "
+        "sed -i 's,/srv/watcher/,/var/lib/watcher/,; s,/srv/calls,/srv/recordings,' /etc/watcher/config.toml && "
+        "systemctl start watcher"  # back, since the machine is packed as it was installed
+    )
     started.server.does("watcher pause")
     started.drop("/srv/recordings/drop/waits.wav", "waits")
     started.wait_for(done=2, queued=1)
