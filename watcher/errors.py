@@ -151,6 +151,12 @@ class TooLong(FolderRefuses):
     code = "too_long"
 
 
+class Unreadable(FolderRefuses):
+    """What has this name lies on a bad block: it can neither be looked at nor read."""
+
+    code = "unreadable"
+
+
 class NameTaken(FolderError):
     """Something lies under the name already; nothing was overwritten."""
 

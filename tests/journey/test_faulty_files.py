@@ -2,16 +2,20 @@
 
 import errno
 import json
+import sqlite3
+from contextlib import closing
+from typing import Any
 
 import pytest
 
 from tests.conftest import MakePlace
 from tests.odd_disk import OddDisk, odd_disk
-from tests.places import Place, speech
-from tests.queues import drain, listening, told
+from tests.places import REFUSED, Place, speech
+from tests.queues import add, drain, listening, queued, told
 from watcher.cli import main
 from watcher.composition import Journey
-from watcher.domain import State
+from watcher.domain import PauseKind, State
+from watcher.folders import Folder
 from watcher.sandbox import Sandbox
 
 __all__ = ["odd_disk"]  # a fixture
@@ -123,3 +127,137 @@ def test_a_drop_folder_that_is_faulty_as_a_whole_pauses_submitting(
         drain(journey, seconds=300)
     assert set(place.states().values()) == {State.DONE}
     assert service.charged == 2
+
+
+def accept(journey: Journey) -> None:
+    """What is queued is sent, and not filed yet."""
+    while journey.submissions[0].step() <= 0:
+        pass
+
+
+@pytest.mark.parametrize("failed", [errno.EIO, errno.EUCLEAN], ids=errno.errorcode.get)
+@pytest.mark.parametrize("faulty", ["call.wav", "call.wav.json"])
+def test_a_name_in_done_that_cannot_be_looked_at_is_taken(
+    make_place: MakePlace, odd_disk: OddDisk, service: Sandbox, faulty: str, failed: int
+) -> None:
+    """Whatever lies there is not ours: the recording, which is paid for, is filed beside it."""
+    place = make_place()
+    odd_disk.mount(place.root / "done")
+    with queued(place, "first") as journey:
+        drain(journey, seconds=1)
+        (place.root / "done" / faulty).write_bytes(b"somebody's")
+        add(place, journey, "call")
+        accept(journey)
+        odd_disk.rule(faulty={faulty: failed})
+        drain(journey, seconds=1)
+        odd_disk.rule()
+    item = place.item("call.wav")
+    assert (item.state, item.filed_as) == (State.DONE, f"call~{item.id[:6]}.wav".encode())
+    assert (place.root / f"done/call~{item.id[:6]}.wav").read_bytes() == speech("call")
+    assert place.receipt(f"done/call~{item.id[:6]}.wav.json")["id"] == item.id
+    assert (place.root / "done" / faulty).read_bytes() == b"somebody's"
+
+
+def test_our_own_receipt_that_cannot_be_read_for_now_is_waited_for(
+    make_place: MakePlace, odd_disk: OddDisk, service: Sandbox
+) -> None:
+    """The recording was filed before a crash: it is neither given up as gone nor filed twice."""
+    place = make_place()
+    odd_disk.mount(place.root / "done")
+    with queued(place, "call") as journey:
+        drain(journey, seconds=1)
+        with closing(sqlite3.connect(place.root / "watcher.db")) as books:
+            books.execute("UPDATE items SET state = 'filing'")
+            books.commit()
+        odd_disk.rule(faulty={"call.wav.json": errno.EIO})
+        with listening() as log:
+            drain(journey, seconds=30)
+        assert place.states() == {"call.wav": State.FILING}
+        (line,) = told(log, "recording.stuck")
+        assert "call.wav.json" in line["reason"]
+        odd_disk.rule()
+        drain(journey, seconds=900)
+    item = place.item("call.wav")
+    assert (item.state, item.filed_as, item.warning) == (State.DONE, b"call.wav", None)
+    assert place.files() == {"done/call.wav", "done/call.wav.json"}
+
+
+@pytest.fixture
+def with_sidecars(make_place: MakePlace) -> Place:
+    return make_place(arrivals={"sidecar": [".xml"]})
+
+
+@pytest.mark.parametrize("failed", FAULTS, ids=errno.errorcode.get)
+def test_a_sidecar_that_cannot_be_had_is_left_and_its_recording_is_done(
+    with_sidecars: Place, odd_disk: OddDisk, service: Sandbox, failed: int
+) -> None:
+    """It stays where it is, named in the log and in the warning of its recording, which is paid for."""
+    place = with_sidecars
+    odd_disk.mount(place.root / "drop")
+    with place.opened() as journey, listening() as log:
+        place.drop("call.wav")
+        place.drop("call.xml", b"<a/>")
+        settle_all(journey)
+        accept(journey)
+        odd_disk.rule(faulty={"call.xml": failed})
+        drain(journey, seconds=1)
+        odd_disk.rule()
+        assert place.states() == {"call.wav": State.DONE}
+        (line,) = told(log, "companion.left")
+        assert line["path"] == b"call.xml"
+        assert place.pauses() == []
+    assert place.files() == {"done/call.wav", "done/call.wav.json", "drop/call.xml"}
+    assert "call.xml came with it, and stayed in the drop folder" in place.receipt("done/call.wav.json")["warning"]
+
+
+def test_a_sidecar_in_a_folder_that_is_away_is_waited_for(
+    with_sidecars: Place, odd_disk: OddDisk, service: Sandbox
+) -> None:
+    """The folder's trouble is no companion's: both are filed once it is well."""
+    place = with_sidecars
+    odd_disk.mount(place.root / "drop")
+    with place.opened() as journey:
+        place.drop("call.wav")
+        place.drop("call.xml", b"<a/>")
+        settle_all(journey)
+        accept(journey)
+        with (
+            pytest.MonkeyPatch.context() as patch
+        ):  # well when the batch begins, away when it comes to the sidecar
+            real = Folder.fingerprint
+
+            def fingerprint(folder: Folder, path: bytes) -> Any:
+                if path == b"call.xml":
+                    odd_disk.rule(faulty=dict.fromkeys(("call.xml", ".watcher"), errno.EHOSTDOWN))
+                return real(folder, path)
+
+            patch.setattr(Folder, "fingerprint", fingerprint)
+            journey.filing.step()
+        assert place.states() == {"call.wav": State.FILING}
+        assert [pause.kind for pause in place.pauses()] == [PauseKind.FOLDER]
+        odd_disk.rule()
+        settle_all(journey)
+        drain(journey, seconds=900)
+    assert place.files() == {"done/call.wav", "done/call.wav.json", "done/call.xml"}
+    assert place.receipt("done/call.wav.json")["warning"] is None
+
+
+def test_a_retry_whose_sidecar_cannot_be_had_is_sent_all_the_same(
+    with_sidecars: Place, odd_disk: OddDisk, service: Sandbox
+) -> None:
+    """Only the sidecar stays in failed/."""
+    place = with_sidecars
+    service.add_fault(**REFUSED, times=1)
+    odd_disk.mount(place.root / "failed")
+    place.drop("call.wav")
+    place.drop("call.xml", b"<a/>")
+    place.run_once()
+    assert place.states() == {"call.wav": State.FAILED}
+    place.retry("call.wav")
+    odd_disk.rule(faulty={"call.xml": errno.EIO})
+
+    place.run_once()
+
+    odd_disk.rule()
+    assert place.states() == {"call.wav": State.DONE}
+    assert place.files() == {"done/call.wav", "done/call.wav.json", "failed/call.xml"}

@@ -31,7 +31,7 @@ from tests.process.programs import (
     wait_until,
     waiting,
 )
-from watcher.domain import Pause, PauseKind, State
+from watcher.domain import JsonObject, Pause, PauseKind, State
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
 
@@ -55,6 +55,34 @@ def daemon_of(watcher: Programs, python: StrangersPython, site: Place) -> Progra
     program.wait_for("daemon.started")
     assert os.stat(f"/proc/{program.pid}").st_uid == STRANGER.uid
     return program
+
+
+def _tells_verdict(receipt: Callable[[], JsonObject]) -> bool:
+    return bool(receipt()["verdict"]["state"] == "known")
+
+
+def test_what_nobody_lets_us_read_in_done_is_not_ours(
+    watcher: Programs, site: Place, python: StrangersPython, service: Sandbox
+) -> None:
+    """A recording whose receipt would have that name is paid for once, and filed beside it; so is the next."""
+    private = site.root / "done/call.wav.json"
+    private.write_text("{}")
+    private.chmod(0o600)
+    daemon = daemon_of(watcher, python, site)
+    for number in (1, 2):
+        drop(site.root / "drop/call.wav", speech(f"call {number}"))
+        daemon.wait_for("recording.done", number)
+    assert daemon.events("recording.stuck") == []
+    daemon.wait_for("verdict.known", 2)
+    with site.books() as books:
+        items = list(books.items.listed())
+    assert [item.filed_as for item in items] == [f"call~{item.id[:6]}.wav".encode() for item in items]
+    for item in items:
+        receipt = partial(site.receipt, f"done/call~{item.id[:6]}.wav.json")
+        wait_until(partial(_tells_verdict, receipt), "its receipt tells the verdict")
+        assert receipt()["id"] == item.id
+    assert private.read_text() == "{}"
+    assert service.charged == 2
 
 
 def test_recordings_of_others_go_their_whole_way(

@@ -143,6 +143,10 @@ def _touch(here: int, name: bytes) -> None:
         except FileExistsError:  # of this very name, which is what is asked
             _clear(here, name)
             return
+        except OSError as error:
+            if error.errno == errno.EIO and os.fsdecode(name) in os.listdir(here):
+                return  # it lies on a bad block, and has the name all the same
+            raise
         status = os.fstat(made)
         disk.close(made)
         there = os.stat(name, dir_fd=here, follow_symlinks=False)
@@ -155,7 +159,7 @@ def _clear(here: int, name: bytes) -> bool:
     """Whether a file that a trial left has this name: it is gone."""
     try:
         status = os.stat(name, dir_fd=here, follow_symlinks=False)
-    except FileNotFoundError:
+    except OSError:  # nothing, or what cannot be looked at, and so is none
         return False
     is_trial = (
         stat.S_ISREG(status.st_mode)

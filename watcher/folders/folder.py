@@ -233,17 +233,21 @@ class Folder(Root):
     def read(self, path: bytes, limit: int) -> bytes | None:
         """The whole of a small file (a receipt); None where there is none, or something that is no file.
 
-        TooLong where it has more than `limit` bytes.
+        Nor is one that nobody lets us read: it is none of ours. TooLong where it has more than `limit` bytes,
+        Unreadable where the disk is damaged there.
         """
         with self.taking(path):
             try:
-                with self.holder(path) as (here, name):
+                with self.holder(path) as (here, name), self.looking(path):
                     if not stat.S_ISREG(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
                         return None
-                    opened = os.open(name, disk.RECORDING, dir_fd=here)
+                    try:
+                        opened = os.open(name, disk.RECORDING, dir_fd=here)
+                    except PermissionError:
+                        return None
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            with _Read(opened) as file, io.BufferedReader(file) as whole:
+            with self.looking(path), _Read(opened) as file, io.BufferedReader(file) as whole:
                 data = whole.read(limit + 1)
         if len(data) > limit:
             raise TooLong(
@@ -259,9 +263,13 @@ class Folder(Root):
             disk.sync(here)
 
     def occupied(self, path: bytes) -> bool:
-        """Whether anything at all lies at `path`."""
+        """Whether anything at all lies at `path`. Unreadable where the disk is damaged there: something does."""
         with self.taking(path):
-            return self.look(path) is not None
+            try:
+                with self.holder(path) as (here, name), self.looking(path):
+                    return disk.look(here, name) is not None
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def sweep(self, before: float, subfolders: Iterable[bytes] | None = None) -> list[bytes]:
         """Drafts of ours last touched `before` that time (seconds since the epoch) are gone; their paths.

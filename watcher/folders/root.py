@@ -16,6 +16,7 @@ from watcher.errors import (
     RecordingBusy,
     RecordingGone,
     RecordingUnreachable,
+    Unreadable,
     WatcherError,
 )
 from watcher.folders import disk
@@ -34,6 +35,7 @@ _AWAY = frozenset(
     }
 )
 _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM})
+_DAMAGED = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -113,6 +115,18 @@ class Root:
             yield
         except OSError as error:
             raise self.not_taken(path, error) from error
+
+    @contextmanager
+    def looking(self, path: bytes) -> Iterator[None]:
+        """In the block, whose folder was entered, a damaged disk makes what lies at `path` Unreadable."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _DAMAGED:
+                raise
+            raise Unreadable(
+                f"{self.label(path)} can not be read ({words(error)})", hint=self._remedy(error, path)
+            ) from error
 
     def no_way_in(self, error: OSError) -> FolderError:
         """The root can not be opened."""

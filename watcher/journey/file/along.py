@@ -1,9 +1,12 @@
 """What travels along: marker and sidecars lie beside their recording, under its name."""
 
+from contextlib import suppress
+
 from watcher import logs
 from watcher.domain import Item, show_path
-from watcher.errors import FolderFull, NameTaken, RecordingError, RecordingGone, RecordingUnreachable
+from watcher.errors import FolderError, FolderFull, NameTaken, RecordingChanged, RecordingError, RecordingGone
 from watcher.folders import Folder, move, tokens_for
+from watcher.folders.names import LONGEST
 from watcher.journey.companions import companion_name, may_be_plain, names_beside
 from watcher.journey.site import Site
 
@@ -19,38 +22,50 @@ def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> l
     """
     left: list[str] = []
     for companion in item.companions:
-        if target is site.drop:
-            here, there = _find(source, item, companion), companion
-        else:
-            here, there = companion, companion_name(companion, item.path, item.filed_as or item.path)
-        for token in tokens_for(item.id, plain=True):
-            name = site.acceptance.fit(target, there, item.id, token)
-            if not token and target is not site.drop and not may_be_plain(name):
-                continue
-            try:
-                move(source, here, target, name, source.fingerprint(here), alone=target is site.done)
-            except NameTaken:
-                continue
-            except (FolderFull, RecordingUnreachable) as error:
-                left.append(
-                    f"{show_path(here)} came with it, and stayed in the {source.name} folder: {error.message}."
-                )
-                _log.warning("companion.left", item=item.id, path=here, reason=error.message, hint=error.hint)
-            except RecordingError:
-                pass  # taken away, or moved before a crash
-            break
+        here = _find(source, item, companion) if target is site.drop else companion
+        try:
+            _move_one(site, item, companion, here, source, target)
+        except (RecordingGone, RecordingChanged):
+            pass  # taken away, or moved before a crash
+        except (RecordingError, FolderError) as error:
+            is_alone = isinstance(error, RecordingError | FolderFull | NameTaken)
+            if not is_alone and (trouble := site.find_trouble([source, target])) is not None:
+                raise trouble from error
+            left.append(
+                f"{show_path(here)} came with it, and stayed in the {source.name} folder: {error.message}."
+            )
+            _log.warning("companion.left", item=item.id, path=here, reason=error.message, hint=error.hint)
     return left
+
+
+def _move_one(site: Site, item: Item, companion: bytes, here: bytes, source: Folder, target: Folder) -> None:
+    """It lies in `target` under the first of its names that is free. NameTaken where none is, and as `move`."""
+    there = companion if target is site.drop else companion_name(companion, item.path, item.filed_as or item.path)
+    fingerprint = source.fingerprint(here)
+    for token in tokens_for(item.id, plain=True):
+        name = site.acceptance.fit(target, there, item.id, token)
+        if not token and target is not site.drop and not may_be_plain(name):
+            continue
+        try:
+            move(source, here, target, name, fingerprint, alone=target is site.done)
+        except NameTaken:
+            continue
+        return
+    raise target.taken(there)
 
 
 def _find(folder: Folder, item: Item, companion: bytes) -> bytes:
     """Where the companion lies in the folder: under its plain name if under none of those that it may have had."""
-    names = names_beside(item, companion, folder.names_at(companion)[1])
+    longest = LONGEST
+    with suppress(FolderError):  # the move meets it again
+        longest = folder.names_at(companion)[1]
+    names = names_beside(item, companion, longest)
     for name in names:
         try:
             folder.fingerprint(name)
         except RecordingGone:
             continue
-        except RecordingError:
+        except (RecordingError, FolderError):
             pass
         return name
     return names[0]

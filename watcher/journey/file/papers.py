@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from watcher import logs
 from watcher.domain import Alteration, Attempt, Item, State, Verdict
-from watcher.errors import NameTaken
+from watcher.errors import FolderRefuses, NameTaken, Unreadable
 from watcher.folders import Folder, receipt_name
 from watcher.journey.alterations import tell_alteration
 from watcher.journey.filed import find_alteration, has_lost_name, has_receipt, read_receipt
@@ -54,17 +54,32 @@ class Papers:
         self._written[item.id] = content
 
     def write_first(self, folder: Folder, item: Item) -> None:
-        """The receipt lies under its name. NameTaken when that or the recording's name is somebody else's."""
+        """The receipt lies under its name. NameTaken when that or the recording's name is somebody else's.
+
+        So is what cannot be read, as long as the recording lies in the drop folder. Without it, it may be what we
+        filed before a crash: then Unreadable.
+        """
         path = item.filed_as or item.path
         name = receipt_name(path)
-        if folder.occupied(path) and not has_receipt(folder, name, item):
-            raise folder.taken(path)  # before the move, which may take a copy of equal bytes for its own
+        try:
+            if folder.occupied(path) and not has_receipt(folder, name, item):
+                raise folder.taken(path)  # before the move, which may take a copy of equal bytes for its own
+            self._write_unless_anothers(folder, name, item)
+        except Unreadable as error:
+            if not self._site.drop.occupied(item.path):
+                raise
+            raise folder.taken(path) from error
+
+    def _write_unless_anothers(self, folder: Folder, name: bytes, item: Item) -> None:
         try:
             self.write(folder, name, item, replacing=False)
         except NameTaken:
             if not has_receipt(folder, name, item):
                 raise
             self.write(folder, name, item, replacing=True)  # ours, from before a crash
+        except FolderRefuses:
+            folder.occupied(name)  # Unreadable, where that is why
+            raise
 
     def is_outdated(self, books: Books, item: Item) -> bool:
         """Whether what was written is not what would be written now."""
