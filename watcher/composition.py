@@ -65,7 +65,7 @@ def opened(
         site = Site.open(config, store, clock)
         if not os.path.exists(store.database.path):
             check_first_start(site)  # before anything is made for a site that can not start
-        with Instance(site) as instance:
+        with Instance(site, is_pass=once) as instance:
             site.failures.keep(clock.now, instance.note)
             _bring_up_to_date(site)
             _await_drop_folder(site, instance, once=once)

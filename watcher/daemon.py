@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor as SchedulerPool
@@ -13,10 +14,12 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.composition import Journey
+from watcher.domain import JsonObject
 from watcher.errors import Exit, InstanceRunning
 from watcher.folders import Folder
 from watcher.journey.site import Site
 from watcher.journey.watch import Watch
+from watcher.journey.working import note_stalled
 from watcher.loops import Chore, Runner
 from watcher.reload import reload
 from watcher.shutdown import await_end, cut_off, find_silent_folders
@@ -28,6 +31,7 @@ _TIDY_SECONDS = 600.0
 _LISTENING_SECONDS = 15.0
 _BEGIN_SECONDS = 10.0
 _AWAITED = ("watch", "instance", "tidy")  # the chores that have something in their hands at a stop
+_STALLED_SECONDS = 300.0  # a step that takes longer is told of, and may come to its end all the same
 _STUCK_SECONDS = 900.0  # a step that takes longer, beside an upload's deadline, makes no progress
 
 
@@ -41,6 +45,7 @@ def run(journey: Journey) -> Exit:
     runners = _runners(journey)
     journey.arrivals.wake = runners["arrive"].wake
     watch = Watch(site, journey.arrivals)
+    journey.instance.look_for_stalled = partial(_find_stalled, site, runners)
     chores = _chores(journey, watch, runners)
     scheduler_pool = SchedulerPool(len(runners) + len(chores))
     deaths: list[BaseException] = []
@@ -170,6 +175,16 @@ def _job_died(event: JobExecutionEvent, ended: threading.Event, deaths: list[Bas
     _log.critical("daemon.broken", job=event.job_id, reason=repr(event.exception))
     deaths.append(event.exception)
     ended.set()
+
+
+def _find_stalled(site: Site, runners: dict[str, Runner]) -> JsonObject:
+    """For whoever asks from outside: the step that has been under way for longer than any should."""
+    monotonic, service = site.clock.monotonic(), site.config.identifai
+    bounds = dict.fromkeys(runners, _STALLED_SECONDS)
+    bounds |= {name: service.deadline_seconds + 60 for name in runners if name.startswith(("submit-", "verdict"))}
+    lasts = {name: monotonic - (runner.begun_at or monotonic) for name, runner in runners.items()}
+    stalled = max((name for name in runners if lasts[name] > bounds[name]), key=lasts.__getitem__, default=None)
+    return {} if stalled is None else note_stalled(stalled, site.clock.now() - lasts[stalled])
 
 
 def _tell_systemd(runners: dict[str, Runner], clock: Clock, patience: float) -> None:

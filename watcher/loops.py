@@ -27,6 +27,7 @@ class Runner:
     wakes: list["Runner"] = field(default_factory=list)
     failures: Failures = field(default_factory=Failures)
     succeeded_at: float | None = None
+    begun_at: float | None = None  # monotonic: the step that is under way; null: none is
     ended: threading.Event = field(default_factory=threading.Event)
     _woken: threading.Event = field(default_factory=threading.Event)
 
@@ -45,9 +46,11 @@ class Runner:
         troubles = 0
         while not self.stopping.is_set():
             self._woken.clear()  # before the step looks: a wake-up during it is not lost
+            self.begun_at = self.clock.monotonic()
             try:
                 wait = self.step()
             except Exception as error:  # noqa: BLE001 — the one catch-all: what fails is recorded, and tried again
+                self.begun_at = None
                 troubles += 1
                 wait = min(2.0**troubles, _MOST_BACK_OFF_SECONDS)
                 self._tell(error, wait)
@@ -58,6 +61,7 @@ class Runner:
                 troubles = 0
                 self.failures.succeeded(self.name)
             self.succeeded_at = self.clock.now()
+            self.begun_at = None
             self.done_at = self.clock.monotonic()
             if wait > 0:
                 self.clock.wait(min(wait, _TICK_SECONDS), self._woken)

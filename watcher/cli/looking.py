@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +29,7 @@ from watcher.journey.alterations import explain
 from watcher.journey.filed import find_alteration
 from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.windows import describe, find_windows
+from watcher.journey.working import Activity, Working
 from watcher.outlet import say
 from watcher.store import Books, Waiting
 
@@ -39,21 +41,24 @@ _ALTERED_LOOKED_AT = 1000
 def status(options: argparse.Namespace) -> int:
     with open_desk(options, is_status=True) as desk:
         loss = None if desk.store.database.exists() else desk.loss()
-        failing, is_running = [failure.as_json() for failure in desk.failing()], desk.is_running()
+        failing, working = [failure.as_json() for failure in desk.failing()], desk.working()
         with desk.store.reading() as books:
             facts = {"lost": loss and loss.as_fault().as_json(), "failing": failing, **_status(desk, books)}
-            fact = read_fact(books) if is_running else None
+            fact = read_fact(books) if working.holder is not None else None
+    if facts["silent"] and working.activity is Activity.RUNNING and not working.reason:
+        working = replace(working, reason=facts["silent"][0]["message"])
+    facts["daemon"] = working.as_json()
     facts["outdated"] = find_outdated(desk.config, fact)
     if options.json:
         print_json(facts)
         return Exit.WELL
+    print(f"daemon       {working}")
     states = ", ".join(f"{number} {state}" for state, number in facts["states"].items() if number)
     print(f"recordings   {states or 'none yet'}")
     _print_blocked(facts)
     _print_troubles(facts)
     print(f"rate         {facts['rate']}")
-    once = ", once submitting goes on" if facts["pauses"] and facts["eta_seconds"] >= 1 else ""
-    print(f"backlog      {duration_in_words(facts['eta_seconds'])}{once}")
+    print(f"backlog      {_backlog_in_words(facts, working)}")
     print(f"last look    {facts['last_scan_at'] or ('unknown' if loss else 'never: the daemon has not run yet')}")
     if facts["waiting"]:
         print(f"waiting      {_waiting_in_words(facts)}")
@@ -73,6 +78,18 @@ def status(options: argparse.Namespace) -> int:
     if left := _left_in_words(facts["foreign"], facts["foreign_first"], facts["orphaned"]):
         print(f"left alone   {left}")
     return Exit.WELL
+
+
+def _backlog_in_words(facts: JsonObject, working: Working) -> str:
+    """How long what is queued will take at the least, and from when on."""
+    number, seconds = facts["backlog"], facts["eta_seconds"]
+    stands = working.activity is Activity.HUNG or (working.activity is Activity.RUNNING and bool(working.reason))
+    if not number:
+        return "none is queued; what has come since is not known" if stands else "none"
+    when = "once submitting goes on" if facts["pauses"] else "once the daemon works again" if stands else ""
+    recordings = "1 recording" if number == 1 else f"{number:,} recordings"
+    lasts = duration_in_words(max(seconds, 1.0)) if seconds else f"{recordings}, as fast as the service answers"
+    return ", ".join(filter(None, [lasts, when]))
 
 
 def _print_blocked(facts: JsonObject) -> None:
@@ -174,6 +191,7 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "pauses": pauses,
         "silent": [folder.silence().as_fault().as_json() for folder in folders if not folder.answers],
         "rate": describe(windows),
+        "backlog": backlog,  # queued, or being sent
         "eta_seconds": seconds_for(backlog, windows),
         "last_scan_at": rfc3339(books.site.get("last_scan_at")),
         "oldest_queued_at": rfc3339(oldest.arrived_at) if oldest else None,

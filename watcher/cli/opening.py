@@ -27,6 +27,7 @@ from watcher.journey.instance import lock_database
 from watcher.journey.loss import find_loss
 from watcher.journey.recognition import owners_of
 from watcher.journey.site import Site
+from watcher.journey.working import Activity, Working, judge
 from watcher.mounts import resolve
 from watcher.silence import find_silent
 from watcher.store import Books, Store
@@ -99,6 +100,19 @@ class Desk:
     def is_running(self) -> bool:
         """Whether somebody works with this database now. No folder of recordings is asked."""
         return self._worker() is not None
+
+    def working(self) -> Working:
+        """Whether the daemon works, and since when; no folder of recordings is asked."""
+        lock = f"{self.store.database.path}.instance"
+        try:
+            holder = holder_of(os.fsencode(lock))
+        except FolderError as error:
+            return Working(Activity.UNKNOWN, reason=error.message, hint=error.hint)
+        if holder is not None:
+            return judge(holder, self.clock.now())
+        with suppress(OSError):
+            return Working(Activity.NOT_RUNNING, since=os.stat(lock).st_mtime)  # its last word
+        return Working(Activity.NOT_RUNNING, reason="it has never run here")
 
     def _worker(self) -> Holder | None:
         """Who has the database now; null where nobody has, or nobody can tell."""

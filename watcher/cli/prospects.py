@@ -12,6 +12,7 @@ from watcher.journey.alterations import explain
 from watcher.journey.filed import has_receipt, lies_there
 from watcher.journey.policy import NEEDS_CANARY
 from watcher.journey.vet import stays_refused
+from watcher.journey.working import Activity
 from watcher.store import Books
 
 IDLE = "No daemon runs now: the next `watcher run` does it."
@@ -22,6 +23,8 @@ def explain_item(desk: Desk, books: Books, item: Item) -> str:
     said = _explain(desk, books, item)
     if item.state in UNDER_WAY and desk.is_idle():
         said += " No daemon runs now: this goes on with the next `watcher run`."
+    elif item.state in UNDER_WAY and (working := desk.working()).activity is Activity.HUNG:
+        said += f" But the daemon hangs: {working.reason}; {working.hint}."
     return said
 
 

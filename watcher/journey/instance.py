@@ -9,7 +9,7 @@ one is a copy of the other, or both begin at once.
 import os
 import signal
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -23,6 +23,7 @@ from watcher.folders.holder import BEAT_SECONDS, Holder, read_note_at
 from watcher.folders.lock import running
 from watcher.journey.recognition import Past, owners_of
 from watcher.journey.site import Site, tell_displaced
+from watcher.journey.working import ONCE, SINCE
 from watcher.mounts import part_of
 from watcher.store import Database
 
@@ -47,15 +48,30 @@ def lock_database(database: Database) -> Lock:
         raise kind(error.message, hint=error.hint) from error
 
 
+def _start(target: Callable[[], None], name: str) -> threading.Thread:
+    """A thread that ends with the process, and to which no signal comes."""
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # inherited
+    thread.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return thread
+
+
 class Instance:
     """This process has the site's database from the beginning, and its drop folder since `take_drop_folder`.
 
     From then on it says in the lock, again and again, that it lives, for those whom the lock does not reach. Where
-    somebody else's word stands there instead, `keep` raises InstanceRunning.
+    somebody else's word stands there instead, `keep` raises InstanceRunning. The database's lock says so from the
+    beginning, and more, for whoever asks on this machine. `is_pass`: it is no daemon.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, is_pass: bool = False) -> None:
         self._site = site
+        self.look_for_stalled: Callable[[], JsonObject] = dict
+        """What `working` reads of a step that does not come to its end, asked at each beat."""
+        self._facts: JsonObject = {SINCE: _WALL.now(), ONCE: is_pass}
+        self._noted: JsonObject = {}
+        self._noting = threading.Lock()
         self._path = os.path.join(site.drop.root, LOCK)
         # Two drop folders with one database would take each other's items for lost.
         self._database_lock = lock_database(site.store.database)
@@ -63,6 +79,8 @@ class Instance:
         self._ended = threading.Event()
         self._beating: threading.Thread | None = None
         self._rival: Holder | None = None
+        self._say_that_we_live()
+        self._saying = _start(self._live, "presence")
 
     def take_drop_folder(self) -> None:
         """The drop folder is recognised, ours alone, and bears our mark.
@@ -70,14 +88,26 @@ class Instance:
         Raises what Site.recognise does, before anything is made there, and InstanceRunning.
         """
         self._take(self._site.judge(self._site.drop)[0])
-        self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # inherited: not for it
-        self._beating.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._beating = _start(self._beat, "heartbeat")
 
     def note(self, facts: JsonObject) -> None:
-        """Whoever asks who has the database reads these. OSError where they cannot be written."""
-        self._database_lock.note(facts)
+        """Whoever asks who has the database reads these, until others are noted. OSError: they cannot be."""
+        with self._noting:
+            self._noted = facts
+            self._write_note()
+
+    def _say_that_we_live(self) -> None:
+        with self._noting, suppress(OSError):
+            self._write_note()
+
+    def _write_note(self) -> None:
+        told = {"at": _WALL.now(), **self._facts, **self.look_for_stalled(), **self._noted}
+        self._database_lock.note(told)
+
+    def _live(self) -> None:
+        """To the end: every few seconds the database's lock says that we live, whatever the shares do."""
+        while not _WALL.wait(BEAT_SECONDS, self._ended):
+            self._say_that_we_live()
 
     def keep(self) -> None:
         """A drop folder that was made again is ours as well. InstanceRunning when another was quicker."""
@@ -151,6 +181,7 @@ class Instance:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        self._saying.join(BEAT_SECONDS)
         if self._beating is not None:
             self._beating.join(BEAT_SECONDS)  # a beat after the note is cleared would name the dead
         if self._lock is not None:

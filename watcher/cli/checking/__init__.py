@@ -36,6 +36,7 @@ from watcher.folders.holder import Holder
 from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.recognition import Past, owners_of
 from watcher.journey.watch import Choice
+from watcher.journey.working import Activity
 from watcher.key import Key
 from watcher.store import Books, Store, revisions
 
@@ -230,11 +231,18 @@ def _check_daemon(desk: Desk, known: Known) -> tuple[Holder | None, Finding]:
         return holder, wrong(
             name, f"another instance works on this drop folder: {found}, with another database", hint
         )
+    working = desk.working()
+    if working.activity is Activity.HUNG:
+        return holder, wrong(name, f"{found}, and hangs: {working.reason}", f"{_capital(working.hint)}.")
     looks_every = max(10 * desk.config.arrivals.rescan_seconds, 600.0)
     if known.last_scan_at is not None and desk.clock.now() - known.last_scan_at > looks_every:
         found += f"; it has not looked through the drop folder since {rfc3339(known.last_scan_at)}"
         return holder, warning(name, found, "Its log says why; starting it again does no harm.")
     return holder, well(name, found)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _check_steps(desk: Desk) -> Iterator[Finding]:

@@ -1,0 +1,111 @@
+"""Whether anybody works on the site, as the lock on its database tells: the daemon, a pass, or one that hangs."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from watcher.domain import JsonObject, rfc3339, show_text
+from watcher.folders.holder import BEAT_SECONDS, Holder
+from watcher.journey.failures import read_failures
+
+SINCE = "since"
+ONCE = "once"
+_STALLED = "stalled"
+
+_SILENT_SECONDS = 6 * BEAT_SECONDS  # a busy disk may hold up a beat or two
+_STOPPED = {"T": "it was stopped (SIGSTOP, or Ctrl-Z)", "t": "a debugger holds it"}  # proc(5)
+
+
+class Activity(StrEnum):
+    RUNNING = "running"
+    NOT_RUNNING = "not running"
+    HUNG = "hung"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """Who works. `since`: when it began, or when the last one ended. `reason`: what is wrong with it."""
+
+    activity: Activity
+    since: float | None = None
+    holder: Holder | None = None
+    heard_at: float | None = None
+    is_pass: bool = False
+    reason: str = ""
+    hint: str = ""
+
+    def as_json(self) -> JsonObject:
+        return {
+            "state": str(self.activity),
+            "running": None if self.activity is Activity.UNKNOWN else self.activity is Activity.RUNNING,
+            "since": rfc3339(self.since),
+            "pid": self.holder and self.holder.pid,
+            "host": self.holder and self.holder.host,
+            "once": self.is_pass,
+            "heard_at": rfc3339(self.heard_at),
+            "reason": self.reason,
+            "hint": self.hint,
+        }
+
+    def __str__(self) -> str:
+        """For a person, on one line."""
+        why = "; ".join(filter(None, [self.reason, self.hint]))
+        since = f" since {rfc3339(self.since)}" if self.since is not None else ""
+        who = f"process {self.holder.pid} on {self.holder.host}" if self.holder is not None else ""
+        match self.activity:
+            case Activity.RUNNING if self.is_pass:
+                said = f"not running; a pass (`watcher run --once`) is under way{since} ({who})"
+                return f"{said}, but stuck: {why}" if why else said
+            case Activity.RUNNING:
+                said = f"running{since} ({who})"
+                return f"{said}, but stuck: {why}" if why else said
+            case Activity.HUNG:
+                return f"hung: {why} ({who}, running{since})"
+            case Activity.NOT_RUNNING:
+                return f"not running{since}{f' ({why})' if why else ''}: nothing is taken, sent or filed meanwhile"
+            case Activity.UNKNOWN:
+                return f"unknown: {why}"
+
+
+def note_stalled(step: str, since: float) -> JsonObject:
+    """What a process notes of a step that does not come to its end, for `judge`."""
+    return {_STALLED: [step, since]}
+
+
+def judge(holder: Holder, now: float) -> Working:
+    """What the process that has the database says of itself, and the kernel of it."""
+    note = holder.note
+    since = note.get(SINCE)
+    if not isinstance(since, int | float):
+        return Working(
+            Activity.NOT_RUNNING, reason=f"process {holder.pid} has the database for a moment, as `migrate` does"
+        )
+    heard_at = holder.at or None
+    is_pass = note.get(ONCE) is True
+    hang = _find_hang(holder, now, heard_at)
+    activity = Activity.HUNG if hang else Activity.RUNNING
+    reason, hint = hang, ""
+    if hang:
+        hint = "its log may say more; `systemctl restart watcher`, or end it and start it again: nothing is lost"
+    elif failures := read_failures(note):
+        reason = f"{failures[0].step} fails since {rfc3339(failures[0].since)} ({failures[0].fault.message})"
+    return Working(activity, float(since), holder, heard_at, is_pass, reason, hint)
+
+
+def _find_hang(holder: Holder, now: float, heard_at: float | None) -> str:
+    if holder.lives and (stopped := _STOPPED.get(_state_of(holder.pid))):
+        return stopped
+    if heard_at is not None and now - heard_at > _SILENT_SECONDS:
+        return f"nothing was heard of it since {rfc3339(heard_at)}"
+    match holder.note.get(_STALLED):
+        case [str(step), int() | float() as since]:
+            return f"its step {show_text(step)} has not come to an end since {rfc3339(since)}"
+    return ""
+
+
+def _state_of(pid: int) -> str:
+    """The letter that the kernel has for what the process does; "" where there is none."""
+    with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[0]
+    return ""
