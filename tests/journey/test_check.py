@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakePlace
+from tests.journey.test_folders import deepen
 from tests.journey.test_mounts import Disk
 from tests.places import KEY, Place
 from watcher import mounts
@@ -20,6 +21,7 @@ from watcher.cli.checking import lookout
 from watcher.clock import SystemClock
 from watcher.domain import JsonObject, Pause, PauseKind
 from watcher.errors import Exit
+from watcher.folders import Folder
 from watcher.folders.capability import CAP_LEASE, has_capability
 from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import revisions
@@ -150,6 +152,21 @@ def test_a_person_reads_a_line_a_check_and_the_next_step(
     (at,) = [n for n, line in enumerate(lines) if line.startswith("wrong       done folder")]
     assert lines[at + 1].strip() == f"-> Create it (mkdir -p {place.root}/done), or correct the configuration."
     assert lines[-1].startswith("To be put right: done folder, service; until then `watcher run` would not start.")
+
+
+@pytest.mark.parametrize("names", [("done", "failed"), ("drop",)], ids="-".join)
+def test_subfolders_deeper_than_a_path_can_say_are_well(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
+) -> None:
+    """What is filed goes there step by step, and so does the look."""
+    for name in names:
+        deepen(Folder(os.fsencode(place.root / name), name), 30, b"d" * 200)
+
+    main(["check", "--json", "--config", str(place.config_path)])
+
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    (subfolders,) = (check for check in checks if check["name"] == "subfolders")
+    assert subfolders["state"] == "well", subfolders
 
 
 def test_a_site_at_work_is_well(place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:

@@ -356,11 +356,11 @@ def execute(statement: str) -> Spoil:
 
 
 WRONG: dict[str, tuple[Spoil, str]] = {
-    "recording": (lose("done/one.wav"), "one.wav: is done, but its recording is not in done/"),
+    "recording": (lose("failed/failed.wav"), "failed.wav: is failed, but its recording is not in failed/"),
     "receipt": (lose("failed/failed.wav.json"), "failed.wav: its receipt is not in failed/"),
     "both": (
-        lose("done/one.wav", "done/one.wav.json"),
-        "one.wav: is done, but neither its recording nor its receipt",
+        lose("failed/failed.wav", "failed/failed.wav.json"),
+        "failed.wav: is failed, but neither its recording nor its receipt",
     ),
     "receipt of another": (
         lambda p: shutil.copy(p.root / "done/two.wav.json", p.root / "done/one.wav.json"),
@@ -407,6 +407,28 @@ def test_books_that_do_not_add_up_say_where(filed: Place, capsys: pytest.Capture
     spoil(filed)
 
     assert told in said(filed, capsys, "reconcile", code=Exit.INCOMPLETE)
+
+
+@pytest.mark.parametrize("taken", [("one.wav",), ("one.wav", "one.wav.json")], ids=["recording", "both"])
+def test_what_was_collected_from_done_is_no_disagreement(
+    filed: Place, capsys: pytest.CaptureFixture[str], taken: tuple[str, ...]
+) -> None:
+    """An accepted recording is whoever's who fetches it, its receipt too: it stays counted, and is told.
+
+    So is a failed one that was dismissed; one that nobody has seen to is missed.
+    """
+    for name in taken:
+        (filed.root / "done" / name).unlink()
+
+    told = said(filed, capsys, "reconcile")
+
+    assert "done              2" in told
+    assert "note: 1 filed recording is no longer in done/ (collected): one.wav" in told
+    assert "add up" in told
+    (filed.root / "failed/failed.wav").unlink()
+    assert "watcher dismiss" in said(filed, capsys, "reconcile", code=Exit.INCOMPLETE)
+    said(filed, capsys, "dismiss", "failed.wav")
+    assert "no longer in failed/ (collected): failed.wav" in said(filed, capsys, "reconcile")
 
 
 def test_what_is_only_on_its_way_is_no_disagreement(

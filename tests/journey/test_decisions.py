@@ -48,6 +48,35 @@ def status(place: Place, capsys: pytest.CaptureFixture[str]) -> dict[str, object
     return facts
 
 
+def error_of(place: Place, capsys: pytest.CaptureFixture[str], name: str) -> dict[str, str]:
+    error: dict[str, str] = json.loads(said(place, capsys, "show", "--json", name))["error"]
+    return error
+
+
+@pytest.mark.parametrize("decides", [True, False], ids=["released", "undecided"])
+def test_nobody_is_asked_to_decide_on_what_is_not_held(
+    make_place: MakePlace, service: Sandbox, capsys: pytest.CaptureFixture[str], decides: bool
+) -> None:
+    """Released, then taken out of the drop folder, or taken out at once. Back and in doubt, it is held again."""
+    place = make_place(identifai={"in_doubt": "hold"})
+    held(place, service, "call.wav")
+    assert "Decide" in error_of(place, capsys, "call.wav")["hint"]
+    if decides:
+        said(place, capsys, "release", "call.wav")
+        assert "Decide" not in error_of(place, capsys, "call.wav")["hint"]
+    (place.root / "drop/call.wav").rename(place.root / "call.wav")
+    place.run_once()
+
+    assert place.states()["call.wav"] is State.WITHDRAWN
+    assert error_of(place, capsys, "call.wav")["code"] == "in_doubt"
+    assert "Decide" not in error_of(place, capsys, "call.wav")["hint"]
+    (place.root / "call.wav").rename(place.root / "drop/call.wav")
+    place.run_once()
+    assert place.states()["call.wav"] is State.HELD
+    assert "Decide" in error_of(place, capsys, "call.wav")["hint"]
+    assert service.charged == 1
+
+
 # Who
 
 

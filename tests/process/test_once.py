@@ -405,6 +405,12 @@ def test_on_a_terminal_a_bar_shows_the_progress_and_the_log_is_for_people(place:
     [
         (),
         ("fly",),
+        ("why", ""),
+        ("show", ""),
+        ("retry", ""),
+        ("release", "one.wav", ""),
+        ("estimate", ""),
+        ("status", "--config", ""),
         ("run", "--verdicts"),
         ("run", "--verdicts-for", "60"),
         ("run", "--once", "--verdicts-for", "-1"),

@@ -246,16 +246,27 @@ def test_a_command_on_a_database_of_an_older_version_says_how_to_upgrade(
     assert "watcher migrate" in raised.value.hint
 
 
-def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Path, url: str) -> None:
-    """A wrong path in store.url puts no tables of ours among somebody else's."""
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "CREATE TABLE theirs (a)",
+        "CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('9f3c1a2b')",
+        f"CREATE TABLE items (a); CREATE TABLE alembic_version AS SELECT '{NEWEST}' AS version_num",
+        "CREATE TABLE alembic_version (version_num)",
+    ],
+    ids=["plain", "of Alembic", "of Alembic, alike", "of Alembic, empty"],
+)
+def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Path, url: str, theirs: str) -> None:
+    """A wrong path in store.url puts no tables of ours among somebody else's, and is said to be that."""
     path = tmp_path / "watcher.db"
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("CREATE TABLE theirs (a)")
+        connection.executescript(theirs)
     before = path.read_bytes()
     with Store(url) as store:
         for use in (store.database.migrate, store.database.check_version, store.database.exists):
-            with pytest.raises(StoreError, match="another program"):
+            with pytest.raises(StoreError, match="not watcher's database") as raised:
                 use()
+            assert f"store.url points at {path}" in raised.value.hint
     assert path.read_bytes() == before
 
 

@@ -166,7 +166,9 @@ def _add(
     )
     parser.set_defaults(command=command)
     if configured:
-        parser.add_argument("--config", metavar="PATH", help="the configuration file (see `watcher --help`)")
+        parser.add_argument(
+            "--config", type=_given, metavar="PATH", help="the configuration file (see `watcher --help`)"
+        )
     if json:
         parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     return parser
@@ -199,6 +201,7 @@ def _add_running(commands: Commands) -> None:
     )
     demo.add_argument(
         "--dir",
+        type=_given,
         metavar="DIR",
         help="where to put the demo's folders, and leave them (default: a new temporary folder)",
     )
@@ -236,6 +239,13 @@ def _seconds(said: str) -> float:
 _seconds.__name__ = "number of seconds"  # argparse says "invalid … value"
 
 
+def _given(said: str) -> str:
+    """What a person gave. ArgumentTypeError where that is nothing, as of a variable that is not set."""
+    if not said:
+        raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
+    return said
+
+
 def _add_looking(commands: Commands) -> None:
     check = _add(
         commands,
@@ -249,6 +259,7 @@ def _add_looking(commands: Commands) -> None:
     )
     check.add_argument(
         "--as",
+        type=_given,
         dest="as_user",
         metavar="USER",
         help="as this user, for root (default: the daemon's, by its process, its unit or its files)",
@@ -277,11 +288,13 @@ def _add_looking(commands: Commands) -> None:
         help="only those in this state (may be repeated): " + ", ".join(State),
     )
     show = _add(commands, "show", "looking.show", "tell one recording's whole history", json=True)
-    show.add_argument("item", metavar="ITEM", help="its id, the first 6 characters of it or more, or its path")
+    show.add_argument(
+        "item", type=_given, metavar="ITEM", help="its id, the first 6 characters of it or more, or its path"
+    )
     why = _add(
         commands, "why", "explaining.why", "say in a sentence why a file is where it is, and what happens next"
     )
-    why.add_argument("path", metavar="PATH", help="a file, or a path relative to the drop folder")
+    why.add_argument("path", type=_given, metavar="PATH", help="a file, or a path relative to the drop folder")
 
 
 def _add_proving(commands: Commands) -> None:
@@ -293,7 +306,7 @@ def _add_proving(commands: Commands) -> None:
         "How many recordings, minutes of audio, bytes and\nsubmissions, and how long these take. Sends nothing.",
         json=True,
     )
-    estimate.add_argument("path", metavar="PATH", help="a folder, anywhere")
+    estimate.add_argument("path", type=_given, metavar="PATH", help="a folder, anywhere")
     reconcile = _add(
         commands,
         "reconcile",
@@ -319,7 +332,7 @@ def _add_deciding(commands: Commands) -> None:
         "send failed recordings again",
         "Records the wish; the daemon, or the next run, moves the file\nback into the drop folder, with its past.",
     )
-    retry.add_argument("items", nargs="*", metavar="ITEM", help=items)
+    retry.add_argument("items", type=_given, nargs="*", metavar="ITEM", help=items)
     retry.add_argument("--failed", action="store_true", help="all failed recordings that were not dismissed")
     retry.add_argument(
         "--fresh", action="store_true", help="have it classified anew (no_cache): this may cost again"
@@ -329,7 +342,7 @@ def _add_deciding(commands: Commands) -> None:
     )
     fail = _add(commands, "fail", "deciding.fail", "give held recordings up: they are filed in failed/")
     for decision in (release, fail):
-        decision.add_argument("items", nargs="*", metavar="ITEM", help=items)
+        decision.add_argument("items", type=_given, nargs="*", metavar="ITEM", help=items)
         decision.add_argument("--all", action="store_true", help="all held recordings")
     dismiss = _add(
         commands,
@@ -338,7 +351,7 @@ def _add_deciding(commands: Commands) -> None:
         "be done with failed recordings",
         "They stay in failed/, and stand in no list of what needs a\nperson any more. `retry` undoes it.",
     )
-    dismiss.add_argument("items", nargs="+", metavar="ITEM", help=items)
+    dismiss.add_argument("items", type=_given, nargs="+", metavar="ITEM", help=items)
     pause = _add(
         commands,
         "pause",

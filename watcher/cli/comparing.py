@@ -36,6 +36,7 @@ class Comparison:
     orphans: dict[_Path, str] = field(default_factory=dict)  # receipts of no item
     strays: set[_Path] = field(default_factory=set)  # files that are in no book
     left: set[bytes] = field(default_factory=set)  # in the drop folder, and no recordings: they stay there
+    collected: set[_Path] = field(default_factory=set)  # filed recordings that somebody took away, as people do
     unlisted: int = 0  # that many of those in the drop folder are known to wait, and not which
     last_scan_at: float | None = None
 
@@ -47,6 +48,10 @@ class Comparison:
     def notes(self) -> list[str]:
         """What lies about and is in no book, folder by folder."""
         notes = []
+        for name in ("done", "failed"):
+            if paths := sorted(path for folder, path in self.collected if folder == name):
+                what = "filed recording is" if len(paths) == 1 else "filed recordings are"
+                notes.append(f"{len(paths):,} {what} no longer in {name}/ (collected): {_some(paths)}")
         for name in ("drop", "done", "failed"):
             paths = sorted(path for folder, path in self.strays if folder == name)
             number = len(paths) - (self.unlisted if name == "drop" else 0)
@@ -89,7 +94,9 @@ def compare(desk: Desk) -> Comparison:
 
 def _look(desk: Desk, before: Comparison | None) -> Comparison:
     """One look: at everything, or at what the look before this one found."""
-    found = Comparison(left=set(before.left) if before else set())
+    found = Comparison()
+    if before is not None:
+        found.left, found.collected = set(before.left), set(before.collected)
     folders = [folder for folder in (desk.drop, desk.done, desk.failed) if _is_there(folder, found)]
     with desk.store.reading() as books:
         found.last_scan_at = books.site.get("last_scan_at")
@@ -97,6 +104,9 @@ def _look(desk: Desk, before: Comparison | None) -> Comparison:
         for item in items:
             folder = _home(desk, item)
             if folder is None or folder not in folders:
+                continue
+            if _is_collected(folder, item):
+                found.collected.add((folder.name, item.filed_as or item.path))
                 continue
             said = _compare_item(folder, item)
             if not said and folder.name != "drop" and (altered := find_alteration(folder, item, desk.clock.now())):
@@ -136,6 +146,16 @@ def _home(desk: Desk, item: Item) -> Folder | None:
             return None
 
 
+def _is_collected(folder: Folder, item: Item) -> bool:
+    """Whether it is gone from where people may take it away: what is accepted, or dismissed, is theirs."""
+    if item.state is not State.DONE and item.dismissed is None:
+        return False
+    try:
+        return item.altered is None and not folder.occupied(item.filed_as or item.path)
+    except FolderError:
+        return False  # nobody can tell: _compare_item says why
+
+
 def _compare_item(folder: Folder, item: Item) -> str:
     """What is not as the item's row says; "" where all is."""
     if folder.name == "drop":
@@ -153,7 +173,8 @@ def _compare_item(folder: Folder, item: Item) -> str:
         return ""  # it was moved back into the drop folder, as it was said
     if not is_there:
         lost = "its recording is" if receipt else "neither its recording nor its receipt is"
-        return f"is {item.state}, but {lost} {'not ' if receipt else ''}in {folder.name}/"
+        meant = f" (if that was meant: `watcher dismiss {item.id}`)" if item.state is State.FAILED else ""
+        return f"is {item.state}, but {lost} {'not ' if receipt else ''}in {folder.name}/{meant}"
     if receipt is None:
         return (
             f"its receipt is not in {folder.name}/, or is none any more; `watcher show {item.id}` tells the same"

@@ -7,7 +7,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 
 from watcher.cli.opening import Desk, Named, open_desk
 from watcher.cli.prospects import IDLE, ending, explain_delay, explain_retry, find_hindrance, is_barred
@@ -16,6 +15,7 @@ from watcher.errors import Exit, NoSuchItem, UsageError
 from watcher.folders import names_for
 from watcher.journey.companions import companion_name
 from watcher.journey.pauses import try_at_once
+from watcher.journey.policy import decided
 from watcher.person import name_person
 from watcher.store import Books
 
@@ -77,7 +77,8 @@ def release(options: argparse.Namespace) -> int:
             now, person = desk.clock.now(), name_person(os.environ)
             items = _held(desk, books, named)
             for item in items:
-                changes = {"due_at": now, "faults": 0, "duplicate_of": None}
+                fault = decided(item, "A person released it.")
+                changes = {"due_at": now, "faults": 0, "duplicate_of": None, "fault": fault}
                 books.items.change(item, State.QUEUED, now, f"released by {person}", by=person, **changes)
         for item in items:
             print(f"{item.id} {show_path(item.path)}: is queued to be sent again")
@@ -94,7 +95,7 @@ def fail(options: argparse.Namespace) -> int:
             now, person = desk.clock.now(), name_person(os.environ)
             items = _held(desk, books, named)
             for item in items:
-                fault = item.fault and replace(item.fault, hint="A person gave it up.")  # no longer "decide"
+                fault = decided(item, "A person gave it up.")
                 changes = {"outcome": State.FAILED, "filed_as": item.path, "fault": fault}
                 books.items.change(item, State.FILING, now, f"given up by {person}", by=person, **changes)
         for item in items:

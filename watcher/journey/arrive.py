@@ -31,6 +31,7 @@ from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, stem_of
 from watcher.journey.foreign import FOREIGN, Looks, is_left, may_be_left
 from watcher.journey.openings import Openings
+from watcher.journey.policy import decided
 from watcher.journey.reach import Reach
 from watcher.journey.room import let_go_what_has_room
 from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Settler, by_arrival
@@ -450,7 +451,8 @@ class Arrivals:
             return
         try:
             with site.store.writing() as books:
-                books.items.change(item, State.WITHDRAWN, site.clock.now(), note)
+                fault = decided(item, "Its file was taken away first.") if item.state is State.HELD else item.fault
+                books.items.change(item, State.WITHDRAWN, site.clock.now(), note, fault=fault)
         except LateWriter:
             return
         with self._lock:

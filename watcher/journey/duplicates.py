@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from watcher.domain import UNANSWERED, UNDECIDED, UNSENT, Fault, Item, State
-from watcher.journey.policy import REFUSED, hint_to_decide
+from watcher.domain import UNANSWERED, UNDECIDED, UNSENT, Item, State
+from watcher.journey.policy import REFUSED, in_doubt
 from watcher.journey.site import Site
 from watcher.journey.vet import follow
 from watcher.store import Books
@@ -76,12 +76,7 @@ def defer(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
         return None if key == item.content_key else {"state": State.QUEUED, "content_key": key}
     doubt: dict[str, Any] = {"state": State.QUEUED, "content_key": key, "in_doubt": True}
     if site.config.identifai.in_doubt == "hold":
-        fault = Fault(
-            "in_doubt",
-            "The same bytes were sent before, and no answer came: they may have been charged.",
-            hint_to_decide(item),
-        )
-        doubt |= {"state": State.HELD, "fault": fault}
+        doubt |= {"state": State.HELD, "fault": in_doubt(item)}
     return doubt
 
 

@@ -3,7 +3,7 @@
 A fault of the account or the service is never a verdict on a file: it pauses submitting and burns nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from watcher.config import Retry
@@ -228,6 +228,17 @@ def _fault(cause: Cause, error: ServiceError, rule: Rule, then: Next, item: Item
     if then is Next.FAIL:  # by now it is the file, whatever the words were
         return Fault(REFUSED, error.message, RULES[Cause.FILE].hint)
     return Fault(str(cause), error.message, _hint(error, rule))
+
+
+def decided(item: Item, how: str) -> Fault | None:
+    """Why it was held, once nobody is to decide any more."""
+    return None if item.fault is None else replace(item.fault, hint=how)
+
+
+def in_doubt(item: Item) -> Fault:
+    """Why a recording is held whose bytes may have been paid for, by itself or by another."""
+    message = "The same bytes were sent before, and no answer came: they may have been charged."
+    return Fault("in_doubt", message, hint_to_decide(item))
 
 
 def hint_to_decide(item: Item) -> str:

@@ -25,6 +25,7 @@ from watcher.folders import hash_of
 from watcher.journey.arrive import Arrivals, Settled
 from watcher.journey.filed import lies_there
 from watcher.journey.foreign import is_left
+from watcher.journey.policy import decided, hint_to_decide, in_doubt
 from watcher.journey.site import Site
 from watcher.mounts import part_of
 from watcher.store import Books
@@ -296,7 +297,7 @@ def follow(item: Item, first: Item) -> dict[str, Any]:
         return follows | {"state": State.HELD, "fault": first.fault}
     if first.outcome is State.FAILED and first.state is not State.RETURNING:
         return follows | _to_file(State.FAILED, item, first.fault)
-    return follows  # it waits, queued, for the first one's outcome
+    return follows | {"fault": None}  # it waits, queued, for the first one's outcome
 
 
 def _to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:
@@ -312,7 +313,8 @@ def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, no
         facts["companions"] = settled.companions
         if back.in_doubt and site.config.identifai.in_doubt == "hold":
             after = State.HELD  # it may have been charged, and coming back decides nothing
-            facts |= {"fault": back.fault, "outcome": None, "filed_as": None, "identifier": None}
+            fault = decided(back, hint_to_decide(back)) or in_doubt(back)
+            facts |= {"fault": fault, "outcome": None, "filed_as": None, "identifier": None}
         books.items.change(back, after, now, "its file is back", due_at=now, **facts)
         return books.items.get(back.id)
     for failed in books.items.failed_with(vetted.sha256) if vetted.sha256 else []:

@@ -14,9 +14,12 @@ def known() -> list[str]:
     return sorted(path.name.partition("_")[0] for path in (folder() / "versions").glob("[0-9]*_*.py"))
 
 
+_OURS = {"items", "transitions", "attempts", "site"}  # in every version
+
+
 def version_of(connection: Connection) -> str | None:
-    """The version a database is at; null when it holds none of our tables."""
-    if not look_at(connection).has_table("alembic_version"):
+    """The version a database is at; null when it does not hold our tables, be it another program's of Alembic."""
+    if not {"alembic_version", *_OURS} <= set(look_at(connection).get_table_names()):
         return None
     version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return version

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from watcher.accounts import describe_user, is_of_one, our_groups, user_name
 from watcher.cli.checking.finding import Finding, warning, well
-from watcher.cli.checking.subfolders import folders_below
+from watcher.cli.checking.subfolders import folders_below, is_open
 from watcher.cli.opening import Desk
 from watcher.domain import show_path
 from watcher.folders import Folder
@@ -29,7 +29,7 @@ def check_newcomers(desk: Desk) -> Iterator[Finding]:
         return  # its mount decides who may do what
     folders = [b"", *folders_below(drop, Ignore(desk.config.arrivals.ignore))]
     bare = [path for path in folders if not _gives_all(os.path.join(resolve(drop.root), path), us)]
-    closed = [path for path in folders if path and not _is_open(os.path.join(drop.root, path))]
+    closed = [path for path in folders if path and not is_open(drop, path)]
     if not bare and not closed:
         yield well(
             _NAME, "folders and recordings that others make here can be read and moved, whatever their umask"
@@ -44,10 +44,6 @@ def _is_shared(root: bytes, us: int) -> bool:
     if status.st_uid not in (0, us) or status.st_mode & stat.S_IWOTH:
         return True
     return bool(status.st_mode & stat.S_IWGRP) and not is_of_one(status.st_gid, us)
-
-
-def _is_open(path: bytes) -> bool:
-    return os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _gives_all(path: bytes, us: int) -> bool:

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from watcher.cli.checking.finding import Finding, warning, well, wrong
 from watcher.cli.opening import Desk
@@ -17,6 +17,7 @@ from watcher.mounts import resolve
 _FOLDERS_LOOKED_AT = 2_000
 _ENTRIES_LOOKED_AT = 200_000
 _NAMED = 3
+_CLOSED = (OSError, FolderError, RecordingError)
 
 
 def check_subfolders(desk: Desk) -> Finding:
@@ -26,7 +27,7 @@ def check_subfolders(desk: Desk) -> Finding:
     ways = [path + b"/x" for path in folders_below(desk.drop, Ignore(desk.config.arrivals.ignore))]
     for folder in (desk.done, desk.failed):
         for path in folders_below(folder, None):
-            if not os.access(os.path.join(folder.root, path), os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+            if not is_open(folder, path):
                 found = f"{folder.label(path)} cannot be read and written by uid {os.geteuid()}"
                 troubles.setdefault(found, folder.hint_to_enter(path, os.strerror(errno.EACCES)))
         for path in ways:
@@ -41,15 +42,39 @@ def check_subfolders(desk: Desk) -> Finding:
     return wrong(name, found, next(iter(troubles.values())))
 
 
+def is_open(folder: Folder, path: bytes) -> bool:
+    """Whether we may read, write and search this subfolder, however long its path is."""
+    try:
+        with folder.holder(path) as (here, name):
+            return os.access(name, os.R_OK | os.W_OK | os.X_OK, dir_fd=here, effective_ids=True)
+    except _CLOSED:
+        return False
+
+
+@contextmanager
+def _opened(folder: Folder, path: bytes) -> Iterator[int]:
+    """A descriptor of this subfolder, however long its path is; of the folder itself where that is empty."""
+    if not path:
+        with folder.opened() as top:
+            yield top
+        return
+    with folder.holder(path) as (here, name):
+        opened = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
 def folders_below(folder: Folder, ignore: Ignore | None) -> Iterator[bytes]:
     """Paths of subfolders, the first some thousand, no link followed; those that cannot be entered as well."""
     entries, left, found = 0, [b""], 0
     while left and found < _FOLDERS_LOOKED_AT and entries < _ENTRIES_LOOKED_AT:
         here = left.pop()
-        with suppress(OSError), os.scandir(os.path.join(folder.root, here)) as listing:
+        with suppress(*_CLOSED), _opened(folder, here) as opened, os.scandir(opened) as listing:
             for entry in listing:
                 entries += 1
-                path = os.path.join(here, entry.name)
+                path = os.path.join(here, os.fsencode(entry.name))
                 if entry.is_dir(follow_symlinks=False) and not (ignore and ignore.matching(path)):
                     left.append(path)
                     found += 1

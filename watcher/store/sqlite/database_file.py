@@ -151,8 +151,8 @@ class SqliteDatabase:
             version = revisions.version_of(connection)
             if version is None and connection.execute(text(_A_TABLE)).first():
                 raise StoreError(
-                    f"{self.path}: this is the database of another program",
-                    hint="Name a file of the watcher's own in store.url.",
+                    f"{self.path}: this is not watcher's database, but the database of another program",
+                    hint=f"store.url points at {self.path}: name a file of watcher's own there.",
                 )
         return version
 
