@@ -1,9 +1,12 @@
 # Everything sets itself up: a virtual environment in .venv, with the very files whose hashes the lock files name
-# (requirements.txt to run it, requirements-dev.txt to test it; the build backend is in both).
+# (requirements.txt to run it, requirements-dev.txt to test it; the build backend is in both). The client is tested with
+# requirements-oldest.txt too, the oldest HTTP libraries that pyproject.toml allows.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUILD_REQUIRES = $(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])'
+HTTP_REQUIRES = $(PYTHON) -c 'import tomllib; d = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
+	print(*(r for r in d if r.startswith(("requests", "urllib3"))), sep="\n")'
 COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -45,6 +48,7 @@ lock:
 	$(VENV)/lock/bin/pip install --quiet uv
 	$(BUILD_REQUIRES) | $(COMPILE) --upgrade -o requirements.txt pyproject.toml -
 	$(BUILD_REQUIRES) | $(COMPILE) --upgrade -c requirements.txt --extra dev -o requirements-dev.txt pyproject.toml -
+	$(HTTP_REQUIRES) | $(COMPILE) --resolution lowest-direct --no-deps -o requirements-oldest.txt -
 	rm -rf $(VENV)/lock
 
 clean:

@@ -6,6 +6,7 @@ import tomllib
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from tests.people import PROJECT
 
@@ -42,7 +43,17 @@ def test_whatever_the_project_declares_is_locked_with_hashes(lock: str, extras: 
         assert all(map(requirement.specifier.contains, versions)), f"{lock}: {requirement} and {versions}"
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
+def test_the_oldest_libraries_are_those_that_the_project_names() -> None:
+    """What the client is tested with is the lower bound itself, so that the bound is known to be true."""
+    declared = {requirement.name: requirement for requirement in wanted()}
+    locked = pinned("requirements-oldest.txt")
+    assert set(locked) == {"requests", "urllib3"}
+    for name, versions in locked.items():
+        lowest = [Version(one.version) for one in declared[name].specifier if one.operator == ">="]
+        assert list(map(Version, versions)) == lowest, "requirements-oldest.txt is out of date: make lock"
+
+
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt", "requirements-oldest.txt"])
 def test_every_line_of_a_lock_has_a_hash_and_none_names_a_place(lock: str) -> None:
     """pip refuses a lock with one line that has none; and where the files come from is the installer's choice."""
     text = (PROJECT / lock).read_text()
