@@ -84,7 +84,14 @@ def read_handed(environ: Mapping[str, str], *, whose: str = "") -> Key | None:
         source = f"${KEY_VARIABLE}{whose}"
         return Key(_checked(value.encode("utf-8", "surrogateescape"), source), source, is_fixed=True)
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
-    return read_credential(Path(directory, CREDENTIAL)) if directory else None
+    try:
+        return read_credential(Path(directory, CREDENTIAL)) if directory else None
+    except ConfigError as error:  # what is there is a copy, made at the start
+        hint = (
+            f"put it right in the file that LoadCredential={CREDENTIAL}: of the unit names (systemctl cat): the"
+            " key alone, as plain text on one line; then restart the service"
+        )
+        raise ConfigError(error.message, hint=hint) from error
 
 
 def read_credential(path: Path) -> Key | None:

@@ -76,7 +76,9 @@ IN_PASSING = {
     "systemctl edit watcher": "see INSTEAD; systemd reads its lines in test_systemd.py",
     "watcher run 2>> /var/log/watcher.log": "test_the_log_is_rotated",
     "chmod g+r FILE": "test_a_first_day",
-    "setfacl -R -m g:recordings:rwX -d -m g:recordings:rwX /srv/recordings/drop": "typed in README, Install it",
+    "setfacl -R -m g:recordings:rwX -d -m g:recordings:rwX /srv/recordings/drop": (
+        "test_what_is_blocked_is_let_through"
+    ),
     "watcher COMMAND --help": "test_every_command_that_is_named_is_understood",
     "python -m tests.benchmarks judgement": "takes minutes: only looked whether it is there",
     "make test": "takes minutes: only looked whether it is there, as of the others of make",
@@ -295,6 +297,29 @@ def test_a_first_day(started: Day) -> None:
     )
     assert "is done" in started.server.does("watcher why new/recording.wav")
     assert started.service.charged == 3
+
+
+def test_what_is_blocked_is_let_through(started: Day) -> None:
+    """What anna moved in, and keeps to herself, is named; README's one command has it all taken."""
+    (remedy,) = [command for command in in_passing(README) if command.startswith("setfacl")]
+    started.configure("/etc/watcher/config.toml", "[arrivals]\nrescan_seconds = 1\n")
+    started.server.does("systemctl restart watcher")
+    started.drop("/var/tmp/moved.wav", "moved")
+    started.drop("/var/tmp/inside.wav", "inside")
+    started.server.does(
+        "install -d -o anna -m 700 /srv/recordings/away; mv /var/tmp/moved.wav /srv/recordings/away"
+    )
+    line = "chmod 600 away/moved.wav; mv away/moved.wav drop/"
+    started.server.does(line, user="anna", folder="/srv/recordings")
+    line = "mkdir -m 700 drop/own; cp /var/tmp/inside.wav drop/own/"
+    started.server.does(line, user="anna", folder="/srv/recordings")
+    wait_until(lambda: started.status()["blocked_total"] == 2, told=started.log)
+    assert "moved.wav" in started.server.does("watcher list --waiting")
+    assert started.server.types("watcher check").code == Exit.INCOMPLETE
+    started.server.does(remedy)
+    started.server.does("watcher resume")
+    started.wait_for(done=2)
+    assert started.service.charged == 2
 
 
 def test_what_a_monitor_looks_for_is_there(started: Day) -> None:

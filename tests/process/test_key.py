@@ -14,6 +14,7 @@ from tests.places import KEY, Place
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts
 from watcher.config import load
+from watcher.errors import Exit
 from watcher.key import read_key
 from watcher.sandbox import FaultKind, Sandbox
 
@@ -69,6 +70,19 @@ def test_a_key_that_is_none_is_not_repeated_in_the_error(place: Place, watcher: 
     for program in attempts:
         assert program.end() == 78
         assert secret not in program.err + program.out
+
+
+def test_a_credential_that_is_none_is_put_right_where_systemd_reads_it(
+    place: Place, watcher: Programs, tmp_path: Path
+) -> None:
+    """What lies in $CREDENTIALS_DIRECTORY is a copy that nobody can change: the remedy names the unit's file."""
+    (tmp_path / "identifai.key").touch()
+    environment = ENVIRONMENT | {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    run = watcher.call("run", "--config", place.config_path, environment=environment)
+    assert run.process.returncode == Exit.CONFIG
+    assert "is empty" in run.err
+    assert "LoadCredential=identifai.key: of the unit names" in run.err
+    assert f"into {tmp_path}" not in run.err
 
 
 def test_a_key_file_that_others_can_read_is_warned_of(place: Place, watcher: Programs) -> None:
