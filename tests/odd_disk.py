@@ -200,6 +200,7 @@ class Server:
         return self._entry(path)
 
     def _rename(self, node: int, to_node: int, flags: int, names: bytes) -> bytes:
+        time.sleep(self._rules.given.get("rename_seconds", 0))
         name, to_name, _ = names.split(b"\0", 2)
         if flags and self._rules.given.get("renames_plainly"):
             raise OSError(errno.EINVAL, "")

@@ -110,9 +110,9 @@ def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, onc
     return Journey(
         site=site,
         arrivals=arrivals,
-        vetting=Vetting(site, arrivals),
+        vetting=Vetting(site, arrivals, stopping),
         submissions=tuple(Submission(site, client, keys, arrivals, stopping, turns) for _ in workers),
-        filing=Filing(site, arrivals),
+        filing=Filing(site, arrivals, stopping),
         asking=Asking(site, client, keys),
         keys=keys,
         instance=instance,

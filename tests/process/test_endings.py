@@ -7,11 +7,14 @@ from hashlib import sha256
 
 import pytest
 
+from tests.odd_disk import OddDisk, odd_disk
 from tests.places import Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import CLOCK, Program, Programs, last_scan_at, let_pass, posts, wait_until
 from watcher.domain import Attempt, State
 from watcher.sandbox import FaultKind, Sandbox
+
+__all__ = ["odd_disk"]  # a fixture
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 
@@ -37,6 +40,34 @@ def assert_all_done_once(place: Place, service: Sandbox, contents: dict[str, byt
     for path, content in contents.items():
         assert (place.root / "done" / path).read_bytes() == content
         assert place.receipt(f"done/{path}.json")["identifier"] == given[sha256(content).hexdigest()]
+
+
+def test_a_stop_while_many_are_filed_on_a_slow_share_is_no_failure(
+    make_place: MakePlace, odd_disk: OddDisk, service: Sandbox, watcher: Programs
+) -> None:
+    """It ends after the one in hand, with exit code 0; the next start files the rest, unpaid."""
+    place = make_place()
+    odd_disk.mount(place.root / "done")
+    place.drop("first.wav", speech("same"))
+    daemon = watcher.daemon(place)
+    daemon.wait_for("recording.done")
+    daemon.stop()
+    odd_disk.rule(rename_seconds=1.0)
+    for number in range(30):
+        place.drop(f"{number}.wav", speech("same"))  # none of them is to be sent
+    daemon = watcher.daemon(place)
+    wait_until(lambda: sum(path.startswith("done/") for path in place.files()) > 4, "some are filed")
+
+    assert daemon.end(signal.SIGTERM, seconds=60) == 0
+
+    assert daemon.log[-1]["event"] == "daemon.stopped"
+    assert daemon.events("daemon.cut_off") == []
+    assert {State.DONE, State.FILING} <= set(place.states().values())
+    odd_disk.rule()
+    daemon = watcher.daemon(place)
+    wait_until(lambda: Counter(place.states().values()) == {State.DONE: 31}, "the rest is filed")
+    assert daemon.stop() == 0
+    assert service.charged == 1
 
 
 @SIGNALS

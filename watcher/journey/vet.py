@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,9 +106,10 @@ def _warning(examination: Examination | None) -> str | None:
 class Vetting:
     """The step from a settled file to an item."""
 
-    def __init__(self, site: Site, arrivals: Arrivals) -> None:
+    def __init__(self, site: Site, arrivals: Arrivals, stopping: threading.Event) -> None:
         self._site = site
         self._arrivals = arrivals
+        self._stopping = stopping
 
     def step(self) -> float:
         """Some settled files are items now. 0 when there may be more; for ever when there were none."""
@@ -115,10 +117,13 @@ class Vetting:
         if not batch:
             return float("inf")
         while batch:
+            if self._stopping.is_set():  # what was vetted is admitted; the next start sees the others again
+                self._arrivals.give_back(batch)
+                break
             size, taken = 0, 0
             vetted: list[tuple[Settled, Vetted]] = []
             try:
-                while taken < len(batch) and size < _BATCH_BYTES:
+                while taken < len(batch) and size < _BATCH_BYTES and not self._stopping.is_set():
                     settled = batch[taken]
                     taken += 1
                     size += settled.fingerprint.size

@@ -1,5 +1,6 @@
 """Filed recordings are looked at again soon afterwards, for whoever wrote on when they were taken."""
 
+import threading
 from collections import deque
 from dataclasses import replace
 
@@ -21,8 +22,9 @@ class Relook:
     It is held in memory: after a start, what comes with the verdict looks once more, and `reconcile`.
     """
 
-    def __init__(self, site: Site, papers: Papers) -> None:
+    def __init__(self, site: Site, papers: Papers, stopping: threading.Event) -> None:
         self._site = site
+        self._stopping = stopping
         self._papers = papers
         self._due = [deque[tuple[float, str]](maxlen=_MOST) for _ in _AFTER_SECONDS]
 
@@ -54,8 +56,12 @@ class Relook:
         with self._site.store.reading() as books:
             items = [item for item in map(books.items.get, ids) if item is not None]
         now = self._site.clock.now()
-        found = [(item, self._find(item, now)) for item in items]
-        altered = [replace(item, altered=what) for item, what in found if what is not None]
+        altered = []
+        for item in items:
+            if self._stopping.is_set():
+                break
+            if (what := self._find(item, now)) is not None:
+                altered.append(replace(item, altered=what))
         if altered:
             with self._site.store.writing() as books:
                 for item in altered:

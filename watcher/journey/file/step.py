@@ -1,5 +1,6 @@
 """The step that moves. Whatever goes wrong with one recording stays with that one: the others go on."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,12 +43,13 @@ class Filing:
     whole folder has the others wait as well, and only those that need that folder.
     """
 
-    def __init__(self, site: Site, arrivals: Arrivals) -> None:
+    def __init__(self, site: Site, arrivals: Arrivals, stopping: threading.Event) -> None:
         self._site = site
+        self._stopping = stopping
         self._papers = Papers(site)
         self._out = Out(site, arrivals, self._papers)
         self._back = Back(site)
-        self._relook = Relook(site, self._papers)
+        self._relook = Relook(site, self._papers, stopping)
 
     def step(self) -> float:
         """Some items are filed, returned, or have their receipts brought up to date. 0 when there is more."""
@@ -67,7 +69,7 @@ class Filing:
     def look_again(self) -> None:
         """What was filed in this run is looked at once more, and its receipts tell what became of it."""
         self._relook.look_at_all()
-        while self.step() <= 0:
+        while not self._stopping.is_set() and self.step() <= 0:
             pass
 
     def _find(self, books: Books, now: float) -> Iterator[Batch]:
@@ -98,6 +100,8 @@ class Filing:
         # Each time, not only at each scan: nothing is moved onto a bare mount point, or missed under one.
         trouble = self._site.find_trouble(batch.folders)
         for item in batch.items if trouble is None else ():
+            if self._stopping.is_set():  # what was done is recorded; the next start takes up the rest
+                break
             try:
                 done.append((item, batch.work(item)))
             except Exception as error:  # whatever it is, it is this item's and no other's
