@@ -30,8 +30,12 @@ _PROJECT = str(Path(__file__).parent.parent / "watcher")
 _STREAMS = (f"{_PROJECT}/cli/",)
 """Commands read row by row, and print or look as they go: a year of rows need not be in memory at once."""
 
-_AUDITED = ("open", "os.", "shutil.", "socket.", "subprocess.", "tempfile.", "glob.")
-_UNAUDITED = ("access", "fstatvfs", "fsync", "lstat", "pread", "read", "readlink", "stat", "statvfs", "write")
+_AUDITED = ("open", "os.", "shutil.", "socket.", "subprocess.", "tempfile.", "glob.", "fcntl.")
+_UNAUDITED = (
+    *("access", "fdatasync", "fstat", "fstatvfs", "fsync", "lstat", "pread", "pwrite", "read", "readlink", "stat"),
+    *("statvfs", "write"),
+)
+_REAL_LOCK = threading.Lock
 _inside = threading.local()
 _breaches: list[str] = []
 _is_installed = False
@@ -49,8 +53,8 @@ def guarded() -> Iterator[None]:
     """In the block, whatever the product does inside a transaction of its own is noted as a breach."""
     _install_hook()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "writing", _marking(Store.writing, streams=()))
-        patch.setattr(Store, "reading", _marking(Store.reading, streams=_STREAMS))
+        patch.setattr(Store, "writing", _marking(Store.writing, writes=True))
+        patch.setattr(Store, "reading", _marking(Store.reading, writes=False))
         for name in _UNAUDITED:
             patch.setattr(os, name, _noting(f"os.{name}", getattr(os, name)))
         patch.setattr(builtins, "print", _noting("print", print))
@@ -60,27 +64,56 @@ def guarded() -> Iterator[None]:
         patch.setattr(BoundLoggerLazyProxy, "bind", _noting("a log line", BoundLoggerLazyProxy.bind))
         for clock in (FalseClock, SystemClock):
             patch.setattr(clock, "wait", _noting("a wait", clock.wait))
+        patch.setattr(threading.Event, "wait", _noting("a wait", threading.Event.wait))
+        patch.setattr(threading.Thread, "join", _noting("a wait", threading.Thread.join))
+        patch.setattr(threading, "Lock", _make_lock)
         yield
 
 
 def _marking(
-    opened: Callable[[Store], AbstractContextManager[Books]], *, streams: tuple[str, ...]
+    opened: Callable[[Store], AbstractContextManager[Books]], *, writes: bool
 ) -> Callable[[Store], AbstractContextManager[Books]]:
     """The same transaction, known to be open while the product's own code is in it."""
 
     @contextmanager
     def marked(store: Store) -> Iterator[Books]:
         opener = sys._getframe(2)  # beyond the context manager's
+        if _is_ours(opener):
+            _note("another transaction", ())
         with opened(store) as books:
-            is_held_to_it = _is_ours(opener) and not opener.f_code.co_filename.startswith(streams or ("\0",))
-            before = getattr(_inside, "depth", 0)
-            _inside.depth = before + is_held_to_it
+            is_held_to_it = _is_ours(opener) and (writes or not opener.f_code.co_filename.startswith(_STREAMS))
+            before = getattr(_inside, "depth", 0), getattr(_inside, "is_writing", False)
+            _inside.depth, _inside.is_writing = before[0] + is_held_to_it, before[1] or (is_held_to_it and writes)
             try:
                 yield books
             finally:
-                _inside.depth = before
+                _inside.depth, _inside.is_writing = before
 
     return marked
+
+
+class _Lock:
+    """A lock of the product's: whoever takes it in a transaction that writes has all others wait for its owner."""
+
+    def __init__(self) -> None:
+        self._lock = _REAL_LOCK()
+        self.release = self._lock.release
+        self.locked = self._lock.locked
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if getattr(_inside, "is_writing", False):
+            _note("a lock", ())
+        return self._lock.acquire(blocking, timeout)
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _make_lock() -> Any:
+    return _Lock() if _is_ours(sys._getframe(1)) else _REAL_LOCK()
 
 
 def _noting(what: str, call: Callable[..., Any]) -> Callable[..., Any]:

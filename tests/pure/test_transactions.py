@@ -34,6 +34,10 @@ BREACHES = {
     "renames": "os.rename('/dev/null/a', '/dev/null/b')",
     "removes": "os.unlink('/dev/null/a')",
     "waits": "clock.wait(1.0, event)",
+    "waits for another thread": "event.wait(0.0)",
+    "takes a lock": "lock.acquire()",
+    "locks a file": "fcntl.flock(sink, fcntl.LOCK_UN)",
+    "opens another transaction": "with store.reading(): pass",
     "asks": "socket.create_connection(('127.0.0.1', 9), timeout=0.01)",
 }
 
@@ -51,9 +55,9 @@ def run_as_ours(
     """The product's own code does this; what the disk says of it is no matter."""
     source = (
         dedent("""
-        import os, socket, threading
+        import fcntl, os, socket, threading
         from watcher import logs, outlet
-        event, log = threading.Event(), logs.get_logger("watcher.breach")
+        event, lock, log = threading.Event(), threading.Lock(), logs.get_logger("watcher.breach")
         sink = os.open("/dev/null", os.O_WRONLY)
         try:
     """)
@@ -78,6 +82,12 @@ def test_a_view_is_held_to_it_too_but_for_commands_that_read_row_by_row(store: S
     run_as_ours("with store.reading() as books:\n    os.stat('/')\n", store)
     assert len(breaches()) == 1
     run_as_ours("with store.reading() as books:\n    os.stat('/')\n", store, "cli/looking.py")
+    assert breaches() == []
+
+
+def test_who_only_reads_may_take_a_lock(store: Store) -> None:
+    """It keeps nobody out, whoever has the lock."""
+    run_as_ours("with store.reading() as books:\n    lock.acquire()\n", store)
     assert breaches() == []
 
 

@@ -195,12 +195,15 @@ class Vetting:
 
     def _write(self, vetted: list[tuple[Settled, Vetted]]) -> None:
         admitted: list[tuple[Settled, Item | None]] = []
+        postponed: list[tuple[Settled, RecordingError]] = []
         with self._site.store.writing() as books:
             for settled, one in vetted:
                 try:
                     admitted.append((settled, admit(self._site, books, settled, one)))
                 except RecordingError as error:
-                    self._arrivals.put_off(settled, error.code, error.message)
+                    postponed.append((settled, error))
+        for settled, reason in postponed:
+            self._arrivals.put_off(settled, reason.code, reason.message)
         # Only now, after the commit, is the file anybody's but the scan's.
         for settled, item in admitted:
             self._arrivals.admitted(settled)
