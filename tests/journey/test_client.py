@@ -584,7 +584,7 @@ def test_unknown_name_is_never_sent() -> None:
     """A name that does not resolve: nothing was sent, and the message says so."""
     error = failure_of("http://no-such-host.invalid")
     assert isinstance(error, NeverSent)
-    assert "no-such-host.invalid can not be resolved" in error.message
+    assert "no-such-host.invalid cannot be resolved" in error.message
 
 
 def test_connection_that_never_comes_about_is_never_sent() -> None:
@@ -1029,7 +1029,7 @@ def test_tls_that_takes_nothing(tls, certificate, monkeypatch) -> None:  # type:
 
 
 def test_untrusted_certificate_is_never_sent(tls: ssl.SSLContext) -> None:
-    """Who can not prove to be the service gets nothing; the hint names the clock and the CA."""
+    """Who cannot prove to be the service gets nothing; the hint names the clock and the CA."""
     with Peer(answering(), tls=tls) as peer:
         error = failure_of(peer.url)
     assert isinstance(error, NeverSent)
@@ -1081,7 +1081,7 @@ def test_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that can not be reached is named, with the variables to look at."""
+    """A proxy that cannot be reached is named, with the variables to look at."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     monkeypatch.setenv("https_proxy", f"http://user:hush@127.0.0.1:{port}")

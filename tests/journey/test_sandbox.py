@@ -866,9 +866,9 @@ def test_command_runs_until_a_signal(number: signal.Signals) -> None:
     assert (process.returncode, errors) == (0, "")
 
 
-def test_command_says_why_it_can_not_listen(sandbox: Sandbox) -> None:
+def test_command_says_why_it_cannot_listen(sandbox: Sandbox) -> None:
     """A port that is taken is an error in a sentence, with the next step."""
     with pytest.raises(ConfigError) as caught:
         serve(port=urlsplit(sandbox.url).port or 0, output=io.StringIO())
-    assert "can not listen" in caught.value.message
+    assert "cannot listen" in caught.value.message
     assert "another port" in caught.value.hint

@@ -58,7 +58,7 @@ def test_length_is_known_before_it_is_read(audio: bytes, filename: str, ref_id: 
         ("", "audio"),
     ],
 )
-def test_file_name_can_not_break_out_of_its_header(filename: str, sent: str) -> None:
+def test_file_name_cannot_break_out_of_its_header(filename: str, sent: str) -> None:
     """A name is sent as UTF-8, without what a parser takes for its end, an escape or a path; never empty."""
     assert f'filename="{sent}"\r\n'.encode() in b"".join(body_of(upload_of(filename=filename)))
 

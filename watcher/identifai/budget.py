@@ -3,7 +3,7 @@
 The service counts a request when it has received all of it, in fixed windows that open at their first hit. We
 can see neither. What is safe under every phase of such windows is a sliding log: the next request ends no
 sooner than S seconds after the N-th last one ended. Of a request we know two moments: when we let its last
-part go (it can not have been counted before) and when it was answered (it was counted by then). So the log
+part go (it cannot have been counted before) and when it was answered (it was counted by then). So the log
 holds answers, and what it allows is a letting-go.
 
 What a 429 teaches, and how many submissions a day or a month may have, is reckoned here too. All of it is pure.

@@ -25,7 +25,7 @@ from watcher.errors import (
     Throttled,
     Unintelligible,
 )
-from watcher.identifai.diagnosis import BETWEEN_HINT, lost, name_speaker, refused
+from watcher.identifai.diagnosis import BETWEEN_HINT, diagnose_loss, diagnose_refusal, name_speaker
 from watcher.identifai.listing import MOST_BYTES, MOST_WORD_BYTES
 from watcher.identifai.reading import Reader, Reading
 from watcher.identifai.transport import FOREIGN_ERRORS, Reply, TooLong, Transport, Wire
@@ -40,7 +40,7 @@ PROBE_SECONDS = 30.0  # more than a service takes that is well
 
 
 class Secret(Protocol):
-    """Something that shows the key only when it is asked to."""
+    """Something that shows the key only on request."""
 
     def reveal(self) -> str: ...
 
@@ -91,7 +91,7 @@ class Client:
         self._transport = Transport(self._base_url)
 
     def submit(self, upload: Upload, release: Callable[[], None]) -> Accepted:
-        """The service accepted this very recording, and gave it an identifier.
+        """Submit this very recording, and return the identifier that the service gave it.
 
         `release` is called once, when everything but the last part is sent and the recording was found to be the
         one that was vetted; the last part follows when it returns. What it raises passes through unchanged, and
@@ -113,7 +113,7 @@ class Client:
         raise failure  # here, and not where it was caught, so that it comes out as it went in
 
     def verdicts(self, identifiers: Sequence[str], most_seconds: float = inf) -> dict[str, Reading]:
-        """What the service says of each identifier now; one it does not know (yet) is absent.
+        """Return what the service says of each identifier now; one it does not know (yet) is absent.
 
         Raises a ServiceError that has charged nothing, after `most_seconds` without an answer at the latest.
         At most 100 identifiers; IDENTIFIERS_A_CALL is wiser.
@@ -123,7 +123,7 @@ class Client:
         return self._verdicts(identifiers, self._wire(most_seconds))
 
     def probe(self, identifier: str) -> None:
-        """The service answered a question about this identifier as itself, be it that it knows none such.
+        """Ask about this identifier; the service itself answered, even if only that it does not know it.
 
         Raises a ServiceError that has charged nothing: its word on the account, or why it gave none.
         """
@@ -149,7 +149,7 @@ class Client:
         return readings
 
     def renew(self, key: Secret) -> None:
-        """Whatever is asked from now on is asked with this key; no text that leaves has it or one before it.
+        """Ask with this key from now on; no text that leaves has it or one before it.
 
         Raises ConfigError as at the beginning, and goes on with the key that it had.
         """
@@ -188,7 +188,7 @@ class Client:
         )
 
     def _accepted(self, reply: Reply, wire: Wire, *, is_whole: bool) -> Accepted:
-        """The identifier in a reply to an upload. Raises what any other reply means."""
+        """Return the identifier in a reply to an upload. Raises what any other reply means."""
         if not 200 <= reply.status < 300:
             raise self._refusal(reply, may_be_charged=is_whole) from reply.trouble
         if not is_whole:
@@ -203,10 +203,12 @@ class Client:
         return Accepted(identifier, reply.status)
 
     def _refusal(self, reply: Reply, *, may_be_charged: bool) -> ServiceError:
-        return refused(reply, self._reader, host=self._host, may_be_charged=may_be_charged, now=self._clock.now())
+        return diagnose_refusal(
+            reply, self._reader, host=self._host, may_be_charged=may_be_charged, now=self._clock.now()
+        )
 
     def _lost(self, error: BaseException, wire: Wire, charged: Charged | None) -> ServiceError:
-        return lost(error, wire, self._reader, host=self._host, charged=charged)
+        return diagnose_loss(error, wire, self._reader, host=self._host, charged=charged)
 
     def _unintelligible(self, reply: Reply, wire: Wire, missing: str, charged: Charged) -> ServiceError:
         """What a yes without its content means: the answer was lost on its way, or it is not the service's."""

@@ -1,4 +1,4 @@
-"""What went wrong, in words: from a foreign error, or a reply that is no success, to one of our errors.
+"""Diagnosis: which of our errors a library's error, or a reply that is no success, amounts to, in words.
 
 Whether it may have been charged is not guessed from the error: the caller knows whether the request can have
 been complete, since its last part was held back.
@@ -10,15 +10,8 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
-from urllib3.exceptions import (
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    SSLError,
-)
-from urllib3.exceptions import (
-    TimeoutError as WaitedInVain,
-)
+from urllib3.exceptions import NameResolutionError, NewConnectionError, ProxyError, SSLError
+from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
 from watcher.domain import Charged
 from watcher.errors import (
@@ -33,7 +26,7 @@ from watcher.errors import (
     Unauthorized,
 )
 from watcher.identifai.listing import parse_words
-from watcher.identifai.origin import find_go_between, is_the_services
+from watcher.identifai.origin import find_go_between, is_service_error
 from watcher.identifai.reading import Reader, find_limit, find_retry_after_seconds
 from watcher.identifai.transport import Reply, TooLong, Wire
 
@@ -47,8 +40,10 @@ BETWEEN_HINT = (
 )
 
 
-def lost(error: BaseException, wire: Wire, reader: Reader, *, host: str, charged: Charged | None) -> ServiceError:
-    """Why no answer came. `charged` is what the request cost if it was complete; null: it certainly was not."""
+def diagnose_loss(
+    error: BaseException, wire: Wire, reader: Reader, *, host: str, charged: Charged | None
+) -> ServiceError:
+    """Return why no answer came. `charged` is what the request cost if it was complete; null: it was not."""
     chain = list(_chain(error))
     reason = reader.line(_reason(chain), _REASON)
     unreached = _not_reached(chain, wire, host, reason)
@@ -65,14 +60,14 @@ def lost(error: BaseException, wire: Wire, reader: Reader, *, host: str, charged
     )
 
 
-def refused(reply: Reply, reader: Reader, *, host: str, may_be_charged: bool, now: float) -> ServiceError:
-    """What a status that is no success says, and who says it. `now` is for a Retry-After date."""
+def diagnose_refusal(reply: Reply, reader: Reader, *, host: str, may_be_charged: bool, now: float) -> ServiceError:
+    """Return what a status that is no success says, and who says it. `now` is for a Retry-After date."""
     status, content = reply.status, reply.content
     retry_after = find_retry_after_seconds(reply.headers, now)
     # A gateway says these of an upload too that the service behind it took and charged.
     is_unknown = may_be_charged and status >= 500 and status != 503
     charged = Charged.UNKNOWN if is_unknown else Charged.NO
-    is_its_own = is_the_services(content)
+    is_its_own = is_service_error(content)
     answered = f"{name_speaker(reply, reader, host)} answered {_named(status)}{_aside(reply, reader)}"
     if status == 429:
         said = reader.words(content) if is_its_own else answered
@@ -108,8 +103,8 @@ def refused(reply: Reply, reader: Reader, *, host: str, may_be_charged: bool, no
 
 
 def name_speaker(reply: Reply, reader: Reader, host: str) -> str:
-    """Who gave this answer, as far as can be told: what is no JSON was not made by the service."""
-    if parse_words(reply.content) is not None and (reply.status < 300 or is_the_services(reply.content)):
+    """Return who gave this answer, as far as can be told: what is no JSON does not come from the service."""
+    if parse_words(reply.content) is not None and (reply.status < 300 or is_service_error(reply.content)):
         return host
     go_between = reader.line(find_go_between(reply.headers), _REASON)
     return f"Something between this machine and {host}" + (f" ({go_between})" if go_between else "")
@@ -136,7 +131,7 @@ def _between_hint(status: int) -> str:
 
 
 def _aside(reply: Reply, reader: Reader) -> str:
-    """What else the reply says: where it points to, or its words."""
+    """Return what else the reply says: where it points to, or its words."""
     if location := reader.line(reply.headers.get("Location", "").partition("?")[0], _REASON):
         return f", pointing to {location}"
     words = reader.line(reader.words(reply.content), _REASON)
@@ -151,7 +146,7 @@ def _named(status: int) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and all it came from: libraries keep causes in `args`, in `reason`, and in Python's own links."""
+    """Yield the error and its causes: libraries keep causes in `args`, in `reason`, and in Python's own links."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -165,19 +160,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _not_reached(chain: list[BaseException], wire: Wire, host: str, reason: str) -> tuple[str, str] | None:
-    """The message and the hint where no connection came about; null where one did."""
+    """Return the message and the hint where no connection was made; null where one was."""
 
     def find(*kinds: type[BaseException]) -> BaseException | None:
         return next((e for e in chain if isinstance(e, kinds)), None)
 
     if find(ProxyError):
         return (
-            f"The proxy on the way to {host} can not be used: {reason}",
+            f"The proxy on the way to {host} cannot be used: {reason}",
             "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the service's environment. It is tried again.",
         )
     if find(NameResolutionError):
-        return f"The name {host} can not be resolved: {reason}", f"Check the machine's DNS. {_NETWORK}"
-    if wire.socket is None and find(WaitedInVain, TimeoutError) and not find(NewConnectionError):
+        return f"The name {host} cannot be resolved: {reason}", f"Check the machine's DNS. {_NETWORK}"
+    if wire.socket is None and find(PoolTimeoutError, TimeoutError) and not find(NewConnectionError):
         return f"No connection to {host} in identifai.connect_timeout_seconds", _NETWORK
     if find(NewConnectionError):
         return f"No connection to {host}: {reason}", _NETWORK
@@ -192,17 +187,17 @@ def _not_reached(chain: list[BaseException], wire: Wire, host: str, reason: str)
             "Check identifai.base_url (http or https?), this machine's clock, and any proxy in between.",
         )
     if find(InvalidURL, InvalidSchema, MissingSchema, UnicodeError):
-        return f"{host} can not be asked: {reason}", "Check identifai.base_url and the proxies in the environment."
+        return f"{host} cannot be asked: {reason}", "Check identifai.base_url and the proxies in the environment."
     if type(chain[0]) is OSError:  # what requests says of a CA bundle that is not there
-        return f"{host} can not be asked: {reason}", "Check REQUESTS_CA_BUNDLE in the service's environment."
+        return f"{host} cannot be asked: {reason}", "Check REQUESTS_CA_BUNDLE in the service's environment."
     return None
 
 
 def _interrupted(chain: list[BaseException], wire: Wire, reason: str) -> str:
-    """How an exchange that had begun came to its end."""
+    """Return how an exchange that had begun ended."""
     if wire.is_over():
         return f"was not done within {wire.deadline_seconds:g} s in all"
-    if any(isinstance(e, TimeoutError | WaitedInVain) for e in chain):
+    if any(isinstance(e, TimeoutError | PoolTimeoutError) for e in chain):
         return f"took or sent nothing for {wire.read_timeout_seconds:g} s"
     if any(isinstance(e, TooLong) for e in chain):
         return "answered at a length that is no answer"
@@ -214,7 +209,7 @@ def _interrupted(chain: list[BaseException], wire: Wire, reason: str) -> str:
 
 
 def _reason(chain: list[BaseException]) -> str:
-    """The innermost error, in the system's words."""
+    """Return the innermost error, in the system's words."""
     for error in reversed(chain):
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message

@@ -14,7 +14,7 @@ _DEBUGGING = frozenset({"exception", "file", "line", "trace"})  # what the frame
 _TELLING = ("Via", "Proxy-Agent", "Proxy-Status", "X-Squid-Error", "Server")
 
 
-def is_the_services(content: bytes) -> bool:
+def is_service_error(content: bytes) -> bool:
     """Whether an error is in one of its forms: {error}, {message}, {message, errors} or {field: [...]}."""
     value = parse_words(content)
     if not isinstance(value, dict) or not value:

@@ -1,7 +1,7 @@
 """What the service's answers mean: identifiers, refusals, throttles and verdicts. Pure: bytes in, words out.
 
 Shapes and words are those of the service's public documentation. Where it is silent, nothing is guessed in
-favour of "human", and what can not be understood is said to be so.
+favour of "human", and what cannot be understood is said to be so.
 """
 
 import re
@@ -97,7 +97,7 @@ class Reader:
     def verdicts(self, content: bytes, asked: Collection[str]) -> dict[str, Reading] | None:
         """The readings of what was asked for in an answer of the list form; null where it is no list.
 
-        What can not be understood is left out: one entry must not stop the others from being known.
+        What cannot be understood is left out: one entry must not stop the others from being known.
         """
         entries = read_list(content)
         if entries is None:

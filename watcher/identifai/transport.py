@@ -1,4 +1,4 @@
-"""How the bytes go: connections that keep an overall deadline, and notice an answer that comes too early.
+"""The transport: connections that keep an overall deadline, and notice an answer that comes too early.
 
 The timeouts of HTTP libraries are per wait on the socket: a service that sends a byte now and then is waited for
 without end. Here every wait is cut to what is left of the deadline, in the one thread that waits; no timer runs
@@ -42,13 +42,13 @@ _POOL_SIZE = 64
 
 _INTERIM = re.compile(rb"\A(?:HTTP/1\.\d 1\d\d(?s:.*?)\r\n\r\n)+")
 _BEGINNING = re.compile(rb"|H|HT|HTT|HTTP|HTTP/|HTTP/1|HTTP/1\.|HTTP/1\.\d|HTTP/1\.\d |(?s:HTTP/1\.\d 1.*)")
-"""What may yet become an answer that is only interim."""
+"""What may still turn out to be an interim answer."""
 
 
 class Wire:
     """The time one exchange may take, and what came back of it too early.
 
-    `is_cut` is true when the request was not sent to its end: its connection can not be used again, since the
+    `is_cut` is true when the request was not sent to its end: its connection cannot be used again, since the
     service would take what follows for the rest of the body.
     """
 
@@ -66,14 +66,14 @@ class Wire:
         return self.clock.monotonic() >= self._until
 
     def patience_seconds(self) -> float:
-        """How long the next wait may be. Raises TimeoutError when the deadline has passed."""
+        """Return how long the next wait may be. Raises TimeoutError when the deadline has passed."""
         left = self._until - self.clock.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline has passed")
         return min(left, self.read_timeout_seconds)
 
     def uncounted(self, effect: Callable[[], None]) -> Callable[[], None]:
-        """The same effect, with the deadline moved on by as long as it takes."""
+        """Return the same effect, with the deadline moved on by as long as it takes."""
 
         def run() -> None:
             began = self.clock.monotonic()
@@ -102,7 +102,7 @@ class Wire:
         return self.is_cut
 
     def wait_for_room(self, sock: socket.socket) -> None:
-        """More can be sent. Raises TimeoutError, and BrokenPipeError when the service has answered already.
+        """Wait until more can be sent. Raises TimeoutError, and BrokenPipeError when the service has answered.
 
         That is what urllib3 takes for "it hung up": it stops sending, and reads the answer.
         """
@@ -123,8 +123,8 @@ class Wire:
 _current: ContextVar[Wire] = ContextVar("wire")
 
 
-class _Patient(io.RawIOBase):
-    """An answer as it comes off a socket, no wait longer than the wire has patience for."""
+class _DeadlineReader(io.RawIOBase):
+    """Reads an answer from a socket, within the deadline of the wire."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._wire = _current.get()
@@ -151,11 +151,11 @@ class _Patient(io.RawIOBase):
         super().close()
 
 
-class _Answer(http.client.HTTPResponse):
-    """An answer that waits with the wire's patience and ends the connection of a request that was cut off."""
+class _Response(http.client.HTTPResponse):
+    """An answer that is read within the deadline, and that ends the connection of a request that was cut off."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(cast("socket.socket", _Patient(sock)), *args, **kwargs)
+        super().__init__(cast("socket.socket", _DeadlineReader(sock)), *args, **kwargs)
 
     def begin(self) -> None:
         super().begin()
@@ -166,10 +166,10 @@ class _Answer(http.client.HTTPResponse):
             self.will_close = True
 
 
-class _Kept(HTTPConnection):
-    """A connection of ours: sends with the wire's patience, and is dropped when it has been idle for long."""
+class _Connection(HTTPConnection):
+    """A connection that sends within the deadline, and is dropped when it has been idle for long."""
 
-    response_class = _Answer
+    response_class = _Response
     _answered_at = float("-inf")
 
     @property
@@ -185,7 +185,7 @@ class _Kept(HTTPConnection):
         try:
             if isinstance(self.sock, socket.socket):
                 _send_all(self.sock, data, wire)
-            else:  # TLS within TLS, to a proxy: it can not send in pieces
+            else:  # TLS within TLS, to a proxy: it cannot send in pieces
                 self.sock.settimeout(wire.patience_seconds())
                 super().send(data)
         except OSError:
@@ -199,7 +199,7 @@ class _Kept(HTTPConnection):
 
 
 def _send_all(sock: socket.socket, data: bytes, wire: Wire) -> None:
-    """All is handed to the system, piece by piece: so an answer is heard while the service takes no more."""
+    """Hand everything to the system, piece by piece: so an answer is noticed while the service takes no more."""
     rest = memoryview(data)
     while rest:
         sock.settimeout(0)
@@ -212,16 +212,16 @@ def _send_all(sock: socket.socket, data: bytes, wire: Wire) -> None:
         rest = rest[sent:]
 
 
-class _KeptSecure(_Kept, HTTPSConnection):
+class _SecureConnection(_Connection, HTTPSConnection):
     """The same over TLS."""
 
 
 class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Kept
+    ConnectionCls = _Connection
 
 
 class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _KeptSecure
+    ConnectionCls = _SecureConnection
 
 
 _POOLS = {"http": _Pool, "https": _SecurePool}
@@ -246,7 +246,7 @@ FOREIGN_ERRORS = (RequestException, HTTPError, http.client.HTTPException, OSErro
 
 
 class Transport(HTTPAdapter):
-    """Requests' adapter over connections of ours. It repeats nothing by itself; threads may share it.
+    """Requests' adapter over our own connections. It repeats nothing by itself; threads may share it.
 
     The adapter is used without a session: so there are no cookies, no redirects, and nothing is taken from a
     `.netrc`. Proxies and CA bundles are taken from the environment, as operators expect.
@@ -276,7 +276,7 @@ class Transport(HTTPAdapter):
         most_bytes: int,
         most_words_bytes: int,
     ) -> Reply:
-        """The service's reply, whatever it says. Raises one of FOREIGN_ERRORS when none came.
+        """Return the service's reply, whatever it says. Raises one of FOREIGN_ERRORS when none came.
 
         Of a 200 no more than `most_bytes` are read, of anything else no more than `most_words_bytes`. Also raises
         what the request's body raises, unless that is an OSError. No connection is left half used.
@@ -301,7 +301,7 @@ class Transport(HTTPAdapter):
 
 
 def _read(raw: Any, most_bytes: int) -> tuple[bytes, Exception | None]:
-    """What could be read of an answer's content, decompressed, and why that is not all of it.
+    """Return what could be read of an answer's content, decompressed, and why that is not all of it.
 
     Decompressed in pieces of READ_BYTES at the most, as urllib3 does since 2.6: so that of a small answer which
     unpacks to gigabytes no more is unpacked than is asked for.

@@ -1,4 +1,4 @@
-"""One upload and its body: read once, while it is sent, and held back at its end until it is known to be right.
+"""One upload and its body: read once, while it is sent; its last part is held back until the rest is verified.
 
 What is sent is what was vetted: the last part leaves only after the whole file was read and its length and
 hash were found to be the vetted ones. Until then the service has no complete request, so it can charge nothing.
@@ -68,7 +68,7 @@ class Body:
         return len(self._opening) + self._upload.size + len(self._closing)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the body's parts. Raises Cut, and nothing else, when it may not be sent to its end."""
+        """Yield the body's parts. Raises Cut, and nothing else, when it must not be sent to its end."""
         if self._is_begun:
             raise RuntimeError("A body is good for one attempt.")
         self._is_begun = True
@@ -113,7 +113,7 @@ class Body:
             self._upload.file.seek(0)
 
     def _read(self, size: int) -> bytes:
-        """The file's next `size` bytes. Raises RecordingChanged where it ends before them."""
+        """Return the file's next `size` bytes. Raises RecordingChanged where it ends before them."""
         with _reading():
             part = self._upload.file.read(size)
         if len(part) < size:
@@ -127,12 +127,12 @@ class Body:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Turns what the disk says into what is true of the recording."""
+    """Raise what is true of the recording where the disk fails."""
     try:
         yield
     except OSError as error:
         raise RecordingUnreachable(
-            f"The recording can not be read: {error.strerror or error}",
+            f"The recording cannot be read: {error.strerror or error}",
             hint="Check the disk or the share it lies on. Nothing was charged; it is tried again.",
         ) from error
 
@@ -145,7 +145,7 @@ def _changed(upload: Upload) -> RecordingChanged:
 
 
 def _opening(upload: Upload, boundary: str) -> bytes:
-    """The text fields, and the head of the audio part, which comes last.
+    """Return the text fields, and the head of the audio part, which comes last.
 
     A part without `filename=` is taken for a text field, and an empty text field for null.
     """
@@ -162,5 +162,5 @@ def _opening(upload: Upload, boundary: str) -> bytes:
 
 
 def _safe_name(filename: str) -> str:
-    """The name without what a multipart parser could read as its end, as an escape or as a path."""
+    """Return the name without what a multipart parser could read as its end, as an escape or as a path."""
     return "".join(c if c.isprintable() and c not in '"\\/' else "_" for c in filename) or "audio"

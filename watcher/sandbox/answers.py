@@ -1,4 +1,4 @@
-"""What the service says, to the letter where its documentation has the letters, and marked where it has not."""
+"""What the service answers: to the letter where it is documented, marked as invented where it is not."""
 
 import gzip
 import json
@@ -51,7 +51,7 @@ class Answer:
         return replace(self, headers=self.headers + headers)
 
     def as_bytes(self, *, now: float, has_body: bool, keeps_alive: bool) -> bytes:
-        """The answer on the wire. `now` is the Date it bears, in seconds since the epoch."""
+        """Return the answer as it is sent. `now` is its Date, in seconds since the epoch."""
         lines = [
             f"HTTP/1.1 {self.status} {_reason(self.status)}",
             f"Date: {_date(int(now))}",
@@ -99,7 +99,7 @@ def say_identifier(identifier: str, as_json: bool) -> Answer:
 
 
 def say_error(status: int, payload: object, as_json: bool, *, invented: str = "") -> Answer:
-    """The error: its body as JSON to who prefers that, a page in HTML to everyone else."""
+    """Return the error: as JSON where that is preferred, else as a page in HTML."""
     return say_json(status, payload, invented=invented) if as_json else say_page(status, _reason(status))
 
 
@@ -112,7 +112,7 @@ def say_page(status: int, title: str) -> Answer:
 
 
 def say_bomb() -> Answer:
-    """A small answer that unpacks to 60 MB of JSON, which come to 1.5 GB when they are built."""
+    """Return a small answer that unpacks to 60 MB of JSON, which take 1.5 GB once they are parsed."""
     return Answer(200, _bomb(), headers=(("Content-Encoding", "gzip"),), invented="body")
 
 
@@ -122,7 +122,7 @@ def _bomb() -> bytes:
 
 
 def say_status(status: int, as_json: bool) -> Answer:
-    """The answer of this status as it is documented; else as the framework, or a proxy before it, words it."""
+    """Return the answer of this status as documented; else as the framework, or a proxy before it, words it."""
     if status in _DOCUMENTED:
         return say_error(status, _DOCUMENTED[status], as_json)
     if status in _FRAMEWORK:
@@ -140,7 +140,7 @@ def say_throttled(refused: Refused, as_json: bool) -> Answer:
 
 
 def rate_headers(passed: Passed) -> tuple[tuple[str, str], ...]:
-    """What an answer says of the tightest window; nothing where there is none."""
+    """Return what an answer says of the tightest window; nothing where there is none."""
     if passed.limit is None:
         return ()
     return (("X-RateLimit-Limit", str(passed.limit)), ("X-RateLimit-Remaining", str(passed.remaining)))

@@ -3,7 +3,8 @@
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO
 
@@ -26,20 +27,14 @@ def serve(  # noqa: PLR0913 — the flags of one command
     credit: int | None = None,
     output: TextIO | None = None,
 ) -> Exit:
-    """The sandbox ran until SIGINT or SIGTERM. Call it from the main thread.
+    """Run the sandbox until SIGINT or SIGTERM. Call it from the main thread.
 
-    Where it listens is printed first, to `output`, else to stdout. Raises ConfigError where it can not listen
+    Where it listens is printed first, to `output`, else to stdout. Raises ConfigError where it cannot listen
     or a limit is malformed.
     """
     output = output or sys.stdout
-    stop = threading.Event()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with Sandbox(
+        sandbox = Sandbox(
             key,
             host=host,
             port=port,
@@ -48,7 +43,8 @@ def serve(  # noqa: PLR0913 — the flags of one command
             latency_seconds=latency_seconds,
             verdict_after_seconds=verdict_after_seconds,
             credit=credit,
-        ) as sandbox:
+        )
+        with _stop_on_signals() as stop, sandbox:
             output.write(_describe(sandbox.url, key))
             output.flush()
             stop.wait()
@@ -56,15 +52,28 @@ def serve(  # noqa: PLR0913 — the flags of one command
             output.flush()
     except OSError as error:
         raise ConfigError(
-            f"The sandbox can not listen on {host} port {port}: {error.strerror or error}.",
+            f"The sandbox cannot listen on {host} port {port}: {error.strerror or error}.",
             hint="Choose another port, or 0 for any free one.",
         ) from error
     except ValueError as error:
-        raise ConfigError(f"The sandbox can not run: {error}.") from error
+        raise ConfigError(f"The sandbox cannot run: {error}.") from error
+    return Exit.WELL
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """In the block, SIGINT and SIGTERM set the event and do nothing else."""
+    stop = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return Exit.WELL
 
 
 def _describe(url: str, key: str) -> str:

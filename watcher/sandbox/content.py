@@ -1,4 +1,4 @@
-"""What a recording is by its first bytes, and what the sandbox is to make of it."""
+"""What a recording is by its first bytes, and what the sandbox makes of it."""
 
 import re
 from enum import StrEnum
@@ -20,7 +20,7 @@ class Fate(StrEnum):
 
 
 def read_fate(start: bytes) -> Fate:
-    """The fate that a marker, such as the ASCII text `sandbox:artificial`, names; else human.
+    """Return the fate that a marker, such as the ASCII text `sandbox:artificial`, names; else human.
 
     `start` holds the recording's first bytes; of several markers the first in the order of `Fate` counts.
     """

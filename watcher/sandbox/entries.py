@@ -1,4 +1,4 @@
-"""What was asked, and what it would have cost."""
+"""The ledger's entries: what was asked, and what it would have cost."""
 
 import threading
 from collections.abc import Sequence
@@ -44,13 +44,13 @@ class Ledger(Sequence[LedgerEntry]):
         self._lock = threading.Lock()
 
     def add(self, entry: LedgerEntry) -> None:
-        """The entry is written, with the next number."""
+        """Add the entry, with the next number."""
         with self._lock:
             self._entries.append(replace(entry, number=len(self._entries) + 1))
 
     @property
     def charged(self) -> int:
-        """How many submissions would have been paid for."""
+        """Return how many submissions would have been charged."""
         return sum(entry.charged for entry in self)
 
     def as_json(self) -> JsonObject:

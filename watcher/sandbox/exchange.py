@@ -1,4 +1,4 @@
-"""One request from its first byte to the answer's last, through every fault that befalls it."""
+"""One exchange: a request from its first byte to the answer's last, with every fault on the way."""
 
 import json
 import threading
@@ -37,7 +37,7 @@ class Exchange:
     latency_seconds: float = 0.0
 
     def run(self, connection: Connection) -> bool:
-        """One request is answered, or dropped. Whether the connection can carry another.
+        """Answer one request, or drop it. Returns whether the connection can carry another.
 
         Raises OSError when the peer is gone.
         """
@@ -108,7 +108,7 @@ class Exchange:
     def _decide(
         self, head: Head, method: str, upload: Upload, entry: LedgerEntry
     ) -> tuple[Answer | None, LedgerEntry]:
-        """The answer, or null where the connection is to be closed instead; and what the ledger says."""
+        """Return the answer, or null where the connection is closed instead; and the entry with its outcome."""
         content, asked = entry.sha256, asked_for(head)
         arrived = self.faults.take_each(Point.ARRIVED, method, sha256=content, identifiers=asked)
         entry = _with_faults(entry, arrived)
@@ -163,7 +163,7 @@ class Exchange:
         return head.keeps_alive
 
     def _steer(self, head: Head, body: bytes) -> Answer:
-        """The answer of the sandbox's own endpoints, after having done what was asked."""
+        """Do what one of the sandbox's own endpoints is asked, and return its answer."""
         match (head.method, head.path.removeprefix(CONTROL)):
             case ("GET" | "HEAD", "/ledger"):
                 return answers.say_json(200, self.ledger.as_json())
@@ -209,7 +209,7 @@ def _with_faults(entry: LedgerEntry, faults: list[SandboxFault]) -> LedgerEntry:
 
 
 def _spoil(answer: Answer, fault: SandboxFault, *, as_json: bool, now: float) -> Answer | None:
-    """The answer as the fault leaves it; null where it is lost."""
+    """Return the answer as the fault leaves it; null where it is lost."""
     match fault.kind:
         case FaultKind.STATUS:
             return _say_given(fault, as_json=as_json, now=now)
@@ -228,7 +228,7 @@ def _spoil(answer: Answer, fault: SandboxFault, *, as_json: bool, now: float) ->
 
 
 def _say_instead(fault: SandboxFault, *, as_json: bool) -> Answer | None:
-    """The answer of a fault that has one of its own."""
+    """Return the answer of a fault that has its own."""
     match fault.kind:
         case FaultKind.NO_CREDIT:
             return answers.say_error(400, answers.NO_CREDIT, as_json, invented="body")
@@ -245,7 +245,7 @@ def _say_instead(fault: SandboxFault, *, as_json: bool) -> Answer | None:
 
 
 def _say_given(fault: SandboxFault, *, as_json: bool, now: float) -> Answer:
-    """The answer of a fault's own status, with whatever it gives of a body and headers."""
+    """Return an answer of the fault's status, with the body and the headers that it names."""
     if fault.body is None:
         answer = answers.say_status(fault.status, as_json)
     elif isinstance(fault.body, str):

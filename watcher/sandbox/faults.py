@@ -1,4 +1,4 @@
-"""Everything that can be made to go wrong, and which requests it befalls."""
+"""Every fault that can be injected, and which requests it applies to."""
 
 import threading
 from collections.abc import Collection
@@ -76,12 +76,12 @@ _UNTIL_CLEARED = frozenset(kind for kind, point in _POINTS.items() if point == P
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxFault:
-    """One fault that is switched on: what, how often, to whom.
+    """One fault that is switched on: which, how often, for which requests.
 
-    Null settings mean the kind's own default. It befalls requests by `method` ("*": any; by default GET for
-    results, any for `clock`, else POST) and by the audio's `sha256` or the `identifier`, where given: that the
-    answer is about, or that a GET asks for, be it among others; `ordinal` picks the n-th of those alone, `times`
-    ends it after so many (0: never; by default never for results and `clock`, else 1).
+    Null settings mean the kind's own default. It applies to requests of `method` ("*": any; by default GET for
+    results, any for `clock`, else POST) and, where given, to those about the audio's `sha256` or the `identifier`,
+    which a GET may ask for among others; `ordinal` picks the n-th of these alone, `times` ends the fault after so
+    many (0: never; by default never for results and `clock`, else 1).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -118,13 +118,13 @@ class SandboxFault:
 
     @property
     def last(self) -> int:
-        """How often it applies in all; 0: without end."""
+        """Return how often it applies in all; 0: without end."""
         if self.ordinal is not None:
             return 1
         return (0 if self.kind in _UNTIL_CLEARED else 1) if self.times is None else self.times
 
     def concerns(self, method: str, sha256: str | None, identifiers: Collection[str | None]) -> bool:
-        """Whether a request is of those it may befall."""
+        """Whether it may apply to a request."""
         default = "GET" if self.point == Point.RESULTS else "*" if self.kind == K.CLOCK else "POST"
         return (
             (self.method or default) in {method, "*"}
@@ -140,7 +140,7 @@ _PARSER = TypeAdapter(SandboxFault)
 class _Active:
     number: int
     fault: SandboxFault
-    met: int = 0  # requests it could befall
+    met: int = 0  # requests it could apply to
     applied: int = 0
 
 
@@ -153,7 +153,7 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, settings: JsonObject) -> int:
-        """A fault with these settings is on; its number. Raises ValueError for settings that make none."""
+        """Switch on a fault with these settings, and return its number. Raises ValueError for settings of none."""
         fault = _PARSER.validate_python(settings)
         with self._lock:
             self._made += 1
@@ -161,7 +161,7 @@ class Faults:
             return self._made
 
     def clear(self) -> None:
-        """No fault is on any more."""
+        """Switch all faults off."""
         with self._lock:
             self._active = []
 
@@ -175,14 +175,14 @@ class Faults:
     def take(
         self, point: Point, method: str, *, sha256: str | None = None, identifiers: Collection[str | None] = ()
     ) -> SandboxFault | None:
-        """The first fault that befalls this request at this point, counted as applied."""
+        """Return the first fault that applies to this request at this point, and count it as applied."""
         taken = self._take(point, method, sha256, identifiers, 1)
         return taken[0] if taken else None
 
     def take_each(
         self, point: Point, method: str, *, sha256: str | None = None, identifiers: Collection[str | None] = ()
     ) -> list[SandboxFault]:
-        """The first fault of each kind that befalls this request at this point, counted as applied."""
+        """Return the first fault of each kind that applies to this request at this point, counted as applied."""
         return self._take(point, method, sha256, identifiers, len(FaultKind))
 
     def _take(

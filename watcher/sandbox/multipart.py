@@ -1,4 +1,4 @@
-"""A multipart/form-data body, taken apart in place as PHP takes it: what it calls a file, what a field."""
+"""A multipart/form-data body, split in place by PHP's rules of what is a file and what a field."""
 
 import re
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Form:
 
 
 def split_form(body: bytearray, size: int, content_type: str) -> Form:
-    """The form in the first `size` bytes of `body`; an empty one where there is none or it is malformed.
+    """Return the form in the first `size` bytes of `body`; an empty one where there is none or it is malformed.
 
     Only a part with a non-empty `filename=` is a file. `filename*=` alone makes a text field.
     """

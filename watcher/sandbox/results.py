@@ -1,4 +1,4 @@
-"""What became of the recordings that were accepted. The verdicts are invented, and so is what supports them."""
+"""The results of accepted recordings. The verdicts are invented, and so is everything that supports them."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -8,7 +8,7 @@ from watcher.sandbox.content import Fate
 
 API_VERSION = "1.1.0"
 INVENTED = "api_version, errors, result_url, verdict, verdicts, results, chunk_details, details"
-"""What a result says that nobody measured."""
+"""The fields of a result that are invented."""
 
 _MODELS = ("sandbox-spectral-1", "sandbox-prosody-1")
 
@@ -25,7 +25,7 @@ class Classification:
     ready_at: float
 
     def as_json(self, fate: Fate | None, *, url: str, in_list: bool) -> JsonObject:
-        """The result as the service shows it; `fate` null: not classified yet."""
+        """Return the result as the service shows it; `fate` null: not classified yet."""
         is_done = fate in {Fate.HUMAN, Fate.ARTIFICIAL, Fate.INCONCLUSIVE}
         verdicts = _verdicts(self.sha256, fate) if fate in {Fate.HUMAN, Fate.ARTIFICIAL} else []
         results = _results(self.sha256, fate) if is_done else []
@@ -52,7 +52,7 @@ class Classification:
 
 
 def make_identifier(content: str, prevents_c2pa_forces: bool) -> str:
-    """64 hex digits: a function of the content's sha256 and the options that change what is found, no more."""
+    """Return 64 hex digits: a function of the content's sha256 and the options that change the result, no more."""
     return sha256(f"{content} prevent_c2pa_forces={prevents_c2pa_forces}".encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The sandbox as a server: its socket, its threads, and the way in for tests."""
+"""The sandbox as a server: its socket, its threads, and what tests set and ask."""
 
 import contextlib
 import logging
@@ -81,18 +81,18 @@ class Sandbox:
         self._peers: set[socket.socket] = set()
         self._lock = threading.Lock()
 
-    # What it is asked and told
+    # Settings and findings
 
     @property
     def url(self) -> str:
-        """Where it listens, or did: the base URL to configure. Raises RuntimeError before the first start."""
+        """The base URL: where it listens, or last did. Raises RuntimeError before the first start."""
         if not self._service.url:
             raise RuntimeError("the sandbox has not been started")
         return self._service.url
 
     @property
     def charged(self) -> int:
-        """How many submissions would have been paid for."""
+        """How many submissions would have been charged."""
         return self.ledger.charged
 
     @property
@@ -115,7 +115,7 @@ class Sandbox:
 
     @property
     def latency_seconds(self) -> float:
-        """What passes before each answer."""
+        """The delay before each answer."""
         return self._exchange.latency_seconds
 
     @latency_seconds.setter
@@ -123,17 +123,17 @@ class Sandbox:
         self._exchange.latency_seconds = seconds
 
     def add_fault(self, kind: FaultKind | str, **settings: Any) -> int:
-        """The fault is on: see SandboxFault for the settings. Its number. Raises ValueError."""
+        """Switch a fault on, and return its number; see SandboxFault for the settings. Raises ValueError."""
         return self._faults.add({**settings, "kind": kind})
 
     def clear_faults(self) -> None:
-        """No fault is on any more."""
+        """Switch all faults off."""
         self._faults.clear()
 
-    # How it runs
+    # Life
 
     def start(self) -> None:
-        """It listens. Raises OSError where that is not possible."""
+        """Listen. Raises OSError where that is not possible."""
         if self._listener is not None:
             return
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -146,7 +146,7 @@ class Sandbox:
         self._acceptor = _start_thread(self._accept, listener)
 
     def close(self) -> None:
-        """It listens no more; every connection is closed and every thread has ended."""
+        """Stop listening: every connection is closed and every thread has ended."""
         if self._listener is None or self._acceptor is None:
             return
         self._closing.set()
@@ -193,7 +193,7 @@ class Sandbox:
             while self._exchange.run(connection):
                 pass
         except OSError:
-            pass  # the peer went away: what that means stands in the ledger already
+            pass  # the peer went away: the ledger says already what came of it
         except Exception:  # noqa: BLE001 — a fault of the sandbox ends one connection, not the sandbox
             _log.exception("sandbox.failed")
         finally:
@@ -212,6 +212,6 @@ def _start_thread(target: Callable[[socket.socket], None], argument: socket.sock
 
 
 def _shut(open_socket: socket.socket) -> None:
-    """Whoever waits on the socket wakes up and finds it ended."""
+    """End the socket, so that whoever waits on it wakes up."""
     with contextlib.suppress(OSError):
         open_socket.shutdown(socket.SHUT_RDWR)

@@ -68,7 +68,7 @@ class Service:
         self._lock = threading.Lock()
 
     def answer(self, head: Head, upload: Upload, entry: LedgerEntry) -> tuple[Answer, LedgerEntry]:
-        """The answer, and the entry with what it came to. The request has arrived whole."""
+        """Return the answer, and the entry with its outcome. The request has arrived whole."""
         as_json = answers.prefers_json(head.headers.get("accept", ""))
         allowed = "POST" if head.path == SUBMIT else "GET, HEAD"
         if not is_endpoint(head.path):
@@ -112,7 +112,7 @@ class Service:
         return answers.say_identifier(identifier, as_json), replace(entry, charged=True)
 
     def _refuse(self, upload: Upload, as_json: bool) -> Answer | None:
-        """The answer to a form that can not be accepted; null for one that can."""
+        """Return the answer to a form that is refused; null for one that is accepted."""
         wrong: dict[str, Any] = {}
         if not upload.is_whole:
             wrong["audio"] = ["The audio failed to upload."]
@@ -171,12 +171,12 @@ class Service:
 
 
 def is_endpoint(path: str) -> bool:
-    """Whether the service has anything there."""
+    """Whether the service has an endpoint there."""
     return path in {SUBMIT, LIST} or (path.startswith(f"{SUBMIT}/") and path.count("/") == 3)
 
 
 def asked_for(head: Head) -> tuple[str, ...]:
-    """The identifiers that a question is about, of either form."""
+    """Return the identifiers that a GET asks for, in either form."""
     if head.path == LIST:
         pairs = parse_qsl(head.query, keep_blank_values=True, errors="replace")
         return tuple(value for name, value in pairs if _LISTED.fullmatch(name))
@@ -184,7 +184,7 @@ def asked_for(head: Head) -> tuple[str, ...]:
 
 
 def read_upload(head: Head, body: Body, entry: LedgerEntry) -> tuple[Upload, LedgerEntry]:
-    """What was uploaded, and the entry with it. A dropped body has no fields at all: so it is with PHP."""
+    """Return what was uploaded, and the entry with it. A dropped body has no fields at all, as in PHP."""
     if head.method != "POST" or body.is_dropped:
         return Upload({}), entry
     form = split_form(body.data, body.size, head.headers.get("content-type", ""))

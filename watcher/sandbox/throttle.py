@@ -19,7 +19,7 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The request is one too many for the window of `limit` requests.
+    """The request exceeds the window of `limit` requests.
 
     `retry_after` is in whole seconds and may be 0 while the window is still open: the service compares
     whole seconds only. `reset` is in seconds since the epoch.
@@ -52,10 +52,10 @@ class Throttle:
         self._windows = [_parse_window(text) for text in limits]
 
     def hit(self, now: float) -> Passed | Refused:
-        """The request is counted, or refused. `now` is in seconds since the epoch.
+        """Count the request, or refuse it. `now` is in seconds since the epoch.
 
         Windows are asked in their order. A refusal does not count in the window that refuses nor in those
-        behind it, but has counted in those before it: so the framework's middleware does.
+        behind it, but has counted in those before it, as in the framework's middleware.
         """
         for window in self._windows:
             if not window.is_open(now):
