@@ -71,11 +71,12 @@ def run(journey: Journey) -> Exit:
         cut_off(site, held)
     scheduler_pool.shutdown(wait=True)
     watch.stop()
+    finished = [submission.finish() for submission in journey.submissions]
     Chore("checkpoint", site.store.database.checkpoint)()
     _log.info("daemon.stopped")
     if deaths:
         return Exit.RUNNING if isinstance(deaths[0], InstanceRunning) else Exit.INCOMPLETE
-    return Exit.WELL
+    return Exit.WELL if all(finished) else Exit.INCOMPLETE
 
 
 def _chores(journey: Journey, watch: Watch, runners: dict[str, Runner]) -> dict[Chore, float]:

@@ -1,8 +1,9 @@
 """One pass: what is in the drop folder now is settled, submitted and filed, then it is over (for cron)."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from watcher.composition import Journey
@@ -62,7 +63,7 @@ def run_once(
         failed_before = books.items.counts()[State.FAILED]
     answers = _Answers(journey, verdict_seconds)
     show(_look(journey, answers, until))
-    with ThreadPoolExecutor(len(journey.submissions)) as pool:
+    with _finishing(journey), ThreadPoolExecutor(len(journey.submissions)) as pool, _stopping_on_error(journey):
         senders, wait = _Senders(journey, pool), 0.0
         while not journey.stopping.is_set():
             waits = [journey.arrivals.step(), journey.vetting.step()]
@@ -83,6 +84,26 @@ def run_once(
     journey.arrivals.publish(is_last=True)
     tidy(site)
     return _conclude(journey, answers, failed_before)
+
+
+@contextmanager
+def _stopping_on_error(journey: Journey) -> Iterator[None]:
+    """An error that ends the pass lets no sender begin another upload, or end one."""
+    try:
+        yield
+    except BaseException:
+        journey.stopping.set()
+        raise
+
+
+@contextmanager
+def _finishing(journey: Journey) -> Iterator[None]:
+    """In whatever way the pass ends, each sender's last answer is in the books, if they take it."""
+    try:
+        yield
+    finally:
+        for submission in journey.submissions:
+            submission.finish()
 
 
 class _Answers:

@@ -4,11 +4,12 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -232,3 +233,15 @@ def last_scan_at(place: Place) -> float | None:
     with place.books() as books:
         at: float | None = books.site.get("last_scan_at")
         return at
+
+
+def spoil(site: Place, change: str) -> None:
+    """Whoever changes the database in this way meets an error; whoever reads it does not."""
+    trigger = f"CREATE TRIGGER spoilt BEFORE {change} BEGIN SELECT abs(-9223372036854775808); END"
+    with closing(sqlite3.connect(site.config.store.path, timeout=30)) as connection:
+        connection.execute(trigger)
+
+
+def mend(site: Place) -> None:
+    with closing(sqlite3.connect(site.config.store.path, timeout=30)) as connection:
+        connection.execute("DROP TRIGGER spoilt")

@@ -1,8 +1,7 @@
 """A step that fails as a whole, whatever the recording, is told by `status` and `check` until it works again."""
 
 import json
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from tests.people import place, small_disk
 from tests.places import Place
 from tests.process.conftest import MakePlace
-from tests.process.programs import Programs, last_scan_at, wait_until
+from tests.process.programs import Programs, last_scan_at, mend, spoil, wait_until
 from watcher.domain import JsonObject
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
@@ -33,18 +32,6 @@ def check(watcher: Programs, site: Place) -> tuple[int | None, list[JsonObject]]
     program = watcher.call("check", "--json", "--config", site.config_path)
     checks = json.loads(program.out)["checks"]
     return program.process.returncode, [one for one in checks if one["name"] == "step"]
-
-
-def spoil(site: Place, change: str) -> None:
-    """Whoever changes the database in this way meets an error; whoever reads it does not."""
-    trigger = f"CREATE TRIGGER spoilt BEFORE {change} BEGIN SELECT abs(-9223372036854775808); END"
-    with closing(sqlite3.connect(site.config.store.path, timeout=30)) as connection:
-        connection.execute(trigger)
-
-
-def mend(site: Place) -> None:
-    with closing(sqlite3.connect(site.config.store.path, timeout=30)) as connection:
-        connection.execute("DROP TRIGGER spoilt")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ _LOOK_SECONDS = 0.2  # a small part of the lead that uploads have
 _CANARY_SECONDS = 1.0  # until another one is tried, where one can not be opened
 _STUMBLED_SECONDS = 5.0  # until an answer is recorded that nobody foresaw an error about; then twice as long, …
 _MOST_STUMBLED_SECONDS = 600.0
+_FINISH_SECONDS = 5.0  # so long a stop tries to record the last answer
 _FOLLOW_SECONDS = 1.0  # how soon duplicates have what another process decided on their first
 
 
@@ -78,6 +79,16 @@ class Stumble:
     seconds: float = _STUMBLED_SECONDS  # after which it is tried again
 
 
+@dataclass(slots=True)
+class Unrecorded:
+    """An answer that the books have not taken yet."""
+
+    claim: Claim
+    answer: Accepted | WatcherError
+    at: float
+    is_told: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Turns:
     """What all that send share: they begin one at a time, and stand one at a time before the rate windows."""
@@ -103,7 +114,7 @@ class Submission:
         self._follow_at = 0.0  # monotonic
         self._recognise_at = 0.0  # monotonic
         self._recognised: list[tuple[int, int] | None] = []
-        self._unrecorded: tuple[Claim, Accepted | WatcherError, float] | None = None
+        self._unrecorded: Unrecorded | None = None
         self._stumbles: list[Stumble] = []
 
     def step(self) -> float:
@@ -333,8 +344,22 @@ class Submission:
             answer = RecordingStumbled(error)
             if claim.released_at is not None:
                 answer = Unanswered(f"The upload ended in {type(error).__name__}", charged=Charged.UNKNOWN)
-        self._unrecorded = (claim, answer, self._site.clock.now())
+        self._unrecorded = Unrecorded(claim, answer, self._site.clock.now())
         self._record()
+
+    def finish(self) -> bool:
+        """For a stop, when no step runs any more: the last answer is in the books. False: they do not take it."""
+        clock = self._site.clock
+        give_up_at, wait = clock.monotonic() + _FINISH_SECONDS, _FINISH_SECONDS / 20
+        while True:
+            try:
+                self._record()
+            except StoreError:
+                if clock.monotonic() >= give_up_at:
+                    return False
+                clock.wait(wait, threading.Event())
+            else:
+                return True
 
     def _record(self) -> None:
         """What came of the upload is in the books. Should they not take it (a full disk), the next step does.
@@ -344,16 +369,34 @@ class Submission:
         """
         if self._unrecorded is None:
             return
-        claim, answer, at = self._unrecorded
+        claim, answer, at = self._unrecorded.claim, self._unrecorded.answer, self._unrecorded.at
         try:
             self._outcomes.record(claim, answer, at)
         except Exception as error:
             if _is_of_the_store(error):
+                self._tell_unrecorded(self._unrecorded, error)
                 raise
             _log.exception("answer.stumbled", item=claim.item.id, path=claim.item.path)
             self._outcomes.end(claim, answer, at)
             self._stumbles.append(Stumble(claim, answer, at, self._site.clock.monotonic() + _STUMBLED_SECONDS))
         self._unrecorded = None
+
+    def _tell_unrecorded(self, left: Unrecorded, error: Exception) -> None:
+        """Once: until the books take it, the answer stands nowhere but in this process and in the log."""
+        if left.is_told:
+            return
+        left.is_told = True
+        answer, item = left.answer, left.claim.item
+        _log.error(
+            "answer.unrecorded",
+            item=item.id,
+            path=item.path,
+            identifier=answer.identifier if isinstance(answer, Accepted) else None,
+            answer="accepted" if isinstance(answer, Accepted) else answer.message,
+            reason=str(error),
+            hint="Make the database writable again (room on its disk, its rights): the answer is recorded then. "
+            "Do not end the process before; should it end, this line has the answer.",
+        )
 
     def _record_what_stumbled(self) -> None:
         """Answers that only the ledger has are recorded, if they can be by now."""

@@ -1,0 +1,87 @@
+"""An answer that the database does not take: it is told at once, and no stop passes over it."""
+
+import json
+
+import pytest
+
+from tests.places import Place
+from tests.process.conftest import MakePlace
+from tests.process.programs import Program, Programs, mend, posts, spoil, wait_until
+from watcher.domain import State
+from watcher.errors import Exit
+from watcher.sandbox import Sandbox
+
+ANSWERS = "UPDATE OF ended_at ON attempts"
+
+
+@pytest.fixture
+def site(make_place: MakePlace) -> Place:
+    """Where an answer that was lost would be a person's to decide."""
+    return make_place(identifai={"in_doubt": "hold"})
+
+
+def unrecorded(program: Program) -> dict[str, object]:
+    """The one line that has the answer."""
+    (line,) = program.wait_for("answer.unrecorded")
+    return line
+
+
+def test_an_identifier_that_cannot_be_recorded_stands_in_the_log_and_in_the_exit_code(
+    site: Place, service: Sandbox, watcher: Programs
+) -> None:
+    """Once, with its recording and what to do. A stop tries again, and says by its code that it could not."""
+    daemon = watcher.daemon(site)
+    daemon.wait_for("watch.chosen")
+    spoil(site, ANSWERS)
+    site.drop("call.wav")
+    line = unrecorded(daemon)
+    wait_until(lambda: len(daemon.events("step.failed")) >= 2, "it is tried again")
+
+    assert daemon.stop() == Exit.INCOMPLETE
+
+    (upload,) = posts(service)
+    assert (line["level"], line["identifier"], line["path"]) == ("error", upload.identifier, "call.wav")
+    assert "database" in str(line["hint"])
+    assert len(daemon.events("answer.unrecorded")) == 1
+
+
+def test_a_stop_records_what_can_be_recorded_by_then(site: Place, service: Sandbox, watcher: Programs) -> None:
+    """Whatever the wait before the next try: the daemon ends well, and the next one files the recording."""
+    daemon = watcher.daemon(site)
+    daemon.wait_for("watch.chosen")
+    spoil(site, ANSWERS)
+    site.drop("call.wav")
+    unrecorded(daemon)
+    wait_until(lambda: len(daemon.events("step.failed")) >= 3, "the next try is some seconds off")
+    mend(site)
+
+    assert daemon.stop() == Exit.WELL
+
+    (upload,) = posts(service)
+    assert site.item("call.wav").identifier == upload.identifier
+    watcher.daemon(site).wait_for("recording.done")
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_a_pass_that_ends_on_its_database_tells_the_answer_and_sends_no_more(
+    make_place: MakePlace, service: Sandbox, watcher: Programs, in_flight: int
+) -> None:
+    """`run --once`: the identifiers stand in the log, and what waits behind them is not paid for."""
+    site = make_place(identifai={"in_doubt": "hold"}, limits={"in_flight": in_flight})
+    assert watcher.call("run", "--once", "--config", site.config_path).process.returncode == Exit.WELL
+    spoil(site, ANSWERS)
+    for number in range(6):
+        site.drop(f"{number}.wav")
+
+    program = watcher.call("run", "--once", "--config", site.config_path, seconds=60)
+
+    assert program.process.returncode not in (Exit.WELL, None)
+    identifiers = {upload.identifier for upload in posts(service)}
+    lines = [
+        json.loads(line) for line in program.err.splitlines() if line.startswith("{")
+    ]  # then the error itself
+    told = {line["identifier"] for line in lines if line["event"] == "answer.unrecorded"}
+    assert told == identifiers
+    assert 1 <= len(identifiers) <= in_flight
+    mend(site)
+    assert all(state in (State.QUEUED, State.SUBMITTING) for state in site.states().values())
