@@ -10,8 +10,9 @@ from tests.conftest import MakePlace
 from tests.places import REFUSED, Place
 from tests.queues import add, drain, listening, posts, queued, told
 from watcher.cli import main
-from watcher.domain import PauseKind, State
+from watcher.domain import Pause, PauseKind, State
 from watcher.errors import Exit
+from watcher.folders import Folder
 from watcher.journey import pauses
 from watcher.sandbox import LedgerEntry, Sandbox
 
@@ -281,3 +282,23 @@ def test_a_refusal_of_a_file_ends_an_episode_and_the_next_429_begins_another(
         drain(journey)
     events = [line["event"] for line in told(log, "submitting.paused", "submitting.resumed")]
     assert events == ["submitting.paused", "submitting.resumed"] * 2
+
+
+def test_a_pause_that_comes_between_the_look_and_the_claim_is_asked_about_first(
+    place: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another sender's error began it, and its time has passed by then: no question was asked yet."""
+    with queued(place, "a") as journey:
+
+        def open_slowly(folder: Folder, path: bytes) -> Any:
+            monkeypatch.undo()
+            now = place.clock.now()
+            with journey.site.store.writing() as books:
+                books.pauses.set(Pause(PauseKind.SERVICE, "not_well", "another's", now, now + 1))
+            place.clock.wait(2, journey.stopping)
+            return folder.open(path)
+
+        monkeypatch.setattr(Folder, "open", open_slowly)
+        drain(journey)
+    assert [entry.method for entry in service.ledger] == ["GET", "POST"]
+    assert place.states() == {"a.wav": State.DONE}

@@ -164,7 +164,7 @@ class Submission:
             if canary:
                 wait = self._probe.ask()
             if not wait:
-                claim = self._claim(item, filed_as)
+                claim = self._claim(item, filed_as, canary=canary)
         finally:
             if claim is None:
                 file.close()
@@ -284,8 +284,12 @@ class Submission:
                 "recording.postponed", item=item.id, path=item.path, reason=error.message, hint=error.hint
             )
 
-    def _claim(self, item: Item, filed_as: bytes) -> Claim | None:
-        """The item is submitting and the spend is in the ledger; null when that is not to be, or not now."""
+    def _claim(self, item: Item, filed_as: bytes, *, canary: bool) -> Claim | None:
+        """The item is submitting and the spend is in the ledger; null when that is not to be, or not now.
+
+        `canary`: the question that goes before one was answered. Where a pause began, and its time passed, since
+        the look, it was not asked yet.
+        """
         site = self._site
         now = site.clock.now()
         no_cache = (site.config.identifai.no_cache or item.fresh) and not item.in_doubt
@@ -299,7 +303,7 @@ class Submission:
         try:
             with site.store.writing() as books:
                 gate = pauses.find_gate(books, books.pauses.active(), now)
-                if not self._is_free(books, gate, item, now):
+                if (gate.canary and not canary) or not self._is_free(books, gate, item, now):
                     return None
                 instead = None if no_cache else defer(site, books, item)
                 if instead is not None:
