@@ -14,6 +14,7 @@ from tests.places import Place, speech
 from tests.queues import IDLE, drain, listening, queued, told
 from watcher.composition import Journey
 from watcher.domain import VerdictState
+from watcher.journey import pauses
 from watcher.sandbox import LedgerEntry, Sandbox
 
 MANY = [f"{n:02}" for n in range(24)]
@@ -146,6 +147,51 @@ def test_where_the_service_asks_for_rest_no_list_is_halved(
         ask(journey, seconds=600)
     times = [entry.time for entry in questions(service)][:4]
     assert all(later - earlier >= (5 if status == 401 else 40) for earlier, later in pairwise(times))
+    assert set(states(unlimited).values()) == {VerdictState.KNOWN}
+
+
+def test_a_wish_for_rest_is_believed_for_an_hour(unlimited: Place, service: Sandbox) -> None:
+    """As an upload's is: the number may be nonsense. The verdict is known in the end."""
+    with awaited(unlimited, "a") as (journey, _):
+        began = unlimited.clock.now()
+        service.add_fault("status", status=503, method="GET", retry_after=86_400, times=1)
+        ask(journey, seconds=4000)
+    first, second = questions(service)
+    assert first.time == began
+    assert 3600 <= second.time - began <= 3700
+    assert states(unlimited) == {"a": VerdictState.KNOWN}
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_a_person_who_wishes_for_a_try_gets_one(unlimited: Place, service: Sandbox, status: int) -> None:
+    """`watcher resume`: the next question goes out at once, whatever the service had asked for."""
+    with awaited(unlimited, "a", "b") as (journey, _):
+        service.add_fault("status", status=status, method="GET", retry_after=3000, times=1)
+        ask(journey, seconds=4)
+        assert len(questions(service)) == 1
+        unlimited.clock.wait(1, journey.stopping)  # the rate windows have room
+
+        with unlimited.books() as books:
+            pauses.try_at_once(books, unlimited.clock.now())
+
+        ask(journey, seconds=4)
+    assert states(unlimited) == dict.fromkeys("ab", VerdictState.KNOWN)
+
+
+@pytest.mark.parametrize("retry_after", [None, 0, 1])
+def test_throttled_questions_come_ever_more_rarely(
+    unlimited: Place, service: Sandbox, retry_after: int | None
+) -> None:
+    """A service that refuses each question as one too many is asked as rarely as one that is away."""
+    with awaited(unlimited, "a", "b") as (journey, _):
+        began = unlimited.clock.now()
+        service.add_fault("status", status=429, method="GET", retry_after=retry_after, times=0)
+        ask(journey, seconds=7200)
+        times = [entry.time - began for entry in questions(service)]
+        assert len([at for at in times if at < 60]) <= 6
+        assert len([at for at in times if at > 3600]) <= 7
+        service.clear_faults()
+        ask(journey, seconds=1200)
     assert set(states(unlimited).values()) == {VerdictState.KNOWN}
 
 

@@ -21,6 +21,7 @@ from watcher.store.pause_rows import PauseRow
 _log = logs.get_logger(__name__)
 
 _PROBES = "pauses.probes"
+_TRIED = "pauses.tried_at_once"
 _LOOKED_BACK = 10
 """Attempts. Canaries take turns, so two recordings that met faults are both among the last ones; and there is a
 look after each upload, so the one that ended a throttle's episode is, too."""
@@ -172,7 +173,14 @@ def try_at_once(books: Books, now: float) -> list[Pause]:
     tried = [pause for pause in books.pauses.active() if pause.kind in policy.NEEDS_CANARY]
     for pause in tried:
         books.pauses.set(replace(pause, until=now, tries=0))
+    books.site.put(_TRIED, now)
     return tried
+
+
+def last_wish(books: Books) -> float | None:
+    """When somebody wished for a try at once: what else is put off for the service's sake is due then, too."""
+    at: float | None = books.site.get(_TRIED)
+    return at
 
 
 def fail_probe(books: Books, error: ServiceError, retry: Retry, now: float) -> float:

@@ -189,10 +189,10 @@ def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
     fault = _fault(cause, error, rule, then, item)
     due_at = situation.now + back_off(max(faults - 1, 0), situation.retry, situation.jitter)
     if cause is Cause.THROTTLED:
-        due_at = situation.now + max(_asked_seconds(error), 1.0) + situation.jitter / 4
+        due_at = situation.now + max(asked_seconds(error), 1.0) + situation.jitter / 4
     pause = None
     if rule.pauses is not None and not is_poison and not is_convicted:
-        until = due_at if cause is Cause.THROTTLED else max(due_at, situation.now + _asked_seconds(error))
+        until = due_at if cause is Cause.THROTTLED else max(due_at, situation.now + asked_seconds(error))
         reason = str(Fault(fault.code, fault.message, _hint(error, rule)))
         pause = Pause(rule.pauses, cause, reason, situation.now, until)
     return Decision(
@@ -214,10 +214,10 @@ def pause_after_probe(error: ServiceError, now: float) -> Pause:
         cause = Cause.NOT_WELL  # nothing that a question meets is in doubt, or about a recording
     rule = RULES[cause]
     reason = str(Fault(cause, error.message, _hint(error, rule)))
-    return Pause(rule.pauses or PauseKind.SERVICE, cause, reason, now, now + _asked_seconds(error))
+    return Pause(rule.pauses or PauseKind.SERVICE, cause, reason, now, now + asked_seconds(error))
 
 
-def _asked_seconds(error: ServiceError) -> float:
+def asked_seconds(error: ServiceError) -> float:
     """For how long the service asked to be left alone, as far as we believe it."""
     return min(max(error.retry_after or 0.0, 0.0), _LONGEST_ASKED_SECONDS)
 

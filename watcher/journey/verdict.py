@@ -17,7 +17,7 @@ from watcher.errors import (
 )
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
-from watcher.journey import policy
+from watcher.journey import pauses, policy
 from watcher.journey.keys import Keys
 from watcher.journey.site import Site
 from watcher.journey.windows import Reads
@@ -55,6 +55,7 @@ class Asking:
         self._client = client
         self._reads = Reads(site)
         self._quiet_until = 0.0  # monotonic
+        self._wish: float | None = None  # the latest for a try at once that was fulfilled
         self._most = IDENTIFIERS_A_CALL  # to ask for at once
         self._troubles = 0  # errors in a row
         self._bearable = 0  # so many of them say nothing of the service
@@ -70,9 +71,12 @@ class Asking:
         site = self._site
         now = site.clock.now()
         monotonic = site.clock.monotonic()
-        if monotonic < self._quiet_until:
-            return self._quiet_until - monotonic
         with site.store.reading() as books:  # most times nothing is due: then nobody who writes is hindered
+            wish = pauses.last_wish(books)
+            if wish != self._wish:
+                self._wish, self._quiet_until = wish, monotonic
+            if monotonic < self._quiet_until:
+                return self._quiet_until - monotonic
             asked = self._choose(books, now)  # no other step changes verdicts that are known
             if not asked:
                 due_at = books.verdicts.next_due_at(now)
@@ -207,15 +211,24 @@ class Asking:
             self._most = len(asked) // 2
         if self._troubles <= self._bearable and error.retry_after is None:
             return 0.0
-        wait = policy.back_off(max(self._troubles - self._bearable - 1, 0), site.config.retry)
-        if isinstance(error, Throttled) or error.retry_after is not None:
-            wait = max(error.retry_after or 0.0, 1.0)
+        wait = self._find_wait(error)
         if not self._is_told:
             _log.warning("verdicts.postponed", reason=error.message, hint=error.hint)
         self._is_told = True
         site.failures.failed(_FAILING, error)
         self._quiet_until = site.clock.monotonic() + wait
         return wait
+
+    def _find_wait(self, error: ServiceError) -> float:
+        """Seconds until the next question: what the service asks for, as far as it is believed.
+
+        Without a word of it our own back-off, and never less than that when it comes again.
+        """
+        asked = policy.asked_seconds(error)
+        times = max(self._troubles - self._bearable - 1, 0)
+        if error.retry_after is not None and not times:
+            return max(asked, 1.0)
+        return max(asked, policy.back_off(times, self._site.config.retry))
 
     def _set_apart(self, verdict: Verdict, error: ServiceError) -> None:
         """The service gave an error for this one alone: it is asked for by itself now, and no other waits for it.
