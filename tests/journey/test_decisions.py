@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from tests.conftest import MakePlace
 from tests.journey.test_commands_that_look import said
 from tests.places import REFUSED, Place, speech
 from watcher.cli import main
-from watcher.domain import State
+from watcher.cli.opening import Desk
+from watcher.cli.prospects import find_hindrance
+from watcher.domain import Fault, Item, State
 from watcher.errors import Exit
 from watcher.person import name_person
 from watcher.sandbox import FaultKind, Sandbox
@@ -280,3 +283,60 @@ def test_only_what_has_failed_is_dismissed(place: Place) -> None:
     place.run_once()
     assert main(["dismiss", "--config", str(place.config_path), "notes.wav", "call.wav"]) == Exit.USAGE
     assert place.item("notes.wav").dismissed is None
+
+
+@pytest.mark.parametrize("words", [["--failed"], ["a.wav", "b.wav", "c.wav"]])
+def test_each_retry_stands_for_itself(
+    place: Place,
+    service: Sandbox,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    """Whoever decides on one of them while the disk is asked about all keeps no other from being retried."""
+    failed(place, service, "a.wav", "b.wav", "c.wav")
+
+    def decide_in_between(desk: Desk, item: Item) -> Fault | None:
+        if item.path == b"c.wav":
+            place.retry("b.wav")
+        return find_hindrance(desk, item)
+
+    monkeypatch.setattr("watcher.cli.deciding.find_hindrance", decide_in_between)
+
+    assert main(["retry", *words, "--config", str(place.config_path)]) == Exit.INCOMPLETE
+
+    assert set(place.states().values()) == {State.RETURNING}
+    assert "b.wav: is left as it is: it is returning since a moment ago" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["retry", "by hand"])
+def test_a_new_try_is_suspected_of_nothing(place: Place, service: Sandbox, way: str) -> None:
+    """What was refused in unclear words once, and is tried anew in an outage of such words, waits like others."""
+    service.add_fault("unclassified", sha256=sha256(speech("bad.wav")).hexdigest(), times=0)
+    place.drop("bad.wav")
+    place.drop("good.wav")
+    place.run_once()
+    assert place.states() == {"bad.wav": State.FAILED, "good.wav": State.DONE}  # refused again after another's yes
+    service.clear_faults()
+    service.add_fault("unclassified", times=0)
+    if way == "by hand":
+        (place.root / "failed" / "bad.wav").rename(place.root / "drop" / "bad.wav")
+    else:
+        assert main(["retry", "bad.wav", "--config", str(place.config_path)]) == Exit.WELL
+
+    place.run_once()
+
+    assert place.states()["bad.wav"] is State.QUEUED
+
+
+def test_a_release_is_suspected_of_nothing(make_place: MakePlace, service: Sandbox) -> None:
+    """As any new try that a person begins."""
+    place = make_place(identifai={"in_doubt": "hold"})
+    held(place, service, "call.wav")
+    with place.books() as books:
+        item = place.item_in(books, "call.wav")
+        books.items.change(item, State.HELD, place.clock.now(), suspected_at=place.clock.now() - 9)
+
+    assert main(["release", "call.wav", "--config", str(place.config_path)]) == Exit.WELL
+
+    assert place.item("call.wav").suspected_at is None

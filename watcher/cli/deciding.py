@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from watcher.cli.opening import Desk, Named, open_desk
 from watcher.cli.prospects import IDLE, ending, explain_delay, explain_retry, find_hindrance, is_barred
-from watcher.domain import Dismissed, Item, Pause, PauseKind, State, show_path
+from watcher.domain import Dismissed, Fault, Item, Pause, PauseKind, State, show_path
 from watcher.errors import Exit, NoSuchItem, UsageError
 from watcher.folders import names_for
 from watcher.journey.companions import companion_name
@@ -34,24 +34,37 @@ def retry(options: argparse.Namespace) -> int:
                 asked = _found(desk, books, named, State.FAILED)
         hindered = [(item, fault) for item in asked if (fault := find_hindrance(desk, item)) is not None]
         left = {item.id for item, _ in hindered}
-        items = [item for item in asked if item.id not in left]
+        items, overtaken = [], []
         with desk.store.writing() as books:
             now, person = desk.clock.now(), name_person(os.environ)
-            for item in items:
+            for found in (item for item in asked if item.id not in left):
+                item = books.items.get(found.id) or found  # others may have decided, while the disk was asked
+                if item.state is not State.FAILED or (options.failed and item.dismissed is not None):
+                    overtaken.append(item)
+                    continue
                 path = _free_path(books, item)
                 companions = tuple(companion_name(companion, item.path, path) for companion in item.companions)
                 changes = {"path": path, "companions": companions, "retried": True, "fresh": options.fresh}
                 note = f"{person} asked for another try"
                 books.items.change(item, State.RETURNING, now, note, by=person, **changes)
+                items.append(item)
         for item in items:
             print(f"{item.id} {show_path(item.path)}: {explain_retry(desk, item)}")
         _tell_delay(desk, items)
     for item, fault in hindered:
-        print(f"watcher: {item.id} {show_path(item.path)}: is left as it is: {fault.message}", file=sys.stderr)
-        print(f"         {fault.hint}", file=sys.stderr)
+        _tell_left(item, fault)
+    for item in overtaken:
+        what = "dismissed" if item.dismissed is not None else item.state
+        _tell_left(item, Fault("decided", f"it is {what} since a moment ago", f"See `watcher show {item.id}`."))
     if not asked:
         print("Nothing has failed that was not dismissed.", file=sys.stderr)
-    return Exit.INCOMPLETE if hindered else Exit.WELL
+    return Exit.INCOMPLETE if hindered or overtaken else Exit.WELL
+
+
+def _tell_left(item: Item, why: Fault) -> None:
+    """What a person asked for is not done to this one."""
+    print(f"watcher: {item.id} {show_path(item.path)}: is left as it is: {why.message}", file=sys.stderr)
+    print(f"         {why.hint}", file=sys.stderr)
 
 
 def dismiss(options: argparse.Namespace) -> int:
@@ -78,7 +91,7 @@ def release(options: argparse.Namespace) -> int:
             items = _held(desk, books, named)
             for item in items:
                 fault = decided(item, "A person released it.")
-                changes = {"due_at": now, "faults": 0, "duplicate_of": None, "fault": fault}
+                changes = {"due_at": now, "faults": 0, "suspected_at": None, "duplicate_of": None, "fault": fault}
                 books.items.change(item, State.QUEUED, now, f"released by {person}", by=person, **changes)
         for item in items:
             print(f"{item.id} {show_path(item.path)}: is queued to be sent again")

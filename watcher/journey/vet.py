@@ -272,6 +272,7 @@ def place(site: Site, books: Books, item: Item, vetted: Vetted) -> dict[str, Any
         "outcome": None,
         "filed_as": None,
         "altered": None,
+        "suspected_at": None,  # what others met since an earlier try says nothing of this one
     }
     if vetted.refusal is not None:
         return facts | _to_file(State.FAILED, item, vetted.refusal.as_fault())
