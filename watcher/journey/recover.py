@@ -15,7 +15,7 @@ from watcher.store import Books
 _log = logs.get_logger(__name__)
 
 _ALL = 1_000_000
-_ENDED = "the daemon ended before the answer came"
+_ENDED = "the daemon ended before the answer was recorded"
 
 
 def recover(site: Site) -> None:
@@ -113,8 +113,8 @@ def _put_back(site: Site, books: Books, item: Item, charged: Charged, now: float
     elif site.config.identifai.in_doubt == "hold":
         fault = Fault(
             "in_doubt",
-            "It was sent, and the daemon ended before the answer came: it may have been charged.",
-            policy.hint_to_decide(item),
+            "It was sent, and the daemon ended before the answer was recorded: it may have been charged.",
+            f"{policy.hint_to_decide(item)} If the log has `answer.unrecorded` for it, that line has the answer.",
         )
         books.items.change(item, State.HELD, now, fault.message, fault=fault, in_doubt=True)
     else:
