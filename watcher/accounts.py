@@ -22,9 +22,9 @@ def group_name(gid: int) -> str:
 
 
 def describe_user(uid: int) -> str:
-    """For a message: `anna`, or `uid 1234` where it has no name."""
+    """For a message: `user anna`, or `uid 1234` where it has no name."""
     name = user_name(uid)
-    return f"uid {uid}" if name == str(uid) else name
+    return f"uid {uid}" if name == str(uid) else f"user {name}"
 
 
 def our_groups() -> frozenset[int]:

@@ -16,7 +16,7 @@ from watcher.journey.companions import Companions, names_beside
 from watcher.journey.foreign import is_left, look_into, may_be_left
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
-from watcher.store import Books
+from watcher.store import Books, Waiting
 from watcher.store.waiting import FOLDER_UNREADABLE
 
 
@@ -111,8 +111,7 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
     # What is published is as old as the last look: where the item is of the very file that lies here, or of one
     # that has left since, the item knows better.
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
-        said = f"{file.reason or 'was seen and is not taken yet'} (since {rfc3339(file.since)})."
-        return said + explain_wait(desk, books)
+        return _explain_waiting(file, explain_wait(desk, books))
     is_gone = on_disk is None and (item is None or item.state not in FILED)
     if is_gone and (unbooked := find_unbooked(desk, books, [(None, path)])) is not None:
         return str(unbooked)
@@ -125,6 +124,15 @@ def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
     if on_disk is None:
         return _explain_companion(desk, books, path, sorted(FILED))
     return _explain_unseen(desk, books)
+
+
+def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
+    """Why it is not taken yet, and what to do: a command stands at the very end, to be copied."""
+    what, _, remedy = (file.reason or "was seen and is not taken yet").partition("; ")
+    said = f"{what} (since {rfc3339(file.since)})"
+    if not file.is_blocked:
+        return f"{said}{f'; {remedy}' if remedy else ''}.{meanwhile}"
+    return f"{said}.{meanwhile} {remedy[:1].upper()}{remedy[1:]}".strip()
 
 
 def _explain_unseen(desk: Desk, books: Books) -> str:
@@ -147,7 +155,7 @@ def _explain_above(desk: Desk, books: Books, path: bytes) -> str | None:
         row = books.waiting.at(above)
         if row is not None and row.code == FOLDER_UNREADABLE:
             where = "" if above == path else f"lies in {show_path(above)}, which "
-            return f"{where}{row.reason} (since {rfc3339(row.since)})."
+            return f"{where}{_explain_waiting(row)}"
         whole = os.path.join(desk.drop.root, above)
         if above != path and desk.drop.answers and os.path.islink(whole):
             kind = "a symbolic link to a folder" if os.path.isdir(whole) else "a symbolic link"

@@ -216,11 +216,16 @@ _KEEPING = (Attribute("i", "immutable", 0x10), Attribute("a", "append-only", 0x2
 
 def attribute_that_keeps(folder: int, name: bytes = b"") -> Attribute | None:
     """What keeps this file where it is, or the folder itself as it is; None where nothing is known to."""
+    return next(iter(attributes_that_keep(folder, name)), None)
+
+
+def attributes_that_keep(folder: int, name: bytes = b"") -> list[Attribute]:
+    """All that do."""
     answer = _statx(folder, name, 0)
     if answer is None:
-        return None
+        return []
     (attributes,) = struct.unpack_from("=Q", answer, 8)
-    return next((attribute for attribute in _KEEPING if attributes & attribute.mask), None)
+    return [attribute for attribute in _KEEPING if attributes & attribute.mask]
 
 
 def _statx(folder: int, name: bytes, wanted: int) -> bytes | None:

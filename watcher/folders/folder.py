@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from watcher.accounts import describe_user
 from watcher.domain import Fingerprint
 from watcher.errors import FolderRefuses, NameTaken, RecordingGone, RecordingUnreachable, TooLong
 from watcher.folders import disk
@@ -97,41 +98,27 @@ class Folder(Root):
             movable = os.access(b".", os.W_OK | os.X_OK, dir_fd=here, effective_ids=True)
             read_only = bool(os.fstatvfs(here).f_flag & os.ST_RDONLY)
             kept, kept_above = disk.attribute_that_keeps(here, name), disk.attribute_that_keeps(here)
-        us = os.geteuid()
-        parent = os.path.dirname(path)
-        what, where = self.label(path), self.label(parent)
-        if not readable:
-            raise RecordingUnreachable(
-                f"{what} can not be read by uid {us}: it is not submitted",
-                hint=f"let the service's user read it: chmod g+r {self.quoted(path)}"
-                f" (its group is {status.st_gid}), or an ACL",
-            )
+        is_sticky = bool(above.st_mode & stat.S_ISVTX) and os.geteuid() not in (status.st_uid, above.st_uid)
+        if readable and movable and not (kept or kept_above or read_only or is_sticky):
+            return
+        user, where = describe_user(os.geteuid()), self.label(os.path.dirname(path))
+        troubles = [] if readable else [f"cannot be read by {user}"]
         if read_only:
-            raise RecordingUnreachable(
-                f"{what} could not be moved out afterwards: {where} is mounted read-only",
-                hint=f"mount the file system of {self.quoted(parent)} read-write",
+            troubles.append(f"could not be moved out afterwards: {where} is mounted read-only")
+        elif kept or kept_above:  # said before what access(2) makes of it; not even root can move it out
+            attribute = kept or kept_above
+            of = "it" if kept else where
+            troubles.append(f"could not be moved out afterwards: {of} is {attribute.word if attribute else ''}")
+        elif not movable:
+            troubles.append(f"could not be moved out afterwards: {user} may not write in {where}")
+        elif is_sticky and not has_capability(CAP_FOWNER):
+            troubles.append(
+                f"could not be moved out afterwards: {where} is sticky, so only the owner of a file may move it"
             )
-        for attribute, of, path_of in ((kept, what, path), (kept_above, where, parent)):
-            if attribute:  # said before what access(2) makes of it; not even root can move it out
-                raise RecordingUnreachable(
-                    f"{what} could not be moved out afterwards: {of} is {attribute.word}",
-                    hint=f"take that off, as root: chattr -{attribute.letter} {self.quoted(path_of)}",
-                )
-        if not movable:
+        if troubles:
             raise RecordingUnreachable(
-                f"{what} could not be moved out afterwards: uid {us} may not write in {where}",
-                hint=f"give its group write permission: chmod g+wx {self.quoted(parent)}"
-                f" (its group is {above.st_gid}; the service's user must be in it), or an ACL",
-            )
-        if (
-            above.st_mode & stat.S_ISVTX
-            and us not in (status.st_uid, above.st_uid)
-            and not has_capability(CAP_FOWNER)
-        ):
-            raise RecordingUnreachable(
-                f"{what} could not be moved out afterwards: {where} is sticky,"
-                " so only the owner of a file may move it",
-                hint=f"take the sticky bit off: chmod -t {self.quoted(parent)}",
+                f"{self.label(path)} {', and '.join(troubles)}",
+                hint=self.lack(path, reading=reading).remedy or self._unknown(path),
             )
 
     # What it takes

@@ -11,10 +11,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from watcher.domain import JsonObject, show_path
+from watcher.accounts import describe_user
+from watcher.domain import JsonObject, quote_path, show_path
 from watcher.errors import FolderMissing, FolderRefuses, InstanceRunning
 from watcher.folders import disk, marker
 from watcher.folders.holder import Holder, read_holder, take_lock
+from watcher.folders.rights import find_lack
 from watcher.folders.root import words
 
 _TRIES = 5  # each follows a change that somebody else made in that very moment
@@ -167,5 +169,14 @@ def running(path: bytes, holder: Holder | None) -> InstanceRunning:
 def _refusal(path: bytes, error: OSError) -> FolderRefuses:
     return FolderRefuses(
         f"the lock {show_path(path)} can not be had ({words(error)})",
-        hint=f"let uid {os.geteuid()} write it and its folder, on a local file system",
+        hint=_remedy(path, error),
     )
+
+
+def _remedy(path: bytes, error: OSError) -> str:
+    folder = os.path.dirname(path) or b"."
+    user = describe_user(os.geteuid())
+    lack = find_lack(folder, moving=False) if error.errno in (errno.EACCES, errno.EPERM) else None
+    if lack:
+        return lack.remedy
+    return f"let {user} write it and its folder, on a local file system (ls -l {quote_path(path)})"

@@ -3,9 +3,10 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from watcher.accounts import describe_user
 from watcher.domain import Fingerprint, quote_path, show_path
 from watcher.errors import (
     FolderError,
@@ -20,6 +21,7 @@ from watcher.errors import (
     WatcherError,
 )
 from watcher.folders import disk
+from watcher.folders.rights import Lack, find_lack
 from watcher.silence import ANSWER_SECONDS
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -150,8 +152,8 @@ class Root:
             return RecordingGone(f"{self.label(path)} is not there any more", hint="put it back to have it sent")
         if error.errno in _NOT_ALLOWED:
             return RecordingUnreachable(
-                f"{self.label(path)} can not be reached or read ({words(error)})",
-                hint=f"let uid {os.geteuid()} read it and search its folders: chmod g+r {self.quoted(path)}",
+                f"{self.label(path)} cannot be reached or read by {describe_user(os.geteuid())} ({words(error)})",
+                hint=self.lack(path).remedy or self._unknown(path),
             )
         if error.errno == errno.EWOULDBLOCK:
             return RecordingBusy(
@@ -174,11 +176,17 @@ class Root:
         """What to do about a subfolder that can not be looked into, for this reason; see Scan.unreadable."""
         if reason not in {os.strerror(number) for number in _NOT_ALLOWED}:
             return f"look at the disk or share of {self.quoted(path)}, and in dmesg"
-        group = ""
-        with suppress(OSError):
-            group = f" (its group is {os.stat(os.path.join(self.root, path)).st_gid})"
+        return self.lack(path, moving=False).remedy or self._unknown(path)
+
+    def lack(self, path: bytes = b"", *, reading: bool = True, moving: bool = True) -> Lack:
+        """What this process may not do that it wants to; see rights.find_lack."""
+        return find_lack(self.root, path, reading=reading, moving=moving) if self.answers else Lack()
+
+    def _unknown(self, path: bytes) -> str:
+        """What to do where no mode, list or attribute says why it is refused."""
         return (
-            f"let uid {os.geteuid()} read, write and search it: chmod g+rwx {self.quoted(path)}{group}, or chgrp"
+            f"let {describe_user(os.geteuid())} have {self.quoted(path)} where its server or the system's policy "
+            "(SELinux, AppArmor, the unit) refuses it: modes and lists of this machine allow it"
         )
 
     def label(self, path: bytes = b"") -> str:
@@ -193,9 +201,7 @@ class Root:
     def _remedy(self, error: OSError, path: bytes = b"") -> str:
         """What to do about it. `path`: where it was met, which may be a disk or a share of its own."""
         if error.errno in _NOT_ALLOWED:
-            return (
-                f"let uid {os.geteuid()} read, write and search it, subfolders too: chmod -R g+rwX {self.quoted()}"
-            )
+            return self.lack(path, moving=False).remedy or self._unknown(path)
         if error.errno in _FULL:
             return f"free space or inodes, or raise the quota, where {self.quoted()} lies; until then it waits"
         if error.errno == errno.EROFS:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.text import Text
 
 from watcher import logs
-from watcher.accounts import group_name, user_name
+from watcher.accounts import describe_user, group_name, user_name
 from watcher.cli.checking.account import check_limits, check_pauses, check_service, find_key
 from watcher.cli.checking.child import find_as
 from watcher.cli.checking.finding import Condition, Finding, exit_code, warning, well, wrong
@@ -33,6 +33,7 @@ from watcher.config import Config, load
 from watcher.domain import JsonObject, State, quote_path, rfc3339, show_path, text_to_path
 from watcher.errors import UNSENDABLE, ConfigError, Exit, FolderError, StoreError
 from watcher.folders.holder import Holder
+from watcher.folders.rights import find_lack
 from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.recognition import Past, owners_of
 from watcher.journey.watch import Choice
@@ -188,8 +189,8 @@ def _check_room_for_database(desk: Desk) -> Finding:
     shown, folder = show_path(os.fsencode(path)), path.parent
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         error = StoreError(
-            f"{shown} can not be made: uid {os.geteuid()} may not write in its folder",
-            hint=f"Let the service's user write in {folder}, or name another place in store.url.",
+            f"{shown} cannot be made: {describe_user(os.geteuid())} may not write in its folder",
+            hint=f"Name another place in store.url, or {find_lack(os.fsencode(folder), moving=False).remedy}",
         )
         return Finding.of(name, error)
     return well(name, f"{shown} is not there yet; the first start makes it")

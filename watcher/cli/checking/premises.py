@@ -19,6 +19,7 @@ from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
 from watcher.folders.names import check_note_name, draft_name
 from watcher.folders.nature import examine
+from watcher.folders.rights import Lack
 from watcher.ignore import Ignore
 from watcher.journey.alterations import explain
 from watcher.journey.filed import find_alteration
@@ -293,7 +294,7 @@ def _check_files(desk: Desk, known: Known) -> Finding:
             f"nothing is mounted at {show_path(away[0])} in the drop folder, though something was",
             f"Mount it again, or remove {drop.quoted(away[0])} if it is no more; its files wait.",
         )
-    troubles, looked_at, is_all = _look_at_files(desk)
+    troubles, lack, looked_at, is_all = _look_at_files(desk)
     some = f"{looked_at:,}" if is_all else f"the first {looked_at:,}"
     if not troubles:
         found = f"{some} in the drop folder, all within reach" if looked_at else "none in the drop folder"
@@ -302,15 +303,15 @@ def _check_files(desk: Desk, known: Known) -> Finding:
     return wrong(
         name,
         f"{len(troubles):,} of {some} can not be taken, and will wait unsent:\n{shown}",
-        troubles[0][1],
+        "\n".join(filter(None, [lack.remedy, *[hint for _, hint in troubles if hint][:1]])),
     )
 
 
-def _look_at_files(desk: Desk) -> tuple[list[tuple[str, str]], int, bool]:
-    """What is out of reach (what, and the remedy), how many were looked at, and whether that were all."""
+def _look_at_files(desk: Desk) -> tuple[list[tuple[str, str]], Lack, int, bool]:
+    """What is out of reach; the rights that it takes; how many were looked at, and whether that were all."""
     drop = desk.drop
     troubles: list[tuple[str, str]] = []
-    looked_at = 0
+    looked_at, lack = 0, Lack()
     scan = drop.walk(Ignore(desk.config.arrivals.ignore).matching)
     try:
         for entry in islice((e for e in scan if e.kind == "file"), _FILES_LOOKED_AT):
@@ -321,11 +322,15 @@ def _look_at_files(desk: Desk) -> tuple[list[tuple[str, str]], int, bool]:
             except (RecordingError, FolderError) as error:
                 if may_be_left(desk.config.arrivals, entry.path):
                     continue
-                troubles.append((error.message, error.hint))
+                lacking = drop.lack(entry.path)
+                lack |= lacking
+                troubles.append((error.message, "" if lacking else error.hint))
             looked_at += 1
     except FolderError as error:
         troubles.append((error.message, error.hint))
     for path, reason in scan.unreadable:
         found = f"{drop.label(path)} can not be looked into ({reason})"
-        troubles.append((found, drop.hint_to_enter(path, reason)))
-    return troubles, looked_at, looked_at < _FILES_LOOKED_AT
+        lacking = drop.lack(path, moving=False)
+        lack |= lacking
+        troubles.append((found, "" if lacking else drop.hint_to_enter(path, reason)))
+    return troubles, lack, looked_at, looked_at < _FILES_LOOKED_AT

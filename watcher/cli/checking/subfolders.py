@@ -1,16 +1,17 @@
 """What is below done/ and failed/, as `check` finds it: whether it can be filed there, and who can look at it."""
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from watcher.accounts import describe_user
 from watcher.cli.checking.finding import Finding, warning, well, wrong
 from watcher.cli.opening import Desk
 from watcher.domain import quote_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder
+from watcher.folders.rights import Lack
 from watcher.ignore import Ignore
 from watcher.mounts import resolve
 
@@ -24,22 +25,26 @@ def check_subfolders(desk: Desk) -> Finding:
     """Whether what comes from each subfolder of the drop folder can be filed, and what lies there be rewritten."""
     name = "subfolders"
     troubles: dict[str, str] = {}
+    lack = Lack()
     ways = [path + b"/x" for path in folders_below(desk.drop, Ignore(desk.config.arrivals.ignore))]
     for folder in (desk.done, desk.failed):
         for path in folders_below(folder, None):
             if not is_open(folder, path):
-                found = f"{folder.label(path)} cannot be read and written by uid {os.geteuid()}"
-                troubles.setdefault(found, folder.hint_to_enter(path, os.strerror(errno.EACCES)))
+                found = f"{folder.label(path)} cannot be read and written by {describe_user(os.geteuid())}"
+                lack |= folder.lack(path, moving=False)
+                troubles.setdefault(found, "")
         for path in ways:
             try:
                 folder.check_takes(0, path)
             except (FolderError, RecordingError) as error:
-                troubles.setdefault(error.message, error.hint)
+                lacking = folder.lack(path, moving=False)
+                lack |= lacking
+                troubles.setdefault(error.message, "" if lacking else error.hint)
     if not troubles:
         return well(name, "what is filed can be put into every one of done/ and failed/")
     shown = "\n".join([*list(troubles)[:_NAMED], *(["…"] if len(troubles) > _NAMED else [])])
     found = f"what is to be filed there waits until it can be:\n{shown}"
-    return wrong(name, found, next(iter(troubles.values())))
+    return wrong(name, found, "\n".join(filter(None, [lack.remedy, *list(filter(None, troubles.values()))[:1]])))
 
 
 def is_open(folder: Folder, path: bytes) -> bool:
