@@ -107,8 +107,7 @@ def _ours(root: Path, count: int, size: int) -> tuple[float, float, float]:
             began = time.monotonic()
             for name in sorted(os.listdir(root / "incoming")):
                 os.rename(root / "incoming" / name, root / "drop" / name)
-            done = root / "done"
-            while len(os.listdir(done)) < 2 * count or len(os.listdir(root / "drop")) > 1:
+            while _count(root / "done") < 2 * count or _count(root / "drop") > 0:
                 time.sleep(0.01)
                 if daemon.poll() is not None:
                     raise RuntimeError((root / "log").read_text())
@@ -120,6 +119,11 @@ def _ours(root: Path, count: int, size: int) -> tuple[float, float, float]:
             _end(daemon)
             _end(server)
     return wall, peak, cpu
+
+
+def _count(folder: Path) -> int:
+    """What lies there, but for the marks of our own."""
+    return sum(not name.startswith(".") for name in os.listdir(folder))
 
 
 def _cpu(pid: int) -> float:
