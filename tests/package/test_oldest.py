@@ -11,7 +11,7 @@ from tests.package.test_lock import pinned
 from tests.people import PROJECT, missing
 
 LOCK = "requirements-oldest.txt"
-THE_CLIENTS = ("tests/journey/test_client.py", "tests/pure/test_upload.py")
+THE_CLIENTS = ("tests/client", "tests/pure/test_upload.py")
 
 
 @pytest.mark.timeout(600)

@@ -36,7 +36,7 @@ CONFORMANCE = [
 ]
 # A text field of a multipart body has no type: what was "an object" in the schema is text on the wire, and valid.
 UNTESTABLE = (checks.negative_data_rejection,)
-CONTRACT = schemathesis.openapi.from_path(Path(__file__).parent.parent / "contract.yaml")
+CONTRACT = schemathesis.openapi.from_path(Path(__file__).parent / "contract.yaml")
 
 
 @pytest.fixture(scope="module")
