@@ -223,6 +223,45 @@ def mounted(point: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", point], check=True)
 
 
+# What was heard until then
+
+
+@pytest.mark.parametrize("is_lost", [True, False], ids=["events were lost", "all was heard"])
+def test_who_has_it_open_is_forgotten_with_the_watch_and_no_rename_makes_up_for_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch, is_lost: bool
+) -> None:
+    """After the kernel dropped events, or a new watch was set up, the opens are not known any more: that others
+    rename the file, or open and close it, does not tell that its writer has closed it. That one's own close does.
+    """
+    monkeypatch.setattr("watcher.journey.arrive.is_being_written", lambda _: None)  # no lease is to be had
+    with watched(place) as (journey, watch):
+
+        def code_of(name: str) -> str:
+            journey.arrivals.step()
+            return next((file.code for file in journey.arrivals.waiting() if file.path == name.encode()), "")
+
+        def settles(name: str) -> bool:
+            journey.arrivals.step()
+            return any(settled.path == name.encode() for settled in journey.arrivals.settled)
+
+        with (place.root / "drop" / "tmp.wav").open("xb", buffering=0) as recorder:
+            recorder.write(speech("call"))
+            wait_until(lambda: code_of("tmp.wav") == "open", "it is open")
+            if is_lost:
+                watch._hints.miss()
+                watch.tend()
+                watch.tend()
+            renamed = (place.root / "drop" / "tmp.wav").rename(place.root / "drop" / "call.wav")
+            expected = "unclosed" if is_lost else "open"
+            wait_until(lambda: code_of("call.wav") == expected, "it waits under its new name")
+            renamed.open("ab").close()
+            place.drop("other.wav", speech("other"))
+            wait_until(lambda: settles("other.wav"), "what is closed is taken")
+            wait_until(lambda: code_of("call.wav") == expected, "it waits all the same")
+            assert not settles("call.wav")
+        wait_until(lambda: settles("call.wav"), "its writer has closed it")
+
+
 # The machine gives none
 
 

@@ -428,6 +428,11 @@ RECORDERS: list[Callable[[Take], None]] = [
 UNHEARD: list[Callable[[Take], None]] = [names_it_before_it_is_written, links_it_while_it_is_open]
 """Nothing tells of their close: they must have been quiet for long."""
 
+UNSURE_AMID: list[Callable[[Take], None]] = [sets_the_size_by_its_path, mends_through_another_descriptor]
+"""Where nobody listened when the file was made, nothing need tell of their close: of two at once the kernel may
+make one event, and one close by who came since says nothing of who has it open since before.
+"""
+
 
 def name_of(way: Callable[[Take], None]) -> str:
     return way.__name__ + (".mp3" if way in (appends, opens_for_each_piece) else ".wav")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watcher.journey.openings import BELIEVED_SECONDS, MOST_FILES, Close, Opening, Openings
+from watcher.journey.openings import BELIEVED_SECONDS, MOST_FILES, MOST_HEARD, Close, Opening, Openings
 
 FILE = b"a.wav"
 
@@ -15,6 +15,7 @@ FILE = b"a.wav"
 def opened(*, guarded: bool = True, times: int = 1) -> Openings:
     """So many opens of the file were heard, one after the other."""
     it = Openings()
+    it.made(FILE, 0.0)
     for _ in range(times):
         it.opened(FILE, 0.0)
         if guarded:
@@ -48,8 +49,7 @@ def test_a_close_whose_open_was_never_heard_is_the_last_one() -> None:
 
 def test_of_several_who_have_it_open_the_last_close_counts() -> None:
     """Whoever it is of: that the writer is through is known once nobody has it open any more."""
-    it = Openings()
-    it.opened(FILE, 0.0)
+    it = opened(guarded=False)
     opening = guard(it)
     assert opening is not None
     it.opened(FILE, 0.0)
@@ -78,6 +78,7 @@ def test_a_file_takes_along_who_has_it_open() -> None:
     """Moved within what is watched, by itself or with its folder; what came under the name is another one."""
     it = opened()
     it.moved_from(FILE, 7)
+    it.made(FILE, 1.0)
     it.opened(FILE, 1.0)
     it.moved_to(b"day/b.wav", 7, 1.0)
     it.folder_moved(b"day", b"week/day")
@@ -87,7 +88,7 @@ def test_a_file_takes_along_who_has_it_open() -> None:
     assert it.is_open(b"week/day/b.wav", 1.0) is False
 
 
-@pytest.mark.parametrize("forget", [lambda it: it.replaced(FILE), Openings.forget], ids=["replaced", "forgotten"])
+@pytest.mark.parametrize("forget", [lambda it: it.gone(FILE), Openings.forget], ids=["replaced", "forgotten"])
 def test_what_is_replaced_or_forgotten_is_not_open(forget: Callable[[Openings], None]) -> None:
     """And its guard is no longer needed."""
     it = opened()
@@ -100,13 +101,161 @@ def test_what_is_replaced_or_forgotten_is_not_open(forget: Callable[[Openings], 
 def test_of_two_files_that_changed_places_either_may_be_open(open_one: bytes) -> None:
     """RENAME_EXCHANGE is told as a move there and one back: which of the two is written, nobody can tell."""
     it = Openings()
-    it.opened(open_one, 0.0)
+    for path in (FILE, b"b.wav"):
+        it.made(path, 0.0)
+        it.opened(path, 0.0)
+        if path != open_one:
+            it.closed(path, written=True)
     it.moved_from(FILE, 1)
     it.moved_to(b"b.wav", 1, 1.0)
     it.moved_from(b"b.wav", 2)
     it.moved_to(FILE, 2, 1.0)
     assert it.is_open(FILE, 2.0) is not False
     assert it.is_open(b"b.wav", 2.0) is not False
+    assert it.closed(FILE, written=True) is Close.LAST
+
+
+BEFORE = b"before.wav"  # lay there before anybody listened
+OTHER = b"other.wav"
+
+
+def touch(it: Openings, path: bytes) -> Close:
+    """Somebody opens and closes it."""
+    it.opened(path, 0.0)
+    return it.closed(path, written=True)
+
+
+def rename(it: Openings, path: bytes, after: bytes) -> bool:
+    it.moved_from(path, 9)
+    return it.moved_to(after, 9, 0.0)
+
+
+def make(it: Openings, path: bytes) -> None:
+    it.made(path, 0.0)
+    it.opened(path, 0.0)
+
+
+def test_what_others_do_with_a_file_from_before_proves_nothing() -> None:
+    """Whoever opened it before anybody listened may still write it: opened and closed by others, called otherwise,
+    by itself or with its folder, or read.
+    """
+    it = Openings()
+    assert touch(it, BEFORE) is Close.UNPROVEN
+    assert not rename(it, BEFORE, OTHER)
+    assert touch(it, OTHER) is Close.UNPROVEN
+    it.folder_moved(b"day", b"week")
+    assert not it.is_closed(b"week/a.wav")
+    assert touch(it, b"week/a.wav") is Close.UNPROVEN
+    it.opened(OTHER, 0.0)
+    assert it.closed(OTHER, written=False) is Close.READ
+    assert touch(it, OTHER) is Close.UNPROVEN
+
+
+def test_a_close_without_an_open_tells_that_one_from_before_is_over() -> None:
+    """From then on it is a file like others: it may be renamed, and opened and closed again."""
+    it = Openings()
+    assert it.closed(BEFORE, written=True) is Close.LAST
+    assert touch(it, BEFORE) is Close.LAST
+    assert rename(it, BEFORE, OTHER)
+    assert touch(it, OTHER) is Close.LAST
+
+
+def test_what_was_heard_from_its_beginning_stays_so_under_other_names() -> None:
+    it = Openings()
+    make(it, FILE)
+    assert not rename(it, FILE, b"day/a.wav"), "it is open"
+    it.folder_moved(b"day", b"week")
+    assert it.closed(b"week/a.wav", written=True) is Close.LAST
+    assert it.is_closed(b"week/a.wav")
+    assert rename(it, b"week/a.wav", OTHER)
+    assert touch(it, OTHER) is Close.LAST
+    it.forget()
+    assert touch(it, OTHER) is Close.UNPROVEN, "opens may have been lost"
+
+
+def test_a_name_takes_nothing_over_from_what_lay_there() -> None:
+    """A file from before that is moved onto one that is known, and what is made where one from before lay."""
+    it = Openings()
+    make(it, FILE)
+    it.closed(FILE, written=True)
+    assert not rename(it, BEFORE, FILE)
+    assert touch(it, FILE) is Close.UNPROVEN
+    it.gone(FILE)
+    make(it, FILE)
+    assert it.closed(FILE, written=True) is Close.LAST
+
+
+def test_another_name_of_a_file_is_heard_under_that_name_alone() -> None:
+    """Whether it is seen to have several, or is made and not opened: what had no name before."""
+    it = Openings()
+    it.linked(FILE)
+    assert touch(it, FILE) is Close.UNPROVEN
+    it.made(OTHER, 0.0)
+    it.opened(OTHER, 2.0)
+    assert it.closed(OTHER, written=True) is Close.UNPROVEN
+
+
+def test_what_is_moved_in_is_closed_unless_it_left_while_it_may_have_been_open() -> None:
+    """By itself or with its folder; what was heard to be closed before it left comes back closed."""
+    it = Openings()
+    assert it.moved_to(FILE, 1, 0.0, identity=(1, 1))
+    assert touch(it, FILE) is Close.LAST
+    it.moved_from(FILE, 2, identity=(1, 1))
+    it.moved_from(BEFORE, 3, identity=(1, 2))
+    it.left((1, 3))
+    assert it.moved_to(FILE, 4, 0.0, identity=(1, 1))
+    assert not it.moved_to(BEFORE, 5, 0.0, identity=(1, 2))
+    assert touch(it, BEFORE) is Close.UNPROVEN
+    it.folder_came(b"day", is_made=False)
+    assert not it.came_closed(b"day/3.wav", (1, 3))
+    assert touch(it, b"day/3.wav") is Close.UNPROVEN
+    assert it.came_closed(b"day/4.wav", (1, 4))
+    assert touch(it, b"day/4.wav") is Close.LAST
+    assert rename(it, b"day/4.wav", OTHER)
+    assert not rename(it, b"b/5.wav", b"day/5.wav"), "the folder came closed, and this one into it later"
+    assert touch(it, b"day/5.wav") is Close.UNPROVEN
+
+
+def test_in_a_folder_that_was_just_made_a_rename_from_a_temporary_name_tells() -> None:
+    """A copier may be through with the first files before the folder is listened to. A recorder may just as well
+    have opened its own by then: what others open and close proves nothing of that.
+    """
+    it = Openings(lambda path: b"/." in path)
+    it.folder_came(b"day", is_made=True)
+    assert rename(it, b"day/.a.wav.X1", b"day/a.wav")
+    assert not rename(it, b"day/b.wav", b"day/c.wav")
+    assert touch(it, b"day/d.wav") is Close.UNPROVEN
+    it.folder_moved(b"day", b"week")
+    assert rename(it, b"week/.e.wav.X1", b"week/e.wav")
+    assert not rename(it, b".f.wav.X1", b"f.wav"), "it lay there before"
+
+
+def test_of_two_files_that_changed_places_neither_is_known_if_one_was_not() -> None:
+    it = Openings()
+    make(it, FILE)
+    it.closed(FILE, written=True)
+    it.moved_from(BEFORE, 1)
+    it.moved_to(FILE, 1, 1.0)
+    it.moved_from(FILE, 2)
+    assert not it.moved_to(BEFORE, 2, 1.0)
+    assert touch(it, FILE) is Close.UNPROVEN
+    assert touch(it, BEFORE) is Close.UNPROVEN
+
+
+def test_of_ever_more_files_it_is_forgotten_that_they_were_heard() -> None:
+    """It costs no more memory, and patience alone."""
+    it = Openings()
+    it.folder_came(b"day", is_made=False)
+    for n in range(MOST_HEARD + 1):
+        make(it, b"%d.wav" % n)
+        it.closed(b"%d.wav" % n, written=True)
+    for n in range(5_000):
+        it.folder_came(b"week/%d" % n, is_made=False)
+    assert len(it._heard) <= MOST_HEARD
+    assert len(it._folders) <= 4_096
+    assert touch(it, b"0.wav") is Close.UNPROVEN
+    assert touch(it, b"day/a.wav") is Close.UNPROVEN
+    make(it, FILE)
     assert it.closed(FILE, written=True) is Close.LAST
 
 

@@ -218,6 +218,25 @@ def test_a_file_that_something_happens_to_without_end_does_not_keep_others_waiti
     assert len(it._fresh) + len(it._again) < 2000
 
 
+@pytest.mark.parametrize(
+    ("after", "is_shut", "verdict"),
+    [
+        (mark(mtime_ns=5), True, Judgement.READY),
+        (mark(mtime_ns=5), False, Judgement.WAIT),
+        (mark(2000, mtime_ns=5), True, Judgement.WAIT),
+    ],
+    ids=["nobody can have written", "somebody can", "its size was set by its path"],
+)
+def test_a_time_that_is_set_after_the_close_opens_nothing(
+    after: Fingerprint, is_shut: bool, verdict: Judgement
+) -> None:
+    """Copiers close a file and give it the mtime of its original then, which makes no event."""
+    it = settler()
+    it.see(b"a", mark(), NOW, 100.0, is_closed=True)
+    it.see(b"a", after, NOW, 100.1, is_shut=is_shut)
+    assert look(it, PROVEN, 103.0) is verdict
+
+
 def test_proof_can_be_switched_off() -> None:
     """With `proof = false` every file waits out its quiet time."""
     it = settler(proof=False)

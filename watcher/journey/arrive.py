@@ -30,7 +30,7 @@ from watcher.folders import hash_of, is_being_written
 from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, stem_of
 from watcher.journey.foreign import FOREIGN, Looks, is_left, may_be_left
-from watcher.journey.openings import Openings
+from watcher.journey.openings import Identity, Openings
 from watcher.journey.policy import decided
 from watcher.journey.reach import Reach
 from watcher.journey.room import let_go_what_has_room
@@ -93,7 +93,7 @@ class Arrivals:
         self._looks = Looks()
         self._lonely: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by stem: waiting for a sidecar
         self._lock = threading.Lock()
-        self.openings = Openings()  # what the watch heard
+        self.openings = Openings(lambda path: self.ignore.matching(path) is not None)  # what the watch heard
         self._hints: dict[bytes, bool] = {}  # paths to look at; whether each was closed, or moved in
         self._hints_lock = threading.Lock()  # held for a moment: whoever reads the events waits for it
         self._moved_in: dict[bytes, int] = {}  # folders that were moved in, and when, in ns
@@ -169,10 +169,11 @@ class Arrivals:
                     if fingerprint is None or path in self._carried or path.startswith(self._away):
                         continue
                     try:
-                        is_closed = bool(moved_in) and any(
+                        is_moved = bool(moved_in) and any(
                             path.startswith(folder) and fingerprint.ctime_ns < at
                             for folder, at in moved_in.items()
                         )
+                        is_closed = is_moved and self.openings.came_closed(path, fingerprint[:2])
                         with self._lock:
                             self._see(path, fingerprint, now, started, is_closed=is_closed)
                     except Exception as error:  # noqa: BLE001 — see `stumble`
@@ -216,6 +217,7 @@ class Arrivals:
             monotonic,
             is_closed=is_closed,
             is_open=bool(self.openings.is_open(path, monotonic)),
+            is_shut=self.openings.is_closed(path),
             is_local=self._reach.part(path).has_ctime,
         )
 
@@ -270,7 +272,7 @@ class Arrivals:
         self.wake()
 
     def moved_in(self, folder: bytes, at: int) -> None:
-        """A folder was moved in at this time (ns): what did not change since was moved in with it."""
+        """A folder was moved in at this time (ns), or within: what did not change since was moved with it."""
         with self._hints_lock:
             if len(self._moved_in) < _MOST_MOVED_IN:
                 self._moved_in[folder + b"/"] = at
@@ -284,6 +286,17 @@ class Arrivals:
         """Whether the file waits for who opened it."""
         candidate = self._settler.get(path)  # without the lock: whoever reads the events asks
         return candidate is not None and candidate.code == "open"
+
+    def identity(self, path: bytes) -> Identity | None:
+        """Which file the candidate is; null where there is none of this path."""
+        candidate = self._settler.get(path)  # without the lock: whoever reads the events asks
+        return None if candidate is None else candidate.fingerprint[:2]
+
+    def identities_below(self, folder: bytes) -> list[tuple[bytes, Identity]]:
+        """The candidates in this folder, and which files they are."""
+        with self._lock:
+            found = [one for one in self._settler if one.path.startswith(folder + b"/")]
+        return [(one.path, one.fingerprint[:2]) for one in found]
 
     def scan_soon(self) -> None:
         """The next step scans."""

@@ -63,6 +63,9 @@ class Listener(Protocol):
     def hear(self, path: bytes, mask: int, cookie: int, /) -> None:
         """Something happened to this file, or whatever is no folder."""
 
+    def hear_of_folder_leaving(self, path: bytes) -> None:
+        """A folder is moved away from here, to wherever: it is not told yet."""
+
     def hear_of_folder(self, path: bytes, before: bytes | None, *, is_made: bool) -> None:
         """A folder lies there now: it was made, or it was moved, from `before` where that was watched."""
 
@@ -155,6 +158,7 @@ class _Group(InotifyWatchGroup):
             self._add_all_callbacks(path)
             self._listener.hear_of_folder(path, None, is_made=True)
         elif mask & MOVED_FROM:
+            self._listener.hear_of_folder_leaving(path)
             watches = self._active_callbacks_by_path.items()
             below = [wd for folder, wd in watches if folder == path or folder.startswith(path + b"/")]
             self._moving[event.cookie] = _Move(path, below, self._batch)
@@ -164,7 +168,18 @@ class _Group(InotifyWatchGroup):
             move = self._moving.pop(event.cookie, None)
             if move is None or not self._move_watches(move.path, path):
                 self._add_all_callbacks(path)
+                self._keep_watches(path)
             self._listener.hear_of_folder(path, move.path if move else None, is_made=False)
+
+    def _keep_watches(self, path: bytes) -> None:
+        """A folder that was moved away and has come back has the watch that it had: it is not let go any more."""
+        paths, watches = self._active_callbacks_by_path, self._active_callbacks_by_watch
+        here = {wd for folder, wd in paths.items() if folder == path or folder.startswith(path + b"/")}
+        for move in self._moving.values():
+            for wd in here.intersection(move.watches):
+                move.watches.remove(wd)
+        for folder in [folder for folder, wd in paths.items() if wd in here and watches[wd] != folder]:
+            del paths[folder]
 
     def _let_go(self, move: _Move) -> None:
         """It was moved away. As long as it is watched, what happens in it is told as of where it was."""

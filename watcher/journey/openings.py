@@ -9,13 +9,18 @@ A guard makes the bounds meet. It is a watch on the file itself, beside that on 
 then makes two events in turn, so that no two equal ones follow each other and none is merged [measured]. It is set
 as soon as an open has been read; what came before it (a second open in the same tenth of a millisecond) can not
 be told from one open. Errors are on the side of patience but for that one.
+
+All this tells only of opens that were heard. A file that lay there before anybody listened may be open since then:
+that others opened and closed it, or that it was renamed, proves nothing. So it is kept in mind which files were
+heard from their beginning: made, or moved in, or closed by somebody whose open nobody heard.
 """
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 BELIEVED_SECONDS = 24 * 3600.0
 """For so long an open without a close is believed: a close may have been lost after all."""
@@ -23,7 +28,17 @@ BELIEVED_SECONDS = 24 * 3600.0
 MOST_FILES = 16_384
 """More are not kept in mind: then nothing is."""
 
+MOST_HEARD = 131_072
+"""Of more files it is not kept in mind that they were heard from their beginning: then of none."""
+
 _MOST_MOVING = 256
+_MOST_FOLDERS = _MOST_LEFT = 4_096
+_OPENED_SECONDS = 1.0  # whoever makes a file opens it with that; a link is made and not opened
+
+_Known = TypeVar("_Known")
+
+Identity = tuple[int, int]
+"""A file's device and inode."""
 
 
 class Close(StrEnum):
@@ -32,6 +47,7 @@ class Close(StrEnum):
     LAST = "last"  # it was written, and nobody has it open any more
     READ = "read"  # nobody who was heard to open it has it open any more, and none of them wrote
     NOT_LAST = "not_last"  # somebody else may have it open
+    UNPROVEN = "unproven"  # it was written; who opened it before anybody listened may still have it open
 
 
 @dataclass(slots=True, eq=False)
@@ -63,16 +79,34 @@ class Opening:
         self._before = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """A file of which the first half of a move was heard."""
+
+    path: bytes
+    opening: Opening | None
+    is_heard: bool
+    identity: Identity | None  # of a file that may be open; null where it is closed, or not known
+
+
 class Openings:
     """The files that are open, by their paths. Events come from one thread, questions from any."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_temporary: Callable[[bytes], bool] = lambda _: False) -> None:
+        """`is_temporary`: whether this path is one that files have only until they are whole."""
+        self._is_temporary = is_temporary
         self._lock = threading.Lock()
         self._open: dict[bytes, Opening] = {}
-        self._moving: OrderedDict[int, tuple[bytes, Opening | None]] = (
-            OrderedDict()
-        )  # by cookie: from where, and what
-        self._last_move: tuple[bytes, bytes, bool] | None = None  # from where, to where, onto what was open
+        self._heard: dict[bytes, bool] = {}  # from its beginning; false only where its folder would say otherwise
+        self._made: OrderedDict[bytes, float] = OrderedDict()  # and not opened yet
+        self._folders: dict[bytes, bool | None] = {}
+        # Folders that were moved in (true: what lies in them is closed), made (false: their first files were not
+        # heard), or moved within one of these (null: what lies in them was there before).
+        self._moving: OrderedDict[int, _Leaving] = OrderedDict()  # by cookie
+        self._left: OrderedDict[Identity, None] = OrderedDict()  # files that were moved away, and may be open
+        self._last_move: tuple[bytes, bytes, bool, bool] | None = (
+            None  # from where, to where; whether onto what was open, and onto what was heard
+        )
         self._unguarded: dict[bytes, Opening] = {}
         self._guards_left: list[int] = []
         self.is_overrun = False  # more files were open than are kept in mind
@@ -82,8 +116,20 @@ class Openings:
 
     # What was heard
 
+    def made(self, path: bytes, now: float) -> None:
+        """Another file begins there, or another name of a file: an open that follows at once tells which."""
+        with self._lock:
+            self._drop(path)
+            self._note(path, is_heard=False)
+            self._made[path] = now
+            if len(self._made) > _MOST_MOVING:
+                self._made.popitem(last=False)
+
     def opened(self, path: bytes, now: float) -> None:
         with self._lock:
+            made_at = self._made.pop(path, None)
+            if made_at is not None and now - made_at <= _OPENED_SECONDS:
+                self._note(path, is_heard=True)
             opening = self._open.get(path)
             if opening is None:
                 if len(self._open) >= MOST_FILES:
@@ -96,64 +142,125 @@ class Openings:
         """`written`: the close was of a descriptor that could write."""
         with self._lock:
             opening = self._open.get(path)
-            if opening is not None:
-                opening.closed(written=written)
-                if opening.most > 0:
-                    return Close.NOT_LAST
-                written = opening.is_written
-                self._drop(path)
-            return Close.LAST if written else Close.READ
+            if opening is None:
+                if not written:
+                    return Close.READ
+                self._note(path, is_heard=True)  # whoever had it open since before anybody listened closed it
+                return Close.LAST
+            opening.closed(written=written)
+            if opening.most > 0:
+                return Close.NOT_LAST
+            self._open.pop(path)
+            self._unguarded.pop(path, None)
+            self._release(opening)
+            if not opening.is_written:
+                return Close.READ
+            return Close.LAST if self._is_heard(path) else Close.UNPROVEN
 
     def confirmed(self, opening: Opening) -> None:
         """The guard of this one heard of the close that was told last."""
         with self._lock:
             opening.confirmed()
 
-    def replaced(self, path: bytes) -> None:
-        """What lay there is gone, or another file begins there: nobody has that one open yet."""
+    def linked(self, path: bytes) -> None:
+        """Another name of some file: what was opened under that one's other names is not heard here."""
         with self._lock:
             self._drop(path)
+            self._note(path, is_heard=False)
 
-    def moved_from(self, path: bytes, cookie: int) -> None:
+    def gone(self, path: bytes) -> None:
+        """What lay there is gone: nobody has open what comes there next."""
+        with self._lock:
+            self._drop(path)
+            self._heard.pop(path, None)
+
+    def moved_from(self, path: bytes, cookie: int, identity: Identity | None = None) -> None:
         """Who has it open still has: it is only called otherwise, once the other half of the move is heard."""
         with self._lock:
             self._unguarded.pop(path, None)
-            self._moving[cookie] = path, self._open.pop(path, None)
+            self._made.pop(path, None)
+            opening, is_heard = self._open.pop(path, None), self._is_heard(path)
+            may_be_open = opening is not None or not is_heard
+            self._moving[cookie] = _Leaving(path, opening, is_heard, identity if may_be_open else None)
+            self._heard.pop(path, None)
+            if identity is not None and may_be_open:
+                self._leave(identity)
             if len(self._moving) > _MOST_MOVING:
-                _, opening = self._moving.popitem(last=False)[1]
-                if opening is not None:
-                    self._release(opening)
+                _, leaving = self._moving.popitem(last=False)
+                if leaving.opening is not None:
+                    self._release(leaving.opening)
 
-    def moved_to(self, path: bytes, cookie: int, now: float) -> None:
-        """What came from elsewhere is open or not: nobody knows, and nothing is kept in mind.
+    def left(self, identity: Identity) -> None:
+        """A file that may be open is moved away, with its folder."""
+        with self._lock:
+            self._leave(identity)
+
+    def moved_to(self, path: bytes, cookie: int, now: float, identity: Identity | None = None) -> bool:
+        """Whether it is known to be closed. What was known of it under its other name is known of it still.
+
+        What comes from elsewhere is closed, unless it is one that left and may be open (`identity`).
 
         Two files that changed places (RENAME_EXCHANGE) are told as one move there and one back, like a file that
         was renamed twice: then either of the two may be open, if one was.
         """
         with self._lock:
-            was_open = path in self._open
+            was_open, was_heard = path in self._open, self._is_heard(path)
             self._drop(path)
-            source, opening = self._moving.pop(cookie, (None, None))
-            before, self._last_move = self._last_move, None if source is None else (source, path, was_open)
-            if before is not None and before[:2] == (path, source) and (before[2] or opening is not None):
-                self._last_move = None
-                if opening is not None:
-                    self._release(opening)
-                for either in before[:2]:
-                    self._open[either] = Opening(now, most=1, is_written=True, is_guard_wanted=False)
-                return
+            leaving = self._moving.pop(cookie, None)
+            before, self._last_move = self._last_move, None
+            if leaving is None:
+                is_heard = identity is None or self._left.pop(identity, self) is self
+                self._note(path, is_heard=is_heard)
+                return is_heard
+            if leaving.identity is not None:
+                self._left.pop(leaving.identity, None)
+            source, opening = leaving.path, leaving.opening
+            is_heard = leaving.is_heard or self._came_closed(source)
+            self._last_move = source, path, was_open, was_heard
+            if before is not None and before[:2] == (path, source):
+                is_heard = is_heard and before[3]
+                self._note(source, is_heard=is_heard)
+                if before[2] or opening is not None:
+                    self._last_move = None
+                    self._note(path, is_heard=is_heard)
+                    if opening is not None:
+                        self._release(opening)
+                    for either in before[:2]:
+                        self._open[either] = Opening(now, most=1, is_written=True, is_guard_wanted=False)
+                    return False
+            self._note(path, is_heard=is_heard)
             if opening is None:
-                return
+                return is_heard
             self._open[path] = opening
             if opening.guard is None and opening.is_guard_wanted:
                 self._unguarded[path] = opening
+            return False
+
+    def _came_closed(self, source: bytes) -> bool:
+        """Whether a file that nobody heard the beginning of was closed before it was renamed.
+
+        In a folder that was just made a copier may be through with a file before the folder is listened to; then
+        the rename from a temporary name is all that is heard of it.
+        """
+        return self._heard_of_folder(source) is False and self._is_temporary(source)
+
+    def folder_came(self, path: bytes, *, is_made: bool) -> None:
+        """It was made, or moved in from elsewhere: then what lies in it is closed, as what is moved in is."""
+        with self._lock:
+            self._keep_folder(path, not is_made)
 
     def folder_moved(self, before: bytes, after: bytes) -> None:
         """All that lies in the folder is called otherwise."""
         with self._lock:
-            for files in (self._open, self._unguarded):
-                for path in [path for path in files if path.startswith(before + b"/")]:
-                    files[after + path[len(before) :]] = files.pop(path)
+            came = self._heard_of_folder(before + b"/")
+            for openings in (self._open, self._unguarded):
+                _rename_below(openings, before, after)
+            _rename_below(self._made, before, after)
+            _rename_below(self._heard, before, after)
+            _rename_below(self._folders, before, after)
+            self._folders.pop(before, None)
+            if came is not None or self._heard_of_folder(after) is not None:
+                self._keep_folder(after, came)
 
     def forget(self) -> None:
         """Events were lost: nothing that was heard counts any more."""
@@ -170,6 +277,24 @@ class Openings:
             if opening is None:
                 return False
             return True if opening.least > 0 and now < opening.since + BELIEVED_SECONDS else None
+
+    def is_closed(self, path: bytes) -> bool:
+        """Whether it was heard from its beginning, and everybody who opened it since closed it."""
+        with self._lock:
+            return path not in self._open and self._is_heard(path)
+
+    def came_closed(self, path: bytes, identity: Identity) -> bool:
+        """Whether what lies in a folder that was moved is closed: not if it left while it may have been open."""
+        with self._lock:
+            if identity in self._left and path not in self._heard:
+                del self._left[identity]
+                self._note(path, is_heard=False)
+            return path not in self._open and self._is_heard(path)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether a file that may be open was moved away, and may come back."""
+        return bool(self._left)
 
     # Guards
 
@@ -189,6 +314,37 @@ class Openings:
 
     # Within, under the lock
 
+    def _leave(self, identity: Identity) -> None:
+        self._left[identity] = None
+        if len(self._left) > _MOST_LEFT:
+            self._left.popitem(last=False)
+
+    def _is_heard(self, path: bytes) -> bool:
+        found = self._heard.get(path)
+        return self._heard_of_folder(path) is True if found is None else found
+
+    def _heard_of_folder(self, path: bytes) -> bool | None:
+        """What `_folders` says of the nearest folder above; null where none came since anybody listens."""
+        while self._folders and path:
+            path = path.rpartition(b"/")[0]
+            if path in self._folders:
+                return self._folders[path]
+        return None
+
+    def _note(self, path: bytes, *, is_heard: bool) -> None:
+        if not is_heard and self._heard_of_folder(path) is not True:
+            self._heard.pop(path, None)
+            return
+        self._heard[path] = is_heard
+        if len(self._heard) > MOST_HEARD:
+            self._heard, self._folders = {}, {}
+
+    def _keep_folder(self, path: bytes, came: bool | None) -> None:
+        self._folders[path] = came
+        if len(self._folders) > _MOST_FOLDERS:
+            self._heard = {path: True for path, is_heard in self._heard.items() if is_heard}
+            self._folders = {}
+
     def _drop(self, path: bytes) -> None:
         self._unguarded.pop(path, None)
         opening = self._open.pop(path, None)
@@ -201,9 +357,15 @@ class Openings:
             opening.guard = None
 
     def _forget(self) -> None:
-        for opening in (*self._open.values(), *(moving for _, moving in self._moving.values())):
+        for opening in (*self._open.values(), *(leaving.opening for leaving in self._moving.values())):
             if opening is not None:
                 self._release(opening)
-        self._open, self._unguarded = {}, {}
+        self._open, self._unguarded, self._heard, self._folders = {}, {}, {}, {}
+        self._made.clear()
         self._moving.clear()
         self._last_move = None
+
+
+def _rename_below(known: MutableMapping[bytes, _Known], before: bytes, after: bytes) -> None:
+    for path in [path for path in known if path.startswith(before + b"/")]:
+        known[after + path[len(before) :]] = known.pop(path)

@@ -143,12 +143,14 @@ class Settler:
         *,
         is_closed: bool = False,
         is_open: bool = False,
+        is_shut: bool = False,
         is_local: bool = False,
     ) -> Candidate:
         """The file looks like this now. A change begins its quiet time anew.
 
         `is_closed`: this look comes after its last writer closed it, or after it was moved in. `is_open`: somebody
-        was heard to open it. `is_local`: its ctime is set by this machine's kernel, at every change.
+        was heard to open it. `is_shut`: nobody can have it open, as far as events tell. `is_local`: its ctime is
+        set by this machine's kernel, at every change.
         """
         self._note_wall_clock(now, monotonic)
         candidate = self._candidates.get(path)
@@ -157,8 +159,11 @@ class Settler:
             self._candidates[path] = candidate
             is_worth_a_look, is_changed = not is_open, True
         elif candidate.fingerprint != fingerprint:
-            # Another owner, mode or name is no other content: what was closed before is so still.
-            is_closed |= candidate.is_closed and candidate.fingerprint.same_content(fingerprint)
+            # Another owner, mode or name is no other content: what was closed before is so still. Nor is another
+            # mtime where nobody can have written: copiers set it after their close. Another size is.
+            is_same = candidate.fingerprint.same_content(fingerprint)
+            is_same |= is_shut and candidate.fingerprint.size == fingerprint.size
+            is_closed |= candidate.is_closed and is_same
             is_worth_a_look, is_changed = is_closed, True
         elif is_closed and not candidate.is_settled:
             is_worth_a_look, is_changed = True, False

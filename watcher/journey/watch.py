@@ -28,7 +28,7 @@ from watcher.journey.events import (
     Observer,
     listen,
 )
-from watcher.journey.openings import Close, Openings
+from watcher.journey.openings import Close, Identity, Openings
 from watcher.journey.site import Site
 from watcher.mounts import MOUNTINFO, Mount, mount_of, mounts_below, read_mounts, resolve
 
@@ -55,6 +55,9 @@ class _Ears:
     def hear_of_folder(self, path: bytes, before: bytes | None, *, is_made: bool) -> None:
         """Nothing is done about it."""
 
+    def hear_of_folder_leaving(self, path: bytes) -> None:
+        """Nothing is done about it."""
+
     def miss(self) -> None:
         """Nothing is done about it."""
 
@@ -70,31 +73,48 @@ class _Hints(_Ears):
         self._clock = clock
         self._start = len(os.path.join(root, b""))
 
-    def hear(self, path: bytes, mask: int, cookie: int, /) -> None:
-        super().hear(path, mask, cookie)
-        path = path[self._start :]
+    def hear(self, full: bytes, mask: int, cookie: int, /) -> None:
+        super().hear(full, mask, cookie)
+        path = full[self._start :]
         if mask & OPENED:
             self.openings.opened(path, self._clock.monotonic())
         elif mask & (WRITTEN | READ):
-            match self.openings.closed(path, written=bool(mask & WRITTEN)):
-                case Close.LAST:
-                    self._arrivals.hint(path, is_closed=True)
-                case Close.READ if self._arrivals.awaits_close(path):
-                    self._arrivals.hint(path)
+            self._hear_close(full, written=bool(mask & WRITTEN))
         elif mask & CREATED:
-            self.openings.replaced(path)
+            if _has_other_names(full):
+                self.openings.linked(path)
+            else:
+                self.openings.made(path, self._clock.monotonic())
             self._arrivals.hint(path, is_closed=False)
         elif mask & MOVED_FROM:
-            self.openings.moved_from(path, cookie)
+            self.openings.moved_from(path, cookie, self._arrivals.identity(path))
         elif mask & MOVED_TO:
-            self.openings.moved_to(path, cookie, self._clock.monotonic())
-            self._arrivals.hint(path, is_closed=True)
+            identity = _identity(full) if self.openings.has_left else None
+            is_closed = self.openings.moved_to(path, cookie, self._clock.monotonic(), identity)
+            self._arrivals.hint(path, is_closed=is_closed)
         elif mask & DELETED:
-            self.openings.replaced(path)
+            self.openings.gone(path)
+
+    def _hear_close(self, full: bytes, *, written: bool) -> None:
+        path = full[self._start :]
+        match self.openings.closed(path, written=written):
+            case Close.LAST:  # under this name: who opened it under another one was not heard here
+                self._arrivals.hint(path, is_closed=not _has_other_names(full))
+            case Close.UNPROVEN:
+                self._arrivals.hint(path, is_closed=False)
+            case Close.READ if self._arrivals.awaits_close(path):
+                self._arrivals.hint(path)
+
+    def hear_of_folder_leaving(self, path: bytes) -> None:
+        for file, identity in self._arrivals.identities_below(path[self._start :]):
+            if not self.openings.is_closed(file):
+                self.openings.left(identity)
 
     def hear_of_folder(self, path: bytes, before: bytes | None, *, is_made: bool) -> None:
         if before is not None:
             self.openings.folder_moved(before[self._start :], path[self._start :])
+        else:
+            self.openings.folder_came(path[self._start :], is_made=is_made)
         if not is_made:
             self._arrivals.moved_in(path[self._start :], _changed_at(path))
         self._arrivals.scan_soon()  # what lies in it already made no events
@@ -109,6 +129,22 @@ class _Hints(_Ears):
         self.miss()
         self.openings.guards_left()  # they went with the observer
         self.has_missed = False
+
+
+def _identity(path: bytes) -> Identity | None:
+    """Of the file that lies there; null where none does any more."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _has_other_names(path: bytes) -> bool:
+    try:
+        return os.lstat(path).st_nlink > 1
+    except OSError:
+        return False  # it is gone again
 
 
 def _changed_at(folder: bytes) -> int:
