@@ -16,14 +16,14 @@ from tests.places import REFUSED, Place, speech
 from tests.transitions import any_transition
 from watcher.audio.synthesis import wav
 from watcher.cli import main
-from watcher.cli.opening import Desk
-from watcher.cli.prospects import explain_item, explain_pauses
 from watcher.domain import Fault, Item, Pause, PauseKind, State
 from watcher.errors import Exit
 from watcher.folders import fingerprint_of
 from watcher.journey.policy import Cause, find_gate
 from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import Books, Store
+from watcher.views.context import CommandContext
+from watcher.views.prospects import explain_item, explain_pauses
 
 LOCAL = ("too_large", "truncated", "unsupported_type", "undecodable", "no_sound")
 """Codes of what is refused unsent: the same file is refused again, as long as nothing is set otherwise."""
@@ -36,12 +36,12 @@ WITHOUT_END = (PauseKind.PERSON, PauseKind.FOLDER)
 
 
 @contextmanager
-def desk_of(place: Place) -> Iterator[tuple[Desk, Books]]:
+def context_of(place: Place) -> Iterator[tuple[CommandContext, Books]]:
     with Store(place.config.store.url) as store:
         if not store.database.exists():
             store.database.migrate()
         with store.writing() as books:
-            yield Desk(place.config, store, place.clock), books
+            yield CommandContext(place.config, store, place.clock), books
 
 
 def put(place: Place, books: Books, number: int, state: State, fault: Fault | None) -> Item:
@@ -82,14 +82,14 @@ def test_no_promise_is_made_that_something_stands_against(
     """
     place = make_place(limits={"max_upload_bytes": 100})
     now = clock.now()
-    with desk_of(place) as (desk, books):
+    with context_of(place) as (context, books):
         for number, fault in enumerate(FAULTS):
             item = put(place, books, number, state, fault)
             is_refused = fault is not None and fault.code in LOCAL
             for kinds in PAUSES:
                 for kind in kinds:
                     books.pauses.set(paused(kind, now))
-                told = explain_item(desk, books, item)
+                told = explain_item(context, books, item)
                 for kind in kinds:
                     books.pauses.end(kind, now)
                 about = f"{state} {item.fault and item.fault.code} {kinds}: {told}"
@@ -214,7 +214,7 @@ def test_what_is_decided_under_a_pause_or_without_a_daemon_is_told_to_wait(
         "No daemon runs now: the next `watcher run` does it.",
     ]
     assert place.run_once().exit_code == Exit.UNAVAILABLE
-    with desk_of(place) as (_, books):
+    with context_of(place) as (_, books):
         held = place.item_in(books, "call.wav")
         books.items.change(held, State.HELD, place.clock.now(), fault=Fault("in_doubt", "Who knows.", ""))
     assert said(place, capsys, "release", "call.wav").splitlines()[1:] == told[1:]
@@ -247,7 +247,7 @@ def test_what_a_killed_daemon_was_sending_is_told_as_the_next_start_has_it(
     said(place, capsys, "pause")
     place.drop("call.wav")
     place.run_once()
-    with desk_of(place) as (_, books):
+    with context_of(place) as (_, books):
         item = place.item_in(books, "call.wav")
         books.items.change(item, State.SUBMITTING, 1.0, claim="somebody")
         claimed = replace(item, claim="somebody")

@@ -292,7 +292,7 @@ def _add_looking(commands: Commands) -> None:
         "item", type=_given, metavar="ITEM", help="its id, the first 6 characters of it or more, or its path"
     )
     why = _add(
-        commands, "why", "explaining.why", "say in a sentence why a file is where it is, and what happens next"
+        commands, "why", "looking.why", "say in a sentence why a file is where it is, and what happens next"
     )
     why.add_argument("path", type=_given, metavar="PATH", help="a file, or a path relative to the drop folder")
 

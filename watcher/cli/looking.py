@@ -7,10 +7,7 @@ from dataclasses import replace
 from rich.table import Table
 from rich.text import Text
 
-from watcher.cli.opening import RECEIPT, Desk, open_desk, print_json, read_path, wide_console
-from watcher.cli.spelling import tell_spelling
-from watcher.cli.unbooked import Unbooked, find_unbooked
-from watcher.config import Window
+from watcher.cli.opening import open_as_it_stands, open_context, print_json, wide_console
 from watcher.domain import (
     ARTIFICIAL,
     Alteration,
@@ -24,6 +21,7 @@ from watcher.domain import (
     show_text,
 )
 from watcher.errors import UNSENDABLE, Exit, NoSuchItem
+from watcher.folders.names import RECEIPT
 from watcher.journey import receipt
 from watcher.journey.alterations import explain
 from watcher.journey.filed import find_alteration
@@ -32,6 +30,12 @@ from watcher.journey.windows import describe, find_windows
 from watcher.journey.working import Activity, Working
 from watcher.outlet import say
 from watcher.store import Books, Waiting
+from watcher.views.context import CommandContext
+from watcher.views.estimate import seconds_for
+from watcher.views.explanation import explain_path
+from watcher.views.lookup import find_item, read_name, read_path
+from watcher.views.spelling import tell_spelling
+from watcher.views.unbooked import Unbooked, find_unbooked
 
 _BLOCKED_SHOWN = 1000
 _STUCK_SHOWN = 1000
@@ -39,16 +43,16 @@ _ALTERED_LOOKED_AT = 1000
 
 
 def status(options: argparse.Namespace) -> int:
-    with open_desk(options, is_status=True) as desk:
-        loss = None if desk.store.database.exists() else desk.loss()
-        failing, working = [failure.as_json() for failure in desk.failing()], desk.working()
-        with desk.store.reading() as books:
-            facts = {"lost": loss and loss.as_fault().as_json(), "failing": failing, **_status(desk, books)}
+    with open_as_it_stands(options) as context:
+        loss = context.loss()
+        failing, working = [failure.as_json() for failure in context.failing()], context.working()
+        with context.store.reading() as books:
+            facts = {"lost": loss and loss.as_fault().as_json(), "failing": failing, **_status(context, books)}
             fact = read_fact(books) if working.holder is not None else None
     if facts["silent"] and working.activity is Activity.RUNNING and not working.reason:
         working = replace(working, reason=facts["silent"][0]["message"])
     facts["daemon"] = working.as_json()
-    facts["outdated"] = find_outdated(desk.config, fact)
+    facts["outdated"] = find_outdated(context.config, fact)
     if options.json:
         print_json(facts)
         return Exit.WELL
@@ -175,14 +179,14 @@ def _left_in_words(foreign: int, first: list[str], orphaned: int) -> str:
     return ", ".join(words)
 
 
-def _status(desk: Desk, books: Books) -> JsonObject:
-    counts, folders = books.items.counts(), (desk.drop, desk.done, desk.failed)
+def _status(context: CommandContext, books: Books) -> JsonObject:
+    counts, folders = books.items.counts(), (context.drop, context.done, context.failed)
     pauses = [pause.as_json() for pause in books.pauses.active()]
     waiting = [file.as_json() for file in books.waiting.listed()]
     left = books.waiting.left()
     backlog = counts[State.QUEUED] + counts[State.SUBMITTING]
     oldest = next(books.items.listed([State.QUEUED, State.SUBMITTING]), None)
-    windows = find_windows(books, desk.config.limits.writes, desk.clock.now())
+    windows = find_windows(books, context.config.limits.writes, context.clock.now())
     return {
         "states": {str(state): number for state, number in counts.items()},
         "needs_person": {"failed": counts[State.FAILED] - books.items.dismissed(), "held": counts[State.HELD]},
@@ -202,16 +206,16 @@ def _status(desk: Desk, books: Books) -> JsonObject:
         "blocked_total": books.waiting.blocked() + books.queue.how_many_blocked(UNSENDABLE),
         "stuck": [obstacle.as_json() for obstacle in books.obstacles.listed(_STUCK_SHOWN)],
         "stuck_total": books.obstacles.total(),
-        **_altered(desk, books),
+        **_altered(context, books),
         "foreign": left.foreign,  # in the drop folder, and no recordings: nothing waits for them
         "foreign_first": [path_text(path) for path in left.first],
         "orphaned": left.orphaned,
     }
 
 
-def _altered(desk: Desk, books: Books) -> JsonObject:
+def _altered(context: CommandContext, books: Books) -> JsonObject:
     """Recordings that were altered since they were filed, and still lie there so."""
-    there = [item for item in books.filing.altered(_ALTERED_LOOKED_AT) if _lies_altered(desk, item)]
+    there = [item for item in books.filing.altered(_ALTERED_LOOKED_AT) if _lies_altered(context, item)]
     told = [(item, explain(item)) for item in there]
     numbers = {
         str(kind): sum(1 for item in there if item.altered and item.altered.kind is kind) for kind in Alteration
@@ -224,14 +228,9 @@ def _altered(desk: Desk, books: Books) -> JsonObject:
     return {**numbers, "altered": listed}
 
 
-def _lies_altered(desk: Desk, item: Item) -> bool:
-    folder = desk.done if item.state is State.DONE else desk.failed
-    return find_alteration(folder, item, desk.clock.now()) is not None
-
-
-def seconds_for(backlog: int, writes: tuple[Window, ...]) -> float:
-    """How long so many submissions take at the least, as far as the rate windows go."""
-    return max((window.seconds * backlog / window.limit for window in writes), default=0.0)
+def _lies_altered(context: CommandContext, item: Item) -> bool:
+    folder = context.done if item.state is State.DONE else context.failed
+    return find_alteration(folder, item, context.clock.now()) is not None
 
 
 def duration_in_words(seconds: float) -> str:
@@ -252,7 +251,7 @@ def list_items(options: argparse.Namespace) -> int:
     if options.waiting:
         return _list_waiting(options)
     states = [State(state) for state in options.state or ()]
-    with open_desk(options) as desk, desk.store.reading() as books:
+    with open_context(options) as context, context.store.reading() as books:
         if options.json:
             for item in books.items.listed(states):
                 print_json(receipt.describe(item, books.verdicts.get(item.identifier)))
@@ -270,16 +269,22 @@ def list_items(options: argparse.Namespace) -> int:
     return Exit.WELL
 
 
+def why(options: argparse.Namespace) -> int:
+    with open_context(options) as context:
+        print(explain_path(context, options.path))
+    return Exit.WELL
+
+
 def _list_waiting(options: argparse.Namespace) -> int:
     """What lies in the drop folder and has no item yet: what is blocked first, the longest waiting first."""
-    with open_desk(options) as desk:
-        with desk.store.reading() as books:
+    with open_context(options) as context:
+        with context.store.reading() as books:
             files, total, seen_at = (
                 books.waiting.listed(),
                 books.waiting.total(),
                 books.site.get("last_scan_at"),
             )
-        is_running = desk.is_running()
+        is_running = context.is_running()
     if not is_running and not options.json:  # what came since is not among them
         seen = (
             f"this is how it was at {rfc3339(seen_at)}" if seen_at is not None else "nobody has looked there yet"
@@ -312,14 +317,14 @@ def verdict_in_words(verdict: Verdict | None, *, marked: bool, detailed: bool = 
 
 
 def show(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk:
-        named = desk.named(options.item)
-        with desk.store.reading() as books:
+    with open_context(options) as context:
+        named = read_name(context, options.item)
+        with context.store.reading() as books:
             try:
-                item = desk.find(books, named)
+                item = find_item(books, named)
             except NoSuchItem:
                 for places in named.spellings:
-                    if (unbooked := find_unbooked(desk, books, places)) is not None:
+                    if (unbooked := find_unbooked(context, books, places)) is not None:
                         return _show_unbooked(unbooked, as_json=options.json)
                 raise
             verdict = books.verdicts.get(item.identifier)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from watcher import daemon, logs, once
 from watcher.cli.demo import show_demo
-from watcher.cli.opening import Desk, read_config
+from watcher.cli.opening import read_config
 from watcher.clock import SystemClock
 from watcher.composition import opened
 from watcher.domain import FILED, UNDER_WAY, State, show_path
@@ -23,7 +23,7 @@ from watcher.outlet import say, standard_error
 from watcher.sandbox import serve
 from watcher.shutdown import bound_stop
 from watcher.signals import heed_signals, hold_hang_ups
-from watcher.store import Store
+from watcher.views.context import open_site
 
 _log = logs.get_logger(__name__)
 
@@ -112,12 +112,12 @@ def sandbox(options: argparse.Namespace) -> int:
 def migrate(options: argparse.Namespace) -> int:
     config = read_config(options)
     logs.configure(config.log.format, config.log.level, None)
-    with Store(config.store.url) as store:
-        database = store.database
+    with open_site(config, SystemClock()) as context:
+        database = context.store.database
         if database.is_of_this_version():
             print(f"{config.store.path} is of this version already ({database.version()}).")
             return Exit.WELL
-        if loss := Desk(config, store, SystemClock()).loss():
+        if loss := context.loss():
             raise loss
         with lock_database(database):  # a daemon that works with it must not meet another version
             before, after = database.migrate()

@@ -26,7 +26,7 @@ from watcher.cli.checking.user import (
     join_groups,
     name_user,
 )
-from watcher.cli.opening import Desk, print_json, read_config, wide_console
+from watcher.cli.opening import print_json, read_config, wide_console
 from watcher.cli.printing import as_far_as_read
 from watcher.clock import SystemClock
 from watcher.config import Config, load
@@ -39,7 +39,8 @@ from watcher.journey.recognition import Past, owners_of
 from watcher.journey.watch import Choice
 from watcher.journey.working import Activity
 from watcher.key import Key
-from watcher.store import Books, Store, revisions
+from watcher.store import Books, revisions
+from watcher.views.context import CommandContext, open_site
 
 _BYTES_FOR_BOOKS = 100_000_000
 _FILES_NEEDED = 128
@@ -56,9 +57,8 @@ _STYLES = {
 
 def check(options: argparse.Namespace) -> int:
     config = read_config(options)
-    with Store(config.store.url) as store:
-        desk = Desk(config, store, SystemClock())
-        user, trouble = _find_user(desk, options.as_user)
+    with open_site(config, SystemClock()) as context:
+        user, trouble = _find_user(context, options.as_user)
     handed = find_handed_key(user)
     if user is None or user.uid == os.geteuid():
         facts = _find(config, handed, user, trouble)
@@ -74,10 +74,10 @@ def check(options: argparse.Namespace) -> int:
     return code
 
 
-def _find_user(desk: Desk, named: str | None) -> tuple[User | None, Finding | None]:
+def _find_user(context: CommandContext, named: str | None) -> tuple[User | None, Finding | None]:
     """As whom to look, and what is wrong with that."""
     try:
-        return find_user(desk, named), None
+        return find_user(context, named), None
     except ConfigError as error:
         return None, Finding.of("user", error)
 
@@ -97,8 +97,8 @@ def _find(
 ) -> JsonObject:
     """All findings, in the order in which they are best put right, and how each mount is watched."""
     logs.configure(config.log.format, "error", None)
-    with Store(config.store.url) as store:
-        choices, findings = _look(Desk(config, store, SystemClock()), handed, user)
+    with open_site(config, SystemClock()) as context:
+        choices, findings = _look(context, handed, user)
     if trouble is not None:
         findings = [trouble, *(finding for finding in findings if finding.name != trouble.name)]
     return {
@@ -108,30 +108,32 @@ def _find(
     }
 
 
-def _look(desk: Desk, handed: Key | ConfigError | None, user: User | None) -> tuple[list[Choice], list[Finding]]:
-    known, books = _check_database(desk)
-    holder, daemon = _check_daemon(desk, known)
-    key, key_found = find_key(desk.config, handed, is_running=holder is not None)
-    premises = list(check_premises(desk, known))
+def _look(
+    context: CommandContext, handed: Key | ConfigError | None, user: User | None
+) -> tuple[list[Choice], list[Finding]]:
+    known, books = _check_database(context)
+    holder, daemon = _check_daemon(context, known)
+    key, key_found = find_key(context.config, handed, is_running=holder is not None)
+    premises = list(check_premises(context, known))
     choices: list[Choice] = []
     watch: list[Finding] = []
     if premises[0].state is not Condition.WRONG:
-        choices, watch = check_watch(desk.config)
-    service = check_service(desk, known, key)
+        choices, watch = check_watch(context.config)
+    service = check_service(context, known, key)
     findings = [
-        well("configuration", show_path(os.fsencode(desk.config.path))),
-        _check_user(desk, holder, user),
+        well("configuration", show_path(os.fsencode(context.config.path))),
+        _check_user(context, holder, user),
         key_found,
         *premises,
         *watch,
         books,
         daemon,
-        *_check_steps(desk),
-        *_check_reading(desk, known, holder),
-        *check_pauses(desk, known),
-        check_limits(desk, known),
-        _check_clock(desk, known),
-        _check_open_files(desk),
+        *_check_steps(context),
+        *_check_reading(context, known, holder),
+        *check_pauses(context, known),
+        check_limits(context, known),
+        _check_clock(context, known),
+        _check_open_files(context),
         service,
     ]
     return choices, findings
@@ -140,16 +142,16 @@ def _look(desk: Desk, handed: Key | ConfigError | None, user: User | None) -> tu
 # The database
 
 
-def _check_database(desk: Desk) -> tuple[Known, Finding]:
+def _check_database(context: CommandContext) -> tuple[Known, Finding]:
     """Whether it can be used, and what it says of the site. None is made, and none upgraded."""
-    name, database = "database", desk.store.database
+    name, database = "database", context.store.database
     path = show_path(os.fsencode(database.path))
     try:
         database.check_place()
         if not database.exists():
-            if loss := desk.loss():
+            if loss := context.loss():
                 return Known(is_started=True), replace(Finding.of(name, loss), stops=True)
-            return Known(), _check_room_for_database(desk)
+            return Known(), _check_room_for_database(context)
         if database.version() in revisions.known()[:-1]:
             hint = "The next start of the daemon, or `watcher migrate`, brings it up; a copy of it is kept."
             return Known(is_started=True), warning(name, f"{path} is of an older version than this program", hint)
@@ -159,10 +161,10 @@ def _check_database(desk: Desk) -> tuple[Known, Finding]:
     known = Known(is_started=True)
     try:
         owners = owners_of(database.path)
-        with desk.store.reading() as books:
+        with context.store.reading() as books:
             known = _read(books, database.path, owners)
         damage = database.find_damage()
-        with desk.store.writing():
+        with context.store.writing():
             pass  # it can be locked and written
     except StoreError as error:
         return known, replace(Finding.of(name, error), stops=False)
@@ -184,8 +186,8 @@ def _free_bytes(folder: Path) -> float:
     return room.f_bavail * room.f_frsize if room.f_blocks else float("inf")
 
 
-def _check_room_for_database(desk: Desk) -> Finding:
-    name, path = "database", desk.store.database.path
+def _check_room_for_database(context: CommandContext) -> Finding:
+    name, path = "database", context.store.database.path
     shown, folder = show_path(os.fsencode(path)), path.parent
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         error = StoreError(
@@ -217,11 +219,11 @@ def _read(books: Books, database: Path, owners: frozenset[int]) -> Known:
 # Who does it, and with what
 
 
-def _check_daemon(desk: Desk, known: Known) -> tuple[Holder | None, Finding]:
+def _check_daemon(context: CommandContext, known: Known) -> tuple[Holder | None, Finding]:
     """Who has the drop folder and the database, where anybody does; that is well."""
     name = "daemon"
     try:
-        holder, ours = desk.holder(), desk.database_holder()
+        holder, ours = context.holder(), context.database_holder()
     except FolderError as error:
         return None, warning(name, error.message, error.hint)
     if holder is None:
@@ -232,11 +234,11 @@ def _check_daemon(desk: Desk, known: Known) -> tuple[Holder | None, Finding]:
         return holder, wrong(
             name, f"another instance works on this drop folder: {found}, with another database", hint
         )
-    working = desk.working()
+    working = context.working()
     if working.activity is Activity.HUNG:
         return holder, wrong(name, f"{found}, and hangs: {working.reason}", f"{_capital(working.hint)}.")
-    looks_every = max(10 * desk.config.arrivals.rescan_seconds, 600.0)
-    if known.last_scan_at is not None and desk.clock.now() - known.last_scan_at > looks_every:
+    looks_every = max(10 * context.config.arrivals.rescan_seconds, 600.0)
+    if known.last_scan_at is not None and context.clock.now() - known.last_scan_at > looks_every:
         found += f"; it has not looked through the drop folder since {rfc3339(known.last_scan_at)}"
         return holder, warning(name, found, "Its log says why; starting it again does no harm.")
     return holder, well(name, found)
@@ -246,9 +248,9 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _check_steps(desk: Desk) -> Iterator[Finding]:
+def _check_steps(context: CommandContext) -> Iterator[Finding]:
     """The steps that fail as a whole now, whatever the recording."""
-    for failure in desk.failing():
+    for failure in context.failing():
         condition = Condition.UNAVAILABLE if failure.is_elsewhere else Condition.WRONG
         last = rfc3339(failure.succeeded_at) or "not since its start"
         times = "once" if failure.times == 1 else f"{failure.times:,} times in a row"
@@ -256,29 +258,29 @@ def _check_steps(desk: Desk) -> Iterator[Finding]:
         yield Finding("step", condition, found + failure.fault.message, failure.fault.hint)
 
 
-def _check_reading(desk: Desk, known: Known, holder: Holder | None) -> list[Finding]:
+def _check_reading(context: CommandContext, known: Known, holder: Holder | None) -> list[Finding]:
     """What the daemon that runs has read otherwise than it stands on the disk now."""
     if holder is None or not known.is_open:
         return []
-    with desk.store.reading() as books:
+    with context.store.reading() as books:
         fact = read_fact(books)
     hint = "What the daemon was told before holds until then."
-    return [warning("reading", line, hint) for line in find_outdated(desk.config, fact)]
+    return [warning("reading", line, hint) for line in find_outdated(context.config, fact)]
 
 
-def _check_user(desk: Desk, holder: Holder | None, user: User | None) -> Finding:
+def _check_user(context: CommandContext, holder: Holder | None, user: User | None) -> Finding:
     """Who all that follows is about: the daemon's user, as whom root has it looked, or whoever asks."""
     ours, name = os.geteuid(), "user"
     if user is not None:
         return _check_rights(user)
     theirs = None
     with suppress(OSError):
-        theirs = os.stat(desk.store.database.path).st_uid
+        theirs = os.stat(context.store.database.path).st_uid
     if holder is not None and holder.host == socket.gethostname():
         with suppress(OSError):
             theirs = os.stat(f"/proc/{holder.pid}").st_uid
     if theirs is not None and ours not in (theirs, 0):
-        config = quote_path(os.fsencode(desk.config.path))
+        config = quote_path(os.fsencode(context.config.path))
         return warning(
             name,
             f"{name_user(ours)}, but the daemon is run by {name_user(theirs)}: what is found here need not hold"
@@ -304,8 +306,8 @@ def _check_rights(user: User) -> Finding:
     return well("user", found)
 
 
-def _check_clock(desk: Desk, known: Known) -> Finding:
-    now = desk.clock.now()
+def _check_clock(context: CommandContext, known: Known) -> Finding:
+    now = context.clock.now()
     found = f"{rfc3339(now)}"
     hint = "Set this machine's clock, and have it kept (timedatectl set-ntp true): TLS and receipts rely on it."
     if now < _NO_CLOCK:
@@ -317,9 +319,9 @@ def _check_clock(desk: Desk, known: Known) -> Finding:
     return well("clock", found)
 
 
-def _check_open_files(desk: Desk) -> Finding:
+def _check_open_files(context: CommandContext) -> Finding:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _FILES_NEEDED + _FILES_PER_UPLOAD * desk.config.limits.in_flight
+    needed = _FILES_NEEDED + _FILES_PER_UPLOAD * context.config.limits.in_flight
     if limit != resource.RLIM_INFINITY and limit < needed:
         found = f"{limit:,} at the same time; {needed:,} may be needed"
         return warning("open files", found, "Raise the limit: ulimit -n, or LimitNOFILE= in the unit.")

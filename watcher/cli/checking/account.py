@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 from watcher import __version__
 from watcher.cli.checking.finding import Condition, Finding, unavailable, warning, well
 from watcher.cli.checking.premises import Known
-from watcher.cli.opening import Desk
-from watcher.cli.prospects import ending, is_barred
 from watcher.config import Config, Window
 from watcher.errors import ConfigError, Rejected, ServiceError, StoreError, Throttled
 from watcher.identifai.budget import room_at
@@ -20,6 +18,8 @@ from watcher.journey.policy import NEEDS_CANARY
 from watcher.journey.windows import describe, find_windows
 from watcher.key import Key, read_key
 from watcher.store import Books
+from watcher.views.context import CommandContext
+from watcher.views.prospects import ending, is_barred
 
 _NOBODYS = "0" * 64  # an identifier that the service never gave
 _MOST_BYTES = 15_000_000  # the service's documented limit
@@ -49,18 +49,18 @@ def find_key(config: Config, handed: Key | ConfigError | None, *, is_running: bo
     return key, well("key", f"from {key.source}")
 
 
-def check_service(desk: Desk, known: Known, key: Key | None) -> Finding:
+def check_service(context: CommandContext, known: Known, key: Key | None) -> Finding:
     """Whether the service is reached and takes the key, by asking for the verdict of one identifier.
 
     The request is counted among the daemon's own reads, where there are books.
     """
-    name, config = "service", desk.config
+    name, config = "service", context.config
     url = config.identifai.base_url
     if key is None:
         return warning(name, f"{url} was not asked, for want of a key", "Give this user the key (see above).")
-    count = _counting(desk) if known.is_open else lambda: None
+    count = _counting(context) if known.is_open else lambda: None
     try:
-        if known.is_open and (busy := _wait_for_room(desk)):
+        if known.is_open and (busy := _wait_for_room(context)):
             why = f"limits.reads has no room for {busy:.0f} s"
             return warning(name, f"{url} was not asked: {why}", "Ask again later.")
         count()  # before: the daemon leaves it room. It ends at once, so that being killed here blocks nobody
@@ -73,7 +73,7 @@ def check_service(desk: Desk, known: Known, key: Key | None) -> Finding:
         read_timeout_seconds=min(config.identifai.read_timeout_seconds, _PATIENCE_SECONDS),
         deadline_seconds=min(config.identifai.deadline_seconds, _PATIENCE_SECONDS),
         version=__version__,
-        clock=desk.clock,
+        clock=context.clock,
     )
     try:
         client.verdicts([known.identifier or _NOBODYS])
@@ -100,18 +100,18 @@ def _is_this_machine(url: str) -> bool:
         return host == "localhost"
 
 
-def _wait_for_room(desk: Desk) -> float:
+def _wait_for_room(context: CommandContext) -> float:
     """Until limits.reads allow one more request. The seconds for which they will not, where that is too long."""
-    until = desk.clock.monotonic() + _WAIT_SECONDS
+    until = context.clock.monotonic() + _WAIT_SECONDS
     while True:
-        now = desk.clock.now()
-        with desk.store.reading() as books:
-            room = _room_at(books, desk.config.limits.reads, now)
+        now = context.clock.now()
+        with context.store.reading() as books:
+            room = _room_at(books, context.config.limits.reads, now)
         if room <= now:
             return 0.0
-        if desk.clock.monotonic() + room - now > until:
+        if context.clock.monotonic() + room - now > until:
             return room - now
-        desk.clock.wait(room - now, threading.Event())
+        context.clock.wait(room - now, threading.Event())
 
 
 def _room_at(books: Books, windows: tuple[Window, ...], now: float) -> float:
@@ -120,40 +120,40 @@ def _room_at(books: Books, windows: tuple[Window, ...], now: float) -> float:
     return room_at(windows, lambda n: ledger.nth_last_end("read", n), now, unended=unended)
 
 
-def _counting(desk: Desk) -> Callable[[], None]:
+def _counting(context: CommandContext) -> Callable[[], None]:
     def count() -> None:
-        if desk.config.limits.reads:
-            with desk.store.writing() as books:
-                now = desk.clock.now()
+        if context.config.limits.reads:
+            with context.store.writing() as books:
+                now = context.clock.now()
                 books.ledger.hit_ended(books.ledger.hit("read", now), now)
 
     return count
 
 
-def check_pauses(desk: Desk, known: Known) -> list[Finding]:
+def check_pauses(context: CommandContext, known: Known) -> list[Finding]:
     """What keeps recordings from being submitted now, as the books have it."""
     findings = []
     for pause in known.pauses:
         condition = Condition.UNAVAILABLE if pause.kind in NEEDS_CANARY else Condition.WARNING
-        hint = ending(pause, desk.clock.now(), is_barred=is_barred(known.pauses))
+        hint = ending(pause, context.clock.now(), is_barred=is_barred(known.pauses))
         findings.append(Finding("submitting", condition, f"is paused: {pause.reason}", hint))
     return findings
 
 
-def check_limits(desk: Desk, known: Known) -> Finding:
+def check_limits(context: CommandContext, known: Known) -> Finding:
     """What limits.* say, against what the service documents."""
-    name, limits = "limits", desk.config.limits
+    name, limits = "limits", context.config.limits
     found = f"{describe(limits.writes)}; recordings of {limits.max_upload_bytes:,} bytes at the most"
     if known.is_open:
-        with desk.store.reading() as books:
-            lowered = find_windows(books, limits.writes, desk.clock.now())
+        with context.store.reading() as books:
+            lowered = find_windows(books, limits.writes, context.clock.now())
         if lowered != limits.writes:
             hint = "Set limits.writes to what the service grants this account; a refused upload is a wasted one."
             return warning(name, f"{describe(limits.writes)}; after a refusal it is {describe(lowered)}", hint)
     if limits.max_upload_bytes > _MOST_BYTES:
         hint = f"The service documents {_MOST_BYTES:,}: larger ones may be refused after they were sent."
         return warning(name, found, hint)
-    if not limits.writes and not _is_this_machine(desk.config.identifai.base_url):
+    if not limits.writes and not _is_this_machine(context.config.identifai.base_url):
         hint = 'The service allows ["1/second", "30/minute"] unless it has granted more: set limits.writes.'
         return warning(name, found, hint)
     return well(name, found)

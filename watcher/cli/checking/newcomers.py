@@ -7,27 +7,27 @@ from collections.abc import Iterator
 from watcher.accounts import describe_user, is_of_one, our_groups, user_name
 from watcher.cli.checking.finding import Finding, warning, well
 from watcher.cli.checking.subfolders import folders_below, is_open
-from watcher.cli.opening import Desk
 from watcher.domain import show_path
 from watcher.folders import Folder
 from watcher.folders.acl import ALL, default_of
 from watcher.folders.capability import CAP_DAC_OVERRIDE, has_capability
 from watcher.ignore import Ignore
 from watcher.mounts import resolve
+from watcher.views.context import CommandContext
 
 _NAME = "newcomers"
 
 
-def check_newcomers(desk: Desk) -> Iterator[Finding]:
+def check_newcomers(context: CommandContext) -> Iterator[Finding]:
     """Nothing is said where nobody else can drop, where everything is open to us, or no list of rights is kept."""
-    drop, us = desk.drop, os.geteuid()
+    drop, us = context.drop, os.geteuid()
     if has_capability(CAP_DAC_OVERRIDE) or not _is_shared(drop.root, us):
         return
     try:
         default_of(resolve(drop.root))
     except OSError:
         return  # its mount decides who may do what
-    folders = [b"", *folders_below(drop, Ignore(desk.config.arrivals.ignore))]
+    folders = [b"", *folders_below(drop, Ignore(context.config.arrivals.ignore))]
     bare = [path for path in folders if not _gives_all(os.path.join(resolve(drop.root), path), us)]
     closed = [path for path in folders if path and not is_open(drop, path)]
     if not bare and not closed:

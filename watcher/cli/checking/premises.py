@@ -12,7 +12,6 @@ from itertools import islice
 from watcher.cli.checking.finding import Condition, Finding, warning, well, wrong
 from watcher.cli.checking.newcomers import check_newcomers
 from watcher.cli.checking.subfolders import check_privacy, check_subfolders
-from watcher.cli.opening import Desk
 from watcher.domain import Item, Pause, State, show_path
 from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
 from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
@@ -28,6 +27,7 @@ from watcher.journey.recognition import Past, recognise
 from watcher.journey.watch import choose_watch
 from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts, resolve
 from watcher.store import Obstacle
+from watcher.views.context import CommandContext
 
 _FILES_LOOKED_AT = 300
 _FILES_NAMED = 3
@@ -56,36 +56,36 @@ class Known:
     identifier: str | None = None  # one that the service gave
 
 
-def check_premises(desk: Desk, known: Known) -> Iterator[Finding]:
+def check_premises(context: CommandContext, known: Known) -> Iterator[Finding]:
     """The three folders, and the way from the one to the others; nothing is left there, or marked."""
-    folders = [desk.drop, desk.done, desk.failed]
-    findings = [_check_folder(desk, known, folder) for folder in folders]
+    folders = [context.drop, context.done, context.failed]
+    findings = [_check_folder(context, known, folder) for folder in folders]
     yield from findings
     if all(finding.state is not Condition.WRONG for finding in findings):
-        yield from _check_way(desk)
+        yield from _check_way(context)
         yield from _check_mounts(folders)
-        yield check_subfolders(desk)
-        yield check_privacy([desk.done, desk.failed])
-        yield from check_newcomers(desk)
+        yield check_subfolders(context)
+        yield check_privacy([context.done, context.failed])
+        yield from check_newcomers(context)
     if findings[0].state is not Condition.WRONG:
-        yield _check_files(desk, known)
+        yield _check_files(context, known)
     if known.blocked:
         yield _check_blocked(known)
     if known.stuck:
         yield _check_stuck(known)
-    yield from _check_altered(desk, known)
+    yield from _check_altered(context, known)
 
 
-def _check_folder(desk: Desk, known: Known, folder: Folder) -> Finding:
+def _check_folder(context: CommandContext, known: Known, folder: Folder) -> Finding:
     name = f"{folder.name} folder"
-    largest = desk.config.limits.max_upload_bytes
+    largest = context.config.limits.max_upload_bytes
     try:
         with folder.opened() as here:
             status, room = os.fstat(here), os.fstatvfs(here)
         recognise(folder, known.folders.get(folder.name, Past()))
         folder.check_takes(0)
     except FolderMissing as error:
-        return Finding.of(name, error if known.is_started else _first_start(desk, folder))
+        return Finding.of(name, error if known.is_started else _first_start(context, folder))
     except FolderError as error:
         return Finding.of(name, error)
     if status.st_mode & stat.S_ISVTX and os.geteuid() != status.st_uid and not has_capability(CAP_FOWNER):
@@ -113,9 +113,9 @@ def _is_own(folder: Folder, path: bytes) -> bool:
     return stat.S_IMODE(status.st_mode) == 0o640 and status.st_uid in (os.geteuid(), os.stat(folder.root).st_uid)
 
 
-def _first_start(desk: Desk, folder: Folder) -> ConfigError:
+def _first_start(context: CommandContext, folder: Folder) -> ConfigError:
     """What `watcher run` says where it has never run: nothing is waited for."""
-    config = show_path(os.fsencode(desk.config.path))
+    config = show_path(os.fsencode(context.config.path))
     return ConfigError(
         f"{config}: folders.{folder.name}: {show_path(folder.root)} does not exist",
         hint=f"Create it (mkdir -p {folder.quoted()}), or correct the configuration.",
@@ -125,18 +125,18 @@ def _first_start(desk: Desk, folder: Folder) -> ConfigError:
 # The way of a recording
 
 
-def _check_way(desk: Desk) -> Iterator[Finding]:
+def _check_way(context: CommandContext) -> Iterator[Finding]:
     """A hidden file of ours goes from drop/ to done/, to failed/ and back, as a recording would."""
     # What a kill leaves, the daemon's start tidies away: in the drop folder, and while the note lies there in the
     # two others.
     token = secrets.token_hex(8)
     path, note = draft_name(f"check-{token}"), check_note_name(token)
-    drop = desk.drop
+    drop = context.drop
     copied, shared = [], []
     is_written: bool | None = None
     try:
         drop.write_whole(note, _PROBE, replacing=False)
-        for target in (desk.done, desk.failed):
+        for target in (context.done, context.failed):
             drop.write_whole(path, _PROBE, replacing=False)
             is_written = _is_written(drop, path)
             before = drop.fingerprint(path)
@@ -153,7 +153,7 @@ def _check_way(desk: Desk) -> Iterator[Finding]:
         yield Finding.of("filing", error)
         return
     finally:
-        for folder, name in ((drop, path), (desk.done, path), (desk.failed, path), (drop, note)):
+        for folder, name in ((drop, path), (context.done, path), (context.failed, path), (drop, note)):
             with suppress(FolderError):
                 folder.remove(name)
     if shared:
@@ -172,7 +172,7 @@ def _check_way(desk: Desk) -> Iterator[Finding]:
         )
     else:
         yield well("filing", "a file went from drop/ to done/, to failed/ and back, by rename, and is gone")
-    yield from _check_proof(desk, is_told=is_written is not None)
+    yield from _check_proof(context, is_told=is_written is not None)
 
 
 def _check_mounts(folders: list[Folder]) -> Iterator[Finding]:
@@ -205,9 +205,9 @@ def _is_written(drop: Folder, path: bytes) -> bool | None:
         return is_being_written(file)
 
 
-def _check_proof(desk: Desk, *, is_told: bool) -> Iterator[Finding]:
+def _check_proof(context: CommandContext, *, is_told: bool) -> Iterator[Finding]:
     """How soon a recording is taken. `is_told`: the kernel told whether a file of our own is being written."""
-    arrivals = desk.config.arrivals
+    arrivals = context.config.arrivals
     quiet = f"after {arrivals.settle_seconds:g} s of quiet"
     unclosed = f"after {arrivals.unclosed_seconds:g} s of quiet"
     known = f"once its close was heard, else {unclosed}"
@@ -222,8 +222,8 @@ def _check_proof(desk: Desk, *, is_told: bool) -> Iterator[Finding]:
         yield well("proof", f"{found}; another's without CAP_LEASE {known}")
     else:
         yield well("proof", "recordings are taken as soon as they are closed and provably whole")
-    parts = parts_of(resolve(desk.drop.root), read_mounts(), read_exports())
-    is_heard = choose_watch(desk.drop.root, arrivals.watch)[0] == "events"
+    parts = parts_of(resolve(context.drop.root), read_mounts(), read_exports())
+    is_heard = choose_watch(context.drop.root, arrivals.watch)[0] == "events"
     for part in parts:
         if part.elsewhere:
             yield _check_part(part, arrivals.unclosed_seconds)
@@ -255,12 +255,12 @@ def _check_part(part: Part, seconds: float) -> Finding:
     return warning("closure", found, hint)
 
 
-def _check_altered(desk: Desk, known: Known) -> Iterator[Finding]:
+def _check_altered(context: CommandContext, known: Known) -> Iterator[Finding]:
     """Filed recordings that are not what was judged, and still lie there so."""
     for item in known.altered:
-        folder = desk.done if item.state is State.DONE else desk.failed
+        folder = context.done if item.state is State.DONE else context.failed
         fault = explain(item)
-        if fault is not None and find_alteration(folder, item, desk.clock.now()) is not None:
+        if fault is not None and find_alteration(folder, item, context.clock.now()) is not None:
             yield warning(
                 str(fault.code), f"{folder.name}/{show_path(item.filed_as or b'')}: {fault.message}", fault.hint
             )
@@ -282,9 +282,9 @@ def _check_stuck(known: Known) -> Finding:
 # What lies there
 
 
-def _check_files(desk: Desk, known: Known) -> Finding:
+def _check_files(context: CommandContext, known: Known) -> Finding:
     """The files in the drop folder, the first some hundred, can be read and moved out by this user."""
-    drop, name = desk.drop, "recordings"
+    drop, name = context.drop, "recordings"
     real = resolve(drop.root)
     mounted = {mount.point[len(real) :].lstrip(b"/") for mount in mounts_below(real, read_mounts())}
     away = [point for point in known.mounts if point not in mounted and os.path.isdir(os.path.join(real, point))]
@@ -294,7 +294,7 @@ def _check_files(desk: Desk, known: Known) -> Finding:
             f"nothing is mounted at {show_path(away[0])} in the drop folder, though something was",
             f"Mount it again, or remove {drop.quoted(away[0])} if it is no more; its files wait.",
         )
-    troubles, lack, looked_at, is_all = _look_at_files(desk)
+    troubles, lack, looked_at, is_all = _look_at_files(context)
     some = f"{looked_at:,}" if is_all else f"the first {looked_at:,}"
     if not troubles:
         found = f"{some} in the drop folder, all within reach" if looked_at else "none in the drop folder"
@@ -307,12 +307,12 @@ def _check_files(desk: Desk, known: Known) -> Finding:
     )
 
 
-def _look_at_files(desk: Desk) -> tuple[list[tuple[str, str]], Lack, int, bool]:
+def _look_at_files(context: CommandContext) -> tuple[list[tuple[str, str]], Lack, int, bool]:
     """What is out of reach; the rights that it takes; how many were looked at, and whether that were all."""
-    drop = desk.drop
+    drop = context.drop
     troubles: list[tuple[str, str]] = []
     looked_at, lack = 0, Lack()
-    scan = drop.walk(Ignore(desk.config.arrivals.ignore).matching)
+    scan = drop.walk(Ignore(context.config.arrivals.ignore).matching)
     try:
         for entry in islice((e for e in scan if e.kind == "file"), _FILES_LOOKED_AT):
             try:
@@ -320,7 +320,7 @@ def _look_at_files(desk: Desk) -> tuple[list[tuple[str, str]], Lack, int, bool]:
             except RecordingGone:
                 continue
             except (RecordingError, FolderError) as error:
-                if may_be_left(desk.config.arrivals, entry.path):
+                if may_be_left(context.config.arrivals, entry.path):
                     continue
                 lacking = drop.lack(entry.path)
                 lack |= lacking

@@ -7,13 +7,13 @@ from contextlib import contextmanager, suppress
 
 from watcher.accounts import describe_user
 from watcher.cli.checking.finding import Finding, warning, well, wrong
-from watcher.cli.opening import Desk
 from watcher.domain import quote_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder
 from watcher.folders.rights import Lack
 from watcher.ignore import Ignore
 from watcher.mounts import resolve
+from watcher.views.context import CommandContext
 
 _FOLDERS_LOOKED_AT = 2_000
 _ENTRIES_LOOKED_AT = 200_000
@@ -21,13 +21,13 @@ _NAMED = 3
 _CLOSED = (OSError, FolderError, RecordingError)
 
 
-def check_subfolders(desk: Desk) -> Finding:
+def check_subfolders(context: CommandContext) -> Finding:
     """Whether what comes from each subfolder of the drop folder can be filed, and what lies there be rewritten."""
     name = "subfolders"
     troubles: dict[str, str] = {}
     lack = Lack()
-    ways = [path + b"/x" for path in folders_below(desk.drop, Ignore(desk.config.arrivals.ignore))]
-    for folder in (desk.done, desk.failed):
+    ways = [path + b"/x" for path in folders_below(context.drop, Ignore(context.config.arrivals.ignore))]
+    for folder in (context.done, context.failed):
         for path in folders_below(folder, None):
             if not is_open(folder, path):
                 found = f"{folder.label(path)} cannot be read and written by {describe_user(os.geteuid())}"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from watcher.accounts import user_name
 from watcher.cli.checking.unit import Unit, find_unit
-from watcher.cli.opening import Desk
 from watcher.domain import show_path, show_text
 from watcher.errors import ConfigError, FolderError, UsageError
 from watcher.folders import LOCK, MARKER
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE
 from watcher.key import CREDENTIAL, KEY_VARIABLE, Key, read_credential, read_handed
+from watcher.views.context import CommandContext
 
 _KEPT = 1 << CAP_FOWNER | 1 << CAP_LEASE  # of what the daemon is granted beyond its user's rights
 
@@ -49,7 +49,7 @@ def join_groups(uid: int) -> set[int]:
     return set()
 
 
-def find_user(desk: Desk, named: str | None) -> User | None:
+def find_user(context: CommandContext, named: str | None) -> User | None:
     """As whom to look: the user that a person `named`, else the daemon's, as far as anything tells whose it is.
 
     Null: as ourselves. Only root can look as another: UsageError for anybody else who names one, and where there
@@ -61,11 +61,11 @@ def find_user(desk: Desk, named: str | None) -> User | None:
                 f"check: only root can look as {show_text(named)}", hint="sudo watcher check --as USER does it."
             )
         return None
-    unit = find_unit(desk.config.path)
-    process = _daemon(desk)
+    unit = find_unit(context.config.path)
+    process = _daemon(context)
     known = [user for user in (_of_process(process, unit), _of_unit(unit)) if user is not None]
     if named is None:
-        return known[0] if known else _of_files(desk, unit)
+        return known[0] if known else _of_files(context, unit)
     entry = _entry(named)
     return next((user for user in known if user.uid == entry.pw_uid), None) or _of_entry(entry, "", unit)
 
@@ -95,10 +95,10 @@ def _of_entry(entry: pwd.struct_passwd, source: str, unit: Unit | None = None) -
     return User(entry.pw_uid, entry.pw_gid, tuple(groups), source, unit=unit)
 
 
-def _daemon(desk: Desk) -> int | None:
+def _daemon(context: CommandContext) -> int | None:
     """The process that works on this site, on this machine; null where nobody does, or nobody can tell."""
     with suppress(FolderError):
-        holder = desk.database_holder() or desk.holder()
+        holder = context.database_holder() or context.holder()
         if holder is not None and holder.host == show_text(socket.gethostname()):
             return holder.pid
     return None
@@ -143,26 +143,26 @@ def _of_unit(unit: Unit | None) -> User | None:
     return User(user.uid, gid, (*user.groups, *groups), user.source, granted, unit.umask(), unit=unit)
 
 
-def _of_files(desk: Desk, unit: Unit | None) -> User | None:
+def _of_files(context: CommandContext, unit: Unit | None) -> User | None:
     """Whose files it left, or will leave. Root's own tell nothing: who tries it by hand is often root."""
-    for uid, source in _owners(desk):
+    for uid, source in _owners(context):
         if uid != 0:
             return _of_entry(_entry_of(uid), source, unit)
     return None
 
 
-def _owners(desk: Desk) -> Iterator[tuple[int, str]]:
-    database = desk.store.database.path
+def _owners(context: CommandContext) -> Iterator[tuple[int, str]]:
+    database = context.store.database.path
     places = [(os.fsencode(database), "the database's owner")]
-    if not desk.silent:
+    if not context.silent:
         # Not the drop folder's: whoever may drop there may leave a mark of his own.
         places += [
             (os.path.join(folder.root, MARKER), f"the owner of the mark in {folder.name}/")
-            for folder in (desk.done, desk.failed)
+            for folder in (context.done, context.failed)
         ]
-        lock = os.path.join(desk.drop.root, LOCK)
+        lock = os.path.join(context.drop.root, LOCK)
         with suppress(OSError):
-            if os.stat(lock, follow_symlinks=False).st_uid == os.stat(desk.drop.root).st_uid:
+            if os.stat(lock, follow_symlinks=False).st_uid == os.stat(context.drop.root).st_uid:
                 places.append((lock, "the owner of the lock in drop/"))
     places.append((os.fsencode(database.parent), "the owner of the database's folder"))
     for path, source in places:

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from watcher.cli.opening import Desk
 from watcher.domain import UNDER_WAY, Fault, Item, Pause, PauseKind, State, rfc3339, show_path
 from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
 from watcher.folders import receipt_name
@@ -14,34 +13,36 @@ from watcher.journey.policy import NEEDS_CANARY
 from watcher.journey.vet import stays_refused
 from watcher.journey.working import Activity
 from watcher.store import Books
+from watcher.views.context import CommandContext
 
 IDLE = "No daemon runs now: the next `watcher run` does it."
 
 
-def explain_item(desk: Desk, books: Books, item: Item) -> str:
+def explain_item(context: CommandContext, books: Books, item: Item) -> str:
     """Where it stands, why, and what happens next."""
-    said = _explain(desk, books, item)
-    if item.state in UNDER_WAY and desk.is_idle():
+    said = _explain(context, books, item)
+    if item.state in UNDER_WAY and context.is_idle():
         said += " No daemon runs now: this goes on with the next `watcher run`."
-    elif item.state in UNDER_WAY and (working := desk.working()).activity is Activity.HUNG:
+    elif item.state in UNDER_WAY and (working := context.working()).activity is Activity.HUNG:
         said += f" But the daemon hangs: {working.reason}; {working.hint}."
     return said
 
 
-def explain_wait(desk: Desk, books: Books) -> str:
+def explain_wait(context: CommandContext, books: Books) -> str:
     """What else stands in the way of a file that has no item yet; "" where nothing does."""
     said = ""
     if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
         said += f" Meanwhile nothing is submitted: {_sentence(pause.reason)}"
-    if desk.is_idle():
+    if context.is_idle():
         said += " No daemon runs now: the next `watcher run` looks at it again."
     return said
 
 
-def explain_delay(desk: Desk, books: Books, kinds: Collection[PauseKind]) -> list[str]:
+def explain_delay(context: CommandContext, kinds: Collection[PauseKind]) -> list[str]:
     """Why what a person has just decided does not happen at once: a line each, for pauses of these kinds alone."""
-    pauses = [pause for pause in books.pauses.active() if pause.kind in kinds]
-    return [*explain_pauses(pauses, desk.clock.now()), *([IDLE] if desk.is_idle() else [])]
+    with context.store.reading() as books:
+        pauses = [pause for pause in books.pauses.active() if pause.kind in kinds]
+    return [*explain_pauses(pauses, context.clock.now()), *([IDLE] if context.is_idle() else [])]
 
 
 def explain_pauses(pauses: list[Pause], now: float) -> list[str]:
@@ -78,28 +79,28 @@ def ending(pause: Pause, now: float, *, is_barred: bool = False) -> str:
             return f"It ends at {at}." if at else "It ends now."
 
 
-def explain_retry(desk: Desk, item: Item) -> str:
+def explain_retry(context: CommandContext, item: Item) -> str:
     """What a retry of this failed recording comes to, as the end of a sentence."""
-    if item.fault is not None and stays_refused(item.fault, item.size, desk.config):
+    if item.fault is not None and stays_refused(item.fault, item.size, context.config):
         return f"goes back to the drop folder, and is refused again unless it was changed: {item.fault.message}"
     return "goes back to the drop folder, and is queued to be sent again"
 
 
-def find_hindrance(desk: Desk, item: Item) -> Fault | None:
+def find_hindrance(context: CommandContext, item: Item) -> Fault | None:
     """Why this failed recording could not be brought back, and what to do; null where nothing is in the way."""
     fault = _GONE
     try:
         if item.filed_as is not None:
-            desk.failed.check_gives(item.filed_as)
-            if lies_there(desk.failed, item):
+            context.failed.check_gives(item.filed_as)
+            if lies_there(context.failed, item):
                 return None
-            fault = Fault("gone", f"another recording has its name by now: {desk.failed.label(item.filed_as)}")
+            fault = Fault("gone", f"another recording has its name by now: {context.failed.label(item.filed_as)}")
     except RecordingGone as error:
         fault = error.as_fault()
     except (RecordingError, FolderError) as error:
         return error.as_fault()
     with suppress(RecordingError, FolderError):
-        if desk.drop.fingerprint(item.path).inode == item.fingerprint.inode:
+        if context.drop.fingerprint(item.path).inode == item.fingerprint.inode:
             return None  # it was put back by hand
     return replace(
         fault,
@@ -111,50 +112,49 @@ def find_hindrance(desk: Desk, item: Item) -> Fault | None:
 _GONE = Fault("gone", "its file was gone from the drop folder already when it was filed")
 
 
-def _lies_there(desk: Desk, item: Item) -> bool:
+def _lies_there(context: CommandContext, item: Item) -> bool:
     """False only where what was filed surely does not lie there."""
-    folder = desk.done if item.state is State.DONE else desk.failed
+    folder = context.filed_in(item)
     try:
         return lies_there(folder, item)
     except (FolderError, RecordingError):
         return True
 
 
-def _explain(desk: Desk, books: Books, item: Item) -> str:
+def _explain(context: CommandContext, books: Books, item: Item) -> str:
     fault = str(item.fault) if item.fault else "why is not known."
     match item.state:
         case State.QUEUED:
-            return _explain_queued(desk, books, item)
+            return _explain_queued(context, books, item)
         case State.SUBMITTING:
-            return _explain_submitting(desk, books, item)
+            return _explain_submitting(context, books, item)
         case State.FILING:
             return _explain_filing(books, item, fault)
         case State.DONE:
             where = (
                 f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
             )
-            if item.filed_as and not _lies_there(desk, item):
+            if item.filed_as and not _lies_there(context, item):
                 where += ", but it does not lie in done/ any more"
             shared = (
                 f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
             )
-            return (
-                f"is done: identifier {item.identifier}, {where}.{shared}{_explain_aftermath(desk, books, item)}"
-            )
+            since = _explain_aftermath(context, books, item)
+            return f"is done: identifier {item.identifier}, {where}.{shared}{since}"
         case State.FAILED:
-            return f"failed: {fault} {_explain_failed(desk, item)}{_explain_aftermath(desk, books, item)}"
+            return f"failed: {fault} {_explain_failed(context, item)}{_explain_aftermath(context, books, item)}"
         case State.HELD:
             return f"is held: {fault}"
         case State.RETURNING:
-            return _explain_returning(desk, books, item)
+            return _explain_returning(context, books, item)
         case State.WITHDRAWN:
             return "was taken away or changed before it was sent; what lies there again is looked at anew."
 
 
-def _explain_queued(desk: Desk, books: Books, item: Item) -> str:
+def _explain_queued(context: CommandContext, books: Books, item: Item) -> str:
     if item.duplicate_of is not None:
-        return _explain_duplicate(desk, books, item.duplicate_of)
-    now, pauses = desk.clock.now(), books.pauses.active()
+        return _explain_duplicate(context, books, item.duplicate_of)
+    now, pauses = context.clock.now(), books.pauses.active()
     is_late = item.due_at > now and not any(pause.kind in NEEDS_CANARY for pause in pauses)
     ahead = books.queue.ahead_of(item)
     behind = f" behind {ahead:,} {'others' if ahead > 1 else 'other'}" if ahead else ""
@@ -163,25 +163,25 @@ def _explain_queued(desk: Desk, books: Books, item: Item) -> str:
     if is_late:
         sooner = ", or sooner where there is room" if item.fault and item.fault.code == NoRoom.code else ""
         said.append(f"It is tried at {rfc3339(item.due_at)} at the earliest{sooner}.")
-    trouble = _trouble(desk, item, pauses)
+    trouble = _trouble(context, item, pauses)
     return " ".join(filter(None, [*said, trouble or (f"The last try: {item.fault}" if item.fault else "")]))
 
 
-def _explain_duplicate(desk: Desk, books: Books, first_id: str) -> str:
+def _explain_duplicate(context: CommandContext, books: Books, first_id: str) -> str:
     first = books.items.get(first_id)
     said = f"waits for {first_id}, which has the same bytes, and shares what becomes of that one, unpaid."
     if first is None or first.duplicate_of is not None:
         return said
-    return f"{said} That one, {show_path(first.path)}, {_explain(desk, books, first)}"
+    return f"{said} That one, {show_path(first.path)}, {_explain(context, books, first)}"
 
 
-def _explain_submitting(desk: Desk, books: Books, item: Item) -> str:
-    if not desk.is_idle():
+def _explain_submitting(context: CommandContext, books: Books, item: Item) -> str:
+    if not context.is_idle():
         return "is being sent now."
     requests = books.ledger.of_item(item.id)
     if requests and requests[-1].released_at is None:
         return "was being sent when the daemon ended, and not to its end: it costs nothing, and is queued again."
-    then = "it is held for your decision" if desk.config.identifai.in_doubt == "hold" else "it is sent again"
+    then = "it is held for your decision" if context.config.identifai.in_doubt == "hold" else "it is sent again"
     return f"was being sent when the daemon ended, and may have been charged: {then}."
 
 
@@ -192,12 +192,12 @@ def _explain_filing(books: Books, item: Item, fault: str) -> str:
     return f"{'failed' if item.attempts else 'failed, and was not sent'}: {fault} It is {move}"
 
 
-def _explain_returning(desk: Desk, books: Books, item: Item) -> str:
+def _explain_returning(context: CommandContext, books: Books, item: Item) -> str:
     said = f"is {_explain_move(books, item, 'back to the drop folder')}"
-    if item.fault is not None and stays_refused(item.fault, item.size, desk.config):
+    if item.fault is not None and stays_refused(item.fault, item.size, context.config):
         return f"{said} Then it is refused again, unless it was changed: {item.fault.message}"
     others = [pause for pause in books.pauses.active() if pause.kind is not PauseKind.FOLDER]
-    return " ".join([f"{said} Then it is queued to be sent again.", *explain_pauses(others, desk.clock.now())])
+    return " ".join([f"{said} Then it is queued to be sent again.", *explain_pauses(others, context.clock.now())])
 
 
 def _explain_move(books: Books, item: Item, where: str) -> str:
@@ -209,11 +209,11 @@ def _explain_move(books: Books, item: Item, where: str) -> str:
     return f"being moved {where}."
 
 
-def _explain_failed(desk: Desk, item: Item) -> str:
+def _explain_failed(context: CommandContext, item: Item) -> str:
     """What a person can do about it."""
-    if not _lies_there(desk, item):
+    if not _lies_there(context, item):
         said = "It does not lie in failed/ any more, so that it cannot be sent again from there."
-    elif item.fault is not None and stays_refused(item.fault, item.size, desk.config):
+    elif item.fault is not None and stays_refused(item.fault, item.size, context.config):
         said = "As it is, it would only be refused again. A mended or converted copy is a recording of its own."
     else:
         said = f"`watcher retry {item.id}` has it sent again."
@@ -222,21 +222,21 @@ def _explain_failed(desk: Desk, item: Item) -> str:
     return f"{said} `watcher dismiss {item.id}` takes it off the list of what needs somebody."
 
 
-def _explain_aftermath(desk: Desk, books: Books, item: Item) -> str:
+def _explain_aftermath(context: CommandContext, books: Books, item: Item) -> str:
     """What became of it since it was filed, and what is in the way of its receipt."""
     altered = explain(item)
     since = f" {altered}" if altered else ""
     obstacle = books.obstacles.fault_of(item.id)
     if obstacle:
         return f"{since} Its receipt does not say all yet, since it cannot be written: {obstacle}"
-    if _lacks_receipt(desk, item):
+    if _lacks_receipt(context, item):
         since += f" Its receipt is not beside it, or is none any more: `watcher show {item.id}` tells the same."
     return since
 
 
-def _lacks_receipt(desk: Desk, item: Item) -> bool:
+def _lacks_receipt(context: CommandContext, item: Item) -> bool:
     """Whether the recording lies where it was filed, and its receipt surely does not."""
-    folder = desk.done if item.state is State.DONE else desk.failed
+    folder = context.filed_in(item)
     if item.filed_as is None:
         return False
     with suppress(FolderError, RecordingError):
@@ -244,10 +244,10 @@ def _lacks_receipt(desk: Desk, item: Item) -> bool:
     return False
 
 
-def _trouble(desk: Desk, item: Item, pauses: list[Pause]) -> str:
+def _trouble(context: CommandContext, item: Item, pauses: list[Pause]) -> str:
     """What is wrong with the file itself, as it lies there now; a folder's pause tells of the folder."""
     try:
-        desk.drop.check_gives(item.path)
+        context.drop.check_gives(item.path)
     except RecordingError as error:
         return str(error.as_fault())
     except FolderError as error:

@@ -1,16 +1,12 @@
 """`why`: one or two plain sentences about any path."""
 
-import argparse
 import os
 import stat
 
-from watcher.cli.opening import RECEIPT, Desk, find_lying, open_desk, read_path
-from watcher.cli.prospects import explain_item, explain_wait
-from watcher.cli.spelling import tell_spelling
-from watcher.cli.unbooked import find_unbooked
 from watcher.domain import FILED, IN_DROP, LIVE, Item, State, rfc3339, show_path
-from watcher.errors import Exit, FolderError, RecordingError, RecordingRefused, RecordingUnreachable
+from watcher.errors import FolderError, RecordingError, RecordingRefused, RecordingUnreachable
 from watcher.folders import LONGEST, Folder, fingerprint_of
+from watcher.folders.names import RECEIPT
 from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, names_beside
 from watcher.journey.foreign import is_left, look_into, may_be_left
@@ -18,46 +14,49 @@ from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
 from watcher.store import Books, Waiting
 from watcher.store.waiting import FOLDER_UNREADABLE
+from watcher.views.context import CommandContext
+from watcher.views.lookup import find_lying, other_spellings, places_of, read_path
+from watcher.views.prospects import explain_item, explain_wait
+from watcher.views.spelling import tell_spelling
+from watcher.views.unbooked import find_unbooked
 
 
-def why(options: argparse.Namespace) -> int:
-    with open_desk(options) as desk, desk.store.reading() as books:
-        said = explain(desk, books, options.path)
-    print(said)
-    return Exit.WELL
+def explain_path(context: CommandContext, text: str) -> str:
+    """Why the file at this path, as a person typed it, is where it is, and what happens next."""
+    with context.store.reading() as books:
+        return _explain(context, books, read_path(text), show_path(os.fsencode(text)))
 
 
-def explain(desk: Desk, books: Books, text: str) -> str:
-    """Why this file is where it is, and what happens next."""
-    raw, text = read_path(text), show_path(os.fsencode(text))
-    if (said := _explain_as_named(desk, books, text, raw)) is not None:
+def _explain(context: CommandContext, books: Books, raw: bytes, text: str) -> str:
+    if (said := _explain_as_named(context, books, text, raw)) is not None:
         return said
-    for spelled in desk.other_spellings(raw):
-        if (said := _explain_as_named(desk, books, text, spelled)) is not None:
+    for spelled in other_spellings(context, raw):
+        if (said := _explain_as_named(context, books, text, spelled)) is not None:
             return f"{tell_spelling(raw, spelled)} {said}".strip()
     return f"{text}: no such file is known, neither in the drop folder nor in done/ or failed/."
 
 
-def _explain_as_named(desk: Desk, books: Books, text: str, raw: bytes) -> str | None:
+def _explain_as_named(context: CommandContext, books: Books, text: str, raw: bytes) -> str | None:
     """Why the file of this very name is where it is, `text` being what was typed; null where none is known."""
     whole = os.path.abspath(raw)
-    if (itself := _explain_root(desk, resolve(whole))) is not None:
+    if (itself := _explain_root(context, resolve(whole))) is not None:
         return f"{text} {itself}"
-    for folder, path in desk.places(raw):
+    for folder, path in places_of(context, raw):
         said = None
         if folder is not None and folder.name != "drop":
-            said = _explain_filed(desk, books, folder, path)
-        said = said or _explain_path(desk, books, path)
+            said = _explain_filed(context, books, folder, path)
+        said = said or _explain_dropped(context, books, path)
         if said is not None:
             return said if said.startswith(show_path(path)) else f"{show_path(path)} {said}"
     real = os.path.join(resolve(os.path.dirname(whole)), os.path.basename(whole))
     if real != whole:
-        return _explain_as_named(desk, books, text, real)
-    if (itself := _explain_root(desk, whole, named=text)) is not None:
+        return _explain_as_named(context, books, text, real)
+    if (itself := _explain_root(context, whole, named=text)) is not None:
         return f"{text} {itself}"
-    if not desk.silent and os.path.lexists(whole):
+    if not context.silent and os.path.lexists(whole):
         return (
-            f"{text} is not in {desk.drop.label()}: nothing is done with it. Move it there to have it submitted."
+            f"{text} is not in {context.drop.label()}: nothing is done with it. "
+            "Move it there to have it submitted."
         )
     return None
 
@@ -65,65 +64,67 @@ def _explain_as_named(desk: Desk, books: Books, text: str, raw: bytes) -> str | 
 _ROOTS = {
     "drop": "what is put into it is submitted, and filed in done/ or failed/",
     "done": "recordings that were accepted lie in it, each with its receipt",
-    "failed": "recordings that can not be accepted lie in it, and their receipts say why",
+    "failed": "recordings that cannot be accepted lie in it, and their receipts say why",
 }
 
 
-def _explain_root(desk: Desk, path: bytes, *, named: str = "") -> str | None:
+def _explain_root(context: CommandContext, path: bytes, *, named: str = "") -> str | None:
     """What one of the three folders is for, where this path, or its name here, is the folder itself."""
-    for folder in (desk.drop, desk.done, desk.failed):
+    for folder in context.folders:
         if path == resolve(folder.root) or named.rstrip("/") == folder.name:
             return f"is the {folder.name} folder: {_ROOTS[folder.name]}. Ask about a file in it."
     return None
 
 
-def _explain_filed(desk: Desk, books: Books, folder: Folder, path: bytes) -> str | None:
+def _explain_filed(context: CommandContext, books: Books, folder: Folder, path: bytes) -> str | None:
     """What lies under this name in done/ or failed/, whatever had the name elsewhere; null when nothing does."""
     if (item := find_lying(books, folder, path)) is not None:
-        return explain_item(desk, books, item)
+        return explain_item(context, books, item)
     if path.endswith(RECEIPT) and (of := find_lying(books, folder, path.removesuffix(RECEIPT))) is not None:
-        return _explain_receipt(desk, books, of)
+        return _explain_receipt(context, books, of)
     try:
         if not folder.occupied(path):
             return None
     except FolderError as error:
         return str(error.as_fault())
-    if (unbooked := find_unbooked(desk, books, [(folder, path)])) is not None:
+    if (unbooked := find_unbooked(context, books, [(folder, path)])) is not None:
         return str(unbooked)
-    came = _explain_companion(desk, books, path, [State(folder.name)])
+    came = _explain_companion(context, books, path, [State(folder.name)])
     return came or f"lies in {folder.name}/, and no recording is known that was filed under this name."
 
 
-def _explain_path(desk: Desk, books: Books, path: bytes) -> str | None:
+def _explain_dropped(context: CommandContext, books: Books, path: bytes) -> str | None:
     """The file in the drop folder, or what became of one that lay there."""
     item = books.items.live_at(path) or books.items.latest_at(path)
     file = books.waiting.at(path)
-    on_disk = _look(desk, path)
-    if item is None and (above := _explain_above(desk, books, path)) is not None:
+    on_disk = _look(context, path)
+    if item is None and (above := _explain_above(context, books, path)) is not None:
         return above
-    if on_disk is not None and (foreign := _explain_foreign(desk, path, on_disk)) is not None:
+    if on_disk is not None and (foreign := _explain_foreign(context, path, on_disk)) is not None:
         return foreign
-    if item is None and (travels := _explain_companion(desk, books, path, sorted(IN_DROP))) is not None:
+    if item is None and (travels := _explain_companion(context, books, path, sorted(IN_DROP))) is not None:
         return travels
     is_known = file is not None or (item is not None and item.state in LIVE)
-    if on_disk is not None and not is_known and (left := _explain_left(desk, books, path)) is not None:
+    if on_disk is not None and not is_known and (left := _explain_left(context, books, path)) is not None:
         return left
     # What is published is as old as the last look: where the item is of the very file that lies here, or of one
     # that has left since, the item knows better.
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
-        return _explain_waiting(file, explain_wait(desk, books))
+        return _explain_waiting(file, explain_wait(context, books))
     is_gone = on_disk is None and (item is None or item.state not in FILED)
-    if is_gone and (unbooked := find_unbooked(desk, books, [(None, path)])) is not None:
+    if is_gone and (unbooked := find_unbooked(context, books, [(None, path)])) is not None:
         return str(unbooked)
     if item is not None:
-        said = explain_item(desk, books, item)
+        said = explain_item(context, books, item)
         is_another = on_disk is not None and item.state in FILED
-        return f"{_explain_unseen(desk, books)} An earlier recording of this name {said}" if is_another else said
+        return (
+            f"{_explain_unseen(context, books)} An earlier recording of this name {said}" if is_another else said
+        )
     if path.endswith(RECEIPT) and (of := books.items.latest_at(path.removesuffix(RECEIPT))) is not None:
-        return _explain_receipt(desk, books, of)
+        return _explain_receipt(context, books, of)
     if on_disk is None:
-        return _explain_companion(desk, books, path, sorted(FILED))
-    return _explain_unseen(desk, books)
+        return _explain_companion(context, books, path, sorted(FILED))
+    return _explain_unseen(context, books)
 
 
 def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
@@ -135,19 +136,19 @@ def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
     return f"{said}.{meanwhile} {remedy[:1].upper()}{remedy[1:]}".strip()
 
 
-def _explain_unseen(desk: Desk, books: Books) -> str:
+def _explain_unseen(context: CommandContext, books: Books) -> str:
     """What becomes of a file in the drop folder that nobody has told of yet."""
     seen = books.site.get("last_scan_at")
     if seen is None:
         return "lies in the drop folder; nobody has looked there yet. Start `watcher run`."
     return (
         f"lies in the drop folder and was not there, or not among the first 1,000 that wait, at the last look "
-        f"({rfc3339(seen)}). A running daemon looks again within {desk.config.arrivals.rescan_seconds:g} s."
-        f"{explain_wait(desk, books)}"
+        f"({rfc3339(seen)}). A running daemon looks again within {context.config.arrivals.rescan_seconds:g} s."
+        f"{explain_wait(context, books)}"
     )
 
 
-def _explain_above(desk: Desk, books: Books, path: bytes) -> str | None:
+def _explain_above(context: CommandContext, books: Books, path: bytes) -> str | None:
     """Why nothing at this path is ever seen: it is, or lies in, a folder that is not looked into."""
     names = path.split(b"/")
     for depth in range(1, len(names) + 1):
@@ -156,8 +157,8 @@ def _explain_above(desk: Desk, books: Books, path: bytes) -> str | None:
         if row is not None and row.code == FOLDER_UNREADABLE:
             where = "" if above == path else f"lies in {show_path(above)}, which "
             return f"{where}{_explain_waiting(row)}"
-        whole = os.path.join(desk.drop.root, above)
-        if above != path and desk.drop.answers and os.path.islink(whole):
+        whole = os.path.join(context.drop.root, above)
+        if above != path and context.drop.answers and os.path.islink(whole):
             kind = "a symbolic link to a folder" if os.path.isdir(whole) else "a symbolic link"
             return (
                 f"lies below {show_path(above)}, which is {kind}: links are never followed, so nothing there is "
@@ -166,8 +167,8 @@ def _explain_above(desk: Desk, books: Books, path: bytes) -> str | None:
     return None
 
 
-def _explain_receipt(desk: Desk, books: Books, item: Item) -> str:
-    return f"is the receipt of item {item.id}, which {explain_item(desk, books, item)}"
+def _explain_receipt(context: CommandContext, books: Books, item: Item) -> str:
+    return f"is the receipt of item {item.id}, which {explain_item(context, books, item)}"
 
 
 def companions_of(item: Item) -> set[bytes]:
@@ -177,29 +178,31 @@ def companions_of(item: Item) -> set[bytes]:
     return {name for companion in item.companions for name in names_beside(item, companion, LONGEST)}
 
 
-def _explain_companion(desk: Desk, books: Books, path: bytes, states: list[State]) -> str | None:
+def _explain_companion(context: CommandContext, books: Books, path: bytes, states: list[State]) -> str | None:
     """A marker or sidecar of a recording in one of these states, the latest; null where it is none's."""
-    if not Companions.of(desk.config.arrivals).is_one(path):
+    if not Companions.of(context.config.arrivals).is_one(path):
         return None
     mine = [item for item in books.items.listed(states) if path in companions_of(item)]
     if not mine:
         return None
     verb = "travels with its recording" if mine[-1].state in IN_DROP else "came with the recording"
-    return f"{verb} {show_path(mine[-1].path)} (item {mine[-1].id}), which {explain_item(desk, books, mine[-1])}"
+    return (
+        f"{verb} {show_path(mine[-1].path)} (item {mine[-1].id}), which {explain_item(context, books, mine[-1])}"
+    )
 
 
-def _look(desk: Desk, path: bytes) -> os.stat_result | None:
-    if not desk.drop.answers:
+def _look(context: CommandContext, path: bytes) -> os.stat_result | None:
+    if not context.drop.answers:
         return None
     try:
-        return os.lstat(os.path.join(desk.config.folders.drop, path))
+        return os.lstat(os.path.join(context.config.folders.drop, path))
     except (OSError, ValueError):
         return None
 
 
-def _explain_foreign(desk: Desk, path: bytes, found: os.stat_result) -> str | None:
+def _explain_foreign(context: CommandContext, path: bytes, found: os.stat_result) -> str | None:
     """Why this name in the drop folder is none that is ever taken; null for a file like any other."""
-    ignore = Ignore(desk.config.arrivals.ignore)
+    ignore = Ignore(context.config.arrivals.ignore)
     if (pattern := ignore.matching(path)) is not None:
         source = ignore.source(pattern)
         whose = f"the built-in list of names; {source}" if source else "arrivals.ignore"
@@ -219,25 +222,25 @@ def _explain_foreign(desk: Desk, path: bytes, found: os.stat_result) -> str | No
     return f"is {kind}: never opened, never sent, never moved. Drop the recording itself."
 
 
-def _is_receipt(desk: Desk, books: Books, path: bytes) -> bool:
+def _is_receipt(context: CommandContext, books: Books, path: bytes) -> bool:
     """Whether it is the receipt of a recording that had its name, as when both were dragged here."""
     of = books.items.latest_at(path.removesuffix(RECEIPT)) if path.endswith(RECEIPT) else None
     try:
-        return of is not None and is_receipt_of(desk.drop.read(path, RECEIPT_BYTES), of.id)
+        return of is not None and is_receipt_of(context.drop.read(path, RECEIPT_BYTES), of.id)
     except (RecordingError, FolderError):
         return False
 
 
-def _explain_left(desk: Desk, books: Books, path: bytes) -> str | None:
+def _explain_left(context: CommandContext, books: Books, path: bytes) -> str | None:
     """Why this file in the drop folder is left where it is; null where it is not."""
-    settings = desk.config.arrivals
+    settings = context.config.arrivals
     if Companions.of(settings).is_one(path):
         return "is a marker or sidecar and waits for its recording, with which it travels: it is never submitted."
-    if not may_be_left(settings, path) or _is_receipt(desk, books, path):
+    if not may_be_left(settings, path) or _is_receipt(context, books, path):
         return None
     go = "Nothing is sent or paid for it. Give it a recording's name (such as .wav) if it is one"
     try:
-        file, fingerprint = desk.drop.open(path)
+        file, fingerprint = context.drop.open(path)
     except RecordingUnreachable as error:
         return (
             f"is no recording by its name, and its content is unknown: it is left where it is. {error.as_fault()}"

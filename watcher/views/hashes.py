@@ -1,18 +1,13 @@
 """Every filed recording, read from the disk, against the sha256 that the books and its receipt have of it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from watcher.cli.opening import Desk
-from watcher.domain import FILED, Item, State, from_json, show_path
+from watcher.domain import FILED, Item, from_json, show_path
 from watcher.errors import FolderError, RecordingError, RecordingGone
 from watcher.folders import Folder, hash_of, receipt_name
 from watcher.journey.filed import has_lost_name
-from watcher.outlet import standard_error
+from watcher.views.context import CommandContext
 
 _BATCH = 200  # rows in memory at a time; none of them is read within a transaction
 _RECEIPT_BYTES = 1 << 20
@@ -26,26 +21,29 @@ class Hashes:
     unknown: int = 0  # never read by us: no sha256 is known of them
 
 
-def compare_hashes(desk: Desk, found: Hashes) -> Iterator[str]:
-    """What differs, a line each, as it is found. A recording that is gone is for whoever compares the books."""
-    with desk.store.reading() as books:
+def compare_hashes(context: CommandContext, found: Hashes, show: Callable[[int, int], object]) -> Iterator[str]:
+    """What differs, a line each, as it is found. A recording that is gone is for whoever compares the books.
+
+    `show` is told how many recordings have been read, of how many.
+    """
+    with context.store.reading() as books:
         counts = books.items.counts()
-    with _progress(sum(counts[state] for state in FILED)) as advance:
-        after = 0
-        while True:
-            with desk.store.reading() as books:
-                rows = books.filing.filed_after(after, _BATCH)
-            if not rows:
-                return
-            for after, item in rows:  # noqa: B007 — the last one's number begins the next batch
-                if (said := _compare(desk, item, found)) and _is_still_so(desk, item):
-                    yield f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
-                advance()
+    total = sum(counts[state] for state in FILED)
+    number = after = 0
+    while True:
+        with context.store.reading() as books:
+            rows = books.filing.filed_after(after, _BATCH)
+        if not rows:
+            return
+        for number, (after, item) in enumerate(rows, number + 1):  # noqa: B007, B020 — the next batch goes on there
+            if (said := _compare(context, item, found)) and _is_still_so(context, item):
+                yield f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
+            show(number, total)
 
 
-def _compare(desk: Desk, item: Item, found: Hashes) -> str:
+def _compare(context: CommandContext, item: Item, found: Hashes) -> str:
     """How the recording differs from what is known of it; "" where it does not."""
-    folder = desk.done if item.state is State.DONE else desk.failed
+    folder = context.filed_in(item)
     path = item.filed_as or item.path
     if item.sha256 is None:
         found.unknown += 1
@@ -75,31 +73,8 @@ def _told(folder: Folder, path: bytes, item: Item) -> object:
     return receipt.get("sha256") if receipt is not None and receipt.get("id") == item.id else None
 
 
-def _is_still_so(desk: Desk, item: Item) -> bool:
+def _is_still_so(context: CommandContext, item: Item) -> bool:
     """Whether the books have it as they did before it was read: it may be on its way back by now."""
-    with desk.store.reading() as books:
+    with context.store.reading() as books:
         now = books.items.get(item.id)
     return now is not None and (now.state, now.filed_as, now.sha256) == (item.state, item.filed_as, item.sha256)
-
-
-class _Advance:
-    def __call__(self) -> None:
-        """One more was read."""
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[_Advance]:
-    """A bar on a terminal, on standard error; nothing elsewhere."""
-    console = Console(file=standard_error(), stderr=True)
-    if not console.is_terminal:
-        yield _Advance()
-        return
-    columns = (TextColumn("read"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("read", total=total)
-
-        class Advance(_Advance):
-            def __call__(self) -> None:
-                bar.advance(task)
-
-        yield Advance()

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from watcher.cli.opening import RECEIPT, Desk
 from watcher.domain import JsonObject, show_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
+from watcher.folders.names import RECEIPT
 from watcher.journey.receipt import receipt_at
 from watcher.store import Books
+from watcher.views.context import CommandContext
 
 _SHOWN = 100  # characters of what a receipt says, which may be anybody's by now
 
@@ -64,10 +65,12 @@ def is_unbooked(books: Books, receipt: JsonObject) -> bool:
     return identifier is not None and item.identifier is None
 
 
-def find_unbooked(desk: Desk, books: Books, places: Iterable[tuple[Folder | None, bytes]]) -> Unbooked | None:
+def find_unbooked(
+    context: CommandContext, books: Books, places: Iterable[tuple[Folder | None, bytes]]
+) -> Unbooked | None:
     """What lies at one of these places, or was filed under the name that it had in the drop folder."""
     for named, path in places:
-        filed = (desk.done, desk.failed) if named is None or named.name == "drop" else (named,)
+        filed = (context.done, context.failed) if named is None or named.name == "drop" else (named,)
         for folder in filter(lambda one: one.answers, filed):
             recording = path.removesuffix(RECEIPT)
             try:

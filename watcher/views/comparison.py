@@ -4,12 +4,10 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from watcher.cli.explaining import companions_of
-from watcher.cli.opening import RECEIPT, Desk
-from watcher.cli.unbooked import is_unbooked
 from watcher.domain import MOVING, Item, JsonObject, State, rfc3339, show_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
+from watcher.folders.names import RECEIPT
 from watcher.ignore import Ignore
 from watcher.journey.alterations import explain
 from watcher.journey.companions import Companions
@@ -17,6 +15,9 @@ from watcher.journey.filed import find_alteration, has_lost_name
 from watcher.journey.foreign import may_be_left
 from watcher.journey.receipt import receipt_at
 from watcher.store import Books
+from watcher.views.context import CommandContext
+from watcher.views.explanation import companions_of
+from watcher.views.unbooked import is_unbooked
 
 _LOOKS = 3
 _MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes what it does each second
@@ -80,49 +81,53 @@ def _some(paths: list[bytes]) -> str:
     return ", ".join([show_path(path) for path in paths[:_NAMED]] + ["…"] * (len(paths) > _NAMED))
 
 
-def compare(desk: Desk) -> Comparison:
+def compare(context: CommandContext) -> Comparison:
     """What disagrees now, and did so at each of several looks: what is only on its way from one place to another
     is no disagreement.
     """
-    found = _look(desk, None)
+    found = _look(context, None)
     for _ in range(_LOOKS - 1):
         if found.items or found.orphans or found.strays:
-            desk.clock.wait(_MOMENT_SECONDS, threading.Event())
-            found = _look(desk, found)
+            context.clock.wait(_MOMENT_SECONDS, threading.Event())
+            found = _look(context, found)
     return found
 
 
-def _look(desk: Desk, before: Comparison | None) -> Comparison:
+def _look(context: CommandContext, before: Comparison | None) -> Comparison:
     """One look: at everything, or at what the look before this one found."""
     found = Comparison()
     if before is not None:
         found.left, found.collected = set(before.left), set(before.collected)
-    folders = [folder for folder in (desk.drop, desk.done, desk.failed) if _is_there(folder, found)]
-    with desk.store.reading() as books:
+    folders = [folder for folder in context.folders if _is_there(folder, found)]
+    with context.store.reading() as books:
         found.last_scan_at = books.site.get("last_scan_at")
         items = books.items.listed() if before is None else filter(None, map(books.items.get, before.items))
         for item in items:
-            folder = _home(desk, item)
+            folder = _home(context, item)
             if folder is None or folder not in folders:
                 continue
             if _is_collected(folder, item):
                 found.collected.add((folder.name, item.filed_as or item.path))
                 continue
             said = _compare_item(folder, item)
-            if not said and folder.name != "drop" and (altered := find_alteration(folder, item, desk.clock.now())):
+            if (
+                not said
+                and folder.name != "drop"
+                and (altered := find_alteration(folder, item, context.clock.now()))
+            ):
                 found.altered[item.id] = replace(item, altered=altered)
                 said = str(explain(found.altered[item.id]))
             if said:
                 found.items[item.id] = f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
         for folder in folders:
             if before is None:
-                ignore = Ignore(desk.config.arrivals.ignore if folder.name == "drop" else ())
+                ignore = Ignore(context.config.arrivals.ignore if folder.name == "drop" else ())
                 paths = {entry.path for entry in folder.walk(ignore.matching) if entry.kind == "file"}
             else:
                 mine = {path for name, path in {*before.strays, *before.orphans} if name == folder.name}
                 paths = {path for path in mine if folder.occupied(path)}
             if paths:
-                _compare_paths(desk, folder, books, paths, found)
+                _compare_paths(context, folder, books, paths, found)
     return found
 
 
@@ -135,13 +140,13 @@ def _is_there(folder: Folder, found: Comparison) -> bool:
     return True
 
 
-def _home(desk: Desk, item: Item) -> Folder | None:
+def _home(context: CommandContext, item: Item) -> Folder | None:
     """Where its recording must lie; null while it is on its way, or is nowhere as the books say themselves."""
     match item.state:
         case State.QUEUED | State.HELD:
-            return desk.drop
+            return context.drop
         case State.DONE | State.FAILED if item.filed_as is not None:
-            return desk.done if item.state is State.DONE else desk.failed
+            return context.filed_in(item)
         case _:
             return None
 
@@ -196,13 +201,15 @@ def _find(folder: Folder, item: Item, path: bytes) -> tuple[bool, JsonObject | N
     return folder.occupied(path), receipt_at(folder, receipt_name(path))
 
 
-def _compare_paths(desk: Desk, folder: Folder, books: Books, paths: set[bytes], found: Comparison) -> None:
+def _compare_paths(
+    context: CommandContext, folder: Folder, books: Books, paths: set[bytes], found: Comparison
+) -> None:
     """Which of these files in the folder are in no book."""
     if folder.name == "drop":
         waiting = {file.path for file in books.waiting.listed()}
         found.unlisted = books.waiting.total() - len(waiting)
         unknown = paths - waiting - books.items.live_paths().keys() - set(books.items.live_companions())
-        settings, left = desk.config.arrivals, books.waiting.left()
+        settings, left = context.config.arrivals, books.waiting.left()
         is_companion = Companions.of(settings).is_one
         others = {path for path in unknown if may_be_left(settings, path) or is_companion(path)}
         if len(others) > left.foreign + left.orphaned:  # some are, and nobody knows which

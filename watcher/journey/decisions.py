@@ -1,0 +1,81 @@
+"""What a person decides: each decision is written down with who made it, and the daemon does the rest."""
+
+from collections.abc import Iterable
+
+from watcher.domain import Dismissed, Item, Pause, PauseKind, State
+from watcher.folders import names_for
+from watcher.journey.companions import companion_name
+from watcher.journey.pauses import try_at_once
+from watcher.journey.policy import decided
+from watcher.store import Books
+
+
+def retry(
+    books: Books, asked: Iterable[Item], now: float, person: str, *, fresh: bool, spares_dismissed: bool
+) -> tuple[list[Item], list[Item]]:
+    """These failed recordings go back to the drop folder. Returns those that do, and those that others decided on
+    since they were found: these stay as they are.
+
+    `fresh`: each is classified anew. `spares_dismissed`: not what was dismissed since.
+    """
+    items, overtaken = [], []
+    for found in asked:
+        item = books.items.get(found.id) or found
+        if item.state is not State.FAILED or (spares_dismissed and item.dismissed is not None):
+            overtaken.append(item)
+            continue
+        path = _free_path(books, item)
+        companions = tuple(companion_name(companion, item.path, path) for companion in item.companions)
+        changes = {"path": path, "companions": companions, "retried": True, "fresh": fresh}
+        note = f"{person} asked for another try"
+        books.items.change(item, State.RETURNING, now, note, by=person, **changes)
+        items.append(item)
+    return items, overtaken
+
+
+def release(books: Books, items: Iterable[Item], now: float, person: str) -> None:
+    """These held recordings are queued again."""
+    for item in items:
+        fault = decided(item, "A person released it.")
+        changes = {"due_at": now, "faults": 0, "suspected_at": None, "duplicate_of": None, "fault": fault}
+        books.items.change(item, State.QUEUED, now, f"released by {person}", by=person, **changes)
+
+
+def give_up(books: Books, items: Iterable[Item], now: float, person: str) -> None:
+    """These held recordings are filed in failed/."""
+    for item in items:
+        fault = decided(item, "A person gave it up.")
+        changes = {"outcome": State.FAILED, "filed_as": item.path, "fault": fault}
+        books.items.change(item, State.FILING, now, f"given up by {person}", by=person, **changes)
+
+
+def dismiss(books: Books, items: Iterable[Item], now: float, person: str) -> None:
+    """These failed recordings are done with; whoever dismissed one first stays named."""
+    for item in items:
+        if item.dismissed is None:
+            changes = {"dismissed": Dismissed(now, person), "receipt_due": True}
+            books.items.change(item, State.FAILED, now, f"dismissed by {person}", by=person, **changes)
+
+
+def pause(books: Books, reason: str, now: float, person: str) -> None:
+    """Nothing is submitted until a person resumes it."""
+    reason = reason or "A person paused submitting."
+    books.pauses.set(Pause(PauseKind.PERSON, "person", reason, now, None, by=person))
+
+
+def resume(books: Books, now: float, person: str) -> tuple[Pause | None, list[Pause]]:
+    """A person's pause is over, and what waits otherwise is tried at once. Returns it, and the pauses that stand.
+
+    Null: no person had paused it.
+    """
+    ended = books.pauses.end(PauseKind.PERSON, now, by=person)
+    try_at_once(books, now)
+    standing = books.pauses.active()
+    books.obstacles.bring_forward(now)
+    return ended, standing
+
+
+def _free_path(books: Books, item: Item) -> bytes:
+    """Where it goes in the drop folder: its old path, unless another recording's item has that now."""
+    names = names_for(item.path, item.id)
+    return next(name for name in names if books.items.live_at(name) is None)  # the last has its whole id

@@ -1,0 +1,152 @@
+"""What a command, or whoever else asks, works with: one site's configuration, books, folders and clock."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+
+from watcher.clock import Clock
+from watcher.config import Config
+from watcher.domain import Item, State
+from watcher.errors import FolderError, StoreError
+from watcher.folders import LOCK, Folder
+from watcher.folders.holder import Holder, holder_of
+from watcher.journey.failures import Failure, read_failures
+from watcher.journey.instance import lock_database
+from watcher.journey.loss import find_loss
+from watcher.journey.recognition import owners_of
+from watcher.journey.site import Site
+from watcher.journey.working import Activity, Working, judge
+from watcher.silence import find_silent
+from watcher.store import Store
+
+
+@dataclass(frozen=True)
+class CommandContext:
+    """One site, for whoever reads or decides. It needs no key."""
+
+    config: Config
+    store: Store
+    clock: Clock
+
+    @property
+    def drop(self) -> Folder:
+        return self._folder("drop", self.config.folders.drop)
+
+    @property
+    def done(self) -> Folder:
+        return self._folder("done", self.config.folders.done)
+
+    @property
+    def failed(self) -> Folder:
+        return self._folder("failed", self.config.folders.failed)
+
+    @property
+    def folders(self) -> tuple[Folder, Folder, Folder]:
+        """Drop, done and failed."""
+        return self.drop, self.done, self.failed
+
+    def filed_in(self, item: Item) -> Folder:
+        """The folder of a filed item: done/ or failed/."""
+        return self.done if item.state is State.DONE else self.failed
+
+    def _folder(self, name: str, root: bytes) -> Folder:
+        owning = self.config.folders.own and name != "drop"
+        return Folder(root, name, owning=owning, answers=root not in self.silent)
+
+    @cached_property
+    def silent(self) -> frozenset[bytes]:
+        """Those of the folders whose server does not answer: nothing may be asked of them."""
+        folders = self.config.folders
+        return find_silent([folders.drop, folders.done, folders.failed])
+
+    @property
+    def _lock(self) -> bytes:
+        """The lock that whoever works with the database holds."""
+        return os.fsencode(f"{self.store.database.path}.instance")
+
+    def holder(self) -> Holder | None:
+        """Who works on this site now, the daemon or a pass; null: nobody.
+
+        Raises FolderError where that cannot be told.
+        """
+        if not self.drop.answers:
+            return self.database_holder()
+        lock = os.path.join(self.drop.root, LOCK)
+        owners = owners_of(self.store.database.path)
+        return holder_of(lock, owners, now=self.clock.now()) or self.database_holder()
+
+    def database_holder(self) -> Holder | None:
+        """Who works with this database. Raises FolderError."""
+        return holder_of(self._lock)
+
+    def failing(self) -> tuple[Failure, ...]:
+        """The steps that fail as a whole now, in the process that works here; none where nobody can tell."""
+        holder = self._worker()
+        return () if holder is None else read_failures(holder.note)
+
+    def is_running(self) -> bool:
+        """Whether somebody works with this database now. No folder of recordings is asked."""
+        return self._worker() is not None
+
+    def working(self) -> Working:
+        """Whether the daemon works, and since when; no folder of recordings is asked."""
+        try:
+            holder = self.database_holder()
+        except FolderError as error:
+            return Working(Activity.UNKNOWN, reason=error.message, hint=error.hint)
+        if holder is not None:
+            return judge(holder, self.clock.now())
+        with suppress(OSError):
+            return Working(Activity.NOT_RUNNING, since=os.stat(self._lock).st_mtime)  # its last word
+        return Working(Activity.NOT_RUNNING, reason="it has never run here")
+
+    def _worker(self) -> Holder | None:
+        """Who has the database now; null where nobody has, or nobody can tell."""
+        try:
+            return self.database_holder()
+        except FolderError:
+            return None
+
+    def is_idle(self) -> bool:
+        """Whether it is certain that nobody works on this site now: then nothing goes on by itself."""
+        try:
+            return self.holder() is None
+        except FolderError:
+            return False
+
+    def loss(self) -> StoreError | None:
+        """What to say where this site had a database, and has none; null where it has one, or never had."""
+        if self.store.database.exists():
+            return None
+        return find_loss(self.store.database.path, self.drop, (self.done, self.failed))
+
+    def content_key(self, digest: str) -> str:
+        """See Site.content_key."""
+        return Site.open(self.config, self.store, self.clock).content_key(digest)
+
+    def make_database(self) -> None:
+        """There is a database even before the site's first start, so that a decision can be written down."""
+        if not self.store.database.exists():
+            with lock_database(self.store.database):
+                self.store.database.migrate()
+
+
+@contextmanager
+def open_site(config: Config, clock: Clock) -> Iterator[CommandContext]:
+    """The site as it stands: its database may be of any version, lost, or still to be made. Nothing is touched."""
+    with Store(config.store.url) as store:
+        yield CommandContext(config, store, clock)
+
+
+@contextmanager
+def open_to_read(config: Config, clock: Clock) -> Iterator[CommandContext]:
+    """The same. StoreError where its database is older or newer than this version.
+
+    Before a site's first start there is nothing to read.
+    """
+    with open_site(config, clock) as context:
+        if context.store.database.exists():
+            context.store.database.check_version()
+        yield context

@@ -1,0 +1,91 @@
+"""What submitting a folder would come to. Nothing is sent."""
+
+from dataclasses import dataclass
+
+from watcher.audio import Completeness, Examination
+from watcher.config import Window
+from watcher.domain import JsonObject
+from watcher.errors import FolderError, RecordingError
+from watcher.folders import Folder, hash_of
+from watcher.ignore import Ignore
+from watcher.journey.foreign import is_left, look_into
+from watcher.journey.windows import describe, find_windows
+from watcher.store import Books
+from watcher.views.context import CommandContext
+
+
+@dataclass
+class Estimate:
+    """What lies in a folder, and what submitting it would come to."""
+
+    recordings: int = 0
+    seconds_of_audio: float = 0.0
+    of_unknown_length: int = 0
+    bytes: int = 0
+    submissions: int = 0
+    known: int = 0  # bytes that were submitted before, or lie there twice
+    refused: int = 0
+    unreadable: int = 0
+    foreign: int = 0  # no recordings: they would be left where they are
+    seconds_to_submit: float = 0.0
+    rate: str = ""  # that takes so long, in words
+
+    def as_json(self) -> JsonObject:
+        return {name: value for name, value in vars(self).items() if name != "rate"}
+
+
+def estimate_folder(context: CommandContext, root: bytes) -> Estimate:
+    """What lies in this folder, wherever that is, and what submitting it would come to."""
+    with context.store.reading() as books:
+        found = _estimate(context, books, Folder(root, "named"))
+        windows = find_windows(books, context.config.limits.writes, context.clock.now())
+    found.seconds_to_submit, found.rate = seconds_for(found.submissions, windows), describe(windows)
+    return found
+
+
+def _estimate(context: CommandContext, books: Books, folder: Folder) -> Estimate:
+    found = Estimate()
+    seen: set[str] = set()
+    for entry in folder.walk(Ignore(context.config.arrivals.ignore).matching):
+        if entry.kind != "file":
+            continue
+        try:
+            _add(context, books, folder, entry.path, found, seen)
+        except (RecordingError, FolderError):
+            found.unreadable += 1
+    return found
+
+
+def seconds_for(submissions: int, windows: tuple[Window, ...]) -> float:
+    """How long so many submissions take at the least, as far as the rate windows go."""
+    return max((window.seconds * submissions / window.limit for window in windows), default=0.0)
+
+
+def _lacks(content: Examination) -> bool:
+    return content.completeness is Completeness.SHORT or content.damage is not None or not content.has_sound
+
+
+def _add(
+    context: CommandContext, books: Books, folder: Folder, path: bytes, found: Estimate, seen: set[str]
+) -> None:
+    file, fingerprint = folder.open(path)
+    with file:
+        size, limit = fingerprint.size, context.config.limits.max_upload_bytes
+        content = look_into(file, size, path, thorough=size <= limit)
+        if is_left(context.config.arrivals, path, size, content):
+            found.foreign += 1
+            return
+        if not isinstance(content, Examination) or size > limit or _lacks(content):
+            found.refused += 1
+            return
+        file.seek(0)
+        key = context.content_key(hash_of(file))
+    found.recordings += 1
+    found.bytes += size
+    found.seconds_of_audio += content.seconds or 0.0
+    found.of_unknown_length += content.seconds is None
+    if key in seen or books.copies.first_of(key) is not None:
+        found.known += 1
+    else:
+        found.submissions += 1
+    seen.add(key)

@@ -1,0 +1,149 @@
+"""Items as people name them: by an id, its beginning, or a path, in whichever folder and spelling."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+
+from watcher.domain import MOVING, Item, State, show_path
+from watcher.errors import NoSuchItem
+from watcher.folders import Folder
+from watcher.folders.names import RECEIPT
+from watcher.mounts import resolve
+from watcher.store import Books
+from watcher.views import spelling
+from watcher.views.context import CommandContext
+
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
+
+Place = tuple[Folder | None, bytes]
+"""A path in one of the folders; null: in any of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An item as a person named it: the text, and where it may lie (see places_of) in each of its spellings.
+
+    The first spelling is the one that was typed.
+    """
+
+    text: str
+    spellings: tuple[list[Place], ...]
+
+
+def read_path(text: str) -> bytes:
+    r"""The path that a person typed, `\xNN` being the byte of that number."""
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), os.fsencode(text))
+
+
+def places_of(context: CommandContext, raw: bytes) -> list[Place]:
+    """What a person's path may mean: a path of this machine in one of the folders, or relative to any of them.
+
+    Or one that begins with `drop/`, `done/` or `failed/`, as they are called here, wherever they lie.
+    """
+    whole = os.path.abspath(raw)
+    found: list[Place] = []
+    for folder in context.folders:
+        for base in {folder.root, resolve(folder.root)}:
+            if whole.startswith(base + b"/"):
+                found.insert(0, (folder, whole[len(base) + 1 :]))
+    named, _, rest = os.path.normpath(raw).partition(b"/")
+    if not os.path.isabs(raw) and named != b"..":
+        found.append((None, os.path.normpath(raw)))
+        found += [(folder, rest) for folder in context.folders if rest and folder.name.encode() == named]
+    return found
+
+
+def other_spellings(context: CommandContext, raw: bytes) -> Iterator[bytes]:
+    """The same path in other Unicode forms; see spelling.other_spellings."""
+    if context.silent:
+        return
+    roots = {folder.name.encode(): folder.root for folder in context.folders}
+    named, _, rest = raw.partition(b"/")
+    if rest and named in roots:
+        yield from spelling.other_spellings(rest, [roots[named]])
+    yield from spelling.other_spellings(raw, [os.getcwdb(), *roots.values()])
+
+
+def read_name(context: CommandContext, text: str) -> Named:
+    """What a person named, and where it may lie; asked before a transaction, since the disk tells."""
+    raw = read_path(text)
+    spellings = chain([raw], other_spellings(context, raw))
+    return Named(text, tuple(places_of(context, spelled) for spelled in spellings))
+
+
+def find_item(books: Books, named: Named) -> Item:
+    """The item that a person named by its id, the first 6 characters of it or more, or a path.
+
+    What lies at the path now goes before what had it later; a receipt stands for its recording. A name is
+    found in any Unicode form. Raises NoSuchItem when there is none, or when the beginning fits several.
+    """
+    with suppress(NoSuchItem):
+        return books.items.find(named.text, [])
+    for places in named.spellings:
+        with suppress(NoSuchItem):
+            return _find_at(books, named.text, places)
+    return books.items.find(named.text, [])
+
+
+def find_failed(books: Books, names: Iterable[Named] | None, remedy: str) -> list[Item]:
+    """The failed items that a person named, or all that were not dismissed. See _find_in_state."""
+    if names is None:
+        return [item for item in books.items.listed([State.FAILED]) if item.dismissed is None]
+    return _find_in_state(books, names, State.FAILED, remedy)
+
+
+def find_held(books: Books, names: Iterable[Named] | None) -> list[Item]:
+    """The held items that a person named, or all. See _find_in_state."""
+    if names is None:
+        return list(books.items.listed([State.HELD]))
+    return _find_in_state(books, names, State.HELD, "Only held ones can.")
+
+
+def _find_in_state(books: Books, names: Iterable[Named], state: State, remedy: str) -> list[Item]:
+    """The items that a person named, each once, all in this state. NoSuchItem if one is not.
+
+    `remedy`: which ones can be named, in a sentence.
+    """
+    items: dict[str, Item] = {}
+    for name in names:
+        item = find_item(books, name)
+        if item.state is not state:  # a later one has its path: the one in the state that can be meant
+            paths = {path for places in name.spellings for _, path in places}
+            meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & paths]
+            item = meant[-1] if meant else item
+        if item.state is not state:
+            shown = show_path(os.fsencode(name.text))
+            raise NoSuchItem(
+                f"{shown}: is {item.state}, not {state}", hint=f"{remedy} See `watcher show {item.id}`."
+            )
+        items[item.id] = item
+    return list(items.values())
+
+
+def find_lying(books: Books, folder: Folder | None, path: bytes) -> Item | None:
+    """The item whose recording lies at this path in this folder, as the books have it; null: the drop folder."""
+    if folder is None or folder.name == "drop":
+        return books.items.live_at(path)
+    state = State(folder.name)
+    latest = books.items.latest_at(path)
+    if latest is not None and _may_lie(latest, state, path):
+        return latest
+    there = books.items.listed([state, *MOVING])
+    return next((item for item in there if _may_lie(item, state, path)), None)
+
+
+def _find_at(books: Books, text: str, places: list[Place]) -> Item:
+    receipts = [(folder, path.removesuffix(RECEIPT)) for folder, path in places if path.endswith(RECEIPT)]
+    for folder, path in (*places, *receipts):
+        if (item := find_lying(books, folder, path)) is not None:
+            return item
+    return books.items.find(text, [path for _, path in (*places, *receipts)])
+
+
+def _may_lie(item: Item, state: State, path: bytes) -> bool:
+    """Whether it was filed under this name, is about to be, or is still to be fetched back from there."""
+    is_moved = item.state in MOVING and item.outcome is state
+    return item.filed_as == path and (item.state is state or is_moved)
