@@ -27,8 +27,9 @@ from watcher.outlet import Outlet
 from watcher.store import Books, Store
 
 _PROJECT = str(Path(__file__).parent.parent / "watcher")
-_STREAMS = (f"{_PROJECT}/cli/",)
-"""Commands read row by row, and print or look as they go: a year of rows need not be in memory at once."""
+_STREAMS = (f"{_PROJECT}/cli/", f"{_PROJECT}/views/")
+"""What is asked by people is read row by row, and printed or looked for as it goes: a year of rows need not be in
+memory at once."""
 
 _AUDITED = ("open", "os.", "shutil.", "socket.", "subprocess.", "tempfile.", "glob.", "fcntl.")
 _UNAUDITED = (

@@ -18,7 +18,7 @@ _ROOMS = {
     Mover.SUBMIT: ("journey/submit", "journey/outcomes", "journey/duplicates", "journey/room"),
     Mover.FILE: ("journey/file",),
     Mover.RECOVER: ("journey/recover",),
-    Mover.PERSON: ("cli/",),
+    Mover.PERSON: ("journey/decisions",),
 }
 _strangers: list[str] = []
 
