@@ -12,12 +12,12 @@ from tests.conftest import MakePlace
 from tests.journey.test_commands_that_look import said
 from tests.places import REFUSED, Place, speech
 from watcher.cli import main
-from watcher.cli.opening import Desk
-from watcher.cli.prospects import find_hindrance
 from watcher.domain import Fault, Item, State
 from watcher.errors import Exit
 from watcher.person import name_person
 from watcher.sandbox import FaultKind, Sandbox
+from watcher.views.context import CommandContext
+from watcher.views.prospects import find_hindrance
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 
@@ -296,10 +296,10 @@ def test_each_retry_stands_for_itself(
     """Whoever decides on one of them while the disk is asked about all keeps no other from being retried."""
     failed(place, service, "a.wav", "b.wav", "c.wav")
 
-    def decide_in_between(desk: Desk, item: Item) -> Fault | None:
+    def decide_in_between(context: CommandContext, item: Item) -> Fault | None:
         if item.path == b"c.wav":
             place.retry("b.wav")
-        return find_hindrance(desk, item)
+        return find_hindrance(context, item)
 
     monkeypatch.setattr("watcher.cli.deciding.find_hindrance", decide_in_between)
 
