@@ -20,10 +20,10 @@ from watcher.journey.loss import find_loss
 from watcher.journey.reading import note_reading
 from watcher.journey.recover import recover
 from watcher.journey.site import Site
-from watcher.journey.submit import Submission, Turns
+from watcher.journey.submit.step import Submission
+from watcher.journey.submit.windows import restore_hits
 from watcher.journey.verdict import Asking
 from watcher.journey.vet import Vetting
-from watcher.journey.windows import restore_hits
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
 from watcher.store import Store
@@ -105,13 +105,15 @@ def _bring_up_to_date(site: Site) -> None:
 def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, once: bool) -> Journey:
     stopping = threading.Event()
     arrivals = Arrivals(site, scans_once=once)
-    turns = Turns()
+    beginning, ending = threading.Lock(), threading.Lock()
     workers = range(site.config.limits.in_flight)
     return Journey(
         site=site,
         arrivals=arrivals,
         vetting=Vetting(site, arrivals, stopping),
-        submissions=tuple(Submission(site, client, keys, arrivals, stopping, turns) for _ in workers),
+        submissions=tuple(
+            Submission(site, client, keys, arrivals, stopping, beginning=beginning, ending=ending) for _ in workers
+        ),
         filing=Filing(site, arrivals, stopping),
         asking=Asking(site, client, keys),
         keys=keys,

@@ -228,11 +228,11 @@ def _is_over(journey: Journey, progress: Progress, began: float) -> bool:
     if moving > stuck:
         return False
     if counts[State.QUEUED]:
-        return _stands(journey) or _are_put_off(journey, began) or (not pauses and _waits_long(journey))
+        return _stands(journey) or _are_postponed(journey, began) or (not pauses and _waits_long(journey))
     return True
 
 
-def _are_put_off(journey: Journey, since: float) -> bool:
+def _are_postponed(journey: Journey, since: float) -> bool:
     """Whether all that is queued was tried since then, and could not be opened, or has no room in done/."""
     with journey.site.store.reading() as books:
         return not books.queue.has_others_queued(UNSENDABLE, since)

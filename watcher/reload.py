@@ -9,7 +9,7 @@ from watcher.errors import ConfigError
 from watcher.journey.keys import Keys
 from watcher.journey.reading import note_reading
 from watcher.journey.site import Site
-from watcher.journey.windows import restore_hits
+from watcher.journey.submit.windows import restore_hits
 
 _log = logs.get_logger(__name__)
 

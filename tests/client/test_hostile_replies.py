@@ -21,7 +21,7 @@ from watcher.errors import (
     Unauthorized,
     Unintelligible,
 )
-from watcher.journey.policy import Cause, find_cause
+from watcher.journey.submit.policy import Cause, find_cause
 
 # Answers that are made to hurt
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import MakePlace
 from tests.places import Place
+from tests.process.programs import wait_until
 from tests.queues import drain, listening, posts, queued, told
 from watcher.composition import Journey
 from watcher.domain import Attempt, Charged, PauseKind, State
@@ -40,7 +41,7 @@ def take(place: Place, path: str, how: str) -> None:
 
 def while_it_travels(journey: Journey, happen: Callable[[], None]) -> None:
     """It happens when all of the next body but its last part has been sent."""
-    client = journey.submissions[0]._client
+    client = journey.submissions[0]._uploads._client
     submit = client.submit
 
     def submitting(upload: Any, release: Callable[[], None]) -> Any:
@@ -57,7 +58,7 @@ def while_it_travels(journey: Journey, happen: Callable[[], None]) -> None:
 
 def before_it_is_recorded(journey: Journey, happen: Callable[[], None]) -> None:
     """It happens when the next upload has ended in whatever way, and that is in no book yet."""
-    client = journey.submissions[0]._client
+    client = journey.submissions[0]._uploads._client
     submit = client.submit
 
     def submitting(*arguments: Any) -> Any:
@@ -91,6 +92,7 @@ def test_who_has_lost_an_item_can_not_let_it_go(
         while_it_travels(journey, lambda: take(place, "a.wav", how))
         journey.submissions[0].step()
 
+        wait_until(lambda: posts(service), "the service has noticed that the body ended")
         assert [(entry.is_whole, entry.charged) for entry in posts(service)] == [(False, False)]
         (attempt,) = attempts(place, "a.wav")
         assert attempt.ended_at is not None

@@ -113,7 +113,7 @@ class Moment:
 
     def attend(self, journey: Journey) -> None:
         """The doors to the service and to the disk are watched; what they do is real."""
-        client = journey.submissions[0]._client
+        client = journey.submissions[0]._uploads._client
         submit, move = client.submit, folders.move
 
         def submit_meanwhile(upload: Upload, release: Callable[[], None]) -> Accepted:

@@ -19,9 +19,11 @@ from watcher.errors import Exit
 from watcher.folders import Folder
 from watcher.folders.acceptance import Acceptance
 from watcher.identifai.client import Client
-from watcher.journey import arrive, foreign, outcomes, submit, vet
-from watcher.journey.outcomes import Outcomes
+from watcher.journey import arrive, foreign, vet
 from watcher.journey.settle import Settler
+from watcher.journey.submit import claim, record
+from watcher.journey.submit.record import Outcomes
+from watcher.journey.submit.send import Uploads
 from watcher.journey.verdict import Asking
 from watcher.sandbox import Sandbox
 from watcher.store.filing import Filing
@@ -140,10 +142,10 @@ def test_what_stumbles_is_told_by_status_and_tried_ever_less_often(
 
 SUBMITTING: list[tuple[Any, str]] = [
     *((Folder, "check_gives"), (Folder, "open"), (Acceptance, "fit"), (Folder, "check_takes")),
-    *((submit, "check_companions"), (submit, "check_room"), (submit, "defer"), (submit.Submission, "_upload")),
-    *((Ledger, "begin"), (Outcomes, "_accept"), (outcomes, "follow_first")),
+    *((claim, "check_companions"), (claim, "check_room"), (claim, "resolve_duplicate"), (Uploads, "_upload")),
+    *((Ledger, "begin"), (Outcomes, "_accept"), (record, "follow_original")),
 ]
-ANSWERED = {"_accept", "follow_first"}
+ANSWERED = {"_accept", "follow_original"}
 """Doors that are crossed by what the service has accepted: it is paid for."""
 
 ANY = [OSError(errno.EIO, "nobody foresaw it either"), MemoryError()]
@@ -185,7 +187,7 @@ def test_what_was_accepted_is_known_after_a_start_though_it_was_not_filed(
     """Its identifier is in the ledger: it is filed, and not paid for again."""
     place = make_place(limits={"writes": []})
     with queued(place, "bad") as journey, pytest.MonkeyPatch.context() as patch:
-        break_door(patch, Outcomes if door == "_accept" else outcomes, door, RuntimeError("again"), [])
+        break_door(patch, Outcomes if door == "_accept" else record, door, RuntimeError("again"), [])
         drain(journey, seconds=60)
         assert place.states() == {"bad.wav": State.SUBMITTING}
     assert place.run_once(verdicts=True).exit_code == Exit.WELL

@@ -13,7 +13,7 @@ from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, sandbox
 from tests.queues import add, drain, listening, posts, queued, told
 from watcher.domain import Pause, PauseKind, State
-from watcher.journey import pauses
+from watcher.journey.submit import pauses
 from watcher.sandbox import Sandbox
 
 

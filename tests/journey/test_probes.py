@@ -13,7 +13,7 @@ from watcher.cli import main
 from watcher.domain import Pause, PauseKind, State
 from watcher.errors import Exit
 from watcher.folders import Folder
-from watcher.journey import pauses
+from watcher.journey.submit import pauses
 from watcher.sandbox import LedgerEntry, Sandbox
 
 NIGHT = 8 * 3600.0

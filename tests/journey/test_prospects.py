@@ -19,7 +19,7 @@ from watcher.cli import main
 from watcher.domain import Fault, Item, Pause, PauseKind, State
 from watcher.errors import Exit
 from watcher.folders import fingerprint_of
-from watcher.journey.policy import Cause, find_gate
+from watcher.journey.submit.policy import Cause, find_gate
 from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import Books, Store
 from watcher.views.context import CommandContext

@@ -210,7 +210,7 @@ def test_a_recording_that_changes_while_it_is_sent_is_cut_off(place: Place, serv
     content = speech("long", seconds=60)
     changed = content[:-100] + bytes(100)
     with queued(place, long=content) as journey:
-        client = journey.submissions[0]._client
+        client = journey.submissions[0]._uploads._client
         submit = client.submit
 
         def change_and_submit(*arguments: Any) -> Any:
@@ -301,7 +301,7 @@ def test_one_that_waits_for_its_back_off_blocks_nobody(make_place: MakePlace, se
 def test_one_that_can_not_be_read_blocks_nobody(place: Place, service: Sandbox) -> None:
     """The disk fails in the middle of a recording: it is put off with the reason, and the others go out."""
     with queued(place, "a", "b") as journey:
-        client = journey.submissions[0]._client
+        client = journey.submissions[0]._uploads._client
         submit = client.submit
 
         def fail(*_: object) -> Any:
@@ -328,7 +328,7 @@ def test_an_answer_that_the_books_would_not_take_is_recorded_by_the_next_step(
 ) -> None:
     """A full disk at the worst moment: the identifier is kept, and committed before anything else is done."""
     with queued(place, "a", "b") as journey:
-        outcomes = journey.submissions[0]._outcomes
+        outcomes = journey.submissions[0]._answers._outcomes
         record = outcomes.record
 
         def refuse(*_: object) -> None:
@@ -350,7 +350,7 @@ def test_an_answer_that_the_books_would_not_take_is_recorded_by_the_next_step(
 def test_what_nobody_foresaw_is_in_doubt_or_free_and_stops_nothing(place: Place, service: Sandbox) -> None:
     """An exception that is none of ours: the item goes on as after a lost answer; the log has the traceback."""
     with queued(place, "a", "b") as journey, listening() as log:
-        client = journey.submissions[0]._client
+        client = journey.submissions[0]._uploads._client
         submit = client.submit
 
         def explode(*arguments: Any) -> Any:

@@ -14,7 +14,7 @@ from tests.places import Place, speech
 from tests.queues import IDLE, drain, listening, queued, told
 from watcher.composition import Journey
 from watcher.domain import VerdictState
-from watcher.journey import pauses
+from watcher.journey.submit import pauses
 from watcher.sandbox import LedgerEntry, Sandbox
 
 MANY = [f"{n:02}" for n in range(24)]

@@ -19,7 +19,7 @@ from watcher.errors import (
     Unauthorized,
     Unintelligible,
 )
-from watcher.journey.policy import (
+from watcher.journey.submit.policy import (
     RULES,
     Cause,
     Decision,

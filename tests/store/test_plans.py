@@ -70,7 +70,7 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "filing.to_return": lambda books: books.filing.to_return(1.0, 9.0, 3),
     "filing.with_receipt_due": lambda books: books.filing.with_receipt_due(State.DONE, 1.0, 9.0, 3),
     "obstacles.next_at": lambda books: books.obstacles.next_at(1.0),
-    "copies.first_of": lambda books: books.copies.first_of(f"{77:064x}", apart_from=f"{3:016x}"),
+    "copies.original_of": lambda books: books.copies.original_of(f"{77:064x}", apart_from=f"{3:016x}"),
     "copies.duplicates_of": lambda books: books.copies.duplicates_of(f"{20:016x}"),
     "items.returnable": lambda books: books.items.returnable(b"folder/72.wav", f"{72:064x}", 72),
     "items.failed_with": lambda books: books.items.failed_with(f"{73:064x}"),

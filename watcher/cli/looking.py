@@ -26,7 +26,7 @@ from watcher.journey import receipt
 from watcher.journey.alterations import explain
 from watcher.journey.filed import find_alteration
 from watcher.journey.reading import find_outdated, read_fact
-from watcher.journey.windows import describe, find_windows
+from watcher.journey.submit.windows import describe, find_windows
 from watcher.journey.working import Activity, Working
 from watcher.outlet import say
 from watcher.store import Books, Waiting

@@ -31,12 +31,12 @@ from watcher.ignore import Ignore
 from watcher.journey.companions import Companions, stem_of
 from watcher.journey.foreign import FOREIGN, Looks, is_left, may_be_left
 from watcher.journey.openings import Identity, Openings
-from watcher.journey.policy import decided
 from watcher.journey.reach import Reach
 from watcher.journey.room import let_go_what_has_room
 from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Settler, by_arrival
 from watcher.journey.site import Site
 from watcher.journey.strays import RECEIPT, clear_receipt, find_receipt
+from watcher.journey.submit.doubt import decided
 from watcher.store import Left, Waiting
 from watcher.store.waiting import BLOCKED, FOLDER_UNREADABLE, NAME_UNREACHABLE, STUMBLED, WAITING_SHOWN
 
@@ -332,7 +332,7 @@ class Arrivals:
         with self._lock:
             self.settled.extendleft(reversed([one for one in settled if one.path in self._settler]))
 
-    def put_off(self, settled: Settled, code: str, reason: str) -> None:
+    def postpone(self, settled: Settled, code: str, reason: str) -> None:
         """The file can not be taken yet, for this reason."""
         clock = self._site.clock
         with self._lock:
@@ -361,7 +361,7 @@ class Arrivals:
                     f"could not be looked at ({said[:_ERROR_SHOWN]}): it is tried again, and the others go on. "
                     "This is a fault of the program: please report it, with what the log says"
                 )
-                self._settler.put_off(candidate, STUMBLED, reason, clock.now(), clock.monotonic(), seconds)
+                self._settler.postpone(candidate, STUMBLED, reason, clock.now(), clock.monotonic(), seconds)
         if is_news:
             _log.error("arrival.failed", path=path, again_in_seconds=seconds, exc_info=error)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from watcher.domain import Dismissed, Item, Pause, PauseKind, State
 from watcher.folders import names_for
 from watcher.journey.companions import companion_name
-from watcher.journey.pauses import try_at_once
-from watcher.journey.policy import decided
+from watcher.journey.submit.doubt import decided
+from watcher.journey.submit.pauses import try_at_once
 from watcher.store import Books
 
 

@@ -1,59 +1,81 @@
-"""Duplicates: the same bytes with the same options, base URL and account are never paid for twice by accident."""
+"""Every rule on duplicates: the same bytes with the same options, base URL and account are paid for once.
+
+The original is the recording that decides for all with its bytes: the one with an identifier, else the one on its
+way to it. The others wait for it and have its outcome; where it has none, its successor tries in its place.
+"""
 
 from typing import Any
 
-from watcher.domain import UNANSWERED, UNDECIDED, UNSENT, Item, State
-from watcher.journey.policy import REFUSED, in_doubt
+from watcher.domain import UNANSWERED, UNDECIDED, UNSENT, Fault, Item, State
 from watcher.journey.site import Site
-from watcher.journey.vet import follow
+from watcher.journey.submit.doubt import after_lost_answer
+from watcher.journey.submit.policy import REFUSED
 from watcher.store import Books
 
 
-def follow_firsts(books: Books, now: float) -> None:
+def follow_originals(books: Books, now: float) -> None:
     """Recordings that waited for another one with the same bytes have its outcome, or try in its place."""
-    for first_id in books.copies.settled_firsts():
-        first = books.items.get(first_id)
-        if first is not None:
-            follow_first(books, first, now)
+    for original_id in books.copies.decided_originals():
+        original = books.items.get(original_id)
+        if original is not None:
+            follow_original(books, original, now)
 
 
-def follow_first(books: Books, first: Item, now: float) -> None:
-    """Those that wait for this one have its outcome; where it has none, its heir tries in its place.
+def follow_original(books: Books, original: Item, now: float) -> None:
+    """Those that wait for this one have its outcome; where it has none, its successor tries in its place.
 
-    A person's decision on the first one, held, is a decision on all that were held with it. What may have been
-    charged for the first one stays in doubt for its heir: they are the same bytes to the service.
+    A person's decision on the original, held, is a decision on all that were held with it. What may have been
+    charged for the original stays in doubt for its successor: they are the same bytes to the service.
     """
-    heir: Item | None = None
-    for duplicate in books.copies.duplicates_of(first.id):
-        note = f"the same bytes as {first.id}"
+    successor: Item | None = None
+    for duplicate in books.copies.duplicates_of(original.id):
+        note = f"the same bytes as {original.id}"
         facts: dict[str, Any]
-        if _has_word(first, duplicate):
-            facts = follow(duplicate, first)
-        elif heir is None:
-            heir, note = duplicate, "first of its bytes now"
-            in_doubt = duplicate.in_doubt or first.in_doubt
+        if _has_word(original, duplicate):
+            facts = follow(duplicate, original)
+        elif successor is None:
+            successor, note = duplicate, "first of its bytes now"
+            in_doubt = duplicate.in_doubt or original.in_doubt
             facts = {"state": duplicate.state, "duplicate_of": None, "in_doubt": in_doubt}
         else:
-            facts = {"state": duplicate.state, "duplicate_of": heir.id}
+            facts = {"state": duplicate.state, "duplicate_of": successor.id}
         after = State(str(facts.pop("state", State.QUEUED)))
         books.items.change(duplicate, after, now, note, **facts)
 
 
-def _has_word(first: Item, duplicate: Item) -> bool:
-    """Whether what became of the first one says what becomes of this one."""
-    if first.identifier is not None or first.state is State.HELD:
+def _has_word(original: Item, duplicate: Item) -> bool:
+    """Whether what became of the original says what becomes of this one."""
+    if original.identifier is not None or original.state is State.HELD:
         return True
-    if first.state in UNDECIDED:
-        return duplicate.state is State.HELD  # the first was released: it waits for it again
-    decided = first.outcome is State.FAILED and first.fault is not None
-    return decided and (duplicate.state is State.HELD or _is_refused(first))
+    if original.state in UNDECIDED:
+        return duplicate.state is State.HELD  # the original was released: it waits for it again
+    decided = original.outcome is State.FAILED and original.fault is not None
+    return decided and (duplicate.state is State.HELD or _is_refused(original))
 
 
 def _is_refused(item: Item) -> bool:
     return item.fault is not None and item.fault.code == REFUSED
 
 
-def defer(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
+def follow(item: Item, original: Item) -> dict[str, Any]:
+    """What becomes of a recording whose bytes are with another item already: it is never paid for again."""
+    follows: dict[str, Any] = {"duplicate_of": original.id}
+    if original.identifier is not None:
+        shared = {"identifier": original.identifier, "submitted_at": original.submitted_at}
+        return follows | shared | to_file(State.DONE, item, None)
+    if original.state is State.HELD:
+        return follows | {"state": State.HELD, "fault": original.fault}
+    if original.outcome is State.FAILED and original.state is not State.RETURNING:
+        return follows | to_file(State.FAILED, item, original.fault)
+    return follows | {"fault": None}  # it waits, queued, for the original's outcome
+
+
+def to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:
+    """What its row reads once it is decided where it goes."""
+    return {"state": State.FILING, "outcome": outcome, "filed_as": item.path, "fault": fault}
+
+
+def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
     """What becomes of an item, about to be sent, whose bytes another one has already; null: it is sent.
 
     Vetting has looked for such a one too. But since then a person may have released this one, or the
@@ -64,20 +86,18 @@ def defer(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
     key = site.content_key(item.sha256)
     copies = books.copies.with_content(key)
     others = [copy for copy in copies if copy.id != item.id]
-    first = next((copy for copy in others if copy.identifier is not None), None)
-    if first is None:
+    original = next((copy for copy in others if copy.identifier is not None), None)
+    if original is None:
         own_place = next((n for n, copy in enumerate(copies) if copy.id == item.id), len(copies))
         earlier = [copy for copy in copies[:own_place] if copy.state in UNSENT]
         sent = [copy for copy in others if copy.state is State.SUBMITTING]
-        first = next((copy for copy in [*sent, *earlier] if copy.duplicate_of is None), None)
-    if first is not None:
-        return {"state": State.QUEUED, **follow(item, first), "content_key": key}
+        original = next((copy for copy in [*sent, *earlier] if copy.duplicate_of is None), None)
+    if original is not None:
+        return {"state": State.QUEUED, **follow(item, original), "content_key": key}
     if item.in_doubt or not any(_left_in_doubt(copy) for copy in others):
         return None if key == item.content_key else {"state": State.QUEUED, "content_key": key}
-    doubt: dict[str, Any] = {"state": State.QUEUED, "content_key": key, "in_doubt": True}
-    if site.config.identifai.in_doubt == "hold":
-        doubt |= {"state": State.HELD, "fault": in_doubt(item)}
-    return doubt
+    holds = site.config.identifai.in_doubt == "hold"
+    return {"content_key": key, **after_lost_answer(item, holds=holds, of_another=True)}
 
 
 def _left_in_doubt(copy: Item) -> bool:

@@ -4,12 +4,12 @@ import os
 from contextlib import suppress
 
 from watcher import logs
-from watcher.domain import Attempt, Charged, Fault, Item, State
+from watcher.domain import Attempt, Charged, Item, State
 from watcher.errors import FolderError
 from watcher.folders.names import is_check_note
-from watcher.journey import pauses, policy
-from watcher.journey.outcomes import await_verdict
 from watcher.journey.site import Site
+from watcher.journey.submit import doubt, pauses
+from watcher.journey.submit.record import await_verdict
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -69,9 +69,8 @@ def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
     if attempt.released_at is None:
         charged, outcome, decision = Charged.NO, "cut_off", "not sent"
     else:
-        holds = site.config.identifai.in_doubt == "hold"
         charged, outcome = Charged.UNKNOWN, "in_doubt"
-        decision = "held for a person" if holds else "in doubt: sent again, never with no_cache"
+        decision = doubt.decision(holds=_holds(site))
     books.ledger.end(attempt.number, now, outcome=outcome, charged=charged, decision=decision, detail=_ENDED)
     if item is None or item.state is not State.SUBMITTING:
         return
@@ -110,12 +109,14 @@ def _put_back(site: Site, books: Books, item: Item, charged: Charged, now: float
     """The item is queued again, or held where it may have been charged and a person is to decide."""
     if charged is Charged.NO:
         books.items.change(item, State.QUEUED, now, "the daemon ended before it was sent")
-    elif site.config.identifai.in_doubt == "hold":
-        fault = Fault(
-            "in_doubt",
-            "It was sent, and the daemon ended before the answer was recorded: it may have been charged.",
-            f"{policy.hint_to_decide(item)} If the log has `answer.unrecorded` for it, that line has the answer.",
-        )
-        books.items.change(item, State.HELD, now, fault.message, fault=fault, in_doubt=True)
-    else:
-        books.items.change(item, State.QUEUED, now, _ENDED, due_at=now, in_doubt=True)
+        return
+    facts = doubt.after_lost_answer(item, holds=_holds(site))
+    after = State(str(facts.pop("state")))
+    if after is State.QUEUED:
+        facts["due_at"] = now
+    note = facts["fault"].message if "fault" in facts else _ENDED
+    books.items.change(item, after, now, note, **facts)
+
+
+def _holds(site: Site) -> bool:
+    return site.config.identifai.in_doubt == "hold"

@@ -55,7 +55,7 @@ def check_companions(site: Site, item: Item, filed_as: bytes) -> None:
                 ) from error
 
 
-def put_off_for_room(site: Site, books: Books, item: Item, error: NoRoom) -> None:
+def postpone_for_room(site: Site, books: Books, item: Item, error: NoRoom) -> None:
     """A scan that finds room makes the recording due again. As a canary it has had its turn."""
     now = site.clock.now()
     is_news = item.fault is None or item.fault.code != error.code
@@ -77,7 +77,7 @@ def let_go_what_has_room(site: Site) -> None:
     """Recordings that waited for room are due, the oldest first, as many as there is room for now."""
     now = site.clock.now()
     with site.store.reading() as books:
-        waiting = books.queue.put_off(NoRoom.code, now)
+        waiting = books.queue.postponed(NoRoom.code, now)
     if not waiting:
         return
     has_room = []

@@ -336,7 +336,7 @@ class Settler:
         self._look(candidate, look_at)
         return Judgement.WAIT
 
-    def put_off(
+    def postpone(
         self, candidate: Candidate, code: str, reason: str, now: float, monotonic: float, seconds: float
     ) -> None:
         """The file waits for this reason, and is looked at again after so many seconds."""

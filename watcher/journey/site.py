@@ -13,9 +13,9 @@ from watcher.domain import JsonObject, Pause, PauseKind, path_to_text, show_path
 from watcher.errors import FolderError, RecordingUnreachable
 from watcher.folders import MARKER, Acceptance, Folder
 from watcher.journey.failures import Failures
-from watcher.journey.pauses import PauseLog
 from watcher.journey.recognition import Past, Present, owners_of, recognise
 from watcher.journey.reminders import Reminders
+from watcher.journey.submit.pauses import PauseLog
 from watcher.mounts import mounts_below, read_mounts, resolve
 from watcher.store import Store
 

@@ -17,10 +17,10 @@ from watcher.errors import (
 )
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
-from watcher.journey import pauses, policy
 from watcher.journey.keys import Keys
 from watcher.journey.site import Site
-from watcher.journey.windows import Reads
+from watcher.journey.submit import pauses, policy
+from watcher.journey.submit.windows import Reads
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -90,11 +90,11 @@ class Asking:
         except ServiceError as error:
             self._is_barred = isinstance(error, Unauthorized | Forbidden)
             if len(asked) > 1 or not isinstance(error, ServiceFault) or error.status != 404:
-                return self._put_off(asked, error)
+                return self._postpone(asked, error)
             readings = {}  # how the service says of one that it is not visible yet
         except Exception as error:  # noqa: BLE001 — nobody foresaw it: it is halved as any other, and so one's in the end
             _log.exception("verdicts.stumbled", identifiers=len(asked))
-            return self._put_off(
+            return self._postpone(
                 asked, ServiceFault(f"The answer ended in {type(error).__name__}", charged=Charged.NO)
             )
         self._is_barred = False
@@ -192,7 +192,7 @@ class Asking:
             due_at=now + (max(settings.max_seconds, _OVERDUE_SECONDS) if is_overdue else pause),
         )
 
-    def _put_off(self, asked: list[Verdict], error: ServiceError) -> float:
+    def _postpone(self, asked: list[Verdict], error: ServiceError) -> float:
         """Nothing is known: ask for less at once, or again later. A verdict is never an item's failure."""
         site = self._site
         may_be_ones = not isinstance(error, NeverSent | Unauthorized | Forbidden | Throttled)

@@ -24,10 +24,11 @@ from watcher.errors import (
 )
 from watcher.folders import hash_of
 from watcher.journey.arrive import Arrivals, Settled
+from watcher.journey.duplicates import follow, to_file
 from watcher.journey.filed import lies_there
 from watcher.journey.foreign import is_left
-from watcher.journey.policy import decided, hint_to_decide, in_doubt
 from watcher.journey.site import Site
+from watcher.journey.submit.doubt import after_return
 from watcher.mounts import part_of
 from watcher.store import Books
 
@@ -147,11 +148,11 @@ class Vetting:
         except (RecordingChanged, RecordingGone):
             self._arrivals.dismiss(settled)
         except RecordingUnreachable as error:
-            self._arrivals.put_off(settled, error.code, f"{error.message}; {error.hint}")
+            self._arrivals.postpone(settled, error.code, f"{error.message}; {error.hint}")
         except FolderError as error:
             if (trouble := self._site.find_trouble([self._site.drop])) is not None:
                 self._site.pause_for_folder(trouble)
-            self._arrivals.put_off(settled, error.code, f"{error.message}; {error.hint}")
+            self._arrivals.postpone(settled, error.code, f"{error.message}; {error.hint}")
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 — it puts off this file alone
@@ -203,7 +204,7 @@ class Vetting:
                 except RecordingError as error:
                     postponed.append((settled, error))
         for settled, reason in postponed:
-            self._arrivals.put_off(settled, reason.code, reason.message)
+            self._arrivals.postpone(settled, reason.code, reason.message)
         # Only now, after the commit, is the file anybody's but the scan's.
         for settled, item in admitted:
             self._arrivals.admitted(settled)
@@ -275,10 +276,10 @@ def place(site: Site, books: Books, item: Item, vetted: Vetted) -> dict[str, Any
         "suspected_at": None,  # what others met since an earlier try says nothing of this one
     }
     if vetted.refusal is not None:
-        return facts | _to_file(State.FAILED, item, vetted.refusal.as_fault())
+        return facts | to_file(State.FAILED, item, vetted.refusal.as_fault())
     if site.config.identifai.no_cache or item.fresh:
         return facts
-    first = books.copies.first_of(str(facts["content_key"]), apart_from=item.id)
+    first = books.copies.original_of(str(facts["content_key"]), apart_from=item.id)
     if first is None or (item.retried and first.state is State.FAILED):
         return facts
     return facts | follow(item, first)
@@ -296,23 +297,6 @@ def _audio(examination: Examination | None) -> Audio | None:
     )
 
 
-def follow(item: Item, first: Item) -> dict[str, Any]:
-    """What becomes of a recording whose bytes are with another item already: it is never paid for again."""
-    follows: dict[str, Any] = {"duplicate_of": first.id}
-    if first.identifier is not None:
-        shared = {"identifier": first.identifier, "submitted_at": first.submitted_at}
-        return follows | shared | _to_file(State.DONE, item, None)
-    if first.state is State.HELD:
-        return follows | {"state": State.HELD, "fault": first.fault}
-    if first.outcome is State.FAILED and first.state is not State.RETURNING:
-        return follows | _to_file(State.FAILED, item, first.fault)
-    return follows | {"fault": None}  # it waits, queued, for the first one's outcome
-
-
-def _to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:
-    return {"state": State.FILING, "outcome": outcome, "filed_as": item.path, "fault": fault}
-
-
 def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, now: float) -> Item | None:
     """The row of the item that this file was before: withdrawn and back, or dragged out of failed/."""
     back = books.items.returnable(settled.path, vetted.sha256, vetted.fingerprint.inode)
@@ -321,9 +305,9 @@ def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, no
         after = State(str(facts.pop("state")))
         facts["companions"] = settled.companions
         if back.in_doubt and site.config.identifai.in_doubt == "hold":
-            after = State.HELD  # it may have been charged, and coming back decides nothing
-            fault = decided(back, hint_to_decide(back)) or in_doubt(back)
-            facts |= {"fault": fault, "outcome": None, "filed_as": None, "identifier": None}
+            facts |= after_return(back)
+            after = State.HELD
+            del facts["state"]
         books.items.change(back, after, now, "its file is back", due_at=now, **facts)
         return books.items.get(back.id)
     for failed in books.items.failed_with(vetted.sha256) if vetted.sha256 else []:

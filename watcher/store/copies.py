@@ -6,7 +6,7 @@ from watcher.domain import UNDECIDED, Item, State
 from watcher.store.schema import WAITS_FOR_ANOTHER, items
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, FIRST, all_of, is_one_of, one
 
-_FIRST_OF = (
+_ORIGINAL_OF = (
     select(items)
     .where(
         items.c.content_key == bindparam("content_key"),
@@ -33,7 +33,7 @@ _SAME_CONTENT = select(items).where(items.c.content_key == bindparam("content_ke
 _DUPLICATES_OF = ALL_ITEMS.where(items.c.duplicate_of == bindparam("id"), WAITS_FOR_ANOTHER).limit(
     bindparam("limit")
 )
-_SETTLED_FIRSTS = (
+_DECIDED_ORIGINALS = (
     select(items.c.duplicate_of)
     .where(WAITS_FOR_ANOTHER, items.c.duplicate_of == FIRST.c.id)
     .where(
@@ -53,13 +53,13 @@ class Copies:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def first_of(self, content_key: str, apart_from: str = "") -> Item | None:
+    def original_of(self, content_key: str, apart_from: str = "") -> Item | None:
         """The item that decides for all with the same bytes, options, base URL and account.
 
         That is one with an identifier, else one on its way to it, else one that a person must decide on,
         else one that the service refused; an item that was withdrawn decides nothing.
         """
-        return one(self._connection, _FIRST_OF, content_key=content_key, apart_from=apart_from)
+        return one(self._connection, _ORIGINAL_OF, content_key=content_key, apart_from=apart_from)
 
     def with_content(self, content_key: str) -> list[Item]:
         """All items of the same bytes, options, base URL and account, the oldest arrival first."""
@@ -69,6 +69,6 @@ class Copies:
         """Items that wait, queued or held, for what becomes of this one: the first of them."""
         return all_of(self._connection, _DUPLICATES_OF, id=item_id, limit=limit)
 
-    def settled_firsts(self) -> list[str]:
+    def decided_originals(self) -> list[str]:
         """Ids of items that others wait for, and that wait for nothing any more themselves: some of them."""
-        return list(self._connection.execute(_SETTLED_FIRSTS).scalars())
+        return list(self._connection.execute(_DECIDED_ORIGINALS).scalars())

@@ -62,7 +62,7 @@ class Queue:
         due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
         return due_at
 
-    def put_off(self, code: str, now: float) -> list[Item]:
+    def postponed(self, code: str, now: float) -> list[Item]:
         """Queued items that are due only later because of this fault, the oldest arrival first."""
         return all_of(self._connection, _PUT_OFF, code=code, now=now)
 

@@ -9,7 +9,7 @@ from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, hash_of
 from watcher.ignore import Ignore
 from watcher.journey.foreign import is_left, look_into
-from watcher.journey.windows import describe, find_windows
+from watcher.journey.submit.windows import describe, find_windows
 from watcher.store import Books
 from watcher.views.context import CommandContext
 
@@ -84,7 +84,7 @@ def _add(
     found.bytes += size
     found.seconds_of_audio += content.seconds or 0.0
     found.of_unknown_length += content.seconds is None
-    if key in seen or books.copies.first_of(key) is not None:
+    if key in seen or books.copies.original_of(key) is not None:
         found.known += 1
     else:
         found.submissions += 1

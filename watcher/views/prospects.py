@@ -9,7 +9,7 @@ from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
 from watcher.folders import receipt_name
 from watcher.journey.alterations import explain
 from watcher.journey.filed import has_receipt, lies_there
-from watcher.journey.policy import NEEDS_CANARY
+from watcher.journey.submit.policy import NEEDS_CANARY
 from watcher.journey.vet import stays_refused
 from watcher.journey.working import Activity
 from watcher.store import Books

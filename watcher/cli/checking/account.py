@@ -14,8 +14,8 @@ from watcher.config import Config, Window
 from watcher.errors import ConfigError, Rejected, ServiceError, StoreError, Throttled
 from watcher.identifai.budget import room_at
 from watcher.identifai.client import Client
-from watcher.journey.policy import NEEDS_CANARY
-from watcher.journey.windows import describe, find_windows
+from watcher.journey.submit.policy import NEEDS_CANARY
+from watcher.journey.submit.windows import describe, find_windows
 from watcher.key import Key, read_key
 from watcher.store import Books
 from watcher.views.context import CommandContext

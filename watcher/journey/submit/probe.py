@@ -8,10 +8,10 @@ import secrets
 
 from watcher.errors import ServiceError
 from watcher.identifai.client import Client
-from watcher.journey import pauses
 from watcher.journey.keys import Keys
 from watcher.journey.site import Site
-from watcher.journey.windows import Reads
+from watcher.journey.submit import pauses
+from watcher.journey.submit.windows import Reads
 
 
 class Probe:

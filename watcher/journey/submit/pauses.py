@@ -14,7 +14,7 @@ from watcher.config import Limits, Retry
 from watcher.domain import Pause, PauseKind, rfc3339
 from watcher.errors import ServiceError
 from watcher.identifai.budget import day_of, month_of
-from watcher.journey import policy
+from watcher.journey.submit import policy
 from watcher.store import Books
 from watcher.store.pause_rows import PauseRow
 

@@ -3,7 +3,7 @@
 A fault of the account or the service is never a verdict on a file: it pauses submitting and burns nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from watcher.config import Retry
@@ -20,7 +20,8 @@ from watcher.errors import (
     Unauthorized,
     Unintelligible,
 )
-from watcher.journey.refusals import Blamed, whom_blames
+from watcher.journey.submit import doubt
+from watcher.journey.submit.refusals import Blamed, whom_blames
 
 
 class Cause(StrEnum):
@@ -120,10 +121,9 @@ class Decision:
     @property
     def text(self) -> str:
         """The decision in a few words, for the ledger."""
-        words = {Next.FAIL: "failed", Next.HOLD: "held for a person", Next.AGAIN: "tried again later"}
         if self.in_doubt and self.then is Next.AGAIN:
-            return "in doubt: sent again, never with no_cache"
-        return words[self.then]
+            return doubt.decision(holds=False)
+        return {Next.FAIL: "failed", Next.HOLD: doubt.HELD, Next.AGAIN: "tried again later"}[self.then]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,26 +224,10 @@ def asked_seconds(error: ServiceError) -> float:
 
 def _fault(cause: Cause, error: ServiceError, rule: Rule, then: Next, item: Item) -> Fault:
     if then is Next.HOLD:
-        return Fault(str(cause), error.message, hint_to_decide(item))
+        return Fault(str(cause), error.message, doubt.hint_to_decide(item))
     if then is Next.FAIL:  # by now it is the file, whatever the words were
         return Fault(REFUSED, error.message, RULES[Cause.FILE].hint)
     return Fault(str(cause), error.message, _hint(error, rule))
-
-
-def decided(item: Item, how: str) -> Fault | None:
-    """Why it was held, once nobody is to decide any more."""
-    return None if item.fault is None else replace(item.fault, hint=how)
-
-
-def in_doubt(item: Item) -> Fault:
-    """Why a recording is held whose bytes may have been paid for, by itself or by another."""
-    message = "The same bytes were sent before, and no answer came: they may have been charged."
-    return Fault("in_doubt", message, hint_to_decide(item))
-
-
-def hint_to_decide(item: Item) -> str:
-    """What a person can do about a recording that is held."""
-    return f"Decide: `watcher release {item.id}` has it sent again, `watcher fail {item.id}` gives it up."
 
 
 def _hint(error: ServiceError, rule: Rule) -> str:

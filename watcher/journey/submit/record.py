@@ -1,18 +1,19 @@
-"""What came of an upload is written down: in the ledger, in the item, and for all that hangs on it."""
+"""The third part of a submission: what came of it is in the ledger, in the item, and in all that hangs on it."""
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from watcher import logs
 from watcher.domain import Charged, Item, PauseKind, State, Verdict, VerdictState
 from watcher.errors import LateWriter, RecordingChanged, RecordingError, ServiceError, Throttled, WatcherError
 from watcher.identifai.client import Accepted
-from watcher.journey import pauses, policy
 from watcher.journey.arrive import Arrivals
-from watcher.journey.duplicates import follow_first
+from watcher.journey.duplicates import follow_original
 from watcher.journey.site import Site
-from watcher.journey.windows import Windows, describe
+from watcher.journey.submit import pauses, policy
+from watcher.journey.submit.claim import Claim, postpone
+from watcher.journey.submit.windows import Windows, describe
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -22,20 +23,6 @@ _LOWERED_HINT = (
 )
 _STUMBLED = "not decided yet: nobody foresaw the error about it"
 _LATE = "the item was somebody else's by then"
-
-
-@dataclass(slots=True)
-class Claim:
-    """An item that is being sent, and its line in the ledger."""
-
-    item: Item
-    number: int
-    started_at: float
-    filed_as: bytes  # where it goes when it is accepted: done/ takes it under this name
-    canary: bool
-    no_cache: bool
-    released_at: float | None = None  # from here on the service may have a complete request
-    hit: int | None = None  # what counts against the rate windows
 
 
 class Outcomes:
@@ -113,7 +100,7 @@ class Outcomes:
                 fresh=False,
             )
             await_verdict(site, books, accepted.identifier, now)
-            follow_first(
+            follow_original(
                 books, replace(item, state=State.FILING, identifier=accepted.identifier, submitted_at=now), now
             )
             if claim.canary:
@@ -158,9 +145,9 @@ class Outcomes:
             self._end(books, claim, error, now, error.code, Charged.NO, "not sent")
             if isinstance(error, RecordingChanged):
                 books.items.change(item, State.WITHDRAWN, now, error.message)
-                follow_first(books, replace(item, state=State.WITHDRAWN), now)
+                follow_original(books, replace(item, state=State.WITHDRAWN), now)
             elif isinstance(error, RecordingError):
-                put_off(self._site, books, item, error, now)
+                postpone(self._site, books, item, error, now)
             else:
                 books.items.change(item, State.QUEUED, now, error.message)
         if isinstance(error, RecordingChanged):
@@ -195,7 +182,7 @@ class Outcomes:
             changes |= {"outcome": State.FAILED, "filed_as": item.path}
         books.items.change(item, state, now, decision.fault.message, **changes)
         outcome = State.FAILED if state is State.FILING else None
-        follow_first(books, replace(item, state=state, outcome=outcome, fault=decision.fault), now)
+        follow_original(books, replace(item, state=state, outcome=outcome, fault=decision.fault), now)
 
     def _end(
         self,
@@ -240,17 +227,6 @@ def await_verdict(site: Site, books: Books, identifier: str, now: float) -> None
     """The verdict is to be asked for."""
     due_at = now + site.config.verdicts.first_seconds
     books.verdicts.add(Verdict(identifier, VerdictState.AWAITED, asked_at=None, due_at=due_at, since=now))
-
-
-def put_off(site: Site, books: Books, item: Item, error: RecordingError, now: float) -> None:
-    """A recording that can not be read or moved now is looked at again later, and blocks nobody.
-
-    As a canary it has had its turn, or it would be chosen each time. Its history says so where that is news.
-    """
-    due_at = now + site.config.retry.max_seconds
-    fault = error.as_fault()
-    note = error.message if item.fault != fault else ""
-    books.items.change(item, State.QUEUED, now, note, due_at=due_at, attempted_at=now, fault=fault)
 
 
 def _is_straggler(books: Books, claim: Claim) -> bool:

@@ -1,0 +1,184 @@
+"""The first part of a submission: the recording is open as it was vetted, and the intent to pay is committed."""
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from watcher import logs
+from watcher.domain import Item, State
+from watcher.errors import (
+    FolderError,
+    LateWriter,
+    NoRoom,
+    RecordingError,
+    RecordingStumbled,
+    RecordingUnreachable,
+)
+from watcher.folders import is_receipts_name, tokens_for
+from watcher.journey.arrive import Arrivals
+from watcher.journey.duplicates import resolve_duplicate
+from watcher.journey.room import check_companions, check_room, postpone_for_room
+from watcher.journey.site import Site
+from watcher.journey.submit import pauses
+from watcher.journey.submit.start import find_start
+from watcher.journey.submit.windows import Windows
+from watcher.store import Books
+
+_log = logs.get_logger(__name__)
+
+_RECOGNISE_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Claim:
+    """An item that is being sent, and its line in the ledger."""
+
+    item: Item
+    number: int
+    started_at: float
+    filed_as: bytes  # where it goes when it is accepted: done/ takes it under this name
+    canary: bool
+    no_cache: bool
+    released_at: float | None = None  # from here on the service may have a complete request
+    hit: int | None = None  # what counts against the rate windows
+
+
+class Claims:
+    """Opens recordings and claims their items, one at a time; whatever cannot be sent now is postponed."""
+
+    def __init__(self, site: Site, arrivals: Arrivals, windows: Windows) -> None:
+        self._site = site
+        self._arrivals = arrivals
+        self._windows = windows
+        self._recognise_at = 0.0  # monotonic
+        self._recognised: list[tuple[int, int] | None] = []
+
+    def open(self, item: Item) -> tuple[BinaryIO, bytes] | None:
+        """The recording, open, if it is still the one that was vetted and can be filed, and as what; else null."""
+        site = self._site
+        try:
+            self._recognise_folders()
+            for folder in (site.done, site.failed):
+                folder.check_takes(0)
+        except FolderError as error:
+            site.pause_for_folder(error)
+            return None
+        try:
+            filed_as = self._find_destination(item)
+            site.drop.check_gives(item.path)
+            file, fingerprint = site.drop.open(item.path)
+        except FolderError as error:  # of its path: a bad block, or a share mounted below the drop folder
+            if (trouble := site.find_trouble([site.drop])) is not None:
+                site.pause_for_folder(trouble)
+            else:
+                self.set_aside(item, RecordingUnreachable(error.message, hint=error.hint))
+            return None
+        except RecordingError as error:
+            self.set_aside(item, error)
+            return None
+        if fingerprint != item.fingerprint:
+            file.close()
+            self._arrivals.recheck(item.path)
+            return None
+        site.reminders.forget(item.id)
+        return file, filed_as
+
+    def _find_destination(self, item: Item) -> bytes:
+        """The name under which done/ can take it and what came with it. If it cannot, no other recording waits.
+
+        Nothing is paid for that would then lie about under a name that done/ refuses: too long, or of signs or
+        bytes that its file system does not know.
+        """
+        site = self._site
+        try:
+            filed_as = site.acceptance.fit(site.done, item.path, item.id)
+            if is_receipts_name(filed_as):
+                token = next(tokens_for(item.id, plain=False))
+                filed_as = site.acceptance.fit(site.done, item.path, item.id, token)
+            site.done.check_takes(0, filed_as)
+            check_companions(site, item, filed_as)
+            check_room(site, item, filed_as)
+        except FolderError as error:
+            raise RecordingUnreachable(error.message, hint=error.hint) from error
+        return filed_as
+
+    def _recognise_folders(self) -> None:
+        """Nothing is paid for while a folder is away. In full now and then, and when another folder lies there."""
+        monotonic = self._site.clock.monotonic()
+        folders = (self._site.drop, self._site.done, self._site.failed)
+        found = [folder.identity() for folder in folders]
+        if monotonic < self._recognise_at and found == self._recognised and None not in found:
+            return
+        for folder in folders:
+            self._site.recognise(folder)
+        self._recognised = found  # as they were before: what was exchanged since is recognised the next time
+        self._recognise_at = monotonic + _RECOGNISE_SECONDS
+
+    def set_aside(self, item: Item, error: RecordingError) -> None:
+        """A recording that can not be read or moved now is looked at again later, and blocks nobody."""
+        site = self._site
+        if not isinstance(error, RecordingStumbled):
+            self._arrivals.recheck(item.path)
+        now = site.clock.now()
+        try:
+            with site.store.writing() as books:
+                if isinstance(error, NoRoom):
+                    postpone_for_room(site, books, item, error)
+                    return
+                postpone(site, books, item, error, now)
+        except LateWriter:
+            return  # it was withdrawn: the file is gone
+        if site.reminders.is_due(item.id, error.message):
+            _log.warning(
+                "recording.postponed", item=item.id, path=item.path, reason=error.message, hint=error.hint
+            )
+
+    def claim(self, item: Item, filed_as: bytes, *, canary: bool) -> Claim | None:
+        """The item is submitting and the spend is in the ledger; null when that is not to be, or not now.
+
+        `canary`: the question that goes before one was answered. Where a pause began, and its time passed, since
+        the look, it was not asked yet.
+        """
+        site = self._site
+        now = site.clock.now()
+        no_cache = (site.config.identifai.no_cache or item.fresh) and not item.in_doubt
+        claimed = replace(
+            item,
+            state=State.SUBMITTING,
+            claim=secrets.token_hex(8),
+            attempts=item.attempts + 1,
+            attempted_at=now,
+        )
+        try:
+            with site.store.writing() as books:
+                gate = pauses.find_gate(books, books.pauses.active(), now)
+                start = find_start(books, gate, item, self._windows, site.config.limits, now)
+                if start.cap is not None:
+                    books.pauses.set(start.cap)
+                if not start.is_free or (gate.canary and not canary):
+                    return None
+                instead = None if no_cache else resolve_duplicate(site, books, item)
+                if instead is not None:
+                    after = State(str(instead.pop("state")))
+                    books.items.change(item, after, now, "the same bytes as another recording", **instead)
+                    return None
+                books.items.change(
+                    item, State.SUBMITTING, now, claim=claimed.claim, attempts=claimed.attempts, attempted_at=now
+                )
+                number = books.ledger.begin(item, now, no_cache=no_cache, canary=gate.canary)
+                if gate.canary:
+                    pauses.count_try(books, site.config.retry, now)
+        except LateWriter:
+            return None
+        return Claim(claimed, number, now, filed_as, canary=gate.canary, no_cache=no_cache)
+
+
+def postpone(site: Site, books: Books, item: Item, error: RecordingError, now: float) -> None:
+    """A recording that can not be read or moved now is looked at again later, and blocks nobody.
+
+    As a canary it has had its turn, or it would be chosen each time. Its history says so where that is news.
+    """
+    due_at = now + site.config.retry.max_seconds
+    fault = error.as_fault()
+    note = error.message if item.fault != fault else ""
+    books.items.change(item, State.QUEUED, now, note, due_at=due_at, attempted_at=now, fault=fault)

@@ -1,0 +1,93 @@
+"""The second part of a submission: its one effect outside. Its last bytes go only once that is on the disk."""
+
+import threading
+from typing import BinaryIO
+
+from watcher import logs
+from watcher.domain import Charged, Item, show_path
+from watcher.errors import RecordingStumbled, Unanswered, WatcherError
+from watcher.identifai.client import Accepted, Client
+from watcher.identifai.upload import Upload
+from watcher.journey.site import Site
+from watcher.journey.submit import policy
+from watcher.journey.submit.claim import Claim
+from watcher.journey.submit.windows import Windows
+
+_log = logs.get_logger(__name__)
+
+
+class Stopped(WatcherError):
+    """The upload was given up before its end, because the daemon stops or submitting was paused."""
+
+    code = "stopped"
+
+
+class Uploads:
+    """Sends what is claimed. Whoever has `turn` stands before the rate windows, all but its last part sent."""
+
+    def __init__(
+        self, site: Site, client: Client, windows: Windows, stopping: threading.Event, turn: threading.Lock
+    ) -> None:
+        self._site = site
+        self._client = client
+        self._windows = windows
+        self._stopping = stopping
+        self._turn = turn
+
+    def send(self, claim: Claim, file: BinaryIO) -> Accepted | WatcherError:
+        """The answer, or why there is none. Nobody knows of it yet: it is to be recorded before anything else."""
+        answer: Accepted | WatcherError
+        try:
+            upload = self._upload(claim.item, file, no_cache=claim.no_cache)
+            answer = self._client.submit(upload, lambda: self._release(claim))
+        except WatcherError as error:
+            answer = error
+        except Exception as error:  # noqa: BLE001 — nobody foresaw it; what it may have cost is known all the same
+            _log.exception("upload.failed", item=claim.item.id)
+            answer = RecordingStumbled(error)
+            if claim.released_at is not None:
+                answer = Unanswered(f"The upload ended in {type(error).__name__}", charged=Charged.UNKNOWN)
+        return answer
+
+    def _upload(self, item: Item, file: BinaryIO, *, no_cache: bool) -> Upload:
+        service = self._site.config.identifai
+        folder, _, name = show_path(item.path).rpartition("/")
+        stem, digest = name.rpartition(".")[0] or name, item.sha256 or ""
+        fields = {"ref_id": service.ref_id.format(id=item.id, stem=stem, folder=folder, sha256=digest)}
+        fields |= {"webhook_url": service.webhook_url}
+        fields |= {"no_cache": "true"} if no_cache else {}
+        fields |= {"prevent_c2pa_forces": "true"} if service.prevent_c2pa_forces else {}
+        return Upload(
+            file=file,
+            size=item.size,
+            sha256=digest,
+            filename=(item.id if service.upload_name == "id" else stem) + (item.extension or ""),
+            media_type=item.media_type or "",
+            fields={name: value for name, value in fields.items() if value},
+        )
+
+    def _release(self, claim: Claim) -> None:
+        """The last part may be let go: the item is still in this claim's hands, and that it goes is on the disk.
+
+        Raises Stopped, or LateWriter where somebody else has the item by now: then the body is cut off.
+        """
+        clock = self._site.clock
+        self._windows.travelled(claim.item.size, clock.now() - claim.started_at)
+        # One waits for room at a time. Were it whoever asks first when there is some, an unlucky one would stand
+        # with its body held back for so long that the service gives it up.
+        with self._turn:
+            while not self._stopping.is_set():
+                now = clock.now()
+                with self._site.store.writing() as books:
+                    if not policy.may_be_sent(books.pauses.active(), now, canary=claim.canary):
+                        raise Stopped("submitting was paused meanwhile")
+                    release_at = self._windows.release_at(books, now)
+                    hit = None
+                    if release_at <= now:
+                        books.ledger.release(claim.number, claim.item, now)
+                        hit = self._windows.count(books, now)
+                if release_at <= now:  # only what is committed is so
+                    claim.released_at, claim.hit = now, hit
+                    return
+                clock.wait(release_at - now, self._stopping)
+        raise Stopped("the daemon stops")

@@ -1,0 +1,44 @@
+"""Whether a submission may begin now, and if not, when to ask again: when looking, and again in the claim."""
+
+from dataclasses import dataclass
+
+from watcher.config import Limits
+from watcher.domain import Item, Pause
+from watcher.journey.submit import pauses
+from watcher.journey.submit.policy import Gate
+from watcher.journey.submit.windows import Windows
+from watcher.store import Books
+
+IDLE = float("inf")
+_LOOK_SECONDS = 0.2  # a small part of the lead that uploads have
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What pauses, other uploads, the rate windows and the caps say of it."""
+
+    wait: float = 0.0  # seconds until it is worth asking again
+    cap: Pause | None = None  # a cap is reached: this pause is to be in force
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it may begin at once."""
+        return self.wait == 0.0 and self.cap is None
+
+
+def find_start(books: Books, gate: Gate, item: Item | None, windows: Windows, limits: Limits, now: float) -> Start:
+    """Whether the upload of this item may begin; of no item, when there may be one.
+
+    Asked in the transaction of the claim: so uploads at the same time cannot pass any of them together.
+    """
+    if not gate.is_open:
+        return Start(IDLE if gate.until is None else max(gate.until - now, 0.001))
+    if gate.canary and books.ledger.unfinished():
+        return Start(IDLE)  # one canary at a time
+    if item is None:
+        due_at = books.queue.next_due_at(now)
+        return Start(IDLE if due_at is None else max(due_at - now, 0.001))
+    if (wait := windows.starts_at(books, now, item.size) - now) > 0:
+        # Uploads that are ahead of this one move its time on while they travel: not to be asked all the time.
+        return Start(max(wait, _LOOK_SECONDS))
+    return Start(cap=pauses.find_cap(books, limits, now))

@@ -1,0 +1,148 @@
+"""The step that sends: what is next, and its way through claim, send and record."""
+
+import threading
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from watcher import logs
+from watcher.domain import Item
+from watcher.errors import RecordingStumbled
+from watcher.identifai.client import Client
+from watcher.journey.arrive import Arrivals
+from watcher.journey.duplicates import follow_originals
+from watcher.journey.keys import Keys
+from watcher.journey.site import Site
+from watcher.journey.submit import pauses
+from watcher.journey.submit.answers import Answers, is_of_the_store
+from watcher.journey.submit.claim import Claim, Claims
+from watcher.journey.submit.probe import Probe
+from watcher.journey.submit.record import Outcomes
+from watcher.journey.submit.send import Uploads
+from watcher.journey.submit.start import find_start
+from watcher.journey.submit.windows import Windows
+from watcher.store import Books
+
+_log = logs.get_logger(__name__)
+
+_CANARY_SECONDS = 1.0  # until another one is tried, where one cannot be opened
+_FOLLOW_SECONDS = 1.0  # how soon duplicates have what another process decided on their original
+
+
+@dataclass(frozen=True, slots=True)
+class NextUpload:
+    """What the books allow now: an item to send, or so long a wait, unless something is to be written first."""
+
+    item: Item | None = None
+    canary: bool = False  # the item is one: a question goes before it
+    wait: float = 0.0
+    is_stale: bool = False
+
+
+class Submission:
+    """The step that sends. Several may run at the same time, one upload each."""
+
+    def __init__(
+        self,
+        site: Site,
+        client: Client,
+        keys: Keys,
+        arrivals: Arrivals,
+        stopping: threading.Event,
+        *,
+        beginning: threading.Lock,
+        ending: threading.Lock,
+    ) -> None:
+        """All that send share two locks: they begin one at a time, and stand one at a time before the windows."""
+        self._site = site
+        self._beginning = beginning
+        self._windows = Windows(site)
+        self._probe = Probe(site, client, keys)
+        self._claims = Claims(site, arrivals, self._windows)
+        self._uploads = Uploads(site, client, self._windows, stopping, ending)
+        self._answers = Answers(site, Outcomes(site, arrivals, self._windows))
+        self._follow_at = 0.0  # monotonic
+
+    def step(self) -> float:
+        """One recording was sent and its answer recorded, or none could be: seconds until one may be."""
+        self._answers.record()
+        self._answers.record_what_stumbled()
+        with self._beginning:  # two that look at once would take the same recording, and one of them for nothing
+            taken = self._take()
+        if isinstance(taken, float):
+            return taken
+        claim, file = taken
+        with file:
+            answer = self._uploads.send(claim, file)
+        self._answers.keep(claim, answer)
+        return 0.0
+
+    def finish(self) -> bool:
+        """For a stop, when no step runs any more: the last answer is in the books. False: they do not take it."""
+        return self._answers.finish()
+
+    def _take(self) -> tuple[Claim, BinaryIO] | float:
+        """The next recording, claimed and open; or seconds until there may be one."""
+        site = self._site
+        now = site.clock.now()
+        with site.store.reading() as books:
+            upload = self._look(books, now)
+        if upload.is_stale:
+            with site.store.writing() as books:
+                self._refresh(books, now)
+            return 0.0
+        if upload.item is None:
+            return upload.wait
+        try:
+            return self._take_this(upload.item, canary=upload.canary)
+        except Exception as error:  # it is this recording's, and no other's
+            if is_of_the_store(error):
+                raise
+            _log.exception("recording.stumbled", item=upload.item.id, path=upload.item.path)
+            self._claims.set_aside(upload.item, RecordingStumbled(error))
+            return _CANARY_SECONDS if upload.item.due_at > now else 0.0
+
+    def _take_this(self, item: Item, *, canary: bool) -> tuple[Claim, BinaryIO] | float:
+        """See _take."""
+        opened = self._claims.open(item)
+        if opened is None:  # a canary is chosen whether it is due or not, so it may be the same one again
+            return _CANARY_SECONDS if item.due_at > self._site.clock.now() else 0.0
+        file, filed_as = opened
+        claim, wait = None, 0.0
+        try:
+            if canary:
+                wait = self._probe.ask()
+            if not wait:
+                claim = self._claims.claim(item, filed_as, canary=canary)
+        finally:
+            if claim is None:
+                file.close()
+        return (claim, file) if claim is not None else wait
+
+    def _look(self, books: Books, now: float) -> NextUpload:
+        limits = self._site.config.limits
+        standing = self._site.pause_log.look(books)
+        gate = pauses.find_gate(books, standing, now)
+        if gate.over or pauses.is_cap_lifted(books, standing, limits, now):
+            return NextUpload(is_stale=True)
+        item = books.queue.next_due(now, canary=gate.canary) if gate.is_open else None
+        if self._is_stale(books, item, now):
+            return NextUpload(is_stale=True)
+        start = find_start(books, gate, item, self._windows, limits, now)
+        if start.wait or item is None:
+            return NextUpload(wait=start.wait)
+        return NextUpload(item, gate.canary)  # a cap that is reached is written down by the claim
+
+    def _is_stale(self, books: Books, item: Item | None, now: float) -> bool:
+        """Whether something is to be written before anything is sent. Looked for now and then, or when idle."""
+        if item is not None and item.duplicate_of is not None:
+            return True  # what it waited for is decided
+        monotonic = self._site.clock.monotonic()
+        if item is not None and monotonic < self._follow_at:
+            return False
+        self._follow_at = monotonic + _FOLLOW_SECONDS
+        return bool(books.copies.decided_originals()) or self._windows.is_stale(books, now)
+
+    def _refresh(self, books: Books, now: float) -> None:
+        pauses.end_what_is_over(books, self._site.config.limits, now)
+        self._windows.refresh(books, now)
+        follow_originals(books, now)
