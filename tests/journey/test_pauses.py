@@ -11,6 +11,7 @@ import pytest
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, sandbox
+from tests.process.programs import wait_until
 from tests.queues import add, drain, listening, posts, queued, told
 from watcher.domain import Pause, PauseKind, State
 from watcher.journey.submit import pauses
@@ -468,4 +469,5 @@ def test_an_upload_in_hand_stops_before_its_end_when_a_person_pauses(place: Plac
             (attempt,) = books.ledger.of_item(item.id)
         assert (attempt.charged, attempt.outcome, attempt.released_at) == ("no", "stopped", None)
     assert service.charged == 1
+    wait_until(lambda: len(posts(service)) == 2, "the service notices that the line was cut")
     assert [entry.is_whole for entry in posts(service)] == [True, False]
