@@ -1,6 +1,7 @@
 """What the words of a 400, 413 or 422 blame: the recording only where they say something of this very file."""
 
 import pytest
+
 from watcher.journey.submit.refusals import Blamed, whom_blames
 
 OF_THE_FILE = """
