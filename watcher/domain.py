@@ -121,6 +121,9 @@ UNDECIDED = UNDER_WAY - {State.FILING}
 UNSENT = UNDECIDED - {State.SUBMITTING}
 """Those of them in which it was not asked yet."""
 
+BACKLOG = UNDECIDED - MOVING
+"""Those of them in which its recording lies in the drop folder."""
+
 IN_DROP = frozenset({State.QUEUED, State.SUBMITTING, State.FILING, State.HELD})
 """The states in which an item's recording lies in the drop folder."""
 

@@ -1,14 +1,18 @@
 """The states, and the changes between them: one table, which the store and the documents keep to."""
 
+import ast
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+import watcher
 from tests.transitions import strangers
 from watcher.domain import (
     AFTER_CRASH,
     AT_REST,
+    BACKLOG,
     FILED,
     HALF_DONE,
     IN_DROP,
@@ -72,9 +76,31 @@ def test_the_sets_of_states() -> None:
     assert {State.FILING, State.RETURNING} == MOVING
     assert {State.QUEUED, State.SUBMITTING, State.RETURNING} == UNDECIDED
     assert {State.QUEUED, State.RETURNING} == UNSENT
+    assert {State.QUEUED, State.SUBMITTING} == BACKLOG
     assert IN_DROP < LIVE == {State.QUEUED, State.SUBMITTING, State.FILING, State.HELD, State.RETURNING}
     assert {State.QUEUED, State.HELD} == UNTOUCHED
     assert {State.DONE, State.FAILED, State.WITHDRAWN} == FILED | UNANSWERED
+
+
+def test_no_other_module_has_a_set_of_states_of_its_own() -> None:
+    """A new state is put into the sets once; what is spelled out elsewhere would be forgotten."""
+    found = []
+    for path in sorted(Path(watcher.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            parts = [ast.unparse(part) for part in _members(node)]
+            if sum(f"State.{state.name}" in parts for state in State) > 1 and path.name != "domain.py":
+                found.append(f"{path.name}: {', '.join(parts)}")
+    assert found == []
+
+
+def _members(node: ast.AST) -> Sequence[ast.AST]:
+    match node:
+        case ast.Tuple() | ast.List() | ast.Set():
+            return node.elts
+        case ast.MatchOr():
+            return node.patterns
+        case _:
+            return ()
 
 
 @pytest.mark.parametrize("module", ["journey/file/step.py", "journey/recover.py", "elsewhere.py"])

@@ -10,6 +10,7 @@ from rich.text import Text
 from watcher.cli.opening import open_as_it_stands, open_context, print_json, wide_console
 from watcher.domain import (
     ARTIFICIAL,
+    BACKLOG,
     Alteration,
     Item,
     JsonObject,
@@ -184,8 +185,8 @@ def _status(context: CommandContext, books: Books) -> JsonObject:
     pauses = [pause.as_json() for pause in books.pauses.active()]
     waiting = [file.as_json() for file in books.waiting.listed()]
     left = books.waiting.left()
-    backlog = counts[State.QUEUED] + counts[State.SUBMITTING]
-    oldest = next(books.items.listed([State.QUEUED, State.SUBMITTING]), None)
+    backlog = sum(counts[state] for state in BACKLOG)
+    oldest = next(books.items.listed(sorted(BACKLOG)), None)
     windows = find_windows(books, context.config.limits.writes, context.clock.now())
     return {
         "states": {str(state): number for state, number in counts.items()},

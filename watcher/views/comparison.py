@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from watcher.domain import MOVING, Item, JsonObject, State, rfc3339, show_path
+from watcher.domain import FILED, MOVING, UNTOUCHED, Item, JsonObject, State, rfc3339, show_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.folders.names import RECEIPT
@@ -142,13 +142,11 @@ def _is_there(folder: Folder, found: Comparison) -> bool:
 
 def _home(context: CommandContext, item: Item) -> Folder | None:
     """Where its recording must lie; null while it is on its way, or is nowhere as the books say themselves."""
-    match item.state:
-        case State.QUEUED | State.HELD:
-            return context.drop
-        case State.DONE | State.FAILED if item.filed_as is not None:
-            return context.filed_in(item)
-        case _:
-            return None
+    if item.state in UNTOUCHED:
+        return context.drop
+    if item.state in FILED and item.filed_as is not None:
+        return context.filed_in(item)
+    return None
 
 
 def _is_collected(folder: Folder, item: Item) -> bool:
