@@ -205,7 +205,7 @@ def test_what_stops_one_receipt_stops_no_other(
 def test_more_than_a_few_that_are_stuck_stop_no_other(place: Place, service: Sandbox) -> None:
     """However many go where nothing can be put: what goes elsewhere is filed at once."""
     place.configure(limits={"writes": []})
-    (place.root / "failed/sub").write_text("a file where a subfolder should be")
+    (place.root / "failed/sub").symlink_to("elsewhere")  # which is never followed
     for number in range(130):
         place.drop(f"sub/{number}.wav", f"no recording {number}".encode())
     with place.opened() as journey:
@@ -424,14 +424,14 @@ def test_the_receipt_of_thousands_of_requests_can_be_read(place: Place, service:
     assert receipt["verdict"]["classification"] is not None
 
 
-@pytest.mark.parametrize("lies_there", ["a file", "a link", "a link to nothing"])
+@pytest.mark.parametrize("lies_there", ["a pipe", "a link", "a link to nothing"])
 def test_what_cannot_be_filed_and_so_is_not_sent_is_told(
     place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str], lies_there: str
 ) -> None:
     """`status` and `check` name it, how many there are, why, and what to do, while it is queued; then no more."""
     target = place.root / "done/sub"
-    if lies_there == "a file":
-        target.write_text("where a subfolder should be")
+    if lies_there == "a pipe":
+        os.mkfifo(target)
     else:
         target.symlink_to(place.root if lies_there == "a link" else "/nowhere")
     place.drop("sub/a.wav", speech("a"))

@@ -312,3 +312,57 @@ def test_the_list_of_rules_is_not_empty(tmp_path: Path, odd_disk: OddDisk) -> No
             (Path(os.fsdecode(os.path.join(os.fsencode(point), name)))).touch()
     assert os.listdir(point) == ["fine.txt"]
     assert os.statvfs(point).f_namemax == 20
+
+
+@pytest.mark.parametrize("before", ["a", "sub/a", "call.wav"])
+def test_a_subfolder_whose_name_a_file_was_filed_under_costs_only_the_name(
+    place: Place, service: Sandbox, before: str
+) -> None:
+    """What lies in it is filed at the top, under its id; nothing waits, and the file keeps its name."""
+    place.drop(before, speech("first"))
+    place.run_once()
+    assert place.item(before).state is State.DONE
+    later = f"{before}/call.wav"
+    place.drop(later, speech("second"))
+
+    assert place.run_once().exit_code == Exit.WELL
+
+    item = place.item(later)
+    assert (item.state, item.filed_as) == (State.DONE, f"{item.id}.wav".encode())
+    assert (place.root / f"done/{item.id}.wav").read_bytes() == speech("second")
+    assert place.receipt(f"done/{item.id}.wav.json")["path"] == later
+    assert service.charged == 2
+
+
+def test_a_subfolder_with_the_name_of_a_receipt_costs_only_the_name(
+    make_place: MakePlace, service: Sandbox
+) -> None:
+    """`a.json/call.wav`, where `a` was filed; with what came with it."""
+    place = make_place(arrivals={"sidecar": [".xml"]}, limits={"writes": []})
+    place.drop("a.wav", speech("first"))
+    place.drop("a.xml", b"<a/>")
+    place.run_once()
+    place.drop("a.wav.json/call.wav", speech("second"))
+    place.drop("a.wav.json/call.xml", b"<b/>")
+
+    assert place.run_once().exit_code == Exit.WELL
+
+    item = place.item("a.wav.json/call.wav")
+    assert (item.state, item.filed_as) == (State.DONE, f"{item.id}.wav".encode())
+    assert (place.root / f"done/{item.id}.xml").read_bytes() == b"<b/>"
+    assert place.receipt("done/a.wav.json")["id"] == place.item("a.wav").id
+
+
+def test_what_failed_in_a_subfolder_that_is_a_file_by_now_is_filed_in_failed(
+    place: Place, service: Sandbox
+) -> None:
+    """Nothing was paid, and it does not wait for ever either."""
+    (place.root / "failed/a").write_bytes(b"a file")
+    service.add_fault(**REFUSED, times=1)
+    place.drop("a/call.wav")
+
+    place.run_once()
+
+    item = place.item("a/call.wav")
+    assert (item.state, item.filed_as) == (State.FAILED, f"{item.id}.wav".encode())
+    assert (place.root / "failed/a").read_bytes() == b"a file"

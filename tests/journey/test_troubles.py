@@ -21,8 +21,8 @@ from watcher.sandbox import Sandbox
 
 
 def test_one_bad_destination_stops_no_other_recording(place: Place, service: Sandbox) -> None:
-    """A plain file where done/ needs a subfolder is that one recording's trouble, found before it is paid."""
-    (place.root / "done/a").write_text("in the way")
+    """A link where done/ needs a subfolder is that one recording's trouble, found before it is paid."""
+    (place.root / "done/a").symlink_to(place.root)
     for name in ("a/x.wav", "b.wav", "c.wav"):
         place.drop(name)
 

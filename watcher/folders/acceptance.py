@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from watcher.errors import FolderRefuses
 from watcher.folders import disk
 from watcher.folders.folder import Folder
-from watcher.folders.names import Strangeness, ordinary, receipt_name, strangeness, versions
+from watcher.folders.names import Strangeness, at_the_top, ordinary, receipt_name, strangeness, versions
 
 _TRIAL = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIAL_MODE = (
@@ -37,8 +37,16 @@ class Acceptance:
         Whether the name is free is another matter. FolderRefuses where the folder takes none, or not even an
         ordinary one; FolderMissing.
         """
-        file_system, longest = folder.names_at(path)
-        for version in versions(path, item_id, token, longest):
+        try:
+            file_system, longest = folder.names_at(path)
+            candidates = versions(path, item_id, token, longest)
+        except FolderRefuses:
+            if b"/" not in path or not folder.is_barred(path):
+                raise
+            # `a` was filed, and now there is `a/b.wav`: the file keeps its name.
+            candidates = iter([at_the_top(path, item_id, token)])
+            file_system, longest = folder.names_at(b"")
+        for version in candidates:
             if self._is_taken(folder, version, file_system, longest):
                 return version
         raise FolderRefuses(
@@ -125,6 +133,10 @@ def _enter(here: int, name: bytes) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno == errno.ENOTDIR and stat.S_ISREG(
+            os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
+        ):
+            raise _Refused from error  # what was filed under it keeps it
         if error.errno in (*_NOT_THERE, errno.EACCES, errno.EPERM):
             raise
         raise _Refused from error  # some do not even look for a name that they refuse

@@ -180,6 +180,20 @@ class Folder(Root):
             room = os.fstatvfs(here)
             return (os.fstat(here).st_dev, room.f_fsid), min(room.f_namemax or LONGEST_NAME, LONGEST_NAME)
 
+    def is_barred(self, path: bytes) -> bool:
+        """Whether a file has the name of a subfolder on the way to `path`."""
+        names = self.components(path)
+        for depth in range(1, len(names)):
+            way = b"/".join(names[:depth])
+            with (
+                self.taking(path),
+                suppress(FileNotFoundError, NotADirectoryError),
+                self.holder(way) as (here, name),
+            ):
+                if stat.S_ISREG(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
+                    return True
+        return False
+
     @contextmanager
     def _deepest(self, path: bytes) -> Iterator[tuple[int, bytes]]:
         """The deepest subfolder on the way to `path` that exists: any may be closed to us, or another disk."""

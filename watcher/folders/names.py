@@ -65,9 +65,6 @@ def versions(path: bytes, item_id: str, token: str, longest: int) -> Iterator[by
     the top of the folder. All but the first leave room for `.json` after them.
     """
     *folders, name = path.split(b"/")
-    ending = posixpath.splitext(_plain(name))[1]
-    if len(ending) > _LONGEST_EXTENSION:
-        ending = b""
     seen: set[bytes] = set()
     lengths = [longest, *(shorter for shorter in _SHORTER if shorter < longest)]
     for version in (
@@ -75,11 +72,19 @@ def versions(path: bytes, item_id: str, token: str, longest: int) -> Iterator[by
         *(_tamed(folders, name, token, length) for length in lengths),
         *(_tamed([*map(_clean, folders)], _clean(name), token, length) for length in lengths),
         _tamed([*map(_plain, folders)], _plain(name), token, min(longest, *_SHORTER)),
-        "-".join(filter(None, [item_id, token])).encode() + ending,
+        at_the_top(path, item_id, token),
     ):
         if version not in seen:
             yield version
         seen.add(version)
+
+
+def at_the_top(path: bytes, item_id: str, token: str) -> bytes:
+    """The name of last resort: the id, in no subfolder, with the path's extension."""
+    ending = posixpath.splitext(_plain(posixpath.basename(path)))[1]
+    if len(ending) > _LONGEST_EXTENSION:
+        ending = b""
+    return "-".join(filter(None, [item_id, token])).encode() + ending
 
 
 class Strangeness(NamedTuple):

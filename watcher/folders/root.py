@@ -214,7 +214,7 @@ class Root:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return "raise the limit of open files (LimitNOFILE= in the unit)"
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
-            return "a file or a link has the name of a subfolder: move it aside"
+            return "what is no folder has the name of a subfolder: move it aside"
         return f"look at the disk or share of {self.quoted(path)}, and in dmesg"
 
 
