@@ -58,8 +58,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises StoreError unless a database can lie in this folder: it is there, and on this machine."""
-    if not folder.is_dir():
+    """Raises StoreError unless a database can lie in this folder: it can be reached, and is on this machine."""
+    try:
+        is_there = stat.S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_there = False
+    except OSError as error:
+        raise refused_by_system(folder, "the database's folder cannot be reached", error) from error
+    if not is_there:
         raise StoreError(
             f"store.url: the folder {show_path(os.fsencode(folder))} does not exist",
             hint=f"Create it (mkdir -p {quote_path(os.fsencode(folder))}), mount its disk, or correct store.url.",
