@@ -78,10 +78,10 @@ def test_a_breach_is_noted_by_whom_and_where(store: Store, name: str) -> None:
     assert any("breach.py" in breach for breach in breaches())
 
 
-def test_a_view_is_held_to_it_too_but_for_commands_that_read_row_by_row(store: Store) -> None:
+def test_a_view_is_held_to_it_too_but_for_what_people_ask_row_by_row(store: Store) -> None:
     run_as_ours("with store.reading() as books:\n    os.stat('/')\n", store)
     assert len(breaches()) == 1
-    run_as_ours("with store.reading() as books:\n    os.stat('/')\n", store, "cli/looking.py")
+    run_as_ours("with store.reading() as books:\n    os.stat('/')\n", store, "views/recordings.py")
     assert breaches() == []
 
 

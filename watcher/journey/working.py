@@ -35,6 +35,11 @@ class Working:
     reason: str = ""
     hint: str = ""
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether somebody works, and gets nowhere."""
+        return self.activity is Activity.HUNG or (self.activity is Activity.RUNNING and bool(self.reason))
+
     def as_json(self) -> JsonObject:
         return {
             "state": str(self.activity),

@@ -37,6 +37,9 @@ class Unbooked:
             "sent or paid for it while it lies there; do not drop it again."
         )
 
+    def as_json(self) -> JsonObject:
+        return {**self.receipt, "unbooked": True}
+
     def facts(self) -> Iterator[tuple[str, str]]:
         """What `show` prints of it."""
         for name in ("id", "path", "state", "identifier", "filed_at", "size", "sha256"):

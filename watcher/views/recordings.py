@@ -1,0 +1,98 @@
+"""The recordings of a site, one by one: all of them, one's whole history, and what lies there and is none yet."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from watcher.domain import Attempt, Fault, Item, JsonObject, State, Verdict
+from watcher.errors import NoSuchItem
+from watcher.folders.names import RECEIPT
+from watcher.journey import receipt
+from watcher.store import Waiting
+from watcher.views.context import CommandContext
+from watcher.views.lookup import find_item, read_name, read_path
+from watcher.views.spelling import tell_spelling
+from watcher.views.unbooked import Unbooked, find_unbooked
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """An item with the verdict on it."""
+
+    item: Item
+    verdict: Verdict | None
+
+    def as_json(self) -> JsonObject:
+        return receipt.describe(self.item, self.verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One recording and all that happened to it. `note`: that its name was typed in another form; else ""."""
+
+    recording: Recording
+    obstacle: Fault | None
+    changes: list[JsonObject]
+    requests: list[Attempt]
+    note: str
+
+    def as_json(self) -> JsonObject:
+        return {
+            **self.recording.as_json(),
+            "obstacle": self.obstacle.as_json() if self.obstacle else None,
+            "history": self.changes,
+            "requests": [attempt.as_json() for attempt in self.requests],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingList:
+    """What lies in the drop folder and is no item yet: what is blocked first, and the longest waiting.
+
+    `seen_at`: when it was last looked at. `is_current`: a daemon goes on looking.
+    """
+
+    files: list[Waiting]
+    total: int
+    seen_at: float | None
+    is_current: bool
+
+
+def list_recordings(context: CommandContext, states: Sequence[State]) -> Generator[Recording, None, None]:
+    """All in these states, or all, the oldest first; row by row, as far as they are asked for."""
+    with context.store.reading() as books:
+        for item in books.items.listed(states):
+            yield Recording(item, books.verdicts.get(item.identifier))
+
+
+def list_waiting(context: CommandContext) -> WaitingList:
+    """What has no item yet: the first 1,000."""
+    with context.store.reading() as books:
+        files, total = books.waiting.listed(), books.waiting.total()
+        seen_at = books.site.get("last_scan_at")
+    return WaitingList(files, total, seen_at, context.is_running())
+
+
+def find_history(context: CommandContext, text: str) -> History | Unbooked:
+    """All that is known of the recording that a person named. NoSuchItem."""
+    named = read_name(context, text)
+    with context.store.reading() as books:
+        try:
+            item = find_item(books, named)
+        except NoSuchItem:
+            for places in named.spellings:
+                if (unbooked := find_unbooked(context, books, places)) is not None:
+                    return unbooked
+            raise
+        return History(
+            Recording(item, books.verdicts.get(item.identifier)),
+            books.obstacles.fault_of(item.id),
+            books.items.history(item.id),
+            books.ledger.of_item(item.id),
+            _tell_spelling(read_path(text), item),
+        )
+
+
+def _tell_spelling(typed: bytes, item: Item) -> str:
+    """That the item was found under a name that was typed otherwise; "" where it was not."""
+    notes = [tell_spelling(typed.removesuffix(RECEIPT), path) for path in (item.path, item.filed_as) if path]
+    return notes[0] if all(notes) else ""

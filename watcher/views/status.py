@@ -1,0 +1,217 @@
+"""How a site stands: its daemon, its recordings by state, and whatever keeps any of them back."""
+
+from dataclasses import dataclass, replace
+
+from watcher.domain import (
+    BACKLOG,
+    Alteration,
+    Fault,
+    Item,
+    JsonObject,
+    Pause,
+    State,
+    VerdictState,
+    path_text,
+    rfc3339,
+)
+from watcher.errors import UNSENDABLE
+from watcher.journey.alterations import explain
+from watcher.journey.failures import Failure
+from watcher.journey.filed import find_alteration
+from watcher.journey.reading import find_outdated, read_fact
+from watcher.journey.submit.windows import describe, find_windows
+from watcher.journey.working import Activity, Working
+from watcher.store import Books, Left, Obstacle, Waiting
+from watcher.views.context import CommandContext
+from watcher.views.estimate import seconds_for
+
+_BLOCKED_SHOWN = 1000
+_STUCK_SHOWN = 1000
+_ALTERED_LOOKED_AT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """What is not taken, or not sent, until somebody does something. `id`: null for a file that is no item yet."""
+
+    id: str | None
+    path: bytes
+    since: float
+    again_at: float | None
+    fault: Fault
+
+    def as_json(self) -> JsonObject:
+        return {
+            "id": self.id,
+            "path": path_text(self.path),
+            "since": rfc3339(self.since),
+            "again_at": rfc3339(self.again_at),
+            **self.fault.as_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Altered:
+    """A recording that was altered since it was filed, and still lies there so."""
+
+    id: str
+    path: bytes
+    kind: Alteration
+    fault: Fault
+
+    def as_json(self) -> JsonObject:
+        return {"id": self.id, "path": path_text(self.path), **self.fault.as_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many there are: recordings and verdicts by state, and all of what Status lists only the first of."""
+
+    states: dict[State, int]
+    verdicts: dict[VerdictState, int]
+    dismissed: int  # of the failed
+    waiting: int
+    waiting_blocked: int
+    blocked: int
+    stuck: int
+
+    @property
+    def backlog(self) -> int:
+        """Queued, or being sent."""
+        return sum(self.states[state] for state in BACKLOG)
+
+    @property
+    def needs_person(self) -> dict[str, int]:
+        return {"failed": self.states[State.FAILED] - self.dismissed, "held": self.states[State.HELD]}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a site stands. `pauses`: what a person ends before the others."""
+
+    lost: Fault | None
+    working: Working
+    failing: tuple[Failure, ...]
+    silent: list[Fault]  # the folders whose server does not answer
+    outdated: list[str]  # what the daemon has read otherwise than it stands on the disk now
+    counts: Counts
+    pauses: list[Pause]
+    rate: str
+    eta_seconds: float
+    last_scan_at: float | None
+    oldest_queued_at: float | None
+    waiting: list[Waiting]  # no items yet: what is blocked first, and the longest waiting
+    blocked: list[Blocked]  # the oldest first
+    stuck: list[Obstacle]
+    altered: list[Altered]
+    left: Left  # in the drop folder, and no recordings: nothing waits for them
+
+    def how_many(self, kind: Alteration) -> int:
+        """How many recordings were altered so."""
+        return sum(one.kind is kind for one in self.altered)
+
+    def as_json(self) -> JsonObject:
+        pauses = [pause.as_json() for pause in self.pauses]
+        counts = self.counts
+        return {
+            "lost": self.lost and self.lost.as_json(),
+            "failing": [failure.as_json() for failure in self.failing],
+            "states": {str(state): number for state, number in counts.states.items()},
+            "needs_person": counts.needs_person,
+            "verdicts": {str(state): number for state, number in counts.verdicts.items()},
+            "paused": {k: pauses[0][k] for k in ("reason", "since", "until", "by")} if pauses else None,
+            "pauses": pauses,
+            "silent": [fault.as_json() for fault in self.silent],
+            "rate": self.rate,
+            "backlog": counts.backlog,
+            "eta_seconds": self.eta_seconds,
+            "last_scan_at": rfc3339(self.last_scan_at),
+            "oldest_queued_at": rfc3339(self.oldest_queued_at),
+            "waiting": [file.as_json() for file in self.waiting],
+            "waiting_total": counts.waiting,
+            "waiting_blocked": counts.waiting_blocked,
+            "blocked": [one.as_json() for one in self.blocked],
+            "blocked_total": counts.blocked,
+            "stuck": [obstacle.as_json() for obstacle in self.stuck],
+            "stuck_total": counts.stuck,
+            **{str(kind): self.how_many(kind) for kind in Alteration},
+            "altered": [one.as_json() for one in self.altered],
+            "foreign": self.left.foreign,
+            "foreign_first": [path_text(path) for path in self.left.first],
+            "orphaned": self.left.orphaned,
+            "daemon": self.working.as_json(),
+            "outdated": self.outdated,
+        }
+
+
+def read_status(context: CommandContext) -> Status:
+    """How the site stands now; of a database that is lost, that it is."""
+    loss = context.loss()
+    failing, working = context.failing(), context.working()
+    silent = [folder.silence().as_fault() for folder in context.folders if not folder.answers]
+    if silent and working.activity is Activity.RUNNING and not working.reason:
+        working = replace(working, reason=silent[0].message)
+    with context.store.reading() as books:
+        counts = _count(books)
+        oldest = next(books.items.listed(sorted(BACKLOG)), None)
+        windows = find_windows(books, context.config.limits.writes, context.clock.now())
+        altered = list(books.filing.altered(_ALTERED_LOOKED_AT))
+        fact = read_fact(books) if working.holder is not None else None
+        waiting = books.waiting.listed()
+        status = Status(
+            lost=loss.as_fault() if loss else None,
+            working=working,
+            failing=failing,
+            silent=silent,
+            outdated=[],
+            counts=counts,
+            pauses=books.pauses.active(),
+            rate=describe(windows),
+            eta_seconds=seconds_for(counts.backlog, windows),
+            last_scan_at=books.site.get("last_scan_at"),
+            oldest_queued_at=oldest.arrived_at if oldest else None,
+            waiting=waiting,
+            blocked=_find_blocked(books, waiting),
+            stuck=books.obstacles.listed(_STUCK_SHOWN),
+            altered=[],
+            left=books.waiting.left(),
+        )
+    # Only now: these ask the disk.
+    return replace(status, outdated=find_outdated(context.config, fact), altered=_still_there(context, altered))
+
+
+def _count(books: Books) -> Counts:
+    return Counts(
+        states=books.items.counts(),
+        verdicts=books.verdicts.counts(),
+        dismissed=books.items.dismissed(),
+        waiting=books.waiting.total(),
+        waiting_blocked=books.waiting.blocked(),
+        blocked=books.waiting.blocked() + books.queue.how_many_blocked(UNSENDABLE),
+        stuck=books.obstacles.total(),
+    )
+
+
+def _find_blocked(books: Books, waiting: list[Waiting]) -> list[Blocked]:
+    files = [
+        Blocked(None, file.path, file.since, None, Fault(file.code, file.reason))
+        for file in waiting
+        if file.is_blocked
+    ]
+    items = [
+        Blocked(item.id, item.path, item.arrived_at, item.due_at, item.fault)
+        for item in books.queue.blocked(UNSENDABLE, _BLOCKED_SHOWN)
+        if item.fault is not None
+    ]
+    return sorted([*files, *items], key=lambda one: one.since)
+
+
+def _still_there(context: CommandContext, items: list[Item]) -> list[Altered]:
+    """Those of the altered recordings that lie there so now."""
+    return [
+        Altered(item.id, item.path, item.altered.kind, fault)
+        for item in items
+        if item.altered is not None
+        and (fault := explain(item)) is not None
+        and find_alteration(context.filed_in(item), item, context.clock.now()) is not None
+    ]
