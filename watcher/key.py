@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn, Self
 
 from watcher.config import Config
 from watcher.config.loading import open_file
@@ -20,6 +20,26 @@ _MODELESS = frozenset(  # kinds of file system that have one mode for all files,
 )
 
 
+class KeyStamp(NamedTuple):
+    """Which file a key was read from, as it was then: it has another stamp once it is written anew."""
+
+    path: str
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: str, status: os.stat_result) -> Self:
+        return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def still_holds(self) -> bool:
+        """Whether that very file lies there, as far as whoever asks may look."""
+        try:
+            return self.of(self.path, os.stat(self.path)) == self
+        except OSError:
+            return True
+
+
 class Key:
     """The API key. Shows itself as "<key>" wherever it is printed by accident; only `reveal` gives its text."""
 
@@ -32,13 +52,13 @@ class Key:
         warning: str = "",
         *,
         is_fixed: bool = False,
-        stamp: tuple[str, int, int, int] | None = None,
+        stamp: KeyStamp | None = None,
     ) -> None:
         self._text = text
         self.source = source  # where it came from, for a person
         self.warning = warning  # what is unwise about that place, and the remedy; "" where nothing is
         self.is_fixed = is_fixed  # as long as the process runs: the environment, a credential
-        self.stamp = stamp  # of a file: its path, inode, size and mtime in ns when it was read
+        self.stamp = stamp  # of its file when it was read
 
     def reveal(self) -> str:
         return self._text
@@ -103,12 +123,11 @@ def read_credential(path: Path) -> Key | None:
     return None if found is None else Key(_checked(found[0], _text(path)), _text(path), is_fixed=True)
 
 
-def _read_key_file(path: Path) -> tuple[bytes, str, tuple[str, int, int, int]] | None:
+def _read_key_file(path: Path) -> tuple[bytes, str, KeyStamp] | None:
     """What is in the file, how it is exposed ("" where it is not), and its stamp; null where there is none."""
     try:
         with open_file(path) as file:
-            status = os.fstat(file.fileno())
-            stamp = (os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
+            stamp = KeyStamp.of(os.fspath(path), os.fstat(file.fileno()))
             return file.read(_KEY_BYTES + 1), _exposure(path, file.fileno()), stamp
     except (FileNotFoundError, NotADirectoryError):
         return None

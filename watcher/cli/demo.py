@@ -18,13 +18,13 @@ from watcher.cli.opening import wide_console
 from watcher.clock import SystemClock
 from watcher.composition import opened
 from watcher.config import load
-from watcher.domain import Item, State, path_text
+from watcher.domain import State, path_text
 from watcher.errors import ConfigError, Exit
-from watcher.journey.site import Site
 from watcher.key import Key
 from watcher.outlet import standard_error
 from watcher.sandbox import Sandbox
-from watcher.store import Books
+from watcher.views.context import CommandContext
+from watcher.views.recordings import Recording, list_recordings, list_waiting
 
 _KEY = "demo-key"
 _CONFIG = """\
@@ -102,10 +102,11 @@ def show_demo(folder: Path | None) -> Exit:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(fate.content())
         with opened(config, key, SystemClock(), once=True) as journey:
+            context = CommandContext(config, journey.site.store, journey.site.clock)
             live = Live(console=console, refresh_per_second=8, transient=True)
             with live:
-                once.run_once(journey, verdict_seconds=inf, show=lambda _: live.update(_table(journey.site)))
-            return _conclude(journey.site, service, root)
+                once.run_once(journey, verdict_seconds=inf, show=lambda _: live.update(_table(context)))
+            return _conclude(context, service, root)
 
 
 def _prepare(folder: Path | None) -> Path:
@@ -122,47 +123,44 @@ def _prepare(folder: Path | None) -> Path:
     return root
 
 
-def _items(books: Books) -> dict[str, Item]:
-    return {path_text(item.path): item for item in books.items.listed()}
+def _recordings(context: CommandContext) -> dict[str, Recording]:
+    return {path_text(recording.item.path): recording for recording in list_recordings(context, ())}
 
 
-def _table(site: Site, marks: dict[str, str] | None = None) -> Table:
+def _table(context: CommandContext, marks: dict[str, str] | None = None) -> Table:
     table = Table("file", "became", "identifier or reason", "verdict", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
-    with site.store.reading() as books:
-        items = _items(books)
-        waiting = {path_text(file.path): file for file in books.waiting.listed()}
-        for fate in FATES:
-            item = items.get(fate.path)
-            if item is None:
-                reason = waiting[fate.path].reason if fate.path in waiting else ""
-                table.add_row(fate.path, "settling", reason, "")
-                continue
-            verdict = books.verdicts.get(item.identifier)
-            told = item.fault.code if item.fault else item.identifier[:16] + "…" if item.identifier else ""
-            if item.duplicate_of:
-                told += " (duplicate, not paid)"
-            said = (verdict.classification or "awaited") if verdict else ""
-            state = "done" if item.state is State.DONE else str(item.state)
-            table.add_row(fate.path, state, told, said, *([marks[fate.path]] if marks else []))
+    waiting = {path_text(file.path): file for file in list_waiting(context).files}
+    recordings = _recordings(context)  # after those that wait: what is taken in between is among them
+    for fate in FATES:
+        recording = recordings.get(fate.path)
+        if recording is None:
+            reason = waiting[fate.path].reason if fate.path in waiting else ""
+            table.add_row(fate.path, "settling", reason, "")
+            continue
+        item, verdict = recording.item, recording.verdict
+        told = item.fault.code if item.fault else item.identifier[:16] + "…" if item.identifier else ""
+        if item.duplicate_of:
+            told += " (duplicate, not paid)"
+        said = (verdict.classification or "awaited") if verdict else ""
+        table.add_row(fate.path, str(item.state), told, said, *([marks[fate.path]] if marks else []))
     return table
 
 
-def _conclude(site: Site, service: Sandbox, root: Path) -> Exit:
+def _conclude(context: CommandContext, service: Sandbox, root: Path) -> Exit:
     wrong: list[str] = []
-    with site.store.reading() as books:
-        items = _items(books)
-        for fate in FATES:
-            item = items.get(fate.path)
-            if item is None:
-                wrong.append(f"{fate.path}: was never taken")
-                continue
-            verdict = books.verdicts.get(item.identifier)
-            became = (item.state, item.fault and item.fault.code, verdict and verdict.classification)
-            if became != (fate.state, fate.error, fate.verdict) or bool(item.duplicate_of) != fate.duplicate:
-                wrong.append(f"{fate.path}: should be {fate.state} {fate.error or fate.verdict}, became {became}")
+    recordings = _recordings(context)
+    for fate in FATES:
+        recording = recordings.get(fate.path)
+        if recording is None:
+            wrong.append(f"{fate.path}: was never taken")
+            continue
+        item, verdict = recording.item, recording.verdict
+        became = (item.state, item.fault and item.fault.code, verdict and verdict.classification)
+        if became != (fate.state, fate.error, fate.verdict) or bool(item.duplicate_of) != fate.duplicate:
+            wrong.append(f"{fate.path}: should be {fate.state} {fate.error or fate.verdict}, became {became}")
     out = wide_console()
-    out.print(_table(site))
+    out.print(_table(context))
     paid = sum(1 for fate in FATES if fate.state is State.DONE and not fate.duplicate)
     if service.charged != paid:
         wrong.append(f"{service.charged} submissions were charged, not {paid}")

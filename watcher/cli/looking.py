@@ -162,8 +162,8 @@ def list_items(options: argparse.Namespace) -> int:
 def _list_waiting(options: argparse.Namespace) -> int:
     """What lies in the drop folder and has no item yet: what is blocked first, the longest waiting first."""
     with open_context(options) as context:
-        found = list_waiting(context)
-    if not found.is_current and not options.json:  # what came since is not among them
+        found, is_running = list_waiting(context), context.is_running()
+    if not is_running and not options.json:  # what came since is not among them
         seen_at = rfc3339(found.seen_at)
         seen = f"this is how it was at {seen_at}" if seen_at is not None else "nobody has looked there yet"
         say(f"watcher: no daemon runs now: {seen}")

@@ -6,7 +6,7 @@ from typing import cast
 
 from watcher.config import Config
 from watcher.journey.site import Site
-from watcher.key import Key
+from watcher.key import Key, KeyStamp
 from watcher.store import Books
 
 _FACT = "daemon.read"
@@ -53,7 +53,7 @@ def find_outdated(config: Config, fact: dict[str, object] | None) -> list[str]:
             "`systemctl restart watcher` has them hold."
         )
     stamp = fact["key"]
-    if isinstance(stamp, list) and not _is_as(stamp):
+    if isinstance(stamp, list) and not KeyStamp(*stamp).still_holds():
         said.append(
             "The key's file was changed after the daemon read it: `systemctl reload watcher`, or SIGHUP, has it "
             "read again."
@@ -65,12 +65,3 @@ def read_fact(books: Books) -> dict[str, object] | None:
     """What the daemon noted; null where none has."""
     fact: dict[str, object] | None = books.site.get(_FACT)
     return None if fact is None else fact | {"key": books.site.get(_KEY_FACT)}
-
-
-def _is_as(stamp: list[object]) -> bool:
-    """Whether the key's file is the one that was read, as far as whoever asks may look."""
-    try:
-        status = os.stat(str(stamp[0]))
-    except OSError:
-        return True
-    return [status.st_ino, status.st_size, status.st_mtime_ns] == stamp[1:]

@@ -48,13 +48,12 @@ class History:
 class WaitingList:
     """What lies in the drop folder and is no item yet: what is blocked first, and the longest waiting.
 
-    `seen_at`: when it was last looked at. `is_current`: a daemon goes on looking.
+    `seen_at`: when it was last looked at.
     """
 
     files: list[Waiting]
     total: int
     seen_at: float | None
-    is_current: bool
 
 
 def list_recordings(context: CommandContext, states: Sequence[State]) -> Generator[Recording, None, None]:
@@ -67,9 +66,7 @@ def list_recordings(context: CommandContext, states: Sequence[State]) -> Generat
 def list_waiting(context: CommandContext) -> WaitingList:
     """What has no item yet: the first 1,000."""
     with context.store.reading() as books:
-        files, total = books.waiting.listed(), books.waiting.total()
-        seen_at = books.site.get("last_scan_at")
-    return WaitingList(files, total, seen_at, context.is_running())
+        return WaitingList(books.waiting.listed(), books.waiting.total(), books.site.get("last_scan_at"))
 
 
 def find_history(context: CommandContext, text: str) -> History | Unbooked:
