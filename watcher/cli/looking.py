@@ -43,9 +43,9 @@ def status(options: argparse.Namespace) -> int:
         )
     for kind in Alteration:
         if number := found.how_many(kind):
-            first = next(one for one in found.altered if one.kind is kind)
+            first = next(one for one in found.altered if one.fault.code == kind)
             print(
-                f"{kind:<13}{number:,} since filed; the first: {show_path(first.path)}: "
+                f"{kind:<13}{number:,} since filed; the first: {show_path(first.item.path)}: "
                 f"{first.fault.message}. {first.fault.hint}"
             )
     if left := _left_in_words(found):

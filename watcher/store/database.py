@@ -41,6 +41,9 @@ class Database(Protocol):
     def is_of_this_version(self) -> bool:
         """Whether it is there, and exactly of this program's version."""
 
+    def is_older(self) -> bool:
+        """Whether it is there, of an older version that `migrate` brings up to this program's."""
+
     def check_version(self) -> None:
         """Raise StoreError unless it is exactly of this program's version."""
 

@@ -15,6 +15,7 @@ from watcher.folders.holder import Holder, holder_of
 from watcher.journey.failures import Failure, read_failures
 from watcher.journey.instance import lock_database
 from watcher.journey.loss import find_loss
+from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.recognition import owners_of
 from watcher.journey.site import Site
 from watcher.journey.working import Activity, Working, judge
@@ -121,6 +122,12 @@ class CommandContext:
         if self.store.database.exists():
             return None
         return find_loss(self.store.database.path, self.drop, (self.done, self.failed))
+
+    def outdated(self) -> list[str]:
+        """What the daemon that runs has read otherwise than it stands on the disk now, in sentences."""
+        with self.store.reading() as books:
+            fact = read_fact(books)
+        return find_outdated(self.config, fact)
 
     def content_key(self, digest: str) -> str:
         """See Site.content_key."""

@@ -1,5 +1,6 @@
 """How a site stands: its daemon, its recordings by state, and whatever keeps any of them back."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from watcher.domain import (
@@ -18,7 +19,6 @@ from watcher.errors import UNSENDABLE
 from watcher.journey.alterations import explain
 from watcher.journey.failures import Failure
 from watcher.journey.filed import find_alteration
-from watcher.journey.reading import find_outdated, read_fact
 from watcher.journey.submit.windows import describe, find_windows
 from watcher.journey.working import Activity, Working
 from watcher.store import Books, Left, Obstacle, Waiting
@@ -52,15 +52,13 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Altered:
-    """A recording that was altered since it was filed, and still lies there so."""
+    """A recording that was altered since it was filed, and still lies there so. The fault's code: how."""
 
-    id: str
-    path: bytes
-    kind: Alteration
+    item: Item
     fault: Fault
 
     def as_json(self) -> JsonObject:
-        return {"id": self.id, "path": path_text(self.path), **self.fault.as_json()}
+        return {"id": self.item.id, "path": path_text(self.item.path), **self.fault.as_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ class Status:
 
     def how_many(self, kind: Alteration) -> int:
         """How many recordings were altered so."""
-        return sum(one.kind is kind for one in self.altered)
+        return sum(one.fault.code == kind for one in self.altered)
 
     def as_json(self) -> JsonObject:
         pauses = [pause.as_json() for pause in self.pauses]
@@ -156,7 +154,6 @@ def read_status(context: CommandContext) -> Status:
         oldest = next(books.items.listed(sorted(BACKLOG)), None)
         windows = find_windows(books, context.config.limits.writes, context.clock.now())
         altered = list(books.filing.altered(_ALTERED_LOOKED_AT))
-        fact = read_fact(books) if working.holder is not None else None
         waiting = books.waiting.listed()
         status = Status(
             lost=loss.as_fault() if loss else None,
@@ -176,8 +173,8 @@ def read_status(context: CommandContext) -> Status:
             altered=[],
             left=books.waiting.left(),
         )
-    # Only now: these ask the disk.
-    return replace(status, outdated=find_outdated(context.config, fact), altered=_still_there(context, altered))
+    outdated = context.outdated() if working.holder is not None else []
+    return replace(status, outdated=outdated, altered=find_altered(context, altered))
 
 
 def _count(books: Books) -> Counts:
@@ -198,20 +195,23 @@ def _find_blocked(books: Books, waiting: list[Waiting]) -> list[Blocked]:
         for file in waiting
         if file.is_blocked
     ]
-    items = [
+    return sorted([*files, *blocked_items(books, _BLOCKED_SHOWN)], key=lambda one: one.since)
+
+
+def blocked_items(books: Books, limit: int) -> list[Blocked]:
+    """The oldest that are queued, and cannot be sent as they, or their destinations, lie."""
+    return [
         Blocked(item.id, item.path, item.arrived_at, item.due_at, item.fault)
-        for item in books.queue.blocked(UNSENDABLE, _BLOCKED_SHOWN)
+        for item in books.queue.blocked(UNSENDABLE, limit)
         if item.fault is not None
     ]
-    return sorted([*files, *items], key=lambda one: one.since)
 
 
-def _still_there(context: CommandContext, items: list[Item]) -> list[Altered]:
+def find_altered(context: CommandContext, items: Iterable[Item]) -> list[Altered]:
     """Those of the altered recordings that lie there so now."""
     return [
-        Altered(item.id, item.path, item.altered.kind, fault)
+        Altered(item, fault)
         for item in items
-        if item.altered is not None
-        and (fault := explain(item)) is not None
+        if (fault := explain(item)) is not None
         and find_alteration(context.filed_in(item), item, context.clock.now()) is not None
     ]

@@ -18,7 +18,7 @@ from watcher.cli.checking.account import check_limits, check_pauses, check_servi
 from watcher.cli.checking.child import find_as
 from watcher.cli.checking.finding import Condition, Finding, exit_code, warning, well, wrong
 from watcher.cli.checking.lookout import check_watch
-from watcher.cli.checking.premises import Known, check_premises
+from watcher.cli.checking.premises import check_premises
 from watcher.cli.checking.user import (
     User,
     find_handed_key,
@@ -30,17 +30,15 @@ from watcher.cli.opening import print_json, read_config, wide_console
 from watcher.cli.printing import as_far_as_read
 from watcher.clock import SystemClock
 from watcher.config import Config, load
-from watcher.domain import JsonObject, State, quote_path, rfc3339, show_path, text_to_path
-from watcher.errors import UNSENDABLE, ConfigError, Exit, FolderError, StoreError
+from watcher.domain import JsonObject, quote_path, rfc3339, show_path
+from watcher.errors import ConfigError, Exit, FolderError, StoreError
 from watcher.folders.holder import Holder
 from watcher.folders.rights import find_lack
-from watcher.journey.reading import find_outdated, read_fact
-from watcher.journey.recognition import Past, owners_of
 from watcher.journey.watch import Choice
 from watcher.journey.working import Activity
 from watcher.key import Key
-from watcher.store import Books, revisions
 from watcher.views.context import CommandContext, open_site
+from watcher.views.knowledge import Known, read_known
 
 _BYTES_FOR_BOOKS = 100_000_000
 _FILES_NEEDED = 128
@@ -152,7 +150,7 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
             if loss := context.loss():
                 return Known(is_started=True), replace(Finding.of(name, loss), stops=True)
             return Known(), _check_room_for_database(context)
-        if database.version() in revisions.known()[:-1]:
+        if database.is_older():
             hint = "The next start of the daemon, or `watcher migrate`, brings it up; a copy of it is kept."
             return Known(is_started=True), warning(name, f"{path} is of an older version than this program", hint)
         database.check_version()
@@ -160,9 +158,7 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
         return Known(is_started=True), Finding.of(name, error)
     known = Known(is_started=True)
     try:
-        owners = owners_of(database.path)
-        with context.store.reading() as books:
-            known = _read(books, database.path, owners)
+        known = read_known(context)
         damage = database.find_damage()
         with context.store.writing():
             pass  # it can be locked and written
@@ -196,24 +192,6 @@ def _check_room_for_database(context: CommandContext) -> Finding:
         )
         return Finding.of(name, error)
     return well(name, f"{shown} is not there yet; the first start makes it")
-
-
-def _read(books: Books, database: Path, owners: frozenset[int]) -> Known:
-    site = books.site
-    accepted = (item.identifier for item in books.items.listed([State.DONE]) if item.identifier)
-    return Known(
-        is_started=site.get("id") is not None,
-        folders={name: Past.of(books, name, database, owners) for name in ("drop", "done", "failed")},
-        mounts=tuple(text_to_path(path) for path in site.get("mounts") or ()),
-        pauses=tuple(books.pauses.active()),
-        blocked=tuple(books.queue.blocked(UNSENDABLE, _STUCK_NAMED)),
-        blocked_total=books.queue.how_many_blocked(UNSENDABLE),
-        stuck=tuple(books.obstacles.listed(_STUCK_NAMED)),
-        stuck_total=books.obstacles.total(),
-        altered=tuple(books.filing.altered(_STUCK_NAMED)),
-        last_scan_at=site.get("last_scan_at"),
-        identifier=next(accepted, None),
-    )
 
 
 # Who does it, and with what
@@ -262,10 +240,8 @@ def _check_reading(context: CommandContext, known: Known, holder: Holder | None)
     """What the daemon that runs has read otherwise than it stands on the disk now."""
     if holder is None or not known.is_open:
         return []
-    with context.store.reading() as books:
-        fact = read_fact(books)
     hint = "What the daemon was told before holds until then."
-    return [warning("reading", line, hint) for line in find_outdated(context.config, fact)]
+    return [warning("reading", line, hint) for line in context.outdated()]
 
 
 def _check_user(context: CommandContext, holder: Holder | None, user: User | None) -> Finding:

@@ -9,16 +9,14 @@ from urllib.parse import urlsplit
 
 from watcher import __version__
 from watcher.cli.checking.finding import Condition, Finding, unavailable, warning, well
-from watcher.cli.checking.premises import Known
-from watcher.config import Config, Window
+from watcher.config import Config
 from watcher.errors import ConfigError, Rejected, ServiceError, StoreError, Throttled
-from watcher.identifai.budget import room_at
 from watcher.identifai.client import Client
 from watcher.journey.submit.policy import NEEDS_CANARY
-from watcher.journey.submit.windows import describe, find_windows
+from watcher.journey.submit.windows import count_read, describe, find_windows, room_for_read
 from watcher.key import Key, read_key
-from watcher.store import Books
 from watcher.views.context import CommandContext
+from watcher.views.knowledge import Known
 from watcher.views.prospects import ending, is_barred
 
 _NOBODYS = "0" * 64  # an identifier that the service never gave
@@ -106,7 +104,7 @@ def _wait_for_room(context: CommandContext) -> float:
     while True:
         now = context.clock.now()
         with context.store.reading() as books:
-            room = _room_at(books, context.config.limits.reads, now)
+            room = room_for_read(books, context.config.limits.reads, now)
         if room <= now:
             return 0.0
         if context.clock.monotonic() + room - now > until:
@@ -114,18 +112,11 @@ def _wait_for_room(context: CommandContext) -> float:
         context.clock.wait(room - now, threading.Event())
 
 
-def _room_at(books: Books, windows: tuple[Window, ...], now: float) -> float:
-    ledger = books.ledger
-    unended = ledger.unended_hits("read")
-    return room_at(windows, lambda n: ledger.nth_last_end("read", n), now, unended=unended)
-
-
 def _counting(context: CommandContext) -> Callable[[], None]:
     def count() -> None:
         if context.config.limits.reads:
             with context.store.writing() as books:
-                now = context.clock.now()
-                books.ledger.hit_ended(books.ledger.hit("read", now), now)
+                count_read(books, context.clock.now())
 
     return count
 

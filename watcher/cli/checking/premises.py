@@ -5,14 +5,13 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 
 from watcher.cli.checking.finding import Condition, Finding, warning, well, wrong
 from watcher.cli.checking.newcomers import check_newcomers
 from watcher.cli.checking.subfolders import check_privacy, check_subfolders
-from watcher.domain import Item, Pause, State, show_path
+from watcher.domain import show_path
 from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
 from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
@@ -20,40 +19,19 @@ from watcher.folders.names import check_note_name, draft_name
 from watcher.folders.nature import examine
 from watcher.folders.rights import Lack
 from watcher.ignore import Ignore
-from watcher.journey.alterations import explain
-from watcher.journey.filed import find_alteration
 from watcher.journey.foreign import may_be_left
 from watcher.journey.recognition import Past, recognise
 from watcher.journey.watch import choose_watch
 from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts, resolve
-from watcher.store import Obstacle
 from watcher.views.context import CommandContext
+from watcher.views.knowledge import Known
+from watcher.views.status import find_altered
 
 _FILES_LOOKED_AT = 300
 _FILES_NAMED = 3
 _CACHED_SECONDS = 35  # for which a client keeps what it writes to itself: Linux's 30, and 5 between two looks
 _PROBE = b"A file to try the way of a recording. It may be removed.\n"
 _ROOM_FOR = 100  # of the largest recordings: with less, somebody should know
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the books say of the site: nothing before its first start, or where they can not be read."""
-
-    is_started: bool = False
-    is_open: bool = False  # the books can be read and written
-    folders: dict[str, Past] = field(default_factory=dict)
-    mounts: tuple[bytes, ...] = ()  # points below the drop folder at which something was mounted
-    pauses: tuple[Pause, ...] = ()
-    blocked: tuple[
-        Item, ...
-    ] = ()  # the oldest of what is queued and cannot be sent, as it or its destination lies
-    blocked_total: int = 0
-    stuck: tuple[Obstacle, ...] = ()  # the oldest of what cannot be moved
-    stuck_total: int = 0
-    altered: tuple[Item, ...] = ()  # filed recordings that are not what they were, the first of them
-    last_scan_at: float | None = None
-    identifier: str | None = None  # one that the service gave
 
 
 def check_premises(context: CommandContext, known: Known) -> Iterator[Finding]:
@@ -257,20 +235,15 @@ def _check_part(part: Part, seconds: float) -> Finding:
 
 def _check_altered(context: CommandContext, known: Known) -> Iterator[Finding]:
     """Filed recordings that are not what was judged, and still lie there so."""
-    for item in known.altered:
-        folder = context.done if item.state is State.DONE else context.failed
-        fault = explain(item)
-        if fault is not None and find_alteration(folder, item, context.clock.now()) is not None:
-            yield warning(
-                str(fault.code), f"{folder.name}/{show_path(item.filed_as or b'')}: {fault.message}", fault.hint
-            )
+    for one in find_altered(context, known.altered):
+        folder, path = context.filed_in(one.item), one.item.filed_as or b""
+        yield warning(one.fault.code, f"{folder.name}/{show_path(path)}: {one.fault.message}", one.fault.hint)
 
 
 def _check_blocked(known: Known) -> Finding:
-    faults = [(one, one.fault) for one in known.blocked if one.fault is not None]
-    shown = "\n".join(f"{show_path(one.path)}: {fault.message}" for one, fault in faults)
+    shown = "\n".join(f"{show_path(one.path)}: {one.fault.message}" for one in known.blocked)
     found = f"{known.blocked_total:,} cannot be read, moved or filed, so not sent; the oldest:\n{shown}"
-    return wrong("blocked", found, faults[0][1].hint or "`watcher why FILE` says more.")
+    return wrong("blocked", found, known.blocked[0].fault.hint or "`watcher why FILE` says more.")
 
 
 def _check_stuck(known: Known) -> Finding:

@@ -105,15 +105,11 @@ class Reads:
         now = site.clock.now()
         with site.store.writing() as books:
             self.end(books, now)  # where that could not be written down
-            ledger = books.ledger
-            ledger.pull_back_hits("read", now)  # the clock may have been set back
-            unended = ledger.unended_hits("read")
-            room = budget.room_at(
-                site.config.limits.reads, lambda n: ledger.nth_last_end("read", n), now, unended=unended
-            )
+            books.ledger.pull_back_hits("read", now)  # the clock may have been set back
+            room = room_for_read(books, site.config.limits.reads, now)
             if room > now:
                 return room - now
-            hit = ledger.hit("read", now)
+            hit = books.ledger.hit("read", now)
         self._hit = hit
         return 0.0
 
@@ -121,6 +117,18 @@ class Reads:
         """The question was answered, or is lost; it may be told so twice."""
         if self._hit is not None:
             books.ledger.hit_ended(self._hit, now)
+
+
+def room_for_read(books: Books, windows: tuple[Window, ...], now: float) -> float:
+    """When these windows have room for one more question."""
+    ledger = books.ledger
+    unended = ledger.unended_hits("read")
+    return budget.room_at(windows, lambda n: ledger.nth_last_end("read", n), now, unended=unended)
+
+
+def count_read(books: Books, now: float) -> None:
+    """A question counts that has begun and ended now."""
+    books.ledger.hit_ended(books.ledger.hit("read", now), now)
 
 
 def restore_hits(site: Site, limits: Limits) -> None:

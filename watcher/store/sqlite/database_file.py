@@ -160,6 +160,10 @@ class SqliteDatabase:
         """Whether the file is there, and exactly of this program's version."""
         return self.version() == revisions.known()[-1]
 
+    def is_older(self) -> bool:
+        """Whether it is there, of an older version that `migrate` brings up to this program's."""
+        return self.version() in revisions.known()[:-1]
+
     def check_version(self) -> None:
         """Raises StoreError unless the file is exactly of this program's version."""
         if self.is_of_this_version():

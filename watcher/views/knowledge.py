@@ -1,0 +1,52 @@
+"""What the books say of a site, for whoever examines the machine that it lies on."""
+
+from dataclasses import dataclass, field
+
+from watcher.domain import Item, Pause, State, text_to_path
+from watcher.errors import UNSENDABLE
+from watcher.journey.recognition import Past, owners_of
+from watcher.store import Obstacle
+from watcher.views.context import CommandContext
+from watcher.views.status import Blocked, blocked_items
+
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the books say of the site: nothing before its first start, or where they cannot be read."""
+
+    is_started: bool = False
+    is_open: bool = False  # the books can be read and written
+    folders: dict[str, Past] = field(default_factory=dict)
+    mounts: tuple[bytes, ...] = ()  # points below the drop folder at which something was mounted
+    pauses: tuple[Pause, ...] = ()
+    blocked: tuple[Blocked, ...] = ()  # the oldest that are queued and cannot be sent, as they lie
+    blocked_total: int = 0
+    stuck: tuple[Obstacle, ...] = ()  # the oldest that cannot be moved
+    stuck_total: int = 0
+    altered: tuple[Item, ...] = ()  # filed recordings that are not what they were, the first of them
+    last_scan_at: float | None = None
+    identifier: str | None = None  # one that the service gave
+
+
+def read_known(context: CommandContext) -> Known:
+    """What they say now. Whether they can be written too is for the caller to try. StoreError."""
+    database = context.store.database.path
+    owners = owners_of(database)
+    with context.store.reading() as books:
+        site = books.site
+        accepted = (item.identifier for item in books.items.listed([State.DONE]) if item.identifier)
+        return Known(
+            is_started=site.get("id") is not None,
+            folders={name: Past.of(books, name, database, owners) for name in ("drop", "done", "failed")},
+            mounts=tuple(text_to_path(path) for path in site.get("mounts") or ()),
+            pauses=tuple(books.pauses.active()),
+            blocked=tuple(blocked_items(books, _NAMED)),
+            blocked_total=books.queue.how_many_blocked(UNSENDABLE),
+            stuck=tuple(books.obstacles.listed(_NAMED)),
+            stuck_total=books.obstacles.total(),
+            altered=tuple(books.filing.altered(_NAMED)),
+            last_scan_at=site.get("last_scan_at"),
+            identifier=next(accepted, None),
+        )
