@@ -1,4 +1,4 @@
-"""The only place that reads a clock or waits on one. Everything else takes `now`, or a Clock."""
+"""The only module that reads a clock or waits on one. Everything else takes `now`, or a Clock."""
 
 import threading
 import time
@@ -6,20 +6,20 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the time is, and a way to let some pass."""
+    """The time, and a way to wait."""
 
     def now(self) -> float:
-        """Seconds since the epoch, UTC: what is stored and shown. It may jump."""
+        """Return the seconds since the epoch, UTC: what is stored and shown. It may jump."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment: what durations are measured with. It never jumps."""
+        """Return the seconds since some fixed moment: for measuring durations. It never jumps."""
 
     def wait(self, seconds: float, wake: threading.Event) -> bool:
-        """Let `seconds` pass, or less when `wake` is set. Whether it was set."""
+        """Wait `seconds`, or less if `wake` is set. Return whether it was set."""
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The machine's clocks."""
 
     def now(self) -> float:
         return time.time()  # noqa: TID251

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, along two axes: whom it is about, and whether it may have cost something.
+"""Every error of ours, along two axes: what it is about, and whether it may have cost something.
 
 Foreign exceptions become one of these at one border each: the disk's in `folders`, the service's in
 `identifai.client`, the configuration's in `config`, the database's in `store`.
@@ -10,22 +10,22 @@ from enum import IntEnum
 from watcher.domain import Charged, Fault
 
 PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
-"""Errors of the system that pass by themselves, or once somebody has made room: worth another try."""
+"""System errors that pass by themselves, or once somebody has made room: worth another try."""
 
 
 class Exit(IntEnum):
     """The exit codes of the commands."""
 
     WELL = 0
-    INCOMPLETE = 1  # done, but something failed, is held or does not add up
+    INCOMPLETE = 1  # done, but something failed, is held or does not match
     USAGE = 2
-    UNAVAILABLE = 69  # the service or the account stands in the way
-    RUNNING = 75  # another instance has the drop folder
+    UNAVAILABLE = 69  # the service or the account refuses, or cannot be reached
+    RUNNING = 75  # another instance holds the drop folder
     CONFIG = 78
 
 
 class WatcherError(Exception):
-    """Something went wrong, and a person can read what, where and what to do about it."""
+    """The base of our errors: the message says what went wrong and where, the hint what to do about it."""
 
     code = "error"
     exit_code = Exit.INCOMPLETE
@@ -50,56 +50,56 @@ class ConfigError(WatcherError):
 
 
 class InstanceRunning(WatcherError):
-    """Another instance has this drop folder."""
+    """Another instance holds this drop folder."""
 
     code = "instance_running"
     exit_code = Exit.RUNNING
 
 
 class StoreError(WatcherError):
-    """The database can not be used as it is."""
+    """The database cannot be used as it is."""
 
     code = "store"
     exit_code = Exit.CONFIG
 
 
 class StoreUnavailable(StoreError):
-    """The database can not be used at this moment: locked, a full or failing disk. It is worth another try."""
+    """The database cannot be used right now: it is locked, or the disk is full or failing. Worth another try."""
 
     exit_code = Exit.INCOMPLETE
 
 
 class StoreLost(StoreError):
-    """There is no database, though there was one: none is begun in its place."""
+    """The database that was here is gone. No new one is created in its place."""
 
     exit_code = Exit.UNAVAILABLE
 
 
 class StoreContradicted(StoreError):
-    """The database refused one row, which contradicts what it holds. Any other can be written."""
+    """The database refused one row that contradicts what it holds. Other rows can still be written."""
 
     exit_code = Exit.INCOMPLETE
 
 
 class TransitionRefused(StoreContradicted):
-    """No item ever goes from the one state to the other: a fault of the program, which stops this item alone."""
+    """The table of transitions does not have this one: a fault of the program, which stops only this item."""
 
 
 class LateWriter(WatcherError):
-    """The item is not in the state, or not in the hands, that this step left it in: somebody else decided."""
+    """The item has changed since this step read it: another step or a person has decided on it."""
 
     code = "late_writer"
 
 
 class UsageError(WatcherError):
-    """The command's words do not go together."""
+    """The command's arguments do not go together."""
 
     code = "usage"
     exit_code = Exit.USAGE
 
 
 class NoSuchItem(WatcherError):
-    """What a person named is no item, or more than one."""
+    """The name that a person gave matches no item, or more than one."""
 
     code = "no_such_item"
     exit_code = Exit.USAGE
@@ -109,56 +109,56 @@ class NoSuchItem(WatcherError):
 
 
 class FolderError(WatcherError):
-    """A folder can not give or take a file now. Never a verdict on the file."""
+    """A folder cannot give or take a file right now. It never speaks against the file."""
 
     code = "folder"
 
 
 class FolderMissing(FolderError):
-    """The folder is not there: not mounted, never "empty"."""
+    """The folder is not there, for instance not mounted. A missing folder is never taken for an empty one."""
 
     code = "folder_missing"
 
 
 class FolderSilent(FolderMissing):
-    """Its server does not answer: whoever asked it would wait without end."""
+    """The folder's server does not answer: any call to it could hang for ever."""
 
     code = "folder_silent"
 
 
 class FolderForeign(FolderError):
-    """The drop folder is another site's, or the database another drop folder's: nothing here may be touched."""
+    """The drop folder belongs to another site, or the database to another drop folder: touch nothing."""
 
     code = "folder_foreign"
     exit_code = Exit.CONFIG
 
 
 class FolderRefuses(FolderError):
-    """The folder is there and takes or gives nothing: no permission, no space, read-only."""
+    """The folder is there but refuses: no permission, no space, or mounted read-only."""
 
     code = "folder_refuses"
 
 
 class FolderFull(FolderRefuses):
-    """There is no room for it: space, inodes, a quota, or a file system that takes no file so large."""
+    """No room: no space or inodes, a quota is used up, or the file system takes no file this large."""
 
     code = "folder_full"
 
 
 class TooLong(FolderRefuses):
-    """A file is longer than any of ours of its name."""
+    """The file is longer than any that we write under its name."""
 
     code = "too_long"
 
 
 class Unreadable(FolderRefuses):
-    """What has this name lies on a bad block: it can neither be looked at nor read."""
+    """What has this name lies on a bad block: it can be neither examined nor read."""
 
     code = "unreadable"
 
 
 class NameTaken(FolderError):
-    """Something lies under the name already; nothing was overwritten."""
+    """The name is taken. Nothing was overwritten."""
 
     code = "name_taken"
 
@@ -173,9 +173,9 @@ class RecordingError(WatcherError):
 
 
 class RecordingRefused(RecordingError):
-    """The service can not accept it, so it is not sent: it goes to failed/.
+    """The service cannot accept the recording, so it is not sent: it goes to failed/.
 
-    `is_foreign`: nothing in it speaks for a recording at all, not even for one that the service does not take.
+    `is_foreign`: nothing in it looks like a recording, not even like one of a kind that the service does not take.
     """
 
     def __init__(self, code: str, message: str, *, hint: str, is_foreign: bool = False) -> None:
@@ -185,49 +185,49 @@ class RecordingRefused(RecordingError):
 
 
 class RecordingChanged(RecordingError):
-    """It is not the file that was vetted: it settles again."""
+    """The file is no longer the one that was vetted: it has to settle again."""
 
     code = "changed"
 
 
 class RecordingGone(RecordingError):
-    """It was taken away."""
+    """The recording was removed."""
 
     code = "gone"
 
 
 class RecordingUnreachable(RecordingError):
-    """It can not be read, or could not be moved afterwards: it waits, and says so."""
+    """The recording cannot be read, or could not be moved afterwards: it waits, and the reason is shown."""
 
     code = "unreachable_file"
 
 
 class RecordingBusy(RecordingUnreachable):
-    """It can not be had at this moment, and will be: nobody need do anything."""
+    """The recording is in use right now. It is tried again; nobody has to do anything."""
 
     code = "busy_file"
 
 
 class RecordingStumbled(RecordingError):
-    """It met an error that nobody foresaw: it waits, and the others go on."""
+    """An unexpected error met this recording: it waits, and the others go on."""
 
     code = "unforeseen"
 
     def __init__(self, error: Exception) -> None:
-        """Not with its text, which nobody has cleaned of the key: that is in the log, which does so."""
+        """Leave out the error's text, which may hold the key: the log has it, redacted."""
         super().__init__(
-            f"It could not be sent ({type(error).__name__}): nobody foresaw this",
+            f"It could not be sent: unexpected error ({type(error).__name__})",
             hint="It is tried again, and the others go on. Please report it, with what the log says.",
         )
 
 
 class NoRoom(RecordingUnreachable):
-    """done/ has no room for this recording, though smaller ones may have: it waits, and blocks nobody."""
+    """done/ has no room for this recording, though perhaps for smaller ones: it waits, and blocks no other."""
 
     code = "no_room"
 
 
-# What a queued recording waits for that lies in the folders, not at the service.
+# What can keep a queued recording waiting in the folders, as opposed to at the service.
 UNSENDABLE = (RecordingUnreachable.code, RecordingBusy.code, NoRoom.code)
 
 
@@ -235,10 +235,10 @@ UNSENDABLE = (RecordingUnreachable.code, RecordingBusy.code, NoRoom.code)
 
 
 class ServiceError(WatcherError):
-    """A request did not end with what was asked for.
+    """A request failed.
 
     `charged` says whether it may have cost a credit, `status` is the HTTP status where there was one,
-    and `retry_after` the seconds the service asked to be left alone.
+    and `retry_after` how many seconds the service asked us to wait.
     """
 
     code = "service"
@@ -265,13 +265,13 @@ class NeverSent(ServiceError):
 
 
 class Unanswered(ServiceError):
-    """The whole request went out and no answer came back: in doubt."""
+    """The whole request was sent and no answer came back: in doubt."""
 
     code = "unanswered"
 
 
 class Unintelligible(ServiceError):
-    """The service said yes in words that name no identifier: in doubt."""
+    """The service reported success but gave no identifier: in doubt."""
 
     code = "unintelligible"
 
@@ -299,18 +299,18 @@ class Forbidden(ServiceError):
 
 
 class Rejected(ServiceError):
-    """400, 413 or 422: the service's word for no credit, a wrong parameter, and a file it can not take."""
+    """400, 413 or 422: no credit, a wrong parameter, or a file that the service cannot take."""
 
     code = "rejected"
 
 
 class ServiceFault(ServiceError):
-    """The service is not well."""
+    """The service failed: 5xx, or a status that fits nothing else."""
 
     code = "service_fault"
 
 
 class Intercepted(ServiceError):
-    """A proxy, a firewall or a web server between us and the service answered in its place, and refused."""
+    """A proxy, a firewall or a web server on the way answered in the service's place, and refused."""
 
     code = "intercepted"

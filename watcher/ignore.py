@@ -1,4 +1,4 @@
-"""The names that are passed over: unfinished transfers, recycle bins, and what systems leave about."""
+"""Names that are ignored: unfinished transfers, recycle bins, and what operating systems leave behind."""
 
 import fnmatch
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from watcher.endings import ENDINGS
 
 BUILT_IN = (
-    # File servers: what lies in these was deleted, or is a second view of what lies elsewhere.
+    # File servers: these hold what was deleted, or second views of files that are elsewhere.
     ("Synology DSM: recycle bin, snapshots", "#recycle", "#SynoRecycle", "#snapshot", "@sharesnap"),
     ("Synology DSM: index, streams and attributes beside files", "@eaDir", "*@SynoResource", "*@SynoEAStream"),
     ("Synology DSM: temporary files, Synology Drive", "@tmp", ".SynologyWorkingDirectory"),
@@ -65,15 +65,14 @@ BUILT_IN = (
     ("DownThemAll, Free Download Manager, Xunlei: unfinished files", "*.dtapart", "*.fdmdownload", "*.xltd"),
     ("µTorrent, qBittorrent, BitComet: unfinished files", "*.!ut", "*.!qB", "*.bc!"),
     ("Hugging Face and others: unfinished files", "*.incomplete"),
-    # Last, so that what is known better is told by its own line
+    # Last, so that a hidden file that has a line of its own is named by that
     ("rsync's unfinished files, and whatever else is hidden", ".*"),
 )
-"""Which program leaves what, and what that is: each line its source, then its names, in either case.
+"""Each line: the program and what it leaves, then the names, in either case.
 
-Each was found in the program's own source or documentation (Synology, Syncthing, Nextcloud, Samba, SFTPGo, AzCopy,
-gsutil, Cyberduck, MinIO), or in what several others pass over who list such folders; but for those of Buffalo,
-ProFTPD and s5cmd, which are known by hearsay. None may cover what somebody could call a recording: an ending
-counts only at the very end.
+Each comes from the program's own source or documentation (Synology, Syncthing, Nextcloud, Samba, SFTPGo, AzCopy,
+gsutil, Cyberduck, MinIO), or from the ignore lists of several other programs; those of Buffalo, ProFTPD and s5cmd
+are unconfirmed. None may match a name that somebody could give a recording: an extension counts only at the end.
 """
 
 _ENDING = "|".join(sorted(ENDINGS))
@@ -84,17 +83,17 @@ SHAPES = (
     ("macOS: a document that is being saved", "*.sb-3f0a91c2-Xk29fQ", r".+\.sb-[0-9a-f]{8}-[0-9a-z]{6}"),
     ("Windows: fragments that chkdsk found", "found.000", r"found\.[0-9]{3}"),
 )
-"""Names that a pattern of the shell cannot tell exactly enough: the source, an example, the regular expression."""
+"""Names that need a regular expression: the source, an example, the expression."""
 
 _SHAPES = [(example, re.compile(shape, re.IGNORECASE | re.ASCII)) for _, example, shape in SHAPES]
 _WILD = re.compile(r"\[[!^]?\]?[^]]*\]|[*?]")
 
 
 class Ignore:
-    """Tells temporary names from recordings, by the built-in patterns and those of `arrivals.ignore`.
+    """Recognises names to ignore, by the built-in patterns and those of `arrivals.ignore`.
 
-    Patterns are the shell's (`*`, `?`, `[…]`) and apply to each component of a path, so that a folder's name
-    covers what is below it. The built-in ones take upper and lower case alike; added ones are exact.
+    Patterns are the shell's (`*`, `?`, `[…]`) and apply to each component of a path, so that a pattern for a
+    folder covers everything below it. The built-in ones ignore case; those of the configuration do not.
     """
 
     def __init__(self, added: Iterable[str] = ()) -> None:
@@ -105,8 +104,8 @@ class Ignore:
         patterns += [(pattern, fnmatch.translate(pattern)) for pattern in added]
         self._patterns = [pattern for pattern, _ in patterns]
         self._match = re.compile("|".join(f"({expression})" for _, expression in patterns)).match
-        # The look at 100,000 names asks for each: nearly all are told from literal parts of the patterns, which
-        # know no case. So these may cover more than the patterns do, and never less.
+        # A scan of 100,000 names asks for each. Nearly all are ruled out by the literal parts of the patterns,
+        # compared without case; these may match more than the patterns do, never less.
         folded = [pattern.casefold() for pattern in self._patterns]
         self._names = frozenset(p for p in folded if not _WILD.search(p))
         self._beginnings = _shortest(p[:-1] for p in folded if p.endswith("*") and not _WILD.search(p[:-1]))
@@ -116,13 +115,13 @@ class Ignore:
         told = {*self._names, *(f"{p}*" for p in self._beginnings), *(f"*{p}" for p in ends)}
         rest = [p for p in folded if p not in told and not p.startswith(self._beginnings)]
         self._parts = tuple(max(_WILD.split(p), key=len) for p in rest)
-        # The endings of recordings, of which none ends as a pattern or a shape does.
+        # Extensions of recordings, where no pattern or expression could match a name that ends so.
         self._plain = frozenset(
             one for one in ENDINGS if not any(f".{one}".endswith(e) or e.endswith(f".{one}") for e in ends)
         )
 
     def matching(self, name: bytes) -> str | None:
-        """The pattern that covers this name, or a folder in this relative path; null where none does."""
+        """Return the pattern that matches this name, or a component of this relative path; else None."""
         for part in name.decode("utf-8", "surrogateescape").split("/"):
             low = part.casefold()
             ending = low.rpartition(".")[2]
@@ -143,11 +142,11 @@ class Ignore:
         return None
 
     def source(self, pattern: str) -> str | None:
-        """Whose name a built-in pattern tells, and what that is; null for one of `arrivals.ignore`."""
+        """Return the program and kind of file behind a built-in pattern; None for one of `arrivals.ignore`."""
         return self._sources.get(pattern)
 
 
 def _shortest(beginnings: Iterable[str]) -> tuple[str, ...]:
-    """Those that do not begin with another one."""
+    """Return those that do not begin with another of them."""
     found = set(beginnings)
     return tuple(sorted(one for one in found if not any(one.startswith(o) for o in found - {one})))

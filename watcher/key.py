@@ -1,4 +1,4 @@
-"""The API key: where it is found, and how it is kept from showing."""
+"""The API key: where it is read from, and how it is kept from being shown."""
 
 import os
 import stat
@@ -21,7 +21,7 @@ _MODELESS = frozenset(  # kinds of file system that have one mode for all files,
 
 
 class KeyStamp(NamedTuple):
-    """Which file a key was read from, as it was then: it has another stamp once it is written anew."""
+    """Identifies the file that a key was read from, in the version that was read."""
 
     path: str
     inode: int
@@ -33,7 +33,7 @@ class KeyStamp(NamedTuple):
         return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def still_holds(self) -> bool:
-        """Whether that very file lies there, as far as whoever asks may look."""
+        """Return whether the file is unchanged; true if we may not look."""
         try:
             return self.of(self.path, os.stat(self.path)) == self
         except OSError:
@@ -41,7 +41,7 @@ class KeyStamp(NamedTuple):
 
 
 class Key:
-    """The API key. Shows itself as "<key>" wherever it is printed by accident; only `reveal` gives its text."""
+    """The API key. Printed by accident, it shows as "<key>"; only `reveal` returns its text."""
 
     __slots__ = ("_text", "is_fixed", "source", "stamp", "warning")
 
@@ -55,9 +55,9 @@ class Key:
         stamp: KeyStamp | None = None,
     ) -> None:
         self._text = text
-        self.source = source  # where it came from, for a person
-        self.warning = warning  # what is unwise about that place, and the remedy; "" where nothing is
-        self.is_fixed = is_fixed  # as long as the process runs: the environment, a credential
+        self.source = source  # where it was read from, for a person
+        self.warning = warning  # what is unsafe about that place, and the remedy; "" if nothing
+        self.is_fixed = is_fixed  # true for the environment and a credential: they do not change while we run
         self.stamp = stamp  # of its file when it was read
 
     def reveal(self) -> str:
@@ -74,10 +74,10 @@ class Key:
 
 
 def read_key(config: Config, environ: Mapping[str, str]) -> Key:
-    """The API key: $IDENTIFAI_API_KEY, else systemd's credential, else `identifai.api_key_file`.
+    """Return the API key from $IDENTIFAI_API_KEY, else systemd's credential, else `identifai.api_key_file`.
 
-    A variable that is empty is not set. The first place that has something is the one that counts: raises
-    ConfigError when that is no key, or when there is none at all. The error never repeats what was found.
+    An empty variable counts as not set. The first place that has anything decides: raises ConfigError where that
+    is no key, or where no place has one. The error never repeats what was found.
     """
     if handed := read_handed(environ):
         return handed
@@ -95,9 +95,9 @@ def read_key(config: Config, environ: Mapping[str, str]) -> Key:
 
 
 def read_handed(environ: Mapping[str, str], *, whose: str = "") -> Key | None:
-    """The key that a process with this environment is handed: the variable's, else the credential's; else null.
+    """Return the key that a process with this environment is given, by variable or credential; None for neither.
 
-    `whose`: the environment's, for a person. Raises ConfigError as read_key does.
+    `whose`: whose environment it is, for messages. Raises ConfigError as read_key does.
     """
     value = environ.get(KEY_VARIABLE, "")
     if value.strip():
@@ -106,7 +106,7 @@ def read_handed(environ: Mapping[str, str], *, whose: str = "") -> Key | None:
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     try:
         return read_credential(Path(directory, CREDENTIAL)) if directory else None
-    except ConfigError as error:  # what is there is a copy, made at the start
+    except ConfigError as error:  # the credential is a copy that systemd made at the start: name its source
         hint = (
             f"put it right in the file that LoadCredential={CREDENTIAL}: of the unit names (systemctl cat): the"
             " key alone, as plain text on one line; then restart the service"
@@ -115,16 +115,16 @@ def read_handed(environ: Mapping[str, str], *, whose: str = "") -> Key | None:
 
 
 def read_credential(path: Path) -> Key | None:
-    """The key in a file that systemd hands over; null where there is none. Raises ConfigError.
+    """Return the key in a credential file of systemd's; None where there is no file. Raises ConfigError.
 
-    Its mode says nothing: systemd guards it by an access list that looks like group bits.
+    Its mode is not checked: systemd protects it by an ACL, which shows up as group bits.
     """
     found = _read_key_file(path)
     return None if found is None else Key(_checked(found[0], _text(path)), _text(path), is_fixed=True)
 
 
 def _read_key_file(path: Path) -> tuple[bytes, str, KeyStamp] | None:
-    """What is in the file, how it is exposed ("" where it is not), and its stamp; null where there is none."""
+    """Return the content, who else can read it ("" for nobody), and the stamp; None where there is no file."""
     try:
         with open_file(path) as file:
             stamp = KeyStamp.of(os.fspath(path), os.fstat(file.fileno()))
@@ -133,15 +133,15 @@ def _read_key_file(path: Path) -> tuple[bytes, str, KeyStamp] | None:
         return None
     except OSError as error:
         raise ConfigError(
-            f"the API key in {_text(path)} can not be read: {error.strerror}",
+            f"the API key in {_text(path)} cannot be read: {error.strerror}",
             hint="let the user that runs watcher read this file, and nobody else",
         ) from error
 
 
 def _exposure(path: Path, opened: int) -> str:
-    """Who else can read the key, and what can be done about it there; "" where nobody can.
+    """Return who else can read the key file, and the remedy; "" where nobody can.
 
-    The group of a file that is not ours is how its owner lets us read it.
+    Group permission on a file that is not ours is allowed: it is how its owner lets us read it.
     """
     status, us = os.fstat(opened), os.geteuid()
     mode, named = stat.S_IMODE(status.st_mode), quote_path(os.fsencode(path))
@@ -152,7 +152,7 @@ def _exposure(path: Path, opened: int) -> str:
     where = _why_fixed(path, opened)
     if where:
         return (
-            f"{exposed}, and lies {where}, where that cannot be changed; put a copy elsewhere "
+            f"{exposed}, and lies {where}, so its mode cannot be changed; put a copy elsewhere "
             f"(install -m 600 {named} KEYFILE, as the user that runs watcher) and name it in "
             f"identifai.api_key_file, or let systemd hand it over (LoadCredential={CREDENTIAL}:{_text(path)})"
         )
@@ -162,7 +162,7 @@ def _exposure(path: Path, opened: int) -> str:
 
 
 def _why_fixed(path: Path, opened: int) -> str:
-    """Where it lies, if no file's mode can be changed there; else ""."""
+    """Return on what kind of file system the file lies, if modes cannot be changed there; else ""."""
     if os.fstatvfs(opened).f_flag & os.ST_RDONLY:
         return "on a read-only file system"
     mount = mount_of(resolve(os.fsencode(path)), read_mounts())

@@ -1,7 +1,7 @@
-"""What the program says of itself while it runs: one line an event, on standard error, never with the API key.
+"""The log: one line per event, on standard error, never with the API key in it.
 
-Importing this module already keeps log lines off standard output, where commands print their data; nothing is
-shown until `configure` has been called.
+Importing this module is enough to keep log lines off standard output, where commands print their data. Nothing is
+shown until `configure` is called.
 """
 
 import logging
@@ -36,14 +36,14 @@ _FIRST = ("timestamp", "level", "logger", "event")
 
 
 class Secret(Protocol):
-    """What must never be shown. `config.Key` is one."""
+    """A text that must never be shown, such as the API key."""
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text itself."""
 
 
 def get_logger(name: str) -> Logger:
-    """A logger for the module of this `__name__`; it follows `configure`, called before or after."""
+    """Return the logger for this module; it follows `configure`, whether that is called before or after."""
     logger: Logger = structlog.get_logger(name)
     return logger
 
@@ -54,12 +54,12 @@ def configure(
     secret: Secret | None,
     stream: TextIO | None = None,
 ) -> None:
-    """From now on every log line goes to `stream` (None: standard error) in one form, without the secret.
+    """Send every log line from now on to `stream` (None: standard error), in one format and without the secret.
 
-    A secret of fewer than SHORTEST_SECRET characters is kept out where it is named as one, not out of every text.
+    A secret of fewer than SHORTEST_SECRET characters is only redacted where a field names it as one.
 
-    Libraries are heard from WARNING up, as are Python's own warnings and what ends the program or a thread
-    uncaught. "auto" is the console form on a terminal, else JSON. Calling it again replaces what was before.
+    Libraries are logged from WARNING up, as are Python's warnings and uncaught exceptions of the program or a
+    thread. "auto" means the console format on a terminal, else JSON. A second call replaces the first.
     """
     handler = _LastingHandler(sys.stderr if stream is None else stream)
     _set(handler, format, level, [secret] if secret else [])
@@ -77,7 +77,7 @@ def adjust(
     level: Literal["debug", "info", "warning", "error"],
     secrets: Sequence[Secret],
 ) -> None:
-    """What `configure` has set up goes on in this form, from this level up, without any of these secrets."""
+    """Change format, level and secrets of what `configure` has set up; none of these secrets is shown."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _LastingHandler):
             _set(handler, format, level, secrets)
@@ -108,17 +108,17 @@ def _set(handler: "_LastingHandler", form: str, level: str, secrets: Sequence[Se
 
 
 def hear_errors_alone(library: str) -> None:
-    """What this library only warns of is not said."""
+    """Suppress the library's warnings: log only its errors."""
     logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def close() -> None:
-    """What was said until now has gone out, as far as it can; for a process that ends without its own end."""
+    """Write out what was logged so far, as far as possible; for a process that ends by os._exit."""
     logging.shutdown()
 
 
 class _LastingHandler(logging.StreamHandler[Outlet]):
-    """Says what it is told through an outlet, which holds nobody up."""
+    """Logs through an outlet, which never blocks."""
 
     def __init__(self, stream: TextIO | None) -> None:
         super().__init__(Outlet(stream, self._describe_loss))
@@ -128,7 +128,7 @@ class _LastingHandler(logging.StreamHandler[Outlet]):
         self.stream.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Says nothing: the only place to say it is the one that failed."""
+        """Report nothing: the only place to report to is the one that failed."""
 
     def _describe_loss(self, lines: int) -> str:
         said = {"event": "log.dropped", "lines": lines, "reason": "nobody read them in time, or the disk was full"}
@@ -138,7 +138,7 @@ class _LastingHandler(logging.StreamHandler[Outlet]):
 
 
 class _Cleaner:
-    """Makes an event plain and safe: no secret, no bytes, no object whose text nobody has looked at."""
+    """Makes an event plain and safe: no secret, no bytes, no object whose text was not checked."""
 
     def __init__(self, secrets: Sequence[Secret]) -> None:
         texts = [secret.reveal() for secret in secrets]
@@ -175,8 +175,8 @@ def _as_text(value: object) -> str:
         value = value.value
     try:
         return str(value)
-    except Exception:  # noqa: BLE001  what is logged must not stop what logs it
-        return f"<{type(value).__name__} that can not be shown>"
+    except Exception:  # noqa: BLE001  a value that cannot be logged must not stop the code that logs it
+        return f"<{type(value).__name__} that cannot be shown>"
 
 
 def _console(*, colors: bool) -> list[structlog.typing.Processor]:
@@ -185,14 +185,14 @@ def _console(*, colors: bool) -> list[structlog.typing.Processor]:
 
 
 def _in_red(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """What somebody waits for is seen from afar, though it is no warning."""
+    """Show in red what a user waits for, though it is no warning."""
     if event.get("event") in _IN_RED:
         event["event"] = f"\x1b[31m{event['event']}"
     return event
 
 
 def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Nothing inside a value can look like another line, or steer the terminal; a traceback is set in."""
+    """Keep values from looking like another line or controlling the terminal; indent a traceback."""
     for name, value in event.items():
         if name == "exception":
             event[name] = "\n".join("    " + show_text(line) for line in value.splitlines())
@@ -202,7 +202,7 @@ def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def _route(level: int) -> None:
-    """Our loggers speak through the standard library's, so that there is one way out for ours and theirs."""
+    """Route our loggers through the standard library's, so that our lines and the libraries' share one output."""
     structlog.configure(
         processors=[ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -212,7 +212,7 @@ def _route(level: int) -> None:
 
 
 def _log_crashes() -> None:
-    """What nobody caught is a log line too: the interpreter's own report would know neither form nor secret."""
+    """Log uncaught exceptions: the interpreter's own report would have neither our format nor our redaction."""
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _program_crashed
     if threading.excepthook is threading.__excepthook__:

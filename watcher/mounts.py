@@ -1,4 +1,4 @@
-r"""What is mounted where: whether a folder lies on a network file system, and from where it can be written.
+r"""What is mounted where: whether a folder is on a network file system, and who else can write to it.
 
 Formats: proc_pid_mountinfo(5), and exportfs(8)'s table. Spaces, tabs, newlines and backslashes in their fields are
 octal, as in `\040`.
@@ -11,13 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 MOUNTINFO = "/proc/self/mountinfo"
-_EXPORTS = ("/proc/fs/nfsd/exports", "/var/lib/nfs/etab")  # what this kernel's NFS server gives, and is to give
+_EXPORTS = ("/proc/fs/nfsd/exports", "/var/lib/nfs/etab")  # what the kernel's NFS server exports, and is to export
 
 NETWORK = frozenset(
     {
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "coda", "davfs", "glusterfs", "gpfs", "lustre"),
         *("ncp", "ncpfs", "orangefs", "pvfs2", "beegfs", "gfs2", "ocfs2"),
-        # A host's folders in its guest: what the host writes raises no event, and locks do not reach it.
+        # Folders of a host in its guest: what the host writes raises no event, and locks do not reach it.
         *("9p", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "drvfs"),
         *("fuse.vmhgfs-fuse", "fuse.grpcfuse", "fuse.osxfs"),
         *("fuse.sshfs", "fuse.smbnetfs", "fuse.davfs2", "fuse.davfs", "fuse.curlftpfs", "fuse.gvfsd-fuse"),
@@ -26,12 +26,12 @@ NETWORK = frozenset(
         *("fuse.mount-s3", "fuse.gcsfuse", "fuse.blobfuse", "fuse.blobfuse2", "fuse.onedriver", "fuse.afp"),
     }
 )
-"""Kinds of file system that other machines write to, unseen: no events come, and no lock can be trusted."""
+"""File systems that other machines can write to: no events arrive, and no lock can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of the kernel's table. `point` is an absolute path; `device` is major:minor."""
+    """One line of the kernel's mount table. `point` is an absolute path; `device` is major:minor."""
 
     id: int
     parent: int
@@ -40,16 +40,16 @@ class Mount:
     kind: str
     source: str
     options: frozenset[str] = frozenset()  # of the file system, not of this mount of it
-    lower: "Mount | None" = None  # what a FUSE or stacked file system takes its files from, where that can be told
+    lower: "Mount | None" = None  # the mount that a FUSE or stacked file system takes its files from, if known
 
     @property
     def is_network(self) -> bool:
-        """Whether other machines may write to it unheard, be it through what it lies on."""
+        """Whether other machines can write to it, or to the mount below it, without raising events here."""
         return is_network(self.kind) or (self.lower is not None and self.lower.is_network)
 
     @property
     def is_stacked(self) -> bool:
-        """Whether its files are another file system's."""
+        """Whether it shows the files of another file system."""
         return self.kind in _STACKED or self.kind.startswith("fuse.")
 
     def __str__(self) -> str:
@@ -59,20 +59,20 @@ class Mount:
 _SMB = frozenset({"cifs", "smb3", "smbfs"})
 _LOCAL_LOCKS = frozenset({"nobrl", "nolock", "local_lock=all", "local_lock=posix"})
 _STACKED = frozenset({"fuse", "ecryptfs"})
-_MOST_LINKS = 40  # as the kernel follows
+_MOST_LINKS = 40  # the kernel's limit
 
 
 _WITHOUT_CTIME = frozenset({"fuse", "fuseblk", "vfat", "msdos", "exfat"})
-"""Where it is not kept: it is the mtime, which a copy takes from its original; or a program's own affair."""
+"""File systems without a true ctime: it is the mtime, which a copy takes from its original, or up to a program."""
 
 
 def is_network(kind: str) -> bool:
-    """Whether other machines may write to a file system of this kind without this one hearing of it."""
+    """Return whether other machines can write to a file system of this kind without raising events here."""
     return kind in NETWORK
 
 
 def read_mounts() -> list[Mount]:
-    """All mounts that this process can see; none where the system does not tell."""
+    """Return all mounts that this process can see; none where the system does not say."""
     try:
         with open(MOUNTINFO, "rb") as file:
             return parse(os.fsdecode(file.read()))
@@ -81,7 +81,7 @@ def read_mounts() -> list[Mount]:
 
 
 def parse(text: str) -> list[Mount]:
-    """The mounts in a mountinfo file's text, in its order. A line that is not understood is left out."""
+    """Return the mounts in the text of a mountinfo file, in order. A line that cannot be parsed is left out."""
     mounts = []
     for line in text.split("\n"):
         before, _, after = line.partition(" - ")
@@ -104,20 +104,20 @@ def parse(text: str) -> list[Mount]:
 
 
 def _with_lower(mount: Mount, others: list[Mount]) -> Mount:
-    """The mount, and which other it lies on: the first one on a network, where there are several."""
+    """Return the mount with the one it is stacked on: a network mount first, where there are several."""
     parts = mount.source.split(":")
-    # What a FUSE file system names as its source is its own affair; many name the folders that they show.
+    # A FUSE file system may name anything as its source; many name the folders that they show.
     if not mount.is_stacked or is_network(mount.kind) or not all(part.startswith("/") for part in parts):
         return mount
     folders = [part.partition("=")[0] for part in parts]
-    others = [other for other in others if other.id != mount.id]  # it may lie over its own source
+    others = [other for other in others if other.id != mount.id]  # it may be mounted over its own source
     found = [below for folder in folders if (below := mount_of(os.fsencode(folder), others)) is not None]
     lower = [_with_lower(below, others) for below in found]
     return replace(mount, lower=next((below for below in lower if below.is_network), lower[0] if lower else None))
 
 
 def read_exports() -> list[bytes]:
-    """The absolute paths of what this machine's NFS server lets others write; none where nobody tells."""
+    """Return the absolute paths that this machine's NFS server lets others write; none where that is not known."""
     found: list[bytes] = []
     for table in _EXPORTS:
         with suppress(OSError), open(table, "rb") as file:
@@ -126,7 +126,7 @@ def read_exports() -> list[bytes]:
 
 
 def parse_exports(text: str) -> list[bytes]:
-    """The folders in the NFS server's table that somebody may write."""
+    """Return the writable folders in the NFS server's export table."""
     found = []
     for line in text.split("\n"):
         path, _, clients = line.replace("\t", " ").partition(" ")
@@ -138,15 +138,15 @@ def parse_exports(text: str) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A folder, or what is mounted or exported in it, and from where it can be written."""
+    """A folder, or what is mounted or exported inside it, and who else can write to it."""
 
     path: bytes  # absolute
     mount: Mount | None
-    elsewhere: str  # why others can write it without this machine's hearing of it, in words; "" where they can not
+    elsewhere: str  # why other machines can write it without raising events here, in words; "" if they cannot
 
     @property
     def has_ctime(self) -> bool:
-        """Whether a file's ctime says when it changed last: this machine's kernel sets it, and nobody else can."""
+        """Whether a file's ctime can be trusted: this machine's kernel sets it, and nobody else can."""
         return (
             not self.elsewhere
             and self.mount is not None
@@ -155,16 +155,16 @@ class Part:
 
     @property
     def keeps_identity(self) -> bool:
-        """Whether a file that nobody touches keeps its inode's number and its times.
+        """Whether an untouched file keeps its inode number and its times.
 
-        Programs of FUSE number their files anew, at each mount and in between; SMB's client knows a new file's
-        times by its own clock first, and then by its server's [measured].
+        FUSE programs renumber their files, at each mount and in between; the SMB client takes a new file's times
+        first from its own clock and then from the server's [measured].
         """
         return self.mount is None or not (self.mount.is_stacked or self.mount.kind in _SMB)
 
     @property
     def lock_limits(self) -> str:
-        """Why a lock taken here is not seen by all who work on it, in words; "" where it is."""
+        """Why a lock taken here is not seen by everybody who uses the folder, in words; "" if it is."""
         if self.mount is None or not self.elsewhere:
             return ""
         if self.mount.is_stacked:
@@ -174,20 +174,24 @@ class Part:
 
     @property
     def name_limits(self) -> str:
-        """Which names it gives otherwise than their writers did, in words; "" where none is known."""
+        """Which names it shows differently from how they were written, in words; "" if none is known."""
         if self.mount is None or self.mount.kind not in _SMB:
             return ""
-        limits = "a name with a sign that Windows refuses, or a dot at its end, comes in short form (A1B2C~3.WAV)"
+        limits = (
+            "a name with a character that Windows refuses, or a dot at its end, shows in short form (A1B2C~3.WAV)"
+        )
         if "iocharset=utf8" in self.mount.options:
             return limits
-        return f"{limits}; without iocharset=utf8 one with other letters than its own may not be had at all"
+        return (
+            f"{limits}; without iocharset=utf8, a name with letters outside its character set may be unreachable"
+        )
 
     def contains(self, path: bytes) -> bool:
         return _contains(self.path, path)
 
 
 def parts_of(path: bytes, mounts: Iterable[Mount], exports: Iterable[bytes] = ()) -> list[Part]:
-    """The folder at this absolute path without links, and each part of it for which something else may hold."""
+    """Return the folder at this absolute path without links, and each part of it that may differ from the rest."""
     mounts, exports = list(mounts), list(exports)
     points = {mount.point for mount in mounts_below(path, mounts)}
     points |= {export for export in exports if export != path and _contains(path, export)}
@@ -200,7 +204,7 @@ def parts_of(path: bytes, mounts: Iterable[Mount], exports: Iterable[bytes] = ()
 
 
 def part_of(folder: bytes, path: bytes) -> Part:
-    """The innermost part of the folder at this absolute path that `path`, relative to it, lies in now."""
+    """Return the innermost part of the folder that `path`, relative to it, now lies in."""
     whole = resolve(folder)
     parts, full = parts_of(whole, read_mounts(), read_exports()), os.path.join(whole, path)
     return max((part for part in parts if part.contains(full)), key=lambda part: len(part.path))
@@ -208,19 +212,19 @@ def part_of(folder: bytes, path: bytes) -> Part:
 
 def _elsewhere(mount: Mount | None, *, is_exported: bool) -> str:
     if mount is None:
-        return "nobody tells what file system it lies on"
+        return "its file system is not known"
     if mount.is_network:
-        return f"it is {mount}, which other machines may write unheard"
+        return f"it is {mount}, which raises no event for what other machines write"
     if mount.is_stacked and mount.lower is None:
-        return f"it is {mount.kind}, and nobody tells what lies below"
-    # The server opens and closes a file of an NFSv3 client as it likes, and leases tell nothing of it [measured].
+        return f"it is {mount.kind}, and what lies below that is not known"
+    # The server opens and closes an NFSv3 client's file as it likes: a lease does not show its writer [measured].
     return "this machine's NFS server lets others write it" if is_exported else ""
 
 
 def mount_of(path: bytes, mounts: Iterable[Mount]) -> Mount | None:
-    """The mount that this absolute path without links lies on; null when the table does not say.
+    """Return the mount that this absolute path without links lies on; None where the table does not say.
 
-    Followed from the root as the kernel does: of mounts that cover each other, the one that is on top counts.
+    Walks from the root as the kernel does: where mounts cover each other, the one on top counts.
     """
     mounts = list(mounts)
     numbers = {mount.id for mount in mounts}
@@ -238,9 +242,9 @@ def mount_of(path: bytes, mounts: Iterable[Mount]) -> Mount | None:
 
 
 def resolve(path: bytes, mounts: Iterable[Mount] | None = None) -> bytes:
-    """The absolute path without links, as far as no server need be asked: what lies on a share is taken as named.
+    """Return the absolute path with links resolved, up to the first share: nothing on a share is looked at.
 
-    As os.path.realpath does it, which would wait without end for one that does not answer.
+    Like os.path.realpath, which would hang on a share that does not answer.
     """
     shares = {m.point for m in (read_mounts() if mounts is None else mounts) if m.is_network or m.is_stacked}
     shares -= {b"/"}
@@ -266,7 +270,7 @@ def resolve(path: bytes, mounts: Iterable[Mount] | None = None) -> bytes:
 
 
 def mounts_below(path: bytes, mounts: Iterable[Mount]) -> list[Mount]:
-    """The mounts strictly below this absolute path that can be reached, by their points."""
+    """Return the reachable mounts strictly below this absolute path."""
     mounts = list(mounts)
     inside = [m for m in mounts if m.point != path and _contains(path, m.point)]
     return sorted((m for m in inside if mount_of(m.point, mounts) == m), key=lambda mount: mount.point)

@@ -1,13 +1,11 @@
-"""What the program says goes out here: in order, a line at a time, and never holding anybody up.
+"""Write log lines and messages to standard error in order, without ever blocking the caller.
 
-Nobody may read the log: a full pipe, a stopped terminal, a disk that hangs. That must not stop the work, nor keep
-the program from ending. So whoever says something only puts it into a bounded queue, and one thread writes. What
-the queue has no room for is dropped and counted; the number stands where the lines are missing, once something
-goes out again.
+Standard error may block: a full pipe, a stopped terminal, a disk that hangs. That must not stop the work or keep
+the program from ending. So callers only append to a bounded queue, and one thread writes. Lines that do not fit
+are dropped and counted; a line in their place says how many are missing.
 
-A kill loses what was said in the last moment before it, and never more than the queue holds. No line is written
-past the queue, however grave: it could hang like any other, and would stand in the wrong place. Every other end of
-the program waits for the queue, for LAST_SECONDS at the most.
+A kill loses at most what the queue holds. No line bypasses the queue, however grave: it could hang like any other,
+and would be out of order. Every other end of the program waits for the queue, for LAST_SECONDS at the most.
 """
 
 import io
@@ -23,28 +21,28 @@ from typing import TextIO, cast
 
 LAST_SECONDS = 2.0
 MOST_CHARACTERS = 4_000_000
-"""In the queue, some ten thousand lines; one line alone may be longer."""
+"""Characters in the queue, some ten thousand lines; a single line may be longer."""
 
 _latest: "Outlet | None" = None
 
 
 def standard_error() -> TextIO | None:
-    """What takes lines for people, in their order among those of the log; null where the program has none."""
+    """Return the stream for lines meant for people, in order with the log's; None where there is none."""
     return cast("TextIO", _latest) if _latest is not None and _latest.stream is sys.stderr else sys.stderr
 
 
 def say(line: str) -> None:
-    """The line stands on standard error, for a person, behind all that was logged before it."""
+    """Write the line to standard error, for a person, after everything logged before it."""
     stream = standard_error()
     if stream is not None:
         stream.write(f"{line}\n")
 
 
 class Outlet(io.TextIOBase):
-    """A file for text that takes at once all that is written to it, by any thread; `flush` waits for nothing.
+    """A text file that any thread can write to without blocking; `flush` does not wait.
 
-    `describe_loss` gives the line that says how many are missing. A stream that is closed, full, broken or gone
-    takes nothing, and is no reason to stop; null stands for such a one.
+    `describe_loss` returns the line that says how many lines were dropped. A stream that is closed, full or broken
+    takes nothing, which is no reason to stop; None stands for such a stream.
     """
 
     def __init__(self, stream: TextIO | None, describe_loss: Callable[[int], str]) -> None:
@@ -55,11 +53,11 @@ class Outlet(io.TextIOBase):
         known = getattr(stream, "errors", None)
         self._errors = known if known and known != "strict" else "backslashreplace"
         self._changed = threading.Condition()
-        self._queue: deque[str | int] = deque()  # text, or how many lines are missing there
+        self._queue: deque[str | int] = deque()  # text, or how many lines were dropped at this point
         self._size = 0
-        self._dropped = 0  # since the last text that was taken
-        self._lost = 0  # lines that are missing, and nobody was told
-        self._is_torn = False  # the last line that went out lacks its end
+        self._dropped = 0  # lines dropped since the last text was queued
+        self._lost = 0  # lines dropped and not yet reported
+        self._is_torn = False  # the last line written lacks its end
         self._is_busy = False
         self._is_over = False
         self._writer: threading.Thread | None = None
@@ -75,17 +73,17 @@ class Outlet(io.TextIOBase):
         return True
 
     def flush(self) -> None:
-        """What is written goes out by itself."""
+        """Do nothing: the writer thread writes by itself."""
 
     def isatty(self) -> bool:
         try:
             return self.stream is not None and self.stream.isatty()
-        except ValueError:  # it was closed since
+        except ValueError:  # closed meanwhile
             return False
 
     def write(self, text: str) -> int:
         with self._changed:
-            # Once something was dropped, half of the queue must be free again: one gap is better than many.
+            # After a drop, wait until half of the queue is free again: one gap is better than many.
             room = MOST_CHARACTERS // 2 if self._dropped else MOST_CHARACTERS
             if self._is_over or (self._queue and self._size + len(text) > room):
                 self._dropped += text.count("\n")
@@ -100,25 +98,25 @@ class Outlet(io.TextIOBase):
         return len(text)
 
     def drain(self, seconds: float) -> bool:
-        """What was said until now has gone out, as far as it can. Whether that took no longer than so."""
+        """Wait until all that was queued is written or given up. Return whether that took at most `seconds`."""
         with self._changed:
             return self._changed.wait_for(lambda: not (self._queue or self._dropped or self._is_busy), seconds)
 
     def close(self) -> None:
-        """Nothing more is taken; what was taken has gone out, or never will."""
+        """Take nothing more, and wait for what was taken, up to LAST_SECONDS."""
         if self._is_over:
             return
         went_out = self._writer is None or self.drain(LAST_SECONDS)
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
-        if self._descriptor is not None and went_out:  # else a write to it hangs: it is the system's to end
+        if self._descriptor is not None and went_out:  # else a write hangs in it: leave closing to the system
             os.close(self._descriptor)
 
     # The writer
 
     def _start(self) -> threading.Thread | None:
-        # It takes no signal: they are for the thread that waits for them, which may not have begun yet.
+        # Block signals in it: they are for the thread that waits for them, which may not have started yet.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             writer = threading.Thread(target=self._write_all, name="outlet", daemon=True)
@@ -156,7 +154,7 @@ class Outlet(io.TextIOBase):
             elif self.stream is not None:
                 self.stream.write(text)
                 self.stream.flush()
-        except (OSError, ValueError):  # the reader has gone, the disk is full, or it was closed
+        except (OSError, ValueError):  # the reader is gone, the disk is full, or it was closed
             return False
         return True
 
@@ -166,7 +164,7 @@ class Outlet(io.TextIOBase):
         while rest:
             try:
                 written = os.write(descriptor, rest)
-            except BlockingIOError:  # whoever shares it with us wants it so
+            except BlockingIOError:  # somebody who shares the descriptor set O_NONBLOCK
                 poll = select.poll()
                 poll.register(descriptor, select.POLLOUT)
                 poll.poll()
@@ -176,9 +174,9 @@ class Outlet(io.TextIOBase):
 
 
 def _descriptor_of(stream: TextIO | None) -> int | None:
-    """One of our own: whatever is opened when the stream has been closed, no line is written into it."""
+    """Duplicate the stream's descriptor, so that no line ends up in a file opened after the stream was closed."""
     if stream is None:
         return None
-    with suppress(OSError, ValueError, AttributeError):  # in memory, or closed
+    with suppress(OSError, ValueError, AttributeError):  # an in-memory stream, or a closed one
         return os.dup(stream.fileno())
     return None

@@ -1,4 +1,4 @@
-"""Files of ours: made by root, they belong to the service's user; and none lies there before it does."""
+"""Create files so that those made by root belong to the service's user from the moment they have a name."""
 
 import os
 from collections.abc import Callable
@@ -10,11 +10,11 @@ _DESCRIPTORS = b"/proc/self/fd"
 
 
 def make_file(folder: int, name: bytes, mode: int, own: Callable[[int], None]) -> None:
-    """An empty file lies under the name in the open folder. FileExistsError where anything lay there, OSError.
+    """Create an empty file of this name in the open folder. FileExistsError where the name is taken, OSError.
 
-    `own` gives the file at a descriptor to its owner, before it has its name: a file of root's, which a kill in
-    between would leave there, the service could never open. Only where the file system knows no nameless files
-    does the name come first.
+    `own` gives the file at a descriptor to its owner before it gets its name: otherwise a kill in between would
+    leave a file of root's that the service could never open. The name comes first only where the file system
+    has no nameless files (O_TMPFILE).
     """
 
     def own_and_name(made: int) -> None:
@@ -25,7 +25,7 @@ def make_file(folder: int, name: bytes, mode: int, own: Callable[[int], None]) -
         _make(folder, b".", _NAMELESS, mode, own_and_name)
     except FileExistsError:
         raise
-    except OSError:  # whatever else than that may be wrong is met again
+    except OSError:  # any other trouble shows again in _make
         _make(folder, name, _NAMED, mode, own)
 
 
@@ -34,14 +34,14 @@ def _make(folder: int, name: bytes, flags: int, mode: int, finish: Callable[[int
     try:
         finish(made)
     finally:
-        with suppress(OSError):  # it is there, whatever a server that is away makes of the close
+        with suppress(OSError):  # the file exists, whatever a close on an absent server reports
             os.close(made)
 
 
 def _name(made: int, folder: int, name: bytes) -> None:
     descriptors = os.open(_DESCRIPTORS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # The entry of a descriptor is a link to its file, to which there is no other way.
+        # /proc/self/fd/N is the only way to link a nameless file without CAP_DAC_READ_SEARCH.
         os.link(b"%d" % made, name, src_dir_fd=descriptors, dst_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(descriptors)

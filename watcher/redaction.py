@@ -1,4 +1,4 @@
-"""One secret is kept out of texts that others wrote, however they wrote it."""
+"""Redact one secret in texts that others wrote, in whatever form they wrote it."""
 
 import re
 from base64 import b64encode
@@ -8,13 +8,13 @@ from html import unescape
 from unicodedata import normalize
 
 REDACTED = "<key>"
-"""What stands in the secret's place."""
+"""The text that replaces the secret."""
 
 SHORTEST_SECRET = 4
-"""Characters. A shorter one is no key, and stands in any text by chance: without it none could be read."""
+"""Characters. A shorter one is no key, and occurs in ordinary text by chance: redacting it would ruin the log."""
 
-_UNMISTAKABLE = 8  # so many letters and digits of a secret, in its order, stand in no text by chance
-_LAYERS = 60  # readings of one text: an encoding within an encoding within …
+_UNMISTAKABLE = 8  # this many letters and digits of a secret, in order, occur in no text by chance
+_LAYERS = 60  # decodings of one text, at most: an encoding within an encoding within …
 _ROUNDS = 4
 
 _NUMBERED = r"\\(?:u\{[0-9a-fA-F]{1,6}\}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-3][0-7]{2})"
@@ -28,7 +28,7 @@ _ESCAPES = tuple(
     )
 )
 _ANY_ESCAPE = re.compile("|".join(f"(?:{one.pattern})" for one in _ESCAPES), re.DOTALL)
-# An end that is missing is the end of the text: so that each takes time in proportion to the text, whatever it is.
+# A missing end counts as the end of the text, so that matching takes linear time on any text.
 _MARKUP = re.compile(
     r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>"
     "|[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2060\ufeff]+",  # nobody sees these either
@@ -42,12 +42,12 @@ Span = tuple[int, int]
 
 
 class Redactor:
-    """Replaces one secret in any text: as it is, in parts, and in the encodings that programs echo it in.
+    """Replaces one secret in any text: as it is, in part, and in the encodings in which programs echo it.
 
-    Found are: the escapes of JSON, HTML, URLs and programming languages, within one another too; letters of the
-    other case or of full width; anything but letters and digits in between, markup included; base64 and
-    hexadecimal digits; half of it or more. Of a secret with few letters and digits only the whole counts.
-    `before`: one of the secret that this one has replaced, which is kept out as well.
+    It finds the escapes of JSON, HTML, URLs and programming languages, nested too; letters of the other case or of
+    full width; anything but letters and digits in between, markup included; base64 and hexadecimal digits; and any
+    half of the secret or more. A secret with few letters and digits is only found whole.
+    `before`: the redactor of the secret that this one replaces, which is redacted as well.
     """
 
     def __init__(self, secret: str, before: "Redactor | None" = None) -> None:
@@ -68,7 +68,7 @@ class Redactor:
         }
 
     def repeats(self, text: str) -> bool:
-        """Whether the secret, or half of it, stands in the text in any form."""
+        """Return whether the text has the secret, or half of it, in any form."""
         if self._before is not None and self._before.repeats(text):
             return True
         return self._stands_in(text)
@@ -78,7 +78,7 @@ class Redactor:
         return self._is_on and any(part in one for one in reduced for part in self._parts)
 
     def clean(self, text: str) -> str:
-        """The text with REDACTED wherever the secret, or half of it, stands in it in any form."""
+        """Return the text with REDACTED in place of the secret, or half of it, in any form."""
         if self._before is not None:
             text = self._before.clean(text)
         for _ in range(_ROUNDS):
@@ -90,7 +90,7 @@ class Redactor:
         return REDACTED
 
     def _find(self, text: str) -> list[Span]:
-        """Where the secret stands, in the order of the text; none overlaps another."""
+        """Return where the secret is, in the order of the text and without overlaps."""
         first = _Layer(text, [(n, n + 1) for n in range(len(text))])
         found = sorted(span for layer in _layers(first) for span in self._find_in(layer))
         merged: list[Span] = []
@@ -102,7 +102,7 @@ class Redactor:
         return [(start, end) for start, end in merged if not self._is_part_of_a_word(text, start, end)]
 
     def _is_part_of_a_word(self, text: str, start: int, end: int) -> bool:
-        """Whether a secret that may well be a word stands in a longer one: `sandbox` in `sandbox-strict`."""
+        """Return whether a secret that may be a plain word is part of a longer word, as in `sandbox-strict`."""
         around = text[max(start - 1, 0) : start] + text[end : end + 1]
         return text[start:end].lower() == self._word and any(c.isalnum() or c in "-_" for c in around)
 
@@ -116,11 +116,11 @@ class Redactor:
                 at = reduced.find(part, at + 1)
 
     def _reduced(self, text: str) -> str:
-        """What can tell the secret of this text, in one case and one width."""
+        """Return the characters of the text that can identify the secret, in one case and one width."""
         return "".join(self._kept.findall(_plain(text))).lower()
 
     def _places(self, text: str) -> list[int]:
-        """Where in the text each character of what is reduced comes from."""
+        """Return where in the text each character of the reduced text comes from."""
         origins: Sequence[int] = range(len(text))
         if not text.isascii():
             origins = [place for place, character in enumerate(text) for _ in _plain(character)]
@@ -128,19 +128,19 @@ class Redactor:
 
 
 def _plain(text: str) -> str:
-    """The text with each letter and digit of full width, in a circle or with an accent as such."""
+    """Return the text with letters and digits of full width, in circles or with accents made plain."""
     return text if text.isascii() else normalize("NFKD", text)
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A text as it reads after some decoding, and, if asked for, where in the first text each character was."""
+    """A text after some decoding and, if asked for, where each character was in the original."""
 
     text: str
     spans: Sequence[Span] = ()
 
     def undone(self, pattern: re.Pattern[str], instead: Callable[[str], str]) -> "_Layer":
-        """The layer with what the pattern finds replaced."""
+        """Return the layer with every match of the pattern replaced."""
         if not self.spans:
             return _Layer(pattern.sub(lambda found: instead(found[0]), self.text))
         texts: list[str] = []
@@ -157,7 +157,7 @@ class _Layer:
 
 
 def _layers(first: _Layer) -> Iterator[_Layer]:
-    """What the text may read like: decoded again and again, each way by itself and all at once, bare of markup."""
+    """Yield the readings of the text: decoded repeatedly, each way alone and all together, and without markup."""
     waiting = [first]
     seen = {first.text}
     while waiting:
@@ -177,7 +177,7 @@ def _left_out(_markup: str) -> str:
 
 
 def _unescaped(escape: str) -> str:
-    """The character that an escape stands for; the escape itself, where it stands for none."""
+    """Return the character that an escape stands for, or the escape itself where it stands for none."""
     kind, digits = escape[0], escape[1:]
     if kind == "&":
         return unescape(escape)
@@ -185,18 +185,18 @@ def _unescaped(escape: str) -> str:
         return " " if digits in "abfnrtv" else digits
     number = int(digits.lstrip("uUx").strip("{}"), 8 if kind == "\\" and digits[0] in "0123" else 16)
     if digits[0] not in "uU" and number > 0x7F:
-        return _NO_LETTER  # a byte of a character of several: none of a key's
+        return _NO_LETTER  # one byte of a multi-byte character: keys have none
     return chr(number) if number <= 0x10FFFF else escape
 
 
 def _halves(needle: str) -> list[str]:
-    """Every part that is half as long: in any longer part there is one of them."""
+    """Return every part of half the length: any longer part contains one of them."""
     width = max(_UNMISTAKABLE, (len(needle) + 1) // 2)
     return [needle[n : n + width] for n in range(len(needle) - width + 1)]
 
 
 def _in_base64(raw: bytes) -> Iterator[str]:
-    """What of the secret's base64 is the same whatever stands before and behind it, at each of three places."""
+    """Yield the part of the secret's base64 that no neighbour changes, for each of three alignments."""
     for before in range(3):
         text = b64encode(b"\0" * before + raw).decode()
         yield text[-(-before * 4 // 3) : (before + len(raw)) * 4 // 3]

@@ -1,6 +1,6 @@
-"""Folders whose server does not answer: whoever asks the disk for one waits for it without end.
+"""Find folders whose server does not answer: any call to such a folder may hang for ever.
 
-A process of its own asks each, since whoever waits in the kernel for a server need not even be killable.
+A process of its own asks each, since a process that waits in the kernel for a server may not even be killable.
 """
 
 import os
@@ -13,20 +13,20 @@ from contextlib import suppress
 from watcher.mounts import mount_of, read_mounts, resolve
 
 ANSWER_SECONDS = 5.0
-"""A folder that says nothing for so long does not answer."""
+"""A folder that has not answered after this long counts as silent."""
 
-# What a mount keeps in mind would answer a stat; how much room there is it asks its server.
+# statvfs, since a mount may answer stat from its cache, but asks its server how much room there is.
 _ASKED = "import os, sys\ntry:\n    os.statvfs(sys.argv[1])\nexcept OSError:\n    pass\n"
 
 
 def find_silent(folders: Iterable[bytes], seconds: float = ANSWER_SECONDS) -> frozenset[bytes]:
-    """Those of the folders that do not answer; one that is away, or refuses, does. Takes `seconds` at the most."""
+    """Return the folders that do not answer within `seconds`. One that is missing or refuses does answer."""
     mounts = read_mounts()
     asked: dict[int, tuple[bytes, int]] = {}
     silent = set()
     for folder in dict.fromkeys(folders):
         mount = mount_of(resolve(folder, mounts), mounts)
-        if mount is None or mount.is_network or mount.is_stacked:  # no other keeps anybody waiting
+        if mount is None or mount.is_network or mount.is_stacked:  # local file systems never hang
             process, answer = _ask(folder)
             asked[answer] = folder, process
     poll = select.poll()
@@ -45,14 +45,14 @@ def find_silent(folders: Iterable[bytes], seconds: float = ANSWER_SECONDS) -> fr
         folder, process = asked[answer]
         silent.add(folder)
         with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)  # it is gone once the kernel lets it go
+            os.kill(process, signal.SIGKILL)  # takes effect once the kernel lets go of it
     for answer in asked:
         os.close(answer)
     return frozenset(silent)
 
 
 def _ask(folder: bytes) -> tuple[int, int]:
-    """A process that asks the folder, and a pipe that hangs up when it ends."""
+    """Start a process that asks the folder. Return it, and a pipe that hangs up when it ends."""
     answer, held = os.pipe()
     try:
         process = os.posix_spawn(

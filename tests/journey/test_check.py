@@ -441,7 +441,7 @@ def test_little_room_is_a_warning_and_none_is_wrong(
     (small_disk.home / "ballast").write_bytes(bytes(free - 40_960))
     checked = Checked(place, capsys)
     assert checked.code == Exit.INCOMPLETE
-    checked.is_now("done folder", "wrong", "40,960 bytes are free, 65,536 are wanted for a receipt", "free space")
+    checked.is_now("done folder", "wrong", "40,960 bytes are free, 65,536 are needed for a receipt", "free space")
 
 
 def test_a_mount_below_the_drop_folder_that_is_gone_is_wrong(

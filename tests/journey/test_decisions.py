@@ -180,7 +180,7 @@ def test_a_retry_of_what_was_taken_away_records_nothing(
     assert code == Exit.INCOMPLETE
     assert "here.wav: goes back to the drop folder" in told.out
     assert "gone.wav: is left as it is: " in told.err
-    assert "is not there any more" in told.err
+    assert "is no longer there" in told.err
     assert f"`watcher dismiss {place.item('gone.wav').id}`" in told.err
     assert "gone.wav" not in told.out
     assert shown(place, capsys, "gone.wav") == before

@@ -256,7 +256,7 @@ def test_no_link_is_ever_followed(folder: Folder, place: Path) -> None:
 def test_no_path_leads_out_of_the_folder(folder: Folder, path: bytes) -> None:
     """A path from a receipt or a person may say anything: it is refused, not followed."""
     for operation in (folder.fingerprint, folder.open, folder.occupied, folder.remove):
-        with pytest.raises(RecordingUnreachable, match="is no path inside the drop folder"):
+        with pytest.raises(RecordingUnreachable, match="is not a path inside the drop folder"):
             operation(path)
 
 
@@ -271,7 +271,7 @@ def test_a_pipe_that_takes_a_recordings_name_hangs_nobody(folder: Folder) -> Non
 
 def test_a_disk_that_fails_while_a_recording_is_read_is_about_that_recording() -> None:
     """An input error in the middle of a file is RecordingUnreachable, not a bare OSError."""
-    memory = Folder(f"/proc/{os.getpid()}".encode(), "drop")  # address 0 of a process can not be read
+    memory = Folder(f"/proc/{os.getpid()}".encode(), "drop")  # address 0 of a process cannot be read
     file, _ = memory.open(b"mem")
     with file, pytest.raises(RecordingUnreachable, match=r"mem in the drop folder .*Input/output error"):
         file.read(10)

@@ -63,7 +63,7 @@ def test_only_the_recording_that_has_no_room_waits_for_it(place: Place, disk: Di
         assert fault.code == "no_room"
         assert str(done) in fault.message
         assert " bytes are free, " in fault.message
-        assert f"{place.item('large.wav').size + 65_536:,} are wanted" in fault.message
+        assert f"{place.item('large.wav').size + 65_536:,} are needed" in fault.message
         for _ in range(BACK_OFF_SECONDS // RESCAN_SECONDS + 2):
             look(journey)
             drain(journey, seconds=5)
@@ -112,7 +112,7 @@ def test_a_folder_without_room_for_a_receipt_pauses_and_says_how_much_there_is(
             look(journey)
             drain(journey, seconds=5)
         assert posts(service) == []
-        assert f"{free:,} bytes are free, 65,536 are wanted for a receipt" in folder_pause(place)
+        assert f"{free:,} bytes are free, 65,536 are needed for a receipt" in folder_pause(place)
         assert len(told(log, "submitting.paused")) == 1
         ballast.unlink()
         look(journey)
@@ -388,7 +388,7 @@ def test_what_is_kept_for_root_is_not_free(tmp_path: Path) -> None:
         assert room.f_bavail == 0 < room.f_bfree
         folder = Folder(os.fsencode(point), "done")
         assert folder.free_bytes() == 0
-        with pytest.raises(FolderFull, match="0 bytes are free, 65,536 are wanted"):
+        with pytest.raises(FolderFull, match="0 bytes are free, 65,536 are needed"):
             folder.check_takes(0)
     finally:
         subprocess.run(["umount", point], check=True)

@@ -179,7 +179,7 @@ def test_a_key_on_a_read_only_file_system_is_not_told_to_be_changed(key_file: Pa
         subprocess.run(["umount", key_file], check=True)
     assert "chmod" not in warning
     assert (
-        "lies on a read-only file system, where that cannot be changed; put a copy elsewhere (install" in warning
+        "lies on a read-only file system, so its mode cannot be changed; put a copy elsewhere (install" in warning
     )
     assert f"LoadCredential=identifai.key:{key_file}" in warning
     command = warning[warning.index("install") : warning.index(" KEYFILE")]

@@ -123,7 +123,7 @@ def test_cut_recordings_are_never_proven_and_never_refused(kind: str) -> None:
     """Wherever a copy stands, it waits; what it lacks is at most what is missing, where that is told."""
     whole = recording(kind)
     if kind == "mp3.tagged":
-        whole = whole[:-128]  # a cut before the trailing tag leaves all of the sound, and can not be seen
+        whole = whole[:-128]  # a cut before the trailing tag leaves all of the sound, and cannot be seen
     for length in cuts(whole):
         found = look(whole[:length])
         assert found.completeness is not PROVEN, length

@@ -396,7 +396,7 @@ def test_a_file_that_is_not_there_or_no_file_is_told(file: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load(file)
     file.mkdir()
-    with pytest.raises(ConfigError, match="can not be read: Is a directory"):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load(file)
 
 
@@ -423,7 +423,7 @@ def test_a_file_that_may_not_be_read_is_told(file: Path, monkeypatch: pytest.Mon
     with unprivileged(), pytest.raises(ConfigError) as caught:
         load(find_config(None, {}))
     locked.chmod(0o700)
-    assert caught.value.message == f"{locked}/config.toml can not be read: Permission denied"
+    assert caught.value.message == f"{locked}/config.toml cannot be read: Permission denied"
     assert caught.value.hint
 
 
@@ -502,7 +502,7 @@ def test_a_wrong_key_in_the_environment_is_refused(file: Path) -> None:
 def test_a_key_file_that_can_not_be_read_is_told(file: Path) -> None:
     config = loaded(file, "")
     config.identifai.api_key_file.mkdir()
-    assert "can not be read: Is a directory" in key_error(config, {}).message
+    assert "cannot be read: Is a directory" in key_error(config, {}).message
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o604])

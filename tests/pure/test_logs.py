@@ -294,7 +294,7 @@ def test_what_can_not_be_shown_is_named_and_stops_nothing() -> None:
     stream = to_json()
     LOG.info("a.done", odd=Odd(), endless=endless, number=float("nan"), kind=logging.INFO, path=Path("a"))
     (event,) = events(stream)
-    assert event["odd"] == "<Odd that can not be shown>"
+    assert event["odd"] == "<Odd that cannot be shown>"
     assert (event["number"], event["kind"], event["path"]) == ("nan", 20, "a")
 
 

@@ -121,13 +121,16 @@ STACKED = parse("""
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        (b"/srv/bound", "it is fuse.bindfs over cifs, which other machines may write unheard"),
-        (b"/srv/twice", "it is fuse.gocryptfs over fuse.bindfs over cifs, which other machines may write unheard"),
-        (b"/srv/union", "it is fuse.unionfs-fuse over cifs, which other machines may write unheard"),
-        (b"/srv/crypt", "it is ecryptfs over cifs, which other machines may write unheard"),
-        (b"/srv/merged", "it is fuse.mergerfs, and nobody tells what lies below"),
-        (b"/srv/far", "it is fuse.farfs, and nobody tells what lies below"),
-        (b"/srv/ssh", "it is fuse.sshfs, which other machines may write unheard"),
+        (b"/srv/bound", "it is fuse.bindfs over cifs, which raises no event for what other machines write"),
+        (
+            b"/srv/twice",
+            "it is fuse.gocryptfs over fuse.bindfs over cifs, which raises no event for what other machines write",
+        ),
+        (b"/srv/union", "it is fuse.unionfs-fuse over cifs, which raises no event for what other machines write"),
+        (b"/srv/crypt", "it is ecryptfs over cifs, which raises no event for what other machines write"),
+        (b"/srv/merged", "it is fuse.mergerfs, and what lies below that is not known"),
+        (b"/srv/far", "it is fuse.farfs, and what lies below that is not known"),
+        (b"/srv/ssh", "it is fuse.sshfs, which raises no event for what other machines write"),
         (b"/srv/here", ""),
         (b"/srv/ntfs", ""),
         (b"/srv", ""),
@@ -158,10 +161,10 @@ def test_the_parts_of_a_folder_are_told_apart() -> None:
         (b"/srv/drop", ""),
         (b"/srv/drop/north", served),
         (b"/srv/drop/north/disk", served),
-        (b"/srv/drop/share", "it is nfs4, which other machines may write unheard"),
+        (b"/srv/drop/share", "it is nfs4, which raises no event for what other machines write"),
     ]
     assert [part.elsewhere for part in parts_of(b"/srv/with blank/drop", mounts, exports)] == [served]
-    assert parts_of(b"/srv/drop", [])[0].elsewhere == "nobody tells what file system it lies on"
+    assert parts_of(b"/srv/drop", [])[0].elsewhere == "its file system is not known"
 
 
 def test_this_machine_s_own_table_is_understood() -> None:

@@ -103,7 +103,7 @@ def examine_ogg(source: Source) -> Examination:
     """What the Ogg file in `source` is; it begins with `OggS`.
 
     Proven: the last page ends with the file, its checksum is right, it ends its stream, and so did every other
-    stream that began. In a chain of streams, a cut between two links can not be seen. Thorough: the checksum of
+    stream that began. In a chain of streams, a cut between two links cannot be seen. Thorough: the checksum of
     every page is right.
     """
     survey = _survey(source, _ALL_PAGES if source.is_thorough else _FIRST_PAGES)

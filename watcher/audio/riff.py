@@ -13,7 +13,7 @@ from watcher.audio.source import HOLE_BYTES, Source
 
 _CHUNKS = 256
 
-# What writers that can not seek back put in place of a length: 0, 0xFFFFFFFF, 0x80000000, 0x7FFFF000 and
+# What writers that cannot seek back put in place of a length: 0, 0xFFFFFFFF, 0x80000000, 0x7FFFF000 and
 # neighbours. A recording of two gigabytes is beyond any upload anyway.
 _PLACEHOLDER = 0x7FFF_0000
 _PLACEHOLDER_64 = 1 << 62

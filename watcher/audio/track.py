@@ -263,7 +263,7 @@ def _chunks(lengths: "array[int]", places: "array[int]", runs: "array[int]") -> 
 
 
 def _voice(entry: bytes) -> aac.Voice | None:
-    """What a sample entry says; null where that can not be played."""
+    """What a sample entry says; null where that cannot be played."""
     kind = entry[4:8]
     codec = _CODECS.get(kind)
     if codec is None or len(entry) < 36:

@@ -99,7 +99,7 @@ def _tables(path: Path) -> tuple[str, JsonObject]:
         raise ConfigError(f"{shown} does not exist", hint=hint) from error
     except OSError as error:
         hint = "let the user that runs watcher read this file"
-        raise ConfigError(f"{shown} can not be read: {error.strerror}", hint=hint) from error
+        raise ConfigError(f"{shown} cannot be read: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         problem = f"byte 0x{error.object[error.start]:02x} in line {line}"

@@ -1,4 +1,4 @@
-"""The disk: list, fingerprint, open without following links, move durably. See Folder and move."""
+"""The disk: list, fingerprint, open without following links, move durably. Start at Folder and move."""
 
 from watcher.folders.acceptance import Acceptance
 from watcher.folders.disk import fingerprint_of, hash_of

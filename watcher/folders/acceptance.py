@@ -1,4 +1,4 @@
-"""What names the folders take: asked of their file systems by making files of these names, and remembered."""
+"""Which names the folders' file systems accept: found out by creating files of these names, and remembered."""
 
 import errno
 import os
@@ -14,28 +14,28 @@ from watcher.folders.names import Strangeness, at_the_top, ordinary, receipt_nam
 
 _TRIAL = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIAL_MODE = (
-    0o200  # nobody's files are so: one that a crash left is known again, where the file system keeps modes
+    0o200  # an unusual mode, so that a trial file left by a crash is recognised, where the file system keeps modes
 )
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _TRAITS_KEPT = 20_000
 
 
 class Acceptance:
-    """Finds the name under which a folder takes a file: the file's own, or the nearest that is not refused.
+    """Finds a name that a folder accepts for a file: the file's own, or the closest that is not refused.
 
-    Each file system is asked once by any path, and then only for what is strange in one and was not asked before:
-    most paths cost nothing. It may be used from any thread; one file is tried at a time.
+    Each file system is probed once with an ordinary name, and then only for unusual traits not yet probed: most
+    paths cost nothing. Threads may share it; one file is tried at a time.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._taken: dict[tuple[int, int], Strangeness] = {}  # by file system: what it was found to take
+        self._taken: dict[tuple[int, int], Strangeness] = {}  # by file system: what it is known to accept
 
     def fit(self, folder: Folder, path: bytes, item_id: str, token: str = "") -> bytes:
-        """The name, with the token before its extension, under which the folder takes the file and its receipt.
+        """Return the name, with the token before its extension, that the folder accepts, and its receipt's too.
 
-        Whether the name is free is another matter. FolderRefuses where the folder takes none, or not even an
-        ordinary one; FolderMissing.
+        It may be taken already. FolderRefuses where the folder accepts no name, not even an ordinary one;
+        FolderMissing.
         """
         try:
             file_system, longest = folder.names_at(path)
@@ -51,16 +51,16 @@ class Acceptance:
                 return version
         raise FolderRefuses(
             f"{folder.label(path)} cannot be put there under any name",
-            hint=f"look at the disk or share of {folder.quoted()}: it refuses every name that was tried",
+            hint=f"check the disk or share of {folder.quoted()}: it refuses every name that was tried",
         )
 
     def forget(self) -> None:
-        """All is asked anew: another file system may bear the number of one that was."""
+        """Forget all that was found: a new file system may have the device number of an old one."""
         with self._lock:
             self._taken.clear()
 
     def clear(self, folder: Folder, path: bytes) -> bool:
-        """Whether a trial that a crash cut short had left a file at `path`, or its receipt's: it is gone."""
+        """Remove the trial files that a crash left at `path` and its receipt's. Return whether there were any."""
         receipt = os.path.basename(receipt_name(path))
         with self._lock, folder.taking(path), folder.holder(path) as (here, name):
             cleared = [_clear(here, each) for each in (name, receipt)]
@@ -83,10 +83,10 @@ class Acceptance:
 
 
 def _try(folder: Folder, path: bytes, *, itself: bool) -> bool:
-    """Whether the folder takes a file of its receipt's name, and of this one `itself`: neither is left there.
+    """Return whether the folder accepts the receipt's name, and with `itself` this one. No file is left there.
 
-    Where the answer is yes, subfolders that were missing are there now: it is to lie in them. FolderRefuses where
-    no file at all is taken there, or something that is no folder has the name of a subfolder.
+    If so, missing subfolders have been created for it. FolderRefuses where the folder takes no file at all, or
+    something that is no folder has the name of a subfolder.
     """
     *above, name = folder.components(path)
     receipt = os.path.basename(receipt_name(path))
@@ -103,9 +103,11 @@ def _try(folder: Folder, path: bytes, *, itself: bool) -> bool:
             for each in (name, receipt) if itself else (receipt,):
                 _touch(here, each)
         except _Refused:
-            disk.try_to_write(here, 1)  # under an ordinary name: else it is not the name that is refused
+            disk.try_to_write(
+                here, 1
+            )  # under an ordinary name, which shows whether it was the name that was refused
             for holder, subfolder in reversed(made):
-                with suppress(OSError):  # somebody has put something there
+                with suppress(OSError):  # somebody has put something in it
                     os.rmdir(subfolder, dir_fd=holder)
             return False
         finally:
@@ -115,7 +117,7 @@ def _try(folder: Folder, path: bytes, *, itself: bool) -> bool:
 
 
 class _Refused(Exception):
-    """The file system takes no file or folder of this name; or takes none at all."""
+    """The file system accepts no file or folder of this name, or none at all."""
 
 
 @contextmanager
@@ -127,7 +129,7 @@ def _refusing() -> Iterator[None]:
 
 
 def _enter(here: int, name: bytes) -> int | None:
-    """The subfolder; null where there is none."""
+    """Open the subfolder; None where there is none."""
     try:
         return os.open(name, disk.FOLDER, dir_fd=here)
     except FileNotFoundError:
@@ -139,7 +141,7 @@ def _enter(here: int, name: bytes) -> int | None:
             raise _Refused from error  # what was filed under it keeps it
         if error.errno in (*_NOT_THERE, errno.EACCES, errno.EPERM):
             raise
-        raise _Refused from error  # some do not even look for a name that they refuse
+        raise _Refused from error  # some do not even look up a name that they refuse
 
 
 def _make(here: int, name: bytes) -> int:
@@ -148,30 +150,30 @@ def _make(here: int, name: bytes) -> int:
 
 
 def _touch(here: int, name: bytes) -> None:
-    """A file of this name could be made; it is gone, and so is one that a crash left of an earlier trial."""
+    """Create a file of this name and remove it, with any that a crash left of an earlier trial."""
     with _refusing():
         try:
             made = os.open(name, _TRIAL, _TRIAL_MODE, dir_fd=here)
-        except FileExistsError:  # of this very name, which is what is asked
+        except FileExistsError:  # under exactly this name, so the name is accepted
             _clear(here, name)
             return
         except OSError as error:
             if error.errno == errno.EIO and os.fsdecode(name) in os.listdir(here):
-                return  # it lies on a bad block, and has the name all the same
+                return  # it lies on a bad block, but the name is accepted
             raise
         status = os.fstat(made)
         disk.close(made)
         there = os.stat(name, dir_fd=here, follow_symlinks=False)
-        # Not its inode, which some file systems of FUSE number anew at each look.
+        # Do not compare inodes: some FUSE file systems renumber them at each look.
         if (there.st_mode, there.st_uid, there.st_size) == (status.st_mode, status.st_uid, 0):
             os.unlink(name, dir_fd=here)
 
 
 def _clear(here: int, name: bytes) -> bool:
-    """Whether a file that a trial left has this name: it is gone."""
+    """Remove a trial file of this name. Return whether there was one."""
     try:
         status = os.stat(name, dir_fd=here, follow_symlinks=False)
-    except OSError:  # nothing, or what cannot be looked at, and so is none
+    except OSError:  # nothing there, or nothing that could be ours
         return False
     is_trial = (
         stat.S_ISREG(status.st_mode)

@@ -1,4 +1,4 @@
-"""Access control lists of files and folders, as Linux keeps them: acl(5)."""
+"""Linux's access control lists of files and folders: acl(5)."""
 
 import errno
 import os
@@ -19,21 +19,21 @@ _NO_LISTS = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """The entries: tag, number of the user or group, and what it allows."""
+    """The entries: tag, id of the user or group, and permissions."""
 
     entries: tuple[tuple[int, int, int], ...]
 
     @classmethod
     def of(cls, raw: bytes) -> Self:
-        """Raises struct.error where it is none."""
+        """Parse an ACL. Raises struct.error where it is malformed."""
         return cls(
             tuple((tag, number, allowed) for tag, allowed, number in _ENTRY.iter_unpack(raw[_HEADER.size :]))
         )
 
     def allows(self, uid: int, groups: Collection[int], owner: int | None, group: int | None) -> int:
-        """What that user may do with a file of this list, as a sum of READ, WRITE and SEARCH.
+        """Return what that user may do, as a sum of READ, WRITE and SEARCH.
 
-        `owner` and `group`: whose it is; null for somebody else's.
+        `owner` and `group`: those of the file; None for unrelated ones.
         """
         mask = next((allowed for tag, _, allowed in self.entries if tag == _MASK), ALL)
         for tag, number, allowed in self.entries:
@@ -45,27 +45,27 @@ class Acl:
             if (tag == _GROUP_OBJ and group in groups) or (tag == _GROUP and number in groups)
         ]
         if found:
-            return max(found, key=int.bit_count)  # any one entry must have it all
+            return max(found, key=int.bit_count)  # permissions of several entries do not add up
         return next((allowed for tag, _, allowed in self.entries if tag == _OTHER), 0)
 
 
 def default_of(path: bytes) -> Acl | None:
-    """What a new file in the folder is given; null where that is only its maker's umask.
+    """Return the default ACL that new files in the folder inherit; None where only the umask applies.
 
-    OSError of EOPNOTSUPP where the file system keeps no such lists.
+    OSError with EOPNOTSUPP where the file system has no ACLs.
     """
     return _read(path, _DEFAULT)
 
 
 def access_of(path: bytes) -> Acl | None:
-    """Who may do what with the file, beyond its mode; null where its mode says all."""
+    """Return the file's access ACL; None where its mode says everything."""
     with suppress(OSError):
         return _read(path, _ACCESS)
     return None
 
 
 def keeps_lists(path: bytes) -> bool:
-    """Whether its file system keeps such lists."""
+    """Return whether the file system supports ACLs."""
     try:
         _read(path, _ACCESS)
     except OSError as error:

@@ -1,14 +1,14 @@
-"""What this process may do beyond its user's rights: capabilities(7)."""
+"""The capabilities of this process: capabilities(7)."""
 
 import os
 
-CAP_DAC_OVERRIDE = 1  # linux/capability.h: whatever a mode says
-CAP_FOWNER = 3  # to do with a file of another what only its owner may
-CAP_LEASE = 28  # to ask for a lease on it
+CAP_DAC_OVERRIDE = 1  # bypass permission checks; numbers from linux/capability.h
+CAP_FOWNER = 3  # do to other users' files what only their owner may
+CAP_LEASE = 28  # take leases on other users' files
 
 
 def has_capability(number: int) -> bool:
-    """Whether this process has it now; where the system does not tell, whether it is root."""
+    """Return whether this process has it now; where the system does not say, whether it is root."""
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
             effective = next(line for line in file if line.startswith("CapEff:"))

@@ -1,4 +1,4 @@
-"""The calls to the disk that the rest is made of. They take descriptors of folders, and raise OSError."""
+"""The system calls that the rest of the package builds on. They take descriptors of folders and raise OSError."""
 
 import ctypes
 import errno
@@ -16,7 +16,7 @@ from watcher.domain import Fingerprint
 from watcher.folders.names import draft_name
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: a FIFO that takes the name in the meantime must not hang us.
+# O_NONBLOCK: a FIFO that gets the name meanwhile must not hang us.
 RECORDING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _DRAFT = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -43,28 +43,28 @@ LOCAL = frozenset(
         0xCA451A4E,  # bcachefs
     }
 )
-"""File systems of this machine's own kernel, for files with holes too: linux/magic.h, and OpenZFS."""
+"""Local file systems, which support files with holes: linux/magic.h, and OpenZFS."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def close(opened: int) -> None:
-    """The descriptor is free, whatever a server that is away makes of it.
+    """Close the descriptor, ignoring the errors of an absent server.
 
-    Nothing is lost by an error here: what matters was synced before. And whoever closed it once more could meet
-    another thread's descriptor, since the kernel has let go of this one.
+    Nothing is lost by an error here: what matters was synced before. Closing again could hit another thread's
+    descriptor, since the kernel has already freed this number.
     """
     with suppress(OSError):
         os.close(opened)
 
 
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
-    """The fingerprint in a stat's answer."""
+    """Return the fingerprint in a stat result."""
     return Fingerprint(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def look(folder: int, name: bytes) -> Fingerprint | None:
-    """What lies under the name, of any kind and no link followed; None where nothing does."""
+    """Return the fingerprint of whatever has the name, links not followed; None where nothing does."""
     try:
         return fingerprint_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
     except FileNotFoundError:
@@ -72,9 +72,9 @@ def look(folder: int, name: bytes) -> Fingerprint | None:
 
 
 def descend(folder: int, names: list[bytes], *, making: bool = False) -> int:
-    """A new descriptor of the folder that `names` lead to; `folder` stays open, no link is followed.
+    """Open the folder that `names` lead to, without following links; `folder` stays open.
 
-    `making`: folders that are missing exist afterwards, and outlast a power cut.
+    `making`: create missing folders, durably.
     """
     here = os.dup(folder)
     try:
@@ -94,7 +94,7 @@ def descend(folder: int, names: list[bytes], *, making: bool = False) -> int:
 
 
 def make_folder(folder: int, name: bytes) -> int:
-    """A descriptor of the subfolder of this name, which exists and outlasts a power cut."""
+    """Create the subfolder if it is missing, durably, and open it."""
     with suppress(FileExistsError):
         os.mkdir(name, 0o775, dir_fd=folder)
     made = os.open(name, FOLDER, dir_fd=folder)
@@ -104,7 +104,7 @@ def make_folder(folder: int, name: bytes) -> int:
 
 
 def adopt(made: int, folder: int) -> None:
-    """What root made belongs to whom its folder belongs, so that the service can still write it."""
+    """Give what root has created to the folder's owner, so that the service can still write to it."""
     if os.geteuid() == 0:
         owner = os.fstat(folder)
         with suppress(OSError):
@@ -112,7 +112,7 @@ def adopt(made: int, folder: int) -> None:
 
 
 def sync(opened: int) -> None:
-    """The folder's entries, or the file's bytes, outlast a power cut, wherever the file system can promise it."""
+    """Sync the folder's entries or the file's bytes, wherever the file system supports it."""
     try:
         os.fsync(opened)
     except OSError as error:
@@ -121,9 +121,9 @@ def sync(opened: int) -> None:
 
 
 def try_to_write(folder: int, size: int) -> None:
-    """So many bytes could be written to a new file in the folder, on to the disk; it is gone.
+    """Write `size` bytes to a new file in the folder, sync it and remove it.
 
-    What a crash leaves of one is gone with the next: each has the same name, unless somebody else has taken that.
+    The next try removes a file that a crash has left: the name is the same, unless somebody else has taken it.
     """
     name = draft_name("trial")
     with suppress(OSError):
@@ -144,7 +144,7 @@ def try_to_write(folder: int, size: int) -> None:
 
 @contextmanager
 def draft(folder: int) -> Iterator[tuple[int, bytes]]:
-    """A new hidden file (descriptor, name), to be renamed once it is whole; gone if the block fails."""
+    """Create a hidden file (descriptor, name), to be renamed once it is complete; removed if the block fails."""
     name = draft_name(secrets.token_hex(8))
     made = os.open(name, _DRAFT, 0o640, dir_fd=folder)
     try:
@@ -159,17 +159,17 @@ def draft(folder: int) -> Iterator[tuple[int, bytes]]:
 
 
 def kind_of_file_system(opened: int) -> int | None:
-    """The f_type of statfs(2): a number of linux/magic.h; None where the system does not tell."""
-    answer = (ctypes.c_long * 64)()  # more than the largest struct statfs; f_type is its first word
+    """Return the f_type of statfs(2), a number of linux/magic.h; None where the system does not say."""
+    answer = (ctypes.c_long * 64)()  # larger than any struct statfs; f_type is its first word
     if _libc.fstatfs(opened, answer):
         return None
     return int(answer[0]) & 0xFFFFFFFF
 
 
 def mount_of(opened: int) -> bytes | None:
-    """What tells apart the mount through which it was opened: fdinfo in proc(5). None where that is not told.
+    """Return the id of the mount through which it was opened (fdinfo in proc(5)); None where that is not known.
 
-    Between two of them nothing is renamed, though they show the same file system.
+    Nothing can be renamed from one mount to another, even of the same file system.
     """
     try:
         with open(f"/proc/self/fdinfo/{opened}", "rb") as lines:
@@ -179,7 +179,7 @@ def mount_of(opened: int) -> bytes | None:
 
 
 def uid_given(folder: int) -> int:
-    """Whose a file is that we make in this open folder: ours, unless a server or a mount makes all one user's."""
+    """Return who owns a file that we create in this folder: us, unless a server or mount maps all users to one."""
     try:
         made = os.open(b".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder)
     except OSError:
@@ -193,7 +193,7 @@ def uid_given(folder: int) -> int:
 
 
 def birth_of(opened: int) -> int | None:
-    """When it was made, in nanoseconds, which nobody can change. None where the file system does not tell."""
+    """Return the birth time in nanoseconds, which nobody can change; None where the file system has none."""
     answer = _statx(opened, b"", _STATX_BTIME)
     if answer is None:
         return None
@@ -204,7 +204,7 @@ def birth_of(opened: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute of chattr(1) that keeps a file or folder as it is, whoever has which rights."""
+    """An attribute of chattr(1) that keeps a file or folder from being changed, whatever the permissions."""
 
     letter: str
     word: str
@@ -215,12 +215,12 @@ _KEEPING = (Attribute("i", "immutable", 0x10), Attribute("a", "append-only", 0x2
 
 
 def attribute_that_keeps(folder: int, name: bytes = b"") -> Attribute | None:
-    """What keeps this file where it is, or the folder itself as it is; None where nothing is known to."""
+    """Return an attribute that keeps this file, or the folder itself, from being changed; None for none."""
     return next(iter(attributes_that_keep(folder, name)), None)
 
 
 def attributes_that_keep(folder: int, name: bytes = b"") -> list[Attribute]:
-    """All that do."""
+    """Return all attributes that keep this file, or the folder itself, from being changed."""
     answer = _statx(folder, name, 0)
     if answer is None:
         return []
@@ -229,7 +229,7 @@ def attributes_that_keep(folder: int, name: bytes = b"") -> list[Attribute]:
 
 
 def _statx(folder: int, name: bytes, wanted: int) -> bytes | None:
-    """struct statx, of the file of that name or of what is open itself; None where there is none to be had."""
+    """Return struct statx of the named file, or of what is open itself; None where it is not available."""
     call = getattr(_libc, "statx", None)
     answer = ctypes.create_string_buffer(256)
     how = _AT_SYMLINK_NOFOLLOW if name else _AT_EMPTY_PATH
@@ -238,14 +238,14 @@ def _statx(folder: int, name: bytes, wanted: int) -> bytes | None:
 
 
 def write(made: int, data: bytes | memoryview) -> None:
-    """All of `data` is written: os.write may stop half-way where a signal or a full disk meets it."""
+    """Write all of `data`: os.write may stop half-way, on a signal or a full disk."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(made, rest) :]
 
 
 def digest(opened: int, ranges: Iterable[tuple[int, int]] | None = None) -> str:
-    """The sha256, in hex, of the whole file from its start, or of these ranges of it."""
+    """Return the sha256, in hex, of the whole file, or of these ranges of it."""
     total = hashlib.sha256()
     for start, end in [(0, _WHOLE)] if ranges is None else ranges:
         offset = start
@@ -256,7 +256,7 @@ def digest(opened: int, ranges: Iterable[tuple[int, int]] | None = None) -> str:
 
 
 def hash_of(file: BinaryIO, size: int | None = None) -> str:
-    """The sha256, in hex, of what the open file holds from here on, or of so many bytes of it."""
+    """Return the sha256, in hex, of the open file from its current position, or of the next `size` bytes."""
     if size is not None:
         total = hashlib.sha256()
         while size > 0 and (chunk := file.read(min(CHUNK, size))):
@@ -267,9 +267,9 @@ def hash_of(file: BinaryIO, size: int | None = None) -> str:
 
 
 def data_in(opened: int, size: int) -> Iterator[tuple[int, int]]:
-    """The ranges of the file's first `size` bytes that lie on the disk; what is left out is a hole, all zeros.
+    """Yield the ranges of the file's first `size` bytes that hold data; the rest are holes, all zeros.
 
-    Where the file is read up to does not change.
+    The file's position does not change.
     """
     offset = 0
     while offset < size:
@@ -279,8 +279,8 @@ def data_in(opened: int, size: int) -> Iterator[tuple[int, int]]:
             end = os.lseek(opened, start, os.SEEK_HOLE)
         except OSError as error:
             if error.errno == errno.ENXIO:
-                return  # nothing but a hole is left
-            start, end = offset, size  # a file system that knows no holes
+                return  # only a hole is left
+            start, end = offset, size  # a file system that does not report holes
         finally:
             os.lseek(opened, before, os.SEEK_SET)
         yield start, min(end, size)
@@ -288,7 +288,7 @@ def data_in(opened: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def rename_noreplace(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
-    """The file bears the new name, and nothing was overwritten. FileExistsError where the name is taken."""
+    """Rename without overwriting. FileExistsError where the name is taken."""
     refused = _renameat2(folder, name, to_folder, to_name)
     if refused in _UNSUPPORTED:  # NFS, many FUSE file systems, old kernels
         if links_share_inode(to_folder):
@@ -301,7 +301,7 @@ def rename_noreplace(folder: int, name: bytes, to_folder: int, to_name: bytes) -
 
 
 def renames_whole(folder: int, name: bytes, other: bytes) -> bool:
-    """Whether the file in this open folder bears the other name now; false where the system knows no such call."""
+    """Try renameat2 within this open folder. Return whether it worked; False where it is not supported."""
     refused = _renameat2(folder, name, folder, other)
     if refused and refused not in _UNSUPPORTED:
         raise OSError(refused, os.strerror(refused), other)
@@ -309,12 +309,12 @@ def renames_whole(folder: int, name: bytes, other: bytes) -> bool:
 
 
 def name_of_draft() -> bytes:
-    """A name that nothing has, and which the next start tidies away."""
+    """Return an unused name of the kind that the next start cleans up."""
     return draft_name(secrets.token_hex(8))
 
 
 def _renameat2(folder: int, name: bytes, to_folder: int, to_name: bytes) -> int:
-    """0, or the errno."""
+    """Return 0, or the errno."""
     call = getattr(_libc, "renameat2", None)
     if call is None:
         return errno.ENOSYS
@@ -325,9 +325,9 @@ def _renameat2(folder: int, name: bytes, to_folder: int, to_name: bytes) -> int:
 
 
 def links_share_inode(folder: int) -> bool:
-    """Whether two names of one file in this open folder are known for that: tried on a file of our own.
+    """Return whether hard links show as one file in this open folder, tried on a file of our own.
 
-    sshfs makes the link and gives each name a number of its own, so that nobody can tell it from another file.
+    sshfs creates the link but shows each name with an inode number of its own, like two unrelated files.
     """
     file_system = os.fstat(folder).st_dev, os.fstatvfs(folder).f_fsid
     if file_system not in _links_tried:
@@ -354,7 +354,7 @@ def _try_links(folder: int) -> bool:
 
 def _check_one_device(folder: int, to_folder: int) -> None:
     if os.fstat(folder).st_dev != os.fstat(to_folder).st_dev:
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))  # as renameat2: before a taken name is looked at
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))  # like renameat2: checked before a taken name is
 
 
 def _rename_by_link(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
@@ -364,16 +364,16 @@ def _rename_by_link(folder: int, name: bytes, to_folder: int, to_name: bytes) ->
     except OSError as error:
         if error.errno not in _LINK_REFUSED and not _is_placeholder(to_folder, to_name):
             raise
-        # Not our file (protected_hardlinks), or a file system without links.
+        # The file is not ours (protected_hardlinks), or the file system has no links.
         _rename_over_placeholder(folder, name, to_folder, to_name)
         return
     left, arrived = look(folder, name), look(to_folder, to_name)
-    if left and arrived and left.same_file(arrived):  # else a newcomer took the name: not ours to remove
+    if left and arrived and left.same_file(arrived):  # else another file took the name: not ours to remove
         os.unlink(name, dir_fd=folder)
 
 
 def _rename_over_placeholder(folder: int, name: bytes, to_folder: int, to_name: bytes) -> None:
-    """The name is reserved by an empty file of ours, then replaced. A crash between leaves it, known again."""
+    """Reserve the name with an empty file of ours, then replace that. One that a crash leaves is recognised."""
     try:
         close(os.open(to_name, _DRAFT, 0o600, dir_fd=to_folder))
     except FileExistsError:
@@ -383,7 +383,7 @@ def _rename_over_placeholder(folder: int, name: bytes, to_folder: int, to_name: 
     try:
         os.rename(name, to_name, src_dir_fd=folder, dst_dir_fd=to_folder)
     except OSError:
-        # Over NFS the rename may have happened all the same: only the placeholder itself is removed.
+        # Over NFS the rename may have happened despite the error: remove only the placeholder itself.
         if reserved is not None and look(to_folder, to_name) == reserved:
             with suppress(OSError):
                 os.unlink(to_name, dir_fd=to_folder)
@@ -391,7 +391,7 @@ def _rename_over_placeholder(folder: int, name: bytes, to_folder: int, to_name: 
 
 
 def _is_placeholder(folder: int, name: bytes) -> bool:
-    """Whether it is an empty file of our own: neither a recording nor a receipt is ever filed empty."""
+    """Return whether it is an empty file of our own: recordings and receipts are never filed empty."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A folder: what lies in it, what it gives, and what it takes."""
+"""A folder: what is in it, reading from it, and writing to it."""
 
 import errno
 import io
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 RESERVE_BYTES = 64 * 1024
-"""What a receipt takes, and the folders to it."""
+"""Room for a receipt, and for the subfolders on its path."""
 
 _RESERVE_INODES = 4
 _NO_SUCH_NAME = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
@@ -32,12 +32,12 @@ _NO_SUCH_NAME = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno
 
 @dataclass(frozen=True, slots=True)
 class Folder(Root):
-    """The drop, done or failed folder. Paths in it are bytes relative to `root`: `a/b/call.wav`.
+    """The drop, done or failed folder. Paths are bytes, relative to `root`: `a/b/call.wav`.
 
-    `owning`: what is moved into it becomes ours, a copy that nobody else can change.
+    `owning`: what is moved into it becomes a copy of our own, which nobody else can change.
 
-    Any operation may raise FolderMissing (the root is not there) and FolderRefuses (the machine stands
-    in the way: permission, no space, read-only); what else, each one says.
+    Any operation may raise FolderMissing (the root is not there) and FolderRefuses (permission, no space,
+    read-only); each says what else it raises.
     """
 
     owning: bool = False
@@ -49,30 +49,30 @@ class Folder(Root):
         known: Mapping[bytes, int] | None = None,
         below: bytes = b"",
     ) -> Scan:
-        """Everything that lies in the folder now, or `below` a subfolder, but for what is `known`; see Scan."""
+        """Return a scan of the folder, or of the subfolder `below`, that leaves out what is `known`; see Scan."""
         return Scan(self, ignore, known, below)
 
-    # What it gives
+    # Reading and taking out
 
     def fingerprint(self, path: bytes) -> Fingerprint:
-        """Which file lies at `path`. RecordingGone where none does, or something that is no regular file."""
+        """Return the fingerprint of the file at `path`. RecordingGone where there is no regular file."""
         with self.giving(path), self.holder(path) as (here, name):
             return self._regular(path, os.stat(name, dir_fd=here, follow_symlinks=False))
 
     def owner(self, path: bytes) -> int:
-        """The uid of whom the file at `path` belongs to; RecordingGone as `fingerprint`."""
+        """Return the uid of the owner of the file at `path`; RecordingGone as in `fingerprint`."""
         with self.giving(path), self.holder(path) as (here, name):
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
             self._regular(path, status)
             return status.st_uid
 
     def open(self, path: bytes) -> tuple[BinaryIO, Fingerprint]:
-        """The recording, open for reading, and which file it is that was opened; the caller closes it.
+        """Open the recording for reading. Return it with its fingerprint; the caller closes it.
 
-        RecordingGone, RecordingUnreachable; the latter from its `read` too, when the disk fails there.
+        RecordingGone, RecordingUnreachable; its `read` raises the latter too, when the disk fails.
         """
         with self.giving(path), self.holder(path) as (here, name):
-            # Looked at first, since opening a device can do something.
+            # Stat first, since opening a device can have effects.
             self._regular(path, os.stat(name, dir_fd=here, follow_symlinks=False))
             opened = os.open(name, disk.RECORDING, dir_fd=here)
             try:
@@ -86,9 +86,9 @@ class Folder(Root):
         return file, fingerprint
 
     def check_gives(self, path: bytes, *, reading: bool = True) -> None:
-        """The file can be read, and taken out of its folder; else RecordingUnreachable says why not.
+        """Check that the file can be read and moved out of its folder; RecordingUnreachable says why not.
 
-        RecordingGone where it is not there. `reading`: false for what is only to be renamed.
+        RecordingGone where it is not there. `reading`: false for a file that is only to be renamed.
         """
         with self.giving(path), self.holder(path) as (here, name):
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
@@ -105,7 +105,7 @@ class Folder(Root):
         troubles = [] if readable else [f"cannot be read by {user}"]
         if read_only:
             troubles.append(f"could not be moved out afterwards: {where} is mounted read-only")
-        elif kept or kept_above:  # said before what access(2) makes of it; not even root can move it out
+        elif kept or kept_above:  # before access(2), whose answer is less exact; not even root can move it out
             attribute = kept or kept_above
             of = "it" if kept else where
             troubles.append(f"could not be moved out afterwards: {of} is {attribute.word if attribute else ''}")
@@ -121,14 +121,14 @@ class Folder(Root):
                 hint=self.lack(path, reading=reading).remedy or self._unknown(path),
             )
 
-    # What it takes
+    # Writing
 
     def check_takes(self, size: int, path: bytes = b"", *, alone: bool = False, trying: bool = False) -> None:
-        """A file of `size` bytes can be put into the folder, at `path` where one is given.
+        """Check that the folder can take a file of `size` bytes, at `path` where one is given.
 
-        `alone`: no receipt is to be written beside it any more, so that what was kept for that may be used up.
-        `trying`: a receipt's bytes are really written, and gone again: of a quota nothing else tells.
-        FolderRefuses: not writable, mounted read-only. FolderFull: no room for the file and its receipt.
+        `alone`: no receipt will be written beside it, so the room reserved for one may be used.
+        `trying`: also write a receipt's bytes and remove them, since nothing else shows that a quota is used up.
+        FolderRefuses: not writable, or mounted read-only. FolderFull: no room for the file and its receipt.
         """
         with self._deepest(path) as (here, subfolder):
             room = os.fstatvfs(here)
@@ -138,31 +138,31 @@ class Folder(Root):
             if attribute:
                 raise FolderRefuses(
                     f"{self.label(subfolder)} is {attribute.word}: nothing can be filed there",
-                    hint=f"take that off, as root: chattr -{attribute.letter} {self.quoted(subfolder)}",
+                    hint=f"remove the attribute as root: chattr -{attribute.letter} {self.quoted(subfolder)}",
                 )
-            # Readable as well: what is not can not be opened to be synced.
+            # Readable too: a folder has to be opened to be synced.
             if not os.access(b".", os.R_OK | os.W_OK | os.X_OK, dir_fd=here, effective_ids=True):
                 raise self.not_taken(subfolder, OSError(errno.EACCES, ""))
-            # Zero inodes in all: a file system that does not count them.
+            # A total of zero: the file system does not count inodes.
             inodes, wanted = (1, size) if alone else (_RESERVE_INODES, size + RESERVE_BYTES)
             if room.f_files and room.f_favail < inodes:
-                raise self.no_room(subfolder, f"{room.f_favail:,} inodes are free, {inodes} are wanted")
+                raise self.no_room(subfolder, f"{room.f_favail:,} inodes are free, {inodes} are needed")
             free = _free_bytes(here, room)
             if free < wanted:
                 what = "a file" if alone else "a recording and its receipt" if size else "a receipt"
-                raise self.no_room(subfolder, f"{free:,} bytes are free, {wanted:,} are wanted for {what}")
+                raise self.no_room(subfolder, f"{free:,} bytes are free, {wanted:,} are needed for {what}")
             if trying:
                 disk.try_to_write(here, RESERVE_BYTES)
 
     def free_bytes(self, path: bytes = b"") -> float:
-        """How many bytes are free where a file at `path` would go; infinity where the file system counts none."""
+        """Return how many bytes are free for a file at `path`; infinity where the file system does not say."""
         with self._deepest(path) as (here, _):
             return _free_bytes(here, os.fstatvfs(here))
 
     def bytes_to_copy(self, source: "Folder", path: bytes, to: bytes) -> int | None:
-        """What moving the source's file to `to` would take here; null where that is no more than a rename.
+        """Return how many bytes moving the source's file to `to` would copy; None where a rename will do.
 
-        RecordingGone where no file lies there, RecordingUnreachable.
+        RecordingGone where there is no file, RecordingUnreachable.
         """
         with source.giving(path), source.holder(path) as (above, name):
             status = os.stat(name, dir_fd=above, follow_symlinks=False)
@@ -175,7 +175,7 @@ class Folder(Root):
         return min(status.st_size, status.st_blocks * 512) if keeps_holes else status.st_size
 
     def names_at(self, path: bytes) -> tuple[tuple[int, int], int]:
-        """Which file system would take a file at `path`, and how many bytes it says that a name may have."""
+        """Return the file system that a file at `path` would be on, and its limit for a name in bytes."""
         with self._deepest(path) as (here, _):
             room = os.fstatvfs(here)
             return (os.fstat(here).st_dev, room.f_fsid), min(room.f_namemax or LONGEST_NAME, LONGEST_NAME)
@@ -196,7 +196,7 @@ class Folder(Root):
 
     @contextmanager
     def _deepest(self, path: bytes) -> Iterator[tuple[int, bytes]]:
-        """The deepest subfolder on the way to `path` that exists: any may be closed to us, or another disk."""
+        """Open the deepest existing subfolder on the way to `path`: each may be closed to us, or another disk."""
         above = self.components(path)[:-1] if path else []
         with self.opened() as top, self.taking(path):
             here = -1
@@ -213,10 +213,10 @@ class Folder(Root):
                 disk.close(here)
 
     def write_whole(self, path: bytes, data: bytes, *, replacing: bool) -> None:
-        """All of `data` lies at `path` and outlasts a power cut, or nothing of it does.
+        """Write `data` to `path`, atomically and durably.
 
-        Missing subfolders are made. `replacing`: in place of a file of that name; otherwise NameTaken
-        where anything lies there.
+        Missing subfolders are created. `replacing`: overwrite a file of that name; otherwise NameTaken
+        where anything has it.
         """
         with self.taking(path), self.holder(path, making=True) as (here, name):
             with disk.draft(here) as (made, draft):
@@ -232,10 +232,10 @@ class Folder(Root):
             disk.sync(here)
 
     def read(self, path: bytes, limit: int) -> bytes | None:
-        """The whole of a small file (a receipt); None where there is none, or something that is no file.
+        """Return the content of a small file (a receipt); None where there is no regular file.
 
-        Nor is one that nobody lets us read: it is none of ours. TooLong where it has more than `limit` bytes,
-        Unreadable where the disk is damaged there.
+        None too for a file that we may not read: it is not ours. TooLong where it has more than `limit`
+        bytes, Unreadable where the disk is damaged.
         """
         with self.taking(path):
             try:
@@ -252,19 +252,19 @@ class Folder(Root):
                 data = whole.read(limit + 1)
         if len(data) > limit:
             raise TooLong(
-                f"{self.label(path)} has more than {limit} bytes, so it is no receipt of ours",
+                f"{self.label(path)} has more than {limit} bytes, so it is not one of our receipts",
                 hint=f"look at it, and move it aside: {self.quoted(path)}",
             )
         return data
 
     def remove(self, path: bytes) -> None:
-        """Nothing lies at `path`, and that outlasts a power cut. Only for files of ours; no matter if missing."""
+        """Remove a file of ours at `path`, durably. A missing one is no error."""
         with self.taking(path), suppress(FileNotFoundError, NotADirectoryError), self.holder(path) as (here, name):
             os.unlink(name, dir_fd=here)
             disk.sync(here)
 
     def occupied(self, path: bytes) -> bool:
-        """Whether anything at all lies at `path`. Unreadable where the disk is damaged there: something does."""
+        """Return whether anything has this path. Unreadable where the disk is damaged, so that something has."""
         with self.taking(path):
             try:
                 with self.holder(path) as (here, name), self.looking(path):
@@ -273,30 +273,30 @@ class Folder(Root):
                 return False
 
     def sweep(self, before: float, subfolders: Iterable[bytes] | None = None) -> list[bytes]:
-        """Drafts of ours last touched `before` that time (seconds since the epoch) are gone; their paths.
+        """Remove our drafts last changed `before` that time (seconds since the epoch). Return their paths.
 
-        `subfolders`: only what lies in these themselves, b"" being the root; null: everywhere. For the start of
-        the one instance, when whoever wrote them is dead. What can not be removed stays.
+        `subfolders`: look only in these, not below them, b"" being the root; None: everywhere. Called at the start
+        of the one instance, when their writers are dead. What cannot be removed stays.
         """
         drafts = (
             list(_drafts_in(self.walk(lambda _: None)))
             if subfolders is None
             else [path for subfolder in subfolders for path in self.drafts(subfolder)]
         )
-        # All are looked at before the first one goes: of two names of one file the other's ctime is new then.
+        # Look at all before removing any: removing one of two names of a file renews the ctime of the other.
         old = [path for path in drafts if self._is_older(path, before)]
         return [path for path in old if self._swept(path)]
 
     def drafts(self, subfolder: bytes = b"") -> list[bytes]:
-        """The drafts in this one subfolder, or in the root itself."""
-        # Below it only what is named like a part of the way is entered.
+        """Return the drafts in this one subfolder, or in the root."""
+        # The scan starts at the subfolder; only names that are part of the way to it are entered.
         way = subfolder.split(b"/")
         looked = self.walk(lambda name: None if name in way or is_draft(name) else "no draft", below=subfolder)
         return list(_drafts_in(looked))
 
     def _is_older(self, path: bytes, before: float) -> bool:
         with suppress(OSError), self.holder(path) as (here, name):
-            # ctime: a copy of a recording bears the recording's own mtime.
+            # ctime, since a copy of a recording has the recording's mtime.
             return os.stat(name, dir_fd=here, follow_symlinks=False).st_ctime < before
         return False
 
@@ -307,13 +307,13 @@ class Folder(Root):
         return False
 
     def taken(self, path: bytes) -> NameTaken:
-        """The error for a name that is not free."""
-        return NameTaken(f"{self.label(path)} is there already", hint="nothing was overwritten")
+        """Return the error for a name that is taken."""
+        return NameTaken(f"{self.label(path)} already exists", hint="nothing was overwritten")
 
-    # Whose it is
+    # Identity and mark
 
     def situation(self) -> Situation:
-        """Where the folder lies now."""
+        """Return where the folder is now."""
         with self.opened() as here, self.taking(b""):
             ours, parent = os.fstat(here), os.stat(b"..", dir_fd=here)
             birth = disk.birth_of(here)
@@ -324,17 +324,17 @@ class Folder(Root):
         return Situation(ours.st_dev, parent.st_dev, ours.st_ino, identity)
 
     def mark_found(self, owners: Collection[int] = ()) -> Mark | None:
-        """The mark that the folder bears; null for none, and for a stranger's. `owners`: see marker.counts."""
+        """Return the folder's mark; None for none, or only a stranger's. `owners`: see marker.counts."""
         with self.taking(MARKER), self.opened() as here:
             return read_mark(here, owners)
 
     def marker(self, owners: Collection[int] = ()) -> str | None:
-        """The site that the folder is marked with; None when it is not."""
+        """Return the site that the folder is marked for; None where it is not marked."""
         mark = self.mark_found(owners)
         return None if mark is None else mark.site
 
     def identity(self) -> tuple[int, int] | None:
-        """Device and inode of what lies at the root now, in microseconds; None where that can not be told."""
+        """Return the device and inode of the root now, which takes microseconds; None where that is not known."""
         try:
             status = os.stat(self.root)
         except OSError:
@@ -342,7 +342,7 @@ class Folder(Root):
         return status.st_dev, status.st_ino
 
     def mark(self, site_id: str, owners: Collection[int] = ()) -> tuple[int, bytes | None]:
-        """The folder bears the site's mark, and that outlasts a power cut. See marker.write_mark."""
+        """Mark the folder for the site, durably. See marker.write_mark."""
         with self.taking(MARKER), self.opened() as here:
             return write_mark(here, site_id, owners)
 
@@ -360,7 +360,7 @@ def _drafts_in(scan: Scan) -> Iterator[bytes]:
 
 
 class _Read(io.FileIO):
-    """What is only read; see disk.close."""
+    """A file opened for reading only; see disk.close."""
 
     def close(self) -> None:
         with suppress(OSError):
@@ -368,7 +368,7 @@ class _Read(io.FileIO):
 
 
 class _Recording(_Read):
-    """An open recording whose disk's errors are ours as well."""
+    """An open recording that raises our errors for the disk's."""
 
     def __init__(self, opened: int, folder: Folder, path: bytes) -> None:
         super().__init__(opened, "rb")
@@ -389,16 +389,16 @@ class _Recording(_Read):
 
     def _unreadable(self, error: OSError) -> RecordingUnreachable:
         return RecordingUnreachable(
-            f"{self._folder.label(self._path)} can not be read to its end ({os.strerror(error.errno or 0)})",
+            f"{self._folder.label(self._path)} cannot be read to its end ({os.strerror(error.errno or 0)})",
             hint=f"look at the disk or share of {self._folder.quoted(self._path)}, and in dmesg",
         )
 
 
 def _free_bytes(here: int, room: os.statvfs_result) -> float:
-    """How many bytes are free for us where this open folder lies; infinity where that cannot be told.
+    """Return how many bytes are free for us in this open folder; infinity where that is not known.
 
-    Some file systems of FUSE count nothing, or say that nothing is free whatever there is: only a write tells.
-    What is kept for root alone is not free, not even for root.
+    Some FUSE file systems do not count, or always report nothing free: only a write shows.
+    Blocks reserved for root do not count as free, not even for root.
     """
     if room.f_blocks == 0 or room.f_bavail > room.f_blocks:
         return float("inf")

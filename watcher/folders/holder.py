@@ -1,4 +1,4 @@
-"""Who has a lock, for whoever only wants to know, and whether that process still lives."""
+"""Who holds a lock, and whether that process is still alive, without taking the lock."""
 
 import fcntl
 import os
@@ -15,27 +15,27 @@ from watcher.folders import disk, marker
 from watcher.folders.root import words
 
 BEAT_SECONDS = 5.0
-"""So often a holder says in its lock that it lives."""
+"""Seconds between a holder's heartbeats."""
 
-_SILENT_SECONDS = 60.0  # after so long without a word it is dead, as far as the clocks of two machines agree
-_BYTE = 1 << 40  # far behind all that is ever read: SMB keeps others from reading what is locked
+_SILENT_SECONDS = 60.0  # without a heartbeat for so long it counts as dead, with some allowance between two clocks
+_BYTE = 1 << 40  # far beyond what is ever read: SMB prevents others from reading a locked byte
 _FLOCK = struct.Struct("@hhqqi0q")  # struct flock of fcntl(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that has a lock, as it says itself. `note`: what else it says."""
+    """The process that holds a lock, from the note that it wrote. `note`: what else that says."""
 
     host: str
     pid: int
     boot_id: str = ""
-    started: str = ""  # when the process began, in its kernel's ticks: a number may be another process's by now
-    at: float = 0.0  # wall clock: when it said so last
+    started: str = ""  # start time in kernel ticks, since the pid may be another process's by now
+    at: float = 0.0  # wall clock of the last heartbeat
     note: JsonObject = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, note: JsonObject) -> Self | None:
-        """Who wrote this note; null where it names nobody."""
+        """Return who wrote this note; None where it names nobody."""
         host, pid = note.get("host"), note.get("pid")
         if not isinstance(host, str) or not isinstance(pid, int):
             return None
@@ -51,19 +51,19 @@ class Holder:
 
     @classmethod
     def ourselves(cls) -> Self:
-        """This process."""
+        """Return this process."""
         return cls(show_text(socket.gethostname()), os.getpid(), _boot_id(), _started(os.getpid()))
 
     def as_note(self) -> JsonObject:
         return {name: getattr(self, name) for name in ("host", "pid", "boot_id", "started", "at")}
 
     def is_same(self, other: "Holder | None") -> bool:
-        """Whether both are one process, whenever each was seen."""
+        """Return whether both are the same process."""
         return other is not None and replace(self, at=other.at) == other
 
     @property
     def lives(self) -> bool | None:
-        """Whether the process runs; null where it is another machine's, or one's that was started anew since."""
+        """Whether the process runs; None for one on another machine, or from before a reboot of it."""
         if (self.host, self.boot_id) != (show_text(socket.gethostname()), _boot_id()):
             return None
         started = _started(self.pid)
@@ -86,15 +86,15 @@ def _started(pid: int) -> str:
     return ""
 
 
-# The lock itself: of one byte, by open file description, as a share's server knows them too. It goes with the
-# last descriptor, in whatever way its process ends.
+# The lock is an open file description lock on one byte, which a share's server sees too. It is released with the
+# last descriptor, however the process ends.
 
 
 def take_lock(opened: int) -> None:
-    """The open file is locked. BlockingIOError where somebody else has it."""
+    """Lock the open file. BlockingIOError where somebody else holds the lock."""
     try:
         fcntl.fcntl(opened, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _BYTE, 1, 0))
-    except PermissionError as error:  # the other of the two that fcntl(2) has for it
+    except PermissionError as error:  # EACCES, the other error that fcntl(2) allows for a conflict
         raise BlockingIOError(error.errno, error.strerror) from error
 
 
@@ -104,16 +104,16 @@ def _is_locked(opened: int) -> bool:
 
 
 def read_holder(opened: int) -> Holder | None:
-    """Who has the lock on the open file, as far as that tells: its holder may be about to write, or just gone."""
+    """Return who holds the lock on the open file, by its note, which a new holder may not have written yet."""
     with suppress(OSError):
         return Holder.of(marker.read_note(opened))
     return None
 
 
 def read_note_at(path: bytes, owners: Collection[int] = ()) -> Holder | None:
-    """Who the file at the absolute `path` names now, asked of its server anew; null for nobody. OSError.
+    """Return whom the file at the absolute `path` names now, bypassing caches; None for nobody. OSError.
 
-    A stranger's file names nobody. `owners`: whom we trust besides; see marker.counts.
+    A stranger's file names nobody. `owners`: who else is trusted; see marker.counts.
     """
     opened = _open(path, owners)
     if opened is None:
@@ -125,10 +125,10 @@ def read_note_at(path: bytes, owners: Collection[int] = ()) -> Holder | None:
 
 
 def holder_of(path: bytes, owners: Collection[int] | None = None, *, now: float | None = None) -> Holder | None:
-    """The process that holds the lock at the absolute `path`; None: nobody does. `owners`: as lock has them.
+    """Return the process that holds the lock at the absolute `path`; None for nobody. `owners`: see lock.
 
-    With `now`, one that has lately said that it lives counts too, though its lock does not reach this mount.
-    Nothing is made or written. FolderRefuses where the file can not be read, so that nobody can tell.
+    With `now`, a holder with a recent heartbeat counts too, even if its lock does not reach this mount.
+    Creates and writes nothing. FolderRefuses where the file cannot be read.
     """
     try:
         opened = _open(path, owners)
@@ -146,17 +146,17 @@ def holder_of(path: bytes, owners: Collection[int] | None = None, *, now: float 
         raise _untold(path, error) from error
     finally:
         disk.close(opened)
-    if holder.lives is None:  # another machine's
+    if holder.lives is None:  # on another machine
         return holder if now is not None and abs(now - holder.at) < _SILENT_SECONDS else None
     return holder if holder.lives and not holder.is_same(Holder.ourselves()) else None
 
 
 def _open(path: bytes, owners: Collection[int] | None) -> int | None:
-    """A descriptor of the file, for reading; null where it does not count. `owners`: null where anybody's does."""
+    """Open the file for reading; None where it is not trusted. `owners`: None trusts anybody's."""
     folder = os.open(os.path.dirname(path) or b".", disk.FOLDER & ~os.O_NOFOLLOW)
     try:
         name = os.path.basename(path)
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)  # first: opening a device can do something
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)  # first: opening a device can have effects
         if owners is not None and not marker.counts(status, folder, owners):
             return None
         return os.open(name, disk.RECORDING, dir_fd=folder)
@@ -166,6 +166,6 @@ def _open(path: bytes, owners: Collection[int] | None) -> int | None:
 
 def _untold(path: bytes, error: OSError) -> FolderRefuses:
     return FolderRefuses(
-        f"who has the lock {os.fsdecode(path)!r} can not be told ({words(error)})",
+        f"cannot tell who holds the lock {os.fsdecode(path)!r} ({words(error)})",
         hint="run this as the user that the daemon runs as",
     )

@@ -1,7 +1,7 @@
-"""One instance a drop folder: a lock that dies with the process that holds it, and a note in it that it lives.
+"""One instance per drop folder: a lock that ends with its process, and a heartbeat in the lock file.
 
-A lock that another machine takes, or the server, or this machine through another mount, does not always reach
-here (SMB with nobrl, sshfs, a folder that its server uses too). So the note is looked at as well, and renewed.
+A lock taken by another machine, by the server, or through another mount is not always visible here (SMB with
+nobrl, sshfs, a folder that its server uses too). So the holder also writes a heartbeat, and others check it.
 """
 
 import errno
@@ -19,14 +19,14 @@ from watcher.folders.holder import Holder, read_holder, take_lock
 from watcher.folders.rights import find_lack
 from watcher.folders.root import words
 
-_TRIES = 5  # each follows a change that somebody else made in that very moment
+_TRIES = 5  # a try fails only if somebody else changed the file at that very moment
 
 
 class Lock:
-    """Held until it is closed, or the process ends in whatever way.
+    """A lock that is held until it is closed or the process ends.
 
-    `displaced` is the name that a stranger's file has now which was in the lock's place. `found`: who the note in
-    it named before, nobody where it was given back.
+    `displaced`: the new name of a stranger's file that was in the lock's place. `found`: whom its note named
+    before; nobody if it was released in order.
     """
 
     def __init__(self, held: int, displaced: bytes | None = None) -> None:
@@ -35,7 +35,7 @@ class Lock:
         self.found: Holder | None = None
 
     def close(self) -> None:
-        """Another may have it now. The file stays: removing it would let two hold "the" lock."""
+        """Release the lock. The file stays: if it were removed, two processes could both hold "the" lock."""
         if self._held >= 0:
             with suppress(OSError):
                 if Holder.ourselves().is_same(read_holder(self._held)):
@@ -43,32 +43,32 @@ class Lock:
         self.abandon()
 
     def abandon(self) -> None:
-        """As `close`; the note stays another's."""
-        held, self._held = self._held, -1  # before it is closed: whatever that says, it is closed
+        """Release the lock, but leave the note as it is: another instance's."""
+        held, self._held = self._held, -1  # first: the descriptor is closed even if close reports an error
         if held >= 0:
             disk.close(held)
 
     def tell(self, now: float) -> None:
-        """The note says that this process has it, and lives `now`, for other machines too. OSError."""
+        """Write the heartbeat, which other machines see too: we hold the lock and are alive `now`. OSError."""
         marker.write_note(self._held, {**Holder.ourselves().as_note(), "at": now})
         disk.sync(self._held)
 
     def note(self, facts: JsonObject) -> None:
-        """The file says these as well, for whoever asks who has it. OSError where it cannot be written."""
+        """Add these facts to the note, for commands that ask. OSError where it cannot be written."""
         if self._held >= 0:
             marker.write_note(self._held, {**Holder.ourselves().as_note(), **facts})
 
     def owners(self) -> frozenset[int]:
-        """Whose its file is, as the file system has it: another instance's may be the same user's there."""
+        """Return the owner of the lock file as the file system shows it, to recognise another instance's files."""
         try:
             return frozenset({os.fstat(self._held).st_uid})
         except OSError:
             return frozenset()
 
     def is_held_at(self, path: bytes) -> bool:
-        """Whether the file at `path` is still the one that is locked, so that no other can lock it there.
+        """Return whether the file at `path` is still the locked one, so that nobody else can lock it there.
 
-        It is not when the folder, or the file, was removed and made again, or something else is mounted now.
+        It is not if the folder or the file was removed and created again, or something else is mounted now.
         """
         if self._held < 0:
             return False
@@ -89,20 +89,20 @@ class Lock:
 def lock(
     path: bytes, owners: Collection[int] | None = None, *, owner: int | None = None, tells: bool = True
 ) -> Lock:
-    """The file at the absolute `path` is ours alone, and says so: host, boot id and pid.
+    """Lock the file at the absolute `path`, and write into it who holds it: host, boot id and pid.
 
-    A file left by a killed process is taken over at once, since its lock died with it. `owners`: the folder is
-    one that strangers can write in. Then nobody but us can open the file, and what is not ours (see
-    marker.counts) is moved aside, so that no stranger can keep it from us. `owner`: whose it is, where root makes
-    it; null: the folder's owner's. Not `tells`: its note stays as it was found, until Lock.tell.
+    A file left by a killed process is taken over at once, since its lock ended with it. `owners`: given for a
+    folder that strangers can write to. Then nobody but us can open the file, and a file that is not ours (see
+    marker.counts) is moved aside, so that no stranger can block us. `owner`: who gets the file if root creates
+    it; None: the folder's owner. Without `tells` the note stays as it was until Lock.tell.
 
-    InstanceRunning, naming who has it; FolderMissing or FolderRefuses where the file can not be made or locked.
+    InstanceRunning, naming the holder; FolderMissing or FolderRefuses where the file cannot be created or locked.
     """
     try:
         folder = os.open(os.path.dirname(path) or b".", disk.FOLDER & ~os.O_NOFOLLOW)
     except FileNotFoundError as error:
         raise FolderMissing(
-            f"{show_path(os.path.dirname(path))} is not there: the lock {show_path(path)} can not be made",
+            f"{show_path(os.path.dirname(path))} is not there: the lock {show_path(path)} cannot be created",
             hint="create or mount that folder",
         ) from error
     except OSError as error:
@@ -133,7 +133,7 @@ def lock(
 
 
 def _take(held: int, folder: int, path: bytes, owners: Collection[int] | None) -> bool:
-    """Whether the open file is locked and still the one of its name; else it is closed, as on any error."""
+    """Lock the open file. Return whether it is still the one of its name; if not, and on any error, close it."""
     try:
         status = os.fstat(held)
         if owners is not None:
@@ -141,7 +141,7 @@ def _take(held: int, folder: int, path: bytes, owners: Collection[int] | None) -
                 disk.close(held)
                 return False
             if status.st_uid == os.geteuid() and status.st_mode & 0o077:
-                with suppress(PermissionError):  # a share whose server gives no modes
+                with suppress(PermissionError):  # a share whose server has no modes
                     os.fchmod(held, 0o600)
         take_lock(held)
         if not os.path.samestat(status, os.stat(os.path.basename(path), dir_fd=folder, follow_symlinks=False)):
@@ -159,16 +159,16 @@ def _take(held: int, folder: int, path: bytes, owners: Collection[int] | None) -
 
 
 def running(path: bytes, holder: Holder | None) -> InstanceRunning:
-    """The error for a lock that somebody else has."""
+    """Return the error for a lock that somebody else holds."""
     return InstanceRunning(
-        f"another instance is running{holder or ''}: it has {show_path(path)}",
+        f"another instance is running{holder or ''}: it holds {show_path(path)}",
         hint="stop it first (systemctl stop, or its terminal), or leave the work to it",
     )
 
 
 def _refusal(path: bytes, error: OSError) -> FolderRefuses:
     return FolderRefuses(
-        f"the lock {show_path(path)} can not be had ({words(error)})",
+        f"the lock {show_path(path)} cannot be taken ({words(error)})",
         hint=_remedy(path, error),
     )
 

@@ -1,8 +1,8 @@
-"""The file `.watcher` in each folder, which says whose folder it is; and what strangers may put in its place.
+"""The file `.watcher` in each folder, which says which site owns it; and strangers' files in its place.
 
-Whoever may drop a recording may also remove and rename what lies in the folder, ours too. So what counts is a
-file of ours, root's or the folder's owner's: anything else under a name of ours is as good as nothing, and moved
-aside when the name is needed.
+Anybody who may drop recordings may also remove and rename files in the folder, ours too. So only a file that
+belongs to us, root or the folder's owner counts. Anything else under a name of ours is ignored, and moved aside
+when the name is needed.
 """
 
 import json
@@ -20,10 +20,10 @@ from watcher.ownership import make_file
 
 MARKER = b".watcher"
 LOCK = b".watcher.lock"
-"""In the drop folder: locked by the one process that works on it. Nobody else can open it, or lock it."""
+"""In the drop folder: locked by the one process that works on it. Nobody else can open or lock it."""
 
 LONGEST = 4096
-"""Bytes in a marker, at the most."""
+"""The most bytes a marker may have."""
 
 _SECTOR = 512
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -33,45 +33,45 @@ Judgement = Literal["ours", "new", "adopt", "foreign", "not_mounted"]
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Where a folder lies. Device numbers may be others after a reboot: only compare two of the same moment.
+    """Where a folder is. Device numbers may change at a reboot: compare only two of the same moment.
 
-    `identity` is the same for ever, and another one for every other folder on any disk; "" where nothing tells.
+    `identity` never changes, and is unique among all folders on all disks; "" where it is not known.
     """
 
     device: int
-    parent_device: int  # of the folder that holds it
+    parent_device: int  # of the folder above it
     inode: int
     identity: str = ""
 
     @property
     def is_apart(self) -> bool:
-        """Whether it is on another device than the folder that holds it: something is mounted there."""
+        """Whether it is on another device than the folder above it: something is mounted there."""
         return self.device != self.parent_device
 
     def is_known_as(self, other: "Situation") -> bool:
-        """Whether both are certainly one folder, whatever lies in it."""
+        """Return whether both are certainly the same folder, whatever its content."""
         return self.identity != "" and self.identity == other.identity
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a folder's marker says."""
+    """The content of a folder's marker."""
 
     site: str
     owner: int  # of the file
-    inode: int | None = None  # of the folder that it was written for; null: an older program's
+    inode: int | None = None  # of the folder that it was written for; None: written by an older version
 
 
 def judge_marker(known: Situation | None, found: Situation, marker: str | None, site_id: str) -> Judgement:
-    """What a folder is to this site. `known`: as it was when it was marked; None when it never was.
+    """Judge what a folder is to this site. `known`: its situation when it was marked; None if it never was.
 
-    ours: it bears our mark. foreign: it bears another site's, which has it. new: it is to be marked, as at the
-    first start. adopt: somebody removed the mark, or the folder, and made it again where it was, so it is to be
-    marked again, and that said. not_mounted: the mark is missing, and a mount point is or was there; so what lies
-    there may be the bare mount point, or another disk. Nothing may be put there, marked or believed of it. (Where
-    another disk is meant to be there from now on, a person copies the mark to it from one of the other folders.)
+    ours: it has our mark. foreign: it has another site's mark. new: mark it, as at the first start. adopt:
+    somebody removed the mark, or removed the folder and created it again in the same place: mark it again, and
+    log that. not_mounted: the mark is missing, and there is or was a mount point; so this may be the bare mount
+    point, or another disk. Do not write to it, mark it, or draw conclusions from it. (Where another disk is meant
+    to be used from now on, a person copies the mark to it from one of the other folders.)
 
-    A bind mount from the file system that its mount point lies on is a plain folder to this.
+    A bind mount from the file system that its mount point is on counts as a plain folder.
     """
     if marker is not None:
         return "ours" if marker == site_id else "foreign"
@@ -82,38 +82,38 @@ def judge_marker(known: Situation | None, found: Situation, marker: str | None, 
     return "not_mounted" if known.is_apart or found.is_apart else "adopt"
 
 
-# What is under a name of ours
+# Files under a name of ours
 
 
 def counts(status: os.stat_result, folder: int, owners: Collection[int] = ()) -> bool:
-    """Whether it is a file, and no stranger's, in this open folder. `owners`: whom we trust besides."""
+    """Return whether it is a file that no stranger owns, in this open folder. `owners`: who else is trusted."""
     trusted = {os.geteuid(), 0, os.fstat(folder).st_uid, *owners}
     return stat.S_ISREG(status.st_mode) and status.st_uid in trusted
 
 
 def displace(folder: int, name: bytes) -> bytes:
-    """Nothing lies under the name in this open folder; what did has the name that is returned."""
+    """Free the name in this open folder by renaming whatever has it. Return its new name."""
     aside = name + b"~" + secrets.token_hex(3).encode()
     disk.rename_noreplace(folder, name, folder, aside)
     return aside
 
 
 def clear_for_us(folder: int, name: bytes, owners: Collection[int]) -> bytes | None:
-    """Under the name lies a file that counts, or nothing; where a stranger's had it, its name now."""
+    """Move a stranger's file away from the name. Return its new name; None where there was none."""
     with suppress(FileNotFoundError):
         if not counts(os.stat(name, dir_fd=folder, follow_symlinks=False), folder, owners):
             return displace(folder, name)
     return None
 
 
-# The file itself. It is written in place where it is ours, and always as one whole sector or several: neither a
-# kill nor a power cut leaves half of what it says.
+# The file itself. One that is ours is written in place, and always in whole sectors: neither a kill nor a power
+# cut leaves it half written.
 
 
 def open_marker(folder: int, name: bytes = MARKER, mode: int = 0o640, owner: int | None = None) -> int:
-    """A descriptor of the marker in this open folder, for reading and writing; it is made if it is not there.
+    """Open the marker in this open folder for reading and writing, creating it if necessary.
 
-    `owner`: whose it is, where root makes it; null: the folder's owner's.
+    `owner`: who gets the file if root creates it; None: the folder's owner.
     """
 
     def own(made: int) -> None:
@@ -125,16 +125,16 @@ def open_marker(folder: int, name: bytes = MARKER, mode: int = 0o640, owner: int
     try:
         return os.open(name, _OPEN, dir_fd=folder)
     except FileNotFoundError:
-        with suppress(FileExistsError):  # another process was quicker
+        with suppress(FileExistsError):  # another process was faster
             make_file(folder, name, mode, own)
         return os.open(name, _OPEN, dir_fd=folder)
 
 
 def read_mark(folder: int, owners: Collection[int] = ()) -> Mark | None:
-    """What the marker in this open folder says; null where there is none that counts, or none that says a site."""
+    """Return the mark in this open folder; None where there is no trusted marker, or it names no site."""
     try:
         if not counts(os.stat(MARKER, dir_fd=folder, follow_symlinks=False), folder, owners):
-            return None  # not opened: opening a device can do something
+            return None  # not opened: opening a device can have effects
         opened = os.open(MARKER, disk.RECORDING, dir_fd=folder)
     except FileNotFoundError:
         return None
@@ -148,14 +148,14 @@ def read_mark(folder: int, owners: Collection[int] = ()) -> Mark | None:
 
 
 def write_mark(folder: int, site_id: str, owners: Collection[int] = ()) -> tuple[int, bytes | None]:
-    """The folder bears the site's mark, and that outlasts a power cut.
+    """Mark the folder for the site, durably.
 
-    Whose the file is, as the file system has it; and the name that a stranger's has now which lay in its place.
+    Return the marker's owner as the file system shows it, and the new name of a stranger's file in its place.
     """
     displaced = clear_for_us(folder, MARKER, {*owners, disk.uid_given(folder)})
     try:
         opened = open_marker(folder)
-    except PermissionError:  # root's, say
+    except PermissionError:  # for instance root's
         displaced = displace(folder, MARKER)
         opened = open_marker(folder)
     try:
@@ -169,12 +169,12 @@ def write_mark(folder: int, site_id: str, owners: Collection[int] = ()) -> tuple
 
 
 def read_note(marker: int) -> JsonObject:
-    """What the file says; nothing where that is not ours."""
+    """Return the note in the file; empty where the content is not ours."""
     return from_json(os.pread(marker, LONGEST, 0)) or {}
 
 
 def write_note(marker: int, note: JsonObject) -> None:
-    """The file says this, and nothing else; not yet durably."""
+    """Replace the file's content with this note; not yet durably."""
     data = json.dumps(note).encode()
     size = -(-(len(data) + 1) // _SECTOR) * _SECTOR
     data = data.ljust(size - 1) + b"\n"

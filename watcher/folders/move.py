@@ -1,4 +1,4 @@
-"""The durable move: a recording is in its old place or in its new one, whatever happens in between."""
+"""The durable move: a recording is at its old path or at its new one, whatever happens in between."""
 
 import errno
 import hashlib
@@ -17,7 +17,7 @@ from watcher.folders.names import alternative
 from watcher.mounts import part_of
 
 _OWN_MODE = 0o640
-_GRAINS_NS = (2 * 10**9, 10**9, 10**7, 10**6, 10**3, 10**2, 1)  # how coarsely file systems keep times
+_GRAINS_NS = (2 * 10**9, 10**9, 10**7, 10**6, 10**3, 10**2, 1)  # resolutions of file systems' times
 
 
 def move(
@@ -30,29 +30,28 @@ def move(
     sha256: str | None = None,
     alone: bool = False,
 ) -> Fingerprint:
-    """The recording `expected` lies at `target_path`, and no longer at `path`; its fingerprint there.
+    """Move the recording `expected` from `path` to `target_path`, durably. Return its fingerprint there.
 
-    Nothing is overwritten, both folders outlast a power cut, and repeating the move after a crash at any
-    point completes it. Where the target is `owning`, what lies there is a copy of mode 0640, of whom its folder's
-    files are, compared with the original before that is removed.
+    Nothing is overwritten, both folders are synced, and repeating the move after a crash at any point completes
+    it. Where the target is `owning`, the result is a copy with mode 0640 and the owner of its folder's files,
+    compared with the original before that is removed.
 
-    `sha256`, of the bytes that were vetted, is what a copy across file systems is known by. With it, what is
-    harmless does not make another file of the recording: where only its times differ (chmod, chown, another
-    link to it, touch) or its device's number (a reboot), it is read again, and is the same if its bytes are. So
-    it is where its file system numbers it anew. And
-    its own bytes outlast a power cut before it bears the new name, whoever wrote them: else what a receipt names
-    could turn out empty. (Measured on ext4: 0.1 ms where they are on the disk already, 0.3 ms for 200 KB that
-    are not.) Without it the least difference counts, and the bytes are left to the system.
+    `sha256`, of the vetted bytes, verifies a copy across file systems. With it, harmless changes do not make the
+    recording another file: where only its times differ (chmod, chown, another link to it, touch), its device
+    number (a reboot) or its inode number (a file system that renumbers), it is read again, and is the same if its
+    bytes are. And its bytes are synced before it gets the new name, whoever wrote them: otherwise a recording that
+    has a receipt could turn out empty after a power cut. (Measured on ext4: 0.1 ms where they are on the disk
+    already, 0.3 ms for 200 KB that are not.) Without `sha256` any difference counts, and nothing is synced.
 
-    The caller has claimed `target_path`: its receipt was written beside that name before the first attempt,
-    when nothing lay there. What lies there later and equals `expected` is then the copy of an attempt that was
-    cut short. Within one file system no claim is needed: the recording itself is recognised.
+    The caller has claimed `target_path`: it wrote the receipt beside that name before the first attempt, when
+    the name was free. A file there that equals `expected` is then the copy of an interrupted attempt. Within one
+    file system no claim is needed: the recording itself is recognised.
 
-    `alone`: a copy may use up what Folder.check_takes keeps free for a receipt.
+    `alone`: a copy may use the room that Folder.check_takes reserves for a receipt.
 
-    RecordingChanged: another file lies at `path`, and still does. RecordingGone: it lies in neither
-    place. NameTaken: something else lies at `target_path`. RecordingUnreachable: it can not be read or taken
-    out. FolderMissing, FolderRefuses: of either folder.
+    RecordingChanged: another file is at `path`, and stays there. RecordingGone: it is in neither place.
+    NameTaken: something else has `target_path`. RecordingUnreachable: it cannot be read or moved out.
+    FolderMissing, FolderRefuses: of either folder.
     """
     with source.giving(path):
         here = source.look(path)
@@ -62,13 +61,13 @@ def move(
         there = target.look(target_path)
         if there is not None and (
             there.same_content(expected)
-            # A copy was completed; then the source was removed, by us or by a newcomer. While it is here,
-            # only trying to rename tells a copy of ours from another recording of equal bytes.
+            # A copy was completed; then the source was removed, by us, or replaced by a new file. While it is
+            # still here, only trying to rename tells our copy from another recording with the same bytes.
             or (here != expected and _is_copy(target, target_path, there, expected, sha256))
         ):
             return _finish(source, path, target, target_path, there)
     if here is None:
-        raise RecordingGone(f"{source.label(path)} is not there any more", hint="put it back to have it sent")
+        raise RecordingGone(f"{source.label(path)} is no longer there", hint="put it back to have it sent")
     if here != expected:
         raise _changed(source, path)
     with (
@@ -89,7 +88,7 @@ def move(
 
 
 def _is_same(source: Folder, path: bytes, here: Fingerprint, expected: Fingerprint, sha256: str | None) -> bool:
-    """Whether what lies here is the recording that was expected, though its times or device be others."""
+    """Return whether this file is the expected recording, even if its times or device number differ."""
     if here == expected or sha256 is None:
         return here == expected
     if here.size != expected.size:
@@ -105,7 +104,7 @@ def _is_same(source: Folder, path: bytes, here: Fingerprint, expected: Fingerpri
 
 
 def _is_unchanged(now: Fingerprint, before: Fingerprint, sha256: str | None) -> bool:
-    """Whether nobody touched it in between; where its bytes are compared anyway, its ctime may be another."""
+    """Return whether nobody touched it meanwhile; its ctime may differ if its bytes are compared anyway."""
     return now == before if sha256 is None else now.same_content(before)
 
 
@@ -113,7 +112,7 @@ def _sync_data(left: "_Place") -> None:
     with left.folder.giving(left.path):
         try:
             opened = os.open(left.name, disk.RECORDING, dir_fd=left.holder)
-        except PermissionError:  # it can be moved all the same
+        except PermissionError:  # it can still be moved
             return
         try:
             disk.sync(opened)
@@ -122,7 +121,7 @@ def _sync_data(left: "_Place") -> None:
 
 
 class _Place(NamedTuple):
-    """A path in a folder, and the open descriptor and last name that lead to it."""
+    """A path in a folder, with the open descriptor and the last name that lead to it."""
 
     folder: Folder
     path: bytes
@@ -139,20 +138,20 @@ def _finish(
     copied: Fingerprint | None = None,
     sha256: str | None = None,
 ) -> Fingerprint:
-    """The new name is durable, and the old one is gone if it still leads to the same recording.
+    """Make the new name durable, and remove the old one if it is still the same recording's.
 
-    `copied`: what was copied there, where it was not renamed.
+    `copied`: the fingerprint of what was copied, where it was not renamed.
     """
     with target.taking(target_path), target.holder(target_path) as (folder, _):
         disk.sync(folder)
     linked = False
     with (
         source.giving(path),
-        suppress(FileNotFoundError, NotADirectoryError),  # the whole subfolder was removed since: as well
+        suppress(FileNotFoundError, NotADirectoryError),  # the whole subfolder was removed meanwhile: just as well
         source.holder(path) as (folder, name),
     ):
         here = disk.look(folder, name)
-        # A newcomer of its name stays. What is the same file was linked, where the file system knows no
+        # A new file of its name stays. The same file is there if it was linked, where the file system has no
         # better rename.
         linked = here is not None and here.same_file(there)
         if linked or (here is not None and copied is not None and _is_same(source, path, here, copied, sha256)):
@@ -160,34 +159,34 @@ def _finish(
         disk.sync(folder)
     if linked:
         with target.taking(target_path):
-            return target.look(target_path) or there  # one link less is another ctime
+            return target.look(target_path) or there  # removing a link changes the ctime
     return there
 
 
 def _rename(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None) -> Fingerprint | None:
-    """The recording bears its new name; None, and nothing done, where that is on another file system."""
+    """Rename the recording. None, with nothing done, where the new name is on another file system."""
     try:
         disk.rename_noreplace(left.holder, left.name, right.holder, right.name)
     except OSError as error:
         if error.errno == errno.EXDEV:
             return None
-        # A network file system may deny what it has done: believe only what lies there.
+        # A network file system may report an error for a rename that it has done: look at what is there.
         there = disk.look(right.holder, right.name)
         if there is None or not _has_arrived(right, there, expected, sha256):
             if isinstance(error, FileExistsError):
                 raise right.folder.taken(right.path) from error
-            left.folder.check_gives(left.path)  # blames the recording, if it is the one to blame
+            left.folder.check_gives(left.path)  # raises if the recording is the one to blame
             raise
     there = disk.look(right.holder, right.name)
     if there is None:
-        raise RecordingGone(f"{right.folder.label(right.path)} was filed, and taken away at once")
+        raise RecordingGone(f"{right.folder.label(right.path)} was filed, and removed at once")
     if not _has_arrived(right, there, expected, sha256):
         raise _given_back(left, right)
     return there
 
 
 def _has_arrived(right: _Place, there: Fingerprint, expected: Fingerprint, sha256: str | None) -> bool:
-    """Whether what lies there is what was to be moved; its bytes tell where its number and times do not last."""
+    """Return whether this is the file that was to be moved; its bytes decide where inode and times do not last."""
     if there.same_content(expected):
         return True
     if sha256 is None or there.size != expected.size or part_of(right.folder.root, right.path).keeps_identity:
@@ -200,7 +199,7 @@ def _has_arrived(right: _Place, there: Fingerprint, expected: Fingerprint, sha25
 
 
 def _given_back(left: _Place, right: _Place) -> RecordingChanged:
-    """What was moved by mistake lies in its old folder again, under its old name unless that is taken."""
+    """Move back what was moved by mistake, under its old name unless that is taken."""
     for name in (left.name, alternative(left.name, secrets.token_hex(3))):
         with suppress(OSError):
             disk.rename_noreplace(right.holder, right.name, left.holder, name)
@@ -208,22 +207,22 @@ def _given_back(left: _Place, right: _Place) -> RecordingChanged:
             disk.sync(right.holder)
             return _changed(left.folder, left.path)
     return RecordingChanged(
-        f"{left.folder.label(left.path)} was replaced while it was moved, and lies at"
-        f" {right.folder.label(right.path)} now",
+        f"{left.folder.label(left.path)} was replaced while it was moved, and is now"
+        f" {right.folder.label(right.path)}",
         hint="move it back by hand",
     )
 
 
 def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None, *, alone: bool) -> Fingerprint:
-    """A verified, durable copy bears the new name; the source is untouched."""
-    left.folder.check_gives(left.path)  # a copy whose source can not be removed helps nobody
+    """Copy to the new name, verified and durable; the source is untouched."""
+    left.folder.check_gives(left.path)  # a copy whose source cannot be removed is useless
     file, opened = left.folder.open(left.path)
     with file:
         if not _is_unchanged(opened, expected, sha256):
             raise _changed(left.folder, left.path)
-        if is_being_written(file):  # what is written after the copy, into a file without a name, would be lost
+        if is_being_written(file):  # what is written after the copy, to a file that is then removed, would be lost
             raise RecordingUnreachable(
-                f"{left.folder.label(left.path)} is open for writing, and would have to be copied",
+                f"{left.folder.label(left.path)} is still open for writing, so it cannot be copied yet",
                 hint="nothing to do: it is moved when its writer has closed it",
             )
         there = disk.look(right.holder, right.name)
@@ -232,7 +231,7 @@ def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None
             if found != (sha256 or found) or not _is_copy(right.folder, right.path, there, expected, found):
                 raise right.folder.taken(right.path)
             return there
-        # What was never read may be larger than any disk, and hold nothing: its holes stay holes.
+        # A file that was never read may be larger than any disk and consist of holes: they stay holes.
         sparsely = sha256 is None and disk.kind_of_file_system(right.holder) in disk.LOCAL  # see bytes_to_copy
         allocated = os.fstat(file.fileno()).st_blocks * 512
         size = min(expected.size, allocated) if sparsely else expected.size
@@ -249,10 +248,10 @@ def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None
             if not _is_unchanged(after, opened, sha256) or digest != (sha256 or digest):
                 raise _changed(left.folder, left.path)
             with suppress(OSError):
-                os.posix_fadvise(made, 0, 0, os.POSIX_FADV_DONTNEED)  # so that the disk is read, not memory
+                os.posix_fadvise(made, 0, 0, os.POSIX_FADV_DONTNEED)  # so that the disk is read, not the cache
             if disk.digest(made, disk.data_in(file.fileno(), expected.size) if sparsely else None) != digest:
                 raise FolderRefuses(
-                    f"{right.folder.label(right.path)} did not keep what was written to it: the copy was removed",
+                    f"{right.folder.label(right.path)} does not hold what was written: the copy was removed",
                     hint=f"look at the disk or share of {right.folder.quoted()}, and in dmesg",
                 )
             try:
@@ -263,9 +262,9 @@ def _copy(left: _Place, right: _Place, expected: Fingerprint, sha256: str | None
 
 
 def _copy_data(file: BinaryIO, made: int, size: int, *, sparsely: bool) -> str:
-    """The file's first `size` bytes lie in the new one. Their sha256: `sparsely`, of what lies between holes."""
+    """Copy the file's first `size` bytes. Return their sha256; `sparsely`, only of what is not a hole."""
     total = hashlib.sha256()
-    # No more than that: a file that grows as fast as it is copied would have no end.
+    # No more than that: copying a file that grows as fast as it is copied would not end.
     for start, end in disk.data_in(file.fileno(), size) if sparsely else [(0, size)]:
         file.seek(start)
         os.lseek(made, start, os.SEEK_SET)
@@ -280,7 +279,7 @@ def _copy_data(file: BinaryIO, made: int, size: int, *, sparsely: bool) -> str:
 
 
 def is_same_time(there_ns: int, expected_ns: int) -> bool:
-    """Whether a file system that was given the one time may keep it as the other."""
+    """Return whether a file system that was given the expected time may have stored the other."""
     grain = next(grain for grain in _GRAINS_NS if there_ns % grain == 0)
     return abs(there_ns - expected_ns) <= grain
 
@@ -288,7 +287,7 @@ def is_same_time(there_ns: int, expected_ns: int) -> bool:
 def _is_copy(
     target: Folder, target_path: bytes, there: Fingerprint, expected: Fingerprint, sha256: str | None
 ) -> bool:
-    """Whether the file at the new name is what a copy of `expected` left there."""
+    """Return whether the file at the new name is a copy of `expected`."""
     if there.size != expected.size or not is_same_time(there.mtime_ns, expected.mtime_ns):
         return False
     if sha256 is None:
@@ -303,6 +302,6 @@ def _is_copy(
 
 def _changed(source: Folder, path: bytes) -> RecordingChanged:
     return RecordingChanged(
-        f"{source.label(path)} is not the file it was: {show_path(path)} is looked at anew",
-        hint="nothing to do: it is taken for a new arrival",
+        f"{source.label(path)} is no longer the same file: {show_path(path)} is taken for a new arrival",
+        hint="nothing to do",
     )

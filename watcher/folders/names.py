@@ -1,4 +1,4 @@
-"""Names for what is filed: pure, on bytes, and never longer than a file system takes."""
+"""Names for filed recordings: pure, on bytes, and never longer than a file system allows."""
 
 import posixpath
 import string
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 LONGEST = 255
-"""Bytes in one name: NAME_MAX of every file system in common use on Linux."""
+"""The most bytes in a name: NAME_MAX of every file system in common use on Linux."""
 
 RECEIPT = b".json"
-_LONGEST_EXTENSION = 32  # beyond this it is a name with a dot in it, and may be cut
+_LONGEST_EXTENSION = 32  # a longer one is no extension but a name with a dot in it, and may be cut
 _TOKEN_LENGTHS = (6, 10, 16)
-_SHORTER = (143, 100)  # the former is what eCryptfs takes, even where it says 255
+_SHORTER = (143, 100)  # 143 is eCryptfs's limit, even where it reports 255
 
 _DRAFT_START = b".watcher-"
 _DRAFT_END = b".tmp"
@@ -20,27 +20,26 @@ _CHECK = "checking-"
 _ORDINARY = frozenset(string.ascii_letters + string.digits + "._-")  # no file system refuses these
 _ORDINARY_PATH = 200
 
-# What Windows refuses, and with it SMB, exFAT and FAT.
+# Refused by Windows, and so by SMB, exFAT and FAT.
 _REFUSED = frozenset('"*:<>?\\|\x7f')
 _REFUSED_AT_THE_END = ". "
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(10))})
 
 
 def alternative(path: bytes, token: str) -> bytes:
-    """`a/call.wav` as `a/call~TOKEN.wav`: a name beside a taken one.
+    """Return `a/call~TOKEN.wav` for `a/call.wav`: a name to use when that one is taken.
 
-    Cut before the `~` so that the name with `.json` after it stays within 255 bytes, never inside a
-    UTF-8 character.
+    It is cut before the `~`, never inside a UTF-8 character, so that the name plus `.json` stays within 255 bytes.
     """
     folder, name = posixpath.split(path)
     return posixpath.join(folder, _named(name, token, LONGEST))
 
 
 def tokens_for(item_id: str, *, plain: bool) -> Iterator[str]:
-    """What is put behind a name's `~`, in the order in which names are tried; "" stands for the `plain` one.
+    """Yield the tokens to try, in order, behind a name's `~`; "" is for the `plain` name.
 
-    The first 6, 10 and 16 characters of its id, so that a person who took the first of these names, by chance or
-    on purpose, stops nobody.
+    They are the first 6, 10 and 16 characters of the id, so that somebody who takes the first of these names, by
+    chance or on purpose, blocks nothing.
     """
     if plain:
         yield ""
@@ -48,21 +47,21 @@ def tokens_for(item_id: str, *, plain: bool) -> Iterator[str]:
 
 
 def names_for(path: bytes, item_id: str) -> Iterator[bytes]:
-    """The names that a recording may have where any name can be had, in the order in which they are tried."""
+    """Yield the names to try for a recording, in order, where the folder accepts any name."""
     return (alternative(path, token) if token else path for token in tokens_for(item_id, plain=True))
 
 
 def is_receipts_name(path: bytes) -> bool:
-    """Whether this may be the name of the receipt of something that lies there, or will."""
+    """Return whether this could be the name of some recording's receipt, now or later."""
     return path.lower().endswith(RECEIPT)
 
 
 def versions(path: bytes, item_id: str, token: str, longest: int) -> Iterator[bytes]:
-    """The path with this token, and then ever tamer ones, for a folder that may refuse the one before.
+    """Yield the path with this token, then ever plainer versions, for a folder that may refuse the one before.
 
-    `longest`: bytes that its file system says that a name may have. First only what is too long is cut; then what
-    Windows would refuse, and what is no text, becomes `_`; then everything but plain ASCII. The last is the id, at
-    the top of the folder. All but the first leave room for `.json` after them.
+    `longest`: the file system's limit for a name, in bytes. First only what is too long is cut; then what Windows
+    would refuse, and bytes that are no UTF-8, become `_`; then everything but plain ASCII. The last is the id, at
+    the top of the folder. All but the first leave room for `.json`.
     """
     *folders, name = path.split(b"/")
     seen: set[bytes] = set()
@@ -88,20 +87,20 @@ def at_the_top(path: bytes, item_id: str, token: str) -> bytes:
 
 
 class Strangeness(NamedTuple):
-    """What of a path a file system may not take: its traits, and how long its names and itself are."""
+    """What a file system might refuse in a path: unusual traits, the lengths of its names and of the whole."""
 
     traits: frozenset[str] = frozenset()
     longest_name: int = 0
     length: int = 0
 
     def is_within(self, other: "Strangeness") -> bool:
-        """Whether a file system that takes the other takes this."""
+        """Return whether a file system that accepts the other accepts this."""
         return (
             self.traits <= other.traits and self.longest_name <= other.longest_name and self.length <= other.length
         )
 
     def joined(self, other: "Strangeness") -> "Strangeness":
-        """What a file system takes that takes both."""
+        """Return what a file system that accepts both accepts."""
         return Strangeness(
             self.traits | other.traits,
             max(self.longest_name, other.longest_name),
@@ -110,12 +109,12 @@ class Strangeness(NamedTuple):
 
 
 def ordinary(longest: int) -> Strangeness:
-    """What a file system takes that says so of the length of names: nobody need ask."""
+    """Return what any file system with this limit for names accepts, without a probe."""
     return Strangeness(frozenset(), min(longest, max(_SHORTER)), _ORDINARY_PATH)
 
 
 def strangeness(path: bytes) -> Strangeness:
-    """How strange the path is, with its receipt's name."""
+    """Return the strangeness of the path, its receipt's name included."""
     traits: set[str] = set()
     names = path.split(b"/")
     for name in names:
@@ -132,28 +131,28 @@ def strangeness(path: bytes) -> Strangeness:
 
 
 def receipt_name(path: bytes) -> bytes:
-    """`a/call.wav` as `a/call.wav.json`, cut before the `.json` where it would exceed 255 bytes."""
+    """Return `a/call.wav.json` for `a/call.wav`, cut before the `.json` where it would exceed 255 bytes."""
     folder, name = posixpath.split(path)
     return posixpath.join(folder, _cut(name, LONGEST - len(RECEIPT)) + RECEIPT)
 
 
 def draft_name(token: str) -> bytes:
-    """The hidden name of a file of ours that is not whole yet."""
+    """Return the hidden name of a file of ours that is not complete yet."""
     return _DRAFT_START + token.encode() + _DRAFT_END
 
 
 def is_draft(name: bytes) -> bool:
-    """Whether a name (without its folder) is one that `draft_name` gives."""
+    """Return whether a name (without its folder) is one of `draft_name`."""
     return name.startswith(_DRAFT_START) and name.endswith(_DRAFT_END)
 
 
 def check_note_name(token: str) -> bytes:
-    """The draft that lies in the drop folder as long as a `check` may have files in done/ and failed/."""
+    """Name the draft that the drop folder has while a `check` may have files in done/ and failed/."""
     return draft_name(_CHECK + token)
 
 
 def is_check_note(name: bytes) -> bool:
-    """Whether a name (without its folder) is one that `check_note_name` gives."""
+    """Return whether a name (without its folder) is one of `check_note_name`."""
     return is_draft(name) and name.startswith(_DRAFT_START + _CHECK.encode())
 
 
@@ -162,7 +161,7 @@ def _tamed(folders: list[bytes], name: bytes, token: str, longest: int) -> bytes
 
 
 def _named(name: bytes, token: str, longest: int) -> bytes:
-    """The name with the token before its extension, cut so that its receipt's has no more than so many bytes."""
+    """Put the token before the name's extension, and cut it so that its receipt's name fits the limit."""
     stem, extension = posixpath.splitext(name)
     if len(extension) > _LONGEST_EXTENSION:
         stem, extension = name, b""
@@ -171,7 +170,7 @@ def _named(name: bytes, token: str, longest: int) -> bytes:
 
 
 def _clean(name: bytes) -> bytes:
-    """The name as Windows would take it."""
+    """Return the name in a form that Windows accepts."""
     text = name.decode(errors="surrogateescape")
     text = "".join("_" if c in _REFUSED or c < " " or _is_no_text(c) else c for c in text)
     text = text.rstrip(_REFUSED_AT_THE_END) or "_"
@@ -179,7 +178,7 @@ def _clean(name: bytes) -> bytes:
 
 
 def _plain(name: bytes) -> bytes:
-    """The name in letters that every file system takes."""
+    """Return the name in characters that every file system accepts."""
     return "".join(c if c in _ORDINARY else "_" for c in _clean(name).decode()).encode()
 
 
@@ -188,7 +187,7 @@ def _is_device(text: str) -> bool:
 
 
 def _is_no_text(character: str) -> bool:
-    """Whether it stands for a byte that is no UTF-8."""
+    """Return whether it stands for a byte that is no UTF-8."""
     return "\udc80" <= character <= "\udcff"
 
 

@@ -1,8 +1,8 @@
-"""What is believed of the file system that a folder lies on: from what it is, and from what a probe of it shows.
+"""What is assumed about the file system that a folder is on, from its kind and from a probe.
 
-What it is tells `watcher.mounts.Part`: who else can write it, whether locks taken here reach them, whether numbers
-and times last, which names it changes. What it does, files of our own show. No name of a file system is asked for
-anywhere else: one that nobody thought of is handled by its properties.
+`watcher.mounts.Part` knows the kind: who else can write to it, whether they see our locks, whether inode numbers
+and times last, which names it changes. Files of our own probe its behaviour. No other code looks at the name of a
+file system: an unknown one is handled by its properties.
 """
 
 import os
@@ -16,7 +16,7 @@ from watcher.mounts import Part
 
 
 class Rename(StrEnum):
-    """How a file gets a new name without overwriting what has it."""
+    """How a file can be renamed without overwriting another."""
 
     WHOLE = "in one step"
     LINK = "by a second name, then without the first"
@@ -25,27 +25,29 @@ class Rename(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Nature:
-    """What one part of a folder is like."""
+    """The properties of one part of a folder."""
 
     part: Part
     rename: Rename
-    lock_refused: str  # why no lock can be had there, or what it covers not be read; "" where it can
+    lock_refused: str  # why a file cannot be locked there, or not be read while locked; "" if it can
 
     def __str__(self) -> str:
         part = self.part
         kind = str(part.mount or "of an unknown kind")
         reach = part.lock_limits
         told = [
-            f"{kind}: others can write it unheard" if part.elsewhere else f"{kind}: only this machine writes it",
+            f"{kind}: others can write to it" if part.elsewhere else f"{kind}: only this machine writes to it",
             f"a file is renamed {self.rename}",
-            f"locks stay here ({reach}): a heartbeat does not" if reach else "locks reach all users",
-            "a file keeps its number and times" if part.keeps_identity else "numbers and times change: bytes tell",
+            f"locks are local ({reach}), so a heartbeat is used" if reach else "locks are seen by all users",
+            "inode numbers and times last"
+            if part.keeps_identity
+            else "inode numbers or times change: bytes decide",
         ]
         return "; ".join(filter(None, [*told, part.name_limits]))
 
 
 def examine(folder: Folder, part: Part) -> Nature:
-    """The nature of this part; nothing of the probe is left there. FolderMissing, FolderRefuses."""
+    """Probe this part, leaving nothing behind. FolderMissing, FolderRefuses."""
     with folder.taking(b""):
         here = os.open(part.path, disk.FOLDER)
         try:
@@ -65,7 +67,7 @@ def _try_rename(here: int) -> Rename:
 
 
 def _try_lock(here: int) -> str:
-    """Why what is locked there cannot be locked, or read by others meanwhile; "" where both can be done."""
+    """Return why a file there cannot be locked, or not be read by others meanwhile; "" if both work."""
     with disk.draft(here) as (made, name):
         try:
             disk.write(made, b"held\n")

@@ -1,7 +1,7 @@
-"""What this process lacks to read a file and to move it, and the one command that gives it all of that.
+"""Which rights this process lacks to read and move a file, and the one command that grants them all.
 
-It is found out on the way that the kernel takes: each folder above the path, the path itself, and what keeps even
-root from moving it. Where a folder is closed nobody knows what lies in it, so the command goes down into it.
+They are checked in the order in which the kernel does: each folder above the path, the path itself, and what keeps
+even root from moving it. What is in a closed folder cannot be seen, so the command for that is recursive.
 """
 
 import os
@@ -26,31 +26,33 @@ _ALL = READ | WRITE | SEARCH
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A file or folder that we may do too little with, and what we want to do: the sum of acl's rights."""
+    """A file or folder on which we lack rights, and the rights that we need: a sum of those in acl."""
 
     path: bytes
     wanted: int
-    status: os.stat_result | None = None  # null: it cannot be seen
-    is_closed: bool = False  # so that what lies in it cannot be seen
-    is_above: bool = False  # above our own folders: others live there
+    status: os.stat_result | None = None  # None: it cannot be seen
+    is_closed: bool = False  # its content cannot be seen
+    is_above: bool = False  # above our own folders, where others have files too
 
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """What is lacking, of one path or of several."""
+    """What is lacking, for one path or several."""
 
     wants: tuple[Want, ...] = ()
     kept: tuple[tuple[str, bytes], ...] = ()  # letters of chattr(1), and what has that attribute
     sticky: tuple[bytes, ...] = ()
     read_only: tuple[bytes, ...] = ()  # mount points
-    foreign: tuple[tuple[str, bytes], ...] = ()  # file systems whose mount says who may do what, and their points
-    group: int | None = None  # to be given to what has none of ours
+    foreign: tuple[
+        tuple[str, bytes], ...
+    ] = ()  # file systems whose mount options set the rights, and their points
+    group: int | None = None  # for files whose group is none of ours
 
     def __bool__(self) -> bool:
         return bool(self.wants or self.kept or self.sticky or self.read_only or self.foreign)
 
     def __or__(self, other: "Lack") -> "Lack":
-        """Both together."""
+        """Return both together."""
         return Lack(
             tuple(dict.fromkeys((*self.wants, *other.wants))),
             tuple(dict.fromkeys((*self.kept, *other.kept))),
@@ -62,23 +64,23 @@ class Lack:
 
     @property
     def remedy(self) -> str:
-        """For a hint, with one command at its very end; "" where nothing is known to be lacking."""
+        """The hint, which ends with one command; "" where nothing is known to be lacking."""
         user = describe_user(os.geteuid())
         if self.foreign:
             kind, point = self.foreign[0]
             where = quote_path(point)
             name = user_name(os.geteuid())
-            return f"{kind} keeps no modes: its mount says who may do what. Mount {where} with uid={name}"
+            return f"{kind} keeps no modes: its mount options set the rights. Mount {where} with uid={name}"
         commands = list(self._commands())
         if not commands:
             return ""
         unit = ""
-        if self.read_only and "INVOCATION_ID" in os.environ:  # systemd's word to what it started: systemd.exec(5)
+        if self.read_only and "INVOCATION_ID" in os.environ:  # set by systemd: systemd.exec(5)
             unit = f"name {_paths(self.read_only)} in the unit's ReadWritePaths= where that lacks it; else "
         return f"{unit}let {user} have it, as {self._who()}: {' && '.join(commands)}"
 
     def _who(self) -> str:
-        """Who may give these commands."""
+        """Return who may run these commands."""
         owners = {want.status.st_uid if want.status is not None else 0 for want in self.wants}
         is_owners = not (self.kept or self.read_only or self.sticky or any(map(self._needs_group, self.wants)))
         if is_owners and len(owners) == 1 and owners != {0}:
@@ -88,7 +90,7 @@ class Lack:
     def _commands(self) -> Iterator[str]:
         for point in self.read_only:
             yield f"mount -o remount,rw {quote_path(point)}"
-        # What is immutable keeps its other attributes as well, so that one goes first.
+        # An immutable file keeps its other attributes too, so that one is removed first.
         for letter in sorted({letter for letter, _ in self.kept}, reverse=True):
             yield f"chattr -{letter} {_paths(path for of, path in self.kept if of == letter)}"
         group = quote(group_name(os.getegid() if self.group is None else self.group))
@@ -105,7 +107,7 @@ class Lack:
             yield f"chmod -t {_paths(self.sticky)}"
 
     def _change(self, want: Want) -> str:
-        """The command that gives us what we want of it, but for its path."""
+        """Return the command that grants what we need, without the path."""
         us = os.geteuid()
         if want.is_closed:
             if _takes_lists(want.path):
@@ -121,7 +123,7 @@ class Lack:
         return f"chmod {'o' if want.is_above and not _is_in_our_group(want) else 'g'}+{letters}"
 
     def _needs_group(self, want: Want) -> bool:
-        """Whether the group that it has is none of ours, and ours is what is to have the right."""
+        """Return whether its group is none of ours, but is to get the right."""
         if want.is_above or _is_ours(want) or (want.is_closed and _takes_lists(want.path)):
             return False
         return not _has_list(want) and (want.is_closed or not _is_in_our_group(want))
@@ -140,23 +142,24 @@ def _is_in_our_group(want: Want) -> bool:
 
 
 def _has_list(want: Want) -> bool:
-    """Whether its mode is not all: then the group's letters in it are only the most that its list may give."""
+    """Return whether it has an ACL: then the group bits of its mode are only the mask of that."""
     return access_of(want.path) is not None and _takes_lists(want.path)
 
 
 def _takes_lists(path: bytes) -> bool:
-    while not os.path.lexists(path) and path != b"/":  # what cannot be seen lies on the same disk, most likely
+    while not os.path.lexists(path) and path != b"/":  # what cannot be seen is most likely on the same disk
         path = os.path.dirname(path)
     return shutil.which("setfacl") is not None and keeps_lists(path)
 
 
-# Finding it out
+# Finding what is lacking
 
 
 def find_lack(root: bytes, path: bytes = b"", *, reading: bool = True, moving: bool = True) -> Lack:
-    """What we lack to read the file at `path` below the root, and to move it out; not `reading`: only to move it.
+    """Return what we lack to read the file at `path` below the root and to move it out.
 
-    Not `moving`: to read, write and search the folder at `path` instead, or the deepest of them that exists.
+    Not `reading`: only to move it out. Not `moving`: to read, write and search the folder at `path` instead, or
+    the deepest one that exists.
     """
     real = resolve(root)
     names = path.split(b"/") if path else []
@@ -174,7 +177,7 @@ def find_lack(root: bytes, path: bytes = b"", *, reading: bool = True, moving: b
 
 
 def _find_above(real: bytes) -> Lack:
-    """Each folder above the root must be searched. What lies below a closed one is not seen, so wanted too."""
+    """Check each folder above the root, which we have to search. One below a closed one is unseen, so included."""
     parts = real.split(b"/")[1:]
     above = [b"/", *(b"/" + b"/".join(parts[:depth]) for depth in range(1, len(parts)))]
     closed = next((n for n, path in enumerate(above) if not os.access(path, os.X_OK, effective_ids=True)), None)
@@ -211,7 +214,7 @@ def _find_below(
 
 
 def _find_of_folder(here: int, path: bytes, wanted: int) -> Lack:
-    """What we lack of this open folder. One that we may not search is closed."""
+    """Return what we lack on this open folder. One that we may not search is closed."""
     if os.access(b".", wanted, dir_fd=here, effective_ids=True):
         return Lack()
     if foreign := _foreign(path):
@@ -219,7 +222,7 @@ def _find_of_folder(here: int, path: bytes, wanted: int) -> Lack:
     status = os.fstat(here)
     lack = Lack(read_only=(_point(path),) if _is_read_only(path) else (), kept=_kept(here, path))
     if lack and _rights_by_mode(path, status) & wanted == wanted:
-        return lack  # that alone is in the way
+        return lack  # nothing else matters then
     is_closed = not os.access(b".", os.R_OK | os.X_OK, dir_fd=here, effective_ids=True)
     return lack | Lack((Want(path, _ALL if is_closed else wanted, status, is_closed=is_closed),))
 
@@ -229,7 +232,7 @@ def _kept(here: int, path: bytes, name: bytes = b"") -> tuple[tuple[str, bytes],
 
 
 def _rights_by_mode(path: bytes, status: os.stat_result) -> int:
-    """What mode and list give us, whatever else is in the way."""
+    """Return the rights that mode and ACL give us, whatever else is in the way."""
     us, groups = os.geteuid(), our_groups()
     if has_capability(CAP_DAC_OVERRIDE):
         return _ALL
@@ -256,7 +259,7 @@ def _find_of_file(here: int, above: bytes, name: bytes, *, reading: bool) -> Lac
 
 
 def _group_of(real: bytes) -> int | None:
-    """The group that what lies there is to have: the folder's, where it is one of ours; else null."""
+    """Return the group to give to files there: the folder's, where that is one of ours; else None."""
     status = _stat(real)
     return status.st_gid if status is not None and status.st_gid in our_groups() else None
 

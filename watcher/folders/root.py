@@ -1,4 +1,4 @@
-"""The way into a folder, and the border where the disk's errors become ours."""
+"""Access to a folder, and the one place where the disk's errors become ours."""
 
 import errno
 import os
@@ -43,10 +43,10 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """One of the folders: `root` is its path on this machine, `name` what it is called ("drop").
+    """One of the folders: `root` is its path on this machine, `name` its role ("drop").
 
-    No descriptor stays open between operations, since one would block an unmount. The root itself may
-    be a symbolic link; below it none is ever followed. Where it is known not to answer, nobody asks it.
+    No descriptor stays open between operations, since that would block an unmount. The root itself may
+    be a symbolic link; none is followed below it. A folder that is known to be silent is not touched.
     """
 
     root: bytes
@@ -55,7 +55,7 @@ class Root:
 
     @contextmanager
     def opened(self) -> Iterator[int]:
-        """A descriptor of the root, for the length of the block. FolderMissing, FolderRefuses."""
+        """Open the root for the length of the block. FolderMissing, FolderRefuses."""
         if not self.answers:
             raise self.silence()
         try:
@@ -69,9 +69,9 @@ class Root:
 
     @contextmanager
     def holder(self, path: bytes, *, making: bool = False) -> Iterator[tuple[int, bytes]]:
-        """The folder that holds `path`, as a descriptor, and the last name of it.
+        """Open the folder that holds `path`: its descriptor, and the last component of `path`.
 
-        `making`: missing subfolders exist afterwards. OSErrors are left to `giving` or `taking` around it.
+        `making`: create missing subfolders. OSErrors are left to `giving` or `taking` around it.
         """
         *above, name = self.components(path)
         with self.opened() as top:
@@ -82,7 +82,7 @@ class Root:
                 disk.close(here)
 
     def look(self, path: bytes) -> Fingerprint | None:
-        """What lies at `path`, of any kind; None where nothing does, or no folder leads there.
+        """Return the fingerprint of whatever lies at `path`; None where nothing does, or a subfolder is missing.
 
         OSErrors are left to `giving` or `taking` around it.
         """
@@ -93,18 +93,18 @@ class Root:
             return None
 
     def components(self, path: bytes) -> list[bytes]:
-        """The names in `path`. RecordingUnreachable where it would lead out of the folder."""
+        """Split `path` into its names. RecordingUnreachable where it would lead out of the folder."""
         names = path.split(b"/")
         if b"\0" in path or any(name in (b"", b".", b"..") for name in names):
             raise RecordingUnreachable(
-                f"{show_path(path)!r} is no path inside {self.label()}",
+                f"{show_path(path)!r} is not a path inside {self.label()}",
                 hint="a path is relative to its folder, without . and ..",
             )
         return names
 
     @contextmanager
     def giving(self, path: bytes) -> Iterator[None]:
-        """In the block, what the disk refuses is about the recording at `path`."""
+        """Blame the recording at `path` for OSErrors in the block."""
         try:
             yield
         except OSError as error:
@@ -112,7 +112,7 @@ class Root:
 
     @contextmanager
     def taking(self, path: bytes) -> Iterator[None]:
-        """In the block, what the disk refuses is about the folder that should take `path`."""
+        """Blame the folder that should take `path` for OSErrors in the block."""
         try:
             yield
         except OSError as error:
@@ -120,36 +120,36 @@ class Root:
 
     @contextmanager
     def looking(self, path: bytes) -> Iterator[None]:
-        """In the block, whose folder was entered, a damaged disk makes what lies at `path` Unreadable."""
+        """Turn a disk error in the block, at a `path` whose folder could be opened, into Unreadable."""
         try:
             yield
         except OSError as error:
             if error.errno not in _DAMAGED:
                 raise
             raise Unreadable(
-                f"{self.label(path)} can not be read ({words(error)})", hint=self._remedy(error, path)
+                f"{self.label(path)} cannot be read ({words(error)})", hint=self._remedy(error, path)
             ) from error
 
     def no_way_in(self, error: OSError) -> FolderError:
-        """The root can not be opened."""
+        """Return the error for a root that cannot be opened."""
         if error.errno in _NOT_THERE | _AWAY:
             return FolderMissing(
                 f"{self.label()} is not there ({words(error)})",
                 hint=f"mount or create it: {self.quoted()}; nothing is submitted until then",
             )
-        return FolderRefuses(f"{self.label()} can not be opened ({words(error)})", hint=self._remedy(error))
+        return FolderRefuses(f"{self.label()} cannot be opened ({words(error)})", hint=self._remedy(error))
 
     def silence(self) -> FolderSilent:
-        """The error for a folder that does not answer."""
+        """Return the error for a folder that does not answer."""
         return FolderSilent(
-            f"{self.label()} does not answer: nothing came from its server for {ANSWER_SECONDS:g} s",
-            hint=f"look at its server, and the network to it; findmnt -T {self.quoted()} says which",
+            f"{self.label()} does not answer: its server was silent for {ANSWER_SECONDS:g} s",
+            hint=f"check its server and the network to it; findmnt -T {self.quoted()} shows which server",
         )
 
     def not_given(self, path: bytes, error: OSError) -> WatcherError:
-        """The recording at `path` could not be had."""
+        """Return the error for a recording at `path` that could not be read or moved."""
         if error.errno in _NOT_THERE:
-            return RecordingGone(f"{self.label(path)} is not there any more", hint="put it back to have it sent")
+            return RecordingGone(f"{self.label(path)} is no longer there", hint="put it back to have it sent")
         if error.errno in _NOT_ALLOWED:
             return RecordingUnreachable(
                 f"{self.label(path)} cannot be reached or read by {describe_user(os.geteuid())} ({words(error)})",
@@ -157,67 +157,67 @@ class Root:
             )
         if error.errno == errno.EWOULDBLOCK:
             return RecordingBusy(
-                f"{self.label(path)} is held by another program, which was asked to let go",
+                f"{self.label(path)} is held by another program, which was asked to release it",
                 hint="nothing to do: it is tried again",
             )
-        return FolderRefuses(f"{self.label(path)} can not be had ({words(error)})", hint=self._remedy(error, path))
+        return FolderRefuses(f"{self.label(path)} cannot be used ({words(error)})", hint=self._remedy(error, path))
 
     def not_taken(self, path: bytes, error: OSError) -> FolderRefuses:
-        """The folder could not take `path`."""
+        """Return the error for a folder that could not take `path`."""
         kind = FolderFull if error.errno in _FULL else FolderRefuses
-        return kind(f"{self.label(path)} can not be written ({words(error)})", hint=self._remedy(error, path))
+        return kind(f"{self.label(path)} cannot be written ({words(error)})", hint=self._remedy(error, path))
 
     def no_room(self, path: bytes, how: str) -> FolderFull:
-        """The folder could take nothing at `path`; `how` little room there is."""
+        """Return the error for a folder without room at `path`; `how` says what is short."""
         hint = self._remedy(OSError(errno.ENOSPC, ""))
         return FolderFull(f"No space in {self.label(path)}: {how}", hint=hint)
 
     def hint_to_enter(self, path: bytes, reason: str) -> str:
-        """What to do about a subfolder that can not be looked into, for this reason; see Scan.unreadable."""
+        """Return what to do about a subfolder that cannot be looked into, for this reason; see Scan.unreadable."""
         if reason not in {os.strerror(number) for number in _NOT_ALLOWED}:
             return f"look at the disk or share of {self.quoted(path)}, and in dmesg"
         return self.lack(path, moving=False).remedy or self._unknown(path)
 
     def lack(self, path: bytes = b"", *, reading: bool = True, moving: bool = True) -> Lack:
-        """What this process may not do that it wants to; see rights.find_lack."""
+        """Return which rights this process lacks; see rights.find_lack."""
         return find_lack(self.root, path, reading=reading, moving=moving) if self.answers else Lack()
 
     def _unknown(self, path: bytes) -> str:
-        """What to do where no mode, list or attribute says why it is refused."""
+        """Return what to do where no mode, ACL or attribute explains the refusal."""
         return (
-            f"let {describe_user(os.geteuid())} have {self.quoted(path)} where its server or the system's policy "
-            "(SELinux, AppArmor, the unit) refuses it: modes and lists of this machine allow it"
+            f"let {describe_user(os.geteuid())} use {self.quoted(path)}: modes and ACLs here allow it, so "
+            "its server or the system's policy (SELinux, AppArmor, the unit) refuses it"
         )
 
     def label(self, path: bytes = b"") -> str:
-        """For a message: which folder, and which path in it."""
+        """Name the folder, and the path in it, for a message."""
         folder = f"the {self.name} folder {show_path(self.root)}"
         return f"{show_path(path)} in {folder}" if path else folder
 
     def quoted(self, path: bytes = b"") -> str:
-        """For a hint: the path from the machine's root, fit to be pasted into a shell."""
+        """Return the absolute path for a hint, quoted so that it can be pasted into a shell."""
         return quote_path(os.path.join(self.root, path) if path else self.root)
 
     def _remedy(self, error: OSError, path: bytes = b"") -> str:
-        """What to do about it. `path`: where it was met, which may be a disk or a share of its own."""
+        """Return what to do about it. `path`: where the error occurred, perhaps a disk or share of its own."""
         if error.errno in _NOT_ALLOWED:
             return self.lack(path, moving=False).remedy or self._unknown(path)
         if error.errno in _FULL:
             return f"free space or inodes, or raise the quota, where {self.quoted()} lies; until then it waits"
         if error.errno == errno.EROFS:
-            return f"mount {self.quoted()} read-write, and look in dmesg for why it is not"
+            return f"mount {self.quoted()} read-write; dmesg says why it is not"
         if error.errno in _AWAY and path:
             lies_in = self.quoted(os.path.dirname(path))
-            return f"look at the share that it lies on (findmnt -T {lies_in} says which); it is tried again"
+            return f"check the share that it is on (findmnt -T {lies_in} shows which); it is tried again"
         if error.errno in _AWAY:
             return f"mount {self.quoted()} again; nothing is submitted until then"
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            return "raise the limit of open files (LimitNOFILE= in the unit)"
+            return "raise the limit on open files (LimitNOFILE= in the unit)"
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
             return "what is no folder has the name of a subfolder: move it aside"
         return f"look at the disk or share of {self.quoted(path)}, and in dmesg"
 
 
 def words(error: OSError) -> str:
-    """The system's reason, in its words."""
+    """Return the system's reason, in its words."""
     return os.strerror(error.errno) if error.errno else str(error)

@@ -1,4 +1,4 @@
-"""The full look: every name below a folder, however deep, as fast as the disk tells."""
+"""The full scan: every name below a folder, however deep, as fast as the disk allows."""
 
 import os
 import stat
@@ -13,32 +13,32 @@ from watcher.folders.root import Root, words
 
 Kind = Literal["file", "link", "fifo", "socket", "device"]
 
-_HELD = 32  # descriptors of folders kept to come back to; further up, they are opened again
+_HELD = 32  # open descriptors on the way down, at most; folders further up are reopened on the way back
 
 
 class Entry(NamedTuple):
-    """A name that is no folder: its path relative to the root, and what the look tells of it."""
+    """A name that is no folder: its path relative to the root, and what the scan knows of it."""
 
     path: bytes
     inode: int
     kind: Kind
-    fingerprint: Fingerprint | None = None  # of a file, where `known` was given and the disk told it
+    fingerprint: Fingerprint | None = None  # of a file, where `known` was given and stat succeeded
 
 
 class Scan:
-    """One look at everything below the root, each time it is iterated. No file is opened.
+    """Each iteration is one scan of everything below the root. No file is opened.
 
-    `ignore` is asked for each name (one component) of a file or folder: a reason leaves it out, and all
-    below it. Links are yielded, never followed; mount points are crossed; what vanishes meanwhile is
-    passed over. Raises FolderMissing or FolderRefuses when the root itself can not be read.
+    `ignore` is called with each name (one component) of a file or folder: if it returns a reason, the name and
+    everything below it is left out. Links are yielded, never followed; mount points are crossed; what vanishes
+    meanwhile is skipped. Raises FolderMissing or FolderRefuses when the root itself cannot be read.
 
-    `known` maps paths to inodes (a dict, for speed), and may change during the look. What is known with the
-    inode it has now is neither yielded nor stat'ed, nor is `ignore` asked: so the look costs less than twice
-    the bare listing. Every other file is stat'ed through its folder, which spares whoever wants it the way
-    from the root. Without `known` everything is yielded and nothing stat'ed.
+    `known` maps paths to inodes (a dict, for speed), and may change during the scan. A path known with its current
+    inode is not yielded, not stat'ed and not passed to `ignore`: so a scan costs less than twice the bare listing.
+    Every other file is stat'ed through its folder, which spares the caller the way from the root. Without `known`
+    everything is yielded and nothing is stat'ed.
 
-    `below`, relative to the root, is the subfolder to look at alone. Nothing is yielded when it is gone,
-    no folder, or ignored; what is ignored is asked for each of its names.
+    `below`, relative to the root, limits the scan to one subfolder. Nothing is yielded when that is gone, is no
+    folder, or is ignored by any of its components.
     """
 
     def __init__(
@@ -52,21 +52,21 @@ class Scan:
         self._ignore = ignore
         self._known = known
         self._below = root.components(below) if below else []
-        self._unmet: dict[bytes, int] = {}  # of the known, what the look has not come by yet
+        self._unmet: dict[bytes, int] = {}  # the known paths that the scan has not met yet
         self.unreadable: list[tuple[bytes, str]] = []
-        """Subfolders that could not be read or searched, and why: nothing is known of what lies in them.
+        """Subfolders that could not be read or searched, and why: their content is unknown.
 
         Complete once the iteration has ended.
         """
         self.nameless: set[bytes] = set()
-        """Paths that were listed, and nothing can be had at: gone meanwhile, or their server knows no such name.
+        """Paths that were listed but cannot be stat'ed: gone meanwhile, or their server knows no such name.
 
         Complete once the iteration has ended.
         """
         self.missing: set[bytes] = set()
-        """Paths that were known before the look, still are, and that nothing lies at any more.
+        """Paths that were known before the scan and still are, but where nothing lies any more.
 
-        True once an iteration over the whole folder has ended; empty after a look `below`. What lies in
+        Complete once an iteration over the whole folder has ended; empty after a scan `below`. What lies in
         an unreadable subfolder is not missing.
         """
 
@@ -100,7 +100,7 @@ class Scan:
             self.missing = {p for p in self._unmet if p in self._known and not p.startswith(unread)}
 
     def _enter(self, top: int, trail: list["_Level"]) -> "_Level | None":
-        """The next subfolder, opened and put on the trail; None where there is nothing to list."""
+        """Open the next subfolder and put it on the trail; None where there is nothing to list."""
         level = trail[-1]
         if not level.subfolders:
             trail.pop().close()
@@ -114,7 +114,7 @@ class Scan:
             self._pass_over(path, error)
             return None
         if not level.subfolders:
-            trail.pop().close()  # nothing to come back for: a chain of folders, however long, holds one
+            trail.pop().close()  # nothing to come back for: so a long chain of folders keeps one descriptor open
         below = _Level(here, path + b"/")
         trail.append(below)
         if len(trail) > _HELD:
@@ -122,14 +122,14 @@ class Scan:
         return below
 
     def _list(self, level: "_Level") -> Iterator[Entry]:
-        # No call of ours for what is known: with 100,000 files waiting, this loop is what a look costs.
+        # No function call of ours for known paths: with 100,000 files waiting, this loop is the cost of a scan.
         prefix, subfolders = level.prefix, level.subfolders
         ignore, encoding = self._ignore, sys.getfilesystemencoding()
         known_once = self._unmet.pop
         try:
             with os.scandir(level.folder) as listing:
                 for found in listing:
-                    name = found.name.encode(encoding, "surrogateescape")  # os.fsencode, without its tests
+                    name = found.name.encode(encoding, "surrogateescape")  # os.fsencode without its checks
                     path = prefix + name
                     if known_once(path, None) == found.inode() or ignore(name) is not None:
                         continue
@@ -143,7 +143,7 @@ class Scan:
             self._pass_over(prefix[:-1], error)
 
     def _tell(self, found: "os.DirEntry[str]", path: bytes) -> Entry | None:
-        """What is to be said of a name that is no folder; None where it vanished, or is known after all."""
+        """Return the entry for a name that is no folder; None where it vanished, or is known after all."""
         is_file = found.is_file(follow_symlinks=False)
         if is_file:
             if self._known is None:
@@ -155,28 +155,28 @@ class Scan:
         except FileNotFoundError:
             self.nameless.add(path)
             return None
-        except PermissionError:  # the folder may be listed and not searched: none of its files can be had
+        except PermissionError:  # the folder may be listed but not searched: none of its files can be opened
             raise
-        except OSError:  # of this file alone; whoever wants it meets the reason
+        except OSError:  # about this file alone; whoever opens it gets the reason
             self.nameless.add(path)
             return Entry(path, found.inode(), "file") if is_file else None
         if not stat.S_ISREG(status.st_mode):
             kind = _kind(status.st_mode)
             return Entry(path, status.st_ino, kind) if kind else None
-        # Where the listing names other inodes than the files have (overlays, mounted files), only this tells.
+        # Listings may give other inodes than the files have (overlays, mounted files): only stat is reliable.
         if self._known is not None and self._known.get(path) == status.st_ino:
             return None
         return Entry(path, status.st_ino, "file", disk.fingerprint_of(status))
 
     def _pass_over(self, path: bytes, error: OSError) -> None:
-        # Removed, or replaced by a file or link since it was listed: the next look sees what it is now.
+        # Removed, or replaced by a file or link since it was listed: the next scan sees what it is now.
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             self.unreadable.append((path, words(error)))
 
 
 @dataclass(slots=True)
 class _Level:
-    """A folder on the way down: its descriptor (-1: closed), its path with a slash, what is left in it."""
+    """A folder on the way down: its descriptor (-1: closed), its path with a slash, what is left to list."""
 
     folder: int
     prefix: bytes
@@ -189,7 +189,7 @@ class _Level:
 
 
 def _reopen(top: int, trail: list[_Level]) -> None:
-    """The end of the trail has descriptors again: many at once, or the way back up would be quadratic."""
+    """Reopen the folders at the end of the trail: many at once, or the way back up would be quadratic."""
     above, prefix = top, b""
     for level in trail[-_HELD:]:
         if level.folder < 0:

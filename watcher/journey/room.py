@@ -32,7 +32,7 @@ def check_room(site: Site, item: Item, filed_as: bytes) -> None:
         others = f", after {before:,} for what is on its way there" if before else ""
         what = "it, its receipt and what came with it" if item.companions else "it and its receipt"
         raise NoRoom(
-            f"No space for it in {site.done.label()}: {free:,} bytes are free, {wanted:,} are wanted "
+            f"No space for it in {site.done.label()}: {free:,} bytes are free, {wanted:,} are needed "
             f"for {what}{others}",
             hint=f"free space where {site.done.quoted()} lies; it goes on by itself",
         )

@@ -79,7 +79,7 @@ class Evidence:
     is_open: bool | None = None  # for writing, by anybody, as a lease tells; null: it can not be had
     heard_open: bool | None = False  # by anybody, for whatever, as events tell; null: perhaps
     is_announced: bool = False  # its owner said that it is whole, by a marker
-    elsewhere: str = ""  # why others may write it without this machine's hearing of it
+    elsewhere: str = ""  # why other machines can write it without raising events here
     is_foreign: bool = False  # no recording, by its name or by its content
 
     @property
