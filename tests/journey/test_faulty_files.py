@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -80,6 +81,24 @@ def test_a_queued_recording_that_cannot_be_had_stops_no_other(
         drain(journey, seconds=60)
     assert place.states()[bad] is State.DONE
     assert service.charged == 4
+
+
+@pytest.mark.parametrize("failed", [*FAULTS, errno.ENOENT], ids=errno.errorcode.get)
+def test_a_listed_name_at_which_nothing_can_be_had_waits_with_its_error(
+    place: Place, odd_disk: OddDisk, failed: int
+) -> None:
+    """Only where there is no such file it is its name that is to blame."""
+    with place.opened() as journey:
+        place.drop("bad.wav", speech("bad"))
+        odd_disk.rule(faulty={"bad.wav": failed})
+        for _ in range(2):
+            journey.arrivals.scan_soon()
+            place.clock.wait(61, journey.stopping)
+            journey.arrivals.step()
+        (row,) = journey.arrivals.waiting()
+    assert (row.path, row.code) == (b"bad.wav", "unreachable_name")
+    assert ("iocharset" in row.reason) is (failed == errno.ENOENT)
+    assert failed == errno.ENOENT or os.strerror(failed) in row.reason
 
 
 @pytest.mark.parametrize("failed", FAULTS, ids=errno.errorcode.get)

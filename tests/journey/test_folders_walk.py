@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,33 @@ def test_what_was_known_and_is_gone_is_missing(folder: Folder) -> None:
     for _ in scan:
         del known[b"c/call.wav"]  # filed meanwhile
     assert scan.missing == {b"a/call.wav", b"a/b/call.wav", b"call.wav"}
+
+
+def replace_by_folder(path: bytes) -> None:
+    os.mkdir(path)
+    drop(os.path.join(path, b"below.wav"), b"sound")
+
+
+def replace_by_link(path: bytes) -> None:
+    os.symlink(b"call.wav", path)
+
+
+@pytest.mark.parametrize("replace", [replace_by_folder, replace_by_link, os.mkfifo])
+@pytest.mark.parametrize("same_number", [True, False])
+def test_a_file_is_missing_where_something_else_has_its_name(
+    folder: Folder, replace: Callable[[bytes], None], same_number: bool
+) -> None:
+    """A folder (which is looked into), a link, a pipe, even one that was given the number that the file had."""
+    known = inodes(folder)
+    path = os.path.join(folder.root, b"c/call.wav")
+    os.unlink(path)
+    replace(path)
+    if same_number and replace is replace_by_folder:
+        known[b"c/call.wav"] = os.lstat(path).st_ino
+    scan = folder.walk(nothing, known=known)
+    found = {entry.path for entry in scan}
+    assert scan.missing == {b"c/call.wav"}
+    assert (b"c/call.wav/below.wav" in found) is (replace is replace_by_folder)
 
 
 def test_what_lies_in_an_unreadable_subfolder_is_not_missing(folder: Folder) -> None:

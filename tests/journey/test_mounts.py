@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -320,6 +321,27 @@ def test_a_disk_below_the_drop_folder_takes_its_recordings_along(
     assert told(log, "recording.withdrawn") == []
     assert set(place.states().values()) == {State.DONE}
     assert service.charged == 2
+
+
+def test_what_lies_on_the_bare_mount_point_below_is_not_tried_without_a_pause(
+    place: Place, disk: Disk, service: Sandbox
+) -> None:
+    """It is neither sent for the recording of its name nor can that one be withdrawn: it waits, others go."""
+    point = place.root / "drop/disk"
+    point.mkdir()
+    disk.mount(point)
+    with place.opened() as journey:
+        place.drop("disk/a.wav", speech("a"))
+        look(journey)
+        place.drop("b.wav", speech("b"))
+        look(journey)
+        disk.unmount(point)
+        place.drop("disk/a.wav", speech("stranger"))
+        submission = journey.submissions[0]
+        steps = [submission.step() for _ in range(10)]
+        assert max(steps) > 0
+        assert [entry.sha256 for entry in posts(service)] == [sha256(speech("b")).hexdigest()]
+        assert place.states()["disk/a.wav"] is State.QUEUED
 
 
 def test_a_disk_below_that_is_away_at_the_start_is_remembered(place: Place, disk: Disk, service: Sandbox) -> None:

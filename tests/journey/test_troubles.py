@@ -11,6 +11,7 @@ import pytest
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, sandbox, speech
+from tests.queues import drain
 from tests.transitions import any_transition
 from watcher import once
 from watcher.cli import main
@@ -70,6 +71,40 @@ def test_a_held_recording_that_comes_back_is_still_held(make_place: MakePlace, s
 
     assert place.states() == {"one.wav": State.HELD}
     assert len([entry for entry in service.ledger if entry.method == "POST"]) == 1
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["between two looks", "while nobody looked"])
+def test_a_held_recording_that_is_replaced_keeps_nobody_out(
+    make_place: MakePlace, service: Sandbox, runs: bool
+) -> None:
+    """The newcomer is an arrival of its own; whether the first one was charged is still not known."""
+    place = make_place(identifai={"base_url": service.url, "in_doubt": "hold"}, retry={"first_seconds": 1})
+    service.add_fault("lose_answer", times=1)
+    path = place.drop("one.wav")
+    place.run_once()
+    (held,) = place.items().values()
+    assert held.state is State.HELD
+    newcomer = place.root / "newcomer.wav"
+    newcomer.write_bytes(speech("newcomer", seconds=9))
+    if runs:
+        with place.opened() as journey:
+            journey.arrivals.step()
+            os.rename(newcomer, path)
+            journey.arrivals.hint(b"one.wav", is_closed=True)
+            while min(journey.arrivals.step(), journey.vetting.step()) <= 0:
+                pass
+            drain(journey, seconds=60)
+    else:
+        os.rename(newcomer, path)
+        place.run_once()
+
+    with place.books() as books:
+        items = {item.id: item for item in books.items.listed()}
+    first = items.pop(held.id)
+    (second,) = items.values()
+    assert (first.state, first.in_doubt) == (State.WITHDRAWN, True)
+    assert (second.state, second.path) == (State.DONE, b"one.wav")
+    assert (place.root / "done/one.wav").read_bytes() == speech("newcomer", seconds=9)
 
 
 def test_a_retry_takes_only_its_own_sidecar(make_place: MakePlace, service: Sandbox) -> None:

@@ -85,6 +85,29 @@ def test_what_nobody_lets_us_read_in_done_is_not_ours(
     assert service.charged == 2
 
 
+def test_a_waiting_file_that_becomes_a_folder_stops_nothing(
+    site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """Under its name there is a folder now into which the service may not look: that is what waits, once."""
+    site.configure(store={"url": site.config.store.url}, arrivals={"settle_seconds": 0.3, "rescan_seconds": 600})
+    daemon = daemon_of(watcher, python, site)
+    daemon.wait_for("watch.chosen")
+    path = site.root / "drop" / "call.wav"
+    drop(path, speech("call")[:20_000])
+    wait_until(lambda: waiting(site) == {"call.wav": "cut_short"}, "it waits")
+
+    path.unlink()
+    path.mkdir(0o700)
+
+    wait_until(
+        lambda: waiting(site) == {"call.wav": "folder_unreadable"}, "it waits", told=lambda: str(waiting(site))
+    )
+    drop(site.root / "drop" / "next.wav", speech("next"))
+    daemon.wait_for("recording.done")
+    assert daemon.events("step.failed") == []
+    assert daemon.stop() == 0
+
+
 def test_recordings_of_others_go_their_whole_way(
     site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
 ) -> None:

@@ -58,8 +58,9 @@ class Scan:
 
         Complete once the iteration has ended.
         """
-        self.nameless: set[bytes] = set()
-        """Paths that were listed but cannot be stat'ed: gone meanwhile, or their server knows no such name.
+        self.nameless: dict[bytes, str] = {}
+        """Paths that were listed but cannot be stat'ed, and why; "" where there is no such file: gone meanwhile, or
+        its server knows no such name.
 
         Complete once the iteration has ended.
         """
@@ -72,7 +73,7 @@ class Scan:
 
     def __iter__(self) -> Iterator[Entry]:
         self.unreadable = []
-        self.missing, self.nameless = set(), set()
+        self.missing, self.nameless = set(), {}
         self._unmet = dict(self._known or {})
         if any(self._ignore(name) is not None for name in self._below):
             return
@@ -125,17 +126,26 @@ class Scan:
         # No function call of ours for known paths: with 100,000 files waiting, this loop is the cost of a scan.
         prefix, subfolders = level.prefix, level.subfolders
         ignore, encoding = self._ignore, sys.getfilesystemencoding()
-        known_once = self._unmet.pop
+        unmet = self._unmet
+        known_once = unmet.pop
         try:
             with os.scandir(level.folder) as listing:
                 for found in listing:
                     name = found.name.encode(encoding, "surrogateescape")  # os.fsencode without its checks
                     path = prefix + name
-                    if known_once(path, None) == found.inode() or ignore(name) is not None:
+                    inode = known_once(path, None)
+                    # Something else may have been given the number that the file had.
+                    if inode == found.inode() and found.is_file(follow_symlinks=False):
+                        continue
+                    if ignore(name) is not None:
                         continue
                     if found.is_dir(follow_symlinks=False):
                         subfolders.append(name)
+                        if inode is not None:
+                            unmet[path] = inode  # no file lies there any more
                     elif (entry := self._tell(found, path)) is not None:
+                        if inode is not None and entry.kind != "file":
+                            unmet[path] = inode
                         yield entry
         except OSError as error:
             if not prefix:
@@ -153,12 +163,12 @@ class Scan:
         try:
             status = found.stat(follow_symlinks=False)
         except FileNotFoundError:
-            self.nameless.add(path)
+            self.nameless[path] = ""
             return None
         except PermissionError:  # the folder may be listed but not searched: none of its files can be opened
             raise
-        except OSError:  # about this file alone; whoever opens it gets the reason
-            self.nameless.add(path)
+        except OSError as error:  # about this file alone; whoever opens it gets the reason
+            self.nameless[path] = words(error)
             return Entry(path, found.inode(), "file") if is_file else None
         if not stat.S_ISREG(status.st_mode):
             kind = _kind(status.st_mode)

@@ -37,7 +37,7 @@ from watcher.journey.settle import Candidate, Evidence, Judgement, Patience, Set
 from watcher.journey.site import Site
 from watcher.journey.strays import RECEIPT, clear_receipt, find_receipt
 from watcher.journey.submit.doubt import decided
-from watcher.store import Left, Waiting
+from watcher.store import Books, Left, Waiting
 from watcher.store.waiting import BLOCKED, FOLDER_UNREADABLE, NAME_UNREACHABLE, STUMBLED, WAITING_SHOWN
 
 _log = logs.get_logger(__name__)
@@ -53,6 +53,10 @@ _BLOCKED = "blocked"
 _NAMELESS = (
     "is listed, and its server knows no such file: its name cannot be told over this mount; rename it on the "
     "server, in UTF-8, or mount with iocharset=utf8"
+)
+_ERRONEOUS = (
+    "is listed, and nothing can be had of it ({why}): look at its disk or server, and at what the kernel says "
+    "(dmesg); it is looked at again all the time"
 )
 _NAMED = 3  # of what is left where it is
 _MOST_HINTS = 65_536  # paths; beyond, a scan finds what they were about
@@ -238,16 +242,17 @@ class Arrivals:
             self._site.reminders.forget((FOLDER_UNREADABLE, path))
             _log.info("folder.readable", path=path)
 
-    def _note_nameless(self, found: set[bytes]) -> None:
+    def _note_nameless(self, found: dict[bytes, str]) -> None:
         """What two looks in a row find listed, and cannot have under its name, waits."""
         now, before = self._site.clock.now(), self._nameless
         self._nameless = {path: before.get(path) for path in found}
-        for path in found & before.keys():
-            row = before[path] or Waiting(path, now, 0, NAME_UNREACHABLE, _NAMELESS)
-            self._nameless[path] = row
-            if self._site.reminders.is_due((NAME_UNREACHABLE, path), _NAMELESS):
-                _log.warning("name.unreachable", path=path, reason=_NAMELESS)
-        for path in before.keys() - found:
+        for path in found.keys() & before.keys():
+            reason = _ERRONEOUS.format(why=found[path]) if found[path] else _NAMELESS
+            row = before[path] or Waiting(path, now, 0, NAME_UNREACHABLE, reason)
+            self._nameless[path] = replace(row, reason=reason)
+            if self._site.reminders.is_due((NAME_UNREACHABLE, path), reason):
+                _log.warning("name.unreachable", path=path, reason=reason)
+        for path in before.keys() - found.keys():
             self._site.reminders.forget((NAME_UNREACHABLE, path))
 
     def _seconds_to_next(self, took: float) -> float:
@@ -371,8 +376,13 @@ class Arrivals:
             candidates = (one for one in self._settler if one.code not in (FOREIGN, _ORPHANED))
             first = nsmallest(WAITING_SHOWN, candidates, key=_by_need)
         files = [Waiting(c.path, c.reason_since, c.fingerprint.size, c.code, c.reason) for c in first]
-        nameless = [row for row in self._nameless.values() if row is not None]
-        return [*self._unreadable.values(), *nameless, *files][:WAITING_SHOWN]
+        # A path once: what lies there now may be another thing than at the last scan.
+        return list({row.path: row for row in (*self._further(), *files)}.values())[:WAITING_SHOWN]
+
+    def _further(self) -> list[Waiting]:
+        """What waits and is no candidate: folders not to be looked into, and names that nothing can be had at."""
+        rows = [*self._unreadable.values(), *(row for row in self._nameless.values() if row is not None)]
+        return [row for row in rows if row.path not in self._settler]
 
     def left(self) -> Left:
         """What is no recording, and what came with none: it stays where it is, and nothing waits for it."""
@@ -411,8 +421,8 @@ class Arrivals:
             for path, item in live.items():
                 if item is None:
                     self._try(path, partial(self._look_at, is_closed=hints[path]))
-                elif item.state is State.QUEUED:
-                    self._try(path, self.recheck)
+                elif item.state in UNTOUCHED:
+                    self._try(path, partial(self.recheck, is_closed=hints[path]))
 
     def _try(self, path: bytes, look: Callable[[bytes], None]) -> None:
         """The path has been looked at; what nobody foresaw of it stops no other."""
@@ -435,13 +445,16 @@ class Arrivals:
         with self._lock:
             self._see(path, fingerprint, now, monotonic, is_closed=is_closed)
 
-    def recheck(self, path: bytes) -> None:
-        """An item whose file was taken away or changed before it was sent is withdrawn; what lies there is new."""
+    def recheck(self, path: bytes, *, is_closed: bool = False) -> None:
+        """An item whose file was taken away or changed before it was sent is withdrawn; what lies there is new.
+
+        `is_closed`: as `hint` has it.
+        """
         site = self._site
         with site.store.reading() as books:
             item = books.items.live_at(path)
         if item is None:
-            self._look_at(path)
+            self._look_at(path, is_closed=is_closed)
             return
         if item.state not in UNTOUCHED:
             return
@@ -464,14 +477,13 @@ class Arrivals:
             return
         try:
             with site.store.writing() as books:
-                fault = decided(item, "Its file was taken away first.") if item.state is State.HELD else item.fault
-                books.items.change(item, State.WITHDRAWN, site.clock.now(), note, fault=fault)
+                withdraw(books, item, site.clock.now(), note)
         except LateWriter:
             return
         with self._lock:
             self._known.pop(path, None)
         _log.info("recording.withdrawn", item=item.id, path=path, reason=note)
-        self._look_at(path)
+        self._look_at(path, is_closed=is_closed)
 
     def _is_itself(self, item: Item, there: Fingerprint) -> bool:
         """Whether what lies there is the recording that was queued, under a number or times that are others.
@@ -654,7 +666,7 @@ class Arrivals:
         The log has been told of each that is blocked. `is_last`: nobody will look again.
         """
         left = self.left()
-        further = len(self._unreadable) + sum(row is not None for row in self._nameless.values())
+        further = len(self._further())
         total = len(self._settler) - left.foreign - left.orphaned + further
         with self._lock:
             blocked = [candidate for candidate in self._settler if candidate.code in BLOCKED]
@@ -685,6 +697,12 @@ class Arrivals:
         for path in self._blocked - blocked:
             self._site.reminders.forget((_BLOCKED, path))
         self._blocked = blocked
+
+
+def withdraw(books: Books, item: Item, now: float, note: str) -> None:
+    """Its file is not there any more: nothing is sent or moved for it. LateWriter, as Books has it."""
+    fault = decided(item, "Its file was taken away first.") if item.state is State.HELD else item.fault
+    books.items.change(item, State.WITHDRAWN, now, note, fault=fault)
 
 
 def _by_need(candidate: Candidate) -> tuple[bool, tuple[float, int, bytes]]:

@@ -23,7 +23,7 @@ from watcher.errors import (
     StoreError,
 )
 from watcher.folders import hash_of
-from watcher.journey.arrive import Arrivals, Settled
+from watcher.journey.arrive import Arrivals, Settled, withdraw
 from watcher.journey.duplicates import follow, to_file
 from watcher.journey.filed import lies_there
 from watcher.journey.foreign import is_left
@@ -234,9 +234,9 @@ def admit(site: Site, books: Books, settled: Settled, vetted: Vetted) -> Item | 
             if live.state in UNTOUCHED:
                 books.items.change(live, live.state, now, fingerprint=vetted.fingerprint)
             return None  # it is the same
-        if live.state is not State.QUEUED:
+        if live.state not in UNTOUCHED:
             raise RecordingBusy("another recording of this name is being filed; this one waits for it")
-        books.items.change(live, State.WITHDRAWN, now, "another file took its name before it was sent")
+        withdraw(books, live, now, "another file took its name before it was sent")
     item = _known_before(site, books, settled, vetted, now)
     if item is not None:
         return item

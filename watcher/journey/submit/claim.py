@@ -10,6 +10,7 @@ from watcher.errors import (
     FolderError,
     LateWriter,
     NoRoom,
+    RecordingChanged,
     RecordingError,
     RecordingStumbled,
     RecordingUnreachable,
@@ -79,6 +80,13 @@ class Claims:
         if fingerprint != item.fingerprint:
             file.close()
             self._arrivals.recheck(item.path)
+            with site.store.reading() as books:
+                is_undecided = books.items.get(item.id) == item
+            if is_undecided:
+                # Nobody could tell, as where its disk was away in that moment: it would be tried without a pause.
+                self.set_aside(
+                    item, RecordingChanged("another file lies there than was queued, or its disk is away")
+                )
             return None
         site.reminders.forget(item.id)
         return file, filed_as
