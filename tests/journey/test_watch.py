@@ -17,6 +17,7 @@ from tests.places import KEY, Place, speech
 from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, let_pass, wait_until
 from tests.queues import listening, told
 from watcher.composition import Journey
+from watcher.domain import State
 from watcher.journey.watch import Watch, try_events
 from watcher.sandbox import Sandbox
 
@@ -224,6 +225,30 @@ def mounted(point: Path) -> Iterator[None]:
 
 
 # What was heard until then
+
+
+def test_what_a_copier_sets_after_its_close_is_not_waited_out(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Owner, mode and times, of a recording that is queued by then: it is not the file that was vetted, but is
+    still known to be closed.
+    """
+    monkeypatch.setattr("watcher.journey.arrive.is_being_written", lambda _: None)  # no lease is to be had
+    with watched(place) as (journey, _):
+
+        def is_queued() -> bool:
+            journey.arrivals.step()
+            journey.vetting.step()
+            return list(place.states().values()) == [State.QUEUED]
+
+        path = place.root / "drop" / "call.wav"
+        path.write_bytes(speech("call"))
+        wait_until(is_queued, "it is queued")
+        path.chmod(0o640)
+        os.utime(path, (1, 1))
+        journey.arrivals.recheck(b"call.wav")
+        assert list(place.states().values()) == [State.WITHDRAWN]
+        wait_until(is_queued, "it is queued again")
 
 
 @pytest.mark.parametrize("is_lost", [True, False], ids=["events were lost", "all was heard"])

@@ -59,8 +59,8 @@ class Scan:
         Complete once the iteration has ended.
         """
         self.nameless: dict[bytes, str] = {}
-        """Paths that were listed but cannot be stat'ed, and why; "" where there is no such file: gone meanwhile, or
-        its server knows no such name.
+        """Paths that were listed but cannot be stat'ed, and why; "" where there is no such file: gone
+        meanwhile, or its server knows no such name.
 
         Complete once the iteration has ended.
         """

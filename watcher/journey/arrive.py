@@ -468,6 +468,9 @@ class Arrivals:
             if now_there == item.fingerprint or self._is_itself(item, now_there):
                 return
             note = "its file was changed or replaced before it was sent"
+            # Copiers set owner, mode and times after their close: that is no reason to wait for another one.
+            is_same = item.fingerprint.same_file(now_there) and item.size == now_there.size
+            is_closed |= is_same and self.openings.is_closed(path)
         try:
             site.check_mounted(path)  # asked after the look: what is there now was there then, or looked away
         except FolderError as error:
