@@ -224,5 +224,5 @@ def test_a_subfolder_of_an_ignored_one_is_ignored(folder: Folder) -> None:
 
 def test_no_part_lies_outside(folder: Folder) -> None:
     """A path may come from anywhere."""
-    with pytest.raises(RecordingUnreachable, match="no path inside"):
+    with pytest.raises(RecordingUnreachable, match="not a path inside"):
         folder.walk(nothing, below=b"../drop")
