@@ -1,6 +1,6 @@
-"""Runs the revisions on the connection, and inside the transaction, that the store hands over.
+"""Run the revisions on the connection and in the transaction that the store passes in.
 
-There is no fileConfig here: it would silence the loggers that exist.
+No fileConfig here: it would disable existing loggers.
 """
 
 from alembic import context
@@ -10,6 +10,6 @@ from watcher.store.schema import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    transactional_ddl=True,  # SQLite can, once the driver is kept from committing before each statement
+    transactional_ddl=True,  # works in SQLite once the driver does not commit before each statement
 )
 context.run_migrations()

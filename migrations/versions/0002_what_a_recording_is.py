@@ -1,4 +1,4 @@
-"""What a recording is: container, codec, length, channels and sample rate. Unknown of those vetted before."""
+"""Add container, codec, length, channels and sample rate of recordings. Unknown for those vetted before."""
 
 import sqlalchemy as sa
 from alembic import op

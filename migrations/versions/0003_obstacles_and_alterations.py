@@ -1,4 +1,4 @@
-"""What stands in the way of filing an item, and what was done to a recording since it was filed."""
+"""Add what blocks the filing of an item, and how a recording was altered since it was filed."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Who decided: in an item's history, for a pause and its end; and failed recordings that a person is done with."""
+"""Add who decided, in an item's history and for a pause and its end; and when a failed item was dismissed."""
 
 import sqlalchemy as sa
 from alembic import op

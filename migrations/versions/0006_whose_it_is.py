@@ -1,4 +1,4 @@
-"""Whose an item is, where one database has several sites; and no path is live twice in one site."""
+"""Add the site of an item, for a database with several sites; and make live paths unique within a site."""
 
 import sqlalchemy as sa
 from alembic import op

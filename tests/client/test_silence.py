@@ -98,9 +98,9 @@ def test_base_url_that_no_library_takes_is_never_sent() -> None:
         (reset, Charged.UNKNOWN, "closed the connection"),
         (deaf, Charged.NO, "nothing for 0.3 s"),
         (silent, Charged.UNKNOWN, "nothing for 0.3 s"),
-        (closing(b"SSH-2.0-OpenSSH_9.6\r\n"), Charged.UNKNOWN, "no HTTP"),
-        (closing(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n"), Charged.UNKNOWN, "no HTTP"),
-        (closing(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70_000 + b"\r\n\r\n"), Charged.UNKNOWN, "no HTTP"),
+        (closing(b"SSH-2.0-OpenSSH_9.6\r\n"), Charged.UNKNOWN, "not HTTP"),
+        (closing(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n"), Charged.UNKNOWN, "not HTTP"),
+        (closing(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70_000 + b"\r\n\r\n"), Charged.UNKNOWN, "not HTTP"),
         (closing(answer(b'{"identif', length=80)), Charged.UNKNOWN, "in the middle of its answer"),
         (
             closing(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\n{"),

@@ -161,12 +161,12 @@ def test_paths_are_relative_to_the_file_and_not_to_where_it_is_read_from(
 
 WINDOW = '"N/second", "N/minute", "N/hour", "N/day" or "N/10s" with N of 1 or more'
 URL = "http:// or https:// and a host, without a user name"
-ENDING = 'an ending that starts with a dot and has no slash, such as ".xml"'
-PATTERN = 'a pattern for one name, without a slash, that is not all names, such as "*.bak"'
+ENDING = 'an extension that starts with a dot and has no slash, such as ".xml"'
+PATTERN = 'a pattern for one name, without a slash, that does not match every name, such as "*.bak"'
 STORE = '"sqlite:///" and the path of a file, such as "sqlite:///watcher.db"'
 PLAIN = f"{URL}, and without control characters"
 ONE_LINE = "text on one line, without control characters"
-FIELDS = "text with no other fields than {id} {stem} {folder} {sha256}"
+FIELDS = "text with only the fields {id} {stem} {folder} {sha256}"
 LISTEN = '"" or host:port, such as "127.0.0.1:8473"'
 YEAR = "at most 31,536,000"
 SECTIONS = "the sections are folders, store, identifai, limits, arrivals, retry, verdicts, web, log"
@@ -186,7 +186,7 @@ MIXED = "their receipts could not be told apart"
         ("arrivals.marker", '"done"', '"done"', ENDING),
         ("arrivals.marker", '"./x"', '"./x"', ENDING),
         ("arrivals.marker", '"."', '"."', ENDING),
-        ("arrivals.marker", '".JSON"', '".JSON"', "an ending other than \".json\", which is the receipt's"),
+        ("arrivals.marker", '".JSON"', '".JSON"', "an extension other than \".json\", which is the receipt's"),
         ("arrivals.proof", "1", "1", "true or false"),
         ("arrivals.proof", '"true"', '"true"', "true or false"),
         ("arrivals.rescan_seconds", "0", "0", "more than 0"),
@@ -214,7 +214,7 @@ MIXED = "their receipts could not be told apart"
         ("identifai.base_url", '"https://ho st"', '"https://ho st"', URL),
         ("identifai.base_url", '""', '""', URL),
         ("identifai.base_url", '"https://h/?a=1"', '"https://h/?a=1"',
-         "http:// or https://, a host and perhaps a path, nothing behind it"),
+         "http:// or https://, a host and perhaps a path, nothing after it"),
         ("identifai.base_url", '"https://me:pw/@host"', '"https://…@host"', URL),
         ("identifai.connect_timeout_seconds", "0", "0", "more than 0"),
         ("identifai.deadline_seconds", "-5.5", "-5.5", "more than 0"),
@@ -291,8 +291,8 @@ def test_a_wrong_value_is_one_clear_line(file: Path, key: str, written: str, fou
         ("[identifai]\nAPI_KEY = 1", "identifai.API_KEY is not a known key; did you mean api_key_file?"),
         ("[Limits]", "[Limits] is not a known section; did you mean [limits]?"),
         ("[web]\nqqq = 1", "web.qqq is not a known key; the keys of [web] are listen"),
-        ("qqq = 1", "qqq is not a known key; every key stands in a section"),
-        ('path = "x"', "path is not a known key; every key stands in a section"),
+        ("qqq = 1", "qqq is not a known key; every key belongs to a section"),
+        ('path = "x"', "path is not a known key; every key belongs to a section"),
         ("[folder]", "[folder] is not a known section; did you mean [folders]?"),
         ("[qqq]", f"[qqq] is not a known section; {SECTIONS}"),
         ("limits = 5", "limits is 5; expected a table, [limits]"),

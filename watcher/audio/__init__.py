@@ -1,4 +1,4 @@
-"""What a recording is: its container, its codec, how long it is, and whether all of it is there."""
+"""Examine a recording: its container, its codec, its length, and whether all of it is there."""
 
 from watcher.audio.examination import Completeness, Examination
 from watcher.audio.recognition import examine

@@ -1,4 +1,4 @@
-"""What AAC says of itself in an MP4: the elementary stream's descriptor, and the AudioSpecificConfig in it.
+"""AAC in an MP4: the elementary stream descriptor, and the AudioSpecificConfig in it.
 
 Facts: ISO/IEC 14496-1 (descriptors), 14496-3 (AudioSpecificConfig).
 """
@@ -19,7 +19,7 @@ _OBJECTS |= {0xA5: "AC-3", 0xA6: "E-AC-3", 0xA9: "DTS", 0xAD: "Opus", 0xDD: "Vor
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What a track's sound is; null where its descriptor does not say."""
+    """The codec, rate and channels of a track; None where its descriptor does not say."""
 
     codec: str
     channels: int | None = None
@@ -27,7 +27,7 @@ class Voice:
 
 
 class _Bits:
-    """Bytes, read bit by bit; zeros behind their end."""
+    """Bytes, read bit by bit; zeros beyond the end."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
@@ -40,7 +40,7 @@ class _Bits:
 
 
 def describe(esds: bytes) -> Voice | None:
-    """What the descriptor, the content of an `esds` box, says; null where nothing can be played by it."""
+    """Parse the descriptor, the content of an `esds` box; None where it describes nothing that can be played."""
     tag, body = _descriptor(esds[4:])
     if tag != 3 or len(body) < 3:
         return None
@@ -59,7 +59,7 @@ def describe(esds: bytes) -> Voice | None:
 
 
 def _descriptor(data: bytes) -> tuple[int, bytes]:
-    """The tag and the body of the descriptor at the beginning; its length has seven bits a byte."""
+    """Return the tag and the body of the descriptor at the beginning; its length has seven bits per byte."""
     length = 0
     for at in range(1, min(5, len(data))):
         length = length << 7 | data[at] & 0x7F
@@ -69,7 +69,7 @@ def _descriptor(data: bytes) -> tuple[int, bytes]:
 
 
 def configured(specific: bytes) -> Voice | None:
-    """What an AudioSpecificConfig says; null where no decoder takes it."""
+    """Parse an AudioSpecificConfig; None where no decoder accepts it."""
     bits = _Bits(specific)
     kind, rate, channels_index = _object(bits), _rate(bits), bits.take(4)
     extended: int | None = None
@@ -80,9 +80,9 @@ def configured(specific: bytes) -> Voice | None:
     if kind not in _KNOWN or rate is None or (channels is None and channels_index):
         return None
     if channels_index == 0 and kind in (1, 2, 3, 4, 6, 7, 17, 19, 20, 21, 22, 23):
-        bits.take(1)  # the length of a frame
+        bits.take(1)  # frame length
         if bits.take(1):
-            bits.take(14)  # the delay of the coder that it builds upon
+            bits.take(14)  # delay of the core coder
         bits.take(1)
         channels = _element_channels(bits)
     elif extended is None and kind == 2:
@@ -92,7 +92,7 @@ def configured(specific: bytes) -> Voice | None:
 
 
 def program_channels(block: bytes) -> int | None:
-    """The channels that the first element of a block of AAC tells; null where it is none that tells them."""
+    """Return the channels by the first element of an AAC block; None where that does not say."""
     bits = _Bits(block)
     return _element_channels(bits) if bits.take(3) == 5 else None
 
@@ -110,7 +110,7 @@ def _rate(bits: _Bits) -> int | None:
 
 
 def _extension(bits: _Bits) -> tuple[int | None, bool]:
-    """The rate, and whether there is stereo, of what older decoders are not to see."""
+    """Return the rate of the extension that is hidden from older decoders, and whether it adds stereo."""
     if bits.left < 16 or bits.take(11) != 0x2B7 or _object(bits) != _SBR or not bits.take(1):
         return None, False
     rate = _rate(bits)
@@ -118,7 +118,7 @@ def _extension(bits: _Bits) -> tuple[int | None, bool]:
 
 
 def _element_channels(bits: _Bits) -> int | None:
-    """The channels of a program config element: single ones, and pairs."""
+    """Return the channels of a program config element, single ones and pairs."""
     bits.take(4 + 2 + 4)  # tag, object, rate
     front, side, back, effects = bits.take(4), bits.take(4), bits.take(4), bits.take(2)
     bits.take(3 + 4)  # data and coupling elements

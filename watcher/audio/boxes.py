@@ -1,4 +1,4 @@
-"""The boxes of MP4 and its relatives, by their own lengths. Facts: ISO/IEC 14496-12."""
+"""The boxes of MP4 and its relatives, found by their lengths. Facts: ISO/IEC 14496-12."""
 
 import struct
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ _INNER_BOXES = 64
 
 
 class Ending(Enum):
-    """How a walk over boxes came to its end."""
+    """How a walk over boxes ended."""
 
     EXACT = auto()  # the last box ends where the file does
-    CUT = auto()  # the last box, or its header, reaches beyond
-    OPEN = auto()  # the last box says that it goes on to the end of the file, wherever that is
+    CUT = auto()  # the last box, or its header, goes beyond the end of the file
+    OPEN = auto()  # the last box extends to the end of the file, wherever that is
     LOST = auto()  # no box follows, or too many do
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box: its kind, and where its content lies."""
+    """One box: its kind, and where its content is."""
 
     kind: bytes
     start: int
@@ -30,19 +30,19 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """The boxes that follow each other, and how they end."""
+    """Consecutive boxes, and how they end."""
 
     boxes: list[Box]
     ending: Ending
     missing: int = 0
 
     def whole(self) -> list[Box]:
-        """The boxes that are all there."""
+        """Return the complete boxes."""
         return self.boxes[:-1] if self.ending is Ending.CUT and self.missing else self.boxes
 
 
 def walk(source: Source, start: int, end: int, limit: int) -> Walk:
-    """The boxes between `start` and `end`, up to `limit` of them."""
+    """Return the boxes between `start` and `end`, up to `limit` of them."""
     boxes: list[Box] = []
     at = start
     while at < end:
@@ -72,13 +72,13 @@ def walk(source: Source, start: int, end: int, limit: int) -> Walk:
 
 
 def inner(source: Source, parent: Box) -> Iterator[Box]:
-    """The boxes inside one, as far as they keep within it."""
+    """Yield the boxes inside one, as far as they fit into it."""
     found = walk(source, parent.start, min(parent.end, source.size), _INNER_BOXES)
     return (box for box in found.boxes if box.end <= parent.end)
 
 
 def descend(source: Source, parent: Box, *kinds: bytes) -> Box | None:
-    """The first box of the last kind, in the first of the one before, and so on."""
+    """Return the first box of the last kind, inside the first of the kind before it, and so on."""
     found: Box | None = parent
     for kind in kinds:
         if found is None:
@@ -88,5 +88,5 @@ def descend(source: Source, parent: Box, *kinds: bytes) -> Box | None:
 
 
 def content(source: Source, box: Box, most: int) -> bytes:
-    """What is in the box, `most` bytes of it at the most."""
+    """Return the content of the box, up to `most` bytes."""
     return source.at(box.start, min(box.end - box.start, most))

@@ -1,4 +1,4 @@
-"""FLAC: the last frame says whether it is the last one. Facts: RFC 9639."""
+"""FLAC: the last frame shows whether it is the last of the stream. Facts: RFC 9639."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ _WINDOW_MIN, _WINDOW_MAX = 16 * 1024, 256 * 1024
 
 
 def _table(polynomial: int, bits: int) -> tuple[int, ...]:
-    """The remainders of all bytes, for a CRC that runs from the highest bit down."""
+    """Return the remainders of all bytes, for a CRC that starts at the highest bit."""
     top, mask = 1 << (bits - 1), (1 << bits) - 1
     remainders = []
     for byte in range(256):
@@ -29,10 +29,10 @@ def _table(polynomial: int, bits: int) -> tuple[int, ...]:
     return tuple(remainders)
 
 
-# By the header's code; 6 and 7 say that the number itself follows, 0 is reserved.
+# By the header's code; with 6 and 7 the number itself follows, 0 is reserved.
 _BLOCK_SAMPLES = (0, 192, 576, 1152, 2304, 4608, 0, 0, *(1 << code for code in range(8, 16)))
 
-_BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}  # of a sample, by the header's code; else the stream's
+_BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}  # per sample, by the header's code; else the stream's
 
 _CRC8 = _table(0x07, 8)
 _CRC16 = _table(0x8005, 16)
@@ -41,11 +41,11 @@ _CRC16 = _table(0x8005, 16)
 @dataclass(frozen=True, slots=True)
 class _Stream:
     block_samples: int
-    frame_bytes: int  # the largest frame; 0: not told
+    frame_bytes: int  # the largest frame; 0: not known
     rate: int
     channels: int
-    bits: int  # of a sample
-    samples: int  # in all; 0: not told
+    bits: int  # per sample
+    samples: int  # in total; 0: not known
 
     def damage(self) -> str | None:
         if not self.rate or self.block_samples < _LEAST_BLOCK:
@@ -64,11 +64,11 @@ class _Frame:
 
 
 def examine_flac(source: Source) -> Examination:
-    """What the FLAC in `source` is; it begins with `fLaC`.
+    """Examine the FLAC in `source`, which begins with `fLaC`.
 
-    Proven: the file ends with a frame whose number makes it the last of the samples that the header promises,
-    and whose checksum is right. Where the header promises no number, that checksum tells a cut, and nothing proves
-    the end. Thorough: the frames follow each other without a gap.
+    Proven: the file ends with a frame whose number makes it the last one by the header's count of samples, and
+    whose checksum is right. Without such a count, the checksum shows a cut, but nothing proves the end.
+    Thorough: the frames follow each other without a gap.
     """
     stream, audio_start, missing = _metadata(source)
     completeness, damage, samples = Completeness.SHORT, None, stream.samples if stream else 0
@@ -77,7 +77,7 @@ def examine_flac(source: Source) -> Examination:
     if missing is not None:
         pass
     elif stream is None or audio_start is None:
-        completeness, damage = Completeness.UNKNOWN, "its metadata does not say how it is coded"
+        completeness, damage = Completeness.UNKNOWN, "its metadata does not describe the stream"
     elif not has_frames:
         completeness = Completeness.SHORT if stream.samples else Completeness.UNKNOWN
     else:
@@ -101,7 +101,7 @@ def examine_flac(source: Source) -> Examination:
 
 
 def _metadata(source: Source) -> tuple[_Stream | None, int | None, int | None]:
-    """The stream's description, where the frames begin, and how many bytes the blocks before them lack, if any."""
+    """Return the stream's description, where the frames begin, and how many bytes of metadata are missing."""
     stream = None
     at = 4
     for _ in range(_BLOCKS):
@@ -134,7 +134,7 @@ def _stream(block: bytes) -> _Stream | None:
 
 
 def _judge(source: Source, stream: _Stream, start: int, end: int) -> tuple[Completeness, _Frame | None]:
-    """What the last frame between `start` and `end` says, and it."""
+    """Judge by the last frame between `start` and `end`, and return it."""
     sync = source.at(start, 2)
     if sync not in _SYNCS:
         return Completeness.UNKNOWN, None
@@ -149,19 +149,19 @@ def _judge(source: Source, stream: _Stream, start: int, end: int) -> tuple[Compl
         if frame is None:
             continue
         if not stream.samples:
-            # What looks like a frame may be the inside of one: the frame before it then has the right checksum.
+            # What looks like a frame may be inside of one: then the frame before it has the right checksum.
             seen, latest = seen + 1, latest or frame
             if _judge_last(tail[at:]) is not Completeness.SHORT:
                 return Completeness.UNKNOWN, frame
         elif frame.end == stream.samples:
             return _judge_last(tail[at:]), frame
         elif frame.end < stream.samples:
-            return Completeness.SHORT, frame  # the frames that should follow this one are not there
+            return Completeness.SHORT, frame  # the frames that should follow are missing
     return (Completeness.SHORT if seen else Completeness.UNKNOWN), latest
 
 
 def _damage(source: Source, stream: _Stream, start: int, end: int) -> str | None:
-    """Why a decoder loses sound between `start` and `end`: there is no frame, or some are missing."""
+    """Return why a decoder loses sound between `start` and `end`: there is no frame, or some are missing."""
     header = source.at(start, 16)
     first = _frame(header, stream) if header[:2] in _SYNCS else None
     if first is None:
@@ -177,9 +177,9 @@ def _damage(source: Source, stream: _Stream, start: int, end: int) -> str | None
 
 
 def _lost(source: Source, stream: _Stream, first: _Frame, start: int, end: int) -> int:
-    """How many samples are in no frame, of those that the stream or its frames count."""
+    """Return how many of the counted samples are in no frame."""
     sync, expected, at, lost = source.at(start, 2), first.end, start + 2, 0
-    ahead: dict[int, _Frame] = {}  # frames beyond a gap, by where the one behind them should begin
+    ahead: dict[int, _Frame] = {}  # frames beyond a gap, by where their successors should begin
     while at < end:
         data = source.at(at, min(_SEARCH, end - at))
         found = data.find(sync)
@@ -190,7 +190,7 @@ def _lost(source: Source, stream: _Stream, first: _Frame, start: int, end: int) 
             elif frame.first_sample == expected:
                 expected = frame.end
             elif (before := ahead.get(frame.first_sample)) is not None:
-                lost += before.first_sample - expected  # two that follow each other are no coincidence
+                lost += before.first_sample - expected  # two consecutive frames are no coincidence
                 expected = frame.end
                 ahead.clear()
             elif len(ahead) < _CANDIDATES:
@@ -201,7 +201,7 @@ def _lost(source: Source, stream: _Stream, first: _Frame, start: int, end: int) 
 
 
 def _judge_last(frame: bytes) -> Completeness:
-    """A frame with its footer leaves a CRC of 0. Where that is a little before the end, something follows it."""
+    """Judge the last frame by its CRC, which is 0 over frame and footer. Something else may follow it briefly."""
     crc, table = 0, _CRC16
     ended = 0
     for at, byte in enumerate(frame):
@@ -210,13 +210,13 @@ def _judge_last(frame: bytes) -> Completeness:
             ended = at + 1
     if ended == len(frame):
         return Completeness.PROVEN
-    # Further back a checksum of 16 bits is 0 by chance too often; and what follows may be the next frame, cut.
+    # Further back, 16 bits are 0 by chance too often; and what follows may be the next frame, cut.
     is_whole = ended and ended >= len(frame) - _REST_BYTES and not _SYNCS[0].startswith(frame[ended:][:1])
     return Completeness.UNKNOWN if is_whole else Completeness.SHORT
 
 
 def _frame(header: bytes, stream: _Stream) -> _Frame | None:
-    """The frame that begins with `header`, where it is one by its checksum; its CRC-8 covers all before it."""
+    """Return the frame that begins with `header`, if its CRC-8, over the header so far, is right."""
     if len(header) < 6 or header[3] & 1 or header[3] >> 4 > 10 or header[2] & 15 == 15:
         return None
     number_bytes = max(1, 8 - (header[4] ^ 0xFF).bit_length())

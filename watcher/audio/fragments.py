@@ -1,4 +1,4 @@
-"""Fragments of an MP4: how long the sound in them lasts. Facts: ISO/IEC 14496-12, `moof`."""
+"""MP4 fragments: how long the sound in them lasts. Facts: ISO/IEC 14496-12, `moof`."""
 
 import struct
 from array import array
@@ -15,15 +15,15 @@ _RUNS = 256
 
 @dataclass(slots=True)
 class Heard:
-    """What was found of one track in the fragments that were looked at."""
+    """What the examined fragments hold of one track."""
 
     samples: int = 0
     duration: int = 0  # in the track's timescale
-    begin: int | None = None  # the time of the first, where it is told
+    begin: int | None = None  # the time of the first, where given
 
 
 def listen(source: Source, moof: Box, track: Track, heard: Heard) -> None:
-    """`heard` has the track's samples in this fragment too."""
+    """Add the track's samples in this fragment to `heard`."""
     for part in inner(source, moof):
         if part.kind != b"traf":
             continue
@@ -42,7 +42,7 @@ def listen(source: Source, moof: Box, track: Track, heard: Heard) -> None:
 
 
 def _default_duration(header: bytes) -> int:
-    """The duration of a sample, where the fragment's header tells one."""
+    """Return the duration of a sample by the fragment's header; 0 where it gives none."""
     flags = int.from_bytes(header[1:4], "big")
     at = 8 + (8 if flags & 0x1 else 0) + (4 if flags & 0x2 else 0)
     return int.from_bytes(header[at : at + 4], "big") if flags & 0x8 and len(header) >= at + 4 else 0

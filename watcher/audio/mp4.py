@@ -1,4 +1,4 @@
-"""MP4 and its relatives M4A, M4B, M4P, M4R and 3GP: what their boxes say.
+"""MP4 and its relatives M4A, M4B, M4P, M4R and 3GP, examined by their boxes.
 
 Facts: ISO/IEC 14496-12 (boxes), 14496-14 (MP4), 3GPP TS 26.244 (3GP).
 """
@@ -11,7 +11,7 @@ from watcher.audio.track import Track, sound_tracks, times
 
 _BOXES = 256
 _ALL_BOXES = 100_000
-_FRAGMENTS = 8  # looked into in any case
+_FRAGMENTS = 8  # examined in any case
 
 _TOP_LEVEL = frozenset(
     b"ftyp styp moov mdat moof mfra sidx ssix free skip wide uuid meta udta pdin prft emsg jumb".split()
@@ -30,14 +30,14 @@ _FOREIGN_BRANDS = frozenset(
 
 
 def is_mp4(head: bytes) -> bool:
-    """Whether a file that begins so is one of the kinds that the service takes, as far as can be told yet."""
+    """Return whether a file with this beginning may be of a kind that the service accepts."""
     return head[4:8] == b"ftyp" and head[8:12] not in _FOREIGN_BRANDS
 
 
 def examine_mp4(source: Source) -> Examination:
-    """What the MP4, M4A or 3GP in `source` is; it begins with an `ftyp` box.
+    """Examine the MP4, M4A or 3GP in `source`, which begins with an `ftyp` box.
 
-    Proven: its boxes fill the file, and what should be there is. Its first track of sound is described.
+    Proven: its boxes fill the file exactly, and the required ones are there. The first sound track is described.
     """
     container, media_type, extension = _brand(source.head)
     found = walk(source, 0, source.size, _ALL_BOXES if source.is_thorough else _BOXES)
@@ -50,12 +50,12 @@ def examine_mp4(source: Source) -> Examination:
         completeness = Completeness.UNKNOWN
     hole = _hole(source, found) if track and track.is_packed else None
     if completeness is not Completeness.SHORT and hole == source.size - HOLE_BYTES:
-        completeness = Completeness.SHORT  # the place is reserved, and the copy goes on
+        completeness = Completeness.SHORT  # the space is allocated, and the copy goes on
     damage = None
     if completeness is not Completeness.SHORT:
         damage = _damage(source, found, track)
         if damage is None and hole is not None:
-            damage = f"from byte {hole:,} on zeros stand in the place of sound"
+            damage = f"from byte {hole:,} on it has zeros instead of sound"
     return Examination(
         container=container,
         codec=track.voice.codec if track and track.voice else None,
@@ -72,7 +72,7 @@ def examine_mp4(source: Source) -> Examination:
 
 
 def _brand(head: bytes) -> tuple[str, str, str]:
-    """Container, media type and extension: the major brand speaks, and a brand nobody knows by its relatives."""
+    """Return container, media type and extension by the major brand, or the compatible ones if it is unknown."""
     end = min(int.from_bytes(head[:4], "big"), 256)
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, end, 4))]
     if brands[0] in _AUDIO_BRANDS:
@@ -83,10 +83,10 @@ def _brand(head: bytes) -> tuple[str, str, str]:
 
 
 def _judge(found: Walk) -> tuple[Completeness, int]:
-    """Whole with `ftyp`, `moov` and `mdat`, and nothing beyond them open.
+    """Proven with `ftyp`, `moov` and `mdat`, and no other box open.
 
-    A fragmented file can go on after any fragment: only the index that closes it (`mfra`) proves its end. A few
-    bytes behind the last box are no box that is missing its rest: some programs end every file with a line's end.
+    A fragmented file can go on after any fragment: only the closing index (`mfra`) proves its end. A few bytes
+    after the last box are not a cut box: some programs end every file with a newline.
     """
     kinds = {box.kind for box in found.whole()}
     whole = {b"moov", b"mdat"} <= kinds
@@ -109,7 +109,7 @@ def _judge(found: Walk) -> tuple[Completeness, int]:
 def _damage(source: Source, found: Walk, track: Track | None) -> str | None:
     kinds = {box.kind for box in found.whole()}
     if b"moov" not in kinds:
-        return "what follows its beginning is not MP4"
+        return "it begins as MP4, but what follows is not"
     if track is None:
         return None
     structure = [box for box in found.whole() if box.kind in (b"ftyp", b"moov", b"moof")]
@@ -117,7 +117,7 @@ def _damage(source: Source, found: Walk, track: Track | None) -> str | None:
 
 
 def _hole(source: Source, found: Walk) -> int | None:
-    """Where zeros stand in the place of samples."""
+    """Return where there are zeros instead of samples; None for nowhere."""
     holes = (source.hole(box.start, box.end) for box in found.boxes if box.kind == b"mdat")
     return next((hole for hole in holes if hole is not None), None)
 
@@ -131,7 +131,7 @@ def _listen(source: Source, found: Walk, track: Track) -> Heard:
 
 
 def _seconds(source: Source, moov: Box | None, track: Track | None, heard: Heard) -> float | None:
-    """Of the track of sound; of all fragments only after a thorough look; else what the movie says of itself."""
+    """Return the length of the sound track, by all fragments only if thorough; else the length of the movie."""
     if track is not None and heard.samples and track.timescale:
         return (track.duration + heard.duration) / track.timescale if source.is_thorough else None
     if track is not None:

@@ -1,4 +1,4 @@
-"""MP3 (and MPEG audio Layer II) and AAC in ADTS: frame after frame, with or without a header in front.
+"""MP3 (and MPEG audio Layer II) and AAC in ADTS: frames one after another, with or without a header.
 
 Facts: ISO/IEC 11172-3 and 13818-3 (frames), 14496-3 (ADTS); Xing, LAME and VBRI headers as encoders write them.
 """
@@ -13,16 +13,16 @@ from watcher.audio.examination import Completeness, Examination
 from watcher.audio.source import HOLE_BYTES, Source
 from watcher.audio.tags import leading_tags_end, trailing_tags_start
 
-_HEADER = 7  # the longer of the two kinds'
-_SEARCH = 64 * 1024  # how far behind a tag the first frame may lie
+_HEADER = 7  # bytes, of the longer of the two kinds
+_SEARCH = 64 * 1024  # how far after a tag the first frame may begin
 _TAIL = 24 * 1024  # three of the largest ADTS frames
 _BLOCK = 256 * 1024
 _LARGEST_FREE = 6000
 _SEARCHES = 64
-_PROBES = 200_000  # places without a frame that are looked at
-_TOLERATED = 44  # a header that counts a little too much is no cut
-_LOST_SECONDS = 0.2  # a decoder gets over less: players of streams put titles between the frames
-_SURE = 3  # so many frames in a row are no coincidence
+_PROBES = 200_000  # positions without a frame to examine, at most
+_TOLERATED = 44  # bytes: a header that counts slightly too many does not mean a cut
+_LOST_SECONDS = 0.2  # a decoder tolerates less: streaming programs put titles between the frames
+_SURE = 3  # this many frames in a row are no coincidence
 
 _KBPS = {  # (MPEG-1, layer) → by index
     (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -44,7 +44,7 @@ class _Frame:
     version: int
 
     def continues(self, other: "_Frame") -> bool:
-        """Whether both can belong to one stream."""
+        """Return whether both can belong to one stream."""
         return (self.layer, self.version, self.rate) == (other.layer, other.version, other.rate)
 
 
@@ -53,12 +53,12 @@ _Parse = Callable[[bytes, int], _Frame | None]
 
 @dataclass(frozen=True, slots=True)
 class _Stated:
-    """What a Xing, Info or VBRI header says of the whole."""
+    """What a Xing, Info or VBRI header says about the whole file."""
 
     is_there: bool = False
     frames: int = 0
-    audio_bytes: int = 0  # from the frame that holds the header to the end of the last
-    skipped: int = 0  # samples that an encoder put before and behind the sound
+    audio_bytes: int = 0  # from the frame with the header to the end of the last frame
+    skipped: int = 0  # samples that an encoder added before and after the sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ class _Heard:
 
 
 def examine_mpeg(source: Source) -> Examination | None:
-    """What the MP3 or ADTS file in `source` is; null where no such frames begin it, be it behind an ID3v2 tag.
+    """Examine the MP3 or ADTS file in `source`; None where no frames follow its start, or its ID3v2 tag.
 
     Proven: a Xing, Info or VBRI header counts exactly the bytes that are there. Without one, frames prove
-    nothing: short when the last is cut, with the bytes that this frame lacks, else unknown. Thorough: every frame
-    is walked, for the length of the whole, and for what is missing between them.
+    nothing: short if the last one is cut, by the bytes that it lacks, else unknown. Thorough: every frame is
+    walked, to find the exact length and what is missing in between.
     """
     tagged_to = leading_tags_end(source)
     if tagged_to > source.size:
@@ -100,17 +100,17 @@ def _examine_frames(source: Source, start: int, first: _Frame) -> Examination:
         completeness, missing, mean = _judge_frames(source, start, end, first)
     hole = source.hole(start, end)
     if completeness is not Completeness.SHORT and hole == end - HOLE_BYTES:
-        completeness = Completeness.SHORT  # the place is reserved, and the copy goes on
+        completeness = Completeness.SHORT  # the space is allocated, and the copy goes on
     count = stated.frames or ((end - start) / mean if mean else 0)
     seconds = max(0, count * first.samples - stated.skipped) / first.rate
     damage = None
     if source.is_thorough and completeness is not Completeness.SHORT:
         heard = _walk(source, start, end, first)
-        if abs(heard.frames - stated.frames - 1) > 1:  # the header's frame is none of those that it counts
+        if abs(heard.frames - stated.frames - 1) > 1:  # the header does not count its own frame
             seconds = heard.seconds
         damage = heard.damage
         if hole is not None:
-            damage = f"from byte {hole:,} on zeros stand in the place of sound"
+            damage = f"from byte {hole:,} on it has zeros instead of sound"
     has_sound = end > start + first.length if stated.is_there else True
     return _examination(first, seconds or None, completeness, missing, has_sound=has_sound, damage=damage)
 
@@ -141,16 +141,16 @@ def _examination(
 
 
 def _mpeg_frame(data: bytes, at: int) -> _Frame | None:
-    """The MPEG audio frame whose header lies at `at`; null where none does."""
+    """Return the MPEG audio frame whose header is at `at`, if any."""
     header = data[at : at + 4]
     return _mpeg_header(header) if len(header) == 4 and header[0] == 0xFF else None
 
 
 @lru_cache(maxsize=4096)
 def _mpeg_header(header: bytes) -> _Frame | None:
-    """A file has few different headers: each is read once.
+    """Parse a frame header. Cached, since a file has few different ones.
 
-    Free-format frames are none, and Layer I, which nobody uses: it would take in UTF-16 text and raw G.711.
+    Not accepted are free-format frames and Layer I, which nobody uses: it would match UTF-16 text and raw G.711.
     """
     if header[1] < 0xE0:
         return None
@@ -168,7 +168,7 @@ def _mpeg_header(header: bytes) -> _Frame | None:
 
 
 def _aac_frame(data: bytes, at: int) -> _Frame | None:
-    """The ADTS frame whose header lies at `at`; null where none does."""
+    """Return the ADTS frame whose header is at `at`, if any."""
     if at + _HEADER > len(data) or data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
         return None
     rate_index = data[at + 2] >> 2 & 15
@@ -181,14 +181,14 @@ def _aac_frame(data: bytes, at: int) -> _Frame | None:
 
 
 def _first_frame(source: Source, start: int) -> tuple[int, _Frame] | None:
-    """Where the first frame begins, and it: at `start`, or some way behind a tag. The next must agree with it."""
+    """Return the first frame and its position: at `start`, or some way after a tag. The next must match it."""
     data = source.at(start, _SEARCH) if start else source.head
     at = 0
     while 0 <= at < len(data):
         for parse in (_mpeg_frame, _aac_frame):
             frame = parse(data, at)
             if frame and _is_followed(source, start + at + frame.length, frame, parse):
-                if not frame.channels:  # they are told by an element in the frame
+                if not frame.channels:  # given by an element inside the frame
                     header = _HEADER if data[at + 1] & 1 else _HEADER + 2
                     told = aac.program_channels(source.at(start + at + header, 64))
                     frame = replace(frame, channels=told or 0)
@@ -200,20 +200,20 @@ def _first_frame(source: Source, start: int) -> tuple[int, _Frame] | None:
 def _is_followed(source: Source, after: int, frame: _Frame, parse: _Parse) -> bool:
     header = source.at(after, _HEADER)
     if len(header) < _HEADER:
-        return True  # the file ends before it could be told
+        return True  # the file ends before the next frame
     following = parse(header, 0)
     return header[:3] == b"TAG" or header == b"APETAGE" or bool(following and following.continues(frame))
 
 
 def _free_format(source: Source, start: int) -> Examination | None:
-    """An MP3 whose frames do not say how long they are: as long as it is from one header to the next.
+    """Examine a free-format MP3, where the length of a frame is the distance from one header to the next.
 
-    Few decoders take it. Five headers at the same distance are no coincidence.
+    Few decoders support it. Five headers at the same distance are no coincidence.
     """
     data = source.at(start, 5 * _LARGEST_FREE)
     if len(data) < 4 or data[0] != 0xFF or data[2] >> 4:
         return None
-    like = _mpeg_header(data[:2] + bytes([data[2] | 0x10, data[3]]))  # but for its length
+    like = _mpeg_header(data[:2] + bytes([data[2] | 0x10, data[3]]))  # the same frame at a fixed bit rate
     length = data.find(data[:2], 24) if like else -1
     for _ in range(_SEARCHES):
         if like is None or not 0 < length <= _LARGEST_FREE:
@@ -228,7 +228,7 @@ def _free_format(source: Source, start: int) -> Examination | None:
 
 
 def _stated(frame_start: bytes, frame: _Frame) -> _Stated:
-    """The numbers of the header that a first MP3 frame may hold in place of sound."""
+    """Parse the header that the first MP3 frame may hold instead of sound."""
     if frame.layer != 3:
         return _Stated()
     if frame_start[36:40] == b"VBRI" and len(frame_start) >= 54:
@@ -241,17 +241,17 @@ def _stated(frame_start: bytes, frame: _Frame) -> _Stated:
     flags = int.from_bytes(frame_start[at + 4 : at + 8], "big")
     at += 8
     numbers = []
-    for flag, width in ((1, 4), (2, 4), (4, 100), (8, 4)):  # frames, bytes, a table to seek by, the quality
+    for flag, width in ((1, 4), (2, 4), (4, 100), (8, 4)):  # frames, bytes, seek table, quality
         present = width if flags & flag else 0
         numbers.append(int.from_bytes(frame_start[at : at + present], "big") if width == 4 else 0)
         at += present
-    delays = int.from_bytes(frame_start[at + 21 : at + 24], "big")  # LAME's own part: 12 bits each
+    delays = int.from_bytes(frame_start[at + 21 : at + 24], "big")  # LAME's extension: 12 bits each
     skipped = (delays >> 12) + (delays & 0xFFF) if frame_start[at : at + 1].isalpha() else 0
     return _Stated(True, numbers[0], numbers[1], skipped)
 
 
 def _judge_stated(source: Source, stated_end: int, end: int) -> tuple[Completeness, int]:
-    """The header's count against the file, with its trailing tags or without, as encoders differ."""
+    """Compare the header's count with the file, with and without trailing tags, since encoders differ."""
     if stated_end in (end, source.size):
         return (Completeness.UNKNOWN if source.ends_in_zeros() else Completeness.PROVEN), 0
     if stated_end > source.size + _TOLERATED:
@@ -260,7 +260,7 @@ def _judge_stated(source: Source, stated_end: int, end: int) -> tuple[Completene
 
 
 def _walk(source: Source, start: int, end: int, first: _Frame) -> _Heard:
-    """Every frame from `start` to `end`, and what lies between them; tags in the middle are nothing lost."""
+    """Walk every frame from `start` to `end`, and note what is between them; tags in the middle lose no sound."""
     parse: _Parse = _aac_frame if first.layer == 0 else _mpeg_frame
     run = _aac_run if first.layer == 0 else _mpeg_run
     seconds, samples, rate, frames, at = 0.0, 0, first.rate, 0, start
@@ -291,19 +291,19 @@ def _walk(source: Source, start: int, end: int, first: _Frame) -> _Heard:
             at = block_start + found if found >= 0 else block_start + len(block)
     seconds += samples / rate
     lost = longest * seconds / max(1, end - start - longest)
-    told = f"{lost:.1f} s from byte {lost_at:,} on are no sound" if lost > _LOST_SECONDS else None
+    told = f"{lost:.1f} s from byte {lost_at:,} on are not sound" if lost > _LOST_SECONDS else None
     return _Heard(seconds, frames, told)
 
 
-# Nearly all the time goes into stepping from one frame to the next, so nothing is made of those that are alike.
+# Nearly all the time goes into stepping from frame to frame, so no objects are created for frames that are alike.
 
 
 def _mpeg_run(block: bytes, at: int, frame: _Frame) -> tuple[int, int]:
-    """How many frames alike follow each other in the block from `frame`, which lies at `at`; where the last ends.
+    """Count the frames like `frame`, which is at `at`, that follow each other in the block; and where they end.
 
-    Alike are those of the same rate and samples.
+    Alike means the same rate and number of samples.
     """
-    lengths = {block[at : at + 3]: frame.length}  # only the channels are told by a header's fourth byte
+    lengths = {block[at : at + 3]: frame.length}  # the fourth byte only holds the channels
     last = len(block) - _HEADER
     count, at = 1, at + frame.length
     while at <= last:
@@ -319,7 +319,7 @@ def _mpeg_run(block: bytes, at: int, frame: _Frame) -> tuple[int, int]:
     return count, at
 
 
-_AAC_ALIKE = 0xFFF63C00000003  # of an ADTS header's 7 bytes: the bits that make it one, the rate and the samples
+_AAC_ALIKE = 0xFFF63C00000003  # bits of an ADTS header's 7 bytes: sync word, rate and number of samples
 
 
 def _aac_run(block: bytes, at: int, frame: _Frame) -> tuple[int, int]:
@@ -338,7 +338,7 @@ def _aac_run(block: bytes, at: int, frame: _Frame) -> tuple[int, int]:
 
 
 def _is_sure(source: Source, at: int, parse: _Parse) -> bool:
-    """Whether so many frames follow each other from `at` that it is no coincidence."""
+    """Return whether enough frames follow each other from `at` to rule out coincidence."""
     for _ in range(_SURE):
         frame = parse(source.at(at, _HEADER), 0)
         if frame is None:
@@ -348,7 +348,7 @@ def _is_sure(source: Source, at: int, parse: _Parse) -> bool:
 
 
 def _tag_bytes(source: Source, at: int) -> int:
-    """The bytes of the tag that lies at `at`, between two recordings that were joined; 0 where none does."""
+    """Return the size of the tag at `at`, between two joined recordings; 0 where there is none."""
     header = source.at(at, 32)
     if header[:3] == b"ID3":
         return leading_tags_end(source.behind(at))
@@ -358,7 +358,7 @@ def _tag_bytes(source: Source, at: int) -> int:
 
 
 def _judge_frames(source: Source, start: int, end: int, first: _Frame) -> tuple[Completeness, int, float]:
-    """What the last frames say, how many bytes the last lacks, and the mean length of those that were seen."""
+    """Judge by the last frames. Return also how many bytes the last lacks, and the mean length of a frame."""
     parse: _Parse = _aac_frame if first.layer == 0 else _mpeg_frame
     offset = max(start, end - _TAIL)
     tail = source.at(offset, end - offset)
@@ -381,7 +381,7 @@ def _begins_frame(rest: bytes) -> bool:
 
 
 def _chain(data: bytes, at: int, parse: _Parse) -> tuple[int, int]:
-    """How many frames follow each other from `at`, and where the last of them ends, beyond the data perhaps."""
+    """Return how many frames follow each other from `at`, and where the last ends, perhaps beyond the data."""
     count = 0
     first: _Frame | None = None
     while (frame := parse(data, at)) and (first is None or frame.continues(first)):

@@ -1,4 +1,4 @@
-"""Ogg: Opus, Vorbis, Speex and FLAC in pages, each with its own checksum. Facts: RFC 3533, 7845, 5334."""
+"""Ogg: Opus, Vorbis, Speex and FLAC in pages with checksums. Facts: RFC 3533, 7845, 5334."""
 
 import struct
 import zlib
@@ -9,17 +9,17 @@ from watcher.audio.examination import Completeness, Examination
 from watcher.audio.source import Source
 
 _HEADER = 27
-_PAGE_BYTES = _HEADER + 255 + 255 * 255  # the largest there can be
-_FIRST_PAGES = 16  # looked at in any case: the headers are in them
+_PAGE_BYTES = _HEADER + 255 + 255 * 255  # the largest possible page
+_FIRST_PAGES = 16  # examined in any case: they hold the headers
 _PAGES = 512
-_ALL_PAGES = 500_000  # of an hour of Opus in pages of one packet each there are 180,000
+_ALL_PAGES = 500_000  # an hour of Opus in pages of one packet each has 180,000
 _FALSE_STARTS = 32
 _SEARCHES = 1000
 _BEGINS, _ENDS = 0x02, 0x04
 _NONE_ENDS = -1  # the granule of a page in which no packet ends
-_HEAD_BYTES = 200  # a page lost here is one of the headers
-_LOST_SECONDS = 0.05  # so little may be lost: a decoder does not notice
-_LIVE_SECONDS = 5.0  # a first page that ends later than this was cut out of a stream that ran before
+_HEAD_BYTES = 200  # a page lost before this is one of the headers
+_LOST_SECONDS = 0.05  # a decoder does not notice a loss this small
+_LIVE_SECONDS = 5.0  # a first page that ends later than this was cut out of a running stream
 
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -29,10 +29,10 @@ class _Page:
     start: int
     end: int
     flags: int
-    granule: int  # the position in samples at its end; -1: none ends here
+    granule: int  # the position in samples at its end; -1: no packet ends here
     serial: int
     number: int
-    body: bytes  # its first bytes, as far as they were at hand
+    body: bytes  # its first bytes, as far as they were read
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Codec:
     name: str | None
     channels: int | None = None
     rate: int | None = None
-    clock: int = 0  # granules a second
+    clock: int = 0  # granules per second
     skip: int = 0  # granules before the first sound
 
 
@@ -50,7 +50,7 @@ class _Stream:
 
     codec: _Codec
     number: int = 0  # of its last page
-    first_granule: int = 0  # of the first page that has sound
+    first_granule: int = 0  # of the first page with sound
     last_granule: int = 0
     has_ended: bool = False
 
@@ -62,7 +62,7 @@ class _Stream:
         self.has_ended = bool(page.flags & _ENDS)
 
     def can_spare(self, number: int) -> bool:
-        """Whether the page of this number holds nothing that a decoder needs: FLAC's comments."""
+        """Return whether a decoder can do without the page of this number: FLAC's comments."""
         return self.codec.name == "FLAC" and number == 1
 
     def seconds(self) -> float:
@@ -75,19 +75,19 @@ class _Stream:
 
 @dataclass(slots=True)
 class _Survey:
-    """What a walk over the pages has found."""
+    """The result of a walk over the pages."""
 
     streams: list[_Stream]
     damage: str | None = None
     is_whole: bool = False  # every page was walked
 
     def codec(self) -> _Codec:
-        """The first one of sound; else the first."""
+        """Return the first stream's codec that is sound, else the first."""
         codecs = [stream.codec for stream in self.streams]
         return next((codec for codec in codecs if codec.clock), codecs[0] if codecs else _Codec(None))
 
     def seconds(self) -> float:
-        """One link of a chain follows the other. Of streams beside each other, one is of sound."""
+        """Return the total length of the chained streams. Of parallel streams, only the one of sound counts."""
         return sum(stream.seconds() for stream in self.streams)
 
     def every_stream_ended(self) -> bool:
@@ -95,16 +95,16 @@ class _Survey:
 
 
 def is_ogg_video(head: bytes) -> bool:
-    """Whether an Ogg file's first stream is one of pictures."""
+    """Return whether an Ogg file's first stream is video."""
     return head.startswith((b"\x80theora", b"BBCD\0", b"\x01video"), 28)
 
 
 def examine_ogg(source: Source) -> Examination:
-    """What the Ogg file in `source` is; it begins with `OggS`.
+    """Examine the Ogg file in `source`, which begins with `OggS`.
 
-    Proven: the last page ends with the file, its checksum is right, it ends its stream, and so did every other
-    stream that began. In a chain of streams, a cut between two links cannot be seen. Thorough: the checksum of
-    every page is right.
+    Proven: the last page ends with the file, its checksum is right, it ends its stream, and all other streams have
+    ended. In a chain of streams, a cut between two of them cannot be detected. Thorough: the checksum of every
+    page is right.
     """
     survey = _survey(source, _ALL_PAGES if source.is_thorough else _FIRST_PAGES)
     codec = survey.codec()
@@ -134,7 +134,7 @@ def examine_ogg(source: Source) -> Examination:
 
 
 def _page(data: bytes, at: int, offset: int) -> _Page | None:
-    """The page at `at` in `data`, which begins at `offset` of the file; null where none is, or a cut header."""
+    """Return the page at `at` in `data`, which is at `offset` of the file; None for none, or a cut header."""
     if data[at : at + 5] != b"OggS\0" or len(data) < at + _HEADER:
         return None
     flags, granule, serial, number, segments = struct.unpack_from("<5xBqII4xB", data, at)
@@ -147,10 +147,10 @@ def _page(data: bytes, at: int, offset: int) -> _Page | None:
 
 
 def _codec(body: bytes) -> _Codec:
-    """What the first packet of a stream says of itself."""
+    """Return the codec that the first packet of a stream names."""
     if body.startswith(b"OpusHead") and len(body) >= 16:
         channels, skip = struct.unpack_from("<9xBH", body)
-        return _Codec("Opus", channels, 48000, 48000, skip)  # whatever it was made from, it sounds at 48 kHz
+        return _Codec("Opus", channels, 48000, 48000, skip)  # it decodes at 48 kHz, whatever the input was
     if body.startswith(b"\x01vorbis") and len(body) >= 16:
         channels, rate = struct.unpack_from("<11xBI", body)
         return _Codec("Vorbis", channels, rate, rate)
@@ -167,7 +167,7 @@ def _codec(body: bytes) -> _Codec:
 
 
 def _survey(source: Source, limit: int) -> _Survey:
-    """The first pages, up to `limit` of them, with their checksums: what is damaged is lost to a decoder."""
+    """Walk the first pages, up to `limit` of them, and check their checksums: a decoder drops damaged ones."""
     found = _Survey([])
     current: dict[int, _Stream] = {}
     lost_bytes, lost_at, at = 0, 0, 0
@@ -191,16 +191,16 @@ def _survey(source: Source, limit: int) -> _Survey:
         found.is_whole = at == source.size
     heard = found.seconds()
     if lost_bytes and (heard == 0 or lost_bytes / source.size * heard > _LOST_SECONDS or lost_at < _HEAD_BYTES):
-        found.damage = f"from byte {lost_at:,} on a page fails its checksum, and its sound is lost"
+        found.damage = f"the page at byte {lost_at:,} fails its checksum, so its sound is lost"
     if not found.streams:
         found.damage = "its first page fails its checksum"
     elif found.codec().name is None and len(found.streams) < _FIRST_PAGES:
-        found.damage = "it holds no stream of sound that is known"
+        found.damage = "it has no audio stream of a known codec"
     return found
 
 
 def _pages(source: Source, limit: int) -> Iterator[_Page]:
-    """Pages in their order. What lies between two of them is passed over: once, or often if thorough."""
+    """Yield the pages in order. What is between two of them is skipped: once, or often if thorough."""
     at, searches = 0, _SEARCHES if source.is_thorough else 1
     for _ in range(limit):
         page = _page(source.at(at, _HEADER + 255), 0, at)
@@ -214,7 +214,7 @@ def _pages(source: Source, limit: int) -> Iterator[_Page]:
 
 
 def _next_page(source: Source, at: int) -> _Page | None:
-    """The next page behind what is none, no further on than the largest page is long."""
+    """Return the next page after a gap, at most the length of the largest page further on."""
     data = source.at(at, _PAGE_BYTES)
     found = -1
     for _ in range(_FALSE_STARTS):
@@ -251,16 +251,16 @@ def _judge(source: Source, survey: _Survey) -> tuple[Completeness, int, _Page | 
 
 
 def _judge_rest(tail: bytes, last: _Page | None, offset: int) -> Completeness:
-    """Behind the last page, the beginning of another is a cut; anything else tells nothing."""
+    """Judge what follows the last page: the beginning of another means a cut; anything else means nothing."""
     rest = tail[last.end - offset :] if last else b""
     return Completeness.SHORT if rest and b"OggS".startswith(rest) else Completeness.UNKNOWN
 
 
 def _checksum_holds(page: bytes) -> bool:
-    """Whether the page's CRC-32 is right.
+    """Return whether the page's CRC-32 is right.
 
-    Ogg's runs over the bits from the other end than zlib's, from 0 and not inverted: with every byte mirrored,
-    and both inversions undone, zlib's gives the same, mirrored.
+    Ogg's CRC takes the bits in the opposite order of zlib's, starts at 0 and is not inverted. With every byte
+    mirrored and both inversions undone, zlib gives the same value, mirrored.
     """
     stored = int.from_bytes(page[22:26], "little")
     blank = page[:22] + bytes(4) + page[26:]
@@ -269,7 +269,7 @@ def _checksum_holds(page: bytes) -> bool:
 
 
 def _every_stream_ended(source: Source, survey: _Survey, last: _Page) -> bool:
-    """Whether no stream is left open. One alone is read off its two ends; of more, all pages are walked."""
+    """Return whether no stream is left open. Of one stream only the two ends are read, of more all pages."""
     if survey.is_whole:
         return survey.every_stream_ended()
     first = _page(source.head, 0, 0)

@@ -1,4 +1,4 @@
-"""Which kind of recording a file is: its content decides, never its name."""
+"""Recognise the kind of a recording by its content, never by its name."""
 
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ from watcher.audio.riff import examine_wav
 from watcher.audio.source import Source
 from watcher.audio.tags import leading_tags_end
 
-# Beginnings too short to tell more: container, media type, extension.
+# For files too short to tell more: beginning, container, media type, extension.
 _BEGINNINGS = (
     (b"RIFF", "WAV", "audio/wav", ".wav"),
     (b"RF64", "WAV", "audio/wav", ".wav"),
@@ -24,15 +24,15 @@ _BEGINNINGS = (
 
 
 def examine(file: BinaryIO, size: int, *, name: bytes = b"", thorough: bool = False) -> Examination:
-    """What the first `size` bytes of `file` are, and whether they are all.
+    """Examine the first `size` bytes of `file`: what they are, and whether they are complete.
 
-    Reads at most 1 MiB, at places; with `thorough` all of it, where checksums and frames tell of damage in the
-    middle, and how long it lasts. Where `file` stands afterwards is not said. `size` is at least 1. `name` decides
-    nothing: it is where the hint of a refusal says that the file lies, a path from the root or its last name
-    alone. A file that breaks off where its kind can only be guessed is short, never refused. A refusal, and
-    damage, speak of what is there now: of a file that is still being written they mean nothing yet.
+    Reads at most 1 MiB, in places; with `thorough` everything, so that checksums and frames show damage in the
+    middle and the exact length. The position of `file` afterwards is undefined. `size` is at least 1. `name` only
+    appears in the hint of a refusal: an absolute path, or just the file's name. A file that ends where its kind
+    can only be guessed is short, never refused. A refusal and damage describe the present content: they mean
+    nothing for a file that is still being written.
 
-    Raises RecordingRefused (`unsupported_type`) for what the service does not take, and lets OSError pass.
+    Raises RecordingRefused (`unsupported_type`) for what the service does not accept, and lets OSError pass.
     """
     source = Source(file, size, is_thorough=thorough)
     found = _recognise(source)
@@ -45,7 +45,7 @@ def _recognise(source: Source) -> Examination | None:
     head = source.head
     if head[:3] == b"ID3":
         tagged_to = leading_tags_end(source)
-        # Some put such a tag in front of anything. Only MP4 counts its places from the beginning of the file.
+        # Some programs put such a tag in front of any format. Only MP4 has offsets from the beginning of the file.
         tagged = source.behind(tagged_to) if 0 < tagged_to < source.size else None
         behind = _magical(tagged) if tagged and not is_mp4(tagged.head) else None
         return behind or examine_mpeg(source) or _beginning(head)
@@ -55,7 +55,7 @@ def _recognise(source: Source) -> Examination | None:
 
 
 def _magical(source: Source) -> Examination | None:
-    """What begins with the mark of its kind."""
+    """Examine a file that begins with the magic bytes of its kind."""
     head = source.head
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return examine_wav(source)
@@ -67,7 +67,7 @@ def _magical(source: Source) -> Examination | None:
 
 
 def _beginning(head: bytes) -> Examination | None:
-    """The guess at a file that is shorter than what tells its kind."""
+    """Guess the kind of a file that is too short to show it."""
     if len(head) >= 12:
         return None
     for magic, container, media_type, extension in _BEGINNINGS:

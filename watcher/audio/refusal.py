@@ -1,8 +1,8 @@
-"""What a file that the service does not take looks like, and what to do with it.
+"""Say what a file that the service does not accept looks like, and what to do with it.
 
-A command is only given where it is certain to give the same sound, since whoever reads it runs it: a recipe for a
-file that is not what it was taken for makes noise, and noise is paid for. Where only whoever made the file can
-know what it is, the hint says what to ask.
+A command is only given where it is certain to keep the sound, since people run it as it stands: for a file of
+another kind it would make noise, and noise costs credit. Where only the file's author can know what it is, the
+hint says what to ask.
 """
 
 import posixpath
@@ -11,10 +11,10 @@ from unicodedata import category
 from watcher.domain import quote_path
 from watcher.errors import RecordingRefused
 
-# Ways to what the service takes: FFmpeg's output options, and the ending of what they make. 16 bits are what
-# speech has, and half as long as the 24 that FFmpeg would make of a lossy format.
+# Conversions to what the service accepts: FFmpeg's output options, and the extension of the result. 16 bits are
+# enough for speech, and take half the space of the 24 bits that FFmpeg makes of a lossy format.
 _FLAC = "-vn -sample_fmt s16", ".flac"
-_OPUS_OR_VORBIS = "-vn -c:a copy", ".ogg"  # the only two that WebM holds: they need not be decoded
+_OPUS_OR_VORBIS = "-vn -c:a copy", ".ogg"  # the only two codecs of WebM: no need to decode them
 _AMR = "-c:a copy", ".3gp"
 
 _TAKEN = "The service takes WAV, MP3, Ogg, FLAC, AAC, M4A, MP4 and 3GP."
@@ -70,7 +70,7 @@ _ENCRYPTION = (  # objects of an ASF header: Content Encryption, and its extende
     bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),
     bytes.fromhex("14e68a292226174cb935dae07ee9289c"),
 )
-_SHORTEN = b"embedded-"  # a compression inside SPHERE that few programs know
+_SHORTEN = b"embedded-"  # marks compressed SPHERE, which few programs can read
 
 _UNPACK = "Unpack it, and drop the recordings that are in it. "
 _OTHER = (
@@ -102,25 +102,25 @@ _OTHER = (
     (0, b"SQLite format 3\0", "an SQLite database", ""),
 )
 _KEEP_OUT = (
-    "If a recording should be here, fetch it anew and drop that. If such files come again and again, keep them "
-    "out, or add a pattern for their names to arrivals.ignore."
+    "If this should be a recording, get it again from its source and drop that. If such files keep coming, keep "
+    "them out, or add a pattern for their names to arrivals.ignore."
 )
 
 _CONTROLS = "\t\n\v\f\r\x1b"
-_LONG, _VARIED = 64, 4  # characters; different ones
+_LONG, _VARIED = 64, 4  # number of characters, and of different ones
 
 _BOM = b"\xef\xbb\xbf"
 _IN_TEXT_MODE = (
-    "Copy the original again, as a binary file: a program that puts this in front has changed more of the file."
+    "Copy the original again, as a binary file: a program that adds this mark has changed more of the file."
 )
-_INSIDE = ((b"OggS\0", "Ogg"), (b"fLaC\0\0\0\x22", "FLAC"), (b"RIFF", "WAV"))  # what may lie behind foreign bytes
+_INSIDE = ((b"OggS\0", "Ogg"), (b"fLaC\0\0\0\x22", "FLAC"), (b"RIFF", "WAV"))  # looked for behind foreign bytes
 _ASK = (
     f"{_TAKEN} Find out which program made it, and in which codec, at which sample rate and with how many "
     "channels: sound without a header does not tell, and a wrong guess makes noise, which would be paid for. Best "
     "have that program write WAV."
 )
 _LONGEST_STEM = 255 - len(".converted.flac")
-_RAW_NAMES = {  # what files of these endings usually hold: a beginning for whoever has to find out
+_RAW_NAMES = {  # what files with these extensions usually hold, as a starting point
     b".gsm": "GSM 06.10",
     b".sln": "16-bit PCM at 8 kHz",
     b".ulaw": "G.711 µ-law",
@@ -136,7 +136,7 @@ _RAW_NAMES = {  # what files of these endings usually hold: a beginning for whoe
 
 
 def refusal(head: bytes, name: bytes) -> RecordingRefused:
-    """The error that says what a file beginning with `head` looks like; `name` serves the hint alone."""
+    """Return the error that says what a file beginning with `head` looks like; `name` is only for the hint."""
     if (media := _media(head)) is not None:
         what, way = media
         hint = way if isinstance(way, str) else _conversion(name, *way)
@@ -148,13 +148,13 @@ def refusal(head: bytes, name: bytes) -> RecordingRefused:
         what, hint = other
         return _refused(f"It looks like {what}, not like a recording.", f"{hint}{_KEEP_OUT}", is_foreign=True)
     if head.startswith((_BOM, b"\xff\xfeR\0I\0F\0F\0", b"\xfe\xff\0R\0I\0F\0F")):
-        found = "It begins with a byte order mark: a text program has had its hands on it."
+        found = "It begins with a byte order mark: it was saved as text by some program."
         return _refused(found, _IN_TEXT_MODE)
     if (inside := _inside(head)) is not None:
         at, what = inside
         return _refused(
             f"It has {at:,} bytes of something else in front of what looks like {what}.",
-            "Find out what puts them there (an upload, a mail program, a bad disk), and drop the recording alone.",
+            "Find out what puts them there (an upload, a mail program, a bad disk), and drop it without them.",
         )
     usual = _RAW_NAMES.get(posixpath.splitext(name)[1].lower())
     by_name = f" Files of its name usually hold {usual}, without a header." if usual else ""
@@ -166,7 +166,7 @@ def _refused(message: str, hint: str, *, is_foreign: bool = False) -> RecordingR
 
 
 def _media(head: bytes) -> tuple[str, tuple[str, str] | str] | None:
-    """What kind of sound or video it is, and the way to one that the service takes; null: none that is known."""
+    """Return the kind of sound or video, and how to convert it; None where it is of no known kind."""
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return ("WebM", _OPUS_OR_VORBIS) if b"webm" in head[:64] else ("Matroska", _FLAC)
     if head.startswith(b"OggS"):
@@ -184,14 +184,14 @@ def _media(head: bytes) -> tuple[str, tuple[str, str] | str] | None:
 
 
 def _is_loas(head: bytes) -> bool:
-    """Whether a second frame follows the first."""
+    """Return whether a second frame follows the first."""
     after = 3 + ((head[1] & 0x1F) << 8 | head[2])
     following = head[after : after + 2]
     return following[:1] == b"\x56" and following[1:] >= b"\xe0"
 
 
 def _other(head: bytes) -> tuple[str, str] | None:
-    """What it is that holds no sound, and what to do; null where it may hold some."""
+    """Return the kind of a file without sound, and what to do; None where it may have some."""
     found = next(((what, hint) for offset, magic, what, hint in _OTHER if head.startswith(magic, offset)), None)
     if found is None and (text := _text(head)):
         return text, ""
@@ -199,7 +199,7 @@ def _other(head: bytes) -> tuple[str, str] | None:
 
 
 def _text(head: bytes) -> str | None:
-    """Which kind of text it is; null where it has a character that texts do not have: quiet sound has many."""
+    """Return the kind of text; None where it has control characters, of which quiet sound has many."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = _decoded(head, "utf-16")
         is_text = text is not None and all(
@@ -210,7 +210,7 @@ def _text(head: bytes) -> str | None:
     if text is None or any((c < " " and c not in _CONTROLS) or c == "\x7f" for c in text):
         return None
     if len(text) > _LONG and len(set(text)) < _VARIED:
-        return None  # one byte again and again: silence, in one codec or another
+        return None  # one byte repeated: silence in some codec
     opening = text.lstrip()[:15].lower()
     if opening.startswith(("{", "[")):
         return "JSON"
@@ -222,7 +222,7 @@ def _text(head: bytes) -> str | None:
 
 
 def _decoded(data: bytes, encoding: str) -> str | None:
-    """The text, but for a character that lies across the end of what was read; null where it is none."""
+    """Decode the text, without a character cut by the end of what was read; None where it is no text."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -237,14 +237,14 @@ def _is_of_text(character: str) -> bool:
 
 
 def _inside(head: bytes) -> tuple[int, str] | None:
-    """Where, behind other bytes, a recording that the service takes seems to begin, and which; null: nowhere."""
+    """Return where, behind other bytes, a recording seems to begin, and its kind; None for nowhere."""
     found = [(at, magic, what) for magic, what in _INSIDE if (at := head.find(magic)) > 0]
     found = [one for one in found if one[1] != b"RIFF" or head[one[0] + 8 : one[0] + 12] == b"WAVE"]
     return min(((at, what) for at, _, what in found), default=None)
 
 
 def _shortened(stem: bytes) -> bytes:
-    """As much of it as leaves room for an ending in a name, and no half of a character."""
+    """Cut the stem so that the name has room for an extension, never inside a character."""
     end = min(len(stem), _LONGEST_STEM)
     while end < len(stem) and stem[end] & 0xC0 == 0x80:
         end -= 1
@@ -252,7 +252,7 @@ def _shortened(stem: bytes) -> bytes:
 
 
 def _conversion(name: bytes, options: str, ending: str) -> str:
-    """A command that can be pasted: it overwrites nothing, and leaves alone what else is typed or piped."""
+    """Return a command to paste: it overwrites nothing, and does not read standard input."""
     folder, base = posixpath.split(name)
     source = name if folder.startswith(b"/") else b"./" + (base or b"RECORDING")
     stem = posixpath.splitext(base)[0] or b"RECORDING"
@@ -260,4 +260,4 @@ def _conversion(name: bytes, options: str, ending: str) -> str:
     if target.lower() == base.lower():
         target = _shortened(stem) + b".converted" + ending.encode()
     command = f"ffmpeg -nostdin -n -i {quote_path(source)} {options} {quote_path(b'./' + target)}"
-    return f"Convert it, and drop the result, a recording of its own (then `watcher dismiss` this one): {command}"
+    return f"Convert it and drop the result, which is a new recording (then `watcher dismiss` this one): {command}"

@@ -1,7 +1,7 @@
-"""WAV: RIFF, and its 64-bit forms RF64 and BW64. Chunks of any codec, by their own lengths.
+"""WAV: RIFF, and its 64-bit forms RF64 and BW64. Chunks of any codec, found by their lengths.
 
 Facts: Microsoft's Multimedia Programming Interface (RIFF, WAVE), EBU Tech 3306 (RF64), ITU-R BS.2088 (BW64); which
-codecs can be played, and what their formats must say, by FFmpeg's decoders.
+codecs can be played, and what their formats must say, from FFmpeg's decoders.
 """
 
 import struct
@@ -13,13 +13,13 @@ from watcher.audio.source import HOLE_BYTES, Source
 
 _CHUNKS = 256
 
-# What writers that cannot seek back put in place of a length: 0, 0xFFFFFFFF, 0x80000000, 0x7FFFF000 and
+# Writers that cannot seek back put these in place of a length: 0, 0xFFFFFFFF, 0x80000000, 0x7FFFF000 and
 # neighbours. A recording of two gigabytes is beyond any upload anyway.
 _PLACEHOLDER = 0x7FFF_0000
 _PLACEHOLDER_64 = 1 << 62
 _SEE_DS64 = 0xFFFF_FFFF
 
-# Writers that count their own header into a length, of 44 bytes or of more: no sound is missing.
+# Some writers include their header, of 44 bytes or more, in a length: no sound is missing then.
 _HEADER_BYTES = 44
 _LONG_HEADER_BYTES = 128
 
@@ -75,7 +75,7 @@ _CODECS = {
     0xA109: "Speex",
     0xF1AC: "FLAC",
 }
-# Further ones that can be played, and that no recorder of calls is known to write.
+# Others that can be played, though no call recorder is known to write them.
 _PLAYABLE = frozenset(
     (
         *(0x0A, 0x44, 0x49, 0x61, 0x62, 0x69, 0x70, 0x75, 0x77, 0x78, 0x125, 0x130, 0x135, 0x141, 0x142, 0x143),
@@ -83,7 +83,7 @@ _PLAYABLE = frozenset(
         *(0x500, 0x501, 0x1501, 0x1602, 0x1610, 0x2222, 0x4143, 0x566F, 0x594A, 0xCD02),
     )
 )
-_SUBFORMATS = (  # the ends of the GUIDs that begin with a plain tag: Microsoft's, and the one for ambisonics
+_SUBFORMATS = (  # the ends of the GUIDs that begin with a format tag: Microsoft's, and the one for ambisonics
     bytes.fromhex("0000000000001000800000aa00389b71")[2:],
     bytes.fromhex("000000002107d3118644c8c1ca000000")[2:],
 )
@@ -101,8 +101,8 @@ class _Format:
     byte_rate: int
     block_bytes: int
     bits: int
-    block_samples: int = 0  # where a block holds so many, by the codec's own extension
-    is_known: bool = True  # false: a sub-format of nobody's
+    block_samples: int = 0  # samples per block, by the codec's extension of the chunk
+    is_known: bool = True  # false: an unknown sub-format
 
     @classmethod
     def of(cls, chunk: bytes) -> Self | None:
@@ -124,13 +124,13 @@ class _Format:
 
     @property
     def frame_bytes(self) -> int:
-        """The bytes of one sample of all channels, whatever the header says; 0 where a codec packs them."""
+        """The bytes of one sample of all channels, whatever the header says; 0 for compressed codecs."""
         if self.tag in (_ALAW, _MULAW, 0x6C75):
             return self.channels
         return self.channels * ((self.bits + 7) // 8) if self.tag in (_PCM, _FLOAT) else 0
 
     def seconds_of(self, sound_bytes: int, counted: int) -> float | None:
-        """How long so many bytes of sound last; `counted`: samples, by the `fact` chunk, where there is one."""
+        """Return how long so many bytes of sound last; `counted`: samples by the `fact` chunk, if there is one."""
         if not self.rate:
             return None
         if self.frame_bytes:
@@ -142,7 +142,7 @@ class _Format:
         return sound_bytes / self.byte_rate if self.byte_rate else None
 
     def damage(self) -> str | None:
-        """Why no decoder can make sound of this."""
+        """Return why no decoder can play this; None if one can."""
         if not self.channels or self.channels > _MOST_CHANNELS:
             return f"its header says {self.channels} channels"
         if not self.rate or self.rate > _HIGHEST_RATE:
@@ -153,12 +153,12 @@ class _Format:
             return f"its header says {self.bits} bits a sample of {self.codec}"
         if (self.tag in _CODECS or self.tag in _PLAYABLE) and self.is_known:
             return None
-        return f"its header names a codec that nobody knows ({self.codec})"
+        return f"its header names an unknown codec ({self.codec})"
 
 
 @dataclass(slots=True)
 class _Layout:
-    """Where the chunks say that things lie."""
+    """The layout of the file by its chunks."""
 
     riff_bytes: int
     placeholder: int
@@ -167,10 +167,10 @@ class _Layout:
     counted: int = 0  # samples, by `fact`
     data_start: int | None = None
     data_bytes: int = 0
-    ended: bool = True  # over chunks whose names can be names the walk came to `data` or the end of the file
+    ended: bool = True  # the walk reached `data` or the end of the file over plausible chunks
 
     def open_ended(self) -> bool:
-        """Whether a length is one that a writer leaves until it knows better."""
+        """Whether a length is a placeholder, which a writer replaces at the end."""
         return self.data_bytes == 0 or self.data_bytes >= self.placeholder or self.riff_open_ended()
 
     def riff_open_ended(self) -> bool:
@@ -178,7 +178,7 @@ class _Layout:
 
 
 def examine_wav(source: Source) -> Examination:
-    """What the WAV in `source` is; its first four bytes name one of the three forms."""
+    """Examine the WAV in `source`; its first four bytes name one of the three forms."""
     layout = _walk(source)
     described = _Format.of(layout.format or b"")
     completeness, missing = _judge(layout, source)
@@ -188,12 +188,12 @@ def examine_wav(source: Source) -> Examination:
     if described is not None and described.tag in _PACKED and layout.data_start is not None:
         hole = source.hole(layout.data_start, layout.data_start + present)
         if hole == source.size - HOLE_BYTES:
-            completeness = Completeness.SHORT  # the place is reserved, and the copy goes on
+            completeness = Completeness.SHORT  # the space is allocated, and the copy goes on
     damage = None
     if completeness is not Completeness.SHORT:
         damage = _damage(layout, described)
         if damage is None and hole is not None:
-            damage = f"from byte {hole:,} on zeros stand in the place of sound"
+            damage = f"from byte {hole:,} on it has zeros instead of sound"
     if layout.data_start is not None and described is not None:
         seconds = described.seconds_of(present if layout.open_ended() else layout.data_bytes, layout.counted)
     return Examination(
@@ -239,7 +239,7 @@ def _walk(source: Source) -> _Layout:
 
 
 def _note(layout: _Layout, source: Source, kind: bytes, start: int, length: int, *, wide: bool) -> None:
-    """What the chunk says is in the layout."""
+    """Add what the chunk says to the layout."""
     layout.ended &= kind.isascii() and kind.decode("ascii").isprintable()
     if kind == b"fmt " and layout.format is None:
         layout.format = source.at(start, min(length, 40))
@@ -254,7 +254,7 @@ def _note(layout: _Layout, source: Source, kind: bytes, start: int, length: int,
 
 
 def _next(source: Source, start: int, length: int) -> int:
-    """Where the chunk behind this one begins: some writers leave out the byte that pads an odd one."""
+    """Return where the next chunk begins: some writers omit the padding byte after an odd length."""
     end = start + length
     if not length & 1:
         return end
@@ -264,11 +264,11 @@ def _next(source: Source, start: int, length: int) -> int:
 
 
 def _judge(layout: _Layout, source: Source) -> tuple[Completeness, int]:
-    """The `data` chunk decides what is missing; the RIFF length must agree before anything is proven.
+    """Judge by the `data` chunk what is missing; the RIFF length has to match before anything is proven.
 
-    A file longer than its RIFF length is not proven: somebody appends, or never finished the header; only a
-    padding byte may lie uncounted behind an odd `data`. Where `data` is whole, or lacks no more than a writer
-    that counts its own header is off by, nothing is missing that can be heard: it is not short.
+    A file longer than its RIFF length is not proven: somebody is appending, or never finished the header; only the
+    padding byte of an odd `data` may be uncounted. Where `data` is complete, or lacks no more than the header that
+    some writers include in the length, no sound is missing: it is not short.
     """
     size = source.size
     riff_end = layout.riff_bytes + 8
@@ -299,10 +299,10 @@ def _damage(layout: _Layout, described: _Format | None) -> str | None:
 
 
 def _sound_bytes(layout: _Layout, source: Source) -> int:
-    """How many bytes of sound are there."""
+    """Return how many bytes of sound are there."""
     if layout.data_start is None:
         return 0
     there = max(0, source.size - layout.data_start)
     if layout.data_bytes == 0 and 0 <= source.size - layout.riff_bytes - 8 < _HEADER_BYTES:
-        return 0  # both lengths are written: what little follows is not sound
+        return 0  # both lengths are final, so the little that follows is not sound
     return there if layout.open_ended() else min(there, layout.data_bytes)

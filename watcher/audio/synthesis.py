@@ -1,4 +1,4 @@
-"""Recordings out of nothing: WAV files that sound like somebody mumbling, for the demonstration."""
+"""Synthetic recordings for the demo: WAV files that sound like somebody mumbling."""
 
 import random
 import struct
@@ -23,10 +23,10 @@ def wav(
     seed: int = 0,
     note: bytes = b"",
 ) -> bytes:
-    """A WAV of `seconds`, at least one sample long: the same arguments give the same bytes.
+    """Return a WAV of `seconds`, at least one sample long. The same arguments give the same bytes.
 
-    `rate` is in samples a second; PCM has 16 bits, `mulaw` and `alaw` 8. With several channels, each speaks for
-    itself. `note`, where given, stands as a comment (LIST, INFO, ICMT) before the sound.
+    `rate` is in samples per second; PCM has 16 bits, `mulaw` and `alaw` 8. Each of several channels differs.
+    `note`, if given, becomes a comment (LIST, INFO, ICMT) before the sound.
     """
     count = max(1, round(seconds * rate))
     samples = array("h", bytes(2 * count * channels))
@@ -43,7 +43,7 @@ def wav(
 
 
 def _voice(count: int, rate: int, chance: random.Random) -> "array[int]":
-    """Syllables of some harmonics, each swelling and fading, with a little noise between them."""
+    """Return syllables of some harmonics, each swelling and fading, with a little noise between them."""
     hiss = array("h", (chance.choice((-9, -6, -3, 4, 7, 10)) for _ in range(997)))
     pitch = chance.uniform(85, 220)
     sound = array("h")
@@ -58,7 +58,7 @@ def _voice(count: int, rate: int, chance: random.Random) -> "array[int]":
             sound.extend(array("h", (int(level * value) + 1 for value in wave)) * times)
         pause = round(rate * chance.choice((0.03, 0.05, 0.08, 0.4)))
         sound.extend((hiss * (pause // len(hiss) + 1))[:pause])
-    return sound[: count - 1] + array("h", [24])  # no recording of ours ends in silence that could be a hole
+    return sound[: count - 1] + array("h", [24])  # so that the end cannot be taken for a hole
 
 
 def _riff(data: bytes, rate: int, channels: int, codec: Codec, note: bytes) -> bytes:
@@ -81,7 +81,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 @cache
 def _companded(codec: Codec) -> tuple[int, ...]:
-    """The G.711 code of every 13-bit sample, the negative ones reached by negative indices."""
+    """Return the G.711 code of every 13-bit sample, those of negative samples at negative indices."""
     code = _mulaw if codec == "mulaw" else _alaw
     return tuple(code(value * 8) for value in (*range(4096), *range(-4096, 0)))
 

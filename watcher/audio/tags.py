@@ -1,4 +1,4 @@
-"""Tags that other programs put around the audio: ID3v2 before it; ID3v1, APE and Lyrics3 behind it.
+"""Tags around the audio: ID3v2 before it; ID3v1, APE and Lyrics3 after it.
 
 Facts: the informal standards of id3.org (ID3v1, ID3v2.4, Lyrics3) and the APEv2 specification.
 """
@@ -9,7 +9,7 @@ _TAGS = 4
 
 
 def leading_tags_end(source: Source) -> int:
-    """Where the ID3v2 tags at the beginning end: 0 where there are none, beyond the size where they are cut."""
+    """Return where the ID3v2 tags at the beginning end: 0 if there are none, beyond the size if they are cut."""
     end = 0
     for _ in range(_TAGS):
         header = source.at(end, 10)
@@ -25,7 +25,7 @@ def leading_tags_end(source: Source) -> int:
 
 
 def trailing_tags_start(source: Source, audio_start: int) -> int:
-    """Where the tags at the end begin: the size where there are none, and never before `audio_start`."""
+    """Return where the tags at the end begin: the size if there are none, and never before `audio_start`."""
     end = source.size
     if source.at(max(audio_start, end - 128), 3) == b"TAG":
         end = max(audio_start, end - 128)
@@ -38,7 +38,7 @@ def trailing_tags_start(source: Source, audio_start: int) -> int:
 
 
 def _ape(footer: bytes) -> int:
-    """The bytes of the APE tag that ends with `footer`, its header among them; 0: none."""
+    """Return the size of the APE tag that ends with `footer`, header included; 0 for none."""
     if footer[:8] != b"APETAGEX":
         return 0
     has_header = footer[23] & 0x80
@@ -46,7 +46,7 @@ def _ape(footer: bytes) -> int:
 
 
 def _lyrics(source: Source, end: int) -> int:
-    """The bytes of the Lyrics3 tag that ends at `end`; 0: none."""
+    """Return the size of the Lyrics3 tag that ends at `end`; 0 for none."""
     footer = source.at(max(0, end - 15), 15)
     if footer.endswith(b"LYRICS200") and footer[:6].isdigit():
         return int(footer[:6]) + 15

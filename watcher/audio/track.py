@@ -1,4 +1,4 @@
-"""A sound track of an MP4: its codec, how long it is, and where its samples lie.
+"""A sound track of an MP4: its codec, its length, and where its samples are.
 
 Facts: ISO/IEC 14496-12 (tables and fragments), 14496-14 (`mp4a`), 3GPP TS 26.244 (AMR), and the registered
 descriptions of Opus, FLAC and ALAC.
@@ -19,7 +19,7 @@ from watcher.audio.source import Source
 
 _ENTRY_BYTES = 4096
 _EDITS = 1000
-_TABLE_BYTES = 32 * 1024  # in a look that is not thorough
+_TABLE_BYTES = 32 * 1024  # the most to read of a table unless thorough
 _WHOLE_TABLE_BYTES = 8_000_000
 
 _CODECS = {
@@ -76,11 +76,11 @@ class Track:
 
     @property
     def is_packed(self) -> bool:
-        """Whether its codec packs sound so that silence is no run of zeros."""
+        """Whether its codec compresses, so that silence is not a run of zeros."""
         return self.voice is not None and self.voice.codec in _PACKED
 
     def seconds(self) -> float | None:
-        """How long it sounds: what its edits show of it, else all of it."""
+        """How long it lasts: the part that its edit list shows, else all of it."""
         whole = self.duration / self.timescale if self.timescale and self.duration else None
         edited = self.edited_seconds
         if edited and (whole is None or edited <= 1.05 * whole):
@@ -88,27 +88,27 @@ class Track:
         return whole
 
     def damage(self, size: int, structure: Iterable[Box]) -> str | None:
-        """Why no decoder can make sound of its samples, in a file of so many bytes."""
+        """Return why no decoder can play its samples, in a file of this size; None if one can."""
         if self.kind in _ENCRYPTED:
             return "its sound is encrypted"
         if self.voice is None:
-            return "what its sound is coded with is not said, or not known"
+            return "its codec is missing or unknown"
         if self.fault is not None:
             return self.fault
         if max((end for _, end in self.chunks), default=0) > size:
-            return "its tables say that there is sound beyond the end of the file"
+            return "its tables place sound beyond the end of the file"
         ordered = sorted(self.chunks)
         for box in structure:
             at = bisect_right(ordered, (box.start, size))
             if (at and ordered[at - 1][1] > box.start) or (at < len(ordered) and ordered[at][0] < box.end):
-                return "its tables say that there is sound where there is none"
+                return "its tables place sound where there is none"
         if self.total_bytes is not None and self.total_bytes > size:
-            return "its tables say that it has more sound than the file has bytes"
+            return "its tables count more sound than the file has bytes"
         return None
 
 
 def sound_tracks(source: Source, moov: Box) -> list[Track]:
-    """The tracks of sound that the movie describes."""
+    """Return the sound tracks that the movie describes."""
     scale = 0
     tracks: list[Track] = []
     defaults: dict[int, int] = {}
@@ -128,7 +128,7 @@ def sound_tracks(source: Source, moov: Box) -> list[Track]:
 
 
 def times(header: bytes) -> tuple[int, int]:
-    """Timescale and duration, by a movie's or a track's header; 0 where not told. Version 1 has 64 bits."""
+    """Return timescale and duration by a movie's or a track's header; 0 if not given. Version 1 has 64 bits."""
     form = ">20xIQ" if header[:1] == b"\1" else ">12xII"
     if len(header) < struct.calcsize(form):
         return 0, 0
@@ -137,7 +137,7 @@ def times(header: bytes) -> tuple[int, int]:
 
 
 def _track(source: Source, box: Box, movie_scale: int) -> Track | None:
-    """The track in a `trak` box, where it is one of sound."""
+    """Return the track in a `trak` box if it is a sound track."""
     media = descend(source, box, b"mdia")
     handler = descend(source, media, b"hdlr") if media else None
     if media is None or handler is None or content(source, handler, 12)[8:] != b"soun":
@@ -155,7 +155,7 @@ def _track(source: Source, box: Box, movie_scale: int) -> Track | None:
 
 
 def _edited(table: bytes, movie_scale: int) -> float | None:
-    """The seconds that an edit list shows; pauses in it are none."""
+    """Return the seconds that an edit list shows, without its empty edits."""
     if not movie_scale or len(table) < 8:
         return None
     form = ">Qq4x" if table[0] == 1 else ">Ii4x"
@@ -183,18 +183,18 @@ def _read_tables(source: Source, track: Track, tables: dict[bytes, Box]) -> None
     runs, times = _Table.of(source, tables, b"stsc", "III"), _Table.of(source, tables, b"stts", "II")
     places = offsets or wide
     if places is None or runs is None or times is None:
-        track.fault = "the tables that say where its sound lies, and when it is heard, are not there"
+        track.fault = "the tables for the position and time of its sound are missing"
     elif not (
         places.fits and runs.fits and times.fits and (each or 12 + 4 * track.samples <= sizes.end - sizes.start)
     ):
-        track.fault = "a table that says where its sound lies is shorter than it says itself"
+        track.fault = "a table for the position of its sound is shorter than its header says"
     else:
         _place(source, track, sizes, each, places, runs)
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A table of numbers behind a count of its rows."""
+    """A table of numbers after a count of its rows."""
 
     box: Box
     form: str
@@ -202,7 +202,7 @@ class _Table:
 
     @classmethod
     def of(cls, source: Source, tables: dict[bytes, Box], kind: bytes, form: str) -> Self | None:
-        """The table of this kind, where there is one that has rows."""
+        """Return the table of this kind, if there is one with rows."""
         box = tables.get(kind)
         rows = int.from_bytes(content(source, box, 8)[4:], "big") if box else 0
         return cls(box, form, rows) if box and rows else None
@@ -220,18 +220,18 @@ class _Table:
 
 
 def _place(source: Source, track: Track, sizes: Box, each: int, places: _Table, runs: _Table) -> None:
-    """The track knows where its chunks lie, if its tables are small enough to be read."""
+    """Find the track's chunks, if its tables are small enough to be read."""
     most = _WHOLE_TABLE_BYTES if source.is_thorough else _TABLE_BYTES
     if max(sizes.end - sizes.start, places.size, runs.size) > most:
         return
     rows = runs.read(source)
     if 0 in rows or any(first >= second for first, second in pairwise(rows[::3])):
-        track.fault = "the table that says how its sound is cut into chunks is no such table"
+        track.fault = "the table for the chunks of its sound is malformed"
         return
     if each > 1:
         track.total_bytes = each * track.samples
         lengths = array("I", [each]) * min(track.samples, most // 4)
-    else:  # with 1 the sizes are of PCM, in samples, and only where it begins is known
+    else:  # a size of 1 means PCM, counted in samples: only the beginnings of the chunks are known
         lengths = _numbers(content(source, sizes, most)[12:], "I")[: track.samples]
         track.total_bytes = sum(lengths)
     track.chunks = list(
@@ -248,7 +248,7 @@ def _numbers(data: bytes, form: str) -> "array[int]":
 
 
 def _chunks(lengths: "array[int]", places: "array[int]", runs: "array[int]") -> Iterator[tuple[int, int]]:
-    """Where each chunk begins and ends; `runs`: from which chunk on so many samples are in one."""
+    """Yield where each chunk begins and ends; `runs`: from which chunk on a chunk has so many samples."""
     ends = [0, *accumulate(lengths)]
     first = 0
     for run in range(0, len(runs) - 2, 3):
@@ -263,7 +263,7 @@ def _chunks(lengths: "array[int]", places: "array[int]", runs: "array[int]") -> 
 
 
 def _voice(entry: bytes) -> aac.Voice | None:
-    """What a sample entry says; null where that cannot be played."""
+    """Parse a sample entry; None where it cannot be played."""
     kind = entry[4:8]
     codec = _CODECS.get(kind)
     if codec is None or len(entry) < 36:
@@ -271,7 +271,7 @@ def _voice(entry: bytes) -> aac.Voice | None:
     if kind in (b"samr", b"sawb"):
         return aac.Voice(
             codec, 1, 8000 if kind == b"samr" else 16000
-        )  # the entry's own numbers are fixed, and wrong
+        )  # the entry's own numbers are fixed and wrong
     version, channels, rate = struct.unpack_from(">16xH6xH6xH", entry)
     if version == 2 and len(entry) >= 52:
         precise, channels = struct.unpack_from(">40xdI", entry)
@@ -291,7 +291,7 @@ def _voice(entry: bytes) -> aac.Voice | None:
 
 
 def _inside(entry: bytes, kind: bytes) -> bytes:
-    """The content of a box in a sample entry, in whichever of QuickTime's and ISO's layouts."""
+    """Return the content of a box in a sample entry, in QuickTime's or ISO's layout."""
     at = entry.find(kind, 36)
     if at < 4:
         return b""

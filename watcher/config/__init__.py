@@ -1,7 +1,7 @@
-"""What the operator asked for: one TOML file, read once, checked to the last key, never changed afterwards.
+"""The configuration: one TOML file, read once, checked completely, immutable.
 
-Names and defaults of the keys are public. Everything that is wrong is a `ConfigError`, raised here and nowhere
-later; all problems of a file come in one error, a line each.
+Names and defaults of the keys are public. Every problem is a `ConfigError`, raised here and never later; one error
+lists all problems of a file, one per line.
 """
 
 from watcher.config.loading import SYSTEM_CONFIG, find_config, load

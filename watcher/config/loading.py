@@ -1,4 +1,4 @@
-"""From a file to the configuration, or to one error that lists everything that is wrong with it."""
+"""Load the configuration from a file, or raise one error that lists everything wrong with it."""
 
 import errno
 import json
@@ -26,10 +26,10 @@ SYSTEM_CONFIG = Path("/etc/watcher/config.toml")
 
 
 def find_config(option: str | None, environ: Mapping[str, str]) -> Path:
-    """The file to read: `--config`, else $WATCHER_CONFIG, else ./config.toml, else /etc/watcher/config.toml.
+    """Return the file to read: --config, else $WATCHER_CONFIG, else ./config.toml, else /etc/watcher/config.toml.
 
-    What a person named is returned unseen: `load` says what is wrong with it. Raises ConfigError where none
-    was named and none of the usual places has one.
+    A file that a person named is not checked here: `load` says what is wrong with it. Raises ConfigError if none
+    was named and there is none in the usual places.
     """
     named = option or environ.get("WATCHER_CONFIG")
     if named:
@@ -41,7 +41,7 @@ def find_config(option: str | None, environ: Mapping[str, str]) -> Path:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
-            pass  # there, but closed to us: `load` says so, which is better than "none found"
+            pass  # it exists but is closed to us: `load` says so, which is better than "none found"
         return place
     looked = ", ".join(["--config (not given)", "$WATCHER_CONFIG (not set)", *map(_text, places)])
     raise ConfigError(
@@ -51,7 +51,7 @@ def find_config(option: str | None, environ: Mapping[str, str]) -> Path:
 
 
 def load(path: Path) -> Config:
-    """The configuration in this file. Raises ConfigError that lists every problem it has, a line each."""
+    """Load this file. Raises a ConfigError that lists every problem, one per line."""
     path = Path(os.path.abspath(path))
     text, tables = _tables(path)
     try:
@@ -63,7 +63,7 @@ def load(path: Path) -> Config:
         problems = [(tuple(name.split(".")), problem) for name, problem in _misplaced(config)]
         if not problems:
             return config
-    # Outside of `except`: pydantic's own text repeats the values, and a URL may hold a password.
+    # Outside of `except`: pydantic's error repeats the values, and a URL may hold a password.
     raise ConfigError(
         "\n".join(f"{_text(path)}: {problem}{_line_of(text, where)}" for where, problem in problems),
         hint="correct the file; config.example.toml explains every key",
@@ -71,7 +71,7 @@ def load(path: Path) -> Config:
 
 
 def _line_of(text: str, where: tuple[int | str, ...]) -> str:
-    """In which line of the file this key or section stands, for the end of a message; "" where none has it."""
+    """Return " (at line N)" for this key or section; "" where the file does not have it."""
     wanted = [str(part) for part in where if isinstance(part, str)]
     section: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -88,7 +88,7 @@ def _line_of(text: str, where: tuple[int | str, ...]) -> str:
 
 
 def _tables(path: Path) -> tuple[str, JsonObject]:
-    """The file's text, and what it says as TOML, not validated yet."""
+    """Return the file's text, and its parsed TOML, not validated yet."""
     shown = _text(path)
     try:
         with open_file(path) as file:
@@ -110,7 +110,7 @@ def _tables(path: Path) -> tuple[str, JsonObject]:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """The file, open for reading. OSError, also where it is something else: a pipe would be waited for."""
+    """Open the file for reading. OSError for anything but a regular file: opening a pipe would block."""
     opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(opened).st_mode
     if stat.S_ISREG(mode):
@@ -121,9 +121,10 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
-    """Which of our own files lies where it must not, and what to do.
+    """Yield each of our own files that is in a forbidden place, and the message.
 
-    Whatever lies in the drop folder is taken for a recording; who reads what was filed could read the key there.
+    Anything in the drop folder is taken for a recording, and whoever may read filed recordings could read a key
+    beside them.
     """
     ours = {
         "the configuration file": config.path,
@@ -145,7 +146,7 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _problem(detail: ErrorDetails) -> str:
-    """One line of what is wrong: the key, what was found, what was expected."""
+    """Return one line: the key, what was found, what was expected."""
     where = detail["loc"]
     if detail["type"] == "extra_forbidden":
         return _unknown([str(part) for part in where], detail["input"])
@@ -168,7 +169,7 @@ def _expected(detail: ErrorDetails, key: str) -> str:
 
 
 def _unknown(where: list[str], value: object) -> str:
-    """Says which key or section was probably meant. Never the value: it may be an API key in the wrong place."""
+    """Say which key or section was probably meant. Never show the value: it may be a misplaced API key."""
     sections = {
         name: list((field.annotation or Table).model_fields) for name, field in Config.model_fields.items()
     }
@@ -182,13 +183,13 @@ def _unknown(where: list[str], value: object) -> str:
     elsewhere = [f"{section}.{name}" for section, keys in sections.items() if name in keys]
     meant = nearest(name, own) or " or ".join(elsewhere)
     if not meant:
-        known = f"the keys of [{above[0]}] are {', '.join(own)}" if above else "every key stands in a section"
+        known = f"the keys of [{above[0]}] are {', '.join(own)}" if above else "every key belongs to a section"
         return f"{shown} is not a known key; {known}"
     return f"{shown} is not a known key; did you mean {meant}?"
 
 
 def _shown(value: object) -> str:
-    """The value as TOML would have it, on one short line, without a password that stands in a URL."""
+    """Return the value in TOML's notation, on one short line, without a password in a URL."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, bytes):  # a folder's default

@@ -1,4 +1,4 @@
-"""The sections with their keys and defaults. What each key means to an operator stands in config.example.toml."""
+"""The sections with their keys and defaults. config.example.toml explains each key to operators."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from watcher.domain import show_path
 
 
 class Table(BaseModel):
-    """One section: its keys are its fields, and it has no others."""
+    """One section: its fields are the only keys allowed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
@@ -47,7 +47,7 @@ class _BackOff(Table):
 
 
 class Folders(Table):
-    """Absolute paths as the disk has them; `domain.show_path` gives the text for a person."""
+    """Absolute paths as bytes; `domain.show_path` returns the text for a person."""
 
     drop: Folder = b"drop"
     done: Folder = b"done"
@@ -77,14 +77,14 @@ class Store(Table):
 
     @property
     def path(self) -> Path:
-        """The absolute path of the database's file."""
+        """The absolute path of the database file."""
         return Path(self.url.removeprefix("sqlite:///"))
 
 
 class Identifai(Table):
     base_url: BaseUrl = "https://backend.identifai.net"
     api_key_file: File = Path("identifai.key")
-    ref_id: RefId = "{id}"  # for str.format; "" sends none
+    ref_id: RefId = "{id}"  # a template for str.format; "" sends none
     upload_name: Literal["id", "original"] = "id"
     account: Name = "default"
     no_cache: bool = False
@@ -97,7 +97,7 @@ class Identifai(Table):
 
 
 class Limits(Table):
-    """An empty tuple of windows is no limit."""
+    """An empty tuple of windows means no limit."""
 
     writes: Windows = (Window(1, 1.0), Window(30, 60.0))
     reads: Windows = (Window(2, 1.0), Window(60, 60.0))
@@ -144,19 +144,19 @@ class Log(Table):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-_DEFAULTS: Any = Field(default_factory=dict)  # validated like a table: paths in it need the file's place
+_DEFAULTS: Any = Field(default_factory=dict)  # validated like a table: its paths are relative to the file
 
 
 @dataclass(frozen=True)
 class _Source:
-    """The file that a configuration was read from. What else stands in it than settings makes no other one."""
+    """The file that a configuration was read from; not part of the comparison of two configurations."""
 
     path: Path
     digest: str = field(compare=False)
 
 
 class Config(Table):
-    """The whole configuration. Made by `load`; immutable, every path in it absolute."""
+    """The whole configuration. Created by `load`; immutable, with absolute paths."""
 
     folders: Folders = _DEFAULTS
     store: Store = _DEFAULTS
@@ -173,7 +173,7 @@ class Config(Table):
         self._source = _Source(context["path"], context.get("digest", ""))
 
     def read_from(self, other: "Config") -> Self:
-        """These settings, as read from the other's file."""
+        """Return these settings as if read from the other's file."""
         copy = self.model_copy()
         copy._source = other._source  # noqa: SLF001 — our own
         return copy
@@ -185,5 +185,5 @@ class Config(Table):
 
     @property
     def path(self) -> Path:
-        """The file it was read from, absolute."""
+        """The absolute path of the file that it was read from."""
         return self._source.path

@@ -1,4 +1,4 @@
-"""The kinds of values that a key may have. A ValueError's text completes the sentence "… is X; expected …"."""
+"""The types of values. The text of a ValueError completes the sentence "… is X; expected …"."""
 
 import difflib
 import os
@@ -30,7 +30,7 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The window that "30/minute" or "5/10s" names. Raises ValueError for any other text."""
+        """Parse "30/minute" or "5/10s". Raises ValueError for any other text."""
         found = re.fullmatch(r"([0-9]{1,9})/(?:(second|minute|hour|day)|([0-9]{1,8})s)", text)
         limit, seconds = 0, 0
         if found:
@@ -45,9 +45,9 @@ def _window(value: object) -> Window:
 
 
 def _seen_from_file(value: object, info: ValidationInfo) -> bytes:
-    """The path, relative to the configuration file's folder, made absolute; links in it stay links.
+    """Make the path absolute, relative to the configuration file's folder; links are not resolved.
 
-    Text stands in the file as UTF-8, whatever the locale of who reads it.
+    The text in the file is UTF-8, whatever the locale.
     """
     path = text_to_path(value) if isinstance(value, str) else value
     if not isinstance(path, bytes | Path) or not path or b"\0" in os.fsencode(path):
@@ -90,10 +90,10 @@ def _web_url(url: str) -> str:
 
 
 def _base_url(url: str) -> str:
-    """One spelling for one service: a cosmetic edit must not make a paid recording look new."""
+    """Normalise the URL: a cosmetic edit must not make a paid recording look new."""
     parts = urlsplit(_web_url(url))
     if parts.query or parts.fragment:
-        raise ValueError("http:// or https://, a host and perhaps a path, nothing behind it")
+        raise ValueError("http:// or https://, a host and perhaps a path, nothing after it")
     return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
 
 
@@ -110,7 +110,7 @@ def _ref_id(template: str) -> str:
         parsed = [("", "unbalanced", None, None)]
     for _, field, form, conversion in parsed:
         if field is not None and (field not in _REF_ID_FIELDS or form or conversion):
-            raise ValueError("text with no other fields than " + " ".join(f"{{{f}}}" for f in _REF_ID_FIELDS))
+            raise ValueError("text with only the fields " + " ".join(f"{{{f}}}" for f in _REF_ID_FIELDS))
     return template
 
 
@@ -140,31 +140,33 @@ def _listen(address: str) -> str:
 
 def _suffix(text: str) -> str:
     if not re.fullmatch(r"\.[^/\0]+", text) or not text.isprintable() or text == "..":
-        raise ValueError('an ending that starts with a dot and has no slash, such as ".xml"')
+        raise ValueError('an extension that starts with a dot and has no slash, such as ".xml"')
     return text
 
 
 def _marker(text: str) -> str:
     if text.lower() == ".json":
-        raise ValueError('an ending other than ".json", which is the receipt\'s')
+        raise ValueError('an extension other than ".json", which is the receipt\'s')
     return _suffix(text) if text else text
 
 
 def _pattern(text: str) -> str:
     if not text.strip("*") or "/" in text or not text.isprintable():
-        raise ValueError('a pattern for one name, without a slash, that is not all names, such as "*.bak"')
+        raise ValueError(
+            'a pattern for one name, without a slash, that does not match every name, such as "*.bak"'
+        )
     return text
 
 
 def lies_in(inner: bytes, outer: bytes) -> bool:
-    """Whether the first path is the second, or below it, once links are followed; no share is asked for them."""
+    """Return whether the first path is the second or below it, with links resolved, except those on shares."""
     mounts = read_mounts()
     inner, outer = resolve(inner, mounts), resolve(outer, mounts)
     return os.path.commonpath([inner, outer]) == outer
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that this one was probably meant to be; empty where none is like it."""
+    """Return the known name that was probably meant; "" if none is similar."""
     by_lower = {one.lower(): one for one in sorted(known)}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[close[0]] if close else ""

@@ -1,12 +1,12 @@
-"""When the next request may end at the service, so that none is ever refused for coming too fast.
+"""When the next request may be completed, so that none is ever refused for coming too fast.
 
-The service counts a request when it has received all of it, in fixed windows that open at their first hit. We
-can see neither. What is safe under every phase of such windows is a sliding log: the next request ends no
-sooner than S seconds after the N-th last one ended. Of a request we know two moments: when we let its last
-part go (it cannot have been counted before) and when it was answered (it was counted by then). So the log
-holds answers, and what it allows is a letting-go.
+The service counts a request when it has received all of it, in fixed windows that open at their first request. We
+can see neither. A sliding log is safe for any phase of such windows: the next request is completed no sooner than
+S seconds after the N-th last one. We know two moments of a request: when we released its last part (it cannot have
+been counted before) and when it was answered (it had been counted by then). So the log holds the times of answers,
+and limits the time of the next release.
 
-What a 429 teaches, and how many submissions a day or a month may have, is reckoned here too. All of it is pure.
+Also here: what a 429 teaches, and the days and months of the caps. All of it is pure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from watcher.config import Window
 
 _SLEW = 1.001
-"""The two machines' clocks may run apart, by 500 ppm each at the most while one is being adjusted."""
+"""Allowance for clock drift between the two machines, at most 500 ppm each while a clock is adjusted."""
 
 
 def room_at(
@@ -30,12 +30,12 @@ def room_at(
     unended: int = 0,
     ahead: int = 0,
 ) -> float:
-    """The earliest time at which one more request may be let go; `now` or before means at once.
+    """Return the earliest time at which one more request may be released; `now` or before means at once.
 
-    `nth_last_end(n)` tells when the n-th last of the answered requests was answered, null when there are fewer.
-    `unended` requests were let go and are not answered yet: they may be counted at any time from now on, so
-    where one of them stands in the way the answer is only a lower bound, and is to be asked again. `ahead`
-    requests will be let go before this one.
+    `nth_last_end(n)` returns when the n-th last of the answered requests was answered, None if there are fewer.
+    `unended` requests are released and not answered yet: they may be counted at any time from now on, so where one
+    of them is in the way, the result is only a lower bound, to be computed again. `ahead` requests will be
+    released before this one.
     """
     return max((_room_in(w, nth_last_end, now, unended, ahead) for w in windows), default=now)
 
@@ -52,7 +52,7 @@ def _room_in(
         end = nth_last_end(n - unended)
     if end is None:
         return now + rounds * seconds
-    # A clock that was set back leaves ends in the future: they are over all the same.
+    # A clock that was set back leaves answers in the future: treat them as past.
     return min(end, now) + (rounds + 1) * seconds
 
 
@@ -61,14 +61,14 @@ def _room_in(
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One window allows less than is configured: this share of it, until that time."""
+    """One window allows only this share of what is configured, until that time."""
 
     share: float
     until: float
 
 
 Lessons = Mapping[str, Lesson]
-"""By the window, as "30/60": a window that is configured anew has none."""
+"""By window, as "30/60": a changed window starts without lessons."""
 
 _LASTS_SECONDS = 3600.0
 _STEP = 0.8
@@ -80,10 +80,10 @@ def name_window(window: Window) -> str:
 
 
 def lower(windows: Sequence[Window], lessons: Lessons, limit: int | None, now: float) -> dict[str, Lesson]:
-    """The lessons after a 429 whose X-RateLimit-Limit was `limit`; those that are over are gone.
+    """Return the lessons after a 429 with this X-RateLimit-Limit, without the expired ones.
 
-    It names the window that was hit: the one of that limit, else the one that was configured too wide. Without
-    it, or where it fits none, every window may be meant.
+    The limit identifies the window that was exceeded: the one with that limit, else the one configured too wide.
+    Without it, or if it fits none, every window may be meant.
     """
     kept = {name: lesson for name, lesson in lessons.items() if lesson.until > now}
     for window in _hit_by(windows, limit):
@@ -104,7 +104,7 @@ def _hit_by(windows: Sequence[Window], limit: int | None) -> Sequence[Window]:
 
 
 def lowered(windows: Sequence[Window], lessons: Lessons, now: float) -> tuple[Window, ...]:
-    """The windows to keep to now."""
+    """Return the windows to keep to now."""
     return tuple(_lowered(window, lessons.get(name_window(window)), now) for window in windows)
 
 
@@ -113,16 +113,16 @@ def _lowered(window: Window, lesson: Lesson | None, now: float) -> Window:
         return window
     allowed = window.limit * lesson.share
     limit = max(floor(allowed), 1)
-    return Window(limit, window.seconds * limit / allowed)  # what is lost to whole numbers is given back in time
+    return Window(limit, window.seconds * limit / allowed)  # rounding the limit is compensated in seconds
 
 
 def read_lessons(fact: Any) -> dict[str, Lesson]:
-    """The lessons as `write_lessons` made them; none where there is nothing."""
+    """Return the lessons from the JSON of `write_lessons`; none for None."""
     return {name: Lesson(share, until) for name, (share, until) in (fact or {}).items()}
 
 
 def write_lessons(lessons: Lessons) -> Any:
-    """The lessons as JSON can hold them."""
+    """Return the lessons as JSON."""
     return {name: [lesson.share, lesson.until] for name, lesson in lessons.items()}
 
 
@@ -130,14 +130,14 @@ def write_lessons(lessons: Lessons) -> Any:
 
 
 def day_of(now: float, zone: ZoneInfo | None) -> tuple[float, float]:
-    """When the local day that `now` lies in began, and when the next one begins; null: the system's zone."""
+    """Return when the local day of `now` began and when the next begins. `zone`: None for the system's."""
     today = datetime.fromtimestamp(now, UTC).astimezone(zone)
     tomorrow = datetime.fromordinal(today.toordinal() + 1)
     return _midnight(datetime(today.year, today.month, today.day), zone), _midnight(tomorrow, zone)  # noqa: DTZ001
 
 
 def month_of(now: float, zone: ZoneInfo | None) -> tuple[float, float]:
-    """When the local month that `now` lies in began, and when the next one begins."""
+    """Return when the local month of `now` began and when the next begins."""
     today = datetime.fromtimestamp(now, UTC).astimezone(zone)
     years, month = divmod(today.month, 12)
     first = datetime(today.year, today.month, 1)  # noqa: DTZ001
@@ -145,5 +145,5 @@ def month_of(now: float, zone: ZoneInfo | None) -> tuple[float, float]:
 
 
 def _midnight(day: datetime, zone: ZoneInfo | None) -> float:
-    """The instant at which this day begins there: the first of two midnights; the jump, where there is none."""
-    return day.replace(tzinfo=zone).timestamp()  # without a zone it is the system's
+    """Return when this day begins: the first of two midnights, or the jump where there is none."""
+    return day.replace(tzinfo=zone).timestamp()  # without a zone: the system's

@@ -1,7 +1,7 @@
 """The client of the identifAI audio API: where every request is made, and every failure becomes one of our errors.
 
-Nothing is repeated, redirected or paced here: a call is one request, and the caller decides what follows. No text
-of an answer, of a proxy or of a library leaves but through the reader's `line`: so none has the key in it.
+Nothing is retried, redirected or paced here: a call is one request, and the caller decides what follows. Every
+text of an answer, a proxy or a library passes through the reader's `line`, so that none has the key in it.
 """
 
 import platform
@@ -36,7 +36,7 @@ IDENTIFIERS_A_CALL = 90
 """The most identifiers to ask for at once. The service takes 100, but so many make a request line of more than
 the 8 KiB that web servers take by default."""
 
-PROBE_SECONDS = 30.0  # more than a service takes that is well
+PROBE_SECONDS = 30.0  # more than a healthy service takes
 
 
 class Secret(Protocol):
@@ -125,7 +125,7 @@ class Client:
     def probe(self, identifier: str) -> None:
         """Ask about this identifier; the service itself answered, even if only that it does not know it.
 
-        Raises a ServiceError that has charged nothing: its word on the account, or why it gave none.
+        Raises a ServiceError that has charged nothing: the service's refusal, or why there was no answer.
         """
         try:
             self._verdicts([identifier], self._wire(PROBE_SECONDS))
@@ -149,9 +149,9 @@ class Client:
         return readings
 
     def renew(self, key: Secret) -> None:
-        """Ask with this key from now on; no text that leaves has it or one before it.
+        """Use this key from now on; neither it nor an earlier one appears in any text.
 
-        Raises ConfigError as at the beginning, and goes on with the key that it had.
+        Raises ConfigError as in the constructor, and keeps the old key then.
         """
         _check(key)
         self._redactor = Redactor(key.reveal(), self._redactor)
@@ -171,7 +171,7 @@ class Client:
 
     def _ask(self, method: str, path: str, wire: Wire, most_bytes: int, body: Body | None = None) -> Reply:
         headers = {
-            "Accept": "application/json",  # alone: with any other beside it, errors come as pages and redirects
+            "Accept": "application/json",  # alone: with any other type, errors come as pages and redirects
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": self._agent,
             "X-Api-Key": self._key.reveal(),
@@ -211,7 +211,7 @@ class Client:
         return diagnose_loss(error, wire, self._reader, host=self._host, charged=charged)
 
     def _unintelligible(self, reply: Reply, wire: Wire, missing: str, charged: Charged) -> ServiceError:
-        """What a yes without its content means: the answer was lost on its way, or it is not the service's."""
+        """Return the error for a success without its content: it was cut off, or is not from the service."""
         if reply.trouble is not None and not isinstance(reply.trouble, DecodeError | TooLong):
             return self._lost(reply.trouble, wire, charged)
         words = self._reader.words(reply.content)

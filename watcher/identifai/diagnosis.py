@@ -30,13 +30,13 @@ from watcher.identifai.origin import find_go_between, is_service_error
 from watcher.identifai.reading import Reader, find_limit, find_retry_after_seconds
 from watcher.identifai.transport import Reply, TooLong, Wire
 
-_NETWORK = "Check this machine's network, a firewall in between, and identifai.base_url. It is tried again."
+_NETWORK = "Check this machine's network, any firewall in between, and identifai.base_url. It is tried again."
 _IN_DOUBT = "It may have been charged. What happens now is what identifai.in_doubt says."
 _REASON = 200  # characters
 _AGAIN = "Nothing was charged. It is tried again."
 BETWEEN_HINT = (
-    "That is no answer in identifAI's form. Look at the proxy, the firewall or the guest network that this "
-    "machine goes through (HTTPS_PROXY and NO_PROXY in the service's environment), and at identifai.base_url."
+    "The answer is not in identifAI's form. Check the proxy, the firewall or the guest network that this "
+    "machine goes through (HTTPS_PROXY and NO_PROXY in the service's environment), and identifai.base_url."
 )
 
 
@@ -64,7 +64,7 @@ def diagnose_refusal(reply: Reply, reader: Reader, *, host: str, may_be_charged:
     """Return what a status that is no success says, and who says it. `now` is for a Retry-After date."""
     status, content = reply.status, reply.content
     retry_after = find_retry_after_seconds(reply.headers, now)
-    # A gateway says these of an upload too that the service behind it took and charged.
+    # A gateway may answer so although the service behind it took the upload and charged for it.
     is_unknown = may_be_charged and status >= 500 and status != 503
     charged = Charged.UNKNOWN if is_unknown else Charged.NO
     is_its_own = is_service_error(content)
@@ -75,7 +75,7 @@ def diagnose_refusal(reply: Reply, reader: Reader, *, host: str, may_be_charged:
     if not is_its_own:
         hint = _between_hint(status)
         return Intercepted(answered, hint=hint, charged=charged, status=status, retry_after=retry_after)
-    # No name of a host, since these words are searched for what they blame.
+    # Without the host's name, since these words are searched for what they blame.
     said = reader.words(content) or f"The service gave no reason with its {_named(status)}"
     match status:
         case 401:
@@ -200,12 +200,12 @@ def _interrupted(chain: list[BaseException], wire: Wire, reason: str) -> str:
     if any(isinstance(e, TimeoutError | PoolTimeoutError) for e in chain):
         return f"took or sent nothing for {wire.read_timeout_seconds:g} s"
     if any(isinstance(e, TooLong) for e in chain):
-        return "answered at a length that is no answer"
+        return "sent an answer that is far too long"
     if any(isinstance(e, http.client.IncompleteRead) for e in chain):
         return "closed the connection in the middle of its answer"
     if any(isinstance(e, ConnectionError) for e in chain):
         return "closed the connection"
-    return f"answered with what is no HTTP: {reason}"
+    return f"answered with something that is not HTTP: {reason}"
 
 
 def _reason(chain: list[BaseException]) -> str:

@@ -1,7 +1,7 @@
-"""A list answer, taken apart before anything of it is built: one monstrous element costs the others nothing.
+"""Split a JSON list into elements before parsing any: so one monstrous element does not cost the others.
 
-JSON grows in memory, `[{},{},…]` by 24 times. So the elements are found by their brackets alone, and each is read
-by itself, and only where it is no larger, deeper and fuller than any honest one.
+Parsed JSON takes more memory, `[{},{},…]` 24 times as much. So the elements are found by their brackets, and each
+is parsed by itself, and only if it is no larger, deeper or fuller than any honest one.
 """
 
 import json
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Of a list answer, decompressed. In the sandbox's form, with the scores of four models for every 5 seconds, a
-call of 7 minutes comes to 63 kB, an hour to 576 kB, and 3.7 hours, the longest recording that fits into an
-upload, to 2.1 MB: so 90 usual ones come to 6 MB. What is longer is asked for in smaller lists."""
+"""The most bytes of a list answer, decompressed. In the sandbox's form, with scores of four models for every 5
+seconds, a call of 7 minutes has 63 kB, an hour 576 kB, and 3.7 hours, the longest that fits into an upload,
+2.1 MB: so 90 usual ones have 6 MB. Where an answer is longer, smaller lists are requested."""
 
 MOST_WORD_BYTES = 256 * 1024
-"""Of any other answer: no identifier, no refusal and no page that anybody reads is longer."""
+"""The most bytes of any other answer: no identifier, refusal or readable page is longer."""
 
 _MOST_TOKENS = 4_000_000
 _MOST_ELEMENTS = 1_000
@@ -30,16 +30,16 @@ _END = re.compile(rb"\s*+")
 
 
 def read_list(content: bytes) -> Iterator[Any] | None:
-    """The objects in a JSON list, each built in its turn; null where it is no whole list, or no honest one.
+    """Return the objects in a JSON list, parsed one by one; None where it is no complete or no honest list.
 
-    An object that is too large, too deep or too full, or that is none after all, is null.
+    An element that is too large, too deep or too full, or that is no object, becomes None.
     """
     places = _places(content)
     return None if places is None else (parse(content[start:end]) for start, end in places)
 
 
 def _places(content: bytes) -> list[tuple[int, int]] | None:
-    """Where the objects of the list stand; nowhere for one that is not to be built."""
+    """Return where the objects of the list are; an empty place for one that must not be parsed."""
     opening = _OPENING.match(content)
     if opening is None:
         return None
@@ -66,7 +66,7 @@ def _places(content: bytes) -> list[tuple[int, int]] | None:
 
 
 def parse(content: bytes) -> Any:
-    """The JSON value, or null: what is none is told from null by nobody here, and so is a number that is none."""
+    """Return the JSON value; None for null, for invalid JSON, and for an impossible number."""
     try:
         return json.loads(
             content.decode("utf-8-sig", errors="replace"), parse_int=_whole, parse_constant=lambda _: None
@@ -76,10 +76,10 @@ def parse(content: bytes) -> Any:
 
 
 def parse_words(content: bytes) -> Any:
-    """The JSON value of an answer that is no list of verdicts; null for what is none, or too long to be one."""
+    """Return the JSON value of an answer other than a list of verdicts; None if invalid or too long."""
     return parse(content) if len(content) <= MOST_WORD_BYTES else None
 
 
 def _whole(digits: str) -> int | None:
-    """The number; null for one that no database, and not even Python's own printing, would take."""
+    """Return the number; None for one too long for a database, or even for Python to print."""
     return int(digits) if len(digits) <= _MOST_DIGITS else None

@@ -1,8 +1,8 @@
-"""Who answered: the service itself, or something between it and us. Pure: an answer in, words out.
+"""Find out who answered: the service, or something in between. Pure: an answer in, words out.
 
-The service's errors come in its framework's JSON forms and no others. A company's proxy, a firewall, a guest
-network's log-in page and a web server in front of the service answer in theirs: what they say is never its word on
-the account or on a recording.
+The service's errors come only in its framework's JSON forms. A company's proxy, a firewall, a guest network's
+log-in page or a web server in front of the service answers in other forms, which never count as the service's
+judgement on the account or a recording.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _TELLING = ("Via", "Proxy-Agent", "Proxy-Status", "X-Squid-Error", "Server")
 
 
 def is_service_error(content: bytes) -> bool:
-    """Whether an error is in one of its forms: {error}, {message}, {message, errors} or {field: [...]}."""
+    """Return whether an error is in one of its forms: {error}, {message}, {message, errors} or {field: [...]}."""
     value = parse_words(content)
     if not isinstance(value, dict) or not value:
         return False
@@ -28,12 +28,12 @@ def is_service_error(content: bytes) -> bool:
 
 
 def _are_complaints(value: Any) -> bool:
-    """Whether these are fields, each with what is wrong about it."""
+    """Return whether these are fields, each with its errors."""
     if not isinstance(value, dict) or not value:
         return False
     return all(isinstance(texts, list) and all(isinstance(t, str) for t in texts) for texts in value.values())
 
 
 def find_go_between(headers: Mapping[str, str]) -> str:
-    """What the answer says of whoever passed it on or made it, as `Name: value`; "" where it says nothing."""
+    """Return the header that names who made or passed on the answer, as `Name: value`; "" if there is none."""
     return next((f"{name}: {headers[name]}" for name in _TELLING if headers.get(name, "").strip()), "")

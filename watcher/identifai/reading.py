@@ -1,7 +1,7 @@
 """What the service's answers mean: identifiers, refusals, throttles and verdicts. Pure: bytes in, words out.
 
-Shapes and words are those of the service's public documentation. Where it is silent, nothing is guessed in
-favour of "human", and what cannot be understood is said to be so.
+Shapes and words follow the service's public documentation. Where that is silent, nothing is guessed in favour of
+"human", and an answer that cannot be understood is reported as such.
 """
 
 import re
@@ -22,10 +22,10 @@ INCONCLUSIVE = "inconclusive"
 _LINE = 500
 _NAME = 100
 _MOST_MODELS = 50
-_READ = 16_384  # characters of a text that are looked at, before it is cut
+_READ = 16_384  # characters of a text to examine before it is cut
 _DAY_SECONDS = 86_400.0
 _IDENTIFIER = re.compile(r"[0-9a-fA-F]{64}")
-# An end that is missing is the end of the text: so that each takes time in proportion to the text, whatever it is.
+# A missing end counts as the end of the text, so that matching takes linear time on any text.
 _UNSEEN_HTML = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title\b[^<>]*>([^<]*)", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -33,10 +33,10 @@ _TAG = re.compile(r"<[^<>]*>")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the service says of one identifier now.
+    """What the service says about one identifier now.
 
-    `classification` is human, artificial or inconclusive once the state is `known`, else null; `confidence` is
-    that in the named class. `heuristic` and `models` are those of the account's main verdict.
+    `classification` is human, artificial or inconclusive once the state is `known`, else None; `confidence` is the
+    confidence in that class. `heuristic` and `models` are those of the account's main verdict.
     """
 
     identifier: str
@@ -51,21 +51,21 @@ class Reading:
 
 
 class Reader:
-    """Reads answers. Every text that it hands out has gone through `line`, whoever wrote it."""
+    """Reads answers. Every text that it returns has gone through `line`."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
     def line(self, text: str, most: int = _LINE) -> str:
-        """The text as one printable line, no longer than a person reads, and without the key in any form."""
-        text = self._redactor.clean(text[:_READ])  # before it is cut: a part of the key is no less secret
+        """Return the text as one short printable line, without the key in any form."""
+        text = self._redactor.clean(text[:_READ])  # before it is cut: part of the key is secret too
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return line if len(line) <= most else line[: most - 1] + "…"
 
     def identifier(self, content: bytes) -> str | None:
-        """The identifier in the answer to an upload: 64 hexadecimal digits, in JSON or bare; else null.
+        """Return the identifier in the answer to an upload: 64 hexadecimal digits, in JSON or bare; else None.
 
-        A proxy that sends the key back sends no identifier, though it may look like one.
+        The key, sent back by a proxy, is no identifier even if it looks like one.
         """
         value: Any = content.decode("utf-8-sig", errors="replace").strip()
         if not _IDENTIFIER.fullmatch(value):
@@ -77,10 +77,10 @@ class Reader:
         return value
 
     def words(self, content: bytes) -> str:
-        """What an answer that is no success says: at most 500 printable characters, or "".
+        """Return the message of an error answer: at most 500 printable characters, or "".
 
-        Understood are {error}, {message}, {errors: {field: [...]}}, {field: [...]}, a page, by its title where
-        it has one, and plain text.
+        It understands {error}, {message}, {errors: {field: [...]}}, {field: [...]}, a page (by its title, if it
+        has one) and plain text.
         """
         value = parse_words(content)
         if isinstance(value, dict):
@@ -95,9 +95,9 @@ class Reader:
         return self.line(unescape(_TAG.sub(" ", text)))
 
     def verdicts(self, content: bytes, asked: Collection[str]) -> dict[str, Reading] | None:
-        """The readings of what was asked for in an answer of the list form; null where it is no list.
+        """Return the readings of the requested identifiers in a list answer; None where it is no list.
 
-        What cannot be understood is left out: one entry must not stop the others from being known.
+        An entry that cannot be understood is left out: it must not hide the others.
         """
         entries = read_list(content)
         if entries is None:
@@ -113,10 +113,10 @@ class Reader:
         return readings
 
     def verdict(self, entry: Any) -> Reading | None:
-        """What one entry says; null where it names no identifier.
+        """Return the reading of one entry; None where it names no identifier.
 
-        Without a `status` (before v1.1.0) a verdict or results mean done. A status of no known name is waited on
-        unless a verdict came with it.
+        Without a `status` (before v1.1.0) a verdict or results mean done. An unknown status means waiting, unless
+        a verdict came with it.
         """
         if not isinstance(entry, dict) or not isinstance(entry.get("identifier"), str):
             return None
@@ -164,7 +164,7 @@ class Reader:
         )
 
     def _names(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Each name as a line of its own. They are cleaned together: pieces of the key in several are the key."""
+        """Return the names, one line each, redacted together: the key may be spread over several."""
         together = "\n".join(" ".join(name[: _READ // _MOST_MODELS].splitlines()) for name in names)
         lines = (self.line(name, _NAME) for name in self._redactor.clean(together).split("\n"))
         return tuple(filter(None, lines))
@@ -178,9 +178,9 @@ class Reader:
 
 
 def find_retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """How long the service asks to be left alone, from 0 to a day; null where it does not say, or not clearly.
+    """Return how long the service asks us to wait, from 0 to a day; None where it does not say so clearly.
 
-    An HTTP date counts from the answer's own Date, where it has one, since clocks differ; else from `now`.
+    An HTTP date counts from the answer's Date if it has one, since clocks differ; else from `now`.
     """
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
@@ -195,15 +195,15 @@ def find_retry_after_seconds(headers: Mapping[str, str], now: float) -> float | 
 
 
 def find_limit(headers: Mapping[str, str]) -> int | None:
-    """The X-RateLimit-Limit: how many requests the window that was hit allows."""
+    """Return X-RateLimit-Limit: how many requests the exceeded window allows."""
     text = headers.get("X-RateLimit-Limit", "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _main_verdict(entry: JsonObject) -> JsonObject:
-    """The main verdict, with what the entry of its heuristic among `verdicts` adds to it.
+    """Return the main verdict, completed from the entry of its heuristic in `verdicts`.
 
-    Its shape is documented nowhere: an object like those of `verdicts`, or the classification alone.
+    Its shape is undocumented: an object like those in `verdicts`, or just the classification.
     """
     main = entry.get("verdict")
     if isinstance(main, str):
@@ -219,7 +219,7 @@ def _main_verdict(entry: JsonObject) -> JsonObject:
 
 
 def _texts(value: Any, depth: int = 0) -> Iterator[str]:
-    """The texts in a value, in order; no field names, no numbers."""
+    """Yield the texts in a value, in order, without field names and numbers."""
     if isinstance(value, str):
         yield value
     elif depth < 8 and isinstance(value, dict | list):
@@ -232,7 +232,7 @@ def _class(value: Any) -> str | None:
 
 
 def _share(value: Any) -> float | None:
-    """The number, where it is one from 0 to 1: a confidence that is none is not known."""
+    """Return the number if it is from 0 to 1; None for anything else, which is no confidence."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return float(value) if 0 <= value <= 1 else None
@@ -243,7 +243,7 @@ def _sequence(value: Any) -> Sequence[Any]:
 
 
 def _instant(text: str) -> float | None:
-    """The HTTP date as seconds since the epoch; null where it is none."""
+    """Return the HTTP date as seconds since the epoch; None where it is no date."""
     try:
         at = parsedate_to_datetime(text)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
