@@ -27,7 +27,7 @@ from watcher.outlet import Outlet
 from watcher.store import Books, Store
 
 _PROJECT = str(Path(__file__).parent.parent / "watcher")
-_STREAMS = (f"{_PROJECT}/views/",)
+_STREAMS = tuple(f"{_PROJECT}/views/{name}.py" for name in ("comparison", "explanation", "recordings"))
 """What is asked by people is read row by row, and printed or looked for as it goes: a year of rows need not be in
 memory at once."""
 

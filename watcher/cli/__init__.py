@@ -138,6 +138,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"identifai-watcher {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_running(commands)
+    _add_trying(commands)
+    _add_upgrading(commands)
     _add_looking(commands)
     _add_proving(commands)
     _add_deciding(commands)
@@ -190,6 +192,9 @@ def _add_running(commands: Commands) -> None:
         metavar="SECONDS",
         help="the same, so long at the most once all else is done (default: 600); what is missing then is named",
     )
+
+
+def _add_trying(commands: Commands) -> None:
     demo = _add(
         commands,
         "demo",
@@ -218,6 +223,9 @@ def _add_running(commands: Commands) -> None:
         "--port", type=int, default=8472, help="the port on 127.0.0.1 (default: %(default)s; 0: any free one)"
     )
     sandbox.add_argument("--key", default="sandbox", help="the API key it accepts (default: sandbox)")
+
+
+def _add_upgrading(commands: Commands) -> None:
     _add(
         commands,
         "migrate",

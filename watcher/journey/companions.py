@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from watcher.config import Arrivals as Settings
-from watcher.domain import Item
+from watcher.domain import IN_DROP, Item
 from watcher.endings import is_recording_name
-from watcher.folders import is_receipts_name, tokens_for, versions
+from watcher.folders import LONGEST, is_receipts_name, tokens_for, versions
 from watcher.folders.names import RECEIPT
 
 
@@ -72,6 +72,13 @@ def names_beside(item: Item, companion: bytes, longest: int) -> list[bytes]:
     tokens = tokens_for(item.id, plain=True)
     names = ((token, one) for token in tokens for one in versions(plain, item.id, token, longest))
     return list(dict.fromkeys(one for token, one in names if token or may_be_plain(one)))
+
+
+def companions_of(item: Item) -> set[bytes]:
+    """Every name that one of its markers and sidecars may have, where the recording itself lies."""
+    if item.state in IN_DROP:
+        return set(item.companions)
+    return {name for companion in item.companions for name in names_beside(item, companion, LONGEST)}
 
 
 def stem_of(path: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """What submitting a folder would come to. Nothing is sent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from watcher.audio import Completeness, Examination
 from watcher.config import Window
@@ -10,7 +10,6 @@ from watcher.folders import Folder, hash_of
 from watcher.ignore import Ignore
 from watcher.journey.foreign import is_left, look_into
 from watcher.journey.submit.windows import describe, find_windows
-from watcher.store import Books
 from watcher.views.context import CommandContext
 
 
@@ -36,24 +35,31 @@ class Estimate:
 
 def estimate_folder(context: CommandContext, root: bytes) -> Estimate:
     """What lies in this folder, wherever that is, and what submitting it would come to."""
+    found, keys = _look_through(context, Folder(root, "named"))
     with context.store.reading() as books:
-        found = _estimate(context, books, Folder(root, "named"))
+        new = sum(books.copies.original_of(key) is None for key in keys)
         windows = find_windows(books, context.config.limits.writes, context.clock.now())
-    found.seconds_to_submit, found.rate = seconds_for(found.submissions, windows), describe(windows)
-    return found
+    return replace(
+        found,
+        submissions=new,
+        known=found.recordings - new,
+        seconds_to_submit=seconds_for(new, windows),
+        rate=describe(windows),
+    )
 
 
-def _estimate(context: CommandContext, books: Books, folder: Folder) -> Estimate:
+def _look_through(context: CommandContext, folder: Folder) -> tuple[Estimate, set[str]]:
+    """What lies there, and the content keys of the recordings among it."""
     found = Estimate()
-    seen: set[str] = set()
+    keys: set[str] = set()
     for entry in folder.walk(Ignore(context.config.arrivals.ignore).matching):
         if entry.kind != "file":
             continue
         try:
-            _add(context, books, folder, entry.path, found, seen)
+            _add(context, folder, entry.path, found, keys)
         except (RecordingError, FolderError):
             found.unreadable += 1
-    return found
+    return found, keys
 
 
 def seconds_for(submissions: int, windows: tuple[Window, ...]) -> float:
@@ -65,9 +71,7 @@ def _lacks(content: Examination) -> bool:
     return content.completeness is Completeness.SHORT or content.damage is not None or not content.has_sound
 
 
-def _add(
-    context: CommandContext, books: Books, folder: Folder, path: bytes, found: Estimate, seen: set[str]
-) -> None:
+def _add(context: CommandContext, folder: Folder, path: bytes, found: Estimate, keys: set[str]) -> None:
     file, fingerprint = folder.open(path)
     with file:
         size, limit = fingerprint.size, context.config.limits.max_upload_bytes
@@ -79,13 +83,8 @@ def _add(
             found.refused += 1
             return
         file.seek(0)
-        key = context.content_key(hash_of(file))
+        keys.add(context.content_key(hash_of(file)))
     found.recordings += 1
     found.bytes += size
     found.seconds_of_audio += content.seconds or 0.0
     found.of_unknown_length += content.seconds is None
-    if key in seen or books.copies.original_of(key) is not None:
-        found.known += 1
-    else:
-        found.submissions += 1
-    seen.add(key)

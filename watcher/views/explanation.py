@@ -5,10 +5,10 @@ import stat
 
 from watcher.domain import FILED, IN_DROP, LIVE, Item, State, rfc3339, show_path
 from watcher.errors import FolderError, RecordingError, RecordingRefused, RecordingUnreachable
-from watcher.folders import LONGEST, Folder, fingerprint_of
+from watcher.folders import Folder, fingerprint_of
 from watcher.folders.names import RECEIPT
 from watcher.ignore import Ignore
-from watcher.journey.companions import Companions, names_beside
+from watcher.journey.companions import Companions, companions_of
 from watcher.journey.foreign import is_left, look_into, may_be_left
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
@@ -169,13 +169,6 @@ def _explain_above(context: CommandContext, books: Books, path: bytes) -> str | 
 
 def _explain_receipt(context: CommandContext, books: Books, item: Item) -> str:
     return f"is the receipt of item {item.id}, which {explain_item(context, books, item)}"
-
-
-def companions_of(item: Item) -> set[bytes]:
-    """Every name that one of its markers and sidecars may have, where the recording itself lies."""
-    if item.state in IN_DROP:
-        return set(item.companions)
-    return {name for companion in item.companions for name in names_beside(item, companion, LONGEST)}
 
 
 def _explain_companion(context: CommandContext, books: Books, path: bytes, states: list[State]) -> str | None:
