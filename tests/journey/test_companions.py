@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.audio_files import recording
 from tests.conftest import MakePlace
 from tests.places import REFUSED, speech
 from tests.queues import drain, posts, queued
@@ -15,7 +16,7 @@ from watcher.errors import Exit
 from watcher.sandbox import Sandbox
 
 
-@pytest.mark.parametrize("marker", ["call.wav.done", "call.wav.DONE"])
+@pytest.mark.parametrize("marker", ["call.wav.done", "call.wav.DONE", "call.wav.Done"])
 def test_a_recording_waits_for_its_marker_which_travels_with_it(
     make_place: MakePlace, service: Sandbox, marker: str
 ) -> None:
@@ -34,7 +35,7 @@ def test_a_recording_waits_for_its_marker_which_travels_with_it(
     assert place.files() == {"done/a/call.wav", "done/a/call.wav.json", f"done/a/{marker}"}
 
 
-@pytest.mark.parametrize("sidecar", ["call.xml", "call.XML", "call.json"])
+@pytest.mark.parametrize("sidecar", ["call.xml", "call.XML", "call.Xml", "call.json", "call.JSon"])
 def test_a_recording_waits_for_a_sidecar_which_travels_with_it(
     make_place: MakePlace, service: Sandbox, sidecar: str
 ) -> None:
@@ -48,6 +49,48 @@ def test_a_recording_waits_for_a_sidecar_which_travels_with_it(
 
     assert place.files() == {"done/call.wav", "done/call.wav.json", f"done/{sidecar}"}
     assert len([entry for entry in service.ledger if entry.method == "POST"]) == 1
+
+
+def test_a_sidecar_of_two_recordings_goes_with_the_first_and_keeps_neither_waiting(
+    make_place: MakePlace, service: Sandbox
+) -> None:
+    """The same call in two formats, and one sidecar: the second settles when the first has taken it along. What
+    comes when both are filed waits for its own.
+    """
+    place = make_place(arrivals={"sidecar": [".xml"], "settle_seconds": 1})
+    place.drop("call.xml", b"<call/>")
+    with queued(place, "call") as journey:
+        place.drop("call.mp3", recording("mp3.bare", 10))
+        journey.arrivals.scan_soon()
+        for _ in range(3):
+            while min(journey.arrivals.step(), journey.vetting.step()) <= 0:
+                pass
+            journey.site.clock.wait(61, journey.stopping)
+        assert place.states() == {"call.wav": State.QUEUED, "call.mp3": State.QUEUED}
+        drain(journey, seconds=60)
+    assert place.files() == {f"done/call.{ending}" for ending in ("wav", "wav.json", "mp3", "mp3.json", "xml")}
+    place.drop("call.ogg", recording("ogg.opus", 10))
+    assert [file.code for file in place.run_once().waiting] == ["companion_missing"]
+
+
+@pytest.mark.parametrize("sidecar", ["call.meta.xml", "call.META.Xml"])
+def test_a_sidecar_with_dots_in_its_ending_is_noticed_at_once(
+    make_place: MakePlace, service: Sandbox, sidecar: str
+) -> None:
+    """The recording is taken when it is seen, not at the next look through the whole folder."""
+    place = make_place(arrivals={"sidecar": [".meta.xml"], "rescan_seconds": 3600})
+    with place.opened() as journey:
+        place.drop("call.wav")
+        journey.arrivals.step()
+        journey.site.clock.wait(61, journey.stopping)
+        journey.arrivals.step()
+        assert [file.code for file in journey.arrivals.waiting()] == ["companion_missing"]
+        place.drop(sidecar, b"<call/>")
+        journey.arrivals.hint(sidecar.encode(), is_closed=True)
+        for _ in range(3):
+            journey.arrivals.step()
+            journey.site.clock.wait(3, journey.stopping)
+        assert [settled.path for settled in journey.arrivals.settled] == [b"call.wav"]
 
 
 def test_companions_follow_the_name_their_recording_got(make_place: MakePlace) -> None:

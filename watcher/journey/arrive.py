@@ -7,7 +7,7 @@ nothing is lost when they are.
 import gc
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -95,6 +95,7 @@ class Arrivals:
             )
         )
         self._looks = Looks()
+        self._beside: defaultdict[bytes, set[bytes]] = defaultdict(set)  # companions, by their names in lower case
         self._lonely: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by stem: waiting for a sidecar
         self._lock = threading.Lock()
         self.openings = Openings(lambda path: self.ignore.matching(path) is not None)  # what the watch heard
@@ -165,6 +166,8 @@ class Arrivals:
         with site.store.reading() as books, self._lock:
             self._known = books.items.live_paths() | self._settler.inodes()
             self._carried = set(books.items.live_companions())
+            kept = ((name, {one for one in paths if one in self._settler}) for name, paths in self._beside.items())
+            self._beside = defaultdict(set, {name: paths for name, paths in kept if paths})
         # What is known costs neither a stat nor a query; what vet takes meanwhile becomes known meanwhile.
         listing = site.drop.walk(self.ignore.matching, known=self._known)
         try:
@@ -214,6 +217,8 @@ class Arrivals:
         self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool = False
     ) -> None:
         """The file is a candidate; to be called under the lock."""
+        if self._companions.is_one(path):
+            self._beside[path.lower()].add(path)
         self._settler.see(
             path,
             fingerprint,
@@ -574,9 +579,11 @@ class Arrivals:
         monotonic: float,
     ) -> None:
         path = candidate.path
-        sidecars = [name for name in self._companions.sidecars_of(path) if name in self._settler]
+        sidecars = self._waiting_beside(self._companions.sidecars_of(path), stem_of(path))
         is_alone = (self._companions.marker and not markers) or (
-            self._companions.sidecars and not any(self._settler.is_settled(name) for name in sidecars)
+            self._companions.sidecars
+            and not any(self._settler.is_settled(name) for name in sidecars)
+            and not self._shares_sidecar(candidate)
         )
         judgement = self._settler.judge(candidate, evidence, now, monotonic)
         if judgement is Judgement.READY and is_alone:
@@ -593,7 +600,7 @@ class Arrivals:
     def _find_markers(self, path: bytes) -> tuple[list[bytes], list[bytes]]:
         """The recording's markers: its owner's, and those that anybody else put there, whose word is none."""
         with self._lock:
-            found = [name for name in self._companions.markers_of(path) if name in self._settler]
+            found = self._waiting_beside(self._companions.markers_of(path), path)
         if not found:
             return [], []
         try:
@@ -602,6 +609,28 @@ class Arrivals:
         except (RecordingGone, RecordingUnreachable, FolderError):
             return [], []  # the next look tells
         return [name for name in found if is_owners[name]], [name for name in found if not is_owners[name]]
+
+    def _waiting_beside(self, names: Iterable[bytes], start: bytes) -> list[bytes]:
+        """The companions that lie under these names, spelled like `start` at first, and then in either case."""
+        found = (one for name in names for one in sorted(self._beside.get(name.lower(), ())))
+        return list(dict.fromkeys(one for one in found if one in self._settler and one.startswith(start)))
+
+    def _shares_sidecar(self, candidate: Candidate) -> bool:
+        """Whether its sidecar went along with another recording, of the same stem, while this one lay there too.
+
+        One that comes after the other was filed waits for a sidecar of its own.
+        """
+        stem = stem_of(candidate.path)
+        sidecars = {name.lower() for name in self._companions.sidecars_of(candidate.path)}
+        with self._site.store.reading() as books:
+            others = books.items.accompanied(stem)
+        return any(
+            other.path != candidate.path
+            and stem_of(other.path) == stem
+            and not sidecars.isdisjoint(companion.lower() for companion in other.companions)
+            and (other.filed_at is None or candidate.fingerprint.ctime_ns / 1e9 <= other.filed_at)
+            for other in others
+        )
 
     def _judge_companion(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> None:
         """A marker says ready by being there, a sidecar by being whole: whoever waits for it is looked at."""
@@ -612,7 +641,8 @@ class Arrivals:
                 return
             candidate.is_settled = True
         self._settler.wait(candidate, _ORPHANED, "waits for its recording", now, monotonic)
-        lonely = self._lonely.pop(stem_of(path), set())
+        stems = [stem_of(path)] if marked else self._companions.stems_of(path)
+        lonely = {recording for stem in stems for recording in self._lonely.pop(stem, ())}
         for recording in lonely if marked is None else lonely | {marked}:
             self._settler.look_now(recording, monotonic)
 

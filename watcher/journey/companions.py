@@ -31,19 +31,23 @@ class Companions:
         return any(name.endswith(suffix.lower()) for suffix in suffixes)
 
     def markers_of(self, path: bytes) -> Iterator[bytes]:
-        """The names that a recording's marker may have."""
+        """The names that a recording's marker may have, its ending in either case."""
         if self.marker:
-            yield from (path + suffix for suffix in _spellings(self.marker))
+            yield path + self.marker
 
     def sidecars_of(self, path: bytes) -> Iterator[bytes]:
-        """The names that a recording's sidecars may have."""
-        for sidecar in self.sidecars:
-            yield from (stem_of(path) + suffix for suffix in _spellings(sidecar))
+        """The names that a recording's sidecars may have, their endings in either case."""
+        yield from (stem_of(path) + sidecar for sidecar in self.sidecars)
 
     def recording_of(self, marker: bytes) -> bytes | None:
         """The recording that this is the marker of; null where it is a sidecar."""
         is_marker = self.marker and marker.lower().endswith(self.marker.lower())
         return marker[: -len(self.marker)] if is_marker else None
+
+    def stems_of(self, sidecar: bytes) -> list[bytes]:
+        """The stems that a recording may have which this comes with: more than one for `.xml` and `.meta.xml`."""
+        name = sidecar.lower()
+        return [sidecar[: -len(suffix)] for suffix in self.sidecars if name.endswith(suffix.lower())]
 
     def awaited(self) -> str:
         """What a recording waits for, in words."""
@@ -85,7 +89,3 @@ def stem_of(path: bytes) -> bytes:
     """The path without the last extension of its name."""
     folder, slash, name = path.rpartition(b"/")
     return folder + slash + (name.rpartition(b".")[0] or name)
-
-
-def _spellings(suffix: bytes) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys((suffix, suffix.lower(), suffix.upper())))

@@ -30,6 +30,11 @@ _LATEST_AT = LATEST_FIRST.where(
 _LIVE_AT = select(items).where(items.c.path == bindparam("path"), is_one_of(items, LIVE))
 _LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(is_one_of(items, LIVE))
 _LIVE_COMPANIONS = select(items.c.companions).where(is_one_of(items, LIVE), items.c.companions != b"")
+_OF_STEM = ALL_ITEMS.where(
+    items.c.path.between(bindparam("low"), bindparam("high")),
+    items.c.companions != b"",
+    items.c.state != State.WITHDRAWN,
+)
 _BY_IDENTIFIER = ALL_ITEMS.where(items.c.identifier == bindparam("identifier"))
 _COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
 _DISMISSED = select(func.count()).where(items.c.state == State.FAILED, items.c.dismissed_at.is_not(None))
@@ -103,6 +108,10 @@ class Items:
         """Every marker and sidecar in the drop folder whose recording has an item."""
         rows = self._connection.execute(_LIVE_COMPANIONS).scalars()
         return [path for paths in rows for path in paths.split(b"\0")[:-1]]
+
+    def accompanied(self, stem: bytes) -> list[Item]:
+        """The items of recordings with this stem, and any ending, that had a marker or sidecars with them."""
+        return all_of(self._connection, _OF_STEM, low=stem + b".", high=stem + b"/")
 
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
         """All items, or those in these states, in the order they arrived."""
