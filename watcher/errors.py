@@ -85,7 +85,7 @@ class TransitionRefused(StoreContradicted):
     """The table of transitions does not have this one: a fault of the program, which stops only this item."""
 
 
-class LateWriter(WatcherError):
+class StaleItem(WatcherError):
     """The item has changed since this step read it: another step or a person has decided on it."""
 
     code = "late_writer"

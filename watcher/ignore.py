@@ -4,7 +4,7 @@ import fnmatch
 import re
 from collections.abc import Iterable
 
-from watcher.endings import ENDINGS
+from watcher.extensions import EXTENSIONS
 
 BUILT_IN = (
     # File servers: these hold what was deleted, or second views of files that are elsewhere.
@@ -75,10 +75,14 @@ gsutil, Cyberduck, MinIO), or from the ignore lists of several other programs; t
 are unconfirmed. None may match a name that somebody could give a recording: an extension counts only at the end.
 """
 
-_ENDING = "|".join(sorted(ENDINGS))
+_EXTENSION = "|".join(sorted(EXTENSIONS))
 SHAPES = (
-    ("aws s3 cp, boto3: unfinished files", "*.wav.0aF31b2C", rf".+\.(?:{_ENDING})\.(?=[0-9]*[a-f])[0-9a-f]{{8}}"),
-    ("s5cmd: unfinished files", "*.wav3141592653", rf".+\.(?:{_ENDING})[0-9]{{9,10}}"),
+    (
+        "aws s3 cp, boto3: unfinished files",
+        "*.wav.0aF31b2C",
+        rf".+\.(?:{_EXTENSION})\.(?=[0-9]*[a-f])[0-9a-f]{{8}}",
+    ),
+    ("s5cmd: unfinished files", "*.wav3141592653", rf".+\.(?:{_EXTENSION})[0-9]{{9,10}}"),
     ("yt-dlp: fragments", "*.part-Frag7", r".+\.part-frag[0-9]+"),
     ("macOS: a document that is being saved", "*.sb-3f0a91c2-Xk29fQ", r".+\.sb-[0-9a-f]{8}-[0-9a-z]{6}"),
     ("Windows: fragments that chkdsk found", "found.000", r"found\.[0-9]{3}"),
@@ -117,7 +121,7 @@ class Ignore:
         self._parts = tuple(max(_WILD.split(p), key=len) for p in rest)
         # Extensions of recordings, where no pattern or expression could match a name that ends so.
         self._plain = frozenset(
-            one for one in ENDINGS if not any(f".{one}".endswith(e) or e.endswith(f".{one}") for e in ends)
+            one for one in EXTENSIONS if not any(f".{one}".endswith(e) or e.endswith(f".{one}") for e in ends)
         )
 
     def matching(self, name: bytes) -> str | None:

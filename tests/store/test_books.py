@@ -8,7 +8,7 @@ import pytest
 from tests.store.recordings import item, sqlite_of, verdict
 from tests.transitions import any_transition
 from watcher.domain import TRANSITIONS, Audio, Fault, Fingerprint, Item, State, VerdictState
-from watcher.errors import LateWriter, StoreContradicted, StoreError, TransitionRefused
+from watcher.errors import StaleItem, StoreContradicted, StoreError, TransitionRefused
 from watcher.store import Books, Store, Waiting
 from watcher.store.waiting import WAITING_SHOWN
 
@@ -57,7 +57,7 @@ def test_who_comes_late_changes_nothing(store: Store, meanwhile: dict[str, Any])
         assert stale is not None
         books.items.change(stale, now=2.0, **meanwhile)
         decided, history = books.items.get(stale.id), books.items.history(stale.id)
-    with pytest.raises(LateWriter), store.writing() as books:
+    with pytest.raises(StaleItem), store.writing() as books:
         books.items.change(stale, State.FILING, 3.0, "too late", identifier="f" * 64)
     with store.reading() as books:
         assert books.items.get(stale.id) == decided
@@ -72,7 +72,7 @@ def test_who_lost_the_claim_to_another_changes_nothing(store: Store) -> None:
         mine = _get(books.items.get(item(1).id))
         books.items.change(mine, State.QUEUED, 2.0)
         books.items.change(_get(books.items.get(mine.id)), State.SUBMITTING, 3.0, claim="second")
-    with pytest.raises(LateWriter), store.writing() as books:
+    with pytest.raises(StaleItem), store.writing() as books:
         books.items.change(mine, State.FILING, 4.0)
     with store.reading() as books:
         assert _get(books.items.get(mine.id)).claim == "second"

@@ -19,11 +19,11 @@ from watcher.domain import UNTOUCHED, Fingerprint, Item, PauseKind, State, rfc33
 from watcher.errors import (
     FolderError,
     FolderRefuses,
-    LateWriter,
     RecordingChanged,
     RecordingError,
     RecordingGone,
     RecordingUnreachable,
+    StaleItem,
     StoreError,
 )
 from watcher.folders import hash_of, is_being_written
@@ -486,7 +486,7 @@ class Arrivals:
         try:
             with site.store.writing() as books:
                 withdraw(books, item, site.clock.now(), note)
-        except LateWriter:
+        except StaleItem:
             return
         with self._lock:
             self._known.pop(path, None)
@@ -508,7 +508,7 @@ class Arrivals:
                     return False
         except (RecordingError, FolderError):
             return False
-        with suppress(LateWriter), site.store.writing() as books:
+        with suppress(StaleItem), site.store.writing() as books:
             books.items.change(item, item.state, site.clock.now(), fingerprint=opened)
         return True
 
@@ -733,7 +733,7 @@ class Arrivals:
 
 
 def withdraw(books: Books, item: Item, now: float, note: str) -> None:
-    """Its file is not there any more: nothing is sent or moved for it. LateWriter, as Books has it."""
+    """Its file is not there any more: nothing is sent or moved for it. StaleItem, as Books has it."""
     fault = decided(item, "Its file was taken away first.") if item.state is State.HELD else item.fault
     books.items.change(item, State.WITHDRAWN, now, note, fault=fault)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from watcher.config import Arrivals as Settings
 from watcher.domain import IN_DROP, Item
-from watcher.endings import is_recording_name
+from watcher.extensions import is_recording_name
 from watcher.folders import LONGEST, is_receipts_name, tokens_for, versions
 from watcher.folders.names import RECEIPT
 

@@ -9,8 +9,8 @@ from typing import BinaryIO
 from watcher.audio import Examination, examine
 from watcher.config import Arrivals as Settings
 from watcher.domain import Fingerprint
-from watcher.endings import is_recording_name
 from watcher.errors import RecordingRefused
+from watcher.extensions import is_recording_name
 
 FOREIGN = "foreign"
 """The code of what is left because it is no recording."""

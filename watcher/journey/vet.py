@@ -12,13 +12,13 @@ from watcher.config import Config
 from watcher.domain import UNTOUCHED, Audio, Fault, Fingerprint, Item, State
 from watcher.errors import (
     FolderError,
-    LateWriter,
     RecordingBusy,
     RecordingChanged,
     RecordingError,
     RecordingGone,
     RecordingRefused,
     RecordingUnreachable,
+    StaleItem,
     StoreContradicted,
     StoreError,
 )
@@ -189,7 +189,7 @@ class Vetting:
             if len(vetted) > 1:
                 for one in vetted:
                     self._admit([one])
-            elif isinstance(error, LateWriter):
+            elif isinstance(error, StaleItem):
                 self._arrivals.dismiss(vetted[0][0])  # somebody else was quicker: it is looked at anew
             else:
                 self._arrivals.stumble(vetted[0][0].path, error)

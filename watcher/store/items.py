@@ -17,7 +17,7 @@ from watcher.domain import (
     rfc3339,
     show_path,
 )
-from watcher.errors import LateWriter, NoSuchItem, TransitionRefused
+from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
 from watcher.store.rows import columns_of, flattened, item_of
 from watcher.store.schema import items, transitions, verdicts
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, LATEST_FIRST, all_of, is_one_of, one
@@ -172,7 +172,7 @@ class Items:
     def change(
         self, item: Item, after: State, now: float, note: str = "", *, by: str | None = None, **changes: Any
     ) -> None:
-        """The item is in the state `after`, if nobody changed it since `item` was read: else LateWriter.
+        """The item is in the state `after`, if nobody changed it since `item` was read: else StaleItem.
 
         Raises TransitionRefused where no item ever goes from the one state to the other.
         `changes` are columns; `fault`, `fingerprint`, `audio`, `altered` and `dismissed` are as in the domain.
@@ -188,7 +188,7 @@ class Items:
         done = self._connection.execute(_change(tuple(values)), expected | values)
         if done.rowcount != 1:
             msg = f"{item.id} is no longer {item.state}"
-            raise LateWriter(msg)
+            raise StaleItem(msg)
         if after != item.state or note:
             self._note(item.id, now, item.state, after, note, by)
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal, select, update
 
 from watcher.domain import Attempt, Charged, Item, State
-from watcher.errors import LateWriter
+from watcher.errors import StaleItem
 from watcher.store.schema import attempts, hits, items
 
 _LONGEST_UPLOAD_SECONDS = 3600.0  # so that an index finds those that ended since: it has their beginnings
@@ -95,11 +95,11 @@ class Ledger:
     def release(self, number: int, item: Item, now: float) -> None:
         """From here on the request may be complete at the service.
 
-        Raises LateWriter unless the item is still submitting with this claim, and the attempt has no end yet.
+        Raises StaleItem unless the item is still submitting with this claim, and the attempt has no end yet.
         """
         values = {"the_number": number, "the_claim": item.claim, "released_at": now}
         if self._connection.execute(_RELEASE, values).rowcount != 1:
-            raise LateWriter(f"{item.id} is no longer being sent by this upload")
+            raise StaleItem(f"{item.id} is no longer being sent by this upload")
 
     def end(self, number: int, now: float, *, outcome: str, charged: Charged, decision: str, **more: Any) -> None:
         """What came of the attempt; `more` are further columns: status, detail, identifier."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from watcher import logs
 from watcher.domain import Fault, Item, State
-from watcher.errors import FolderError, LateWriter, StoreContradicted, StoreError, WatcherError
+from watcher.errors import FolderError, StaleItem, StoreContradicted, StoreError, WatcherError
 from watcher.folders import Folder
 from watcher.journey.arrive import Arrivals
 from watcher.journey.file.back import Back
@@ -124,7 +124,7 @@ class Filing:
         try:
             if done:
                 self._commit(batch, done)
-        except (LateWriter, StoreContradicted) as error:
+        except (StaleItem, StoreContradicted) as error:
             if len(done) > 1:
                 for one in done:
                     self._record(batch, [one], [])

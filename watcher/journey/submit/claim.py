@@ -8,12 +8,12 @@ from watcher import logs
 from watcher.domain import Item, State
 from watcher.errors import (
     FolderError,
-    LateWriter,
     NoRoom,
     RecordingChanged,
     RecordingError,
     RecordingStumbled,
     RecordingUnreachable,
+    StaleItem,
 )
 from watcher.folders import is_receipts_name, tokens_for
 from watcher.journey.arrive import Arrivals
@@ -134,7 +134,7 @@ class Claims:
                     postpone_for_room(site, books, item, error)
                     return
                 postpone(site, books, item, error, now)
-        except LateWriter:
+        except StaleItem:
             return  # it was withdrawn: the file is gone
         if site.reminders.is_due(item.id, error.message):
             _log.warning(
@@ -176,7 +176,7 @@ class Claims:
                 number = books.ledger.begin(item, now, no_cache=no_cache, canary=gate.canary)
                 if gate.canary:
                     pauses.count_try(books, site.config.retry, now)
-        except LateWriter:
+        except StaleItem:
             return None
         return Claim(claimed, number, now, filed_as, canary=gate.canary, no_cache=no_cache)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from watcher import logs
 from watcher.domain import Charged, Item, PauseKind, State, Verdict, VerdictState
-from watcher.errors import LateWriter, RecordingChanged, RecordingError, ServiceError, Throttled, WatcherError
+from watcher.errors import RecordingChanged, RecordingError, ServiceError, StaleItem, Throttled, WatcherError
 from watcher.identifai.client import Accepted
 from watcher.journey.arrive import Arrivals
 from watcher.journey.duplicates import follow_original
@@ -46,7 +46,7 @@ class Outcomes:
                     self._refuse(claim, answer, now)
                 case _:  # the recording's own, or of the release: the body was cut off before its end
                     self._cut_off(claim, answer, now)
-        except LateWriter:
+        except StaleItem:
             self._come_late(claim, answer, now)
 
     def end(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:

@@ -69,7 +69,7 @@ class Uploads:
     def _release(self, claim: Claim) -> None:
         """The last part may be let go: the item is still in this claim's hands, and that it goes is on the disk.
 
-        Raises Stopped, or LateWriter where somebody else has the item by now: then the body is cut off.
+        Raises Stopped, or StaleItem where somebody else has the item by now: then the body is cut off.
         """
         clock = self._site.clock
         self._windows.travelled(claim.item.size, clock.now() - claim.started_at)

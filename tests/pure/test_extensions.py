@@ -2,10 +2,10 @@
 
 import pytest
 
-from watcher.endings import ENDINGS, is_recording_name
+from watcher.extensions import EXTENSIONS, is_recording_name
 
 
-@pytest.mark.parametrize("ending", sorted(ENDINGS))
+@pytest.mark.parametrize("ending", sorted(EXTENSIONS))
 def test_an_ending_is_known_in_either_case(ending: str) -> None:
     assert ending == ending.lower()
     for spelling in (ending, ending.upper(), ending.title()):

@@ -1,6 +1,6 @@
-"""Which files are recordings by their names: the endings, in one place."""
+"""The file name extensions of recordings."""
 
-ENDINGS = frozenset(
+EXTENSIONS = frozenset(
     {
         *("wav", "wave", "rf64", "w64", "mp3", "mp2", "ogg", "oga", "opus", "spx", "flac", "aac", "adts"),
         *("m4a", "m4b", "m4p", "m4r", "mp4", "m4v", "3gp", "3gpp", "3g2", "amr", "awb", "wma", "asf"),
@@ -9,11 +9,11 @@ ENDINGS = frozenset(
         *("dss", "ds2", "ac3", "dts", "ape", "wv", "tta", "mpc", "voc", "sph"),
     }
 )
-"""Without the dot, in lower case. Whether there is sound in such a file its content tells."""
+"""Without the dot, in lower case. Whether such a file has sound is decided by its content."""
 
 
 def is_recording_name(path: bytes) -> bool:
-    """Whether the name at the end of this path says that a recording is in it. Case does not matter."""
+    """Return whether the path has the extension of a recording, in either case."""
     name = path.rpartition(b"/")[2]
-    stem, dot, ending = name.rpartition(b".")
-    return bool(stem and dot) and ending.lower().decode("ascii", "replace") in ENDINGS
+    stem, dot, extension = name.rpartition(b".")
+    return bool(stem and dot) and extension.lower().decode("ascii", "replace") in EXTENSIONS
