@@ -29,7 +29,7 @@ def add(place: Place, journey: Journey, *names: str, **contents: bytes) -> None:
     recordings |= {f"{name}.wav": content for name, content in contents.items()}
     for name, content in recordings.items():
         place.drop(name, content)
-        journey.arrivals.scan_soon()
+        journey.arrivals.hints.scan_soon()
         journey.arrivals.step()
         place.clock.wait(2.5, journey.stopping)
         while journey.arrivals.step() <= 0 or journey.vetting.step() <= 0:
@@ -38,7 +38,7 @@ def add(place: Place, journey: Journey, *names: str, **contents: bytes) -> None:
 
 def settle(journey: Journey) -> None:
     """Whatever lies in the drop folder is an item, as far as it can be."""
-    journey.arrivals.scan_soon()
+    journey.arrivals.hints.scan_soon()
     journey.arrivals.step()
     journey.site.clock.wait(2.5, journey.stopping)
     while journey.arrivals.step() <= 0 or journey.vetting.step() <= 0:

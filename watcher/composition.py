@@ -12,7 +12,8 @@ from watcher.config import Config
 from watcher.domain import show_path
 from watcher.errors import ConfigError, FolderError, FolderForeign, FolderMissing
 from watcher.identifai.client import Client
-from watcher.journey.arrive import Arrivals
+from watcher.journey.arrive.admit import Vetting
+from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file import Filing
 from watcher.journey.instance import Instance
 from watcher.journey.keys import FindKey, Keys
@@ -23,7 +24,6 @@ from watcher.journey.site import Site
 from watcher.journey.submit.step import Submission
 from watcher.journey.submit.windows import restore_hits
 from watcher.journey.verdict import Asking
-from watcher.journey.vet import Vetting
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
 from watcher.store import Store

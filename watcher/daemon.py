@@ -17,8 +17,8 @@ from watcher.composition import Journey
 from watcher.domain import JsonObject
 from watcher.errors import Exit, InstanceRunning
 from watcher.folders import Folder
+from watcher.journey.arrive.watch import Watch
 from watcher.journey.site import Site
-from watcher.journey.watch import Watch
 from watcher.journey.working import note_stalled
 from watcher.loops import Chore, Runner
 from watcher.reload import reload
@@ -43,7 +43,7 @@ def run(journey: Journey) -> Exit:
     heed_signals(ended, hang_up)
     threading.Thread(target=_reload_when_told, args=(journey, hang_up), name="reload", daemon=True).start()
     runners = _runners(journey)
-    journey.arrivals.wake = runners["arrive"].wake
+    journey.arrivals.hints.wake = runners["arrive"].wake
     watch = Watch(site, journey.arrivals)
     journey.instance.look_for_stalled = partial(_find_stalled, site, runners)
     chores = _chores(journey, watch, runners)

@@ -25,7 +25,7 @@ from tests.places import Place
 from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
 from watcher.config import load
-from watcher.journey.arrive import Arrivals
+from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.site import Site
 from watcher.sandbox import Sandbox
 from watcher.store import Store
@@ -232,7 +232,7 @@ def measure_first_look() -> None:
             times.append((bare, first_look(place)))
     bare, ours = (min(column) for column in zip(*times, strict=True))
     print(
-        f"first look at {FILES:,} files: bare scandir with stat {bare * 1000:.0f} ms, arrivals.scan()"
+        f"first look at {FILES:,} files: bare scandir with stat {bare * 1000:.0f} ms, arrivals.scanner.scan()"
         f" {ours * 1000:.0f} ms, ratio {ours / bare:.2f} (aim: 2 at the most)",
         flush=True,
     )
@@ -245,7 +245,7 @@ def first_look(place: Place) -> float:
         arrivals = Arrivals(Site.open(config, store, SystemClock()))
 
         def scan() -> int:
-            assert arrivals.scan()
+            assert arrivals.scanner.scan()
             return FILES
 
         seconds = _timed(scan)

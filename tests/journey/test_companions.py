@@ -61,7 +61,7 @@ def test_a_sidecar_of_two_recordings_goes_with_the_first_and_keeps_neither_waiti
     place.drop("call.xml", b"<call/>")
     with queued(place, "call") as journey:
         place.drop("call.mp3", recording("mp3.bare", 10))
-        journey.arrivals.scan_soon()
+        journey.arrivals.hints.scan_soon()
         for _ in range(3):
             while min(journey.arrivals.step(), journey.vetting.step()) <= 0:
                 pass

@@ -27,7 +27,7 @@ FAULTS = [errno.EIO, errno.ESTALE, errno.EHOSTDOWN, errno.EUCLEAN]
 def settle_all(journey: Journey) -> None:
     """What lies in the drop folder is an item, as far as it can be, on a file system where that takes a minute."""
     for _ in range(3):
-        journey.arrivals.scan_soon()
+        journey.arrivals.hints.scan_soon()
         journey.arrivals.step()
         journey.site.clock.wait(61, journey.stopping)
         while journey.arrivals.step() <= 0 or journey.vetting.step() <= 0:
@@ -92,7 +92,7 @@ def test_a_listed_name_at_which_nothing_can_be_had_waits_with_its_error(
         place.drop("bad.wav", speech("bad"))
         odd_disk.rule(faulty={"bad.wav": failed})
         for _ in range(2):
-            journey.arrivals.scan_soon()
+            journey.arrivals.hints.scan_soon()
             place.clock.wait(61, journey.stopping)
             journey.arrivals.step()
         (row,) = journey.arrivals.waiting()
@@ -109,7 +109,7 @@ def test_a_settled_file_that_cannot_be_had_pauses_nothing(
     with place.opened() as journey:
         for name in ("bad", "a", "b"):
             place.drop(f"{name}.wav", speech(name))
-        journey.arrivals.scan_soon()
+        journey.arrivals.hints.scan_soon()
         journey.arrivals.step()
         place.clock.wait(61, journey.stopping)
         while journey.arrivals.step() <= 0:
@@ -141,7 +141,7 @@ def test_a_drop_folder_that_is_faulty_as_a_whole_pauses_submitting(
         assert [pause.code for pause in place.pauses()] == ["folder_refuses"]
         assert all(item.fault is None for item in place.items().values())
         odd_disk.rule()
-        journey.arrivals.scan_soon()
+        journey.arrivals.hints.scan_soon()
         journey.arrivals.step()
         drain(journey, seconds=300)
     assert set(place.states().values()) == {State.DONE}

@@ -19,8 +19,8 @@ from watcher.errors import Exit
 from watcher.folders import Folder
 from watcher.folders.acceptance import Acceptance
 from watcher.identifai.client import Client
-from watcher.journey import arrive, foreign, vet
-from watcher.journey.settle import Settler
+from watcher.journey.arrive import admit, foreign, look
+from watcher.journey.arrive.settle import Settler
 from watcher.journey.submit import claim, record
 from watcher.journey.submit.record import Outcomes
 from watcher.journey.submit.send import Uploads
@@ -37,9 +37,9 @@ ERRORS = [RuntimeError("nobody foresaw it \udcff\n"), RecursionError("too deep")
 
 DOORS: list[tuple[Any, str, bool]] = [  # whose, which, and whether it is crossed by what is queued already
     *((Folder, "fingerprint", False), (Folder, "open", False), (foreign, "examine", False)),
-    *((arrive, "find_receipt", False), (Settler, "see", False), (Settler, "judge", False)),
-    *((vet, "vet", False), (Folder, "check_gives", False), (vet, "examine", False)),
-    *((vet, "admit", False), (Items, "add", False)),
+    *((look, "find_receipt", False), (Settler, "see", False), (Settler, "judge", False)),
+    *((admit, "vet", False), (Folder, "check_gives", False), (admit, "examine", False)),
+    *((admit, "admit", False), (Items, "add", False)),
     (Folder, "fingerprint", True),  # what was queued is looked at again by events and scans
 ]
 

@@ -224,7 +224,7 @@ def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         looks.append(name)
         return examine(file, size, name=name, thorough=thorough)
 
-    monkeypatch.setattr("watcher.journey.foreign.examine", counted)
+    monkeypatch.setattr("watcher.journey.arrive.foreign.examine", counted)
     return looks
 
 

@@ -135,7 +135,7 @@ def test_a_disk_that_goes_in_the_middle_of_a_look_withdraws_nothing(
         look(journey)
         with monkeypatch.context() as patch:
             patch.setattr(Site, "look_at_folders", look_and_lose)
-            assert journey.arrivals.scan()
+            assert journey.arrivals.scanner.scan()
         assert set(place.states().values()) == {State.QUEUED}
         assert "not mounted" in folder_pause(place)
         assert drain(journey, seconds=10) == 0

@@ -124,7 +124,7 @@ def test_a_name_that_its_server_does_not_know_is_told(
     (share / "drop" / "one.wav").write_bytes(speech("one"))
     with place.opened() as journey:
         for _ in range(2):
-            assert journey.arrivals.scan()
+            assert journey.arrivals.scanner.scan()
         journey.arrivals.publish()
     with place.books() as books:
         assert [(row.path, row.code) for row in books.waiting.listed()][:1] == [(b"ghost.wav", "unreachable_name")]

@@ -9,7 +9,7 @@ from tests.places import REFUSED, Place, speech
 from tests.queues import drain, queued
 from watcher.composition import Journey
 from watcher.domain import State
-from watcher.journey import vet
+from watcher.journey.arrive import admit
 from watcher.journey.file import relook
 from watcher.journey.file.back import Back
 from watcher.journey.file.out import Out
@@ -87,13 +87,13 @@ def test_a_stop_while_files_are_vetted(place: Place, service: Sandbox) -> None:
     with place.opened() as journey, pytest.MonkeyPatch.context() as patch:
         for name in NAMES:
             place.drop(f"{name}.wav", speech(name))
-        journey.arrivals.scan_soon()
+        journey.arrivals.hints.scan_soon()
         journey.arrivals.step()
         place.clock.wait(2.5, journey.stopping)
         while journey.arrivals.step() <= 0:
             pass
         assert len(journey.arrivals.settled) == len(NAMES)
-        stop_at_second(patch, journey, vet, "vet")
+        stop_at_second(patch, journey, admit, "vet")
         journey.vetting.step()
         assert Counter(place.states().values()) == {State.QUEUED: 2}
         assert len(journey.arrivals.settled) == 3

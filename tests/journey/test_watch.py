@@ -18,7 +18,7 @@ from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, let_pa
 from tests.queues import listening, told
 from watcher.composition import Journey
 from watcher.domain import State
-from watcher.journey.watch import Watch, try_events
+from watcher.journey.arrive.watch import Watch, try_events
 from watcher.sandbox import Sandbox
 
 HOURLY = {"settle_seconds": 0.2, "rescan_seconds": 3600}
@@ -123,10 +123,10 @@ def test_an_error_while_an_event_is_taken_in_ends_nothing(place: Place) -> None:
         raise RuntimeError("nobody foresaw it")
 
     with watched(place) as (journey, watch):
-        journey.arrivals.wake = fail
+        journey.arrivals.hints.wake = fail
         place.drop("first.wav", speech("first", seconds=0.1))
         wait_until(lambda: not watch._is_well(), "the delivery has died")
-        journey.arrivals.wake = lambda: None
+        journey.arrivals.hints.wake = lambda: None
         place.drop("second.wav", speech("second", seconds=0.1))
         watch.tend()
         assert_finds(journey, "first.wav")
@@ -233,7 +233,7 @@ def test_what_a_copier_sets_after_its_close_is_not_waited_out(
     """Owner, mode and times, of a recording that is queued by then: it is not the file that was vetted, but is
     still known to be closed.
     """
-    monkeypatch.setattr("watcher.journey.arrive.is_being_written", lambda _: None)  # no lease is to be had
+    monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
     with watched(place) as (journey, _):
 
         def is_queued() -> bool:
@@ -258,7 +258,7 @@ def test_who_has_it_open_is_forgotten_with_the_watch_and_no_rename_makes_up_for_
     """After the kernel dropped events, or a new watch was set up, the opens are not known any more: that others
     rename the file, or open and close it, does not tell that its writer has closed it. That one's own close does.
     """
-    monkeypatch.setattr("watcher.journey.arrive.is_being_written", lambda _: None)  # no lease is to be had
+    monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
     with watched(place) as (journey, watch):
 
         def code_of(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from watcher.domain import Dismissed, Item, Pause, PauseKind, State
 from watcher.folders import names_for
-from watcher.journey.companions import companion_name
+from watcher.journey.arrive.companions import companion_name
 from watcher.journey.submit.doubt import decided
 from watcher.journey.submit.pauses import try_at_once
 from watcher.store import Books

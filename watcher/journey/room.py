@@ -9,7 +9,7 @@ from watcher import logs
 from watcher.domain import Item, State
 from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone, RecordingUnreachable
 from watcher.folders import RESERVE_BYTES
-from watcher.journey.companions import companion_name
+from watcher.journey.arrive.companions import companion_name
 from watcher.journey.site import Site
 from watcher.store import Books
 

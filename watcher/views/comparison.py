@@ -10,9 +10,9 @@ from watcher.folders import Folder, receipt_name
 from watcher.folders.names import RECEIPT
 from watcher.ignore import Ignore
 from watcher.journey.alterations import explain
-from watcher.journey.companions import Companions, companions_of
+from watcher.journey.arrive.companions import Companions, companions_of
+from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.filed import find_alteration, has_lost_name
-from watcher.journey.foreign import may_be_left
 from watcher.journey.receipt import receipt_at
 from watcher.store import Books
 from watcher.views.context import CommandContext

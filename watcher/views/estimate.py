@@ -8,7 +8,7 @@ from watcher.domain import JsonObject
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, hash_of
 from watcher.ignore import Ignore
-from watcher.journey.foreign import is_left, look_into
+from watcher.journey.arrive.foreign import is_left, look_into
 from watcher.journey.submit.windows import describe, find_windows
 from watcher.views.context import CommandContext
 

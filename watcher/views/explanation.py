@@ -8,8 +8,8 @@ from watcher.errors import FolderError, RecordingError, RecordingRefused, Record
 from watcher.folders import Folder, fingerprint_of
 from watcher.folders.names import RECEIPT
 from watcher.ignore import Ignore
-from watcher.journey.companions import Companions, companions_of
-from watcher.journey.foreign import is_left, look_into, may_be_left
+from watcher.journey.arrive.companions import Companions, companions_of
+from watcher.journey.arrive.foreign import is_left, look_into, may_be_left
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
 from watcher.store import Books, Waiting

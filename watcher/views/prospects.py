@@ -8,9 +8,9 @@ from watcher.domain import UNDER_WAY, Fault, Item, Pause, PauseKind, State, rfc3
 from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
 from watcher.folders import receipt_name
 from watcher.journey.alterations import explain
+from watcher.journey.arrive.admit import stays_refused
 from watcher.journey.filed import has_receipt, lies_there
 from watcher.journey.submit.policy import NEEDS_CANARY
-from watcher.journey.vet import stays_refused
 from watcher.journey.working import Activity
 from watcher.store import Books
 from watcher.views.context import CommandContext

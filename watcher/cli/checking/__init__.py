@@ -34,7 +34,7 @@ from watcher.domain import JsonObject, quote_path, rfc3339, show_path
 from watcher.errors import ConfigError, Exit, FolderError, StoreError
 from watcher.folders.holder import Holder
 from watcher.folders.rights import find_lack
-from watcher.journey.watch import Choice
+from watcher.journey.arrive.watch import Choice
 from watcher.journey.working import Activity
 from watcher.key import Key
 from watcher.views.context import CommandContext, open_site

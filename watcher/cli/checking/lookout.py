@@ -7,7 +7,7 @@ from contextlib import suppress
 from watcher.cli.checking.finding import Finding, warning, well
 from watcher.config import Config
 from watcher.domain import show_path
-from watcher.journey.watch import Choice, choose_watch, list_choices, try_events, without_events
+from watcher.journey.arrive.watch import Choice, choose_watch, list_choices, try_events, without_events
 
 _LIMIT = "/proc/sys/fs/inotify/max_user_watches"
 _NEARLY = 0.8

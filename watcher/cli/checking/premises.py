@@ -19,9 +19,9 @@ from watcher.folders.names import check_note_name, draft_name
 from watcher.folders.nature import examine
 from watcher.folders.rights import Lack
 from watcher.ignore import Ignore
-from watcher.journey.foreign import may_be_left
+from watcher.journey.arrive.foreign import may_be_left
+from watcher.journey.arrive.watch import choose_watch
 from watcher.journey.recognition import Past, recognise
-from watcher.journey.watch import choose_watch
 from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts, resolve
 from watcher.views.context import CommandContext
 from watcher.views.knowledge import Known

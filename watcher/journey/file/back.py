@@ -6,11 +6,11 @@ from watcher import logs
 from watcher.domain import Item, State
 from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable
 from watcher.folders import hash_of, move, receipt_name, tokens_for
-from watcher.journey.companions import companion_name
+from watcher.journey.arrive.admit import Vetted, place, vet
+from watcher.journey.arrive.companions import companion_name
 from watcher.journey.file.along import move_companions
 from watcher.journey.filed import has_receipt, is_anothers, lies_there
 from watcher.journey.site import Site
-from watcher.journey.vet import Vetted, place, vet
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)

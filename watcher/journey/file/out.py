@@ -8,7 +8,7 @@ from watcher import logs
 from watcher.domain import Item, State
 from watcher.errors import FolderRefuses, NameTaken, RecordingChanged, RecordingGone
 from watcher.folders import Folder, is_receipts_name, move, receipt_name, tokens_for
-from watcher.journey.arrive import Arrivals
+from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file.along import move_companions
 from watcher.journey.file.papers import Papers
 from watcher.journey.site import Site

@@ -9,7 +9,7 @@ from watcher import logs
 from watcher.domain import Fault, Item, State
 from watcher.errors import FolderError, StaleItem, StoreContradicted, StoreError, WatcherError
 from watcher.folders import Folder
-from watcher.journey.arrive import Arrivals
+from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file.back import Back
 from watcher.journey.file.out import Out
 from watcher.journey.file.papers import Papers

@@ -16,7 +16,7 @@ from watcher.errors import (
     StaleItem,
 )
 from watcher.folders import is_receipts_name, tokens_for
-from watcher.journey.arrive import Arrivals
+from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.duplicates import resolve_duplicate
 from watcher.journey.room import check_companions, check_room, postpone_for_room
 from watcher.journey.site import Site

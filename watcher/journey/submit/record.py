@@ -8,7 +8,7 @@ from watcher import logs
 from watcher.domain import Charged, Item, PauseKind, State, Verdict, VerdictState
 from watcher.errors import RecordingChanged, RecordingError, ServiceError, StaleItem, Throttled, WatcherError
 from watcher.identifai.client import Accepted
-from watcher.journey.arrive import Arrivals
+from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.duplicates import follow_original
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses, policy

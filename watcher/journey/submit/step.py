@@ -8,7 +8,7 @@ from watcher import logs
 from watcher.domain import Item
 from watcher.errors import RecordingStumbled
 from watcher.identifai.client import Client
-from watcher.journey.arrive import Arrivals
+from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.duplicates import follow_originals
 from watcher.journey.keys import Keys
 from watcher.journey.site import Site

@@ -16,8 +16,8 @@ from watcher.clock import Clock
 from watcher.domain import show_path
 from watcher.errors import FolderError, WatcherError
 from watcher.folders.names import draft_name
-from watcher.journey.arrive import Arrivals
-from watcher.journey.events import (
+from watcher.journey.arrive.arrivals import Arrivals
+from watcher.journey.arrive.events import (
     CREATED,
     DELETED,
     MOVED_FROM,
@@ -28,7 +28,7 @@ from watcher.journey.events import (
     Observer,
     listen,
 )
-from watcher.journey.openings import Close, Identity, Openings
+from watcher.journey.arrive.openings import Close, Identity, Openings
 from watcher.journey.site import Site
 from watcher.mounts import MOUNTINFO, Mount, mount_of, mounts_below, read_mounts, resolve
 
@@ -87,7 +87,7 @@ class _Hints(_Ears):
                 self.openings.made(path, self._clock.monotonic())
             self._arrivals.hint(path, is_closed=False)
         elif mask & MOVED_FROM:
-            self.openings.moved_from(path, cookie, self._arrivals.identity(path))
+            self.openings.moved_from(path, cookie, self._arrivals.registry.identity(path))
         elif mask & MOVED_TO:
             identity = _identity(full) if self.openings.has_left else None
             is_closed = self.openings.moved_to(path, cookie, self._clock.monotonic(), identity)
@@ -102,11 +102,11 @@ class _Hints(_Ears):
                 self._arrivals.hint(path, is_closed=not _has_other_names(full))
             case Close.UNPROVEN:
                 self._arrivals.hint(path, is_closed=False)
-            case Close.READ if self._arrivals.awaits_close(path):
+            case Close.READ if self._arrivals.registry.awaits_close(path):
                 self._arrivals.hint(path)
 
     def hear_of_folder_leaving(self, path: bytes) -> None:
-        for file, identity in self._arrivals.identities_below(path[self._start :]):
+        for file, identity in self._arrivals.registry.identities_below(path[self._start :]):
             if not self.openings.is_closed(file):
                 self.openings.left(identity)
 
@@ -116,13 +116,13 @@ class _Hints(_Ears):
         else:
             self.openings.folder_came(path[self._start :], is_made=is_made)
         if not is_made:
-            self._arrivals.moved_in(path[self._start :], _changed_at(path))
-        self._arrivals.scan_soon()  # what lies in it already made no events
+            self._arrivals.hints.moved_in(path[self._start :], _changed_at(path))
+        self._arrivals.hints.scan_soon()  # what lies in it already made no events
 
     def miss(self) -> None:
         self.has_missed = True
         self.openings.forget()
-        self._arrivals.doubt()
+        self._arrivals.hints.doubt()
 
     def begin_anew(self) -> None:
         """Nobody listens, for now: what is opened or closed meanwhile is not heard."""
@@ -187,8 +187,8 @@ class Watch:
             chosen, why = "polling", without_events(failure)
         elif chosen == "polling":
             self._try_at = monotonic + _MOST_BACK_OFF_SECONDS
-        self._arrivals.polls = chosen == "polling"
-        self._arrivals.scan_soon()  # what came while nobody listened
+        self._arrivals.scanner.polls = chosen == "polling"
+        self._arrivals.hints.scan_soon()  # what came while nobody listened
         if (said := f"{chosen}: {why}") != self._said:
             _log.info("watch.chosen", watch=chosen, reason=why)
             self._said = said

@@ -26,7 +26,7 @@ from watchdog.observers.inotify_c import (
     inotify_add_watch,
 )
 
-from watcher.journey.openings import Opening, Openings
+from watcher.journey.arrive.openings import Opening, Openings
 
 # At every stop it logs as errors what its own threads find of each other. What counts is looked at here.
 logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)

@@ -23,10 +23,12 @@ from watcher.errors import (
     StoreError,
 )
 from watcher.folders import hash_of
-from watcher.journey.arrive import Arrivals, Settled, withdraw
+from watcher.journey.arrive.arrivals import Arrivals
+from watcher.journey.arrive.foreign import is_left
+from watcher.journey.arrive.recheck import withdraw
+from watcher.journey.arrive.registry import Settled
 from watcher.journey.duplicates import follow, to_file
 from watcher.journey.filed import lies_there
-from watcher.journey.foreign import is_left
 from watcher.journey.site import Site
 from watcher.journey.submit.doubt import after_return
 from watcher.mounts import part_of
@@ -114,12 +116,12 @@ class Vetting:
 
     def step(self) -> float:
         """Some settled files are items now. 0 when there may be more; for ever when there were none."""
-        batch = self._arrivals.take(_BATCH)
+        batch = self._arrivals.registry.take(_BATCH)
         if not batch:
             return float("inf")
         while batch:
             if self._stopping.is_set():  # what was vetted is admitted; the next start sees the others again
-                self._arrivals.give_back(batch)
+                self._arrivals.registry.give_back(batch)
                 break
             size, taken = 0, 0
             vetted: list[tuple[Settled, Vetted]] = []
@@ -132,7 +134,7 @@ class Vetting:
                         vetted.append((settled, one))
                 self._admit(vetted)
             except Exception:
-                self._arrivals.give_back(batch)  # nobody else knows of them
+                self._arrivals.registry.give_back(batch)  # nobody else knows of them
                 raise
             del batch[:taken]
         return 0.0
@@ -148,15 +150,15 @@ class Vetting:
         except (RecordingChanged, RecordingGone):
             self._arrivals.dismiss(settled)
         except RecordingUnreachable as error:
-            self._arrivals.postpone(settled, error.code, f"{error.message}; {error.hint}")
+            self._arrivals.registry.postpone(settled, error.code, f"{error.message}; {error.hint}")
         except FolderError as error:
             if (trouble := self._site.find_trouble([self._site.drop])) is not None:
                 self._site.pause_for_folder(trouble)
-            self._arrivals.postpone(settled, error.code, f"{error.message}; {error.hint}")
+            self._arrivals.registry.postpone(settled, error.code, f"{error.message}; {error.hint}")
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 — it puts off this file alone
-            self._arrivals.stumble(settled.path, error)
+            self._arrivals.registry.stumble(settled.path, error)
         return None
 
     def _find_left(self, vetted: Vetted) -> tuple[str, ...]:
@@ -192,7 +194,7 @@ class Vetting:
             elif isinstance(error, StaleItem):
                 self._arrivals.dismiss(vetted[0][0])  # somebody else was quicker: it is looked at anew
             else:
-                self._arrivals.stumble(vetted[0][0].path, error)
+                self._arrivals.registry.stumble(vetted[0][0].path, error)
 
     def _write(self, vetted: list[tuple[Settled, Vetted]]) -> None:
         admitted: list[tuple[Settled, Item | None]] = []
@@ -204,10 +206,10 @@ class Vetting:
                 except RecordingError as error:
                     postponed.append((settled, error))
         for settled, reason in postponed:
-            self._arrivals.postpone(settled, reason.code, reason.message)
+            self._arrivals.registry.postpone(settled, reason.code, reason.message)
         # Only now, after the commit, is the file anybody's but the scan's.
         for settled, item in admitted:
-            self._arrivals.admitted(settled)
+            self._arrivals.registry.admitted(settled)
             if item is not None:
                 _log.info(
                     "recording.queued" if item.fault is None else "recording.refused",

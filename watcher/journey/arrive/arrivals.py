@@ -1,0 +1,169 @@
+"""The step that sees every file in the drop folder, and watches it until it is whole.
+
+The full scan, compared with the books, is the truth. Events are hints: they say where to look sooner, and nothing
+is lost when they are.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from watcher.domain import UNTOUCHED
+from watcher.errors import StoreError
+from watcher.ignore import Ignore
+from watcher.journey.arrive.hints import Hints
+from watcher.journey.arrive.look import Look
+from watcher.journey.arrive.openings import Openings
+from watcher.journey.arrive.publication import Publication
+from watcher.journey.arrive.reach import Reach
+from watcher.journey.arrive.recheck import Recheck
+from watcher.journey.arrive.registry import Registry, Settled
+from watcher.journey.arrive.scan import Scanner
+from watcher.journey.arrive.strays import RECEIPT
+from watcher.journey.site import Site
+from watcher.store import Left, Waiting
+
+_LOOKS_A_STEP = 256  # so that a step stays short, and events are taken in between
+_PUBLISH_SECONDS = 1.0
+_STORE_SECONDS = 1.0  # until looks are tried again that the database did not allow
+
+
+class Arrivals:
+    """The step that sees and settles.
+
+    Other steps speak to it through `hint`, `recheck` and, from the vetting, what the registry takes and gives. Any
+    thread may.
+    """
+
+    def __init__(self, site: Site, *, scans_once: bool = False) -> None:
+        self._site = site
+        self.ignore = Ignore(site.config.arrivals.ignore)
+        self.openings = Openings(lambda path: self.ignore.matching(path) is not None)  # what the watch heard
+        self.hints = Hints()
+        reach = Reach(site.drop)
+        self.registry = Registry(site.config.arrivals, site.clock, self.openings, reach)
+        self._recheck = Recheck(site, self.registry, reach)
+        self._look = Look(site, self.registry, self.openings, reach, self._recheck.look_at)
+        self.scanner = Scanner(
+            site,
+            self.registry,
+            self.hints,
+            self.ignore,
+            self.openings,
+            reach,
+            lambda path: self._try(path, self._recheck.recheck),
+            scans_once=scans_once,
+        )
+        self._publication = Publication(site, self.registry, self.scanner)
+        self._publish_due = 0.0
+
+    def step(self) -> float:
+        """Hints are taken, a due scan is done, due candidates are judged. Seconds until the next look.
+
+        0 when a file has settled, or there is more to look at.
+        """
+        clock = self._site.clock
+        self._take_hints()
+        self.scanner.scan_if_due()
+        found_some = self._judge_due()
+        if clock.monotonic() >= self._publish_due:
+            self._publish_due = clock.monotonic() + _PUBLISH_SECONDS
+            self.publish()
+        if found_some or self.hints:
+            return 0.0
+        with self.registry.lock:
+            look_at = self.registry.settler.next_look()
+        times = [self.scanner.next_at] if look_at is None else [self.scanner.next_at, look_at]
+        return max(0.0, min(times) - clock.monotonic())
+
+    # What others say
+
+    def hint(self, path: bytes, *, is_closed: bool | None = None) -> None:
+        """Something happened to this path; see Hints.add."""
+        self.hints.add(path, is_closed=is_closed)
+
+    def recheck(self, path: bytes, *, is_closed: bool = False) -> None:
+        """See Recheck.recheck."""
+        self._recheck.recheck(path, is_closed=is_closed)
+
+    def dismiss(self, settled: Settled) -> None:
+        """The file is gone, or changed: whatever lies there is looked at anew."""
+        self.registry.unsettle(settled.path)
+        self.hint(settled.path)
+
+    # What others ask
+
+    @property
+    def settled(self) -> deque[Settled]:
+        """What is whole, and not vetted yet."""
+        return self.registry.settled
+
+    def waiting(self) -> list[Waiting]:
+        """See Publication.waiting."""
+        return self._publication.waiting()
+
+    def left(self) -> Left:
+        """See Publication.left."""
+        return self._publication.left()
+
+    def publish(self, *, is_last: bool = False) -> None:
+        """See Publication.publish."""
+        self._publication.publish(is_last=is_last)
+
+    def pending(self, until: float) -> int:
+        """How many files will be taken or given up by themselves until then (monotonic), if nothing changes."""
+        settler = self.registry.settler
+        with self.registry.lock:
+            ends = [settler.ends_waiting_at(candidate) for candidate in settler]
+        return len(self.hints) + sum(1 for end in ends if end is not None and end <= until)
+
+    def look_at_receipts(self) -> None:
+        """Receipts that wait for their recordings are gone, where these have been filed since."""
+        for file in self.waiting():
+            if file.code == RECEIPT:
+                self.hint(file.path, is_closed=True)
+        self.step()
+
+    # Within
+
+    def _take_hints(self) -> None:
+        """What was hinted at until now has been looked at, each path once; what comes meanwhile is next."""
+        hints, is_in_doubt = self.hints.taken()
+        if is_in_doubt:
+            with self.registry.lock:
+                self.registry.settler.doubt()
+        away = self.scanner.away
+        paths = [path for path in hints if self.ignore.matching(path) is None and not path.startswith(away)]
+        for batch in (paths[n : n + _LOOKS_A_STEP] for n in range(0, len(paths), _LOOKS_A_STEP)):
+            with self._site.store.reading() as books:
+                live = {path: books.items.live_at(path) for path in batch}
+            for path, item in live.items():
+                if item is None:
+                    self._try(path, partial(self._recheck.look_at, is_closed=hints[path]))
+                elif item.state in UNTOUCHED:
+                    self._try(path, partial(self._recheck.recheck, is_closed=hints[path]))
+
+    def _try(self, path: bytes, look: Callable[[bytes], None]) -> None:
+        """The path has been looked at; what nobody foresaw of it stops no other."""
+        try:
+            look(path)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 — see Registry.stumble
+            self.registry.stumble(path, error)
+
+    def _judge_due(self) -> bool:
+        registry, clock = self.registry, self._site.clock
+        with registry.lock:
+            due = registry.settler.due(clock.monotonic(), _LOOKS_A_STEP)
+        before = len(registry.settled)
+        for number, candidate in enumerate(due):
+            try:
+                self._look.judge(candidate)
+            except StoreError:  # of none of them: all wait for it
+                with registry.lock:
+                    registry.settler.put_back(due[number:], clock.monotonic() + _STORE_SECONDS)
+                raise
+            except Exception as error:  # noqa: BLE001 — see Registry.stumble
+                registry.stumble(candidate.path, error)
+        return len(due) == _LOOKS_A_STEP or len(registry.settled) > before

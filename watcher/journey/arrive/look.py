@@ -1,0 +1,199 @@
+"""A look into a candidate: what it holds, who has it open, what came with it; and so whether it is whole."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+
+from watcher.audio import Examination
+from watcher.domain import show_path
+from watcher.errors import FolderError, RecordingChanged, RecordingGone, RecordingUnreachable
+from watcher.folders import is_being_written
+from watcher.journey.arrive.companions import Companions, stem_of
+from watcher.journey.arrive.foreign import FOREIGN, Looks, is_left, may_be_left
+from watcher.journey.arrive.openings import Openings
+from watcher.journey.arrive.reach import Reach
+from watcher.journey.arrive.registry import Registry, Settled
+from watcher.journey.arrive.settle import Candidate, Evidence, Judgement
+from watcher.journey.arrive.strays import RECEIPT, clear_receipt, find_receipt
+from watcher.journey.site import Site
+
+ORPHANED = "companion"
+"""Why a marker or a sidecar waits."""
+
+
+class Look:
+    """Judges candidates, one at a time. What is whole is in the registry, settled."""
+
+    def __init__(
+        self, site: Site, registry: Registry, openings: Openings, reach: Reach, look_again: Callable[[bytes], None]
+    ) -> None:
+        """`look_again`: looks anew at what lies at a path."""
+        self._site = site
+        self._registry = registry
+        self._openings = openings
+        self._reach = reach
+        self._look_again = look_again
+        self._companions = Companions.of(site.config.arrivals)
+        self._looks = Looks()
+        self._lonely: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by stem: waiting for a sidecar
+
+    def judge(self, candidate: Candidate) -> None:
+        path, clock = candidate.path, self._site.clock
+        is_companion = self._companions.is_one(path)
+        try:
+            # What was heard is asked for before we open the file: that is heard as well.
+            heard = self._openings.is_open(path, clock.monotonic())
+            evidence = Evidence(heard_open=heard, elsewhere=self._reach.part(path).elsewhere)
+            self._check_unchanged(candidate)
+            look = self._look_at_companion if is_companion else self._look_into
+            evidence = look(candidate, evidence)
+        except RecordingGone:
+            with self._registry.lock:
+                self._registry.settler.forget(path)
+            return
+        except RecordingChanged:
+            self._look_again(path)
+            return
+        except (RecordingUnreachable, FolderError) as error:
+            code, reason = error.code, f"{error.message}; {error.hint}"
+            if isinstance(error, RecordingUnreachable) and may_be_left(self._site.config.arrivals, path):
+                code, reason = FOREIGN, f"is no recording by its name, and its content is unknown: {reason}"
+            with self._registry.lock:
+                self._registry.settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
+            return
+        markers, strangers = self._find_markers(path)
+        receipt_of = find_receipt(self._site, path)
+        remains = receipt_of and clear_receipt(self._site, path, candidate.fingerprint, receipt_of)
+        with self._registry.lock:
+            now, monotonic = clock.now(), clock.monotonic()
+            if remains:
+                self._registry.settler.wait(candidate, RECEIPT, remains, now, monotonic)
+            elif remains is not None:
+                self._registry.settler.forget(path)
+            elif is_companion:
+                self._judge_companion(candidate, evidence, now, monotonic)
+            elif evidence.is_foreign:
+                reason = "is no recording, neither by its name nor by its content: it is left where it is"
+                self._registry.settler.leave(candidate, FOREIGN, reason, now)
+            else:
+                evidence = replace(evidence, is_announced=bool(markers))
+                self._judge_recording(candidate, evidence, markers, strangers, now, monotonic)
+
+    def _judge_recording(
+        self,
+        candidate: Candidate,
+        evidence: Evidence,
+        markers: list[bytes],
+        strangers: list[bytes],
+        now: float,
+        monotonic: float,
+    ) -> None:
+        path = candidate.path
+        sidecars = self._registry.waiting_beside(self._companions.sidecars_of(path), stem_of(path))
+        is_alone = (self._companions.marker and not markers) or (
+            self._companions.sidecars
+            and not any(self._registry.settler.is_settled(name) for name in sidecars)
+            and not self._shares_sidecar(candidate)
+        )
+        judgement = self._registry.settler.judge(candidate, evidence, now, monotonic)
+        if judgement is Judgement.READY and is_alone:
+            reason = f"waits for {self._companions.awaited()}"
+            if strangers:
+                reason += f"; {show_path(strangers[0])} does not count: it is not the recording's owner's"
+            self._registry.settler.wait(candidate, "companion_missing", reason, now, monotonic)
+            self._lonely[stem_of(path)].add(path)
+        elif judgement is not Judgement.WAIT:
+            companions = (*markers, *sidecars)
+            candidate.is_settled = True
+            self._registry.settled.append(Settled(path, candidate.fingerprint, candidate.first_seen, companions))
+
+    def _find_markers(self, path: bytes) -> tuple[list[bytes], list[bytes]]:
+        """The recording's markers: its owner's, and those that anybody else put there, whose word is none."""
+        with self._registry.lock:
+            found = self._registry.waiting_beside(self._companions.markers_of(path), path)
+        if not found:
+            return [], []
+        try:
+            owner = self._site.drop.owner(path)
+            is_owners = {name: self._site.drop.owner(name) == owner for name in found}
+        except (RecordingGone, RecordingUnreachable, FolderError):
+            return [], []  # the next look tells
+        return [name for name in found if is_owners[name]], [name for name in found if not is_owners[name]]
+
+    def _shares_sidecar(self, candidate: Candidate) -> bool:
+        """Whether its sidecar went along with another recording, of the same stem, while this one lay there too.
+
+        One that comes after the other was filed waits for a sidecar of its own.
+        """
+        stem = stem_of(candidate.path)
+        sidecars = {name.lower() for name in self._companions.sidecars_of(candidate.path)}
+        with self._site.store.reading() as books:
+            others = books.items.accompanied(stem)
+        return any(
+            other.path != candidate.path
+            and stem_of(other.path) == stem
+            and not sidecars.isdisjoint(companion.lower() for companion in other.companions)
+            and (other.filed_at is None or candidate.fingerprint.ctime_ns / 1e9 <= other.filed_at)
+            for other in others
+        )
+
+    def _judge_companion(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> None:
+        """A marker says ready by being there, a sidecar by being whole: whoever waits for it is looked at."""
+        path = candidate.path
+        marked = self._companions.recording_of(path)
+        if marked is None:
+            if self._registry.settler.judge_quiet(candidate, evidence, now, monotonic) is Judgement.WAIT:
+                return
+            candidate.is_settled = True
+        self._registry.settler.wait(candidate, ORPHANED, "waits for its recording", now, monotonic)
+        stems = [stem_of(path)] if marked else self._companions.stems_of(path)
+        lonely = {recording for stem in stems for recording in self._lonely.pop(stem, ())}
+        for recording in lonely if marked is None else lonely | {marked}:
+            self._registry.settler.look_now(recording, monotonic)
+
+    def _look_at_companion(self, candidate: Candidate, evidence: Evidence) -> Evidence:
+        """The evidence, with what a lease says of whether somebody writes it. Its content is its own affair."""
+        if evidence.heard_open is False and candidate.is_closed:
+            return evidence
+        try:
+            file, _ = self._site.drop.open(candidate.path)
+        except RecordingUnreachable:
+            return evidence
+        with file:
+            evidence = replace(evidence, is_open=is_being_written(file))
+        self._check_unchanged(candidate)
+        return evidence
+
+    def _check_unchanged(self, candidate: Candidate) -> None:
+        if self._site.drop.fingerprint(candidate.path) != candidate.fingerprint:
+            raise RecordingChanged("it is still being written")
+
+    def _look_into(self, candidate: Candidate, evidence: Evidence) -> Evidence:
+        """The evidence, with what the container says of its end, and a lease of whether somebody writes it."""
+        path, size, settings = candidate.path, candidate.fingerprint.size, self._site.config.arrivals
+        if size == 0 or (size > self._site.config.limits.max_upload_bytes and not may_be_left(settings, path)):
+            return replace(
+                evidence, is_foreign=is_left(settings, path, size, None)
+            )  # nothing to read, or too much
+        file, fingerprint = self._site.drop.open(path)
+        with file:
+            if fingerprint != candidate.fingerprint:
+                raise RecordingChanged("it is still being written")
+            if evidence.heard_open and not may_be_left(settings, path):
+                evidence = replace(evidence, is_open=is_being_written(file))
+                if evidence.why_open:
+                    return evidence  # what it holds is of no interest yet
+            quiet_seconds = self._site.clock.monotonic() - candidate.changed_at
+            found = self._looks.look(file, fingerprint, path, quiet_seconds)
+            evidence = replace(evidence, is_foreign=is_left(settings, path, size, found))
+            if isinstance(found, Examination):  # else no recording, or not yet: only quiet can tell
+                evidence = replace(
+                    evidence,
+                    completeness=found.completeness,
+                    missing_bytes=found.missing_bytes,
+                    has_sound=found.has_sound,
+                )
+            evidence = replace(evidence, is_open=is_being_written(file))
+        # The lease is of one moment: what was read before it counts only if nothing changed until after it.
+        self._check_unchanged(candidate)
+        return evidence

@@ -1,0 +1,98 @@
+"""What people are told of the files that are no items yet: for `status`, `why` and `list`, and in the log."""
+
+from heapq import nsmallest
+
+from watcher import logs
+from watcher.domain import PauseKind, rfc3339
+from watcher.errors import FolderRefuses
+from watcher.journey.arrive.foreign import FOREIGN
+from watcher.journey.arrive.look import ORPHANED
+from watcher.journey.arrive.registry import Registry
+from watcher.journey.arrive.scan import Scanner
+from watcher.journey.arrive.settle import Candidate, by_arrival
+from watcher.journey.site import Site
+from watcher.store import Left, Waiting
+from watcher.store.waiting import BLOCKED, STUMBLED, WAITING_SHOWN
+
+_log = logs.get_logger(__name__)
+
+_NAMED = 3  # of what is left where it is
+_BLOCKED = "blocked"
+
+
+class Publication:
+    """What was published last, and what the log was told."""
+
+    def __init__(self, site: Site, registry: Registry, scanner: Scanner) -> None:
+        self._site = site
+        self._registry = registry
+        self._scanner = scanner
+        # Null: what an earlier run left is there.
+        self._published: tuple[list[Waiting], int, int, Left] | None = None
+        self._blocked: set[bytes] = set()  # at the last look
+
+    def waiting(self) -> list[Waiting]:
+        """Folders not to be looked into, and files that are no items yet: 1,000, the blocked ones first."""
+        with self._registry.lock:
+            candidates = (one for one in self._registry.settler if one.code not in (FOREIGN, ORPHANED))
+            first = nsmallest(WAITING_SHOWN, candidates, key=_by_need)
+        files = [Waiting(c.path, c.reason_since, c.fingerprint.size, c.code, c.reason) for c in first]
+        # A path once: what lies there now may be another thing than at the last scan.
+        return list({row.path: row for row in (*self._further(), *files)}.values())[:WAITING_SHOWN]
+
+    def _further(self) -> list[Waiting]:
+        """What waits and is no candidate: folders not to be looked into, and names that nothing can be had at."""
+        rows = [
+            *self._scanner.unreadable.values(),
+            *(row for row in self._scanner.nameless.values() if row is not None),
+        ]
+        return [row for row in rows if row.path not in self._registry.settler]
+
+    def left(self) -> Left:
+        """What is no recording, and what came with none: it stays where it is, and nothing waits for it."""
+        with self._registry.lock:
+            foreign = [one.path for one in self._registry.settler if one.code == FOREIGN]
+            orphaned = sum(one.code == ORPHANED for one in self._registry.settler)
+        return Left(len(foreign), orphaned, tuple(nsmallest(_NAMED, foreign)))
+
+    def publish(self, *, is_last: bool = False) -> None:
+        """`status` and `why` know the files that wait now, and how many are left where they are.
+
+        The log has been told of each that is blocked. `is_last`: nobody will look again.
+        """
+        left = self.left()
+        further = len(self._further())
+        total = len(self._registry.settler) - left.foreign - left.orphaned + further
+        with self._registry.lock:
+            blocked = [candidate for candidate in self._registry.settler if candidate.code in BLOCKED]
+        found = self.waiting(), total, len(blocked) + further, left
+        if found != self._published:
+            with self._site.store.writing() as books:
+                books.waiting.publish(*found[:3])
+                books.waiting.publish_left(left)
+            self._published = found
+        self._tell_blocked(blocked, is_last=is_last)
+
+    def _tell_blocked(self, blocked: list[Candidate], *, is_last: bool) -> None:
+        """Each file that is blocked, and not still being written, is told in the log: at first, and once a day."""
+        quiet_since = self._site.clock.monotonic() - self._site.config.arrivals.settle_seconds
+        told = [one for one in blocked if one.code != STUMBLED and (is_last or one.changed_at <= quiet_since)]
+        if any(one.code == FolderRefuses.code for one in told):
+            with self._site.store.reading() as books:
+                if books.pauses.get(PauseKind.FOLDER) is not None:  # which says it of all of them
+                    told = [one for one in told if one.code != FolderRefuses.code]
+        for one in sorted(told, key=by_arrival):
+            if self._site.reminders.is_due((_BLOCKED, one.path), one.reason):
+                _log.warning(
+                    "recording.blocked", path=one.path, since=rfc3339(one.reason_since), reason=one.reason
+                )
+        self._forget_unblocked({one.path for one in blocked})
+
+    def _forget_unblocked(self, blocked: set[bytes]) -> None:
+        for path in self._blocked - blocked:
+            self._site.reminders.forget((_BLOCKED, path))
+        self._blocked = blocked
+
+
+def _by_need(candidate: Candidate) -> tuple[bool, tuple[float, int, bytes]]:
+    return candidate.code not in BLOCKED, by_arrival(candidate)

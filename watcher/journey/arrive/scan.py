@@ -1,0 +1,184 @@
+"""The full scan of the drop folder, compared with the books: it is the truth, and events are only hints."""
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from watcher import logs
+from watcher.errors import FolderError
+from watcher.ignore import Ignore
+from watcher.journey.arrive.hints import Hints
+from watcher.journey.arrive.openings import Openings
+from watcher.journey.arrive.reach import Reach
+from watcher.journey.arrive.registry import Registry
+from watcher.journey.room import let_go_what_has_room
+from watcher.journey.site import Site
+from watcher.store import Waiting
+from watcher.store.waiting import FOLDER_UNREADABLE, NAME_UNREACHABLE
+
+_log = logs.get_logger(__name__)
+
+_POLL_SECONDS = 1.0
+_NAMELESS = (
+    "is listed, and its server knows no such file: its name cannot be told over this mount; rename it on the "
+    "server, in UTF-8, or mount with iocharset=utf8"
+)
+_ERRONEOUS = (
+    "is listed, and nothing can be had of it ({why}): look at its disk or server, and at what the kernel says "
+    "(dmesg); it is looked at again all the time"
+)
+_REST_OF_SCANS = 4.0  # times what the last one took, before one that is only asked for
+_NO_REST_SECONDS = 0.2
+IDLE = float("inf")
+
+
+class Scanner:
+    """Scans when it is time, and knows what it could not look into."""
+
+    def __init__(
+        self,
+        site: Site,
+        registry: Registry,
+        hints: Hints,
+        ignore: Ignore,
+        openings: Openings,
+        reach: Reach,
+        recheck: Callable[[bytes], None],
+        *,
+        scans_once: bool,
+    ) -> None:
+        """`recheck`: looks whether an item's file that was not found is gone."""
+        self._site = site
+        self._registry = registry
+        self._hints = hints
+        self._ignore = ignore
+        self._openings = openings
+        self._reach = reach
+        self._recheck = recheck
+        self._scans_once = scans_once
+        self._scan_due = 0.0
+        self._asked_scan_from = 0.0  # monotonic: before that a scan that is asked for waits
+        self.away: tuple[bytes, ...] = ()  # mount points below, as prefixes, without their disks at the last scan
+        self.unreadable: dict[bytes, Waiting] = {}  # folders, at the last scan
+        self.nameless: dict[bytes, Waiting | None] = {}  # at the last scan; null: not at the one before it
+        self.last_scan_at: float | None = None
+        self.polls = False  # no events come: the scan is all there is
+
+    def scan_if_due(self) -> None:
+        """A scan was done, if it was time for one or one was asked for."""
+        monotonic = self._site.clock.monotonic()
+        if monotonic >= self._scan_due or (self._hints.is_scan_asked and monotonic >= self._asked_scan_from):
+            self._hints.is_scan_asked = False  # before it begins: what is asked for during it is another one
+            self.scan()
+
+    @property
+    def next_at(self) -> float:
+        """When the next scan is due, on the monotonic clock."""
+        return min(self._scan_due, self._asked_scan_from) if self._hints.is_scan_asked else self._scan_due
+
+    def scan(self) -> bool:
+        """The whole drop folder has been looked at, and compared with the books. Whether it could be."""
+        site = self._site
+        now, started = site.clock.now(), site.clock.monotonic()
+        if not site.look_at_folders():
+            self._scan_due = started + (_POLL_SECONDS if self.polls else site.config.arrivals.rescan_seconds)
+            return False
+        let_go_what_has_room(site)
+        self._note_mounts()
+        moved_in = self._hints.folders_taken()
+        with site.store.reading() as books:
+            self._registry.begin_scan(books)
+        # What is known costs neither a stat nor a query; what vet takes meanwhile becomes known meanwhile.
+        listing = site.drop.walk(self._ignore.matching, known=self._registry.known)
+        try:
+            with _gc_paused():
+                for path, _, _, fingerprint in listing:
+                    if fingerprint is None or path in self._registry.carried or path.startswith(self.away):
+                        continue
+                    try:
+                        is_moved = bool(moved_in) and any(
+                            path.startswith(folder) and fingerprint.ctime_ns < at
+                            for folder, at in moved_in.items()
+                        )
+                        is_closed = is_moved and self._openings.came_closed(path, fingerprint[:2])
+                        with self._registry.lock:
+                            self._registry.see(path, fingerprint, now, started, is_closed=is_closed)
+                    except Exception as error:  # noqa: BLE001 — see `stumble`
+                        self._registry.stumble(path, error)
+        except FolderError as error:
+            site.pause_for_folder(error)
+            self._scan_due = started + _POLL_SECONDS  # it went in this moment: nothing is known, and not for long
+            return False
+        self._note_unreadable(listing.unreadable)
+        self._note_nameless(listing.nameless)
+        for path in listing.missing:
+            if not path.startswith(self.away):
+                self._recheck(path)
+        self.last_scan_at = site.clock.now()
+        with site.store.writing() as books:
+            books.site.put("last_scan_at", self.last_scan_at)
+        ended = site.clock.monotonic()
+        self._scan_due = started + self._seconds_to_next(ended - started)
+        rest = _REST_OF_SCANS * (ended - started)
+        self._asked_scan_from = ended + rest if rest > _NO_REST_SECONDS else ended
+        return True
+
+    def _note_mounts(self) -> None:
+        """A disk below that is away has taken its files along: they are neither missed, nor believed replaced."""
+        away = tuple(sorted(point + b"/" for point in self._site.mounts_away()))
+        for point in sorted(set(away) - set(self.away)):
+            _log.warning("mount.missing", path=point[:-1], reason="its recordings wait until it is mounted again")
+        for point in sorted(set(self.away) - set(away)):
+            _log.info("mount.returned", path=point[:-1])
+        self.away = away
+        self._reach.look()
+
+    def _note_unreadable(self, found: list[tuple[bytes, str]]) -> None:
+        """A folder that can not be looked into waits as a file does: nobody knows what lies in it."""
+        now, before = self._site.clock.now(), self.unreadable
+        self.unreadable = {}
+        for path, why in found:
+            if (path + b"/").startswith(self.away):
+                continue
+            hint = self._site.drop.hint_to_enter(path, why)
+            reason = f"is a folder that can not be looked into ({why}): nothing in it is seen; {hint}"
+            since = before[path].since if path in before else now
+            self.unreadable[path] = Waiting(path, since, 0, FOLDER_UNREADABLE, reason)
+            if self._site.reminders.is_due((FOLDER_UNREADABLE, path), reason):
+                _log.warning("folder.unreadable", path=path, reason=why, hint=hint)
+        for path in before.keys() - self.unreadable.keys():
+            self._site.reminders.forget((FOLDER_UNREADABLE, path))
+            _log.info("folder.readable", path=path)
+
+    def _note_nameless(self, found: dict[bytes, str]) -> None:
+        """What two looks in a row find listed, and cannot have under its name, waits."""
+        now, before = self._site.clock.now(), self.nameless
+        self.nameless = {path: before.get(path) for path in found}
+        for path in found.keys() & before.keys():
+            reason = _ERRONEOUS.format(why=found[path]) if found[path] else _NAMELESS
+            row = before[path] or Waiting(path, now, 0, NAME_UNREACHABLE, reason)
+            self.nameless[path] = replace(row, reason=reason)
+            if self._site.reminders.is_due((NAME_UNREACHABLE, path), reason):
+                _log.warning("name.unreachable", path=path, reason=reason)
+        for path in before.keys() - found.keys():
+            self._site.reminders.forget((NAME_UNREACHABLE, path))
+
+    def _seconds_to_next(self, took: float) -> float:
+        """How long after the beginning of this scan the next one begins. Scanning never takes over the machine."""
+        if self._scans_once:
+            return IDLE
+        wanted = self._site.config.arrivals.rescan_seconds
+        return max(min(wanted, _POLL_SECONDS) if self.polls else wanted, 20 * took)
+
+
+@contextmanager
+def _gc_paused() -> Iterator[None]:
+    """The collector of garbage rests: of 100,000 new candidates none is any [a third of the look, measured]."""
+    is_needed = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_needed:
+            gc.enable()
