@@ -30,6 +30,7 @@ _LOOKS = frozenset(
         "situation",
         "marker",
         "identity",
+        "is_barred",
         "mark_found",
         "owner",
         "free_bytes",
