@@ -1,5 +1,6 @@
 """Whoever reads the output may leave: what was decided stays, and the exit code says what it always says."""
 
+import json
 import os
 import subprocess
 import sys
@@ -30,9 +31,13 @@ def fill(place: Place, state: State) -> list[str]:
         with any_transition(), store.writing() as books:
             for one in items:
                 books.items.add(one)
-    if state is State.FAILED:  # `retry` looks whether they are there
+    if (
+        state is State.FAILED
+    ):  # `retry` looks whether they are there, and by their receipts whether they are theirs
         for one in items:
-            (place.root / "failed" / os.fsdecode(one.path)).write_bytes(b"failed")
+            path = place.root / "failed" / os.fsdecode(one.path)
+            path.write_bytes(b"failed")
+            path.with_name(path.name + ".json").write_text(json.dumps({"format": 1, "id": one.id}))
     return [one.id for one in items]
 
 

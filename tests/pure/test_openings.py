@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from watcher.journey.arrive.openings import BELIEVED_SECONDS, MOST_FILES, MOST_HEARD, Close, Opening, Openings
 
 FILE = b"a.wav"

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from watcher.journey.arrive.settle import Candidate, Evidence, Judgement, Patience, Settler
 
 from watcher.audio import Completeness
 from watcher.domain import Fingerprint
+from watcher.journey.arrive.settle import Candidate, Evidence, Judgement, Patience, Settler
 
 SETTLE, UNCLOSED, INCOMPLETE, RELOOK = 2.0, 20.0, 60.0, 30.0
 NOW = 1_700_000_000.0
