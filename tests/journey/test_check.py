@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakePlace
-from tests.journey.test_folders import deepen
-from tests.journey.test_mounts import Disk
+from tests.disks import Disk, deepen
 from tests.places import KEY, Place
 from watcher import mounts
 from watcher.cli import main

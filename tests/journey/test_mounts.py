@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.people import missing, needs_root
+from tests.disks import Disk
 from tests.places import REFUSED, Place, speech
 from tests.queues import drain, listening, posts, settle, told
 from watcher.composition import Journey
@@ -22,38 +21,6 @@ from watcher.sandbox import Sandbox
 
 RESCAN_SECONDS = 30
 BACK_OFF_SECONDS = 601  # beyond retry.max_seconds, after which what was put off is tried again
-
-
-class Disk:
-    """A file system of its own, which can be mounted at a folder, taken away under open files, and come back."""
-
-    def __init__(self, home: Path, *options: str) -> None:
-        needs_root()
-        self.home = home
-        self.mounts: list[Path] = []
-        home.mkdir()
-        self._mount("-t", "tmpfs", *options, "tmpfs", home)
-
-    def mount(self, point: Path) -> None:
-        self._mount("--bind", self.home, point)
-
-    def remount(self, point: Path, *options: str) -> None:
-        subprocess.run(["mount", "-o", ",".join(("remount", "bind", *options)), point], check=True)
-
-    def unmount(self, point: Path) -> None:
-        """Lazily: as a share that drops off, or a disk that is pulled out."""
-        subprocess.run(["umount", "--lazy", point], check=True)
-        self.mounts.remove(point)
-
-    def close(self) -> None:
-        for point in reversed(self.mounts.copy()):
-            self.unmount(point)
-
-    def _mount(self, *words: str | Path) -> None:
-        done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
-        if done.returncode:
-            missing(f"nothing can be mounted here: {done.stderr.strip()}")
-        self.mounts.append(Path(words[-1]))
 
 
 @pytest.fixture

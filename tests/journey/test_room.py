@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakePlace
-from tests.journey.test_mounts import BACK_OFF_SECONDS, RESCAN_SECONDS, Disk, folder_pause, look
+from tests.disks import Disk
+from tests.journey.test_mounts import BACK_OFF_SECONDS, RESCAN_SECONDS, folder_pause, look
 from tests.odd_disk import OddDisk, odd_disk
 from tests.people import missing
 from tests.places import Place, speech

@@ -12,19 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.people import (
-    CREW,
-    ROOT,
-    DiedError,
-    Person,
-    as_user,
-    drop,
-    missing,
-    person,
-    place,
-    shared_folder,
-    small_disk,
-)
+from tests.people import CREW, ROOT, DiedError, Person, as_user, drop, missing, shared_folder
 from watcher.clock import SystemClock
 from watcher.domain import Fingerprint
 from watcher.errors import (
@@ -36,8 +24,6 @@ from watcher.errors import (
     RecordingUnreachable,
 )
 from watcher.folders import MARKER, Folder, disk, move
-
-__all__ = ["person", "place", "small_disk"]  # fixtures
 
 SOUND = os.urandom(1_100_000)  # more than is copied at once
 SHA256 = hashlib.sha256(SOUND).hexdigest()

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.people import as_user, drop, missing, needs_root, place, shared_folder
+from tests.people import as_user, drop, missing, needs_root, shared_folder
 from watcher.errors import FolderMissing, RecordingUnreachable
 from watcher.folders import Folder
-
-__all__ = ["place"]  # fixture
 
 
 @pytest.fixture

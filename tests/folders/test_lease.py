@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.people import ROOT, SOMEBODY, STRANGER, Person, as_user, drop, needs_root, place, shared_folder
+from tests.people import ROOT, SOMEBODY, STRANGER, Person, as_user, drop, needs_root, shared_folder
 from watcher.errors import RecordingUnreachable
 from watcher.folders import Folder, is_being_written
-
-__all__ = ["place"]  # fixture
 
 HOLD = {
     "appending": "file = open(path, 'ab')",

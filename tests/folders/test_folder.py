@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import deepen
 from tests.people import (
     CREW,
     ROOT,
@@ -22,10 +23,7 @@ from tests.people import (
     drop,
     missing,
     needs_root,
-    person,
-    place,
     shared_folder,
-    small_disk,
 )
 from watcher.clock import SystemClock
 from watcher.errors import (
@@ -37,8 +35,6 @@ from watcher.errors import (
     RecordingUnreachable,
 )
 from watcher.folders import Entry, Folder, lock
-
-__all__ = ["person", "place", "small_disk"]  # fixtures
 
 
 @pytest.fixture
@@ -116,19 +112,6 @@ def test_a_subfolder_that_can_not_be_read_is_reported_and_the_rest_is_listed(fol
         return [entry.path for entry in scan], scan.unreadable
 
     assert as_user(look) == ([b"open/call.wav"], [(b"closed", "Permission denied")])
-
-
-def deepen(folder: Folder, depth: int, name: bytes) -> None:
-    """Folders in folders, deeper than any path can say, each with a file and two subfolders in it."""
-    here = os.open(folder.root, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir(name, dir_fd=here)
-        os.mkdir(b"side", dir_fd=here)
-        os.close(os.open(b"call.wav", os.O_CREAT | os.O_WRONLY, dir_fd=here))
-        below = os.open(name, os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = below
-    os.close(here)
 
 
 def test_thousands_of_nested_folders_are_listed_with_few_descriptors(folder: Folder, place: Path) -> None:
