@@ -1,4 +1,7 @@
-"""Pauses: begun by a fault of the account or the service, ended by a canary; and by hand."""
+"""Pauses: begun by a fault of the account or the service, ended by a canary; and by hand.
+
+All that begins, keeps and ends one is tried here and in test_probes.py, on the false clock. tests/process only
+tries what the commands and a pass say in one, and how they exit."""
 
 import subprocess
 import sys

@@ -1,28 +1,317 @@
-"""`check` as a program: beside the daemon, as another user, and on a terminal-less machine."""
+"""What `check` finds: everything that could go wrong, before it does; and beside a daemon it disturbs nothing.
 
-import json
-import os
+It runs in the test's own process wherever no other process is what the test is about."""
+
 import resource
-import subprocess
-from pathlib import Path
+import socket
+from typing import Any
 
 import pytest
 
-from tests.people import CREW, STRANGER, StrangersPython, drop, needs_acl, shared_folder
-from tests.places import KEY, Place, speech
+from tests.places import KEY, Place
+from tests.process.checks import Checked, checks_of, with_key
 from tests.process.conftest import MakePlace
-from tests.process.programs import ENVIRONMENT, Program, Programs, posts
-from watcher.domain import JsonObject
+from tests.process.programs import ENVIRONMENT, Programs, posts
+from watcher.cli import main
+from watcher.domain import Pause, PauseKind
 from watcher.errors import Exit
-from watcher.folders.capability import CAP_LEASE, has_capability
-from watcher.sandbox import Sandbox
+from watcher.sandbox import FaultKind, Sandbox
+from watcher.store import revisions
+from watcher.store.sqlite import SqliteDatabase
+
+__all__ = ["with_key"]  # a fixture
 
 
-def checks_of(program: Program, code: int = Exit.WELL) -> dict[str, JsonObject]:
-    """What it found, by name; it ended with this exit code and said nothing else."""
-    assert program.process.returncode == code, program.out + program.err
-    assert program.err == ""
-    return {check["name"]: check for check in json.loads(program.out)["checks"]}
+def write_fact(place: Place, name: str, value: Any) -> None:
+    with place.books() as books:
+        books.site.put(name, value)
+
+
+def test_before_the_first_start_all_is_looked_at_and_nothing_made_or_spent(
+    place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No database, no mark, no probe is left; the service was asked one question, which costs nothing."""
+    place.drop("day/call.wav")
+
+    checked = Checked(place, capsys)
+
+    assert checked.code == Exit.WELL
+    checked.but()
+    names = [
+        "configuration",
+        "user",
+        "key",
+        "drop folder",
+        "done folder",
+        "failed folder",
+        "filing",
+        "proof",
+        "mount",
+    ]
+    names += [
+        "subfolders",
+        "privacy",
+        "recordings",
+        "watch",
+        "inotify",
+        "database",
+        "daemon",
+        "limits",
+        "clock",
+        "open files",
+        "service",
+    ]
+    assert list(checked.checks) == names
+    assert [entry.method for entry in service.ledger] == ["GET"]
+    assert service.charged == 0
+    assert {path.name for path in place.root.iterdir()} == {"drop", "done", "failed", "config.toml"}
+    checked.is_now("recordings", "well", "1 in the drop folder")
+    checked.is_now("database", "well", "not there yet")
+    assert KEY not in checked.out
+
+
+def test_a_person_reads_a_line_a_check_and_the_next_step(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mark, the name, what was found; below what is not well stands what to do; the end sums up."""
+    assert main(["check", "--config", str(place.config_path)]) == Exit.WELL
+    lines = capsys.readouterr().out.splitlines()
+    assert f"ok          drop folder    {place.root}/drop" in lines[3]
+    assert lines[-1] == "All is well. Next: `watcher run`."
+
+    monkeypatch.setenv("IDENTIFAI_API_KEY", "another")
+    (place.root / "done").rmdir()
+    assert main(["check", "--config", str(place.config_path)]) == Exit.CONFIG
+    lines = capsys.readouterr().out.splitlines()
+    (at,) = [n for n, line in enumerate(lines) if line.startswith("wrong       done folder")]
+    assert lines[at + 1].strip() == f"-> Create it (mkdir -p {place.root}/done), or correct the configuration."
+    assert lines[-1].startswith("To be put right: done folder, service; until then `watcher run` would not start.")
+
+
+def test_a_site_at_work_is_well(
+    make_place: MakePlace, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its folders are recognised, its database is whole, and its own reads are kept to."""
+    place = make_place(limits={"reads": ["30/minute"]})
+    place.drop("call.wav")
+    place.run_once()
+    asked = len(service.ledger)
+
+    checked = Checked(place, capsys)
+
+    assert checked.code == Exit.WELL
+    checked.but()
+    checked.is_now("database", "well", "whole", "of this version", "can be written")
+    question = service.ledger[asked]
+    assert question.asked == (place.item("call.wav").identifier,)
+    assert service.charged == 1
+    with place.books() as books:
+        assert books.ledger.unended_hits("read") == 0
+        counted_at = books.ledger.nth_last_end("read", 1)
+    assert counted_at is not None
+    assert abs(question.time - counted_at) < 60
+
+
+def test_the_service_is_not_asked_where_the_reads_are_used_up(
+    make_place: MakePlace, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The daemon's limits are the account's: a check takes none of them away."""
+    place = make_place(limits={"reads": ["1/hour"]})
+    place.run_once()
+    Checked(place, capsys).is_now("service", "well")
+
+    checked = Checked(place, capsys)
+
+    assert len(service.ledger) == 1
+    assert checked.code == Exit.WELL
+    checked.is_now("service", "warning", "limits.reads")
+
+
+# The key, the service and the account
+
+
+def test_a_missing_key_is_a_wrong_configuration(
+    place: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `run` has it; all else is looked at none the less."""
+    monkeypatch.delenv("IDENTIFAI_API_KEY")
+
+    checked = Checked(place, capsys)
+
+    assert checked.code == Exit.CONFIG
+    checked.is_now("key", "wrong", "no API key found", "identifai.key")
+    checked.is_now("service", "warning", "was not asked")
+    checked.is_now("filing", "well")
+    assert len(service.ledger) == 0
+
+
+def test_a_key_that_others_can_read_is_a_warning_and_is_never_shown(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says where the key comes from, and how to keep it."""
+    monkeypatch.delenv("IDENTIFAI_API_KEY")
+    file = place.root / "identifai.key"
+    file.write_text(KEY)
+    file.chmod(0o644)
+
+    checked = Checked(place, capsys)
+
+    assert checked.code == Exit.WELL
+    checked.is_now("key", "warning", str(file), "chmod 600")
+    assert KEY not in checked.out
+    file.chmod(0o600)
+    Checked(place, capsys).is_now("key", "well", str(file))
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "API key"), (403, "terms of service"), (503, "503")])
+def test_an_account_or_a_service_that_stands_in_the_way_is_no_fault_of_this_machine(
+    status: int, words: str, place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """69, and what to do about it."""
+    service.add_fault(FaultKind.STATUS, status=status, method="GET")
+
+    checked = Checked(place, capsys)
+
+    assert checked.code == Exit.UNAVAILABLE
+    checked.but("service")
+    checked.is_now("service", "unavailable", words)
+
+
+def test_a_service_that_is_not_reached_is_unavailable(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """69; but 1 where something on this machine is wrong as well."""
+    place.run_once()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        place.configure(identifai={"base_url": f"http://127.0.0.1:{closed.getsockname()[1]}"})
+        checked = Checked(place, capsys)
+        assert checked.code == Exit.UNAVAILABLE
+        checked.is_now("service", "unavailable", "No connection")
+
+        (place.root / "done").rename(place.root / "aside")
+        checked = Checked(place, capsys)
+        assert checked.code == Exit.INCOMPLETE
+        checked.is_now("done folder", "wrong", "is not there")
+
+
+def test_a_pause_in_force_is_told(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person's is a warning; the account's stands in the way, since the credit can not be asked for."""
+    place.run_once()
+    with place.books() as books:
+        books.pauses.set(Pause(PauseKind.PERSON, "person", "The auditors are here.", 1.0, None))
+    checked = Checked(place, capsys)
+    assert checked.code == Exit.WELL
+    checked.is_now("submitting", "warning", "The auditors are here.", "watcher resume")
+
+    with place.books() as books:
+        books.pauses.end(PauseKind.PERSON, 2.0)
+        books.pauses.set(Pause(PauseKind.ACCOUNT, "rejected", "No credit.", 1.0, 2.0))
+    checked = Checked(place, capsys)
+    assert checked.code == Exit.UNAVAILABLE
+    checked.is_now("submitting", "unavailable", "No credit.")
+
+    with place.books() as books:
+        books.pauses.end(PauseKind.ACCOUNT, 3.0)
+        books.pauses.set(Pause(PauseKind.SERVICE, "service_fault", "It is down.", 1.0, 2.0))
+        books.pauses.set(Pause(PauseKind.FOLDER, "folder_missing", "It is away.", 1.0, None))
+    checked = Checked(place, capsys)
+    assert checked.code == Exit.UNAVAILABLE
+    hints = {check["found"]: check["hint"] for check in checked.found if check["name"] == "submitting"}
+    assert "watcher resume" in hints["is paused: It is down."]
+    assert "by itself" in hints["is paused: It is away."]
+
+
+def test_limits_that_the_service_will_not_grant_are_a_warning(
+    make_place: MakePlace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A size beyond the documented one, and a rate that was refused."""
+    place = make_place(limits={"max_upload_bytes": 50_000_000})
+    checked = Checked(place, capsys)
+    assert checked.code == Exit.WELL
+    checked.is_now("limits", "warning", "50,000,000", "documents 15,000,000")
+
+    place.configure()
+    place.run_once()
+    lesson = {"30/60": [0.5, place.clock.now() + 1000]}
+    write_fact(place, "limits.writes.lowered", lesson)
+    Checked(place, capsys).is_now("limits", "warning", "after a refusal", "limits.writes")
+
+
+# The database and the machine
+
+
+def test_an_older_database_is_a_warning_and_a_newer_one_stops(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next start brings an older one up; a newer one is refused, as by `run`."""
+    place.run_once()
+    known = revisions.known()
+    with monkeypatch.context() as patched:
+        patched.setattr(revisions, "known", lambda: [*known, "9998"])
+        checked = Checked(place, capsys)
+        assert checked.code == Exit.WELL
+        checked.is_now("database", "warning", "older version", "watcher migrate")
+
+    with SqliteDatabase(place.config.store.url) as database, database.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    checked = Checked(place, capsys)
+    assert checked.code == Exit.CONFIG
+    checked.is_now("database", "wrong", "9999", "newer than this program")
+
+
+def test_a_damaged_database_is_wrong(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is read to its end: a page that is overwritten is found before a recording needs it."""
+    for n in range(5):
+        place.drop(f"{n}.wav")
+    place.run_once()
+    file = place.config.store.path
+    pages = bytearray(file.read_bytes())
+    for start in range(2 * 4096, len(pages), 4096):
+        pages[start + 8 : start + 2048] = b"\xaa" * 2040
+    file.write_bytes(pages)
+
+    checked = Checked(place, capsys)
+
+    assert checked.code in (Exit.INCOMPLETE, Exit.CONFIG)
+    checked.is_now("database", "wrong", "damaged", "restore a copy")
+
+
+def test_a_database_that_can_not_be_made_is_found_before_the_first_start(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its folder must be there; it must not be another program's file."""
+    place.configure(store={"url": "sqlite:///nowhere/watcher.db"})
+    checked = Checked(place, capsys)
+    assert checked.code == Exit.CONFIG
+    checked.is_now("database", "wrong", "does not exist", "mkdir -p")
+
+    place.configure(store={"url": "sqlite:///other.db"})
+    (place.root / "other.db").write_bytes(b"no database at all, but a text of some length\n" * 50)
+    checked = Checked(place, capsys)
+    assert checked.code == Exit.CONFIG
+    checked.is_now("database", "wrong", "no database")
+
+
+def test_a_clock_that_was_set_back_is_a_warning(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was done already can not lie in the future."""
+    place.run_once()
+    write_fact(place, "last_scan_at", place.clock.now() + 3600)
+
+    checked = Checked(place, capsys)
+
+    assert checked.code == Exit.WELL
+    checked.is_now("clock", "warning", "looked through at", "timedatectl")
+
+
+def test_a_wrong_configuration_ends_it_as_any_command(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """78, and nothing on standard output."""
+    place.configure(arrivals={"setle_seconds": 3})
+    assert main(["check", "--config", str(place.config_path), "--json"]) == Exit.CONFIG
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "settle_seconds" in said.err
+
+
+# Beside a daemon, and on a machine without a terminal
 
 
 def test_beside_a_running_daemon_it_disturbs_nothing(place: Place, service: Sandbox, watcher: Programs) -> None:
@@ -77,283 +366,3 @@ def test_its_help_tells_the_exit_codes(watcher: Programs) -> None:
     assert program.process.returncode == Exit.WELL
     assert all(word in program.out for word in ("--config", "--json", "no credit", "exit codes", "69", "78"))
     assert all(len(line) <= 115 for line in program.out.splitlines())
-
-
-# As the service's user, who owns nothing
-
-
-@pytest.fixture
-def site(open_folder: Path, make_place: MakePlace, python: StrangersPython) -> Place:
-    """Three folders of root's that the crew shares, and the stranger's own folder for the database."""
-    for name in ("drop", "done", "failed"):
-        shared_folder(open_folder / name, 0o2770)
-    state = open_folder / "state"
-    state.mkdir()
-    os.chown(state, STRANGER.uid or 0, STRANGER.gid)
-    return make_place(open_folder, store={"url": f"sqlite:///{state}/watcher.db"})
-
-
-def check_as_stranger(watcher: Programs, python: StrangersPython, site: Place, key: str = KEY) -> Program:
-    return watcher.call(
-        *("check", "--json", "--config", site.config_path),
-        executable=python.executable,
-        environment=ENVIRONMENT | python.environment | {"IDENTIFAI_API_KEY": key},
-        cwd="/",
-        **STRANGER.spawning(),
-    )
-
-
-def test_the_services_user_finds_shared_folders_well(
-    site: Place, watcher: Programs, python: StrangersPython
-) -> None:
-    """Files of others in folders of others: all is well, and only how soon they are taken is told."""
-    drop(site.root / "drop" / "one.wav", speech("one"))
-    needs_acl()
-    subprocess.run(
-        ["setfacl", "-R", "-m", f"g:{CREW}:rwX", "-d", "-m", f"g:{CREW}:rwX", site.root / "drop"], check=True
-    )
-
-    checks = checks_of(check_as_stranger(watcher, python, site))
-
-    assert {check["state"] for check in checks.values()} == {"well"}, checks
-    assert f"uid {STRANGER.uid}" in checks["user"]["found"]
-    assert "another's without CAP_LEASE once its close was heard" in checks["proof"]["found"]
-    assert list((site.root / "state").iterdir()) == []
-
-
-def test_files_out_of_reach_are_wrong_and_named(site: Place, watcher: Programs, python: StrangersPython) -> None:
-    """One that can not be read, one that can not be moved, a folder that can not be looked into."""
-    top = site.root / "drop"
-    drop(top / "good.wav", speech("good"))
-    drop(top / "hidden.wav", speech("hidden"), mode=0o600)
-    (top / "locked").mkdir(mode=0o755)
-    drop(top / "locked" / "call.wav", speech("locked"))
-    (top / "closed").mkdir(mode=0o700)
-
-    recordings = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)["recordings"]
-
-    assert recordings["state"] == "wrong"
-    assert "3 of 3 " in recordings["found"]
-    assert all(name in recordings["found"] for name in ("hidden.wav", "locked/call.wav", "closed"))
-    assert "chmod g+" in recordings["hint"]
-
-
-def test_folders_that_the_user_may_not_write_are_wrong(
-    site: Place, watcher: Programs, python: StrangersPython
-) -> None:
-    """Each with the command that opens it; a sticky drop folder too, out of which only owners may move."""
-    (site.root / "done").chmod(0o2755)
-    (site.root / "state").chmod(0o2555)
-    checks = checks_of(check_as_stranger(watcher, python, site), Exit.CONFIG)
-    assert checks["done folder"]["state"] == "wrong"
-    assert checks["done folder"]["hint"].endswith(f"as root: chmod g+rwx {site.root}/done")
-    assert checks["database"]["state"] == "wrong"
-    assert "may not write in its folder" in checks["database"]["found"]
-
-    (site.root / "done").chmod(0o2775)
-    (site.root / "state").chmod(0o2755)
-    (site.root / "drop").chmod(0o3775)
-    checks = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)
-    assert "sticky" in checks["drop folder"]["found"]
-    assert "chmod -t" in checks["drop folder"]["hint"]
-
-
-def daemon_of_stranger(watcher: Programs, python: StrangersPython, site: Place) -> Program:
-    daemon = watcher.start(
-        *("run", "--config", site.config_path),
-        executable=python.executable,
-        environment=ENVIRONMENT | python.environment | {"IDENTIFAI_API_KEY": KEY},
-        cwd="/",
-        **STRANGER.spawning(),
-    )
-    daemon.wait_for("daemon.started")
-    return daemon
-
-
-def test_root_looks_as_the_user_that_runs_the_daemon(
-    site: Place, watcher: Programs, python: StrangersPython
-) -> None:
-    """With its groups, which no list has, and its key: whatever is open to root alone is wrong for the daemon."""
-    daemon = daemon_of_stranger(watcher, python, site)
-
-    checks = checks_of(check_as_root(watcher, site))
-
-    assert {name for name, check in checks.items() if check["state"] != "well"} == {"newcomers"}, checks
-    assert (
-        f"looked as nobody (uid {STRANGER.uid}) (who runs the daemon, process {daemon.pid})"
-        in (checks["user"]["found"])
-    )
-    assert checks["key"]["found"] == f"from $IDENTIFAI_API_KEY of process {daemon.pid}"
-    assert {path.stat().st_uid for path in (site.root / "state").iterdir()} == {STRANGER.uid}
-    daemon.stop()
-    drop(site.root / "drop" / "hidden.wav", speech("hidden"), mode=0o600)
-    (site.root / "done" / "closed").mkdir(mode=0o755)
-    (site.root / "drop" / "closed").mkdir(mode=0o2777)
-    as_root = checks_of(check_as_root(watcher, site, unit=UNIT), Exit.INCOMPLETE)
-    as_stranger = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)
-    for name in ("recordings", "subfolders"):
-        assert as_root[name] == as_stranger[name]
-        assert as_root[name]["state"] == "wrong"
-
-
-UNIT = f"""\
-[Service]
-ExecStart=/opt/watcher/bin/watcher run --config {{config}}
-LoadCredential=identifai.key:{{key}}
-User=nobody
-SupplementaryGroups={CREW}
-CapabilityBoundingSet=CAP_LEASE
-AmbientCapabilities=CAP_LEASE
-"""
-
-
-def check_as_root(
-    watcher: Programs, site: Place, *more: str, unit: str = "", environment: dict[str, str] | None = None
-) -> Program:
-    """`unit`: what systemd would start, and hand a key that root alone can read."""
-    key = site.root / "roots.key"
-    key.write_text(KEY)
-    key.chmod(0o600)
-    units = site.root / "units"
-    units.mkdir(exist_ok=True)
-    (units / "watcher.service").write_text(unit.format(config=site.config_path, key=key))
-    told = ENVIRONMENT | {"SYSTEMD_UNIT_PATH": str(units)} | (environment or {})
-    return watcher.call("check", "--json", "--config", site.config_path, *more, environment=told)
-
-
-def test_before_the_first_start_root_looks_as_the_user_that_the_unit_names(site: Place, watcher: Programs) -> None:
-    """With the groups, the capability and the key that systemd will give it. Nothing is left that is root's."""
-    program = check_as_root(watcher, site, unit=UNIT)
-
-    checks = checks_of(program)
-    assert {name for name, check in checks.items() if check["state"] != "well"} == {"newcomers"}, checks
-    assert (
-        f"looked as nobody (uid {STRANGER.uid}) (User= in {site.root}/units/watcher.service)"
-        in (checks["user"]["found"])
-    )
-    assert checks["key"]["found"] == f"from {site.root}/roots.key"
-    proof = "recordings are taken as soon as they are closed and provably whole"
-    assert (checks["proof"]["found"] == proof) is has_capability(CAP_LEASE)
-    assert json.loads(program.out)["user"]["uid"] == STRANGER.uid
-    assert list((site.root / "state").iterdir()) == []
-
-
-def test_without_daemon_or_unit_root_looks_as_the_one_whose_the_files_are(site: Place, watcher: Programs) -> None:
-    """By his groups as they are listed: the crew is not among them. A key that he may not read is none."""
-    own = site.root / "identifai.key"
-    own.write_text(KEY)
-    own.chmod(0o600)
-
-    checks = checks_of(check_as_root(watcher, site), Exit.CONFIG)
-
-    assert f"looked as nobody (uid {STRANGER.uid}) (the owner of the database's folder)" in checks["user"]["found"]
-    assert [name for name, check in checks.items() if check["state"] == "wrong"] == [
-        "key",
-        "drop folder",
-        "done folder",
-        "failed folder",
-    ]
-    assert "Permission denied" in checks["key"]["found"]
-    assert checks_of(check_as_root(watcher, site, environment={"IDENTIFAI_API_KEY": KEY}), Exit.INCOMPLETE)
-
-
-def test_root_can_name_as_whom_it_looks(site: Place, watcher: Programs, python: StrangersPython) -> None:
-    """Root himself too, to whom everything is open; one who does not exist is wrong usage, as for anybody else."""
-    assert (
-        "to whom everything is open"
-        in (checks_of(check_as_root(watcher, site, "--as", "root", unit=UNIT))["user"]["found"])
-    )
-    checks = checks_of(check_as_root(watcher, site, "--as", "daemon", unit=UNIT), Exit.CONFIG)
-    assert checks["user"]["found"].startswith("looked as daemon (uid ")
-    assert checks["database"]["state"] == "wrong"
-    assert check_as_root(watcher, site, "--as", "noSuchUser").process.returncode == Exit.USAGE
-    program = watcher.call(
-        *("check", "--config", site.config_path, "--as", "root"),
-        executable=python.executable,
-        environment=ENVIRONMENT | python.environment,
-        cwd="/",
-        **STRANGER.spawning(),
-    )
-    assert program.process.returncode == Exit.USAGE
-    assert "only root can look as root" in program.err
-
-
-def test_a_configuration_that_only_root_can_read_is_wrong(site: Place, watcher: Programs) -> None:
-    """And so is a unit that names nobody who exists; all the rest is told all the same."""
-    site.config_path.chmod(0o600)
-    checks = checks_of(check_as_root(watcher, site, unit=UNIT), Exit.CONFIG)
-    assert checks["configuration"]["state"] == "wrong"
-    assert "nobody" in checks["configuration"]["hint"]
-    assert checks["filing"]["state"] == "well"
-
-    site.config_path.chmod(0o644)
-    checks = checks_of(
-        check_as_root(
-            watcher, site, unit=UNIT.replace("=nobody", "=noSuchUser"), environment={"IDENTIFAI_API_KEY": KEY}
-        ),
-        Exit.CONFIG,
-    )
-    assert checks["user"]["state"] == "wrong"
-    assert "noSuchUser, who does not exist" in checks["user"]["found"]
-
-
-def test_a_key_that_only_the_daemon_was_handed_is_no_fault(
-    site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
-) -> None:
-    """systemd hands it to the daemon alone: beside it, its user is told how to try the key; before it, 78."""
-    key_file = site.root / "identifai.key"
-    key_file.write_text(KEY)
-    key_file.chmod(0o600)
-
-    checks = checks_of(check_as_stranger(watcher, python, site, key=""), Exit.CONFIG)
-    assert checks["key"]["state"] == "wrong"
-    daemon = daemon_of_stranger(watcher, python, site)
-    checks = checks_of(check_as_stranger(watcher, python, site, key=""))
-    assert checks["key"]["state"] == "warning"
-    assert "sudo watcher check" in checks["key"]["hint"]
-    assert checks["service"]["state"] == "warning"
-    assert daemon.stop() == Exit.WELL
-
-
-def test_subfolders_of_done_and_failed_that_cannot_be_written_are_wrong(
-    site: Place, watcher: Programs, python: StrangersPython
-) -> None:
-    """As a person's `mkdir` leaves them; as deep as they lie, and where a link has the name of one."""
-    for folder in ("drop/a", "drop/a/b", "drop/linked", "done/a", "done/a/b", "failed/c", "elsewhere"):
-        shared_folder(site.root / folder, 0o2770)
-    (site.root / "failed/linked").symlink_to(site.root / "elsewhere")
-    checks = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)
-    assert checks["subfolders"]["state"] == "wrong"
-    assert "linked/x in the failed folder" in checks["subfolders"]["found"]
-    assert "move it aside" in checks["subfolders"]["hint"]
-    (site.root / "failed/linked").unlink()
-    assert checks_of(check_as_stranger(watcher, python, site))["subfolders"]["state"] == "well"
-
-    (site.root / "done/a/b").chmod(0o755)
-    (site.root / "failed/c").chmod(0o700)
-    checks = checks_of(check_as_stranger(watcher, python, site), Exit.INCOMPLETE)
-
-    assert checks["subfolders"]["state"] == "wrong"
-    assert "a/b in the done folder" in checks["subfolders"]["found"]
-    assert "c in the failed folder" in checks["subfolders"]["found"]
-    subprocess.run(checks["subfolders"]["hint"].partition("as root: ")[2], shell=True, check=True)
-    assert checks_of(check_as_stranger(watcher, python, site))["subfolders"]["state"] == "well"
-
-
-def test_what_was_filed_and_everybody_can_look_at_is_a_warning(
-    site: Place, watcher: Programs, python: StrangersPython
-) -> None:
-    """Voices, and names with telephone numbers. Where nobody can come to the folder, its own mode is no matter."""
-    (site.root / "done").chmod(0o2775)
-    (site.root / "failed").chmod(0o2771)
-    checks = checks_of(check_as_stranger(watcher, python, site))
-    assert checks["privacy"]["state"] == "warning"
-    assert "every user of this machine can look into done/ and failed/" in checks["privacy"]["found"]
-    subprocess.run(checks["privacy"]["hint"].partition(": ")[2].partition(" (")[0], shell=True, check=True)
-    assert checks_of(check_as_stranger(watcher, python, site))["privacy"]["state"] == "well"
-    assert STRANGER.does(os.access, site.root / "done", os.R_OK | os.W_OK | os.X_OK)
-
-    (site.root / "done").chmod(0o2775)
-    os.chown(site.root, 0, CREW)
-    site.root.chmod(0o750)
-    assert checks_of(check_as_stranger(watcher, python, site))["privacy"]["state"] == "well"
