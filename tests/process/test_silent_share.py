@@ -30,7 +30,9 @@ def share(tmp_path: Path, odd_disk: OddDisk) -> Iterator[OddDisk]:
 @pytest.fixture
 def place(tmp_path: Path, share: OddDisk, make_place: MakePlace) -> Place:
     folders = {name: str(tmp_path / "share" / name) for name in ("drop", "done", "failed")}
-    return make_place(folders=folders, identifai={"read_timeout_seconds": 2})
+    # A pass waits for what is given up within a minute: so it is at work when the share falls silent.
+    arrivals = {"incomplete_minutes": 0.9}
+    return make_place(folders=folders, identifai={"read_timeout_seconds": 2}, arrivals=arrivals)
 
 
 def test_whatever_reads_the_books_answers(place: Place, share: OddDisk, tmp_path: Path, watcher: Programs) -> None:
