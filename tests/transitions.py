@@ -14,8 +14,8 @@ from watcher.store.items import Items
 
 _PROJECT = str(Path(__file__).parent.parent / "watcher")
 _ROOMS = {
-    Mover.ARRIVE: ("journey/arrive", "journey/vet"),
-    Mover.SUBMIT: ("journey/submit", "journey/outcomes", "journey/duplicates", "journey/room"),
+    Mover.ARRIVE: ("journey/arrive",),
+    Mover.SUBMIT: ("journey/submit", "journey/duplicates", "journey/room"),
     Mover.FILE: ("journey/file",),
     Mover.RECOVER: ("journey/recover",),
     Mover.PERSON: ("journey/decisions",),

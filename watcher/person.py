@@ -1,9 +1,9 @@
 """Who decides: the name of the user on this machine who gave a command."""
 
 import os
-import pwd
 from collections.abc import Mapping
 
+from watcher.accounts import user_name
 from watcher.domain import show_path
 
 _LONGEST = 64  # characters: the environment is anybody's
@@ -19,11 +19,7 @@ def name_person(environ: Mapping[str, str]) -> str:
     behind = _cleaned(environ.get("SUDO_USER", ""))
     if uid == 0 and behind:
         return behind
-    try:
-        name = _cleaned(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        name = ""
-    name = name or str(uid)
+    name = _cleaned(user_name(uid)) or str(uid)
     return f"{name} (sudo by {behind})" if behind and behind != name else name
 
 

@@ -80,6 +80,11 @@ def other_disk(place: Path) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", memory], check=True)
 
 
+def site_of(place: Path, done: Path) -> Site:
+    """A drop folder in the place, and this one for done/."""
+    return Site(Folder(os.fsencode(shared_folder(place / "drop")), "drop"), Folder(os.fsencode(done), "done"))
+
+
 @pytest.fixture(params=["same file system", "across file systems", "to own it"])
 def site(place: Path, request: pytest.FixtureRequest) -> Site:
     across = request.param == "across file systems"
@@ -250,9 +255,7 @@ def test_a_recording_touched_while_it_is_copied_is_filed_once(
     place: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chmod between its copy and its end leaves neither a second recording nor none."""
-    site = Site(
-        Folder(os.fsencode(shared_folder(place / "drop")), "drop"), Folder(os.fsencode(other_disk), "done")
-    )
+    site = site_of(place, other_disk)
     expected = site.put()
     write = disk.write
 
@@ -268,10 +271,7 @@ def test_a_recording_touched_while_it_is_copied_is_filed_once(
 
 def test_the_bytes_are_on_the_disk_before_the_name_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What its writer left in memory would be gone after a power cut, under the name that a receipt gives."""
-    site = Site(
-        Folder(os.fsencode(shared_folder(place / "drop")), "drop"),
-        Folder(os.fsencode(shared_folder(place / "done")), "done"),
-    )
+    site = site_of(place, shared_folder(place / "done"))
     expected = site.put()
     crossed: list[object] = []
     sync, rename = os.fsync, disk.rename_noreplace
@@ -357,9 +357,7 @@ def test_a_recording_written_to_while_it_is_copied_is_not_filed(
     place: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of the old and half of the new is never a recording."""
-    site = Site(
-        Folder(os.fsencode(shared_folder(place / "drop")), "drop"), Folder(os.fsencode(other_disk), "done")
-    )
+    site = site_of(place, other_disk)
     expected = site.put()
     write = disk.write
 
@@ -379,9 +377,7 @@ def test_a_recording_that_is_not_what_was_vetted_is_not_filed_across_file_system
     place: Path, other_disk: Path
 ) -> None:
     """The copy must have the sha256 that was sent, even where size and times say nothing."""
-    site = Site(
-        Folder(os.fsencode(shared_folder(place / "drop")), "drop"), Folder(os.fsencode(other_disk), "done")
-    )
+    site = site_of(place, other_disk)
     expected = site.put(b"other bytes")
     with pytest.raises(RecordingChanged):
         site.move(expected)
@@ -393,9 +389,7 @@ def test_a_full_disk_leaves_the_recording_and_nothing_half_copied(
     place: Path, small_disk: Path, person: Person
 ) -> None:
     """No truncated file, no draft; the recording waits until there is room, and is filed then."""
-    site = Site(
-        Folder(os.fsencode(shared_folder(place / "drop")), "drop"), Folder(os.fsencode(small_disk), "done")
-    )
+    site = site_of(place, small_disk)
     (small_disk / "ballast").write_bytes(bytes(1_000_000))
     sound = os.urandom(500_000)
     expected = site.put(sound)
@@ -441,10 +435,7 @@ def test_where_the_kernel_can_not_rename_safely_nothing_is_overwritten_either(
 
 def test_an_answer_that_was_lost_is_not_believed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over NFS a rename may say "no such file" though it happened: what lies there counts."""
-    site = Site(
-        Folder(os.fsencode(shared_folder(place / "drop")), "drop"),
-        Folder(os.fsencode(shared_folder(place / "done")), "done"),
-    )
+    site = site_of(place, shared_folder(place / "done"))
     expected = site.put()
     rename = disk.rename_noreplace
 

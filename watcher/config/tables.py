@@ -95,6 +95,11 @@ class Identifai(Table):
     read_timeout_seconds: Seconds = 60.0
     deadline_seconds: Seconds = 300.0
 
+    @property
+    def holds_in_doubt(self) -> bool:
+        """Whether a person decides on what may have been charged."""
+        return self.in_doubt == "hold"
+
 
 class Limits(Table):
     """An empty tuple of windows means no limit."""

@@ -96,7 +96,7 @@ def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | 
         return {"state": State.QUEUED, **follow(item, original), "content_key": key}
     if item.in_doubt or not any(_left_in_doubt(copy) for copy in others):
         return None if key == item.content_key else {"state": State.QUEUED, "content_key": key}
-    holds = site.config.identifai.in_doubt == "hold"
+    holds = site.config.identifai.holds_in_doubt
     return {"content_key": key, **after_lost_answer(item, holds=holds, of_another=True)}
 
 

@@ -9,7 +9,7 @@ from watcher.errors import FolderError
 from watcher.folders.names import is_check_note
 from watcher.journey.site import Site
 from watcher.journey.submit import doubt, pauses
-from watcher.journey.submit.record import await_verdict
+from watcher.journey.submit.record import after_acceptance, await_verdict
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -70,7 +70,7 @@ def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
         charged, outcome, decision = Charged.NO, "cut_off", "not sent"
     else:
         charged, outcome = Charged.UNKNOWN, "in_doubt"
-        decision = doubt.decision(holds=_holds(site))
+        decision = doubt.decision(holds=site.config.identifai.holds_in_doubt)
     books.ledger.end(attempt.number, now, outcome=outcome, charged=charged, decision=decision, detail=_ENDED)
     if item is None or item.state is not State.SUBMITTING:
         return
@@ -86,19 +86,8 @@ def _resume(site: Site, books: Books, item: Item, now: float) -> None:
     if last is not None and last.identifier is not None:
         await_verdict(site, books, last.identifier, now)
         note = "found half done at start-up: it had been accepted"
-        books.items.change(
-            item,
-            State.FILING,
-            now,
-            note,
-            outcome=State.DONE,
-            filed_as=item.path,
-            identifier=last.identifier,
-            submitted_at=last.ended_at,
-            fault=None,
-            in_doubt=False,
-            fresh=False,
-        )
+        facts = after_acceptance(last.identifier, item.path, last.ended_at)
+        books.items.change(item, State.FILING, now, note, **facts)
     elif last is not None and last.charged is Charged.UNKNOWN:
         _put_back(site, books, item, last.charged, now)
     else:
@@ -110,13 +99,9 @@ def _put_back(site: Site, books: Books, item: Item, charged: Charged, now: float
     if charged is Charged.NO:
         books.items.change(item, State.QUEUED, now, "the daemon ended before it was sent")
         return
-    facts = doubt.after_lost_answer(item, holds=_holds(site))
+    facts = doubt.after_lost_answer(item, holds=site.config.identifai.holds_in_doubt)
     after = State(str(facts.pop("state")))
     if after is State.QUEUED:
         facts["due_at"] = now
     note = facts["fault"].message if "fault" in facts else _ENDED
     books.items.change(item, after, now, note, **facts)
-
-
-def _holds(site: Site) -> bool:
-    return site.config.identifai.in_doubt == "hold"

@@ -181,7 +181,7 @@ def _explain_submitting(context: CommandContext, books: Books, item: Item) -> st
     requests = books.ledger.of_item(item.id)
     if requests and requests[-1].released_at is None:
         return "was being sent when the daemon ended, and not to its end: it costs nothing, and is queued again."
-    then = "it is held for your decision" if context.config.identifai.in_doubt == "hold" else "it is sent again"
+    then = "it is held for your decision" if context.config.identifai.holds_in_doubt else "it is sent again"
     return f"was being sent when the daemon ended, and may have been charged: {then}."
 
 

@@ -304,12 +304,10 @@ def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, no
     back = books.items.returnable(settled.path, vetted.sha256, vetted.fingerprint.inode)
     if back is not None:
         facts = place(site, books, back, vetted)
-        after = State(str(facts.pop("state")))
         facts["companions"] = settled.companions
-        if back.in_doubt and site.config.identifai.in_doubt == "hold":
+        if back.in_doubt and site.config.identifai.holds_in_doubt:
             facts |= after_return(back)
-            after = State.HELD
-            del facts["state"]
+        after = State(str(facts.pop("state")))
         books.items.change(back, after, now, "its file is back", due_at=now, **facts)
         return books.items.get(back.id)
     for failed in books.items.failed_with(vetted.sha256) if vetted.sha256 else []:

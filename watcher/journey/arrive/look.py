@@ -8,7 +8,7 @@ from watcher.audio import Examination
 from watcher.domain import show_path
 from watcher.errors import FolderError, RecordingChanged, RecordingGone, RecordingUnreachable
 from watcher.folders import is_being_written
-from watcher.journey.arrive.companions import Companions, stem_of
+from watcher.journey.arrive.companions import stem_of
 from watcher.journey.arrive.foreign import FOREIGN, Looks, is_left, may_be_left
 from watcher.journey.arrive.openings import Openings
 from watcher.journey.arrive.reach import Reach
@@ -33,7 +33,7 @@ class Look:
         self._openings = openings
         self._reach = reach
         self._look_again = look_again
-        self._companions = Companions.of(site.config.arrivals)
+        self._companions = registry.companions
         self._looks = Looks()
         self._lonely: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by stem: waiting for a sidecar
 
@@ -90,13 +90,8 @@ class Look:
     ) -> None:
         path = candidate.path
         sidecars = self._registry.waiting_beside(self._companions.sidecars_of(path), stem_of(path))
-        is_alone = (self._companions.marker and not markers) or (
-            self._companions.sidecars
-            and not any(self._registry.settler.is_settled(name) for name in sidecars)
-            and not self._shares_sidecar(candidate)
-        )
         judgement = self._registry.settler.judge(candidate, evidence, now, monotonic)
-        if judgement is Judgement.READY and is_alone:
+        if judgement is Judgement.READY and self._is_alone(candidate, markers, sidecars):
             reason = f"waits for {self._companions.awaited()}"
             if strangers:
                 reason += f"; {show_path(strangers[0])} does not count: it is not the recording's owner's"
@@ -119,6 +114,14 @@ class Look:
         except (RecordingGone, RecordingUnreachable, FolderError):
             return [], []  # the next look tells
         return [name for name in found if is_owners[name]], [name for name in found if not is_owners[name]]
+
+    def _is_alone(self, candidate: Candidate, markers: list[bytes], sidecars: list[bytes]) -> bool:
+        """Whether it lacks a companion that is to come with it. Asks the books: only of what is whole itself."""
+        if self._companions.marker and not markers:
+            return True
+        if not self._companions.sidecars or any(map(self._registry.settler.is_settled, sidecars)):
+            return False
+        return not self._shares_sidecar(candidate)
 
     def _shares_sidecar(self, candidate: Candidate) -> bool:
         """Whether its sidecar went along with another recording, of the same stem, while this one lay there too.

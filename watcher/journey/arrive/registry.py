@@ -38,7 +38,7 @@ class Registry:
 
     def __init__(self, settings: Settings, clock: Clock, openings: Openings, reach: Reach) -> None:
         self._clock = clock
-        self._companions = Companions.of(settings)
+        self.companions = Companions.of(settings)
         self._beside: defaultdict[bytes, set[bytes]] = defaultdict(set)  # companions, by their names in lower case
         self._openings = openings
         self._reach = reach
@@ -52,7 +52,7 @@ class Registry:
                 relook_seconds=settings.rescan_seconds,
             )
         )
-        self.settled: deque[Settled] = deque()  # whole, and not vetted yet
+        self.settled: deque[Settled] = deque()  # whole, and not admitted yet
         self.known: dict[bytes, int] = {}  # paths that the scan need not look at, by inode
         self.carried: set[bytes] = set()  # companions of recordings that have an item
         self._stumbled: set[bytes] = set()  # no candidates, and told of: some of them
@@ -69,7 +69,7 @@ class Registry:
         self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool = False
     ) -> None:
         """The file is a candidate; to be called under the lock."""
-        if self._companions.is_one(path):
+        if self.companions.is_one(path):
             self._beside[path.lower()].add(path)
         self.settler.see(
             path,
@@ -107,7 +107,7 @@ class Registry:
         found = (one for name in names for one in sorted(self._beside.get(name.lower(), ())))
         return list(dict.fromkeys(one for one in found if one in self.settler and one.startswith(start)))
 
-    # What vet takes, and gives back
+    # What admit takes, and gives back
 
     def take(self, limit: int) -> list[Settled]:
         """Files that have settled, the oldest arrival first."""

@@ -18,24 +18,22 @@ _FINISH_SECONDS = 5.0  # so long a stop tries to record the last answer
 
 
 @dataclass(slots=True)
-class Stumble:
-    """An answer whose attempt has its end, and whose item has not moved on: nobody foresaw why."""
+class Answer:
+    """What came of a claim, and when; until it is recorded."""
 
     claim: Claim
-    answer: Accepted | WatcherError
+    what: Accepted | WatcherError
     at: float
-    due_at: float  # monotonic
-    seconds: float = _STUMBLED_SECONDS  # after which it is tried again
+    is_told: bool = False  # in the log, since the books do not take it
 
 
 @dataclass(slots=True)
-class Unrecorded:
-    """An answer that the books have not taken yet."""
+class Stumble:
+    """An answer whose attempt has its end, and whose item has not moved on: nobody foresaw why."""
 
-    claim: Claim
-    answer: Accepted | WatcherError
-    at: float
-    is_told: bool = False
+    answer: Answer
+    due_at: float  # monotonic
+    seconds: float = _STUMBLED_SECONDS  # after which it is tried again
 
 
 class Answers:
@@ -44,12 +42,12 @@ class Answers:
     def __init__(self, site: Site, outcomes: Outcomes) -> None:
         self._site = site
         self._outcomes = outcomes
-        self._unrecorded: Unrecorded | None = None
+        self._unrecorded: Answer | None = None
         self._stumbles: list[Stumble] = []
 
     def keep(self, claim: Claim, answer: Accepted | WatcherError) -> None:
         """The answer is recorded, or will be: see `record`."""
-        self._unrecorded = Unrecorded(claim, answer, self._site.clock.now())
+        self._unrecorded = Answer(claim, answer, self._site.clock.now())
         self.record()
 
     def record(self) -> None:
@@ -58,26 +56,25 @@ class Answers:
         After an error that nobody foresaw the ledger alone has it, which is what must not be lost, and all that
         others wait for.
         """
-        if self._unrecorded is None:
+        if (answer := self._unrecorded) is None:
             return
-        claim, answer, at = self._unrecorded.claim, self._unrecorded.answer, self._unrecorded.at
         try:
-            self._outcomes.record(claim, answer, at)
+            self._outcomes.record(answer.claim, answer.what, answer.at)
         except Exception as error:
             if is_of_the_store(error):
-                self._tell_unrecorded(self._unrecorded, error)
+                self._tell_unrecorded(answer, error)
                 raise
-            _log.exception("answer.stumbled", item=claim.item.id, path=claim.item.path)
-            self._outcomes.end(claim, answer, at)
-            self._stumbles.append(Stumble(claim, answer, at, self._site.clock.monotonic() + _STUMBLED_SECONDS))
+            _log.exception("answer.stumbled", item=answer.claim.item.id, path=answer.claim.item.path)
+            self._outcomes.end(answer.claim, answer.what, answer.at)
+            self._stumbles.append(Stumble(answer, self._site.clock.monotonic() + _STUMBLED_SECONDS))
         self._unrecorded = None
 
-    def _tell_unrecorded(self, left: Unrecorded, error: Exception) -> None:
+    def _tell_unrecorded(self, left: Answer, error: Exception) -> None:
         """Once: until the books take it, the answer stands nowhere but in this process and in the log."""
         if left.is_told:
             return
         left.is_told = True
-        answer, item = left.answer, left.claim.item
+        answer, item = left.what, left.claim.item
         _log.error(
             "answer.unrecorded",
             item=item.id,
@@ -93,8 +90,9 @@ class Answers:
         """Answers that only the ledger has are recorded, if they can be by now."""
         monotonic = self._site.clock.monotonic()
         for stumble in [one for one in self._stumbles if one.due_at <= monotonic]:
+            answer = stumble.answer
             try:
-                self._outcomes.record(stumble.claim, stumble.answer, stumble.at)
+                self._outcomes.record(answer.claim, answer.what, answer.at)
             except Exception as error:
                 if is_of_the_store(error):
                     raise

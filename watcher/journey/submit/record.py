@@ -86,19 +86,8 @@ class Outcomes:
         site, item = self._site, claim.item
         with site.store.writing() as books:
             self._end_accepted(books, claim, accepted, now, "done")
-            books.items.change(
-                item,
-                State.FILING,
-                now,
-                outcome=State.DONE,
-                identifier=accepted.identifier,
-                filed_as=claim.filed_as,
-                submitted_at=now,
-                fault=None,
-                in_doubt=False,
-                suspected_at=None,
-                fresh=False,
-            )
+            facts = after_acceptance(accepted.identifier, claim.filed_as, now)
+            books.items.change(item, State.FILING, now, **facts)
             await_verdict(site, books, accepted.identifier, now)
             follow_original(
                 books, replace(item, state=State.FILING, identifier=accepted.identifier, submitted_at=now), now
@@ -159,7 +148,7 @@ class Outcomes:
         return policy.Situation(
             now=now,
             retry=self._site.config.retry,
-            hold_in_doubt=self._site.config.identifai.in_doubt == "hold",
+            hold_in_doubt=self._site.config.identifai.holds_in_doubt,
             others_succeed=faulted is not None and books.ledger.accepted_since(faulted, item.id),
             others_wait=item.faults > 1 and books.queue.next_due(now, canary=False) is not None,
             last_word_was_yes=suspected is not None and books.ledger.last_word_was_yes(suspected, item.id),
@@ -221,6 +210,20 @@ class Outcomes:
     def _end_hit(self, books: Books, claim: Claim, now: float) -> None:
         if claim.hit is not None:
             books.ledger.hit_ended(claim.hit, now)
+
+
+def after_acceptance(identifier: str, filed_as: bytes, at: float | None) -> dict[str, Any]:
+    """What the row of an item reads, on its way to done/, that the service accepted at that time."""
+    return {
+        "outcome": State.DONE,
+        "identifier": identifier,
+        "filed_as": filed_as,
+        "submitted_at": at,
+        "fault": None,
+        "in_doubt": False,
+        "suspected_at": None,
+        "fresh": False,
+    }
 
 
 def await_verdict(site: Site, books: Books, identifier: str, now: float) -> None:
