@@ -89,7 +89,7 @@ def test_filed(
     start: Callable[[Place], Program],
     service: Sandbox,
 ) -> None:
-    """recordings of this client, of another and of the server are each sent once, and filed"""
+    """recordings from this client, another client and the server are each sent once and filed"""
     place = make_site(only_drop=only_drop)
     hashes = []
     places = {"ours": corner.client, "other": corner.other, "server": corner.server}
@@ -112,7 +112,7 @@ def test_slow_writers(
     start: Callable[[Place], Program],
     service: Sandbox,
 ) -> None:
-    """what is still written there, in whatever way, is not taken before it is whole"""
+    """a file that is still being written, in whatever way, is not taken before it is complete"""
     place = make_site(arrivals={"unclosed_seconds": UNCLOSED_SECONDS, "settle_seconds": 2, "rescan_seconds": 5})
     sources = tmp_path / "sources"
     sources.mkdir()
@@ -162,7 +162,9 @@ def mp3(seed: str) -> bytes:
 
 
 def test_names(corner: Corner, make_site: MakeSite, start: Callable[[Place], Program], service: Sandbox) -> None:
-    """names that SMB cannot bear, with a last dot, in Latin-1, NFD: each that is seen is filed, or said to wait"""
+    """names that SMB cannot hold, with a final dot, in Latin-1 or NFD: each file that is seen is filed or
+    reported as waiting
+    """
     names = [b"a:b?.wav", b"call.wav.", b"caf\xe9.wav", "cafe\u0301.wav".encode(), b"plain.wav", b"a  b .wav"]
     for number, name in enumerate(names):
         content = speech("names", seconds=0.4, note=bytes([number]))
@@ -199,7 +201,7 @@ def test_outage(
     start: Callable[[Place], Program],
     service: Sandbox,
 ) -> None:
-    """the server, or the mount, is away for 20 s in the middle: all goes on, nothing is sent twice"""
+    """the server or the mount is away for 20 s in the middle: all work resumes, nothing is sent twice"""
     place = make_site(limits={"writes": ["2/second"], "reads": []})
     hashes = drop(corner.server / "drop", [f"{number}.wav" for number in range(20)])
     daemon = start(place)
@@ -221,7 +223,7 @@ def test_outage(
 def test_full(
     share: Share, corner: Corner, make_site: MakeSite, start: Callable[[Place], Program], service: Sandbox
 ) -> None:
-    """the server's disk is full: nothing is sent that could not be filed, and all is once there is room"""
+    """the server's disk is full: nothing is sent that could not be filed; all is sent once there is room"""
     place = make_site()
     daemon = start(place)
     hashes = drop(corner.server / "drop", ["a.wav", "b.wav"])
@@ -246,7 +248,7 @@ def _fill(path: Path) -> None:
 
 
 def test_read_only(share: Share, corner: Corner, make_site: MakeSite, watcher: Programs, service: Sandbox) -> None:
-    """the mount is read-only: nothing is sent, it is said, and all goes on once it is not"""
+    """the mount is read-only: nothing is sent, and it is reported; all work resumes once it is writable"""
     place = make_site()
     assert watcher.call("run", "--once", "--config", place.config_path, seconds=60).process.returncode == 0
     make_read_only(share.client)
@@ -266,7 +268,7 @@ def test_read_only(share: Share, corner: Corner, make_site: MakeSite, watcher: P
 def test_root_squash(
     share: Share, corner: Corner, make_site: MakeSite, start: Callable[[Place], Program], service: Sandbox
 ) -> None:
-    """the server takes root for nobody"""
+    """the server maps root to nobody (root_squash)"""
     if not isinstance(share, Nfs):
         pytest.skip("only NFS does that")
     share.options = "rw,root_squash"
@@ -292,7 +294,7 @@ def test_second_instance(
     watcher: Programs,
     service: Sandbox,
 ) -> None:
-    """a second instance, through another mount or on the server itself, is refused; `check` says so"""
+    """a second instance, through another mount or on the server itself, is refused; `check` reports it"""
     first = make_site()
     daemon = start(first)
     second = make_site("second", at=corner.other if through == "other" else corner.server)
@@ -308,7 +310,7 @@ def test_second_instance(
 
 
 def test_killed(corner: Corner, make_site: MakeSite, start: Callable[[Place], Program], service: Sandbox) -> None:
-    """one that was killed is followed by the next at once"""
+    """after an instance was killed, the next one starts at once"""
     place = make_site()
     start(place).kill()
     hashes = drop(corner.server / "drop", ["a.wav", "b.wav"])
@@ -326,7 +328,9 @@ def test_commands_in_an_outage(
     watcher: Programs,
     service: Sandbox,
 ) -> None:
-    """while the server does not answer: status, list, show, why, pause; and SIGTERM, with what hung"""
+    """while the server does not answer, status, list, show, why and pause work, and SIGTERM ends the daemon,
+    which says what hung
+    """
     place = make_site()
     hashes = drop(corner.server / "drop", ["a.wav"])
     daemon = start(place)
@@ -363,7 +367,9 @@ def _names_its_drop_folder(watcher: Programs, place: Place) -> bool:
 
 
 def test_check(corner: Corner, make_site: MakeSite, watcher: Programs, service: Sandbox) -> None:
-    """`check` finds nothing wrong, says what the mount is, warns of too little patience, leaves nothing there"""
+    """`check` finds nothing wrong, says what the mount is, warns if `unclosed_seconds` is too short, leaves
+    nothing behind
+    """
     place = make_site(arrivals={"unclosed_seconds": 60})
     told = watcher.call("check", "--config", place.config_path, seconds=PATIENCE_SECONDS)
     assert told.process.returncode == 0, told.out + told.err
