@@ -26,7 +26,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/watcher demo
 
 test: check
-	$(BIN)/pytest -n $${TEST_WORKERS:-2}
+	$(BIN)/pytest -n $${TEST_WORKERS:-2} --dist worksteal
 
 crash: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash
