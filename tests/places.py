@@ -12,10 +12,11 @@ from watcher import composition, once
 from watcher.audio.synthesis import wav
 from watcher.clock import Clock
 from watcher.config import Config, load
-from watcher.domain import Item, JsonObject, Pause, State, Verdict
+from watcher.domain import Item, Pause, State, Verdict
 from watcher.key import Key
 from watcher.sandbox import Sandbox
 from watcher.store import Books, Store
+from watcher.text import JsonObject
 
 KEY = "a-key-for-tests"
 

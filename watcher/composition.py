@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.config import Config
-from watcher.domain import show_path
 from watcher.errors import ConfigError, FolderError, FolderForeign, FolderMissing
 from watcher.identifai.client import Client
 from watcher.journey.arrive.admit import Vetting
@@ -27,6 +26,7 @@ from watcher.journey.verdict import Asking
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
 from watcher.store import Store
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 

@@ -14,7 +14,6 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.composition import Journey
-from watcher.domain import JsonObject
 from watcher.errors import Exit, InstanceRunning
 from watcher.folders import Folder
 from watcher.journey.arrive.watch import Watch
@@ -24,6 +23,7 @@ from watcher.loops import Chore, Runner
 from watcher.reload import reload
 from watcher.shutdown import await_end, cut_off, find_silent_folders
 from watcher.signals import heed_signals
+from watcher.text import JsonObject
 
 _log = logs.get_logger(__name__)
 

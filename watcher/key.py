@@ -8,9 +8,9 @@ from typing import NamedTuple, NoReturn, Self
 
 from watcher.config import Config
 from watcher.config.loading import open_file
-from watcher.domain import quote_path, show_path
 from watcher.errors import ConfigError
 from watcher.mounts import mount_of, read_mounts, resolve
+from watcher.text import quote_path, show_path
 
 KEY_VARIABLE = "IDENTIFAI_API_KEY"
 CREDENTIAL = "identifai.key"

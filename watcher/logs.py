@@ -22,9 +22,9 @@ from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
 from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from watcher.domain import show_path, show_text
 from watcher.outlet import Outlet
 from watcher.redaction import REDACTED, SHORTEST_SECRET, Redactor
+from watcher.text import show_path, show_text
 
 Logger = FilteringBoundLogger
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from watcher.composition import Journey
 from watcher.daemon import tidy
-from watcher.domain import HALF_DONE, UNDER_WAY, Item, PauseKind, State, VerdictState, rfc3339, show_path
+from watcher.domain import HALF_DONE, UNDER_WAY, Item, PauseKind, State, VerdictState
 from watcher.errors import UNSENDABLE, Exit
 from watcher.journey.verdict import IDLE
 from watcher.store import Books, Waiting
+from watcher.text import rfc3339, show_path
 
 VERDICT_SECONDS = 600.0
 """So long a pass waits for verdicts, once all else is done, where nothing else is asked for."""

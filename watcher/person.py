@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 
 from watcher.accounts import user_name
-from watcher.domain import show_path
+from watcher.text import show_path
 
 _LONGEST = 64  # characters: the environment is anybody's
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from watcher import logs
 from watcher.config import Config, load
-from watcher.domain import JsonObject
 from watcher.errors import ConfigError
 from watcher.journey.keys import Keys
 from watcher.journey.reading import note_reading
 from watcher.journey.site import Site
 from watcher.journey.submit.windows import restore_hits
+from watcher.text import JsonObject
 
 _log = logs.get_logger(__name__)
 

@@ -14,9 +14,10 @@ from tests.queues import drain, listening, queued, told
 from watcher import once
 from watcher.cli import main
 from watcher.composition import Journey
-from watcher.domain import JsonObject, State, VerdictState
+from watcher.domain import State, VerdictState
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
+from watcher.text import JsonObject
 
 CALL = speech("call")
 

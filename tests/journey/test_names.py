@@ -13,10 +13,11 @@ from tests.odd_disk import OddDisk, odd_disk
 from tests.places import REFUSED, Place, speech
 from tests.queues import drain, queued
 from watcher.cli import main
-from watcher.domain import Item, State, path_text
+from watcher.domain import Item, State
 from watcher.errors import Exit
 from watcher.folders import acceptance
 from watcher.sandbox import Sandbox
+from watcher.text import path_text
 
 __all__ = ["odd_disk"]  # a fixture
 

@@ -6,8 +6,9 @@ import pytest
 
 from tests.journey.test_commands_that_look import said
 from tests.places import REFUSED, Place
-from watcher.domain import JsonObject, State, to_json
+from watcher.domain import State
 from watcher.sandbox import Sandbox
+from watcher.text import JsonObject, to_json
 from watcher.views.context import open_to_read
 from watcher.views.recordings import find_history, list_recordings, list_waiting
 from watcher.views.status import read_status

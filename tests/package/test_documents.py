@@ -22,9 +22,9 @@ from tests.people import PROJECT
 from tests.places import KEY, speech
 from tests.process.programs import posts, wait_until
 from watcher.cli import build_parser
-from watcher.domain import JsonObject
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
+from watcher.text import JsonObject
 
 README, UNITS = "README.md", "systemd/README.md"
 

@@ -9,8 +9,8 @@ import pytest
 from tests.places import KEY, Place
 from tests.process.programs import Program
 from watcher.cli import main
-from watcher.domain import JsonObject
 from watcher.errors import Exit
+from watcher.text import JsonObject
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from tests.people import PROJECT
 from tests.places import KEY, Place
 from watcher.clock import SystemClock
-from watcher.domain import JsonObject
 from watcher.sandbox import LedgerEntry, Sandbox
+from watcher.text import JsonObject
 
 Result = TypeVar("Result")
 

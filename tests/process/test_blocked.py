@@ -13,9 +13,9 @@ from tests.people import place as open_folder
 from tests.places import KEY, Place, speech
 from tests.process.programs import ENVIRONMENT, Program, Programs, last_scan_at, wait_until, waiting
 from tests.queues import Lines, drain, listening, queued, settle, told
-from watcher.domain import JsonObject
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
+from watcher.text import JsonObject
 
 __all__ = ["open_folder"]  # a fixture
 

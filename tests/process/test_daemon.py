@@ -20,8 +20,8 @@ from tests.process.programs import (
     wait_until,
     waiting,
 )
-from watcher.domain import JsonObject
 from watcher.sandbox import Sandbox
+from watcher.text import JsonObject
 
 PROMISED = {
     *("id", "path", "state", "size", "sha256", "audio", "identifier", "attempts", "error", "verdict"),

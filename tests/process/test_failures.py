@@ -10,9 +10,9 @@ from tests.people import place, small_disk
 from tests.places import Place
 from tests.process.conftest import MakePlace
 from tests.process.programs import Programs, last_scan_at, mend, spoil, wait_until
-from watcher.domain import JsonObject
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
+from watcher.text import JsonObject
 
 __all__ = ["place", "small_disk"]  # fixtures
 

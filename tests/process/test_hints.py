@@ -16,8 +16,8 @@ from tests.audio_files import REFUSED, recording
 from tests.places import Place
 from tests.process.programs import Programs
 from watcher.audio import Completeness, examine, refusal
-from watcher.domain import quote_path
 from watcher.errors import Exit, RecordingRefused
+from watcher.text import quote_path
 
 RATE = 8000
 LAG = RATE // 100

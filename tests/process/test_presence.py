@@ -9,9 +9,9 @@ import pytest
 from tests.places import Place
 from tests.process.conftest import MakePlace
 from tests.process.programs import Programs, wait_until
-from watcher.domain import JsonObject
 from watcher.errors import Exit
 from watcher.sandbox import FaultKind, Sandbox
+from watcher.text import JsonObject
 
 
 def daemon_of(watcher: Programs, place: Place) -> JsonObject:

@@ -14,8 +14,9 @@ import pytest
 from tests.places import KEY, Place
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Program, Programs, posts, wait_until
-from watcher.domain import JsonObject, State
+from watcher.domain import State
 from watcher.sandbox import Sandbox
+from watcher.text import JsonObject
 
 WRONG_KEY = "an-old-key-for-tests"
 

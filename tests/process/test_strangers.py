@@ -31,9 +31,10 @@ from tests.process.programs import (
     wait_until,
     waiting,
 )
-from watcher.domain import JsonObject, Pause, PauseKind, State
+from watcher.domain import Pause, PauseKind, State
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
+from watcher.text import JsonObject
 
 OWNER = Person("owner", uid=SOMEBODY, gid=CREW)
 OTHER = Person("other", uid=SOMEBODY + 2, gid=CREW)

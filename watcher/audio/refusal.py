@@ -8,8 +8,8 @@ hint says what to ask.
 import posixpath
 from unicodedata import category
 
-from watcher.domain import quote_path
 from watcher.errors import RecordingRefused
+from watcher.text import quote_path
 
 # Conversions to what the service accepts: FFmpeg's output options, and the extension of the result. 16 bits are
 # enough for speech, and take half the space of the 24 bits that FFmpeg makes of a lossy format.

@@ -13,9 +13,10 @@ from typing import TypeAlias
 
 from watcher import __version__
 from watcher.cli.printing import as_far_as_read, flush, silence
-from watcher.domain import State, text_to_path
+from watcher.domain import State
 from watcher.errors import Exit, WatcherError
 from watcher.outlet import say
+from watcher.text import text_to_path
 
 _EPILOG = """\
 The configuration is --config PATH, else $WATCHER_CONFIG, else ./config.toml, else /etc/watcher/config.toml.

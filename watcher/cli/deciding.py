@@ -8,10 +8,11 @@ import os
 import sys
 
 from watcher.cli.opening import open_to_decide
-from watcher.domain import Fault, Item, PauseKind, show_path
+from watcher.domain import Fault, Item, PauseKind
 from watcher.errors import Exit, UsageError
 from watcher.journey import decisions
 from watcher.person import name_person
+from watcher.text import show_path
 from watcher.views.context import CommandContext
 from watcher.views.lookup import Named, find_failed, find_held, read_name
 from watcher.views.prospects import IDLE, ending, explain_delay, explain_retry, find_hindrance, is_barred

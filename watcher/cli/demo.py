@@ -18,11 +18,12 @@ from watcher.cli.opening import wide_console
 from watcher.clock import SystemClock
 from watcher.composition import opened
 from watcher.config import load
-from watcher.domain import State, path_text
+from watcher.domain import State
 from watcher.errors import ConfigError, Exit
 from watcher.key import Key
 from watcher.outlet import standard_error
 from watcher.sandbox import Sandbox
+from watcher.text import path_text
 from watcher.views.context import CommandContext
 from watcher.views.recordings import Recording, list_recordings, list_waiting
 

@@ -8,10 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from watcher.cli.opening import open_as_it_stands, open_context, print_json, wide_console
-from watcher.domain import ARTIFICIAL, Alteration, Item, State, Verdict, rfc3339, show_path
+from watcher.domain import ARTIFICIAL, Alteration, Item, State, Verdict
 from watcher.errors import Exit
 from watcher.journey.alterations import explain
 from watcher.outlet import say
+from watcher.text import rfc3339, show_path
 from watcher.views.explanation import explain_path
 from watcher.views.recordings import History, find_history, list_recordings, list_waiting
 from watcher.views.status import Status, read_status

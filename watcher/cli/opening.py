@@ -13,7 +13,7 @@ from rich.console import Console
 from watcher import logs
 from watcher.clock import SystemClock
 from watcher.config import Config, find_config, load
-from watcher.domain import to_json
+from watcher.text import to_json
 from watcher.views.context import CommandContext, open_to_read
 
 

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from watcher.cli.looking import duration_in_words
 from watcher.cli.opening import open_context, print_json
 from watcher.cli.printing import as_far_as_read
-from watcher.domain import show_path
 from watcher.errors import Exit, UsageError
 from watcher.outlet import standard_error
+from watcher.text import show_path
 from watcher.views.estimate import estimate_folder
 from watcher.views.reconciliation import reconcile_books
 

@@ -15,7 +15,7 @@ from watcher.cli.demo import show_demo
 from watcher.cli.opening import read_config
 from watcher.clock import SystemClock
 from watcher.composition import opened
-from watcher.domain import FILED, UNDER_WAY, State, show_path
+from watcher.domain import FILED, UNDER_WAY, State
 from watcher.errors import Exit, UsageError
 from watcher.journey.instance import lock_database
 from watcher.key import read_key
@@ -23,6 +23,7 @@ from watcher.outlet import say, standard_error
 from watcher.sandbox import serve
 from watcher.shutdown import bound_stop
 from watcher.signals import heed_signals, hold_hang_ups
+from watcher.text import show_path
 from watcher.views.context import open_site
 
 _log = logs.get_logger(__name__)

@@ -16,8 +16,8 @@ from pydantic_core import ErrorDetails
 
 from watcher.config.tables import Config, Table
 from watcher.config.values import lies_in, nearest
-from watcher.domain import JsonObject, show_path, show_text
 from watcher.errors import ConfigError
+from watcher.text import JsonObject, show_path, show_text
 
 _HEADER = re.compile(r"""\s*\[\[?\s*(["']?)([^"'\]]+?)\1\s*\]""")
 _KEY = re.compile(r"""\s*(["']?)([\w. -]+?)\1\s*=""")

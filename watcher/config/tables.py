@@ -27,7 +27,7 @@ from watcher.config.values import (
     Zone,
     lies_in,
 )
-from watcher.domain import show_path
+from watcher.text import show_path
 
 
 class Table(BaseModel):

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
 
-from watcher.domain import text_to_path
 from watcher.mounts import read_mounts, resolve
+from watcher.text import text_to_path
 
 YEAR = 365 * 86_400
 _UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}

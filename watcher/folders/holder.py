@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from watcher.domain import JsonObject, show_text
 from watcher.errors import FolderRefuses
 from watcher.folders import disk, marker
 from watcher.folders.root import words
+from watcher.text import JsonObject, show_text
 
 BEAT_SECONDS = 5.0
 """Seconds between a holder's heartbeats."""

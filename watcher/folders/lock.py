@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Self
 
 from watcher.accounts import describe_user
-from watcher.domain import JsonObject, quote_path, show_path
 from watcher.errors import FolderMissing, FolderRefuses, InstanceRunning
 from watcher.folders import disk, marker
 from watcher.folders.holder import Holder, read_holder, take_lock
 from watcher.folders.rights import find_lack
 from watcher.folders.root import words
+from watcher.text import JsonObject, quote_path, show_path
 
 _TRIES = 5  # a try fails only if somebody else changed the file at that very moment
 

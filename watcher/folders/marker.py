@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from watcher.domain import JsonObject, from_json
 from watcher.folders import disk
 from watcher.ownership import make_file
+from watcher.text import JsonObject, from_json
 
 MARKER = b".watcher"
 LOCK = b".watcher.lock"

@@ -8,13 +8,14 @@ import stat
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
-from watcher.domain import Fingerprint, show_path
+from watcher.domain import Fingerprint
 from watcher.errors import FolderRefuses, RecordingChanged, RecordingGone, RecordingUnreachable
 from watcher.folders import disk
 from watcher.folders.folder import Folder
 from watcher.folders.lease import is_being_written
 from watcher.folders.names import alternative
 from watcher.mounts import part_of
+from watcher.text import show_path
 
 _OWN_MODE = 0o640
 _GRAINS_NS = (2 * 10**9, 10**9, 10**7, 10**6, 10**3, 10**2, 1)  # resolutions of file systems' times

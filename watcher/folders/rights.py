@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from shlex import quote
 
 from watcher.accounts import describe_user, group_name, our_groups, user_name
-from watcher.domain import quote_path
 from watcher.folders import disk
 from watcher.folders.acl import READ, SEARCH, WRITE, access_of, keeps_lists
 from watcher.folders.capability import CAP_DAC_OVERRIDE, CAP_FOWNER, has_capability
 from watcher.mounts import mount_of, read_mounts, resolve
+from watcher.text import quote_path
 
 _LOOKED_AT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OF_NO_OWN_MODES = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "cifs", "smb3", "smbfs"})

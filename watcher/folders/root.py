@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from watcher.accounts import describe_user
-from watcher.domain import Fingerprint, quote_path, show_path
+from watcher.domain import Fingerprint
 from watcher.errors import (
     FolderError,
     FolderFull,
@@ -23,6 +23,7 @@ from watcher.errors import (
 from watcher.folders import disk
 from watcher.folders.rights import Lack, find_lack
 from watcher.silence import ANSWER_SECONDS
+from watcher.text import quote_path, show_path
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _AWAY = frozenset(

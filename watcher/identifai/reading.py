@@ -12,9 +12,10 @@ from email.utils import parsedate_to_datetime
 from html import unescape
 from typing import Any
 
-from watcher.domain import JsonObject, VerdictState
+from watcher.domain import VerdictState
 from watcher.identifai.listing import parse_words, read_list
 from watcher.redaction import Redactor
+from watcher.text import JsonObject
 
 CLASSIFICATIONS = frozenset({"human", "artificial"})
 INCONCLUSIVE = "inconclusive"

@@ -1,7 +1,8 @@
 """A filed recording that is not the one that was judged: somebody wrote on, or changed it. In words."""
 
 from watcher import logs
-from watcher.domain import Alteration, Fault, Item, State, show_path
+from watcher.domain import Alteration, Fault, Item, State
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 

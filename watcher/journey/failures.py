@@ -11,8 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
-from watcher.domain import Fault, JsonObject, rfc3339, show_text
+from watcher.domain import Fault
 from watcher.errors import ServiceError, WatcherError
+from watcher.text import JsonObject, rfc3339, show_text
 
 _KEY = "failing"
 _LONGEST = 300  # characters of a text: all must fit into the note

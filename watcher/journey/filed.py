@@ -3,10 +3,11 @@
 People collect what was filed, and exporters use names again: a name alone says nothing of whose a file is.
 """
 
-from watcher.domain import Alteration, Altered, Item, JsonObject, from_json
+from watcher.domain import Alteration, Altered, Item
 from watcher.errors import FolderError, RecordingError, RecordingGone, TooLong
 from watcher.folders import Folder, hash_of, is_same_time, receipt_name
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of, receipt_at
+from watcher.text import JsonObject, from_json
 
 
 def read_receipt(folder: Folder, name: bytes, item: Item) -> JsonObject | None:

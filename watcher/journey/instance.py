@@ -16,7 +16,6 @@ from typing import Self
 
 from watcher import logs
 from watcher.clock import SystemClock
-from watcher.domain import JsonObject
 from watcher.errors import PASSING_ERRORS, FolderError, StoreError, StoreUnavailable
 from watcher.folders import LOCK, Lock, lock
 from watcher.folders.holder import BEAT_SECONDS, Holder, read_note_at
@@ -26,6 +25,7 @@ from watcher.journey.site import Site, tell_displaced
 from watcher.journey.working import ONCE, SINCE
 from watcher.mounts import part_of
 from watcher.store import Database
+from watcher.text import JsonObject
 
 _log = logs.get_logger(__name__)
 

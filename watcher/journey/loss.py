@@ -10,12 +10,12 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from watcher.domain import show_path
 from watcher.errors import FolderError, RecordingError, StoreError, StoreLost
 from watcher.folders import MARKER, Folder
 from watcher.folders.names import is_receipts_name
 from watcher.journey.receipt import receipt_at
 from watcher.journey.recognition import owners_of
+from watcher.text import show_path
 
 _NAMES_LOOKED_AT = 20_000  # in each folder: where receipts lie, one is soon met
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote_from_bytes
 
-from watcher.domain import Alteration, Attempt, Item, JsonObject, Verdict, from_json, path_text, rfc3339, to_json
+from watcher.domain import Alteration, Attempt, Item, Verdict
 from watcher.errors import TooLong
 from watcher.folders import Folder
 from watcher.journey.alterations import explain
+from watcher.text import JsonObject, from_json, path_text, rfc3339, to_json
 
 FORMAT = 1
 

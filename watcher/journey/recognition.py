@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from watcher.domain import path_to_text, show_path, show_text, text_to_path
 from watcher.errors import FolderForeign, FolderMissing
 from watcher.folders import MARKER, Folder, Situation, judge_marker
 from watcher.folders.marker import Judgement, Mark
 from watcher.mounts import mount_of, read_mounts, resolve
 from watcher.store import Books
+from watcher.text import path_to_text, show_path, show_text, text_to_path
 
 
 @dataclass(frozen=True, slots=True)

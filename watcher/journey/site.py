@@ -9,7 +9,7 @@ from hashlib import sha256
 from watcher import logs
 from watcher.clock import Clock
 from watcher.config import Config
-from watcher.domain import JsonObject, Pause, PauseKind, path_to_text, show_path, text_to_path
+from watcher.domain import Pause, PauseKind
 from watcher.errors import FolderError, RecordingUnreachable
 from watcher.folders import MARKER, Acceptance, Folder
 from watcher.journey.failures import Failures
@@ -18,6 +18,7 @@ from watcher.journey.reminders import Reminders
 from watcher.journey.submit.pauses import PauseLog
 from watcher.mounts import mounts_below, read_mounts, resolve
 from watcher.store import Store
+from watcher.text import JsonObject, path_to_text, show_path, text_to_path
 
 _log = logs.get_logger(__name__)
 

@@ -4,9 +4,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from watcher.domain import JsonObject, rfc3339, show_text
 from watcher.folders.holder import BEAT_SECONDS, Holder
 from watcher.journey.failures import read_failures
+from watcher.text import JsonObject, rfc3339, show_text
 
 SINCE = "since"
 ONCE = "once"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import overload
 
-from watcher.domain import JsonObject, rfc3339
+from watcher.text import JsonObject, rfc3339
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

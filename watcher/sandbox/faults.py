@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from watcher.domain import JsonObject
+from watcher.text import JsonObject
 
 
 class FaultKind(StrEnum):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from hashlib import sha256
 
-from watcher.domain import JsonObject
 from watcher.sandbox.content import Fate
+from watcher.text import JsonObject
 
 API_VERSION = "1.1.0"
 INVENTED = "api_version, errors, result_url, verdict, verdicts, results, chunk_details, details"

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from watcher.clock import Clock
-from watcher.domain import JsonObject
 from watcher.sandbox import answers, results
 from watcher.sandbox.answers import Answer
 from watcher.sandbox.connection import Body, Head
@@ -20,6 +19,7 @@ from watcher.sandbox.faults import FaultKind, Faults, Point
 from watcher.sandbox.multipart import split_form
 from watcher.sandbox.results import Classification
 from watcher.sandbox.throttle import Refused, Throttle
+from watcher.text import JsonObject
 
 SUBMIT = "/api/classification_audio"
 LIST = "/api/classifications_audio"

@@ -7,20 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Update, bindparam, exists, func, insert, or_, select, update
 
-from watcher.domain import (
-    LIVE,
-    TRANSITIONS,
-    Item,
-    JsonObject,
-    State,
-    VerdictState,
-    rfc3339,
-    show_path,
-)
+from watcher.domain import LIVE, TRANSITIONS, Item, State, VerdictState
 from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
 from watcher.store.rows import columns_of, flattened, item_of
 from watcher.store.schema import items, transitions, verdicts
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, LATEST_FIRST, all_of, is_one_of, one
+from watcher.text import JsonObject, rfc3339, show_path
 
 _BY_ID = select(items).where(items.c.id == bindparam("id"))
 _BY_BEGINNING = select(items).where(items.c.id.between(bindparam("low"), bindparam("high"))).limit(2)

@@ -5,9 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
-from watcher.domain import MOVING, Fault, JsonObject, State, path_text, rfc3339
+from watcher.domain import MOVING, Fault, State
 from watcher.store.schema import items, obstacles
 from watcher.store.statements import is_one_of
+from watcher.text import JsonObject, path_text, rfc3339
 
 _PATIENT = is_one_of(items, MOVING)
 _STILL = or_(_PATIENT, items.c.receipt_due)  # else somebody else has done with the item

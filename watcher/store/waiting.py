@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from watcher.domain import JsonObject, path_text, rfc3339
 from watcher.errors import FolderRefuses, RecordingUnreachable
 from watcher.store.facts import SiteFacts
 from watcher.store.schema import waiting
+from watcher.text import JsonObject, path_text, rfc3339
 
 WAITING_SHOWN = 1000
 FOLDER_UNREADABLE = "folder_unreadable"

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from watcher.domain import FILED, MOVING, UNTOUCHED, Item, JsonObject, State, rfc3339, show_path
+from watcher.domain import FILED, MOVING, UNTOUCHED, Item, State
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.folders.names import RECEIPT
@@ -15,6 +15,7 @@ from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.filed import find_alteration, has_lost_name
 from watcher.journey.receipt import receipt_at
 from watcher.store import Books
+from watcher.text import JsonObject, rfc3339, show_path
 from watcher.views.context import CommandContext
 from watcher.views.unbooked import is_unbooked
 

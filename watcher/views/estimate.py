@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 from watcher.audio import Completeness, Examination
 from watcher.config import Window
-from watcher.domain import JsonObject
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, hash_of
 from watcher.ignore import Ignore
 from watcher.journey.arrive.foreign import is_left, look_into
 from watcher.journey.submit.windows import describe, find_windows
+from watcher.text import JsonObject
 from watcher.views.context import CommandContext
 
 

@@ -3,7 +3,7 @@
 import os
 import stat
 
-from watcher.domain import FILED, IN_DROP, LIVE, Item, State, rfc3339, show_path
+from watcher.domain import FILED, IN_DROP, LIVE, Item, State
 from watcher.errors import FolderError, RecordingError, RecordingRefused, RecordingUnreachable
 from watcher.folders import Folder, fingerprint_of
 from watcher.folders.names import RECEIPT
@@ -14,6 +14,7 @@ from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
 from watcher.store import Books, Waiting
 from watcher.store.waiting import FOLDER_UNREADABLE
+from watcher.text import rfc3339, show_path
 from watcher.views.context import CommandContext
 from watcher.views.lookup import find_lying, other_spellings, places_of, read_path
 from watcher.views.prospects import explain_item, explain_wait

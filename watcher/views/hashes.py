@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from watcher.domain import FILED, Item, from_json, show_path
+from watcher.domain import FILED, Item
 from watcher.errors import FolderError, RecordingError, RecordingGone
 from watcher.folders import Folder, hash_of, receipt_name
 from watcher.journey.filed import has_lost_name
+from watcher.text import from_json, show_path
 from watcher.views.context import CommandContext
 
 _BATCH = 200  # rows in memory at a time; none of them is read within a transaction

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from watcher.domain import Item, Pause, State, text_to_path
+from watcher.domain import Item, Pause, State
 from watcher.errors import UNSENDABLE
 from watcher.journey.recognition import Past, owners_of
 from watcher.store import Obstacle
+from watcher.text import text_to_path
 from watcher.views.context import CommandContext
 from watcher.views.status import Blocked, blocked_items
 

@@ -7,12 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
-from watcher.domain import MOVING, Item, State, show_path
+from watcher.domain import MOVING, Item, State
 from watcher.errors import NoSuchItem
 from watcher.folders import Folder
 from watcher.folders.names import RECEIPT
 from watcher.mounts import resolve
 from watcher.store import Books
+from watcher.text import show_path
 from watcher.views import spelling
 from watcher.views.context import CommandContext
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from watcher.domain import UNDER_WAY, Fault, Item, Pause, PauseKind, State, rfc3339, show_path
+from watcher.domain import UNDER_WAY, Fault, Item, Pause, PauseKind, State
 from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
 from watcher.folders import receipt_name
 from watcher.journey.alterations import explain
@@ -13,6 +13,7 @@ from watcher.journey.filed import has_receipt, lies_there
 from watcher.journey.submit.policy import NEEDS_CANARY
 from watcher.journey.working import Activity
 from watcher.store import Books
+from watcher.text import rfc3339, show_path
 from watcher.views.context import CommandContext
 
 IDLE = "No daemon runs now: the next `watcher run` does it."

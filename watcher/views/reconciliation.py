@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from watcher.domain import HALF_DONE, State, show_path
+from watcher.domain import HALF_DONE, State
 from watcher.errors import StoreError
 from watcher.store import Books
+from watcher.text import show_path
 from watcher.views.comparison import Comparison, compare
 from watcher.views.context import CommandContext
 from watcher.views.hashes import Hashes, compare_hashes

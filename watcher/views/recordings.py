@@ -3,11 +3,12 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from watcher.domain import Attempt, Fault, Item, JsonObject, State, Verdict
+from watcher.domain import Attempt, Fault, Item, State, Verdict
 from watcher.errors import NoSuchItem
 from watcher.folders.names import RECEIPT
 from watcher.journey import receipt
 from watcher.store import Waiting
+from watcher.text import JsonObject
 from watcher.views.context import CommandContext
 from watcher.views.lookup import find_item, read_name, read_path
 from watcher.views.spelling import tell_spelling

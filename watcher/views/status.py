@@ -3,18 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from watcher.domain import (
-    BACKLOG,
-    Alteration,
-    Fault,
-    Item,
-    JsonObject,
-    Pause,
-    State,
-    VerdictState,
-    path_text,
-    rfc3339,
-)
+from watcher.domain import BACKLOG, Alteration, Fault, Item, Pause, State, VerdictState
 from watcher.errors import UNSENDABLE
 from watcher.journey.alterations import explain
 from watcher.journey.failures import Failure
@@ -22,6 +11,7 @@ from watcher.journey.filed import find_alteration
 from watcher.journey.submit.windows import describe, find_windows
 from watcher.journey.working import Activity, Working
 from watcher.store import Books, Left, Obstacle, Waiting
+from watcher.text import JsonObject, path_text, rfc3339
 from watcher.views.context import CommandContext
 from watcher.views.estimate import seconds_for
 

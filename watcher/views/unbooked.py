@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from watcher.domain import JsonObject, show_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.folders.names import RECEIPT
 from watcher.journey.receipt import receipt_at
 from watcher.store import Books
+from watcher.text import JsonObject, show_path
 from watcher.views.context import CommandContext
 
 _SHOWN = 100  # characters of what a receipt says, which may be anybody's by now

@@ -30,13 +30,13 @@ from watcher.cli.opening import print_json, read_config, wide_console
 from watcher.cli.printing import as_far_as_read
 from watcher.clock import SystemClock
 from watcher.config import Config, load
-from watcher.domain import JsonObject, quote_path, rfc3339, show_path
 from watcher.errors import ConfigError, Exit, FolderError, StoreError
 from watcher.folders.holder import Holder
 from watcher.folders.rights import find_lack
 from watcher.journey.arrive.watch import Choice
 from watcher.journey.working import Activity
 from watcher.key import Key
+from watcher.text import JsonObject, quote_path, rfc3339, show_path
 from watcher.views.context import CommandContext, open_site
 from watcher.views.knowledge import Known, read_known
 

@@ -13,8 +13,8 @@ import traceback
 from collections.abc import Callable
 
 from watcher.cli.checking.user import User
-from watcher.domain import JsonObject
 from watcher.errors import WatcherError
+from watcher.text import JsonObject
 
 _PR_SET_KEEPCAPS = 8  # linux/prctl.h
 _CAPABILITIES_VERSION = 0x20080522  # linux/capability.h

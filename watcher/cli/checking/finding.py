@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from watcher.domain import JsonObject
 from watcher.errors import Exit, WatcherError
+from watcher.text import JsonObject
 
 
 class Condition(StrEnum):

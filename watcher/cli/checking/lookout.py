@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from watcher.cli.checking.finding import Finding, warning, well
 from watcher.config import Config
-from watcher.domain import show_path
 from watcher.journey.arrive.watch import Choice, choose_watch, list_choices, try_events, without_events
+from watcher.text import show_path
 
 _LIMIT = "/proc/sys/fs/inotify/max_user_watches"
 _NEARLY = 0.8

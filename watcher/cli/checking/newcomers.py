@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from watcher.accounts import describe_user, is_of_one, our_groups, user_name
 from watcher.cli.checking.finding import Finding, warning, well
 from watcher.cli.checking.subfolders import folders_below, is_open
-from watcher.domain import show_path
 from watcher.folders import Folder
 from watcher.folders.acl import ALL, default_of
 from watcher.folders.capability import CAP_DAC_OVERRIDE, has_capability
 from watcher.ignore import Ignore
 from watcher.mounts import resolve
+from watcher.text import show_path
 from watcher.views.context import CommandContext
 
 _NAME = "newcomers"

@@ -11,7 +11,6 @@ from itertools import islice
 from watcher.cli.checking.finding import Condition, Finding, warning, well, wrong
 from watcher.cli.checking.newcomers import check_newcomers
 from watcher.cli.checking.subfolders import check_privacy, check_subfolders
-from watcher.domain import show_path
 from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
 from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
@@ -23,6 +22,7 @@ from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.arrive.watch import choose_watch
 from watcher.journey.recognition import Past, recognise
 from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts, resolve
+from watcher.text import show_path
 from watcher.views.context import CommandContext
 from watcher.views.knowledge import Known
 from watcher.views.status import find_altered

@@ -7,12 +7,12 @@ from contextlib import contextmanager, suppress
 
 from watcher.accounts import describe_user
 from watcher.cli.checking.finding import Finding, warning, well, wrong
-from watcher.domain import quote_path
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder
 from watcher.folders.rights import Lack
 from watcher.ignore import Ignore
 from watcher.mounts import resolve
+from watcher.text import quote_path
 from watcher.views.context import CommandContext
 
 _FOLDERS_LOOKED_AT = 2_000

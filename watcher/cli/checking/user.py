@@ -10,11 +10,11 @@ from pathlib import Path
 
 from watcher.accounts import user_name
 from watcher.cli.checking.unit import Unit, find_unit
-from watcher.domain import show_path, show_text
 from watcher.errors import ConfigError, FolderError, UsageError
 from watcher.folders import LOCK, MARKER
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE
 from watcher.key import CREDENTIAL, KEY_VARIABLE, Key, read_credential, read_handed
+from watcher.text import show_path, show_text
 from watcher.views.context import CommandContext
 
 _KEPT = 1 << CAP_FOWNER | 1 << CAP_LEASE  # of what the daemon is granted beyond its user's rights

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from watcher.audio import Examination
-from watcher.domain import show_path
 from watcher.errors import FolderError, RecordingChanged, RecordingGone, RecordingUnreachable
 from watcher.folders import is_being_written
 from watcher.journey.arrive.companions import stem_of
@@ -16,6 +15,7 @@ from watcher.journey.arrive.registry import Registry, Settled
 from watcher.journey.arrive.settle import Candidate, Evidence, Judgement
 from watcher.journey.arrive.strays import RECEIPT, clear_receipt, find_receipt
 from watcher.journey.site import Site
+from watcher.text import show_path
 
 ORPHANED = "companion"
 """Why a marker or a sidecar waits."""

@@ -3,7 +3,7 @@
 from heapq import nsmallest
 
 from watcher import logs
-from watcher.domain import PauseKind, rfc3339
+from watcher.domain import PauseKind
 from watcher.errors import FolderRefuses
 from watcher.journey.arrive.foreign import FOREIGN
 from watcher.journey.arrive.look import ORPHANED
@@ -13,6 +13,7 @@ from watcher.journey.arrive.settle import Candidate, by_arrival
 from watcher.journey.site import Site
 from watcher.store import Left, Waiting
 from watcher.store.waiting import BLOCKED, STUMBLED, WAITING_SHOWN
+from watcher.text import rfc3339
 
 _log = logs.get_logger(__name__)
 

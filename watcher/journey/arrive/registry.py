@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from watcher import logs
 from watcher.clock import Clock
 from watcher.config import Arrivals as Settings
-from watcher.domain import Fingerprint, show_path
+from watcher.domain import Fingerprint
 from watcher.journey.arrive.companions import Companions
 from watcher.journey.arrive.openings import Identity, Openings
 from watcher.journey.arrive.reach import Reach
 from watcher.journey.arrive.settle import Patience, Settler
 from watcher.store import Books
 from watcher.store.waiting import STUMBLED, WAITING_SHOWN
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 

@@ -1,11 +1,12 @@
 """Receipts of ours in the drop folder, as when a recording is dragged out of failed/ together with its own."""
 
 from watcher import logs
-from watcher.domain import AT_REST, FILED, Fingerprint, Item, State, show_path
+from watcher.domain import AT_REST, FILED, Fingerprint, Item, State
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import receipt_name
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.journey.site import Site
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 

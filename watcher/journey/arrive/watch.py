@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from watcher import logs
 from watcher.clock import Clock
-from watcher.domain import show_path
 from watcher.errors import FolderError, WatcherError
 from watcher.folders.names import draft_name
 from watcher.journey.arrive.arrivals import Arrivals
@@ -31,6 +30,7 @@ from watcher.journey.arrive.events import (
 from watcher.journey.arrive.openings import Close, Identity, Openings
 from watcher.journey.site import Site
 from watcher.mounts import MOUNTINFO, Mount, mount_of, mounts_below, read_mounts, resolve
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 

@@ -3,12 +3,13 @@
 from contextlib import suppress
 
 from watcher import logs
-from watcher.domain import Item, show_path
+from watcher.domain import Item
 from watcher.errors import FolderError, FolderFull, NameTaken, RecordingChanged, RecordingError, RecordingGone
 from watcher.folders import Folder, move, tokens_for
 from watcher.folders.names import LONGEST
 from watcher.journey.arrive.companions import companion_name, may_be_plain, names_beside
 from watcher.journey.site import Site
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 

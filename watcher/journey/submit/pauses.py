@@ -11,12 +11,13 @@ from zoneinfo import ZoneInfo
 
 from watcher import logs
 from watcher.config import Limits, Retry
-from watcher.domain import Pause, PauseKind, rfc3339
+from watcher.domain import Pause, PauseKind
 from watcher.errors import ServiceError
 from watcher.identifai.budget import day_of, month_of
 from watcher.journey.submit import policy
 from watcher.store import Books
 from watcher.store.pause_rows import PauseRow
+from watcher.text import rfc3339
 
 _log = logs.get_logger(__name__)
 

@@ -4,7 +4,7 @@ import threading
 from typing import BinaryIO
 
 from watcher import logs
-from watcher.domain import Charged, Item, show_path
+from watcher.domain import Charged, Item
 from watcher.errors import RecordingStumbled, Unanswered, WatcherError
 from watcher.identifai.client import Accepted, Client
 from watcher.identifai.upload import Upload
@@ -12,6 +12,7 @@ from watcher.journey.site import Site
 from watcher.journey.submit import policy
 from watcher.journey.submit.claim import Claim
 from watcher.journey.submit.windows import Windows
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from watcher import mounts
 from watcher.clock import SystemClock
-from watcher.domain import quote_path, show_path
 from watcher.errors import StoreError, StoreUnavailable
 from watcher.ownership import make_file
 from watcher.store.sqlite.error_codes import refused_by_system
+from watcher.text import quote_path, show_path
 
 _POLL_SECONDS = 0.0005
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
