@@ -173,6 +173,21 @@ def test_before_the_first_start_root_looks_as_the_user_that_the_unit_names(site:
     assert list((site.root / "state").iterdir()) == []
 
 
+def test_a_unit_whose_sandbox_leaves_a_folder_out_is_wrong(site: Place, watcher: Programs) -> None:
+    """`check` is not confined as the daemon will be, so it reads what the unit says. What it advises helps."""
+    strict = f"{UNIT}ProtectSystem=strict\nProtectHome=yes\nReadWritePaths=-/srv\n"
+    checks = checks_of(check_as_root(watcher, site, unit=strict), Exit.INCOMPLETE)
+    assert checks["unit"]["state"] == "wrong"
+    assert f"{site.root}/drop (ProtectSystem=strict)" in checks["unit"]["found"]
+    setting = checks["unit"]["hint"].partition("below [Service] add ")[2].partition(";")[0]
+    assert setting == f"ReadWritePaths={site.root}"
+
+    drop_in = site.root / "units/watcher.service.d"
+    drop_in.mkdir()
+    (drop_in / "override.conf").write_text(f"[Service]\n{setting}\n")
+    assert checks_of(check_as_root(watcher, site, unit=strict))["unit"]["state"] == "well"
+
+
 def test_without_daemon_or_unit_root_looks_as_the_one_whose_the_files_are(site: Place, watcher: Programs) -> None:
     """By his groups as they are listed: the crew is not among them. A key that he may not read is none."""
     own = site.root / "identifai.key"

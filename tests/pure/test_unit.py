@@ -72,3 +72,42 @@ def test_what_is_no_unit_of_ours_is_passed_over(
     (tmp_path / "b.service").mkdir()
     (tmp_path / "c.service").symlink_to("c.service")
     assert find_unit(Path("/c.toml")) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "path", "barrier"),
+    [
+        ("ProtectSystem=strict", "/data/drop", "ProtectSystem=strict"),
+        ("ProtectSystem=strict\nReadWritePaths=-/srv", "/data/drop", "ProtectSystem=strict"),
+        ("ProtectSystem=strict\nReadWritePaths=-/data /srv", "/data/drop", ""),
+        ("ProtectSystem=strict\nReadWritePaths=/data", "/database/drop", "ProtectSystem=strict"),
+        ("ProtectSystem=strict\nBindPaths=/mnt/share:/data", "/data/drop", ""),
+        ("ProtectSystem=strict\nStateDirectory=watcher/%i", "/var/lib/watcher/north", ""),
+        (
+            "ProtectSystem=strict\nReadWritePaths=/data\nReadOnlyPaths=/data/done",
+            "/data/done/a",
+            "ReadOnlyPaths=/data/done",
+        ),
+        ("InaccessiblePaths=-/data", "/data/drop", "InaccessiblePaths=/data"),
+        ("ProtectSystem=full", "/etc/calls", "ProtectSystem=full"),
+        ("ProtectSystem=full", "/data", ""),
+        ("ProtectHome=yes", "/home/anna/calls", "ProtectHome=yes"),
+        ("ProtectHome=tmpfs\nBindPaths=/home/anna/calls", "/home/anna/calls/drop", ""),
+        ("ProtectHome=no", "/home/anna/calls", ""),
+        ("PrivateTmp=yes", "/tmp/calls", "PrivateTmp=yes"),
+        ("", "/data", ""),
+    ],
+)
+def test_a_unit_that_keeps_the_daemon_from_a_folder_is_seen(
+    lines: str, path: str, barrier: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The setting is named; the nearest folder that one of them names decides."""
+    monkeypatch.setenv("SYSTEMD_UNIT_PATH", str(tmp_path))
+    command = "ExecStart=/opt/watcher/bin/watcher run --config /etc/watcher/%i.toml"
+    (tmp_path / "watcher@.service").write_text(f"[Service]\n{command}\n{lines}\n")
+
+    unit = find_unit(Path("/etc/watcher/north.toml"))
+
+    assert unit is not None
+    assert unit.name == "watcher@north"
+    assert unit.barrier_to(Path(path)) == barrier

@@ -36,7 +36,7 @@ from watcher.folders.rights import find_lack
 from watcher.journey.arrive.watch import Choice
 from watcher.journey.working import Activity
 from watcher.key import Key
-from watcher.text import JsonObject, quote_path, rfc3339, show_path
+from watcher.text import JsonObject, quote_path, rfc3339, show_path, show_text
 from watcher.views.context import CommandContext, open_site
 from watcher.views.knowledge import Known, read_known
 
@@ -121,6 +121,7 @@ def _look(
     findings = [
         well("configuration", show_path(os.fsencode(context.config.path))),
         _check_user(context, holder, user),
+        *_check_unit(context, user),
         key_found,
         *premises,
         *watch,
@@ -280,6 +281,29 @@ def _check_rights(user: User) -> Finding:
         hint = "What those may do holds for it once it is started again: systemctl restart watcher."
         return warning("user", f"{found}; the daemon began before its user joined {names}", hint)
     return well("user", found)
+
+
+def _check_unit(context: CommandContext, user: User | None) -> Iterator[Finding]:
+    """Whether the unit that starts the daemon lets it write where it must: `check` itself is not confined."""
+    if user is None or (unit := user.unit) is None:
+        return
+    name, config = show_text(unit.name), context.config
+    folders = [config.folders.drop, config.folders.done, config.folders.failed]
+    places = [os.path.realpath(os.fsdecode(one)) for one in (*folders, os.fsencode(config.store.path.parent))]
+    barriers = {place: barrier for place in places if (barrier := unit.barrier_to(Path(place)))}
+    if not barriers:
+        yield well("unit", f"{name} lets the daemon write in the folders and beside the database")
+        return
+    above = os.path.commonpath(barriers)
+    named = " ".join(show_text(one) for one in ([above] if above != "/" else barriers))
+    in_home = any(barrier.startswith("ProtectHome") for barrier in barriers.values())
+    lines = f"ProtectHome=tmpfs and BindPaths={named}" if in_home else f"ReadWritePaths={named}"
+    yield wrong(
+        "unit",
+        f"{name} keeps the daemon from writing in "
+        + ", ".join(f"{show_text(place)} ({barrier})" for place, barrier in barriers.items()),
+        f"sudo systemctl edit {name}: below [Service] add {lines}; then sudo systemctl restart {name}.",
+    )
 
 
 def _check_clock(context: CommandContext, known: Known) -> Finding:

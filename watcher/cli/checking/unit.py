@@ -18,7 +18,18 @@ _FOLDERS = (
     "/run/systemd/system:/usr/local/lib/systemd/system:/usr/lib/systemd/system:/lib/systemd/system"
 )
 _CREDENTIALS = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
-_LISTS = ("SupplementaryGroups", "AmbientCapabilities", "LoadCredential", "Environment", "EnvironmentFile")
+_LISTS = (
+    *("SupplementaryGroups", "AmbientCapabilities", "LoadCredential", "Environment", "EnvironmentFile"),
+    *("ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "BindPaths", "StateDirectory"),
+)
+_YES = ("yes", "true", "on", "1")
+_HOMES = ("/home", "/root", "/run/user")
+# systemd.exec(5): what each value of ProtectSystem= leaves read-only.
+_PROTECTED = {
+    "strict": ("/",),
+    "full": ("/usr", "/boot", "/efi", "/etc"),
+    **dict.fromkeys(_YES, ("/usr", "/boot", "/efi")),
+}
 _MOST_BYTES = 1_000_000
 
 
@@ -31,10 +42,15 @@ class Unit:
     settings: dict[str, list[str]]
 
     @property
+    def name(self) -> str:
+        """As systemctl takes it."""
+        return f"{self.path.stem}{self.instance}"
+
+    @property
     def user(self) -> str:
         """ "" where it is made up at each start (DynamicUser=)."""
         named = self._last("User")
-        return named or ("" if self._last("DynamicUser") in ("yes", "true", "on", "1") else "root")
+        return named or ("" if self._last("DynamicUser") in _YES else "root")
 
     def gid(self, default: int) -> int:
         return next(_gids([self._last("Group")]), default)
@@ -73,6 +89,32 @@ class Unit:
             places = [Path(folder, path or name) for folder in _CREDENTIALS]
             return next((place for place in places if place.is_file()), places[0])
         return None
+
+    def barrier_to(self, path: Path) -> str:
+        """The setting that keeps the service from writing at this path; "" where none does.
+
+        Of several that name a folder above it the nearest counts, as when systemd mounts them (systemd.exec(5)).
+        """
+        rules: dict[str, str] = {}  # by folder: the setting that forbids, or "" where it is allowed
+        system, home = self._last("ProtectSystem"), self._last("ProtectHome")
+        rules |= dict.fromkeys(_PROTECTED.get(system, ()), f"ProtectSystem={system}")
+        if system == "strict":
+            rules |= dict.fromkeys(("/dev", "/proc", "/sys"), "")
+        if home in (*_YES, "read-only", "tmpfs"):
+            rules |= dict.fromkeys(_HOMES, f"ProtectHome={home}")
+        if self._last("PrivateTmp") in (*_YES, "disconnected"):
+            rules |= dict.fromkeys(("/tmp", "/var/tmp"), "PrivateTmp=yes")  # noqa: S108 — the names that it hides
+        rules |= {f"/var/lib/{name}": "" for name in self._paths("StateDirectory")}
+        for key in ("ReadWritePaths", "BindPaths", "ReadOnlyPaths", "InaccessiblePaths"):
+            is_allowed = key in ("ReadWritePaths", "BindPaths")
+            rules |= {one: "" if is_allowed else f"{key}={one}" for one in self._paths(key)}
+        within = [folder for folder in rules if path.is_relative_to(folder)]
+        return rules[max(within, key=lambda folder: len(Path(folder).parts))] if within else ""
+
+    def _paths(self, key: str) -> list[str]:
+        """The paths in a list, as the service sees them: without "-" and "+", and of "from:to" the latter."""
+        words = [word.lstrip("-+") for line in self._all(key) for word in line.split()]
+        return [word.split(":")[1] if key == "BindPaths" and ":" in word else word for word in words]
 
     def _last(self, key: str) -> str:
         return next(reversed(list(self._all(key))), "")
