@@ -16,11 +16,11 @@ from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file import Filing
 from watcher.journey.instance import Instance
 from watcher.journey.keys import FindKey, Keys
+from watcher.journey.loaded_settings import note_loaded
 from watcher.journey.loss import find_loss
-from watcher.journey.reading import note_reading
 from watcher.journey.recover import recover
 from watcher.journey.site import Site
-from watcher.journey.submit.step import Submission
+from watcher.journey.submit.submission import Submission
 from watcher.journey.submit.windows import restore_hits
 from watcher.journey.verdict import Asking
 from watcher.key import Key
@@ -71,7 +71,7 @@ def opened(
             _await_drop_folder(site, instance, once=once)
             recover(site)
             restore_hits(site, config.limits)
-            note_reading(site, key)
+            note_loaded(site, key)
             service = config.identifai
             client = Client(
                 base_url=service.base_url,

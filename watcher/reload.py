@@ -6,7 +6,7 @@ from watcher import logs
 from watcher.config import Config, load
 from watcher.errors import ConfigError
 from watcher.journey.keys import Keys
-from watcher.journey.reading import note_reading
+from watcher.journey.loaded_settings import note_loaded
 from watcher.journey.site import Site
 from watcher.journey.submit.windows import restore_hits
 from watcher.text import JsonObject
@@ -39,7 +39,7 @@ def reload(site: Site, keys: Keys) -> None:
         restore_hits(site, merged.limits)  # and what began meanwhile by the old ones, which may have counted none
     renewed = keys.renew()
     keys.protect()
-    note_reading(site, keys.key, needs_restart)
+    note_loaded(site, keys.key, needs_restart)
     told: JsonObject = {"path": str(found.path), "changed": changed, "needs_restart": needs_restart}
     _log.info("configuration.reread", **told, key=_tell_key(keys, renewed=renewed))
     if needs_restart:

@@ -12,7 +12,7 @@ from tests.places import Place, sandbox
 from tests.queues import IDLE, drain, listening, posts, queued, settle, told
 from watcher.clock import SystemClock
 from watcher.domain import PauseKind, State
-from watcher.journey.submit.step import Submission
+from watcher.journey.submit.submission import Submission
 from watcher.sandbox import Sandbox
 
 

@@ -1,6 +1,7 @@
 """Where things are: what an import contract cannot say."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import watcher
@@ -19,3 +20,10 @@ def test_no_command_asks_the_books_itself() -> None:
     ]
     assert len(modules) > 10
     assert queries == []
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """So that a name in a traceback, in a talk or in an editor's tab says which one is meant."""
+    named = Counter(module.name for module in HOUSE.rglob("*.py") if not module.name.startswith("__"))
+    assert len(named) > 100
+    assert {name for name, times in named.items() if times > 1} == set()

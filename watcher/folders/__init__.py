@@ -3,9 +3,10 @@
 from watcher.folders.acceptance import Acceptance
 from watcher.folders.disk import fingerprint_of, hash_of
 from watcher.folders.folder import RESERVE_BYTES, Folder
+from watcher.folders.identity import judge_marker
 from watcher.folders.lease import is_being_written
 from watcher.folders.lock import Lock, lock
-from watcher.folders.marker import LOCK, MARKER, Situation, judge_marker
+from watcher.folders.marker import LOCK, MARKER, Situation
 from watcher.folders.move import is_same_time, move
 from watcher.folders.names import (
     LONGEST,

@@ -12,7 +12,6 @@ import stat
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
 
 from watcher.folders import disk
 from watcher.ownership import make_file
@@ -27,8 +26,6 @@ LONGEST = 4096
 
 _SECTOR = 512
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-Judgement = Literal["ours", "new", "adopt", "foreign", "not_mounted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +57,6 @@ class Mark:
     site: str
     owner: int  # of the file
     inode: int | None = None  # of the folder that it was written for; None: written by an older version
-
-
-def judge_marker(known: Situation | None, found: Situation, marker: str | None, site_id: str) -> Judgement:
-    """Judge what a folder is to this site. `known`: its situation when it was marked; None if it never was.
-
-    ours: it has our mark. foreign: it has another site's mark. new: mark it, as at the first start. adopt:
-    somebody removed the mark, or removed the folder and created it again in the same place: mark it again, and
-    log that. not_mounted: the mark is missing, and there is or was a mount point; so this may be the bare mount
-    point, or another disk. Do not write to it, mark it, or draw conclusions from it. (Where another disk is meant
-    to be used from now on, a person copies the mark to it from one of the other folders.)
-
-    A bind mount from the file system that its mount point is on counts as a plain folder.
-    """
-    if marker is not None:
-        return "ours" if marker == site_id else "foreign"
-    if known is None:
-        return "new"
-    if found.is_known_as(known):
-        return "adopt"
-    return "not_mounted" if known.is_apart or found.is_apart else "adopt"
 
 
 # Files under a name of ours

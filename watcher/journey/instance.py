@@ -19,9 +19,9 @@ from watcher.clock import SystemClock
 from watcher.errors import PASSING_ERRORS, FolderError, StoreError, StoreUnavailable
 from watcher.folders import LOCK, Lock, lock
 from watcher.folders.holder import BEAT_SECONDS, Holder, read_note_at
+from watcher.folders.identity import Past
 from watcher.folders.lock import running
-from watcher.journey.recognition import Past, owners_of
-from watcher.journey.site import Site, tell_displaced
+from watcher.journey.site import Site, owners_of, tell_displaced
 from watcher.journey.working import ONCE, SINCE
 from watcher.mounts import part_of
 from watcher.store import Database

@@ -7,7 +7,7 @@ from watcher import logs
 from watcher.config import Config
 from watcher.errors import ConfigError
 from watcher.identifai.client import Client
-from watcher.journey.reading import note_key
+from watcher.journey.loaded_settings import note_key
 from watcher.journey.site import Site
 from watcher.key import Key
 

@@ -14,7 +14,7 @@ from watcher.errors import FolderError, RecordingError, StoreError, StoreLost
 from watcher.folders import MARKER, Folder
 from watcher.folders.names import is_receipts_name
 from watcher.journey.receipt import receipt_at
-from watcher.journey.recognition import owners_of
+from watcher.journey.site import owners_of
 from watcher.text import show_path
 
 _NAMES_LOOKED_AT = 20_000  # in each folder: where receipts lie, one is soon met

@@ -3,21 +3,23 @@
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from pathlib import Path
 
 from watcher import logs
 from watcher.clock import Clock
 from watcher.config import Config
 from watcher.domain import Pause, PauseKind
 from watcher.errors import FolderError, RecordingUnreachable
-from watcher.folders import MARKER, Acceptance, Folder
+from watcher.folders import MARKER, Acceptance, Folder, Situation
+from watcher.folders.identity import Past, Present, recognise
 from watcher.journey.failures import Failures
-from watcher.journey.recognition import Past, Present, owners_of, recognise
 from watcher.journey.reminders import Reminders
 from watcher.journey.submit.pauses import PauseLog
 from watcher.mounts import mounts_below, read_mounts, resolve
-from watcher.store import Store
+from watcher.store import Books, Store
 from watcher.text import JsonObject, path_to_text, show_path, text_to_path
 
 _log = logs.get_logger(__name__)
@@ -28,6 +30,28 @@ def tell_displaced(path: bytes, name: bytes | None) -> None:
     if name is not None:
         reason = "it was no file of ours, of root's or of the folder's owner's"
         _log.warning("stranger.displaced", path=path, now=name, reason=reason)
+
+
+def owners_of(database: Path) -> frozenset[int]:
+    """The user whose database it is: the service's, whoever runs the command."""
+    with suppress(OSError):
+        return frozenset({database.stat().st_uid})
+    return frozenset()
+
+
+def past_of(books: Books, name: str, database: Path, owners: frozenset[int]) -> Past:
+    """What the books know of the folder of this name.
+
+    `owners`: what `owners_of` says of the database, asked before the transaction.
+    """
+    known, owner = books.site.get(f"folder.{name}"), books.site.get(f"owner.{name}")
+    return Past(
+        site_id=books.site.get("id"),
+        situation=None if known is None else Situation(**known),
+        path=books.site.get(f"path.{name}"),
+        database=show_path(os.fsencode(database)),
+        owners=owners | ({owner} if isinstance(owner, int) else set()),
+    )
 
 
 @dataclass
@@ -102,12 +126,12 @@ class Site:
     def judge(self, folder: Folder) -> tuple[Past, Present]:
         """What the books know of the folder, and how it is found now. Nothing is written.
 
-        Raises what recognition.recognise does: then nothing may be created in its place, or believed of it.
+        Raises what identity.recognise does: then nothing may be created in its place, or believed of it.
         """
         database = self.store.database.path
         owners = owners_of(database)
         with self.store.reading() as books:
-            past = Past.of(books, folder.name, database, owners)
+            past = past_of(books, folder.name, database, owners)
         return past, recognise(folder, past)
 
     def recognise(self, folder: Folder) -> None:

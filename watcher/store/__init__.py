@@ -11,7 +11,7 @@ from watcher.store.audit import Audit
 from watcher.store.copies import Copies
 from watcher.store.database import Database, open_database
 from watcher.store.facts import SiteFacts
-from watcher.store.filing import Filing
+from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
 from watcher.store.obstacles import Obstacle, Obstacles
@@ -35,7 +35,7 @@ class Books:
         self.items = Items(connection)
         self.queue = Queue(connection)
         self.copies = Copies(connection)
-        self.filing = Filing(connection)
+        self.filing = FilingQueue(connection)
         self.ledger = Ledger(connection)
         self.obstacles = Obstacles(connection)
         self.pauses = Pauses(connection)

@@ -14,10 +14,9 @@ from watcher.folders import LOCK, Folder
 from watcher.folders.holder import Holder, holder_of
 from watcher.journey.failures import Failure, read_failures
 from watcher.journey.instance import lock_database
+from watcher.journey.loaded_settings import find_outdated, read_loaded
 from watcher.journey.loss import find_loss
-from watcher.journey.reading import find_outdated, read_fact
-from watcher.journey.recognition import owners_of
-from watcher.journey.site import Site
+from watcher.journey.site import Site, owners_of
 from watcher.journey.working import Activity, Working, judge
 from watcher.silence import find_silent
 from watcher.store import Store
@@ -126,7 +125,7 @@ class CommandContext:
     def outdated(self) -> list[str]:
         """What the daemon that runs has read otherwise than it stands on the disk now, in sentences."""
         with self.store.reading() as books:
-            fact = read_fact(books)
+            fact = read_loaded(books)
         return find_outdated(self.config, fact)
 
     def content_key(self, digest: str) -> str:

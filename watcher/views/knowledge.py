@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from watcher.domain import Item, Pause, State
 from watcher.errors import UNSENDABLE
-from watcher.journey.recognition import Past, owners_of
+from watcher.folders.identity import Past
+from watcher.journey.site import owners_of, past_of
 from watcher.store import Obstacle
 from watcher.text import text_to_path
 from watcher.views.context import CommandContext
@@ -40,7 +41,7 @@ def read_known(context: CommandContext) -> Known:
         accepted = (item.identifier for item in books.items.listed([State.DONE]) if item.identifier)
         return Known(
             is_started=site.get("id") is not None,
-            folders={name: Past.of(books, name, database, owners) for name in ("drop", "done", "failed")},
+            folders={name: past_of(books, name, database, owners) for name in ("drop", "done", "failed")},
             mounts=tuple(text_to_path(path) for path in site.get("mounts") or ()),
             pauses=tuple(books.pauses.active()),
             blocked=tuple(blocked_items(books, _NAMED)),

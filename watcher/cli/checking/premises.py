@@ -14,13 +14,13 @@ from watcher.cli.checking.subfolders import check_privacy, check_subfolders
 from watcher.errors import ConfigError, FolderError, FolderMissing, RecordingError, RecordingGone
 from watcher.folders import RESERVE_BYTES, Folder, is_being_written, move
 from watcher.folders.capability import CAP_FOWNER, CAP_LEASE, has_capability
+from watcher.folders.identity import Past, recognise
 from watcher.folders.names import check_note_name, draft_name
 from watcher.folders.nature import examine
 from watcher.folders.rights import Lack
 from watcher.ignore import Ignore
 from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.arrive.watch import choose_watch
-from watcher.journey.recognition import Past, recognise
 from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts, resolve
 from watcher.text import show_path
 from watcher.views.context import CommandContext

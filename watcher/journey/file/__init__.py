@@ -6,6 +6,6 @@ The receipt comes first: a recording in done/ or failed/ always has one. Both ef
 crash between any two of them leaves nothing to do but this step again.
 """
 
-from watcher.journey.file.step import Filing
+from watcher.journey.file.filing import Filing
 
 __all__ = ["Filing"]

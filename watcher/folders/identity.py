@@ -1,18 +1,17 @@
 """Whether a folder is the one it was: what its mark, its place and the books say of it. Nothing is written."""
 
 import json
-import os
 import shlex
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Literal
 
 from watcher.errors import FolderForeign, FolderMissing
-from watcher.folders import MARKER, Folder, Situation, judge_marker
-from watcher.folders.marker import Judgement, Mark
+from watcher.folders.folder import Folder
+from watcher.folders.marker import MARKER, Mark, Situation
 from watcher.mounts import mount_of, read_mounts, resolve
-from watcher.store import Books
 from watcher.text import path_to_text, show_path, show_text, text_to_path
+
+Judgement = Literal["ours", "new", "adopt", "foreign", "not_mounted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +24,6 @@ class Past:
     database: str = ""  # its path, for a person
     owners: frozenset[int] = frozenset()  # whose files under our names count, beside the usual ones
 
-    @classmethod
-    def of(cls, books: Books, name: str, database: Path, owners: frozenset[int]) -> "Past":
-        """`owners`: what `owners_of` says of the database, asked before the transaction."""
-        known, owner = books.site.get(f"folder.{name}"), books.site.get(f"owner.{name}")
-        return cls(
-            site_id=books.site.get("id"),
-            situation=None if known is None else Situation(**known),
-            path=books.site.get(f"path.{name}"),
-            database=show_path(os.fsencode(database)),
-            owners=owners | ({owner} if isinstance(owner, int) else set()),
-        )
-
-
-def owners_of(database: Path) -> frozenset[int]:
-    """The user whose database it is: the service's, whoever runs the command."""
-    with suppress(OSError):
-        return frozenset({database.stat().st_uid})
-    return frozenset()
-
 
 @dataclass(frozen=True, slots=True)
 class Present:
@@ -53,6 +33,26 @@ class Present:
     path: str
     mark: Mark | None
     judgement: Judgement
+
+
+def judge_marker(known: Situation | None, found: Situation, marker: str | None, site_id: str) -> Judgement:
+    """Judge what a folder is to this site. `known`: its situation when it was marked; None if it never was.
+
+    ours: it has our mark. foreign: it has another site's mark. new: mark it, as at the first start. adopt:
+    somebody removed the mark, or removed the folder and created it again in the same place: mark it again, and
+    log that. not_mounted: the mark is missing, and there is or was a mount point; so this may be the bare mount
+    point, or another disk. Do not write to it, mark it, or draw conclusions from it. (Where another disk is meant
+    to be used from now on, a person copies the mark to it from one of the other folders.)
+
+    A bind mount from the file system that its mount point is on counts as a plain folder.
+    """
+    if marker is not None:
+        return "ours" if marker == site_id else "foreign"
+    if known is None:
+        return "new"
+    if found.is_known_as(known):
+        return "adopt"
+    return "not_mounted" if known.is_apart or found.is_apart else "adopt"
 
 
 def recognise(folder: Folder, past: Past) -> Present:

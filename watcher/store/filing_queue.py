@@ -46,7 +46,7 @@ _MARK_ALTERED = (
 _ALL_RECEIPTS_DUE = ALL_ITEMS.where(items.c.receipt_due, is_one_of(items, FILED))
 
 
-class Filing:
+class FilingQueue:
     """The items that are moved and those at rest in done/ and failed/, within one transaction.
 
     What has an obstacle is left out until its time comes; none is later than `latest`.

@@ -13,7 +13,7 @@ _FACT = "daemon.read"
 _KEY_FACT = "daemon.read.key"
 
 
-def note_reading(site: Site, key: Key, needs_restart: Sequence[str] = ()) -> None:
+def note_loaded(site: Site, key: Key, needs_restart: Sequence[str] = ()) -> None:
     """The books say which configuration this process works by, and which key's file."""
     config = site.config
     fact = {
@@ -61,7 +61,7 @@ def find_outdated(config: Config, fact: dict[str, object] | None) -> list[str]:
     return said
 
 
-def read_fact(books: Books) -> dict[str, object] | None:
+def read_loaded(books: Books) -> dict[str, object] | None:
     """What the daemon noted; null where none has."""
     fact: dict[str, object] | None = books.site.get(_FACT)
     return None if fact is None else fact | {"key": books.site.get(_KEY_FACT)}

@@ -36,7 +36,7 @@ class Stumble:
     seconds: float = _STUMBLED_SECONDS  # after which it is tried again
 
 
-class Answers:
+class UnrecordedAnswers:
     """The answer to one's own latest upload, until it is recorded, and those that met an error nobody foresaw."""
 
     def __init__(self, site: Site, outcomes: Outcomes) -> None:

@@ -13,12 +13,12 @@ from watcher.journey.duplicates import follow_originals
 from watcher.journey.keys import Keys
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses
-from watcher.journey.submit.answers import Answers, is_of_the_store
 from watcher.journey.submit.claim import Claim, Claims
 from watcher.journey.submit.probe import Probe
 from watcher.journey.submit.record import Outcomes
 from watcher.journey.submit.send import Uploads
 from watcher.journey.submit.start import find_start
+from watcher.journey.submit.unrecorded import UnrecordedAnswers, is_of_the_store
 from watcher.journey.submit.windows import Windows
 from watcher.store import Books
 
@@ -59,7 +59,7 @@ class Submission:
         self._probe = Probe(site, client, keys)
         self._claims = Claims(site, arrivals, self._windows)
         self._uploads = Uploads(site, client, self._windows, stopping, ending)
-        self._answers = Answers(site, Outcomes(site, arrivals, self._windows))
+        self._answers = UnrecordedAnswers(site, Outcomes(site, arrivals, self._windows))
         self._follow_at = 0.0  # monotonic
 
     def step(self) -> float:
