@@ -1,4 +1,4 @@
-"""Users and groups of this machine, as a person calls them. One without a name is called by its number."""
+"""Users and groups of this machine, by name; by number where they have none."""
 
 import grp
 import os
@@ -6,7 +6,7 @@ import pwd
 
 
 def user_name(uid: int) -> str:
-    """As chown and setfacl take it too."""
+    """Return the user's name or number, as chown and setfacl take it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -14,7 +14,7 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
-    """As chgrp takes it too."""
+    """Return the group's name or number, as chgrp takes it."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -22,18 +22,18 @@ def group_name(gid: int) -> str:
 
 
 def describe_user(uid: int) -> str:
-    """For a message: `user anna`, or `uid 1234` where it has no name."""
+    """Return the user for a message: `user anna`, or `uid 1234` without a name."""
     name = user_name(uid)
     return f"uid {uid}" if name == str(uid) else f"user {name}"
 
 
 def our_groups() -> frozenset[int]:
-    """The groups by which this process is judged."""
+    """Return the groups that this process's permissions depend on."""
     return frozenset({os.getegid(), *os.getgroups()})
 
 
 def is_of_one(gid: int, uid: int) -> bool:
-    """Whether the group is that user's own, and nobody else is in it."""
+    """Return whether the group is that user's own, with nobody else in it."""
     try:
         return pwd.getpwuid(uid).pw_gid == gid and not set(grp.getgrgid(gid).gr_mem) - {user_name(uid)}
     except KeyError:

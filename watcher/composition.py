@@ -1,4 +1,4 @@
-"""The composition root: what is built from what, before anybody drives it."""
+"""The composition root: build the steps of a site, ready to be driven."""
 
 import os
 import threading
@@ -50,21 +50,21 @@ class Journey:
 def opened(
     config: Config, key: Key, clock: Clock, *, once: bool = False, find_key: FindKey | None = None
 ) -> Iterator[Journey]:
-    """The site is ours alone, its database up to date, nothing is left half done: its steps, ready to run.
+    """Yield the site's steps, ready to run: the site is locked, its database up to date, nothing half done.
 
-    `find_key` reads the key again, where it may have been replaced.
+    `find_key` reads the key again when it may have been replaced.
 
     Raises ConfigError (a folder is missing at the first start), FolderForeign, InstanceRunning, StoreError.
     """
     if len(key.reveal()) < SHORTEST_SECRET:
-        reason = f"the key in {key.source} has fewer than {SHORTEST_SECRET} characters, so it is surely wrong"
+        reason = f"the key in {key.source} has fewer than {SHORTEST_SECRET} characters, so it is certainly wrong"
         _log.warning(
-            "key.short", reason=reason, hint="Copy it again, whole. One so short is not kept out of texts."
+            "key.short", reason=reason, hint="Copy the whole key again. One this short is not redacted in the log."
         )
     with Store(config.store.url) as store:
         site = Site.open(config, store, clock)
         if not os.path.exists(store.database.path):
-            check_first_start(site)  # before anything is made for a site that can not start
+            check_first_start(site)  # before anything is created for a site that cannot start
         with Instance(site, is_pass=once) as instance:
             site.failures.keep(clock.now, instance.note)
             _bring_up_to_date(site)
@@ -89,7 +89,7 @@ def opened(
 
 
 def _bring_up_to_date(site: Site) -> None:
-    """The database is there and of this version. At the first start all three folders must exist before."""
+    """Create or migrate the database. At the first start all three folders must exist already."""
     database = site.store.database
     if loss := find_loss(database.path, site.drop, (site.done, site.failed)):
         raise loss
@@ -123,7 +123,7 @@ def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, onc
 
 
 def _await_drop_folder(site: Site, instance: Instance, *, once: bool) -> None:
-    """The drop folder is there, recognised and ours. A daemon waits for one that is not there."""
+    """Recognise and lock the drop folder. A daemon waits for one that is not there."""
     while True:
         try:
             instance.take_drop_folder()
@@ -131,7 +131,7 @@ def _await_drop_folder(site: Site, instance: Instance, *, once: bool) -> None:
             if once or isinstance(error, FolderForeign):
                 raise
             site.pause_for_folder(error)
-            systemd.notify("READY=1")  # waiting for a mount is what it does now, and well
+            systemd.notify("READY=1")  # waiting for the mount is its work now
             systemd.notify("WATCHDOG=1")
             wait = min(site.config.arrivals.rescan_seconds, (systemd.watchdog_seconds() or 60.0) / 3)
             site.clock.wait(wait, threading.Event())
@@ -140,7 +140,7 @@ def _await_drop_folder(site: Site, instance: Instance, *, once: bool) -> None:
 
 
 def check_first_start(site: Site) -> None:
-    """All three folders are there. Raises ConfigError that names each one that is not."""
+    """Check that all three folders exist. Raises ConfigError that names each missing one."""
     away = []
     for folder in (site.drop, site.done, site.failed):
         try:

@@ -1,4 +1,4 @@
-"""The daemon: who drives the steps, and what is done beside them."""
+"""The daemon: run the steps in their loops, and the chores beside them, until it is told to stop."""
 
 import os
 import threading
@@ -30,13 +30,13 @@ _log = logs.get_logger(__name__)
 _TIDY_SECONDS = 600.0
 _LISTENING_SECONDS = 15.0
 _BEGIN_SECONDS = 10.0
-_AWAITED = ("watch", "instance", "tidy")  # the chores that have something in their hands at a stop
-_STALLED_SECONDS = 300.0  # a step that takes longer is told of, and may come to its end all the same
-_STUCK_SECONDS = 900.0  # a step that takes longer, beside an upload's deadline, makes no progress
+_AWAITED = ("watch", "instance", "tidy")  # the chores that a stop waits for
+_STALLED_SECONDS = 300.0  # a step that takes longer is reported, and may still end
+_STUCK_SECONDS = 900.0  # a step that takes longer than this and an upload's deadline makes no progress
 
 
 def run(journey: Journey) -> Exit:
-    """The daemon ran until SIGTERM or SIGINT, and everything that was in its hands is at rest or recoverable."""
+    """Run until SIGTERM or SIGINT; afterwards everything it was working on is at rest or recoverable."""
     site, stopping = journey.site, journey.stopping
     ended = threading.Event()
     hang_up = threading.Event()
@@ -80,7 +80,7 @@ def run(journey: Journey) -> Exit:
 
 
 def _chores(journey: Journey, watch: Watch, runners: dict[str, Runner]) -> dict[Chore, float]:
-    """What is done beside the steps, and every how many seconds."""
+    """Return what is done beside the steps, each with its interval in seconds."""
     site, failures = journey.site, journey.site.failures
     chores = {
         Chore("watch", watch.tend, failures=failures): 1.0,
@@ -95,8 +95,8 @@ def _chores(journey: Journey, watch: Watch, runners: dict[str, Runner]) -> dict[
 
 
 def _schedule(pool: SchedulerPool, runners: dict[str, Runner], chores: dict[Chore, float]) -> BackgroundScheduler:
-    """A scheduler that will begin every loop at once, the watch as well, and each other chore in its time."""
-    logs.hear_errors_alone("apscheduler.scheduler")  # else a line each second while a share holds a chore up
+    """Return a scheduler that begins every loop and the watch at once, and each other chore after its interval."""
+    logs.hear_errors_alone("apscheduler.scheduler")  # else a line a second while a share blocks a chore
     scheduler = BackgroundScheduler(
         executors={"default": pool},
         # The defaults would drop a run that is a second late, with only a warning (measured).
@@ -112,10 +112,10 @@ def _schedule(pool: SchedulerPool, runners: dict[str, Runner], chores: dict[Chor
 
 
 def _await_begin(scheduler: BackgroundScheduler, runners: dict[str, Runner], clock: Clock) -> None:
-    """The scheduler has begun every loop, and is through with doing so.
+    """Wait until the scheduler has begun every loop.
 
-    A stop in the middle of that would end its thread with an error (it looks for a job that it has just begun
-    among those of a stopped scheduler), and a loop that it had not come to would be waited for in vain.
+    A stop in the middle would end its thread with an error (it looks up the job that it has just begun, in a
+    stopped scheduler), and we would wait in vain for a loop that never began.
     """
     give_up_at = clock.monotonic() + _BEGIN_SECONDS
     while any(scheduler.get_job(name) for name in runners) and clock.monotonic() < give_up_at:
@@ -124,7 +124,7 @@ def _await_begin(scheduler: BackgroundScheduler, runners: dict[str, Runner], clo
 
 @dataclass
 class _Listening:
-    """Tells of a folder that does not answer, once, and of its answering again: the steps that wait cannot."""
+    """Logs, once, that a folder does not answer, and that it answers again: the steps that wait for it cannot."""
 
     site: Site
     silent: list[Folder] = field(default_factory=list)
@@ -141,18 +141,18 @@ class _Listening:
 
 
 def _reload_when_told(journey: Journey, hang_up: threading.Event) -> None:
-    """For the life of the process, in a thread of its own: the configuration may lie where nothing answers."""
+    """Reload at each SIGHUP, in a thread of its own: the configuration may lie on a share that does not answer."""
     reloading = Chore("reload", reload, (journey.site, journey.keys))
     while True:
         hang_up.wait()
-        hang_up.clear()  # before it reads: a signal during that is not lost
+        hang_up.clear()  # before reading: a signal meanwhile is not lost
         reloading()
 
 
 def _runners(journey: Journey) -> dict[str, Runner]:
-    """The loops by their names, each with those that it wakes when it has done something.
+    """Return the loops by name, each with those that it wakes when it has done something.
 
-    A wake-up only saves time: the tick finds the work without one.
+    A wake-up only saves time: each loop looks again after its tick anyway.
     """
     steps: dict[str, Callable[[], float]] = {"arrive": journey.arrivals.step, "vet": journey.vetting.step}
     submitters = [f"submit-{n}" for n in range(1, len(journey.submissions) + 1)]
@@ -172,14 +172,14 @@ def _runners(journey: Journey) -> dict[str, Runner]:
 
 
 def _job_died(event: JobExecutionEvent, ended: threading.Event, deaths: list[BaseException]) -> None:
-    """A loop that ended is no daemon any more: better none at all, which its supervisor starts anew."""
+    """End the daemon when a loop has died: without it the daemon is useless, and its supervisor restarts it."""
     _log.critical("daemon.broken", job=event.job_id, reason=repr(event.exception))
     deaths.append(event.exception)
     ended.set()
 
 
 def _find_stalled(site: Site, runners: dict[str, Runner]) -> JsonObject:
-    """For whoever asks from outside: the step that has been under way for longer than any should."""
+    """Return, for the note in the lock, the step that has been running for longer than any should; {} for none."""
     monotonic, service = site.clock.monotonic(), site.config.identifai
     bounds = dict.fromkeys(runners, _STALLED_SECONDS)
     bounds |= {name: service.deadline_seconds + 60 for name in runners if name.startswith(("submit-", "verdict"))}
@@ -189,7 +189,7 @@ def _find_stalled(site: Site, runners: dict[str, Runner]) -> JsonObject:
 
 
 def _tell_systemd(runners: dict[str, Runner], clock: Clock, patience: float) -> None:
-    """systemd hears of progress, not of life: nothing when a step has not come to its end for too long."""
+    """Notify the watchdog, unless a step has not ended for too long: systemd wants progress, not mere life."""
     oldest = min(runners.values(), key=lambda runner: runner.done_at)
     stuck_for = clock.monotonic() - oldest.done_at
     if stuck_for > patience:
@@ -199,7 +199,7 @@ def _tell_systemd(runners: dict[str, Runner], clock: Clock, patience: float) -> 
 
 
 def tidy(site: Site) -> None:
-    """The write-ahead log is in the database file, and hits that count no more are gone."""
+    """Write the write-ahead log into the database file, and delete rate events that no longer count."""
     windows = [*site.config.limits.writes, *site.config.limits.reads]
     longest = max((window.seconds for window in windows), default=0.0)
     site.store.tidy(hits_before=site.clock.now() - 2 * longest - 3600)

@@ -36,13 +36,13 @@ class Mover(StrEnum):
 TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
     None: {
         State.QUEUED: (Mover.ARRIVE,),
-        State.FILING: (Mover.ARRIVE,),  # it is refused unsent, or has the answer of the same bytes
-        State.HELD: (Mover.ARRIVE,),  # with the same bytes
+        State.FILING: (Mover.ARRIVE,),  # refused unsent, or answered for the same bytes
+        State.HELD: (Mover.ARRIVE,),  # as the original of its bytes is
     },
     State.QUEUED: {
         State.QUEUED: (Mover.ARRIVE, Mover.SUBMIT),  # postponed, or found to be itself under other numbers
         State.SUBMITTING: (Mover.SUBMIT,),
-        State.FILING: (Mover.SUBMIT,),  # it has the answer of the same bytes
+        State.FILING: (Mover.SUBMIT,),  # answered for the same bytes
         State.HELD: (Mover.SUBMIT,),
         State.WITHDRAWN: (Mover.ARRIVE,),
     },
@@ -50,7 +50,7 @@ TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
         State.QUEUED: (Mover.SUBMIT, Mover.RECOVER),
         State.FILING: (Mover.SUBMIT, Mover.RECOVER),
         State.HELD: (Mover.SUBMIT, Mover.RECOVER),
-        State.WITHDRAWN: (Mover.SUBMIT,),  # it changed under way, and its body was cut off
+        State.WITHDRAWN: (Mover.SUBMIT,),  # it changed while it was sent, and its body was cut off
     },
     State.FILING: {
         State.FILING: (Mover.FILE,),  # under another name, committed before it is used
@@ -63,9 +63,12 @@ TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
         State.RETURNING: (Mover.PERSON, Mover.ARRIVE),  # by `retry`, or dragged back into the drop folder
     },
     State.HELD: {
-        State.QUEUED: (Mover.PERSON, Mover.SUBMIT),  # released, or with the same bytes
+        State.QUEUED: (Mover.PERSON, Mover.SUBMIT),  # released, or the original of its bytes was
         State.FILING: (Mover.PERSON, Mover.SUBMIT),
-        State.HELD: (Mover.ARRIVE, Mover.SUBMIT),  # itself under other numbers; it waits for another of its bytes
+        State.HELD: (
+            Mover.ARRIVE,
+            Mover.SUBMIT,
+        ),  # itself under other numbers; or it waits for another with its bytes
         State.WITHDRAWN: (Mover.ARRIVE,),
     },
     State.RETURNING: {
@@ -83,7 +86,7 @@ TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
 }
 """Every change of an item's state, and who may make it. The store refuses any other.
 
-From null: the item is new. From a state to itself: something else of the item changes, in that state alone.
+From None: the item is new. From a state to itself: another field of the item changes, and only in that state.
 """
 
 AFTER_CRASH = {
@@ -99,10 +102,10 @@ AFTER_CRASH = {
 """What a crash in each state leaves to the next start."""
 
 HALF_DONE = frozenset(state for state in State if state.endswith("ing"))
-"""The states that a step has begun on something outside the database."""
+"""The states in which a step has begun something outside the database."""
 
 AT_REST = frozenset(State) - HALF_DONE - {State.QUEUED}
-"""The states that only a person, a file that goes or comes, or the same bytes' fate can end."""
+"""The states that end only by a person, by a file that goes or comes, or with an original of the same bytes."""
 
 UNDER_WAY = frozenset(State) - AT_REST
 """The states that the daemon ends by itself."""
@@ -114,7 +117,7 @@ UNDECIDED = UNDER_WAY - {State.FILING}
 """The states in which the service has not answered, and is or will be asked: the same bytes wait for that."""
 
 UNSENT = UNDECIDED - {State.SUBMITTING}
-"""Those of them in which it was not asked yet."""
+"""Those of them in which it has not been asked yet."""
 
 BACKLOG = UNDECIDED - MOVING
 """Those of them in which its recording lies in the drop folder."""
@@ -123,20 +126,20 @@ IN_DROP = frozenset({State.QUEUED, State.SUBMITTING, State.FILING, State.HELD})
 """The states in which an item's recording lies in the drop folder."""
 
 LIVE = IN_DROP | {State.RETURNING}
-"""The states in which an item has its path in the drop folder to itself."""
+"""The states in which no other item may have the same path in the drop folder."""
 
 UNTOUCHED = IN_DROP - HALF_DONE
-"""The states in which its recording lies in the drop folder and no step has it in hand."""
+"""The states in which its recording lies in the drop folder and no step is working on it."""
 
 FILED = frozenset({State.DONE, State.FAILED})
 """The states in which its recording lies in done/ or failed/."""
 
 UNANSWERED = frozenset({State.FAILED, State.WITHDRAWN})
-"""The states at rest in which no identifier may ever come."""
+"""The states at rest in which an identifier may never come."""
 
 
 class Charged(StrEnum):
-    """What a request cost, as far as anybody can know."""
+    """Whether a request was charged, as far as anybody can know."""
 
     YES = "yes"
     NO = "no"
@@ -144,7 +147,7 @@ class Charged(StrEnum):
 
 
 class PauseKind(StrEnum):
-    """Why nothing is submitted, the weightiest first: the order in which `status` names them."""
+    """Why nothing is submitted, the weightiest first: the order in which `status` lists them."""
 
     PERSON = "person"
     ACCOUNT = "account"
@@ -155,7 +158,7 @@ class PauseKind(StrEnum):
 
 
 class VerdictState(StrEnum):
-    """How far the service's answer about one identifier is."""
+    """How far the answer for one identifier has come."""
 
     AWAITED = "awaited"
     KNOWN = "known"
@@ -165,7 +168,7 @@ class VerdictState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why something is not well, for a person: what happened, and what to do about it."""
+    """What is wrong, for a person: what happened, and what to do about it."""
 
     code: str
     message: str
@@ -176,14 +179,14 @@ class Fault:
         return f"{message} {self.hint[:1].upper()}{self.hint[1:]}".strip()
 
     def moved(self, before: bytes, after: bytes) -> "Fault":
-        """The same fault of a file that lies elsewhere now: a command in its hint names the new path."""
+        """Return the same fault for a file that has moved: a command in its hint names the new path."""
         return replace(self, hint=self.hint.replace(quote_path(before), quote_path(after)))
 
     def as_json(self) -> JsonObject:
         return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
-class Fingerprint(NamedTuple):  # a look makes 100,000 of them: a frozen dataclass takes 2.5 times as long
+class Fingerprint(NamedTuple):  # a scan makes 100,000 of them: a frozen dataclass takes 2.5 times as long
     """Which file this is, without reading it. Any difference means: not the file that was queued."""
 
     device: int
@@ -193,17 +196,17 @@ class Fingerprint(NamedTuple):  # a look makes 100,000 of them: a frozen datacla
     ctime_ns: int
 
     def same_file(self, other: "Fingerprint") -> bool:
-        """Whether both are one file on the disk, changed in between or not."""
+        """Return whether both are the same file on the disk, changed in between or not."""
         return (self.device, self.inode) == (other.device, other.inode)
 
     def same_content(self, other: "Fingerprint") -> bool:
-        """Whether both are one unchanged file, renamed in between or not: a rename changes only ctime."""
+        """Return whether both are the same unchanged file, renamed or not: a rename changes only ctime."""
         return self.same_file(other) and (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """What the recording itself says it is. Null is what it does not tell."""
+    """What the recording says of itself. None: it does not say."""
 
     container: str
     codec: str | None
@@ -233,7 +236,7 @@ class Audio:
 
 
 class Alteration(StrEnum):
-    """What became of a recording after it was filed."""
+    """How a recording was altered after it was filed."""
 
     GROWN = "grown"
     CHANGED = "changed"  # shorter, or of other bytes
@@ -241,20 +244,20 @@ class Alteration(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Altered:
-    """That a filed recording is not what it was, how many bytes it had when that was found, and when."""
+    """A filed recording is not what it was: its size when that was found, and when."""
 
     kind: Alteration
     size: int
     at: float
 
     def is_as(self, other: "Altered | None") -> bool:
-        """Whether the other was found to be the same, whenever that was."""
+        """Return whether both are the same finding, whenever each was made."""
         return other is not None and (self.kind, self.size) == (other.kind, other.size)
 
 
 @dataclass(frozen=True, slots=True)
 class Dismissed:
-    """That a person has seen a failed recording and is done with it: when, and who."""
+    """A person has seen a failed recording and is done with it: when, and who."""
 
     at: float
     by: str
@@ -265,9 +268,9 @@ class Dismissed:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One recording that was whole once, and everything that is known of it now.
+    """One recording that was whole once, and everything that is known about it.
 
-    Paths are bytes relative to their folder, as the disk has them. Times are seconds since the epoch, UTC.
+    Paths are bytes, relative to their folder, as on the disk. Times are seconds since the epoch, UTC.
     """
 
     id: str
@@ -276,13 +279,13 @@ class Item:
     size: int
     arrived_at: float
     fingerprint: Fingerprint
-    sha256: str | None = None  # of the bytes that were vetted; null where they were not read
+    sha256: str | None = None  # of the bytes that were vetted; None where they were not read
     media_type: str | None = None  # as it is sent to the service
     extension: str | None = None  # the documented one that fits the content, with its dot
-    audio: Audio | None = None  # as it was vetted; null where it was not examined, or is no recording
+    audio: Audio | None = None  # as vetted; None where it was not examined, or is no recording
     content_key: str | None = None  # equal for the same bytes, options, base URL and account
     due_at: float = 0.0
-    claim: str | None = None  # the token of the step that has it in hand
+    claim: str | None = None  # the token of the step that is working on it
     identifier: str | None = None
     fault: Fault | None = None
     warning: str | None = None
@@ -292,17 +295,17 @@ class Item:
     faults: int = 0  # faults on this file with other files accepted in between: counts towards hold_after
     faulted_at: float | None = None
     in_doubt: bool = False  # a request went out and its answer was lost: never again with no_cache
-    suspected_at: float | None = None  # refused in words that blame nobody: it waits until another is accepted
+    suspected_at: float | None = None  # refused in words that may not mean it: it waits until another is accepted
     fresh: bool = False  # a person asked to pay again: sent with no_cache
-    retried: bool = False  # a person asked for another try: no refusal of the same bytes is inherited
-    outcome: State | None = None  # done or failed, once that is decided
+    retried: bool = False  # a person asked for another try: it inherits no refusal of the same bytes
+    outcome: State | None = None  # done or failed, once decided
     filed_as: bytes | None = None
     submitted_at: float | None = None
     filed_at: float | None = None
     companions: tuple[bytes, ...] = ()  # marker and sidecars that travel with it, relative to the drop folder
     altered: Altered | None = None  # since it was filed, as far as anybody has looked
-    dismissed: Dismissed | None = None  # failed, and in no list of what needs a person
-    site: str = ""  # whose it is, where one database has several; "": the only one
+    dismissed: Dismissed | None = None  # failed, and no longer listed as needing a person
+    site: str = ""  # the site it belongs to, where one database has several; "": the only one
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,12 +316,12 @@ class Attempt:
     item_id: str
     started_at: float
     size: int
-    released_at: float | None = None  # the last part of the body was let go: from here on it may be charged
+    released_at: float | None = None  # the last part of the body was sent: from here on it may be charged
     ended_at: float | None = None
     status: int | None = None
     outcome: str = "unanswered"  # "accepted", or the code of the error
     charged: Charged = Charged.UNKNOWN
-    decision: str = ""  # what was decided about the item
+    decision: str = ""  # about the item
     detail: str = ""
     identifier: str | None = None
     no_cache: bool = False
@@ -340,12 +343,12 @@ class Attempt:
 
 
 ARTIFICIAL = "artificial"
-"""The classification that somebody waits for: it stands out wherever verdicts are shown."""
+"""The classification that matters most: it stands out wherever verdicts are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the service says of one identifier. `classification` is null until it is known."""
+    """What the service says about one identifier. `classification` is None until it is known."""
 
     identifier: str
     state: VerdictState
@@ -376,13 +379,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Submitting stands still, and why. A row of its own, never a state of an item."""
+    """Why nothing is submitted. A row of its own, never a state of an item."""
 
     kind: PauseKind
     code: str
     reason: str
     since: float
-    until: float | None  # when it ends or is tried again by itself; null: a person must end it
+    until: float | None  # when it ends, or a canary is sent; None: a person must end it
     tries: int = 0
     by: str | None = None  # the person who paused
 

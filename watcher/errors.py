@@ -1,6 +1,6 @@
-"""Every error of ours, along two axes: what it is about, and whether it may have cost something.
+"""All our errors, along two axes: what they are about, and whether they may have cost something.
 
-Foreign exceptions become one of these at one border each: the disk's in `folders`, the service's in
+Foreign exceptions are turned into these in one place each: the disk's in `folders`, the service's in
 `identifai.client`, the configuration's in `config`, the database's in `store`.
 """
 
@@ -10,7 +10,7 @@ from enum import IntEnum
 from watcher.domain import Charged, Fault
 
 PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
-"""System errors that pass by themselves, or once somebody has made room: worth another try."""
+"""System errors that pass by themselves, or once somebody frees space: worth another try."""
 
 
 class Exit(IntEnum):
@@ -25,7 +25,7 @@ class Exit(IntEnum):
 
 
 class WatcherError(Exception):
-    """The base of our errors: the message says what went wrong and where, the hint what to do about it."""
+    """The base of our errors: the message says what went wrong and where, the hint what to do."""
 
     code = "error"
     exit_code = Exit.INCOMPLETE
@@ -70,7 +70,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreLost(StoreError):
-    """The database that was here is gone. No new one is created in its place."""
+    """The database that was here is gone. None is created in its place."""
 
     exit_code = Exit.UNAVAILABLE
 
@@ -82,7 +82,7 @@ class StoreContradicted(StoreError):
 
 
 class TransitionRefused(StoreContradicted):
-    """The table of transitions does not have this one: a fault of the program, which stops only this item."""
+    """The table of transitions does not allow this one: a bug, which stops only this item."""
 
 
 class StaleItem(WatcherError):
@@ -109,7 +109,7 @@ class NoSuchItem(WatcherError):
 
 
 class FolderError(WatcherError):
-    """A folder cannot give or take a file right now. It never speaks against the file."""
+    """A folder cannot give or take a file right now. This is never held against the file."""
 
     code = "folder"
 
@@ -140,19 +140,19 @@ class FolderRefuses(FolderError):
 
 
 class FolderFull(FolderRefuses):
-    """No room: no space or inodes, a quota is used up, or the file system takes no file this large."""
+    """No room: no space or inodes left, a quota used up, or a file larger than the file system takes."""
 
     code = "folder_full"
 
 
 class TooLong(FolderRefuses):
-    """The file is longer than any that we write under its name."""
+    """The file is longer than any that we write under this name."""
 
     code = "too_long"
 
 
 class Unreadable(FolderRefuses):
-    """What has this name lies on a bad block: it can be neither examined nor read."""
+    """The file lies on a bad block: it can be neither examined nor read."""
 
     code = "unreadable"
 
@@ -163,7 +163,7 @@ class NameTaken(FolderError):
     code = "name_taken"
 
 
-# About this recording, found before a byte was sent
+# About this recording, found before anything was sent
 
 
 class RecordingError(WatcherError):
@@ -173,9 +173,9 @@ class RecordingError(WatcherError):
 
 
 class RecordingRefused(RecordingError):
-    """The service cannot accept the recording, so it is not sent: it goes to failed/.
+    """The service could not accept the recording, so it is not sent: it goes to failed/.
 
-    `is_foreign`: nothing in it looks like a recording, not even like one of a kind that the service does not take.
+    `is_foreign`: it does not look like a recording at all, not even of a format that the service does not take.
     """
 
     def __init__(self, code: str, message: str, *, hint: str, is_foreign: bool = False) -> None:
@@ -209,15 +209,15 @@ class RecordingBusy(RecordingUnreachable):
 
 
 class RecordingStumbled(RecordingError):
-    """An unexpected error met this recording: it waits, and the others go on."""
+    """An unexpected error concerns this recording: it waits, and the others go on."""
 
     code = "unforeseen"
 
     def __init__(self, error: Exception) -> None:
-        """Leave out the error's text, which may hold the key: the log has it, redacted."""
+        """Leave out the error's text, which may contain the key: the log has it, redacted."""
         super().__init__(
             f"It could not be sent: unexpected error ({type(error).__name__})",
-            hint="It is tried again, and the others go on. Please report it, with what the log says.",
+            hint="It is tried again, and the others go on. Please report this, with the log.",
         )
 
 
@@ -227,11 +227,11 @@ class NoRoom(RecordingUnreachable):
     code = "no_room"
 
 
-# What can keep a queued recording waiting in the folders, as opposed to at the service.
+# What can keep a queued recording waiting because of the folders, not the service.
 UNSENDABLE = (RecordingUnreachable.code, RecordingBusy.code, NoRoom.code)
 
 
-# The service's answers, and the lack of them
+# The service's answers, or the lack of them
 
 
 class ServiceError(WatcherError):
@@ -277,7 +277,7 @@ class Unintelligible(ServiceError):
 
 
 class Throttled(ServiceError):
-    """429: over a rate limit. `limit` is the X-RateLimit-Limit of the window that was hit."""
+    """429: over a rate limit. `limit` is the X-RateLimit-Limit of the window that was exceeded."""
 
     code = "throttled"
 

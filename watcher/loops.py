@@ -1,4 +1,4 @@
-"""The loops that repeat a step, and the chores beside them. What fails is recorded, and tried again."""
+"""The loops that repeat a step, and the chores beside them. A failure is recorded, and tried again."""
 
 import threading
 from collections.abc import Callable
@@ -11,32 +11,32 @@ from watcher.journey.failures import Failures
 
 _log = logs.get_logger(__name__)
 
-_TICK_SECONDS = 1.0  # the longest a step sleeps: commands beside the daemon write to the database without a word
+_TICK_SECONDS = 1.0  # the longest a step sleeps: commands write to the database without waking the daemon
 _MOST_BACK_OFF_SECONDS = 60.0
 
 
 @dataclass
 class Runner:
-    """One step, repeated until the end: at once while it has something to do, else when it is due or woken."""
+    """One step, repeated until the end: at once while there is work, else when it is due or woken."""
 
     name: str
     step: Callable[[], float]
     clock: Clock
     stopping: threading.Event
-    done_at: float  # monotonic: when the step last came to its end
+    done_at: float  # monotonic: when the step last ended
     wakes: list["Runner"] = field(default_factory=list)
     failures: Failures = field(default_factory=Failures)
     succeeded_at: float | None = None
-    begun_at: float | None = None  # monotonic: the step that is under way; null: none is
+    begun_at: float | None = None  # monotonic: when the running step began; None: none is running
     ended: threading.Event = field(default_factory=threading.Event)
     _woken: threading.Event = field(default_factory=threading.Event)
 
     def wake(self) -> None:
-        """The step runs now, or once more if it is running."""
+        """Let the step run now, or once more if it is running."""
         self._woken.set()
 
     def run(self) -> None:
-        """The loop, for the whole life of the daemon."""
+        """Run the loop, for the whole life of the daemon."""
         try:
             self._loop()
         finally:
@@ -45,11 +45,11 @@ class Runner:
     def _loop(self) -> None:
         troubles = 0
         while not self.stopping.is_set():
-            self._woken.clear()  # before the step looks: a wake-up during it is not lost
+            self._woken.clear()  # before the step looks: a wake-up meanwhile is not lost
             self.begun_at = self.clock.monotonic()
             try:
                 wait = self.step()
-            except Exception as error:  # noqa: BLE001 — the one catch-all: what fails is recorded, and tried again
+            except Exception as error:  # noqa: BLE001 — the one catch-all: a failure is recorded, and tried again
                 self.begun_at = None
                 troubles += 1
                 wait = min(2.0**troubles, _MOST_BACK_OFF_SECONDS)
@@ -70,7 +70,7 @@ class Runner:
                 runner.wake()
 
     def _tell(self, error: Exception, wait: float) -> None:
-        """What is known, such as a full disk, is told in words; what nobody foresaw, with where it came from."""
+        """Log a known error, such as a full disk, in words, and an unforeseen one with its traceback."""
         told = {"step": self.name, "again_in_seconds": wait}
         if isinstance(error, WatcherError):
             _log.error("step.failed", reason=error.message, hint=error.hint, **told)
@@ -80,23 +80,23 @@ class Runner:
 
 @dataclass(eq=False)
 class Chore:
-    """What is done again and again beside the steps. What fails is tried again by the next turn, and ends nobody.
+    """What is done again and again beside the steps. After a failure the next turn tries again.
 
-    The same trouble is told once, until a turn went well.
+    The same failure is logged once, until a turn succeeds.
     """
 
     name: str
     function: Callable[..., object]
     arguments: tuple[object, ...] = ()
     failures: Failures = field(default_factory=Failures)
-    ended: threading.Event = field(default_factory=threading.Event)  # the last turn, or none has begun
+    ended: threading.Event = field(default_factory=threading.Event)  # the last turn has ended, or none has begun
     _told: str = ""
 
     def __post_init__(self) -> None:
         self.ended.set()
 
     def __call__(self) -> None:
-        """Raises InstanceRunning alone: then another one has the folder, and we must go."""
+        """Take one turn. Raises InstanceRunning alone: then another instance has the folder, and we must go."""
         self.ended.clear()
         try:
             self.function(*self.arguments)

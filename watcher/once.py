@@ -1,4 +1,4 @@
-"""One pass: what is in the drop folder now is settled, submitted and filed, then it is over (for cron)."""
+"""One pass, for cron: settle, submit and file what is in the drop folder now, then end."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,18 +15,18 @@ from watcher.store import Books, Waiting
 from watcher.text import rfc3339, show_path
 
 VERDICT_SECONDS = 600.0
-"""So long a pass waits for verdicts, once all else is done, where nothing else is asked for."""
+"""How long a pass waits for verdicts by default, once everything else is done."""
 
-_NO_ANSWERS = {PauseKind.ACCOUNT, PauseKind.SERVICE}  # who refuses submissions then gives no verdicts either
-_CANARIES = 3  # so many that fail end the pass
-_ASKED_AGAIN = "the daemon, and each pass with --verdicts, asks again when it is due"
-_PATIENCE_SECONDS = 60.0  # for files that settle, or are given up, by themselves; and then for their quiet time
+_NO_ANSWERS = {PauseKind.ACCOUNT, PauseKind.SERVICE}  # while submissions are refused, no verdicts come either
+_CANARIES = 3  # this many failures end the pass
+_ASKED_AGAIN = "the daemon, and each pass with --verdicts, asks again in time"
+_PATIENCE_SECONDS = 60.0  # for files to settle or be given up, on top of their quiet time
 _TICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one pass is."""
+    """How far one pass has come."""
 
     settling: int
     counts: dict[State, int]
@@ -36,12 +36,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one pass ended, and what it left behind, named."""
+    """How one pass ended, and the names of what it left behind."""
 
     exit_code: Exit
     waiting: list[Waiting]
     left: list[str]
-    paused: list[str]  # why submitting stands still, the weightiest reason first
+    paused: list[str]  # why nothing is submitted, the weightiest reason first
 
 
 def run_once(
@@ -50,16 +50,18 @@ def run_once(
     verdict_seconds: float | None = None,
     show: Callable[[Progress], None] = lambda _: None,
 ) -> Outcome:
-    """What lay in the drop folder at the first full scan is settled, submitted and filed, as far as can be.
+    """Settle, submit and file, as far as possible, what lies in the drop folder at the first full scan.
 
-    `verdict_seconds`: so long the verdicts of this pass are waited for too; null: none is asked for. `show` is
-    called after each round.
+    `verdict_seconds`: how long to wait for this pass's verdicts too; None: ask for none. `show` is called after
+    each round.
     """
     site, clock = journey.site, journey.site.clock
     began = clock.now()
     arrivals = site.config.arrivals
     quiet = max(arrivals.unclosed_seconds, arrivals.settle_seconds)
-    until = clock.monotonic() + _PATIENCE_SECONDS + quiet  # else one who writes without end would keep it for ever
+    until = (
+        clock.monotonic() + _PATIENCE_SECONDS + quiet
+    )  # else an endless writer would keep the pass running for ever
     with site.store.reading() as books:
         failed_before = books.items.counts()[State.FAILED]
     answers = _Answers(journey, verdict_seconds)
@@ -89,7 +91,7 @@ def run_once(
 
 @contextmanager
 def _stopping_on_error(journey: Journey) -> Iterator[None]:
-    """An error that ends the pass lets no sender begin another upload, or end one."""
+    """Stop the senders, in the middle of an upload too, when an error ends the pass."""
     try:
         yield
     except BaseException:
@@ -99,7 +101,7 @@ def _stopping_on_error(journey: Journey) -> Iterator[None]:
 
 @contextmanager
 def _finishing(journey: Journey) -> Iterator[None]:
-    """In whatever way the pass ends, each sender's last answer is in the books, if they take it."""
+    """Record each sender's last answer, however the pass ends, if the database takes it."""
     try:
         yield
     finally:
@@ -108,33 +110,33 @@ def _finishing(journey: Journey) -> Iterator[None]:
 
 
 class _Answers:
-    """The verdicts of what this pass has accepted: asked for with all others that are due, and waited for.
+    """The verdicts of what was accepted in this pass: asked for with all others that are due, and waited for.
 
-    Those of before are nobody's to wait for here: the service may have forgotten them. That of a duplicate is its
-    first one's, however old.
+    Older ones are not waited for: the service may have forgotten them. A duplicate has its original's verdict,
+    however old.
     """
 
     def __init__(self, journey: Journey, seconds: float | None) -> None:
         self._journey = journey
         self._clock = journey.site.clock
         self._seconds = seconds
-        self._until: float | None = None  # monotonic; null: there is still something else to do
+        self._until: float | None = None  # monotonic; None: there is still something else to do
         with journey.site.store.reading() as books:
-            self._last_change = books.items.last_change()  # not a time: a clock may be set back meanwhile
+            self._last_change = books.items.last_change()  # not a time: the clock may be set back meanwhile
 
     def step(self) -> float:
-        """Those that are due have been asked for once, if there is time left. Seconds until the next ones are."""
+        """Ask once for those that are due, if there is time left. Return the seconds until the next ones are."""
         left = self._seconds_left()
         return self._journey.asking.step(left) if left > 0 else IDLE
 
     def missing(self, books: Books, *states: VerdictState) -> list[Item]:
-        """What was accepted in this pass, by a verdict in one of these states."""
+        """Return what was accepted in this pass and has a verdict in one of these states."""
         if self._seconds is None:
             return []
         return books.items.accepted_after(self._last_change, states)
 
     def must_wait(self, progress: Progress) -> bool:
-        """All else is done: whether verdicts are still to come, and there is time left for them."""
+        """Return, once all else is done, whether verdicts are still to come and there is time left for them."""
         if not progress.verdicts_awaited or self._seconds is None:
             return False
         with self._journey.site.store.reading() as books:
@@ -152,10 +154,10 @@ class _Answers:
 
 
 class _Senders:
-    """All that send, each in a loop of its own as in the daemon: one whose upload is slow holds no other back.
+    """The senders, each in a loop of its own as in the daemon: a slow upload holds up no other.
 
-    One that has nothing to send comes to rest, until something has changed or it is due. So the pass is over at
-    a moment in which none of them is about to send. A single one takes turns with the other steps.
+    A sender with nothing to send comes to rest until something has changed or is due. So when the pass is over,
+    none of them is about to send. A single sender takes turns with the other steps.
     """
 
     def __init__(self, journey: Journey, pool: ThreadPoolExecutor) -> None:
@@ -170,7 +172,7 @@ class _Senders:
         """One of them has sent something, or has come to rest."""
 
     def step(self, *, is_news: bool) -> float:
-        """Each at rest sends, if it is due or there `is_news`. Seconds until one is due."""
+        """Start each resting sender that is due; all, if there `is_news`. Return the seconds until one is due."""
         if len(self._steps) == 1:
             return self._steps[0]()
         self.woken.clear()
@@ -190,7 +192,7 @@ class _Senders:
         return [number for number in self._look_at if number not in self._under_way]
 
     def is_sending(self) -> bool:
-        """Whether any of them has not come to rest, or what it came to is not known yet."""
+        """Return whether any of them is not at rest, or its result has not been read yet."""
         return bool(self._under_way)
 
     def _send(self, step: Callable[[], float]) -> float:
@@ -216,7 +218,7 @@ def _look(journey: Journey, answers: _Answers, until: float) -> Progress:
 
 
 def _is_over(journey: Journey, progress: Progress, began: float) -> bool:
-    """Whether all is done that a pass can do, but for verdicts."""
+    """Return whether everything is done that a pass can do, apart from verdicts."""
     if progress.settling:
         return False
     counts = progress.counts
@@ -234,13 +236,13 @@ def _is_over(journey: Journey, progress: Progress, began: float) -> bool:
 
 
 def _are_postponed(journey: Journey, since: float) -> bool:
-    """Whether all that is queued was tried since then, and could not be opened, or has no room in done/."""
+    """Return whether all that is queued was tried since then and cannot be opened, or has no room in done/."""
     with journey.site.store.reading() as books:
         return not books.queue.has_others_queued(UNSENDABLE, since)
 
 
 def _waits_long(journey: Journey) -> bool:
-    """Whether all that is queued is tried again only after a longer time than one pass should wait."""
+    """Return whether all that is queued is due only later than one pass should wait."""
     now = journey.site.clock.now()
     with journey.site.store.reading() as books:
         due_at = books.queue.next_due_at(now)
@@ -248,7 +250,7 @@ def _waits_long(journey: Journey) -> bool:
 
 
 def _stands(journey: Journey) -> bool:
-    """Whether submitting stands still, and will for longer than one pass should wait."""
+    """Return whether submitting is paused for longer than one pass should wait."""
     with journey.site.store.reading() as books:
         pauses = books.pauses.active()
     return any(

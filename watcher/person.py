@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from watcher.accounts import user_name
 from watcher.text import show_path
 
-_LONGEST = 64  # characters: the environment is anybody's
+_LONGEST = 64  # characters: anybody can set the environment
 
 
 def name_person(environ: Mapping[str, str]) -> str:
-    """The user who gave this command, for the history; never empty, printable, and short.
+    """Return who gave this command, for the history: never empty, printable and short.
 
-    It is the login name of the real user, or its number where it has no name. `sudo` tells who is behind root; for
-    any other user that is only a claim, and stands beside the name.
+    This is the real user's login name, or its number without one. For root, SUDO_USER is the name; for anybody
+    else it is only a claim, and is added in brackets.
     """
     uid = os.getuid()
     behind = _cleaned(environ.get("SUDO_USER", ""))
@@ -24,5 +24,5 @@ def name_person(environ: Mapping[str, str]) -> str:
 
 
 def _cleaned(name: str) -> str:
-    """The name as it can be printed on one line, and no longer than anybody's."""
+    """Return the name safe to print on one line, and cut to _LONGEST characters."""
     return show_path(os.fsencode(name.strip()))[:_LONGEST].strip()

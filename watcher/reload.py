@@ -1,4 +1,4 @@
-"""SIGHUP: what can be read again beside the work is read again, and what cannot is named."""
+"""SIGHUP: reread what can change while the steps run, and name what cannot."""
 
 from collections.abc import Iterator
 
@@ -13,19 +13,19 @@ from watcher.text import JsonObject
 
 _log = logs.get_logger(__name__)
 
-_FIXED_LIMITS = ("in_flight",)  # so many threads were begun
+_FIXED_LIMITS = ("in_flight",)  # the number of threads that were started
 
 
 def reload(site: Site, keys: Keys) -> None:
-    """Key, limits and log are as the configuration and the key's place have them now.
+    """Reread key, limits and log settings.
 
-    Of a configuration that is wrong nothing is taken, and the one before goes on. What only a start reads is
-    named, key by key.
+    A configuration that is wrong is refused as a whole, and the one before stays in force. Changed keys that are
+    only read at a start are logged.
     """
     try:
         found = load(site.config.path)
     except ConfigError as error:
-        hint = f"Everything goes on as it was read before. {error.hint}"
+        hint = f"The configuration read before stays in force. {error.hint}"
         _log.error("configuration.refused", reason=error.message, hint=hint)
         keys.renew()
         return
@@ -33,10 +33,12 @@ def reload(site: Site, keys: Keys) -> None:
     changed = list(_differences(before, merged))
     needs_restart = list(_differences(merged, found))
     if "limits.writes" in changed:
-        restore_hits(site, merged.limits)  # before it holds: no upload may begin as if there had been none
+        restore_hits(site, merged.limits)  # before it is in force: no upload may begin as if there had been none
     site.config = merged
     if "limits.writes" in changed:
-        restore_hits(site, merged.limits)  # and what began meanwhile by the old ones, which may have counted none
+        restore_hits(
+            site, merged.limits
+        )  # and those that began meanwhile under the old ones, which may have counted none
     renewed = keys.renew()
     keys.protect()
     note_loaded(site, keys.key, needs_restart)
@@ -46,13 +48,13 @@ def reload(site: Site, keys: Keys) -> None:
         _log.warning(
             "configuration.needs_restart",
             keys=needs_restart,
-            reason="these are read at a start alone, and stay as they were",
+            reason="these are read only at a start, and stay as they were",
             hint="Restart the daemon (systemctl restart watcher).",
         )
 
 
 def _merge(now: Config, found: Config) -> Config:
-    """The configuration in force, with what can be changed beside the work as it was found."""
+    """Return the configuration in force, with what can change while the steps run taken from `found`."""
     limits = found.limits.model_copy(update={name: getattr(now.limits, name) for name in _FIXED_LIMITS})
     identifai = now.identifai.model_copy(update={"api_key_file": found.identifai.api_key_file})
     merged = now.model_copy(update={"limits": limits, "identifai": identifai, "log": found.log})
@@ -60,7 +62,7 @@ def _merge(now: Config, found: Config) -> Config:
 
 
 def _differences(one: Config, other: Config) -> Iterator[str]:
-    """The keys that differ, each with its section."""
+    """Yield the keys that differ, each with its section."""
     for section in type(one).model_fields:
         here, there = getattr(one, section), getattr(other, section)
         for name in type(here).model_fields:
@@ -71,7 +73,7 @@ def _differences(one: Config, other: Config) -> Iterator[str]:
 def _tell_key(keys: Keys, *, renewed: bool) -> str:
     source = keys.key.source
     if renewed:
-        return f"another one is read from {source}"
+        return f"another one was read from {source}"
     if keys.key.is_fixed:
-        return f"{source} stays as it was at the start of the service: restart it for another key"
-    return f"that in {source} is the same"
+        return f"{source} is fixed while the service runs: restart it to change the key"
+    return f"the one in {source} is the same"

@@ -1,4 +1,4 @@
-"""The end of a run within its bound, and what hung where it is passed."""
+"""End a run within its time limit, and name what did not end in it."""
 
 import os
 import threading
@@ -15,14 +15,14 @@ from watcher.silence import find_silent
 
 _log = logs.get_logger(__name__)
 
-_STOP_SECONDS = 20.0  # for what asks the disk: longer, and it waits for a share that does not answer
+_STOP_SECONDS = 20.0  # for what uses the disk: whatever takes longer waits for a share that does not answer
 
 
 def await_end(site: Site, runners: dict[str, Runner], chores: Iterable[Chore]) -> list[str]:
-    """All has come to its end; the names of what has not, within its bound.
+    """Wait for everything to end. Return the names of what did not end in time.
 
-    An upload has the time that it would have had anyway. Where a folder does not answer, no longer than the
-    service may take to answer: what is still to be read is not to be had.
+    An upload has the time that it would have had anyway. Where a folder does not answer, it has only as long as
+    the service may take to answer: the rest of the file cannot be read.
     """
     began, clock, service = site.clock.monotonic(), site.clock, site.config.identifai
 
@@ -42,7 +42,7 @@ def await_end(site: Site, runners: dict[str, Runner], chores: Iterable[Chore]) -
 
 
 def bound_stop(journey: Journey) -> None:
-    """A pass that was told to stop ends, though what it asked the disk may never be answered."""
+    """End a pass that was told to stop in time, though a share that it uses may never answer."""
     site = journey.site
 
     def end() -> None:
@@ -57,13 +57,13 @@ def bound_stop(journey: Journey) -> None:
 
 
 def cut_off(site: Site, held: list[str]) -> NoReturn:
-    """The process ends though some steps do not; what they left half done is recovered at the next start."""
+    """End the process though some steps have not ended: the next start recovers what they left half done."""
     reason = "; ".join(folder.silence().message for folder in find_silent_folders(site))
     _log.critical(
         "daemon.cut_off",
         steps=held,
-        reason=reason or "these steps did not come to their end",
-        hint="The next start takes up what they left. The kernel may keep the process until the share answers.",
+        reason=reason or "these steps did not end in time",
+        hint="The next start recovers what they left. The kernel may keep the process until the share answers.",
     )
     logs.close()
     os._exit(Exit.INCOMPLETE)

@@ -6,7 +6,7 @@ import threading
 
 
 def hold_hang_ups() -> None:
-    """SIGHUP waits for `heed_signals`, where it means no lost terminal: a start may wait long for its folder."""
+    """Block SIGHUP until `heed_signals`, unless it means a lost terminal: a start may wait long for its folder."""
     if not _terminals():
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
@@ -16,13 +16,13 @@ def _terminals() -> list[int]:
 
 
 def heed_signals(ended: threading.Event, hang_up: threading.Event | None = None) -> None:
-    """SIGTERM or SIGINT sets the event; a second one ends the process at once. Call it before threads begin.
+    """Set `ended` on SIGTERM or SIGINT; a second one ends the process at once. Call this before starting threads.
 
-    SIGHUP sets `hang_up`, for what can be read again. It ends, like SIGTERM, who has nothing of the kind, and who
-    lost the terminal that it was started at; not who was told to ignore it, as by nohup.
+    SIGHUP sets `hang_up`, to reload. It acts like SIGTERM where there is no `hang_up`, or where the process has
+    lost the terminal that it was started from; unless it was to be ignored (nohup).
 
-    A thread waits for them, since a handler runs between two steps of the main thread: setting an event which
-    that thread waits on could wait for itself.
+    A thread waits for the signals: a handler runs in the main thread, and setting an event that this thread is
+    waiting on could deadlock.
     """
     numbers, terminals = {signal.SIGTERM, signal.SIGINT}, _terminals()
     is_immune = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -37,7 +37,7 @@ def heed_signals(ended: threading.Event, hang_up: threading.Event | None = None)
                 hang_up.set()
             elif not ended.is_set():
                 ended.set()
-            elif number != signal.SIGHUP:  # of which a terminal that closes sends several
-                os._exit(128 + number)  # whatever that cuts off is recovered at the next start
+            elif number != signal.SIGHUP:  # a closing terminal sends several of those
+                os._exit(128 + number)  # the next start recovers whatever is cut off
 
     threading.Thread(target=heed, name="signals", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What systemd wants to hear from a service of Type=notify. Without systemd nothing is said to anybody."""
+"""What systemd expects of a service with Type=notify. Without systemd nothing is sent."""
 
 import os
 import socket
@@ -7,11 +7,11 @@ from watcher import logs
 
 _log = logs.get_logger(__name__)
 
-_PATIENCE_SECONDS = 1.0  # a systemd that stands still holds up nobody
+_PATIENCE_SECONDS = 1.0  # a systemd that hangs must not hold up the caller
 
 
 def notify(message: str) -> None:
-    """systemd knows, if it started us and wants to."""
+    """Send the message to systemd, if it started us and wants it."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -25,7 +25,7 @@ def notify(message: str) -> None:
 
 
 def watchdog_seconds() -> float | None:
-    """How often systemd wants to hear of progress; null when it does not."""
+    """Return how often systemd wants to hear of progress; None if it does not."""
     microseconds = os.environ.get("WATCHDOG_USEC")
     if not microseconds or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

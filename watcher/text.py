@@ -1,4 +1,4 @@
-"""How a path, an instant and a JSON object become text, for a person, a shell or a program, and back."""
+"""Turn paths, times and JSON objects into text, for a person, a shell or a program, and back."""
 
 import json
 import shlex
@@ -11,43 +11,42 @@ JsonObject = dict[str, Any]
 
 
 def rfc3339(seconds: float | None) -> str | None:
-    """The instant as text in UTC, to the millisecond; null stays null."""
+    """Return the time as text in UTC, to the millisecond; None for None."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def show_path(path: bytes) -> str:
-    r"""The path as text that is safe to print: bytes that are no UTF-8, and control characters, as `\xNN`."""
+    r"""Return the path safe to print: bytes that are not UTF-8, and control characters, as `\xNN`."""
     text = path.decode("utf-8", errors="backslashreplace")
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
 def show_text(text: str) -> str:
-    """The text, safe to print: whatever a terminal would obey stands as show_path has it."""
+    """Return the text safe to print: control characters are escaped as by show_path."""
     return show_path(text.encode("utf-8", errors="backslashreplace"))
 
 
 def path_text(path: bytes) -> str:
-    r"""The path as text, for programs: as it is; only bytes that are no UTF-8 stand as `\xNN`."""
+    r"""Return the path as text, for programs: unchanged, but bytes that are not UTF-8 as `\xNN`."""
     return path.decode("utf-8", errors="backslashreplace")
 
 
 def path_to_text(path: bytes) -> str:
-    """The path as text that is the same in every locale, to be kept; text_to_path gives it back as it was."""
+    """Return the path as text to be stored, the same in every locale; text_to_path reverses it."""
     return path.decode("utf-8", "surrogateescape")
 
 
 def text_to_path(text: str) -> bytes:
-    """The path in a text that was kept, or that stands in a file in UTF-8. Not for what the system gives."""
+    """Return the path in a stored text, or in a UTF-8 file. Not for text from the system: use os.fsencode."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def quote_path(path: bytes) -> str:
-    """The path as one word of a shell command, fit to be printed and pasted, whatever its bytes are.
+    """Return the path as one word for any POSIX shell, safe to print and paste, whatever its bytes are.
 
-    Any POSIX shell takes it. Only what the substitution of a command cuts off is matched in place of being named:
-    line feeds at the end.
+    Line feeds at its end become a pattern that matches them: command substitution would cut them off.
     """
     try:
         text = path.decode()
@@ -62,16 +61,16 @@ def quote_path(path: bytes) -> str:
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
-    """The value as JSON. Whatever a terminal would obey, or not show, is escaped in it as JSON does."""
+    """Return the value as JSON, with everything escaped that a terminal would obey or not show."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def from_json(data: bytes | None) -> JsonObject | None:
-    """The JSON object in a small file of ours, whatever a stranger has put in its place; null where it is none.
+    """Return the JSON object in a small file of ours; None for anything else, whatever a stranger put there.
 
-    Nothing of it can trouble its reader: it is shallow, names no key twice, and holds only what can be written as
-    JSON again (so no NaN, and no text that is no Unicode). How long it may be is for whoever reads the file.
+    It is safe to work with: shallow, no key twice, and only what can be written as JSON again (so no NaN, and no
+    lone surrogates). The caller limits its length.
     """
     try:
         value = json.loads((data or b"").decode(), object_pairs_hook=_once_each)
@@ -81,13 +80,13 @@ def from_json(data: bytes | None) -> JsonObject | None:
     return value if isinstance(value, dict) and _is_shallow(value, _LEVELS) else None
 
 
-_LEVELS = 20  # many more than anything of ours has
+_LEVELS = 20  # far more than any file of ours has
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> JsonObject:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key appears twice")
     return found
 
 

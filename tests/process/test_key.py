@@ -102,7 +102,7 @@ def test_a_key_file_that_others_can_read_is_warned_of(place: Place, watcher: Pro
 def test_a_key_that_is_too_short_is_warned_of_and_not_named(
     make_place: MakePlace, watcher: Programs, tmp_path: Path
 ) -> None:
-    """It is surely wrong: the warning says so, and where it was found; the log stays readable."""
+    """It is certainly wrong: the warning says so, and where it was found; the log stays readable."""
     secret = "Q7z"
     with Sandbox(secret, writes=(), reads=()) as service:
         place = make_place(identifai={"base_url": service.url})

@@ -138,7 +138,7 @@ def test_a_key_that_was_replaced_ends_the_pause_without_a_start(
     assert paused["kind"] == "account"
     key_file.write_text(f"{KEY}\n")
     if how == "SIGHUP":
-        assert "another one is read from" in hang_up(daemon)["key"]
+        assert "another one was read from" in hang_up(daemon)["key"]
     if how != "by itself":
         watcher.ask(place, "resume")
 
@@ -209,7 +209,7 @@ def test_a_key_that_cannot_change_while_the_service_runs_is_told_so(
         (credentials / "identifai.key").write_text(KEY)
         environment = ENVIRONMENT | {"CREDENTIALS_DIRECTORY": str(credentials)}
     daemon = watcher.daemon(place, environment=environment)
-    assert "restart it for another key" in hang_up(daemon)["key"]
+    assert "restart it to change the key" in hang_up(daemon)["key"]
     assert daemon.stop() == 0
 
 
