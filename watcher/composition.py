@@ -21,8 +21,8 @@ from watcher.journey.loss import find_loss
 from watcher.journey.recover import recover
 from watcher.journey.site import Site
 from watcher.journey.submit.submission import Submission
-from watcher.journey.submit.windows import restore_hits
-from watcher.journey.verdict import Asking
+from watcher.journey.submit.windows import restore_rate_events
+from watcher.journey.verdict import VerdictPoller
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
 from watcher.store import Store
@@ -40,7 +40,7 @@ class Journey:
     vetting: Vetting
     submissions: tuple[Submission, ...]
     filing: Filing
-    asking: Asking
+    verdict_poller: VerdictPoller
     keys: Keys
     instance: Instance
     stopping: threading.Event
@@ -70,7 +70,7 @@ def opened(
             _bring_up_to_date(site)
             _await_drop_folder(site, instance, once=once)
             recover(site)
-            restore_hits(site, config.limits)
+            restore_rate_events(site, config.limits)
             note_loaded(site, key)
             service = config.identifai
             client = Client(
@@ -115,7 +115,7 @@ def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, onc
             Submission(site, client, keys, arrivals, stopping, beginning=beginning, ending=ending) for _ in workers
         ),
         filing=Filing(site, arrivals, stopping),
-        asking=Asking(site, client, keys),
+        verdict_poller=VerdictPoller(site, client, keys),
         keys=keys,
         instance=instance,
         stopping=stopping,

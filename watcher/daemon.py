@@ -161,7 +161,7 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     followers = {"arrive": ["vet"], "vet": [*submitters, "file"], "file": submitters}
     followers |= {name: ["file", "verdict"] for name in submitters}
     if journey.site.config.verdicts.fetch:
-        steps["verdict"] = journey.asking.step
+        steps["verdict"] = journey.verdict_poller.step
         followers["verdict"] = ["file"]
     clock, stopping, failures = journey.site.clock, journey.stopping, journey.site.failures
     began = clock.monotonic()
@@ -202,4 +202,4 @@ def tidy(site: Site) -> None:
     """Write the write-ahead log into the database file, and delete rate events that no longer count."""
     windows = [*site.config.limits.writes, *site.config.limits.reads]
     longest = max((window.seconds for window in windows), default=0.0)
-    site.store.tidy(hits_before=site.clock.now() - 2 * longest - 3600)
+    site.store.tidy(rate_events_before=site.clock.now() - 2 * longest - 3600)

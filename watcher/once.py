@@ -127,7 +127,7 @@ class _Answers:
     def step(self) -> float:
         """Ask once for those that are due, if there is time left. Return the seconds until the next ones are."""
         left = self._seconds_left()
-        return self._journey.asking.step(left) if left > 0 else IDLE
+        return self._journey.verdict_poller.step(left) if left > 0 else IDLE
 
     def missing(self, books: Books, *states: VerdictState) -> list[Item]:
         """Return what was accepted in this pass and has a verdict in one of these states."""
@@ -231,7 +231,7 @@ def _is_over(journey: Journey, progress: Progress, began: float) -> bool:
     if moving > stuck:
         return False
     if counts[State.QUEUED]:
-        return _stands(journey) or _are_postponed(journey, began) or (not pauses and _waits_long(journey))
+        return _is_blocked(journey) or _are_postponed(journey, began) or (not pauses and _waits_long(journey))
     return True
 
 
@@ -249,7 +249,7 @@ def _waits_long(journey: Journey) -> bool:
         return books.queue.next_due(now, canary=False) is None and (due_at or now) > now + _PATIENCE_SECONDS
 
 
-def _stands(journey: Journey) -> bool:
+def _is_blocked(journey: Journey) -> bool:
     """Return whether submitting is paused for longer than one pass should wait."""
     with journey.site.store.reading() as books:
         pauses = books.pauses.active()
@@ -281,7 +281,7 @@ def _conclude(journey: Journey, answers: _Answers, failed_before: int) -> Outcom
         missing = answers.missing(books, VerdictState.AWAITED, VerdictState.OVERDUE)
         left += [_describe_missing(books, item) for item in missing if item.state is State.DONE]
     waiting = journey.arrivals.waiting()
-    if counts[State.QUEUED] and _stands(journey):
+    if counts[State.QUEUED] and _is_blocked(journey):
         exit_code = Exit.UNAVAILABLE
     elif left or waiting or counts[State.FAILED] > failed_before:
         exit_code = Exit.INCOMPLETE

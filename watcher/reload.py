@@ -8,7 +8,7 @@ from watcher.errors import ConfigError
 from watcher.journey.keys import Keys
 from watcher.journey.loaded_settings import note_loaded
 from watcher.journey.site import Site
-from watcher.journey.submit.windows import restore_hits
+from watcher.journey.submit.windows import restore_rate_events
 from watcher.text import JsonObject
 
 _log = logs.get_logger(__name__)
@@ -33,12 +33,12 @@ def reload(site: Site, keys: Keys) -> None:
     changed = list(_differences(before, merged))
     needs_restart = list(_differences(merged, found))
     if "limits.writes" in changed:
-        restore_hits(site, merged.limits)  # before it is in force: no upload may begin as if there had been none
+        # Before it is in force: no upload may begin as if there had been none.
+        restore_rate_events(site, merged.limits)
     site.config = merged
     if "limits.writes" in changed:
-        restore_hits(
-            site, merged.limits
-        )  # and those that began meanwhile under the old ones, which may have counted none
+        # And those that began meanwhile under the old ones, which may have counted none.
+        restore_rate_events(site, merged.limits)
     renewed = keys.renew()
     keys.protect()
     note_loaded(site, keys.key, needs_restart)

@@ -38,7 +38,7 @@ def listed(place: Place, capsys: pytest.CaptureFixture[str]) -> dict[str, JsonOb
 def fetch_verdicts(place: Place, journey: Journey) -> None:
     place.clock.wait(6, journey.stopping)
     while any(place.verdict(path).state is VerdictState.AWAITED for path in place.items()):  # type: ignore[union-attr]
-        place.clock.wait(max(journey.asking.step(), 0.001), journey.stopping)
+        place.clock.wait(max(journey.verdict_poller.step(), 0.001), journey.stopping)
     while journey.filing.step() <= 0:
         pass
 

@@ -76,9 +76,9 @@ def attempts(place: Place, path: str) -> list[Attempt]:
         return books.ledger.of_item(place.item_in(books, path).id)
 
 
-def open_hits(place: Place) -> int:
+def open_rate_events(place: Place) -> int:
     with place.books() as books:
-        return books.ledger.unended_hits("write")
+        return books.ledger.unended_rate_events("write")
 
 
 @pytest.mark.parametrize("writes", [["1/second", "30/minute"], []], ids=["limited", "unlimited"])
@@ -97,7 +97,7 @@ def test_who_has_lost_an_item_can_not_let_it_go(
         (attempt,) = attempts(place, "a.wav")
         assert attempt.ended_at is not None
         assert (attempt.charged, attempt.released_at) == (Charged.NO, None)
-        assert open_hits(place) == 0
+        assert open_rate_events(place) == 0
         late = [line["item"] for line in told(log, "answer.late")]
         assert late == ([place.item("a.wav").id] if how in TAKEN_AS else [])
         drain(journey)  # the others go on
@@ -115,7 +115,7 @@ def test_an_identifier_that_comes_late_stands_in_the_ledger(place: Place, servic
         (attempt,) = attempts(place, "a.wav")
         assert (attempt.charged, attempt.identifier, attempt.status) == (Charged.YES, identifier, 200)
         assert attempt.ended_at is not None
-        assert open_hits(place) == 0
+        assert open_rate_events(place) == 0
         assert [line["identifier"] for line in told(log, "answer.late")] == [identifier]
         assert (place.item("a.wav").identifier, place.item("a.wav").state) == (None, TAKEN_AS[how])
         drain(journey)
@@ -136,7 +136,7 @@ def test_an_identifier_that_comes_late_stands_in_the_ledger(place: Place, servic
 def test_a_refusal_that_comes_late_ends_its_attempt_and_pauses_as_any_other(
     place: Place, service: Sandbox, fault: dict[str, Any], charged: Charged, kind: PauseKind
 ) -> None:
-    """What it may have cost is known, its hit has an end, and the account's or the service's fault is heeded."""
+    """What it may have cost is known, its rate event ended, and the account's or the service's fault counts."""
     service.add_fault(**fault)
     with queued(place, "a", "b") as journey:
         before_it_is_recorded(journey, lambda: take(place, "a.wav", "claimed anew"))
@@ -145,7 +145,7 @@ def test_a_refusal_that_comes_late_ends_its_attempt_and_pauses_as_any_other(
         (attempt,) = attempts(place, "a.wav")
         assert attempt.ended_at is not None
         assert attempt.charged == charged
-        assert open_hits(place) == 0
+        assert open_rate_events(place) == 0
         assert [pause.kind for pause in place.pauses()] == [kind]
         drain(journey)
         assert place.item("b.wav").state is State.DONE

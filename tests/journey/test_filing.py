@@ -190,7 +190,7 @@ def test_what_stops_one_receipt_stops_no_other(
         drain(journey)
         place.clock.wait(6, journey.stopping)
         while any(v.state is VerdictState.AWAITED for v in verdicts(place)):
-            place.clock.wait(max(journey.asking.step(), 0.001), journey.stopping)
+            place.clock.wait(max(journey.verdict_poller.step(), 0.001), journey.stopping)
         with bad(error):
             step_out(journey)
             found = [place.receipt(f"done/{n}.wav.json")["verdict"]["state"] for n in ("a", "bad", "c")]
@@ -411,7 +411,7 @@ def test_the_receipt_of_thousands_of_requests_can_be_read(place: Place, service:
         assert first["verdict"]["classification"] is None
         for _ in range(20):
             place.clock.wait(60, journey.stopping)
-            journey.asking.step()
+            journey.verdict_poller.step()
             journey.filing.step()
     receipt = place.receipt("done/call.wav.json")
     assert (place.root / "done/call.wav.json").stat().st_size < RESERVE_BYTES
@@ -477,7 +477,7 @@ def test_a_recording_whose_receipt_is_none_any_more_says_so(
         with listening() as log:
             place.clock.wait(6, journey.stopping)
             while any(v.state is VerdictState.AWAITED for v in verdicts(place)):
-                place.clock.wait(max(journey.asking.step(), 0.001), journey.stopping)
+                place.clock.wait(max(journey.verdict_poller.step(), 0.001), journey.stopping)
             drain(journey, seconds=1)
         assert place.item("call.wav").id in said(place, capsys, "why", "call.wav").split("watcher show")[1]
         assert len(told(log, "receipt.displaced")) == (made != "nothing")  # one that was collected stays away

@@ -24,7 +24,7 @@ from watcher.journey.arrive.settle import Settler
 from watcher.journey.submit import claim, record
 from watcher.journey.submit.record import Outcomes
 from watcher.journey.submit.send import Uploads
-from watcher.journey.verdict import Asking
+from watcher.journey.verdict import VerdictPoller
 from watcher.sandbox import Sandbox
 from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
@@ -201,7 +201,7 @@ def test_what_was_accepted_is_known_after_a_start_though_it_was_not_filed(
 @pytest.mark.parametrize("error", ANY, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize(
     ("whose", "door"),
-    [(Client, "_verdicts"), (Asking, "_answer"), (Verdicts, "put"), (FilingQueue, "mark_receipts_due")],
+    [(Client, "_verdicts"), (VerdictPoller, "_answer"), (Verdicts, "put"), (FilingQueue, "mark_receipts_due")],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_an_error_about_one_verdict_stops_no_other(
@@ -229,13 +229,13 @@ def test_an_error_about_one_verdict_stops_no_other(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(whose, door, crossing)
             for _ in range(40):
-                place.clock.wait(max(min(journey.asking.step(), 60), 0.001), journey.stopping)
+                place.clock.wait(max(min(journey.verdict_poller.step(), 60), 0.001), journey.stopping)
             drain(journey, seconds=1)
             assert hits, "the door was not crossed"
             for name in names:
                 verdict = place.receipt(f"done/{name}.wav.json")["verdict"]
                 assert (verdict["classification"] is None) == (name == "bad"), name
         for _ in range(40):
-            place.clock.wait(max(min(journey.asking.step(), 3600), 0.001), journey.stopping)
+            place.clock.wait(max(min(journey.verdict_poller.step(), 3600), 0.001), journey.stopping)
         drain(journey, seconds=1)
         assert place.receipt("done/bad.wav.json")["verdict"]["classification"] is not None

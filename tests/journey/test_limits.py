@@ -216,7 +216,7 @@ def test_windows_that_became_longer_count_what_was_sent_before_them(
     place = make_place(limits={"writes": before}, verdicts={"fetch": False})
     drop_all(place, 3)
     place.run_once()
-    clock.advance(7100)  # for longer than hits of the shorter ones are kept
+    clock.advance(7100)  # for longer than rate events of the shorter ones are kept
     place.run_once()
     place.configure(limits={"writes": ["3/7200s"]}, verdicts={"fetch": False})
     place.drop("later.wav")

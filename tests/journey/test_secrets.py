@@ -96,7 +96,7 @@ def test_no_echo_of_the_key_is_kept_or_shown(
         for identifier, body in zip(sorted(identifiers), results(echo()), strict=False):
             service.add_fault("garbled", identifier=identifier, body=body)
         place.clock.wait(3600, journey.stopping)
-        journey.asking.step()
+        journey.verdict_poller.step()
         drain(journey)
         text = shown(place, capsys)
     kept = [path.read_bytes().decode("utf-8", "replace") for path in tmp_path.rglob("*") if path.is_file()]

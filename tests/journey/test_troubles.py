@@ -199,7 +199,7 @@ def test_a_verdict_asked_for_before_the_clock_was_set_back_waits_no_longer_than_
             clock.jump(years * 365 * 86400)
 
             with place.opened(once=True) as journey:
-                assert journey.asking.step() == 0
+                assert journey.verdict_poller.step() == 0
 
             answered = place.verdict("one.wav")
             assert answered is not None
@@ -212,11 +212,11 @@ def test_asking_for_verdicts_leaves_the_database_alone_while_none_is_due(place: 
     with place.opened(once=True) as journey:
         once.run_once(journey)
         with place.books():  # somebody writes: whoever wants to write as well would wait
-            assert 0 < journey.asking.step() <= place.config.verdicts.first_seconds
+            assert 0 < journey.verdict_poller.step() <= place.config.verdicts.first_seconds
         place.clock.wait(place.config.verdicts.first_seconds, journey.stopping)
         once.run_once(journey, verdict_seconds=600)
         with place.books():
-            assert journey.asking.step() == float("inf")
+            assert journey.verdict_poller.step() == float("inf")
 
 
 def test_a_receipt_that_was_collected_stays_collected(place: Place) -> None:

@@ -35,7 +35,7 @@ def ask(journey: Journey, seconds: float = IDLE) -> float:
     clock = journey.site.clock
     began = clock.now()
     while True:
-        wait = journey.asking.step()
+        wait = journey.verdict_poller.step()
         if wait > 0:
             if wait == IDLE or clock.now() - began + wait > seconds:
                 drain(journey, 0)

@@ -79,7 +79,7 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "ledger.spent_since": lambda books: books.ledger.spent_since(ROWS - 100.0),
     "ledger.accepted_since": lambda books: books.ledger.accepted_since(ROWS - 100.0, f"{77:016x}"),
     "ledger.canaries": lambda books: books.ledger.canaries(ROWS - 100.0, ROWS - 50.0),
-    "ledger.unended_hits": lambda books: books.ledger.unended_hits("write"),
+    "ledger.unended_rate_events": lambda books: books.ledger.unended_rate_events("write"),
     "ledger.nth_last_end": lambda books: books.ledger.nth_last_end("write", 30),
     "verdicts.get": lambda books: books.verdicts.get(f"{77:064x}"),
     "verdicts.due": lambda books: _due(books, ROWS / 2),

@@ -27,7 +27,7 @@ def recover(site: Site) -> None:
     """
     now = site.clock.now()
     with site.store.writing() as books:
-        books.ledger.hits_ended(now)
+        books.ledger.end_all_rate_events(now)
         for attempt in books.ledger.unfinished():
             _decide(site, books, attempt, now)
         for item in books.items.in_state(State.SUBMITTING, limit=_ALL):

@@ -40,7 +40,7 @@ class _Alone:
     is_told: bool
 
 
-class Asking:
+class VerdictPoller:
     """The step that asks, one request of the list form at a time.
 
     A list that is answered with an error is halved, until the one that the service chokes on is found: that is

@@ -79,10 +79,10 @@ class Store:
             yield books
         books.conclude()
 
-    def tidy(self, *, hits_before: float) -> None:
-        """Hits that ended before then are gone, and the database is tidy itself."""
+    def tidy(self, *, rate_events_before: float) -> None:
+        """Rate events that ended before then are gone, and the database is tidy itself."""
         with self.writing() as books:
-            books.ledger.forget_hits(hits_before)
+            books.ledger.forget_rate_events(rate_events_before)
         self.database.tidy()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal
 
 from watcher.domain import Attempt, Charged, Item, State
 from watcher.errors import StaleItem
-from watcher.store.schema import attempts, hits, items
+from watcher.store.schema import attempts, items, rate_events
 
 _LONGEST_UPLOAD_SECONDS = 3600.0  # so that an index finds those that ended since: it has their beginnings
 
@@ -50,28 +50,32 @@ _ITEMS_WITH = (
     .where(attempts.c.ended_at >= bindparam("since"))
     .where(attempts.c.outcome.in_(bindparam("outcomes", expanding=True)))
 )
-_HIT = insert(hits).returning(hits.c.serial)
-_HIT_ENDED = update(hits).where(hits.c.serial == bindparam("the_serial"), hits.c.ended_at.is_(None))
-_UNENDED = select(func.count()).where(hits.c.kind == bindparam("kind"), hits.c.ended_at.is_(None))
+_ADD_RATE_EVENT = insert(rate_events).returning(rate_events.c.serial)
+_END_RATE_EVENT = update(rate_events).where(
+    rate_events.c.serial == bindparam("the_serial"), rate_events.c.ended_at.is_(None)
+)
+_UNENDED = select(func.count()).where(rate_events.c.kind == bindparam("kind"), rate_events.c.ended_at.is_(None))
 _NTH_LAST = (
-    select(hits.c.ended_at)
-    .where(hits.c.kind == bindparam("kind"), hits.c.ended_at.is_not(None))
-    .order_by(hits.c.ended_at.desc())
+    select(rate_events.c.ended_at)
+    .where(rate_events.c.kind == bindparam("kind"), rate_events.c.ended_at.is_not(None))
+    .order_by(rate_events.c.ended_at.desc())
     .limit(1)
     .offset(bindparam("skipped"))
 )
-_IS_COUNTED = exists().where(hits.c.kind == "write", hits.c.released_at == attempts.c.released_at)
-_RESTORE_HITS = insert(hits).from_select(
+_IS_COUNTED = exists().where(rate_events.c.kind == "write", rate_events.c.released_at == attempts.c.released_at)
+_RESTORE_RATE_EVENTS = insert(rate_events).from_select(
     ["kind", "released_at", "ended_at"],
     select(literal("write"), attempts.c.released_at, func.coalesce(attempts.c.ended_at, bindparam("now")))
     .where(attempts.c.started_at >= bindparam("begun"), attempts.c.released_at >= bindparam("since"))
     .where(~_IS_COUNTED),
 )
-_PULL_BACK = update(hits).where(hits.c.kind == bindparam("the_kind"), hits.c.ended_at > bindparam("now"))
+_PULL_BACK = update(rate_events).where(
+    rate_events.c.kind == bindparam("the_kind"), rate_events.c.ended_at > bindparam("now")
+)
 
 
 class Ledger:
-    """The attempts and the hits, within one transaction."""
+    """The attempts and the rate events, within one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -146,45 +150,45 @@ class Ledger:
         values = {"outcomes": list(outcomes), "since": since}
         return sorted(set(self._connection.execute(_ITEMS_WITH, values).scalars()))
 
-    # Hits: what counts against a rate limit, and when
+    # Rate events: what counts against a rate limit, and when
 
-    def hit(self, kind: str, now: float) -> int:
-        """A request may reach the service's throttle from now on. The hit's number."""
-        serial: int = self._connection.execute(_HIT, {"kind": kind, "released_at": now}).scalar_one()
+    def add_rate_event(self, kind: str, now: float) -> int:
+        """A request may reach the service's throttle from now on. The rate event's number."""
+        serial: int = self._connection.execute(_ADD_RATE_EVENT, {"kind": kind, "released_at": now}).scalar_one()
         return serial
 
-    def hit_ended(self, serial: int, now: float) -> None:
+    def end_rate_event(self, serial: int, now: float) -> None:
         """The request was answered or is lost: it reached the throttle by now, or never will. Once."""
-        self._connection.execute(_HIT_ENDED, {"the_serial": serial, "ended_at": now})
+        self._connection.execute(_END_RATE_EVENT, {"the_serial": serial, "ended_at": now})
 
-    def hits_ended(self, now: float) -> None:
-        """All hits whose process died have ended."""
-        self._connection.execute(update(hits).where(hits.c.ended_at.is_(None)).values(ended_at=now))
+    def end_all_rate_events(self, now: float) -> None:
+        """All rate events whose process died have ended."""
+        self._connection.execute(update(rate_events).where(rate_events.c.ended_at.is_(None)).values(ended_at=now))
 
-    def unended_hits(self, kind: str) -> int:
+    def unended_rate_events(self, kind: str) -> int:
         unended: int = self._connection.execute(_UNENDED, {"kind": kind}).scalar_one()
         return unended
 
     def nth_last_end(self, kind: str, n: int) -> float | None:
-        """When the n-th last of the ended hits of this kind ended (n from 1); null when there are fewer."""
+        """When the n-th last of the ended rate events of this kind ended (n from 1); null when there are fewer."""
         end: float | None = self._connection.execute(_NTH_LAST, {"kind": kind, "skipped": n - 1}).scalar()
         return end
 
-    def restore_hits(self, since: float, now: float) -> None:
-        """Every upload let go since then counts as a hit, as it did or would have done; one under way ends now.
+    def restore_rate_events(self, since: float, now: float) -> None:
+        """Every upload let go since then counts as a rate event, as it did or would have; one under way ends now.
 
-        For windows that are longer than those kept to before, whose hits were forgotten, or that are new.
+        For windows that are longer than those kept to before, whose rate events were forgotten, or that are new.
         """
         values = {"since": since, "begun": since - _LONGEST_UPLOAD_SECONDS, "now": now}
-        self._connection.execute(_RESTORE_HITS, values)
+        self._connection.execute(_RESTORE_RATE_EVENTS, values)
 
-    def pull_back_hits(self, kind: str, now: float) -> None:
-        """Hits that ended in the future, as they do when the clock was set back, have ended now."""
+    def pull_back_rate_events(self, kind: str, now: float) -> None:
+        """Rate events that ended in the future, as they do when the clock was set back, have ended now."""
         self._connection.execute(_PULL_BACK, {"the_kind": kind, "now": now, "ended_at": now})
 
-    def forget_hits(self, before: float) -> None:
-        """Hits that ended before then are gone."""
-        self._connection.execute(hits.delete().where(hits.c.ended_at < before))
+    def forget_rate_events(self, before: float) -> None:
+        """Rate events that ended before then are gone."""
+        self._connection.execute(rate_events.delete().where(rate_events.c.ended_at < before))
 
 
 def _attempt(row: Row[Any]) -> Attempt:

@@ -136,7 +136,7 @@ attempts = Table(
 
 Index("ix_attempts_open", attempts.c.number, **where(attempts.c.ended_at.is_(None)))
 
-hits = Table(
+rate_events = Table(  # "hits" is what the first version called them
     "hits",
     metadata,
     Column("serial", _serial, primary_key=True, autoincrement=True),

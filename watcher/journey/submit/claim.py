@@ -41,7 +41,7 @@ class Claim:
     canary: bool
     no_cache: bool
     released_at: float | None = None  # from here on the service may have a complete request
-    hit: int | None = None  # what counts against the rate windows
+    rate_event: int | None = None  # what counts against the rate windows
 
 
 class Claims:

@@ -50,7 +50,7 @@ class Outcomes:
             self._come_late(claim, answer, now)
 
     def end(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
-        """The attempt has its end, and its hit: what came of the item is to be recorded yet."""
+        """The attempt has its end, and its rate event: what came of the item is to be recorded yet."""
         with self._site.store.writing() as books:
             match answer:
                 case Accepted():
@@ -61,7 +61,7 @@ class Outcomes:
                     self._end(books, claim, answer, now, answer.code, Charged.NO, _STUMBLED)
 
     def _come_late(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
-        """The attempt has its end, and its hit with it: with one left open no other upload would ever have room.
+        """The attempt has its end, and its rate event too: one left open would leave no other upload any room.
 
         An identifier that comes late is money: it stands in the ledger, whoever has the item. What the answer says
         of the account or the service holds whoever has it, too.
@@ -193,7 +193,7 @@ class Outcomes:
             status=status,
             detail=error.message,
         )
-        self._end_hit(books, claim, now)
+        self._end_rate_event(books, claim, now)
 
     def _end_accepted(self, books: Books, claim: Claim, accepted: Accepted, now: float, decision: str) -> None:
         books.ledger.end(
@@ -205,11 +205,11 @@ class Outcomes:
             status=accepted.status,
             identifier=accepted.identifier,
         )
-        self._end_hit(books, claim, now)
+        self._end_rate_event(books, claim, now)
 
-    def _end_hit(self, books: Books, claim: Claim, now: float) -> None:
-        if claim.hit is not None:
-            books.ledger.hit_ended(claim.hit, now)
+    def _end_rate_event(self, books: Books, claim: Claim, now: float) -> None:
+        if claim.rate_event is not None:
+            books.ledger.end_rate_event(claim.rate_event, now)
 
 
 def after_acceptance(identifier: str, filed_as: bytes, at: float | None) -> dict[str, Any]:

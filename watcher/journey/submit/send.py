@@ -83,12 +83,12 @@ class Uploads:
                     if not policy.may_be_sent(books.pauses.active(), now, canary=claim.canary):
                         raise Stopped("submitting was paused meanwhile")
                     release_at = self._windows.release_at(books, now)
-                    hit = None
+                    rate_event = None
                     if release_at <= now:
                         books.ledger.release(claim.number, claim.item, now)
-                        hit = self._windows.count(books, now)
+                        rate_event = self._windows.count(books, now)
                 if release_at <= now:  # only what is committed is so
-                    claim.released_at, claim.hit = now, hit
+                    claim.released_at, claim.rate_event = now, rate_event
                     return
                 clock.wait(release_at - now, self._stopping)
         raise Stopped("the daemon stops")

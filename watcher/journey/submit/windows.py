@@ -46,8 +46,8 @@ class Windows:
         return self._room_at(books, now) if self._configured else now
 
     def count(self, books: Books, now: float) -> int | None:
-        """An upload is let go, and counts from now on. The number of its hit."""
-        return books.ledger.hit("write", now) if self._configured else None
+        """An upload is let go, and counts from now on. The number of its rate event."""
+        return books.ledger.add_rate_event("write", now) if self._configured else None
 
     def travelled(self, size: int, seconds: float) -> None:
         """An upload of so many bytes took so long until its last part was due."""
@@ -72,7 +72,7 @@ class Windows:
 
     def refresh(self, books: Books, now: float) -> None:
         """Lessons that are over are forgotten; after the clock was set back, nothing has ended in the future."""
-        books.ledger.pull_back_hits("write", now)
+        books.ledger.pull_back_rate_events("write", now)
         lessons = budget.read_lessons(books.site.get(_FACT))
         lasting = {name: lesson for name, lesson in lessons.items() if lesson.until > now}
         if lasting != lessons:
@@ -87,7 +87,7 @@ class Windows:
             budget.lowered(self._configured, lessons, now),
             lambda n: ledger.nth_last_end("write", n),
             now,
-            unended=ledger.unended_hits("write"),
+            unended=ledger.unended_rate_events("write"),
             ahead=ahead,
         )
 
@@ -97,7 +97,7 @@ class Reads:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._hit: int | None = None  # of the latest question
+        self._rate_event: int | None = None  # of the latest question
 
     def begin(self) -> float:
         """0: a question counts from now on, until it has ended. Else the seconds until there is room for one."""
@@ -105,39 +105,39 @@ class Reads:
         now = site.clock.now()
         with site.store.writing() as books:
             self.end(books, now)  # where that could not be written down
-            books.ledger.pull_back_hits("read", now)  # the clock may have been set back
+            books.ledger.pull_back_rate_events("read", now)  # the clock may have been set back
             room = room_for_read(books, site.config.limits.reads, now)
             if room > now:
                 return room - now
-            hit = books.ledger.hit("read", now)
-        self._hit = hit
+            rate_event = books.ledger.add_rate_event("read", now)
+        self._rate_event = rate_event
         return 0.0
 
     def end(self, books: Books, now: float) -> None:
         """The question was answered, or is lost; it may be told so twice."""
-        if self._hit is not None:
-            books.ledger.hit_ended(self._hit, now)
+        if self._rate_event is not None:
+            books.ledger.end_rate_event(self._rate_event, now)
 
 
 def room_for_read(books: Books, windows: tuple[Window, ...], now: float) -> float:
     """When these windows have room for one more question."""
     ledger = books.ledger
-    unended = ledger.unended_hits("read")
+    unended = ledger.unended_rate_events("read")
     return budget.room_at(windows, lambda n: ledger.nth_last_end("read", n), now, unended=unended)
 
 
 def count_read(books: Books, now: float) -> None:
     """A question counts that has begun and ended now."""
-    books.ledger.hit_ended(books.ledger.hit("read", now), now)
+    books.ledger.end_rate_event(books.ledger.add_rate_event("read", now), now)
 
 
-def restore_hits(site: Site, limits: Limits) -> None:
+def restore_rate_events(site: Site, limits: Limits) -> None:
     """Uploads of the past count against windows that are longer than those that were kept to until now."""
     longest = max((window.seconds for window in limits.writes), default=0.0)
     now = site.clock.now()
     if longest:
         with site.store.writing() as books:
-            books.ledger.restore_hits(now - longest, now)
+            books.ledger.restore_rate_events(now - longest, now)
 
 
 def find_windows(books: Books, configured: tuple[Window, ...], now: float) -> tuple[Window, ...]:
