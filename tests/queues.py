@@ -32,7 +32,7 @@ def add(place: Place, journey: Journey, *names: str, **contents: bytes) -> None:
         journey.arrivals.hints.scan_soon()
         journey.arrivals.step()
         place.clock.wait(2.5, journey.stopping)
-        while journey.arrivals.step() <= 0 or journey.vetting.step() <= 0:
+        while journey.arrivals.step() <= 0 or journey.admission.step() <= 0:
             pass
 
 
@@ -41,7 +41,7 @@ def settle(journey: Journey) -> None:
     journey.arrivals.hints.scan_soon()
     journey.arrivals.step()
     journey.site.clock.wait(2.5, journey.stopping)
-    while journey.arrivals.step() <= 0 or journey.vetting.step() <= 0:
+    while journey.arrivals.step() <= 0 or journey.admission.step() <= 0:
         pass
 
 

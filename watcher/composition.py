@@ -11,7 +11,7 @@ from watcher.clock import Clock
 from watcher.config import Config
 from watcher.errors import ConfigError, FolderError, FolderForeign, FolderMissing
 from watcher.identifai.client import Client
-from watcher.journey.arrive.admit import Vetting
+from watcher.journey.arrive.admit import Admission
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file import Filing
 from watcher.journey.instance import Instance
@@ -37,7 +37,7 @@ class Journey:
 
     site: Site
     arrivals: Arrivals
-    vetting: Vetting
+    admission: Admission
     submissions: tuple[Submission, ...]
     filing: Filing
     verdict_poller: VerdictPoller
@@ -110,7 +110,7 @@ def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, onc
     return Journey(
         site=site,
         arrivals=arrivals,
-        vetting=Vetting(site, arrivals, stopping),
+        admission=Admission(site, arrivals, stopping),
         submissions=tuple(
             Submission(site, client, keys, arrivals, stopping, beginning=beginning, ending=ending) for _ in workers
         ),

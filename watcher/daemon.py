@@ -154,11 +154,11 @@ def _runners(journey: Journey) -> dict[str, Runner]:
 
     A wake-up only saves time: each loop looks again after its tick anyway.
     """
-    steps: dict[str, Callable[[], float]] = {"arrive": journey.arrivals.step, "vet": journey.vetting.step}
+    steps: dict[str, Callable[[], float]] = {"arrive": journey.arrivals.step, "admit": journey.admission.step}
     submitters = [f"submit-{n}" for n in range(1, len(journey.submissions) + 1)]
     steps |= {name: s.step for name, s in zip(submitters, journey.submissions, strict=True)}
     steps["file"] = journey.filing.step
-    followers = {"arrive": ["vet"], "vet": [*submitters, "file"], "file": submitters}
+    followers = {"arrive": ["admit"], "admit": [*submitters, "file"], "file": submitters}
     followers |= {name: ["file", "verdict"] for name in submitters}
     if journey.site.config.verdicts.fetch:
         steps["verdict"] = journey.verdict_poller.step

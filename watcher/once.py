@@ -69,7 +69,7 @@ def run_once(
     with _finishing(journey), ThreadPoolExecutor(len(journey.submissions)) as pool, _stopping_on_error(journey):
         senders, wait = _Senders(journey, pool), 0.0
         while not journey.stopping.is_set():
-            waits = [journey.arrivals.step(), journey.vetting.step()]
+            waits = [journey.arrivals.step(), journey.admission.step()]
             waits += [senders.step(is_news=min(wait, *waits) <= 0), journey.filing.step()]
             waits.append(answers.step())
             progress = _look(journey, answers, until)

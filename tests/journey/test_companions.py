@@ -63,7 +63,7 @@ def test_a_sidecar_of_two_recordings_goes_with_the_first_and_keeps_neither_waiti
         place.drop("call.mp3", recording("mp3.bare", 10))
         journey.arrivals.hints.scan_soon()
         for _ in range(3):
-            while min(journey.arrivals.step(), journey.vetting.step()) <= 0:
+            while min(journey.arrivals.step(), journey.admission.step()) <= 0:
                 pass
             journey.site.clock.wait(61, journey.stopping)
         assert place.states() == {"call.wav": State.QUEUED, "call.mp3": State.QUEUED}

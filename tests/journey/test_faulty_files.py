@@ -30,7 +30,7 @@ def settle_all(journey: Journey) -> None:
         journey.arrivals.hints.scan_soon()
         journey.arrivals.step()
         journey.site.clock.wait(61, journey.stopping)
-        while journey.arrivals.step() <= 0 or journey.vetting.step() <= 0:
+        while journey.arrivals.step() <= 0 or journey.admission.step() <= 0:
             pass
 
 
@@ -116,7 +116,7 @@ def test_a_settled_file_that_cannot_be_had_pauses_nothing(
             pass
         assert len(journey.arrivals.settled) == 3
         odd_disk.rule(faulty={"bad.wav": failed})
-        while journey.vetting.step() <= 0:
+        while journey.admission.step() <= 0:
             pass
         assert place.pauses() == []
         drain(journey, seconds=300)

@@ -189,7 +189,7 @@ def test_a_recording_taken_away_before_it_was_sent_is_withdrawn_and_may_return(
         journey.arrivals.step()
         place.clock.wait(3, journey.stopping)
         journey.arrivals.step()
-        journey.vetting.step()
+        journey.admission.step()
         assert place.states() == {"one.wav": State.QUEUED}
         os.rename(path, place.root / "aside.wav")
         assert journey.submissions[0].step() == 0

@@ -107,7 +107,7 @@ def test_a_restart_loop_can_not_burst(make_place: MakePlace, service: Sandbox, c
     with place.opened() as journey:
         journey.arrivals.step()
         place.clock.wait(3, journey.stopping)
-        while journey.arrivals.step() <= 0 or journey.vetting.step() <= 0:
+        while journey.arrivals.step() <= 0 or journey.admission.step() <= 0:
             pass
     while State.QUEUED in place.states().values():
         with place.opened() as journey:

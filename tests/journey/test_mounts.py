@@ -36,7 +36,7 @@ def look(journey: Journey) -> None:
     clock.wait(RESCAN_SECONDS, journey.stopping)
     arrivals.step()
     clock.wait(2.5, journey.stopping)
-    while arrivals.step() <= 0 or journey.vetting.step() <= 0:
+    while arrivals.step() <= 0 or journey.admission.step() <= 0:
         pass
 
 

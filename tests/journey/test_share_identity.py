@@ -58,7 +58,7 @@ def queue(place: Place, journey: Journey) -> None:
     for _ in range(2):
         place.clock.advance(100)  # type: ignore[attr-defined]
         journey.arrivals.step()
-    journey.vetting.step()
+    journey.admission.step()
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.FILING])

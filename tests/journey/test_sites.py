@@ -61,7 +61,7 @@ def test_another_drop_folder_is_refused_while_recordings_wait_in_the_first(place
         journey.arrivals.step()
         place.clock.wait(3, journey.stopping)
         journey.arrivals.step()
-        journey.vetting.step()
+        journey.admission.step()
     assert place.states() == {"one.wav": State.QUEUED}
 
     with pytest.raises(FolderForeign):

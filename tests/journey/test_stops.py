@@ -93,8 +93,8 @@ def test_a_stop_while_files_are_vetted(place: Place, service: Sandbox) -> None:
         while journey.arrivals.step() <= 0:
             pass
         assert len(journey.arrivals.settled) == len(NAMES)
-        stop_at_second(patch, journey, admit, "vet")
-        journey.vetting.step()
+        stop_at_second(patch, journey, admit, "examine_file")
+        journey.admission.step()
         assert Counter(place.states().values()) == {State.QUEUED: 2}
         assert len(journey.arrivals.settled) == 3
     place.run_once()

@@ -282,7 +282,7 @@ def test_one_that_arrived_earlier_and_settled_later_goes_first(place: Place, ser
         journey.arrivals.hint(b"slow.wav", is_closed=True)
         for _ in range(4):
             journey.arrivals.step()
-            journey.vetting.step()
+            journey.admission.step()
             place.clock.wait(2.5, journey.stopping)
         drain(journey)
     assert posts(service)[0].sha256 == place.item("slow.wav").sha256

@@ -31,7 +31,7 @@ def test_one_bad_destination_stops_no_other_recording(place: Place, service: San
         for _ in range(200):
             once_over = min(
                 journey.arrivals.step(),
-                journey.vetting.step(),
+                journey.admission.step(),
                 journey.submissions[0].step(),
                 journey.filing.step(),
             )
@@ -91,7 +91,7 @@ def test_a_held_recording_that_is_replaced_keeps_nobody_out(
             journey.arrivals.step()
             os.rename(newcomer, path)
             journey.arrivals.hint(b"one.wav", is_closed=True)
-            while min(journey.arrivals.step(), journey.vetting.step()) <= 0:
+            while min(journey.arrivals.step(), journey.admission.step()) <= 0:
                 pass
             drain(journey, seconds=60)
     else:
@@ -141,8 +141,8 @@ def test_files_whose_vetting_could_not_be_recorded_are_taken_again(
         with monkeypatch.context() as patch:
             patch.setattr(journey.site.store, "writing", _locked)
             with pytest.raises(StoreUnavailable):
-                journey.vetting.step()
-        while journey.vetting.step() <= 0:
+                journey.admission.step()
+        while journey.admission.step() <= 0:
             pass
         assert set(place.states().values()) == {State.QUEUED}
 
@@ -243,7 +243,7 @@ def test_a_pass_ends_although_a_recording_is_tried_again_only_later(place: Place
         journey.arrivals.step()
         place.clock.wait(3, journey.stopping)
         journey.arrivals.step()
-        journey.vetting.step()
+        journey.admission.step()
         with place.books() as books:
             item = place.item_in(books, "one.wav")
             books.items.change(item, State.QUEUED, place.clock.now(), due_at=place.clock.now() + 600)

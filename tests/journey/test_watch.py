@@ -238,7 +238,7 @@ def test_what_a_copier_sets_after_its_close_is_not_waited_out(
 
         def is_queued() -> bool:
             journey.arrivals.step()
-            journey.vetting.step()
+            journey.admission.step()
             return list(place.states().values()) == [State.QUEUED]
 
         path = place.root / "drop" / "call.wav"

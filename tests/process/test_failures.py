@@ -38,7 +38,7 @@ def check(watcher: Programs, site: Place) -> tuple[int | None, list[JsonObject]]
     ("step", "change"),
     [
         ("arrive", "UPDATE ON site WHEN NEW.name = 'last_scan_at'"),
-        ("vet", "INSERT ON items"),
+        ("admit", "INSERT ON items"),
         ("submit", "INSERT ON attempts"),
         ("file", "UPDATE OF filed_at ON items"),
         ("verdict", "UPDATE ON verdicts"),

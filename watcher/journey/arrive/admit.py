@@ -42,7 +42,7 @@ _SHORT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Vetted:
+class Examined:
     """A recording that can be submitted and filed, or the reason why it can not be submitted."""
 
     fingerprint: Fingerprint
@@ -54,7 +54,7 @@ class Vetted:
     left_failed: tuple[str, ...] = ()  # ids of failed items of these bytes that lie in failed/ no longer
 
 
-def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
+def examine_file(site: Site, path: bytes, expected: Fingerprint) -> Examined:
     """The recording was read once, whole, and can be moved. Whether done/ can take it is asked when it is sent.
 
     Raises RecordingUnreachable, RecordingChanged or RecordingGone; FolderError where the drop folder is away.
@@ -62,7 +62,7 @@ def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
     limit = site.config.limits.max_upload_bytes
     site.drop.check_gives(path)
     if expected.size > limit:
-        return Vetted(expected, None, None, _too_large(expected.size, limit))  # unread
+        return Examined(expected, None, None, _too_large(expected.size, limit))  # unread
     examination: Examination | None = None
     refusal: RecordingRefused | None = None
     file, fingerprint = site.drop.open(path)
@@ -80,7 +80,7 @@ def vet(site: Site, path: bytes, expected: Fingerprint) -> Vetted:
         raise RecordingChanged("it changed while it was read")
     if examination is not None:
         refusal = _lack_of(examination, lenient=site.config.arrivals.lengths == "lenient")
-    return Vetted(fingerprint, digest, examination, refusal, _warning(examination))
+    return Examined(fingerprint, digest, examination, refusal, _warning(examination))
 
 
 def _lack_of(examination: Examination, *, lenient: bool) -> RecordingRefused | None:
@@ -106,7 +106,7 @@ def _warning(examination: Examination | None) -> str | None:
     return " ".join(warnings) or None
 
 
-class Vetting:
+class Admission:
     """The step from a settled file to an item."""
 
     def __init__(self, site: Site, arrivals: Arrivals, stopping: threading.Event) -> None:
@@ -120,33 +120,33 @@ class Vetting:
         if not batch:
             return float("inf")
         while batch:
-            if self._stopping.is_set():  # what was vetted is admitted; the next start sees the others again
+            if self._stopping.is_set():  # what was examined is admitted; the next start sees the others again
                 self._arrivals.registry.give_back(batch)
                 break
             size, taken = 0, 0
-            vetted: list[tuple[Settled, Vetted]] = []
+            examined: list[tuple[Settled, Examined]] = []
             try:
                 while taken < len(batch) and size < _BATCH_BYTES and not self._stopping.is_set():
                     settled = batch[taken]
                     taken += 1
                     size += settled.fingerprint.size
-                    if (one := self._vet(settled)) is not None:
-                        vetted.append((settled, one))
-                self._admit(vetted)
+                    if (one := self._examine(settled)) is not None:
+                        examined.append((settled, one))
+                self._admit(examined)
             except Exception:
                 self._arrivals.registry.give_back(batch)  # nobody else knows of them
                 raise
             del batch[:taken]
         return 0.0
 
-    def _vet(self, settled: Settled) -> Vetted | None:
+    def _examine(self, settled: Settled) -> Examined | None:
         try:
-            vetted = vet(self._site, settled.path, settled.fingerprint)
-            if is_left(self._site.config.arrivals, settled.path, settled.fingerprint.size, vetted.refusal):
+            examined = examine_file(self._site, settled.path, settled.fingerprint)
+            if is_left(self._site.config.arrivals, settled.path, settled.fingerprint.size, examined.refusal):
                 self._arrivals.dismiss(settled)  # it looked like a recording when it settled
                 return None
             has_identity = part_of(self._site.drop.root, settled.path).keeps_identity
-            return replace(vetted, has_identity=has_identity, left_failed=self._find_left(vetted))
+            return replace(examined, has_identity=has_identity, left_failed=self._find_left(examined))
         except (RecordingChanged, RecordingGone):
             self._arrivals.dismiss(settled)
         except RecordingUnreachable as error:
@@ -161,16 +161,16 @@ class Vetting:
             self._arrivals.registry.stumble(settled.path, error)
         return None
 
-    def _find_left(self, vetted: Vetted) -> tuple[str, ...]:
-        """See Vetted. Asked before the transaction that admits it: a disk may take its time.
+    def _find_left(self, examined: Examined) -> tuple[str, ...]:
+        """See Examined. Asked before the transaction that admits it: a disk may take its time.
 
         RecordingUnreachable where nobody can tell, as while failed/ is away: only this one waits for it.
         """
-        if vetted.sha256 is None:
+        if examined.sha256 is None:
             return ()
         failed = self._site.failed
         with self._site.store.reading() as books:
-            known = [one for one in books.items.failed_with(vetted.sha256) if one.filed_as is not None]
+            known = [one for one in books.items.failed_with(examined.sha256) if one.filed_as is not None]
         try:
             if known:
                 self._site.recognise(failed)  # a bare mount point says of everything that it is not there
@@ -181,26 +181,26 @@ class Vetting:
                 hint=error.hint,
             ) from error
 
-    def _admit(self, vetted: list[tuple[Settled, Vetted]]) -> None:
+    def _admit(self, examined: list[tuple[Settled, Examined]]) -> None:
         """Each has a row, in one commit; where one of them can not have it, each in a commit of its own."""
         try:
-            self._write(vetted)
+            self._write(examined)
         except Exception as error:
             if isinstance(error, StoreError) and not isinstance(error, StoreContradicted):
                 raise  # the database's own trouble
-            if len(vetted) > 1:
-                for one in vetted:
+            if len(examined) > 1:
+                for one in examined:
                     self._admit([one])
             elif isinstance(error, StaleItem):
-                self._arrivals.dismiss(vetted[0][0])  # somebody else was quicker: it is looked at anew
+                self._arrivals.dismiss(examined[0][0])  # somebody else was quicker: it is looked at anew
             else:
-                self._arrivals.registry.stumble(vetted[0][0].path, error)
+                self._arrivals.registry.stumble(examined[0][0].path, error)
 
-    def _write(self, vetted: list[tuple[Settled, Vetted]]) -> None:
+    def _write(self, examined: list[tuple[Settled, Examined]]) -> None:
         admitted: list[tuple[Settled, Item | None]] = []
         postponed: list[tuple[Settled, RecordingError]] = []
         with self._site.store.writing() as books:
-            for settled, one in vetted:
+            for settled, one in examined:
                 try:
                     admitted.append((settled, admit(self._site, books, settled, one)))
                 except RecordingError as error:
@@ -222,7 +222,7 @@ class Vetting:
                 )
 
 
-def admit(site: Site, books: Books, settled: Settled, vetted: Vetted) -> Item | None:
+def admit(site: Site, books: Books, settled: Settled, examined: Examined) -> Item | None:
     """The file has a row: a new item's, or that of the item it was before. Null when it had one all the time.
 
     Raises RecordingUnreachable while another file's item still needs the name.
@@ -230,45 +230,45 @@ def admit(site: Site, books: Books, settled: Settled, vetted: Vetted) -> Item | 
     now = site.clock.now()
     live = books.items.live_at(settled.path)
     if live is not None:
-        if live.fingerprint == vetted.fingerprint or live.state is State.RETURNING:
+        if live.fingerprint == examined.fingerprint or live.state is State.RETURNING:
             return None
-        if live.sha256 is not None and live.sha256 == vetted.sha256 and not vetted.has_identity:
+        if live.sha256 is not None and live.sha256 == examined.sha256 and not examined.has_identity:
             if live.state in UNTOUCHED:
-                books.items.change(live, live.state, now, fingerprint=vetted.fingerprint)
+                books.items.change(live, live.state, now, fingerprint=examined.fingerprint)
             return None  # it is the same
         if live.state not in UNTOUCHED:
             raise RecordingBusy("another recording of this name is being filed; this one waits for it")
         withdraw(books, live, now, "another file took its name before it was sent")
-    item = _known_before(site, books, settled, vetted, now)
+    item = _known_before(site, books, settled, examined, now)
     if item is not None:
         return item
     item = Item(
         id=secrets.token_hex(8),
         path=settled.path,
         state=State.QUEUED,
-        size=vetted.fingerprint.size,
+        size=examined.fingerprint.size,
         arrived_at=settled.first_seen,
-        fingerprint=vetted.fingerprint,
+        fingerprint=examined.fingerprint,
         due_at=now,
         companions=settled.companions,
     )
-    item = replace(item, **place(site, books, item, vetted))
+    item = replace(item, **place(site, books, item, examined))
     books.items.add(item, _note(item))
     return item
 
 
-def place(site: Site, books: Books, item: Item, vetted: Vetted) -> dict[str, Any]:
-    """What an item's row reads after vetting: queued, or on its way to where its bytes were before it."""
-    examination = vetted.examination
+def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str, Any]:
+    """What an item's row reads once it is examined: queued, or on its way to where its bytes were before it."""
+    examination = examined.examination
     facts: dict[str, Any] = {
-        "size": vetted.fingerprint.size,
-        "fingerprint": vetted.fingerprint,
-        "sha256": vetted.sha256,
+        "size": examined.fingerprint.size,
+        "fingerprint": examined.fingerprint,
+        "sha256": examined.sha256,
         "media_type": examination.media_type if examination else None,
         "extension": examination.extension if examination else None,
         "audio": _audio(examination),
-        "warning": vetted.warning,
-        "content_key": site.content_key(vetted.sha256) if vetted.sha256 else None,
+        "warning": examined.warning,
+        "content_key": site.content_key(examined.sha256) if examined.sha256 else None,
         "state": State.QUEUED,
         "fault": None,
         "duplicate_of": None,
@@ -277,8 +277,8 @@ def place(site: Site, books: Books, item: Item, vetted: Vetted) -> dict[str, Any
         "altered": None,
         "suspected_at": None,  # what others met since an earlier try says nothing of this one
     }
-    if vetted.refusal is not None:
-        return facts | to_file(State.FAILED, item, vetted.refusal.as_fault())
+    if examined.refusal is not None:
+        return facts | to_file(State.FAILED, item, examined.refusal.as_fault())
     if site.config.identifai.no_cache or item.fresh:
         return facts
     first = books.copies.original_of(str(facts["content_key"]), apart_from=item.id)
@@ -299,19 +299,19 @@ def _audio(examination: Examination | None) -> Audio | None:
     )
 
 
-def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, now: float) -> Item | None:
+def _known_before(site: Site, books: Books, settled: Settled, examined: Examined, now: float) -> Item | None:
     """The row of the item that this file was before: withdrawn and back, or dragged out of failed/."""
-    back = books.items.returnable(settled.path, vetted.sha256, vetted.fingerprint.inode)
+    back = books.items.returnable(settled.path, examined.sha256, examined.fingerprint.inode)
     if back is not None:
-        facts = place(site, books, back, vetted)
+        facts = place(site, books, back, examined)
         facts["companions"] = settled.companions
         if back.in_doubt and site.config.identifai.holds_in_doubt:
             facts |= after_return(back)
         after = State(str(facts.pop("state")))
         books.items.change(back, after, now, "its file is back", due_at=now, **facts)
         return books.items.get(back.id)
-    for failed in books.items.failed_with(vetted.sha256) if vetted.sha256 else []:
-        if failed.id not in vetted.left_failed:
+    for failed in books.items.failed_with(examined.sha256) if examined.sha256 else []:
+        if failed.id not in examined.left_failed:
             continue
         books.items.change(
             failed,
@@ -319,7 +319,7 @@ def _known_before(site: Site, books: Books, settled: Settled, vetted: Vetted, no
             now,
             "its file was put back into the drop folder: a retry",
             path=settled.path,
-            fingerprint=vetted.fingerprint,
+            fingerprint=examined.fingerprint,
             companions=settled.companions,
             retried=True,
         )

@@ -6,7 +6,7 @@ from watcher import logs
 from watcher.domain import Item, State
 from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable
 from watcher.folders import hash_of, move, receipt_name, tokens_for
-from watcher.journey.arrive.admit import Vetted, place, vet
+from watcher.journey.arrive.admit import Examined, examine_file, place
 from watcher.journey.arrive.companions import companion_name
 from watcher.journey.file.along import move_companions
 from watcher.journey.filed import has_receipt, is_anothers, lies_there
@@ -18,10 +18,10 @@ _log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A recording that lies in the drop folder again, as it was vetted there; or is nowhere, for this reason."""
+    """A recording that lies in the drop folder again, as it was examined there; or is nowhere, for this reason."""
 
     item: Item
-    vetted: Vetted | None
+    examined: Examined | None
     reason: str = ""
 
 
@@ -37,14 +37,14 @@ class Back:
         former, failed_as = item, item.filed_as or item.path
         try:
             item = self._move_back(item, failed_as)
-            vetted = vet(site, item.path, item.fingerprint)
+            examined = examine_file(site, item.path, item.fingerprint)
         except RecordingGone as error:
             return Returned(item, None, error.message)
         if not is_anothers(site.failed, former):  # else what lies beside that one is that one's too
             move_companions(site, item, site.failed, site.drop)
             if has_receipt(site.failed, receipt_name(failed_as), item):
                 site.failed.remove(receipt_name(failed_as))
-        return Returned(item, vetted)
+        return Returned(item, examined)
 
     def _move_back(self, item: Item, failed_as: bytes) -> Item:
         """The recording lies in the drop folder, by our move, by one before a crash, or by a person's."""
@@ -74,11 +74,11 @@ class Back:
 
     def record(self, books: Books, returned: Returned) -> None:
         """The item is as a new one's; or it stays failed, where its recording is nowhere."""
-        item, vetted, now = returned.item, returned.vetted, self._site.clock.now()
-        if vetted is None:
+        item, examined, now = returned.item, returned.examined, self._site.clock.now()
+        if examined is None:
             books.items.change(item, State.FAILED, now, f"it could not be returned: {returned.reason}")
             return
-        facts = place(self._site, books, item, vetted)
+        facts = place(self._site, books, item, examined)
         after = State(str(facts.pop("state")))
         books.items.change(
             item, after, now, "back in the drop folder", due_at=now, faults=0, filed_at=None, **facts
@@ -86,7 +86,7 @@ class Back:
 
     def tell(self, returned: Returned) -> None:
         item = returned.item
-        if returned.vetted is None:
+        if returned.examined is None:
             _log.warning("recording.stayed", item=item.id, path=item.path, reason=returned.reason)
         else:
             _log.info("recording.returned", item=item.id, path=item.path)
