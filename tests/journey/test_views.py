@@ -1,6 +1,7 @@
 """What a command prints as JSON is what the views know, so that whoever else asks them tells the same."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from watcher.domain import State
 from watcher.sandbox import Sandbox
 from watcher.text import JsonObject, to_json
 from watcher.views.context import open_to_read
-from watcher.views.recordings import find_history, list_recordings, list_waiting
+from watcher.views.recordings import Recording, find_history, list_recordings, list_waiting
 from watcher.views.status import read_status
 
 
@@ -45,3 +46,15 @@ def test_json_has_what_the_views_know(filed: Place, capsys: pytest.CaptureFixtur
     assert [json.loads(line) for line in lines] == [as_printed(file.as_json()) for file in waiting.files]
     assert json.loads(said(filed, capsys, "show", "good.wav", "--json")) == as_printed(history.as_json())
     assert (status.counts.states[State.DONE], failed, len(waiting.files)) == (1, [b"failed.wav"], 1)
+
+
+def test_json_says_whose_an_item_is(filed: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is "" in a database of one site. A receipt has none, since it lies in the site's own folders."""
+    (first, second) = (json.loads(line) for line in said(filed, capsys, "list", "--json").splitlines())
+    shown = json.loads(said(filed, capsys, "show", "good.wav", "--json"))
+    assert [one["site"] for one in (first, second, shown)] == ["", "", ""]
+    assert "site" not in filed.receipt("done/good.wav.json")
+
+    with filed.books() as books:
+        items = [replace(item, site="north") for item in books.items.listed([State.DONE])]
+    assert [Recording(item, None).as_json()["site"] for item in items] == ["north"]

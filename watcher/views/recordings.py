@@ -23,7 +23,7 @@ class Recording:
     verdict: Verdict | None
 
     def as_json(self) -> JsonObject:
-        return receipt.describe(self.item, self.verdict)
+        return receipt.describe(self.item, self.verdict) | {"site": self.item.site}
 
 
 @dataclass(frozen=True, slots=True)
