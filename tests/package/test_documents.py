@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.package.documents import DOCUMENTS, block, blocks, bullets, commands, in_passing, sections
+from tests.package.documents import DOCUMENTS, block, blocks, bullets, commands, in_passing, read, sections
 from tests.package.server import Server, running_server
 from tests.people import PROJECT
 from tests.places import KEY, speech
@@ -564,3 +564,15 @@ def test_three_sites(installed: Day) -> None:
         at = ("--config", f"/etc/watcher/{site}.toml")
         wait_until(lambda at=at: installed.status(*at)["states"]["done"] == 1)  # type: ignore[misc]
     assert installed.service.charged == 3
+
+
+def test_every_path_in_contributing_is_there() -> None:
+    """A file, or a folder where it ends with a slash: the tree first, then where a change goes."""
+    text = read("CONTRIBUTING.md")
+    named = re.findall(r"^watcher/\S+", block("CONTRIBUTING.md", "Contributing", "text"), re.MULTILINE)
+    named += [span for span in re.findall(r"`([^`\s]+)`", text) if "/" in span or span.endswith((".py", ".md"))]
+    there = [
+        path for path in named if (PROJECT / path).exists() and path.endswith("/") == (PROJECT / path).is_dir()
+    ]
+    assert len(named) > 30
+    assert [path for path in named if path not in there] == []
