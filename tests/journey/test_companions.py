@@ -162,7 +162,7 @@ def test_what_is_no_file_is_no_sidecar(
         assert fault is not None
         assert fault.code == "unreachable_file"
         assert "call.xml" in fault.message
-        assert "is no regular file" in fault.message
+        assert "is no longer a regular file" in fault.message
     else:
         make(sidecar)
         place.drop("call.wav")

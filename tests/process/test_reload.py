@@ -65,7 +65,9 @@ def test_limits_and_log_are_read_again_and_the_rest_is_named(place: Place, watch
     assert watcher.ask_json(place, "status")[0]["outdated"] == []
     settings(place, limits={"in_flight": 3, "per_day": 7}, log={"level": "debug"}, arrivals={"marker": ".done"})
     (line,) = watcher.ask_json(place, "status")[0]["outdated"]
-    assert "The configuration was changed after the daemon read it: `systemctl reload watcher`" in line
+    assert (
+        "The configuration was changed after the daemon read it: reload it with `systemctl reload watcher`" in line
+    )
 
     told = hang_up(daemon)
 
@@ -191,7 +193,7 @@ def test_a_key_file_that_was_changed_is_told_by_status(place: Place, key_file: P
     assert watcher.ask_json(place, "status")[0]["outdated"] == []
     key_file.write_text("another-key-for-tests")
     (line,) = watcher.ask_json(place, "status")[0]["outdated"]
-    assert "The key's file was changed after the daemon read it" in line
+    assert "The key file was changed after the daemon read it" in line
     hang_up(daemon)
     assert watcher.ask_json(place, "status")[0]["outdated"] == []
     assert daemon.stop() == 0

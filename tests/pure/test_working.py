@@ -24,8 +24,8 @@ def test_one_that_was_heard_just_now_runs() -> None:
 @pytest.mark.parametrize(
     ("holder", "reason"),
     [
-        (replace(note(), at=NOW - 40), "nothing was heard of it since"),
-        (note(**note_stalled("arrive", NOW - 400)), "its step arrive has not come to an end since"),
+        (replace(note(), at=NOW - 40), "no sign of life since"),
+        (note(**note_stalled("arrive", NOW - 400)), "its step arrive has been running since"),
     ],
 )
 def test_one_that_is_silent_or_has_a_step_without_end_hangs(holder: Holder, reason: str) -> None:
@@ -41,7 +41,7 @@ def test_a_step_that_fails_is_told_with_it() -> None:
     failing = [["file", NOW - 60, 5, None, "store", "database or disk is full", "free some", False]]
     working = judge(note(failing=failing), NOW)
     assert working.activity is Activity.RUNNING
-    assert "but stuck: file fails since" in str(working)
+    assert "but stuck: file has been failing since" in str(working)
     assert "database or disk is full" in str(working)
 
 

@@ -1,4 +1,4 @@
-"""Whether a folder is the one it was: what its mark, its place and the books say of it. Nothing is written."""
+"""Decide whether a folder is the one it was, from its mark, its place and the database. Nothing is written."""
 
 import json
 import shlex
@@ -16,18 +16,18 @@ Judgement = Literal["ours", "new", "adopt", "foreign", "not_mounted"]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the books know of one of the site's folders: nothing before it was seen first."""
+    """What the database knows about one of the site's folders; nothing before it was first seen."""
 
     site_id: str | None = None
     situation: Situation | None = None
     path: str | None = None  # without links, as path_to_text gives it
     database: str = ""  # its path, for a person
-    owners: frozenset[int] = frozenset()  # whose files under our names count, beside the usual ones
+    owners: frozenset[int] = frozenset()  # whose files count as ours, beside the usual users'
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """How a folder is found now, and what that makes of it."""
+    """How a folder is found now, and what follows from that."""
 
     situation: Situation
     path: str
@@ -56,11 +56,11 @@ def judge_marker(known: Situation | None, found: Situation, marker: str | None, 
 
 
 def recognise(folder: Folder, past: Past) -> Present:
-    """The folder can be used: it is ours, or new, or was made again and is to be adopted.
+    """Return how a usable folder is found: as ours, as new, or as made again and to be adopted.
 
     Raises FolderMissing where it is gone, or where only its mount point may be left: a folder without our mark
-    that was, or is now, a mount of its own. FolderForeign where the drop folder belongs to another site, or the
-    books to another drop folder. The mark decides, not the path: a folder moved with its mark is the one it was.
+    that was, or now is, a mount of its own. Raises FolderForeign where the drop folder belongs to another site, or
+    the database to another drop folder. The mark decides, not the path: a folder moved with its mark is the same.
     """
     found, mark = _situation(folder), folder.mark_found(past.owners)
     path = path_to_text(resolve(folder.root))
@@ -71,24 +71,24 @@ def recognise(folder: Folder, past: Past) -> Present:
     if is_drop and mark is None and past.path not in (None, path) and not is_itself:
         raise _displaced(folder, past)
     marker = None if mark is None else mark.site
-    # Books made anew take the folders as they are.
+    # A new database takes the folders as they are.
     judgement = judge_marker(past.situation, found, marker, past.site_id or marker or "")
     if judgement == "not_mounted":
         raise FolderMissing(
             f"{folder.label()} is not mounted: its mark ({show_path(MARKER)}) is not there",
-            hint=f"Mount it. If another disk is meant: cp DONE/.watcher {folder.quoted()}/.watcher",
+            hint=f"Mount it. If it is to be another disk: cp DONE/.watcher {folder.quoted()}/.watcher",
         )
     if judgement == "foreign" and is_drop:
         raise FolderForeign(
             f"folders.drop: {show_path(folder.root)} belongs to another site ({show_text(str(marker))}) "
             "and its database",
-            hint="Use that one's store.url, or remove .watcher from the folder if that site is no more.",
+            hint="Use that site's store.url, or, if it no longer exists, remove .watcher from the folder.",
         )
     return Present(found, path, mark, judgement)
 
 
 def _situation(folder: Folder) -> Situation:
-    """Where it lies; on a share, what is mounted there is its identity, where the file system tells no other."""
+    """Return where the folder lies. On a share without an identity of its own, what is mounted there is used."""
     found = folder.situation()
     if found.identity:
         return found
@@ -99,13 +99,16 @@ def _situation(folder: Folder) -> Situation:
 
 
 def _was_carried_here(mark: Mark, found: Situation, path: str, past: Past) -> bool:
-    """Whether somebody moved another site's mark into this folder, which the books know for ours."""
+    """Return whether somebody moved another site's mark into this folder, which the database knows as ours."""
     is_ours = past.situation is not None and (past.situation.inode, past.path) == (found.inode, path)
     return is_ours and mark.site != past.site_id and mark.inode not in (None, found.inode)
 
 
 def _displaced(folder: Folder, past: Past) -> FolderForeign:
-    """Without our mark, and not where the drop folder was: its recordings would all seem to be taken away."""
+    """Return the error for a folder without our mark, elsewhere than the drop folder was.
+
+    Accepted as the drop folder, it would make all recordings seem to have been taken away.
+    """
     note = shlex.quote(json.dumps({"site": past.site_id}))
     return FolderForeign(
         f"folders.drop: {show_path(folder.root)} is not the drop folder of the database "

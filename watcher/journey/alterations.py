@@ -1,4 +1,4 @@
-"""A filed recording that is not the one that was judged: somebody wrote on, or changed it. In words."""
+"""Filed recordings that were altered afterwards: what to say of them."""
 
 from watcher import logs
 from watcher.domain import Alteration, Fault, Item, State
@@ -8,7 +8,7 @@ _log = logs.get_logger(__name__)
 
 
 def explain(item: Item) -> Fault | None:
-    """What was done to it since, and what to do, in words; null where nothing was."""
+    """Return how it was altered and what to do, in words; None where it was not."""
     altered = item.altered
     if altered is None:
         return None
@@ -16,24 +16,24 @@ def explain(item: Item) -> Fault | None:
     if altered.kind is Alteration.GROWN:
         message = (
             f"It grew after it was filed, from {item.size:,} to {altered.size:,} bytes:"
-            f" what {judged} is only what it had before"
+            f" only the first part {judged}"
         )
     elif altered.size != item.size:
         message = f"It was changed after it was filed: it has {altered.size:,} bytes, and had {item.size:,}"
     else:
-        message = f"It was changed after it was filed: its bytes are not those that it had when it {judged}"
+        message = f"It was changed after it was filed: its bytes are not those it had when it {judged}"
     if item.outcome is State.DONE:
         hint = (
-            "Drop it again, as it is now, to have the whole of it judged: move it from"
-            f" done/{show_path(item.filed_as or item.path)} back into the drop folder. It is submitted by itself."
+            "To have all of it judged, drop it again as it is now: move it from"
+            f" done/{show_path(item.filed_as or item.path)} back into the drop folder. It is submitted anew."
         )
     else:
-        hint = f"`watcher retry {item.id[:6]}` has it looked at as it is now."
+        hint = f"`watcher retry {item.id[:6]}` looks at it as it is now."
     return Fault(altered.kind, message, hint)
 
 
 def tell_alteration(item: Item) -> None:
-    """One warning, where it is not what it was."""
+    """Log a warning where it was altered."""
     fault, altered = explain(item), item.altered
     if fault is not None and altered is not None:
         _log.warning(

@@ -1,4 +1,4 @@
-"""What a person decides: each decision is written down with who made it, and the daemon does the rest."""
+"""A person's decisions: each is recorded with who made it, and the daemon does the rest."""
 
 from collections.abc import Iterable
 
@@ -13,10 +13,10 @@ from watcher.store import Books
 def retry(
     books: Books, asked: Iterable[Item], now: float, person: str, *, fresh: bool, spares_dismissed: bool
 ) -> tuple[list[Item], list[Item]]:
-    """These failed recordings go back to the drop folder. Returns those that do, and those that others decided on
-    since they were found: these stay as they are.
+    """Send these failed recordings back to the drop folder.
 
-    `fresh`: each is classified anew. `spares_dismissed`: not what was dismissed since.
+    Return those that go back, and those left as they are because somebody decided on them meanwhile. `fresh`: have
+    each classified anew. `spares_dismissed`: leave what was dismissed meanwhile.
     """
     items, overtaken = [], []
     for found in asked:
@@ -34,7 +34,7 @@ def retry(
 
 
 def release(books: Books, items: Iterable[Item], now: float, person: str) -> None:
-    """These held recordings are queued again."""
+    """Queue these held recordings again."""
     for item in items:
         fault = decided(item, "A person released it.")
         changes = {"due_at": now, "faults": 0, "suspected_at": None, "duplicate_of": None, "fault": fault}
@@ -42,7 +42,7 @@ def release(books: Books, items: Iterable[Item], now: float, person: str) -> Non
 
 
 def give_up(books: Books, items: Iterable[Item], now: float, person: str) -> None:
-    """These held recordings are filed in failed/."""
+    """File these held recordings in failed/."""
     for item in items:
         fault = decided(item, "A person gave it up.")
         changes = {"outcome": State.FAILED, "filed_as": item.path, "fault": fault}
@@ -50,7 +50,7 @@ def give_up(books: Books, items: Iterable[Item], now: float, person: str) -> Non
 
 
 def dismiss(books: Books, items: Iterable[Item], now: float, person: str) -> None:
-    """These failed recordings are done with; whoever dismissed one first stays named."""
+    """Mark these failed recordings as dismissed; whoever dismissed one first stays named."""
     for item in items:
         if item.dismissed is None:
             changes = {"dismissed": Dismissed(now, person), "receipt_due": True}
@@ -58,15 +58,15 @@ def dismiss(books: Books, items: Iterable[Item], now: float, person: str) -> Non
 
 
 def pause(books: Books, reason: str, now: float, person: str) -> None:
-    """Nothing is submitted until a person resumes it."""
+    """Submit nothing until a person resumes."""
     reason = reason or "A person paused submitting."
     books.pauses.set(Pause(PauseKind.PERSON, "person", reason, now, None, by=person))
 
 
 def resume(books: Books, now: float, person: str) -> tuple[Pause | None, list[Pause]]:
-    """A person's pause is over, and what waits otherwise is tried at once. Returns it, and the pauses that stand.
+    """End a person's pause, and try at once what waits for other reasons.
 
-    Null: no person had paused it.
+    Return the pause, None where no person had paused, and the pauses still in force.
     """
     ended = books.pauses.end(PauseKind.PERSON, now, by=person)
     try_at_once(books, now)
@@ -76,6 +76,6 @@ def resume(books: Books, now: float, person: str) -> tuple[Pause | None, list[Pa
 
 
 def _free_path(books: Books, item: Item) -> bytes:
-    """Where it goes in the drop folder: its old path, unless another recording's item has that now."""
+    """Return where it goes in the drop folder: its old path, unless another item has that now."""
     names = names_for(item.path, item.id)
     return next(name for name in names if books.items.live_at(name) is None)  # the last has its whole id

@@ -1,7 +1,7 @@
 """Every rule on duplicates: the same bytes with the same options, base URL and account are paid for once.
 
 The original is the recording that decides for all with its bytes: the one with an identifier, else the one on its
-way to it. The others wait for it and have its outcome; where it has none, its successor tries in its place.
+way to it. The others wait for it and share its outcome; where it has none, its successor takes its place.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from watcher.store import Books
 
 
 def follow_originals(books: Books, now: float) -> None:
-    """Recordings that waited for another one with the same bytes have its outcome, or try in its place."""
+    """Give recordings whose original is decided its outcome, or its place."""
     for original_id in books.copies.decided_originals():
         original = books.items.get(original_id)
         if original is not None:
@@ -22,10 +22,10 @@ def follow_originals(books: Books, now: float) -> None:
 
 
 def follow_original(books: Books, original: Item, now: float) -> None:
-    """Those that wait for this one have its outcome; where it has none, its successor tries in its place.
+    """Give those that wait for this one its outcome; where it has none, the first of them takes its place.
 
-    A person's decision on the original, held, is a decision on all that were held with it. What may have been
-    charged for the original stays in doubt for its successor: they are the same bytes to the service.
+    A person's decision on a held original is a decision on all that were held with it. What may have been charged
+    for the original stays in doubt for its successor: to the service they are the same bytes.
     """
     successor: Item | None = None
     for duplicate in books.copies.duplicates_of(original.id):
@@ -34,7 +34,7 @@ def follow_original(books: Books, original: Item, now: float) -> None:
         if _has_word(original, duplicate):
             facts = follow(duplicate, original)
         elif successor is None:
-            successor, note = duplicate, "first of its bytes now"
+            successor, note = duplicate, f"in place of {original.id}, with the same bytes"
             in_doubt = duplicate.in_doubt or original.in_doubt
             facts = {"state": duplicate.state, "duplicate_of": None, "in_doubt": in_doubt}
         else:
@@ -44,11 +44,11 @@ def follow_original(books: Books, original: Item, now: float) -> None:
 
 
 def _has_word(original: Item, duplicate: Item) -> bool:
-    """Whether what became of the original says what becomes of this one."""
+    """Return whether the original's outcome decides this one's."""
     if original.identifier is not None or original.state is State.HELD:
         return True
     if original.state in UNDECIDED:
-        return duplicate.state is State.HELD  # the original was released: it waits for it again
+        return duplicate.state is State.HELD  # the original was released: this one waits for it again
     decided = original.outcome is State.FAILED and original.fault is not None
     return decided and (duplicate.state is State.HELD or _is_refused(original))
 
@@ -58,7 +58,7 @@ def _is_refused(item: Item) -> bool:
 
 
 def follow(item: Item, original: Item) -> dict[str, Any]:
-    """What becomes of a recording whose bytes are with another item already: it is never paid for again."""
+    """Return the changes to an item whose bytes another item has already: it is never paid for again."""
     follows: dict[str, Any] = {"duplicate_of": original.id}
     if original.identifier is not None:
         shared = {"identifier": original.identifier, "submitted_at": original.submitted_at}
@@ -71,15 +71,15 @@ def follow(item: Item, original: Item) -> dict[str, Any]:
 
 
 def to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:
-    """What its row reads once it is decided where it goes."""
+    """Return the changes to an item once it is decided where it goes."""
     return {"state": State.FILING, "outcome": outcome, "filed_as": item.path, "fault": fault}
 
 
 def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
-    """What becomes of an item, about to be sent, whose bytes another one has already; null: it is sent.
+    """Return the changes to an item that is about to be sent but has an original; None: send it.
 
-    Vetting has looked for such a one too. But since then a person may have released this one, or the
-    configuration may have changed whose recording it is, or a copy that was in doubt may have been taken away.
+    Vetting has looked for one too. But since then a person may have released this item, the account or the options
+    may have changed in the configuration, or a copy that was in doubt may have been taken away.
     """
     if item.sha256 is None:
         return None

@@ -1,8 +1,8 @@
-"""Which steps fail now as a whole, for whoever asks from outside.
+"""Which steps are failing as a whole, for commands to see.
 
-Kept in the note of the lock that the process has on its database, not in the database: that may be what fails, on
-a full disk say, and the note is written into bytes that are there already. It dies with the process, as the fact
-does. What stands in the way of one recording is an obstacle, what all must wait for is a pause: neither is here.
+This is kept in the note of the process's lock on its database, not in the database: that may be what fails, say on
+a full disk, while the note is written into space that it already has. It ends with the process, as the failure
+does. What keeps one recording is an obstacle, and what all wait for is a pause: neither is here.
 """
 
 import threading
@@ -16,7 +16,7 @@ from watcher.errors import ServiceError, WatcherError
 from watcher.text import JsonObject, rfc3339, show_text
 
 _KEY = "failing"
-_LONGEST = 300  # characters of a text: all must fit into the note
+_LONGEST = 300  # characters of each text: all must fit into the note
 _MOST = 5
 
 
@@ -24,7 +24,7 @@ _MOST = 5
 class Failure:
     """A step that fails: since when, how often in a row, and how.
 
-    `succeeded_at`: when it last did its work; null: not since the start.
+    `succeeded_at`: when it last succeeded; None: not since the start.
     `is_elsewhere`: the service or the account is to blame, not this machine.
     """
 
@@ -45,13 +45,13 @@ class Failure:
         }
 
     def to_note(self) -> list[object]:
-        """As it stands in the note."""
+        """Return it as it is written in the note."""
         told = [text[:_LONGEST] for text in (self.fault.code, self.fault.message, self.fault.hint)]
         return [self.step, self.since, self.times, self.succeeded_at, *told, self.is_elsewhere]
 
     @classmethod
     def of(cls, noted: list[object]) -> Self | None:
-        """What `to_note` wrote; null where it did not write this."""
+        """Read what `to_note` wrote; None for anything else."""
         match noted:
             case [str(step), int() | float() as since, int(times), int() | float() | None as succeeded_at, *told]:
                 match told:
@@ -62,7 +62,7 @@ class Failure:
 
 
 class Failures:
-    """What fails in this process. Safe for all threads. Until `keep` is called nobody is told."""
+    """What fails in this process. Thread-safe. Nothing is recorded until `keep` is called."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -71,11 +71,11 @@ class Failures:
         self._write: Callable[[JsonObject], None] = lambda _: None
 
     def keep(self, now: Callable[[], float], write: Callable[[JsonObject], None]) -> None:
-        """From now on `write` is given what is to be noted, at each change."""
+        """From now on call `write` with what is to be noted, at each change."""
         self._now, self._write = now, write
 
     def failed(self, step: str, error: Exception, succeeded_at: float | None = None) -> None:
-        """The step failed, once more or for the first time."""
+        """Record that the step failed, once more or for the first time."""
         with self._lock:
             if self._now is None:
                 return
@@ -88,19 +88,19 @@ class Failures:
             self._note()
 
     def succeeded(self, step: str) -> None:
-        """The step does its work again, where it had failed."""
+        """Record that the step, if it had failed, works again."""
         with self._lock:
             if self._failing.pop(step, None) is not None:
                 self._note()
 
     def _note(self) -> None:
         noted = [failure.to_note() for failure in _joined(self._failing.values())]
-        with suppress(OSError):  # the log has it all the same
+        with suppress(OSError):  # the log has it anyway
             self._write({_KEY: noted[:_MOST]} if noted else {})
 
 
 def _joined(failures: Iterable[Failure]) -> list[Failure]:
-    """Those that send, submit-1 and so on, are one step to whoever asks: the word before the dash."""
+    """Join the failures of submit-1, submit-2 and so on into one of the step that users know: submit."""
     found: dict[str, Failure] = {}
     for one in failures:
         step = one.step.partition("-")[0]
@@ -113,12 +113,12 @@ def _joined(failures: Iterable[Failure]) -> list[Failure]:
 def _as_fault(error: Exception) -> Fault:
     if isinstance(error, WatcherError):
         return error.as_fault()
-    # Not its text, which nobody has cleaned of the key: that is in the log, which does so.
-    return Fault("unforeseen", f"{type(error).__name__}, which nobody foresaw", "Please report it, with the log.")
+    # Not its text, which may contain the key: that is in the log, redacted.
+    return Fault("unforeseen", f"unexpected error: {type(error).__name__}", "Please report it, with the log.")
 
 
 def read_failures(note: JsonObject) -> tuple[Failure, ...]:
-    """The steps that fail in the process whose note this is, what failed first before the others."""
+    """Return the failing steps in a process's note, the earliest failure first."""
     return tuple(_read(note.get(_KEY)))
 
 

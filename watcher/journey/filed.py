@@ -1,6 +1,6 @@
-"""What lies in done/ and failed/: whose it is, and whether it is still what was filed.
+"""What lies in done/ and failed/: which item it belongs to, and whether it is still what was filed.
 
-People collect what was filed, and exporters use names again: a name alone says nothing of whose a file is.
+People collect what was filed, and exporters reuse names: a name alone does not tell whose a file is.
 """
 
 from watcher.domain import Alteration, Altered, Item
@@ -11,7 +11,7 @@ from watcher.text import JsonObject, from_json
 
 
 def read_receipt(folder: Folder, name: bytes, item: Item) -> JsonObject | None:
-    """This item's receipt, if it lies there; what is too long to be one, or is nobody's to read, is none."""
+    """Return this item's receipt if it lies there; None for anything else, and for what is too long to be one."""
     try:
         content = folder.read(name, RECEIPT_BYTES)
     except TooLong:
@@ -20,27 +20,28 @@ def read_receipt(folder: Folder, name: bytes, item: Item) -> JsonObject | None:
 
 
 def has_receipt(folder: Folder, name: bytes, item: Item) -> bool:
-    """Whether this item's receipt lies there."""
+    """Return whether this item's receipt lies there."""
     return read_receipt(folder, name, item) is not None
 
 
 def is_anothers(folder: Folder, item: Item) -> bool:
-    """Whether the receipt of another item lies beside what was filed, or in its place."""
+    """Return whether another item's receipt lies beside what was filed, or in its place."""
     receipt = receipt_at(folder, receipt_name(item.filed_as or item.path))
     return receipt is not None and receipt["id"] != item.id
 
 
 def has_lost_name(folder: Folder, item: Item) -> bool:
-    """Whether the item's recording was collected, and another item's has its name by now."""
+    """Return whether the item's recording was collected, and another item's has its name by now."""
     return is_anothers(folder, item) and not lies_there(folder, item)
 
 
 def lies_there(folder: Folder, item: Item) -> bool:
-    """Whether what has the name that the item was filed under is the item's recording, changed since or not.
+    """Return whether the file under the item's filed name is the item's recording, changed since or not.
 
-    It is where the item's receipt lies beside it. Beside the receipt of another item, only what is unchanged and
-    not that one's; beside none, the same file on the disk, or one that begins with its bytes. FolderError and
-    RecordingError where nobody can tell.
+    It is if the item's receipt lies beside it. Beside another item's receipt, it is only if it is unchanged and
+    not that item's; beside no receipt, if it is the same file on the disk or begins with the item's bytes.
+
+    Raises FolderError or RecordingError where this cannot be told.
     """
     path = item.filed_as
     if path is None or not folder.occupied(path):
@@ -61,7 +62,7 @@ def lies_there(folder: Folder, item: Item) -> bool:
 
 
 def _begins_with(folder: Folder, path: bytes, item: Item) -> bool:
-    """Whether the first bytes of what lies there are the item's, however many follow."""
+    """Return whether the file there begins with the item's bytes, however many follow."""
     if item.sha256 is None:
         return False
     file, fingerprint = folder.open(path)
@@ -70,11 +71,11 @@ def _begins_with(folder: Folder, path: bytes, item: Item) -> bool:
 
 
 def find_alteration(folder: Folder, item: Item, now: float) -> Altered | None:
-    """What was done to the recording since it was filed in this folder; null: nothing, or it is gone from there.
+    """Return how the recording was altered since it was filed in this folder; None: it was not, or is gone.
 
-    Its size tells most, and costs a look. Where only its time is another, its bytes are read, so that what was
-    merely touched is what it was. What was never read can only be told by its size. What lies there may be another
-    recording by now: then this one was collected.
+    The size tells most and is cheap. Where only the time differs, the bytes are read: the file may only have been
+    touched. A recording that was never read has only its size. The file may be another recording by now: then this
+    one was collected.
     """
     if item.filed_as is None:
         return None
@@ -87,6 +88,6 @@ def find_alteration(folder: Folder, item: Item, now: float) -> Altered | None:
                 return None
         if not lies_there(folder, item):
             return None
-    except (RecordingError, FolderError):  # collected, or out of reach: whoever compares the books says so
+    except (RecordingError, FolderError):  # collected, or out of reach: `reconcile` reports that
         return None
     return Altered(Alteration.GROWN if there.size > item.size else Alteration.CHANGED, there.size, now)

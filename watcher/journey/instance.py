@@ -1,9 +1,9 @@
-"""The one process that has a site: two locks, taken before anything is written.
+"""The one process that works on a site: two locks, taken before anything is written.
 
-The database's comes first, since it needs nothing but a folder to lie in: whoever does not get it has upgraded,
-marked and paused nothing. The drop folder's lies in the folder, so it is taken once that is recognised: nothing is
-made on a bare mount point. It tells two databases with one drop folder, which the mark alone tells too late where
-one is a copy of the other, or both begin at once.
+The database's lock comes first, since it needs only a folder to lie in: a process that does not get it has
+migrated, marked and paused nothing. The drop folder's lock lies in the folder, so it is taken once the folder is
+recognised: nothing is created on a bare mount point. It detects two databases with one drop folder; the mark alone
+would be too late where one is a copy of the other, or both start at once.
 """
 
 import os
@@ -29,14 +29,14 @@ from watcher.text import JsonObject
 
 _log = logs.get_logger(__name__)
 
-_BEATS_WAITED = 4  # without a word: then whoever the note names is dead
-_WALL = SystemClock()  # the beat is for other machines: it is real whatever the site's clock is
+_BEATS_WAITED = 4  # silent for so many beats, the process in the note is dead
+_WALL = SystemClock()  # the heartbeat is for other machines: it is real whatever the site's clock is
 
 
 def lock_database(database: Database) -> Lock:
-    """Nobody else changes the database's version, or begins one in its place, until the lock is closed.
+    """Lock the database: until this is closed, nobody else migrates it or creates one in its place.
 
-    Raises InstanceRunning, naming who has it; StoreError where no database could lie there either.
+    Raises InstanceRunning, naming the holder; StoreError where a database could not lie there either.
     """
     database.check_place()
     try:
@@ -49,7 +49,7 @@ def lock_database(database: Database) -> Lock:
 
 
 def _start(target: Callable[[], None], name: str) -> threading.Thread:
-    """A thread that ends with the process, and to which no signal comes."""
+    """Start a thread that ends with the process, with all signals blocked."""
     thread = threading.Thread(target=target, name=name, daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # inherited
     thread.start()
@@ -58,22 +58,22 @@ def _start(target: Callable[[], None], name: str) -> threading.Thread:
 
 
 class Instance:
-    """This process has the site's database from the beginning, and its drop folder since `take_drop_folder`.
+    """Holds the site's database from the start, and its drop folder from `take_drop_folder` on.
 
-    From then on it says in the lock, again and again, that it lives, for those whom the lock does not reach. Where
-    somebody else's word stands there instead, `keep` raises InstanceRunning. The database's lock says so from the
-    beginning, and more, for whoever asks on this machine. `is_pass`: it is no daemon.
+    It writes a heartbeat into the drop folder's lock, for machines that the lock does not reach; when somebody
+    else's note appears there instead, `keep` raises InstanceRunning. Another heartbeat, and more, is written into
+    the database's lock from the start, for commands on this machine. `is_pass`: it is a pass, not a daemon.
     """
 
     def __init__(self, site: Site, *, is_pass: bool = False) -> None:
         self._site = site
         self.look_for_stalled: Callable[[], JsonObject] = dict
-        """What `working` reads of a step that does not come to its end, asked at each beat."""
+        """Returns what `working` reads about a step that does not end; called at each beat."""
         self._facts: JsonObject = {SINCE: _WALL.now(), ONCE: is_pass}
         self._noted: JsonObject = {}
         self._noting = threading.Lock()
         self._path = os.path.join(site.drop.root, LOCK)
-        # Two drop folders with one database would take each other's items for lost.
+        # Two drop folders with one database would each believe the other's items lost.
         self._database_lock = lock_database(site.store.database)
         self._lock: Lock | None = None
         self._ended = threading.Event()
@@ -83,15 +83,15 @@ class Instance:
         self._saying = _start(self._live, "presence")
 
     def take_drop_folder(self) -> None:
-        """The drop folder is recognised, ours alone, and bears our mark.
+        """Recognise, lock and mark the drop folder.
 
-        Raises what Site.recognise does, before anything is made there, and InstanceRunning.
+        Raises what Site.recognise does, before anything is created there, and InstanceRunning.
         """
         self._take(self._site.judge(self._site.drop)[0])
         self._beating = _start(self._beat, "heartbeat")
 
     def note(self, facts: JsonObject) -> None:
-        """Whoever asks who has the database reads these, until others are noted. OSError: they cannot be."""
+        """Add these facts to the note in the database's lock, in place of those before. Raises OSError."""
         with self._noting:
             self._noted = facts
             self._write_note()
@@ -105,12 +105,12 @@ class Instance:
         self._database_lock.note(told)
 
     def _live(self) -> None:
-        """To the end: every few seconds the database's lock says that we live, whatever the shares do."""
+        """Until the end, write the heartbeat into the database's lock, whatever happens to the shares."""
         while not _WALL.wait(BEAT_SECONDS, self._ended):
             self._say_that_we_live()
 
     def keep(self) -> None:
-        """A drop folder that was made again is ours as well. InstanceRunning when another was quicker."""
+        """Lock a drop folder that was made again. Raises InstanceRunning when another instance was first."""
         if self._rival is not None:
             raise running(self._path, self._rival)
         if self._lock is not None and self._lock.is_held_at(self._path):
@@ -118,11 +118,11 @@ class Instance:
         try:
             past, _ = self._site.judge(self._site.drop)
         except FolderError:
-            return  # it is away: nobody can have it
+            return  # it is away: nobody else can have it
         self._take(past)
 
     def _take(self, past: Past) -> None:
-        if self._lock is not None:  # of a folder that is no more, or an attempt that went no further
+        if self._lock is not None:  # of a folder that is gone, or from an attempt that failed
             self._lock.close()
         owner = next(iter(owners_of(self._site.store.database.path)), None)
         taken = lock(self._path, past.owners, owner=owner, tells=False)
@@ -139,10 +139,10 @@ class Instance:
         self._site.recognise(self._site.drop)
 
     def _await_end_of(self, found: Holder, owners: Collection[int]) -> None:
-        """Whoever the note names does not live, or InstanceRunning is raised. The lock alone need not tell it.
+        """Make sure that the process in the note is dead; the lock alone cannot tell. Else raise InstanceRunning.
 
-        A process of this machine is looked up. For another machine's its next word is waited for: what time it
-        told does not matter, so that no two clocks need agree.
+        A process on this machine is looked up. One on another machine is dead if no heartbeat comes while we wait;
+        the times in its notes do not matter, so the clocks need not agree.
         """
         if found.is_same(Holder.ourselves()) or found.lives is False:
             return
@@ -150,7 +150,7 @@ class Instance:
             raise running(self._path, found)
         if not self._is_reached_from_elsewhere(found):
             return
-        _log.info("instance.waiting", reason=f"the lock names a process{found}: whether it lives is waited for")
+        _log.info("instance.waiting", reason=f"the lock names a process{found}; waiting for a sign of life")
         for _ in range(_BEATS_WAITED):
             _WALL.wait(BEAT_SECONDS, self._ended)
             now = read_note_at(self._path, owners)
@@ -158,15 +158,15 @@ class Instance:
                 raise running(self._path, now)
 
     def _is_reached_from_elsewhere(self, found: Holder) -> bool:
-        """Whether a process may be at work there that this machine's kernel knows nothing of."""
+        """Return whether processes that this machine's kernel does not know can be at work there."""
         ours = Holder.ourselves()
         is_stranger = found.host != ours.host and found.boot_id != ours.boot_id
         return is_stranger or bool(part_of(self._site.drop.root, LOCK).elsewhere)
 
     def _beat(self) -> None:
-        """To the end: every few seconds the note says that we live. Alone in a thread, which a share may hold."""
+        """Until the end, write the heartbeat into the drop folder's lock, in a thread that a share may block."""
         while not _WALL.wait(BEAT_SECONDS, self._ended):
-            with suppress(OSError):  # it is away: nobody can have it
+            with suppress(OSError):  # it is away: nobody else can have it
                 held = self._lock
                 told = read_note_at(self._path, held.owners() if held is not None else ())
                 if told is not None and not told.is_same(Holder.ourselves()):
@@ -183,7 +183,7 @@ class Instance:
         self._ended.set()
         self._saying.join(BEAT_SECONDS)
         if self._beating is not None:
-            self._beating.join(BEAT_SECONDS)  # a beat after the note is cleared would name the dead
+            self._beating.join(BEAT_SECONDS)  # a beat after the note is cleared would name a dead process
         if self._lock is not None:
             self._lock.close()
         self._database_lock.close()

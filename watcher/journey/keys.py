@@ -1,4 +1,4 @@
-"""The key in force: read again while it does not work, and when a person says so. A new one needs no start."""
+"""The key in use: reread while it does not work, and on request. A new key needs no restart."""
 
 import threading
 from collections.abc import Callable
@@ -17,13 +17,13 @@ FindKey = Callable[[Config], Key]
 
 
 class Keys:
-    """The key that the client asks with, and the place it came from. Threads may share it.
+    """The key that the client uses, and where it was read from. Thread-safe.
 
-    A key that was replaced is kept out of all texts as long as the program runs: answers to it may still come.
+    A key that was replaced stays redacted as long as the program runs: answers to it may still come.
     """
 
     def __init__(self, site: Site, client: Client, key: Key, find: FindKey | None) -> None:
-        """`find`: reads the key; null where it is never read again."""
+        """`find` reads the key; None: it is never reread."""
         self._site = site
         self._client = client
         self._find = find
@@ -33,9 +33,9 @@ class Keys:
         self.key = key
 
     def renew(self) -> bool:
-        """The key is the one that lies in its place now; whether it is another one.
+        """Reread the key. Return whether it is a different one.
 
-        What lies there and is none is told once, and the key that was read before goes on.
+        What is not a key is logged once, and the key read before stays in use.
         """
         if self._find is None:
             return False
@@ -60,12 +60,12 @@ class Keys:
         return True
 
     def protect(self) -> None:
-        """The log is as the configuration has it now, without this key and those before it."""
+        """Set up the log as configured now, with this key and all earlier ones redacted."""
         log = self._site.config.log
         logs.adjust(log.format, log.level, [self.key, *self._past])
 
     def _refuse(self, error: ConfigError) -> None:
         if error.message != self._told:
             self._told = error.message
-            hint = f"The key that was read before goes on. {error.hint}"
+            hint = f"The key read before stays in use. {error.hint}"
             _log.warning("key.refused", reason=error.message, hint=hint)

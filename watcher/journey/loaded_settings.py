@@ -1,4 +1,4 @@
-"""What a running daemon has read, so that commands can say when something else lies there by now."""
+"""What the running daemon has read, so that commands can tell when it has changed on the disk since."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _KEY_FACT = "daemon.read.key"
 
 
 def note_loaded(site: Site, key: Key, needs_restart: Sequence[str] = ()) -> None:
-    """The books say which configuration this process works by, and which key's file."""
+    """Record which configuration this process has read, and which key file."""
     config = site.config
     fact = {
         "path": os.fspath(config.path),
@@ -28,7 +28,7 @@ def note_loaded(site: Site, key: Key, needs_restart: Sequence[str] = ()) -> None
 
 
 def note_key(site: Site, key: Key) -> None:
-    """The books say which key's file was read last; nothing of the key itself."""
+    """Record which key file was read last; nothing of the key itself."""
     stamp = None if key.stamp is None else list(key.stamp)
     with site.store.reading() as books:
         is_known = books.site.get(_KEY_FACT) == stamp
@@ -38,30 +38,30 @@ def note_key(site: Site, key: Key) -> None:
 
 
 def find_outdated(config: Config, fact: dict[str, object] | None) -> list[str]:
-    """What the daemon that runs has read otherwise than it stands on the disk now, in sentences."""
+    """Return, in sentences, what has changed on the disk since the running daemon read it."""
     if fact is None or fact.get("path") != os.fspath(config.path):
         return []
     said = []
     if fact["digest"] != config.digest:
         said.append(
-            "The configuration was changed after the daemon read it: `systemctl reload watcher`, or SIGHUP, "
-            "has it read again."
+            "The configuration was changed after the daemon read it: reload it with `systemctl reload watcher`, "
+            "or SIGHUP."
         )
     elif needs_restart := cast("list[str]", fact["needs_restart"]):
         said.append(
-            f"Changed in the configuration, and read at a start alone: {', '.join(needs_restart)}. "
-            "`systemctl restart watcher` has them hold."
+            f"Changed in the configuration, but only read at a start: {', '.join(needs_restart)}. "
+            "Restart the daemon (`systemctl restart watcher`)."
         )
     stamp = fact["key"]
     if isinstance(stamp, list) and not KeyStamp(*stamp).still_holds():
         said.append(
-            "The key's file was changed after the daemon read it: `systemctl reload watcher`, or SIGHUP, has it "
-            "read again."
+            "The key file was changed after the daemon read it: reload it with `systemctl reload watcher`, or "
+            "SIGHUP."
         )
     return said
 
 
 def read_loaded(books: Books) -> dict[str, object] | None:
-    """What the daemon noted; null where none has."""
+    """Return what the daemon recorded; None where none has."""
     fact: dict[str, object] | None = books.site.get(_FACT)
     return None if fact is None else fact | {"key": books.site.get(_KEY_FACT)}

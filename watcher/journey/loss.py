@@ -1,7 +1,7 @@
-"""Whether a site's database is gone: its folders were worked on, and the books know nothing of that.
+"""Detect a lost database: the site's folders have been worked on, and the database does not know it.
 
-A start with new books would pay again for whatever comes again, and call what is filed unknown. So it is refused,
-and told by `status` and `check`.
+Starting with a new one would pay again for whatever comes again, and take what is filed for unknown. So a start is
+refused, and `status` and `check` report it.
 """
 
 import os
@@ -17,15 +17,15 @@ from watcher.journey.receipt import receipt_at
 from watcher.journey.site import owners_of
 from watcher.text import show_path
 
-_NAMES_LOOKED_AT = 20_000  # in each folder: where receipts lie, one is soon met
+_NAMES_LOOKED_AT = 20_000  # in each folder: where there are receipts, one is soon found
 
 
 def find_loss(database: Path, drop: Folder, filed: Sequence[Folder]) -> StoreError | None:
-    """What to say where the database at this path was emptied, or is gone; null where it is not lost.
+    """Return the error to raise where the database at this path is empty or gone; None where it is not lost.
 
-    A marked drop folder says that a daemon worked here. An empty file is never ours: a database is made whole
-    under another name first. Where there is none at all it takes a receipt as well: a site that has filed nothing
-    has nothing to lose. `filed`: done and failed.
+    A mark in the drop folder shows that a daemon worked here. An empty file is never ours: a database is created
+    under another name and then renamed. Where there is no file, a receipt is needed as well: a site that has filed
+    nothing has nothing to lose. `filed`: done and failed.
     """
     try:
         size = database.stat().st_size
@@ -38,9 +38,8 @@ def find_loss(database: Path, drop: Folder, filed: Sequence[Folder]) -> StoreErr
     marks = " ".join(folder.quoted(MARKER) for folder in (drop, *filed))
     path = show_path(os.fsencode(database))
     remedy = (
-        "restore a copy of it, or name the right file in store.url. To begin anew all the same, remove the marks "
-        f"of the old site ({marks}), and the empty file if there is one: what was paid for, and is dropped again, "
-        "is then paid for again"
+        "restore a copy of it, or name the right file in store.url. To begin anew all the same, remove the old "
+        f"site's marks ({marks}), and the empty file if there is one: what is dropped again is then paid for again"
     )
     if size == 0:
         return StoreError(f"{path} is empty, though the folders of this site have been worked on", hint=remedy)
@@ -60,7 +59,7 @@ def _is_marked(drop: Folder, database: Path) -> bool:
 
 
 def _a_receipt(folder: Folder) -> str:
-    """Where a receipt lies in the folder, for a person; "" where none is met."""
+    """Return where a receipt lies in the folder, for a person; "" where none is found."""
     with suppress(FolderError):
         names = (entry.path for entry in islice(folder.walk(lambda _: None), _NAMES_LOOKED_AT))
         for name in filter(is_receipts_name, names):

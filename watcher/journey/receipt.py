@@ -1,4 +1,4 @@
-"""What lies beside each filed recording: everything that is known of it, for whoever looks there."""
+"""The receipt beside each filed recording: everything that is known about it."""
 
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote_from_bytes
@@ -12,13 +12,15 @@ from watcher.text import JsonObject, from_json, path_text, rfc3339, to_json
 FORMAT = 1
 
 RECEIPT_BYTES = 1 << 20
-"""More is no receipt of ours."""
+"""Anything longer is not a receipt of ours."""
 
-_ATTEMPTS_BYTES = 20_000  # at each end: so a receipt stays within what is reserved for it, and far below the above
+_ATTEMPTS_BYTES = (
+    20_000  # at each end: so a receipt fits into the room reserved for it, and stays far below RECEIPT_BYTES
+)
 
 
 def describe(item: Item, verdict: Verdict | None) -> JsonObject:
-    """The item as `list --json`, `show --json` and receipts print it: what became of it, what it is, when."""
+    """Return the item as `list --json`, `show --json` and receipts have it: its outcome, what it is, and when."""
     return {
         "state": str(item.state),
         "verdict": verdict.as_json() if verdict else None,
@@ -42,7 +44,7 @@ def describe(item: Item, verdict: Verdict | None) -> JsonObject:
 
 
 def _describe_alteration(item: Item) -> JsonObject:
-    """What was done to the recording since it was filed: one of the two may say something."""
+    """Return how the recording was altered since it was filed; one of the two at most."""
     described: JsonObject = {str(kind): None for kind in Alteration}
     fault, altered = explain(item), item.altered
     if fault is not None and altered is not None:
@@ -60,10 +62,10 @@ def write_receipt(
     account: str,
     options: JsonObject,
 ) -> bytes:
-    """The receipt's bytes: JSON, indented, for people and programs alike.
+    """Return the receipt's bytes: JSON, indented, for people and programs alike.
 
-    A person reads it from the top: its order is that of `describe`, and the requests, which may be many, end it.
-    Of very many there are the first and the last, and how many were left out between them.
+    A person reads it from the top: it has the order of `describe`, and ends with the requests, which may be many.
+    Of very many it has the first and the last ones, and how many were left out in between.
     """
     receipt: JsonObject = {}
     for name, value in describe(item, verdict).items():
@@ -72,7 +74,7 @@ def write_receipt(
             receipt["path_quoted"] = quote_from_bytes(item.path)  # the very bytes, percent-encoded
     receipt |= {"state": str(item.outcome), "format": FORMAT}
     receipt |= {"base_url": base_url, "account": account, "options": options}
-    del receipt["attempts"]  # the number, which is that of the requests themselves
+    del receipt["attempts"]  # their number: the requests themselves follow
     first, last = _both_ends([attempt.as_json() for attempt in attempts])
     left_out = len(attempts) - len(first) - len(last)
     if left_out:
@@ -82,7 +84,7 @@ def write_receipt(
 
 
 def _both_ends(attempts: list[JsonObject]) -> tuple[list[JsonObject], list[JsonObject]]:
-    """As many of the first, and then of the last, as there is room for at either end."""
+    """Return as many of the first, and then of the last, as there is room for at either end."""
     first = list(_fitting(attempts))
     last = list(_fitting(reversed(attempts[len(first) :])))
     return first, last[::-1]
@@ -98,13 +100,16 @@ def _fitting(attempts: Iterable[JsonObject]) -> Iterator[JsonObject]:
 
 
 def is_receipt_of(content: bytes | None, item_id: str) -> bool:
-    """Whether these bytes are a receipt of this item."""
+    """Return whether these bytes are this item's receipt."""
     receipt = from_json(content)
     return receipt is not None and receipt.get("id") == item_id
 
 
 def receipt_at(folder: Folder, path: bytes) -> JsonObject | None:
-    """The receipt that lies there, of whatever item; null for anything else. FolderMissing, FolderRefuses."""
+    """Return the receipt that lies there, of any item; None for anything else.
+
+    Raises FolderMissing or FolderRefuses.
+    """
     try:
         receipt = from_json(folder.read(path, RECEIPT_BYTES))
     except TooLong:

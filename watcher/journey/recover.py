@@ -1,4 +1,4 @@
-"""At start-up: whatever a crash left half done is put where its step can take it up again."""
+"""At start-up, put whatever a crash left half done where its step can take it up again."""
 
 import os
 from contextlib import suppress
@@ -19,10 +19,10 @@ _ENDED = "the daemon ended before the answer was recorded"
 
 
 def recover(site: Site) -> None:
-    """No item is in the hands of a process that is dead. To be called alone, before any step.
+    """Take every item out of the hands of a dead process. To be called before any step runs.
 
-    `filing` and `returning` need nothing: their steps repeat the move. `submitting` is decided by the ledger:
-    where the last part of the body was never let go the service has no request, so nothing was charged;
+    `filing` and `returning` need nothing: their steps repeat the move. For `submitting` the ledger decides: where
+    the last part of the body was never sent, the service has no complete request, and nothing was charged;
     otherwise the item is in doubt. Pauses stay; those that a canary can end are tried at once.
     """
     now = site.clock.now()
@@ -34,20 +34,20 @@ def recover(site: Site) -> None:
             _resume(site, books, item, now)
         books.obstacles.forget()
         books.obstacles.bring_forward(now)
-        pauses.try_at_once(books, now)  # a person may have started us since the key is right, or the service well
+        pauses.try_at_once(books, now)  # we may have been restarted because the cause is mended
         written = _written(books)
     if _has_checked(site):
         for subfolders in written.values():
             subfolders.add(b"")
-    for folder in (site.done, site.failed, site.drop):  # last the note that says where to look
+    for folder in (site.done, site.failed, site.drop):  # drop last: its note says where to look
         with suppress(FolderError):  # it is away: its own pause says so
             folder.sweep(now, sorted(written[folder.name]))
 
 
 def _written(books: Books) -> dict[str, set[bytes]]:
-    """The subfolders of each folder in which a file may be half written: all are committed before the first byte.
+    """Return each folder's subfolders that may hold a half-written file: each was committed before its first byte.
 
-    Not the whole folders: they may hold years of recordings, and a start must not take longer each day.
+    Not all subfolders: they may hold years of recordings, and a start must not take longer each day.
     """
     written: dict[str, set[bytes]] = {"done": set(), "failed": set(), "drop": {b""}}
     for item in (*books.items.in_state(State.FILING, _ALL), *books.filing.with_any_receipt_due()):
@@ -58,7 +58,7 @@ def _written(books: Books) -> dict[str, set[bytes]]:
 
 
 def _has_checked(site: Site) -> bool:
-    """Whether a `check` was killed before it had tidied up, or is at it now."""
+    """Return whether a `check` was killed before it had tidied up, or is running now."""
     with suppress(FolderError):
         return any(map(is_check_note, site.drop.drafts()))
     return False
@@ -80,22 +80,22 @@ def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
 
 
 def _resume(site: Site, books: Books, item: Item, now: float) -> None:
-    """The item is where its last attempt has it, which had its end before the item could move on."""
+    """Bring an item whose last attempt had ended to where that attempt leaves it."""
     attempts = books.ledger.of_item(item.id)
     last = attempts[-1] if attempts else None
     if last is not None and last.identifier is not None:
         await_verdict(site, books, last.identifier, now)
-        note = "found half done at start-up: it had been accepted"
+        note = "found half done at start: it had been accepted"
         facts = after_acceptance(last.identifier, item.path, last.ended_at)
         books.items.change(item, State.FILING, now, note, **facts)
     elif last is not None and last.charged is Charged.UNKNOWN:
         _put_back(site, books, item, last.charged, now)
     else:
-        books.items.change(item, State.QUEUED, now, "found half done at start-up")
+        books.items.change(item, State.QUEUED, now, "found half done at start")
 
 
 def _put_back(site: Site, books: Books, item: Item, charged: Charged, now: float) -> None:
-    """The item is queued again, or held where it may have been charged and a person is to decide."""
+    """Queue the item again, or hold it where it may have been charged and a person is to decide."""
     if charged is Charged.NO:
         books.items.change(item, State.QUEUED, now, "the daemon ended before it was sent")
         return

@@ -1,4 +1,4 @@
-"""What lasts, and wants somebody, is told once, and again once a day while it lasts: not at each look."""
+"""Warn about a lasting trouble once, and then once a day, not at each look."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -7,7 +7,7 @@ AGAIN_SECONDS = 24 * 3600.0
 
 
 class Reminders:
-    """What was told of, by what it is about. Safe for all threads."""
+    """The last warning about each subject, and when it was given. Thread-safe."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -15,7 +15,7 @@ class Reminders:
         self._told: dict[Hashable, tuple[str, float]] = {}
 
     def is_due(self, about: Hashable, what: str) -> bool:
-        """Whether to tell this now: true once, again for another text, and again after a day."""
+        """Return whether to warn now: true once, again for another text, and again after a day."""
         now = self._monotonic()
         with self._lock:
             before = self._told.get(about)
@@ -25,6 +25,6 @@ class Reminders:
             return True
 
     def forget(self, about: Hashable) -> None:
-        """It is over: should it come again, it is told again."""
+        """The trouble is over: should it come again, warn again."""
         with self._lock:
             self._told.pop(about, None)

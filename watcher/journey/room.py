@@ -1,6 +1,6 @@
-"""Room in done/: nothing is paid for that could not be filed, and only what has no room there waits for it.
+"""Space in done/: nothing is paid for that could not be filed, and only what lacks space waits for it.
 
-What came with a recording is to lie beside it, and is looked at alike.
+A recording's companions are to lie beside it, and need space too.
 """
 
 from contextlib import suppress
@@ -16,11 +16,11 @@ from watcher.store import Books
 _log = logs.get_logger(__name__)
 
 _LOOK_AGAIN_SECONDS = 600.0  # unless a scan finds room before
-_PLENTY = 100  # of the largest recordings: with so much room, what is on its way is not counted
+_PLENTY = 100  # of the largest recordings: with this much space, what is on its way is not counted
 
 
 def check_room(site: Site, item: Item, filed_as: bytes) -> None:
-    """done/ has room for the recording under that name and what came with it, beside all that is on its way there.
+    """Check that done/ has space for the recording and its companions, beside all that is on its way there.
 
     Raises NoRoom, and what Folder.free_bytes does.
     """
@@ -34,14 +34,14 @@ def check_room(site: Site, item: Item, filed_as: bytes) -> None:
         raise NoRoom(
             f"No space for it in {site.done.label()}: {free:,} bytes are free, {wanted:,} are needed "
             f"for {what}{others}",
-            hint=f"free space where {site.done.quoted()} lies; it goes on by itself",
+            hint=f"free space on the disk of {site.done.quoted()}; it is then sent by itself",
         )
 
 
 def check_companions(site: Site, item: Item, filed_as: bytes) -> None:
-    """What came with the recording can follow it to that name, unless it was taken away, which is no matter.
+    """Check that the recording's companions can follow it to that name. One that was taken away is ignored.
 
-    Raises RecordingUnreachable, and what Folder.bytes_to_copy does of the folders.
+    Raises RecordingUnreachable, and what Folder.bytes_to_copy raises about the folders.
     """
     for companion in item.companions:
         try:
@@ -50,13 +50,13 @@ def check_companions(site: Site, item: Item, filed_as: bytes) -> None:
         except RecordingGone as error:
             if site.drop.occupied(companion):
                 raise RecordingUnreachable(
-                    f"{site.drop.label(companion)} came with it, and is no regular file any more",
+                    f"{site.drop.label(companion)} came with it, and is no longer a regular file",
                     hint=f"put the file itself there, or remove what is there: {site.drop.quoted(companion)}",
                 ) from error
 
 
 def postpone_for_room(site: Site, books: Books, item: Item, error: NoRoom) -> None:
-    """A scan that finds room makes the recording due again. As a canary it has had its turn."""
+    """Postpone the recording until a scan finds space for it. As a canary it has had its turn."""
     now = site.clock.now()
     is_news = item.fault is None or item.fault.code != error.code
     books.items.change(
@@ -74,20 +74,22 @@ def postpone_for_room(site: Site, books: Books, item: Item, error: NoRoom) -> No
 
 
 def let_go_what_has_room(site: Site) -> None:
-    """Recordings that waited for room are due, the oldest first, as many as there is room for now."""
+    """Make recordings that waited for space due, the oldest first, as many as there is space for now."""
     now = site.clock.now()
     with site.store.reading() as books:
         waiting = books.queue.postponed(NoRoom.code, now)
     if not waiting:
         return
     has_room = []
-    with suppress(FolderError):  # done/ is away: its pause tells, and the disk below its mount point is not asked
+    with suppress(
+        FolderError
+    ):  # done/ is away: its pause says so, and the disk below its mount point is not asked
         site.recognise(site.done)
         free = site.done.free_bytes()
         promised = _on_the_way(site, free)
         for item in waiting:
             wanted = _wanted(site, item, item.path)
-            with suppress(FolderError):  # of its own subfolder, which keeps no other waiting
+            with suppress(FolderError):  # its own subfolder's, which must not keep others waiting
                 if site.done.free_bytes(item.path) >= promised + wanted:
                     promised += wanted
                     has_room.append(item.id)
@@ -97,13 +99,13 @@ def let_go_what_has_room(site: Site) -> None:
         for item_id in has_room:
             now_there = books.items.get(item_id)
             if now_there is not None and now_there.state is State.QUEUED:
-                note = "there is room for it again"
+                note = "there is space for it again"
                 books.items.change(now_there, State.QUEUED, now, note, due_at=now, fault=None)
     _log.info("room.found", recordings=len(has_room), folder=site.done.root)
 
 
 def _on_the_way(site: Site, free: float) -> int:
-    """How many bytes recordings take that are sent or filed now. One that does not fit itself keeps no place."""
+    """Return the bytes needed by what is being sent or filed. What would not fit by itself is not counted."""
     with site.store.reading() as books:
         items = books.items.in_state(State.SUBMITTING) + books.items.in_state(State.FILING)
     sizes = (_wanted(site, item, item.filed_as or item.path) for item in items if item.outcome is not State.FAILED)
@@ -111,10 +113,10 @@ def _on_the_way(site: Site, free: float) -> int:
 
 
 def _wanted(site: Site, item: Item, filed_as: bytes) -> int:
-    """How many bytes the recording takes in done/, with its receipt and what came with it and is to be copied."""
+    """Return the bytes that the recording needs in done/, with its receipt and the companions to be copied."""
     wanted = item.size + RESERVE_BYTES
     for companion in item.companions:
-        # What is gone takes none, and what cannot be looked at keeps no other waiting; see check_companions.
+        # What is gone needs none; what cannot be examined must not keep others waiting: see check_companions.
         with suppress(RecordingError, FolderError):
             there = companion_name(companion, item.path, filed_as)
             wanted += site.done.bytes_to_copy(site.drop, companion, there) or 0

@@ -1,4 +1,4 @@
-"""The site: the three folders and the books, as every step of the journey needs them."""
+"""The site: its three folders and its database, as every step needs them."""
 
 import os
 import secrets
@@ -26,23 +26,23 @@ _log = logs.get_logger(__name__)
 
 
 def tell_displaced(path: bytes, name: bytes | None) -> None:
-    """What a stranger had put in the place of a file of ours has another name now."""
+    """Log that a stranger's file in the place of one of ours was renamed."""
     if name is not None:
-        reason = "it was no file of ours, of root's or of the folder's owner's"
+        reason = "it belonged neither to us, nor to root, nor to the folder's owner"
         _log.warning("stranger.displaced", path=path, now=name, reason=reason)
 
 
 def owners_of(database: Path) -> frozenset[int]:
-    """The user whose database it is: the service's, whoever runs the command."""
+    """Return the user who owns the database: the service's user, whoever runs the command."""
     with suppress(OSError):
         return frozenset({database.stat().st_uid})
     return frozenset()
 
 
 def past_of(books: Books, name: str, database: Path, owners: frozenset[int]) -> Past:
-    """What the books know of the folder of this name.
+    """Return what the database knows about the folder of this name.
 
-    `owners`: what `owners_of` says of the database, asked before the transaction.
+    `owners`: what `owners_of` returns for the database, asked before the transaction.
     """
     known, owner = books.site.get(f"folder.{name}"), books.site.get(f"owner.{name}")
     return Past(
@@ -58,7 +58,7 @@ def past_of(books: Books, name: str, database: Path, owners: frozenset[int]) -> 
 class Site:
     """One drop folder with its done and failed folders, its database and its configuration.
 
-    The configuration may be exchanged for one with other limits while the steps work: ask for it each time.
+    The configuration may be replaced by one with other limits while the steps run: read it anew each time.
     """
 
     config: Config
@@ -77,7 +77,7 @@ class Site:
 
     @classmethod
     def open(cls, config: Config, store: Store, clock: Clock) -> "Site":
-        """The site of this configuration. Touches nothing."""
+        """Return the site of this configuration. Touches nothing."""
         folders = config.folders
         return cls(
             config=config,
@@ -90,20 +90,20 @@ class Site:
 
     @property
     def options(self) -> JsonObject:
-        """The options that are part of what is bought: the same bytes with others are another submission."""
+        """The options that change the question: the same bytes with others are another submission."""
         return {"prevent_c2pa_forces": self.config.identifai.prevent_c2pa_forces}
 
     def content_key(self, digest: str) -> str:
-        """Equal for two recordings exactly when the second one need not be paid for."""
+        """Return the content key: equal for two recordings exactly when the second need not be paid for."""
         service = self.config.identifai
         parts = [digest, service.base_url, service.account, str(service.prevent_c2pa_forces)]
         return sha256("\n".join(parts).encode()).hexdigest()
 
     def look_at_folders(self) -> bool:
-        """Whether the drop folder is there to be looked through.
+        """Return whether the drop folder is there to be scanned.
 
-        A pause says so while it is not, or while done/ or failed/ is away or can not take even a receipt, since
-        nothing may be paid for that could not be filed. It ends when all is well again.
+        Submitting is paused while it is not, or while done/ or failed/ is away or cannot take even a receipt:
+        nothing may be paid for that could not be filed. The pause ends when all is well again.
         """
         is_there = False
         with self.store.reading() as books:
@@ -113,7 +113,9 @@ class Site:
             is_there = True
             for folder in (self.done, self.failed):
                 self.recognise(folder)
-                folder.check_takes(0, trying=paused)  # else a pause for a quota would end, and begin again
+                folder.check_takes(
+                    0, trying=paused
+                )  # else a pause for a quota would end and begin again each time
         except FolderError as error:
             self.pause_for_folder(error)
             return is_there
@@ -124,9 +126,9 @@ class Site:
         return True
 
     def judge(self, folder: Folder) -> tuple[Past, Present]:
-        """What the books know of the folder, and how it is found now. Nothing is written.
+        """Return what the database knows about the folder, and how it is found now. Nothing is written.
 
-        Raises what identity.recognise does: then nothing may be created in its place, or believed of it.
+        Raises what identity.recognise does: then nothing may be created there, and nothing found there counts.
         """
         database = self.store.database.path
         owners = owners_of(database)
@@ -135,7 +137,7 @@ class Site:
         return past, recognise(folder, past)
 
     def recognise(self, folder: Folder) -> None:
-        """The folder is the one it was: it bears our mark, or was made again where it was, or is seen first.
+        """Recognise the folder as the one it was, as made again in its place, or as new, and mark it if need be.
 
         Raises what `judge` does.
         """
@@ -147,7 +149,7 @@ class Site:
             tell_displaced(os.path.join(folder.root, MARKER), displaced)
         if present.judgement == "adopt":
             is_elsewhere = past.path not in (None, present.path)
-            reason = f"before it was {past.path}" if is_elsewhere else "it, or its mark, was made again"
+            reason = f"it was {past.path} before" if is_elsewhere else "it, or its mark, was made again"
             _log.warning("folder.adopted", folder=folder.name, path=folder.root, reason=reason)
         is_news = (
             present.judgement in ("new", "adopt")
@@ -164,9 +166,9 @@ class Site:
                 books.site.put(f"owner.{folder.name}", owner)
 
     def find_trouble(self, folders: Iterable[Folder], *, taking: bool = False) -> FolderError | None:
-        """Why nothing at all can be done in these folders; null where only a single path can be to blame.
+        """Return why one of these folders cannot be used at all; None: the trouble is with a single path.
 
-        `taking`: whether done/ and failed/ take a file is tried too.
+        `taking`: also try whether done/ and failed/ take a file.
         """
         try:
             for folder in folders:
@@ -178,9 +180,9 @@ class Site:
         return None
 
     def mounts_away(self) -> frozenset[bytes]:
-        """Mount points below the drop folder on which nothing is mounted now, though something was.
+        """Return the mount points below the drop folder where nothing is mounted now, though something was.
 
-        What is mounted there now is remembered; a mount point whose folder was removed is forgotten.
+        Remember what is mounted there now, and forget mount points whose folder was removed.
         """
         real = resolve(self.drop.root)
         present = {mount.point[len(real) :].lstrip(b"/") for mount in mounts_below(real, read_mounts())}
@@ -193,7 +195,7 @@ class Site:
         return frozenset(known - present)
 
     def check_mounted(self, path: bytes) -> None:
-        """What does not lie at this path in the drop folder was taken away, and not with a whole disk.
+        """Check that a file missing at this path was taken away by itself, not with its whole disk.
 
         Raises FolderMissing where the drop folder itself is away, RecordingUnreachable where a mount below it is.
         """
@@ -202,11 +204,11 @@ class Site:
             if path.startswith(point + b"/"):
                 raise RecordingUnreachable(
                     f"{self.drop.label(path)} is away: nothing is mounted at {show_path(point)}",
-                    hint=f"mount it again, or remove {self.drop.quoted(point)} if it is no more; its files wait",
+                    hint=f"mount it again, or remove {self.drop.quoted(point)} if it is gone for good: files wait",
                 )
 
     def pause_for_folder(self, error: FolderError) -> None:
-        """Nothing is submitted while the folder is as the error says. Looked at again by every scan."""
+        """Pause submitting while the folder is as the error says. Every scan looks again."""
         with self.store.writing() as books:
             books.pauses.set(Pause(PauseKind.FOLDER, error.code, str(error.as_fault()), self.clock.now(), None))
         with self.store.reading() as books:

@@ -1,4 +1,4 @@
-"""Whether anybody works on the site, as the lock on its database tells: the daemon, a pass, or one that hangs."""
+"""Whether a daemon or a pass works on the site, or hangs, as the lock on its database tells."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SINCE = "since"
 ONCE = "once"
 _STALLED = "stalled"
 
-_SILENT_SECONDS = 6 * BEAT_SECONDS  # a busy disk may hold up a beat or two
+_SILENT_SECONDS = 6 * BEAT_SECONDS  # a busy disk may delay a beat or two
 _STOPPED = {"T": "it was stopped (SIGSTOP, or Ctrl-Z)", "t": "a debugger holds it"}  # proc(5)
 
 
@@ -25,7 +25,7 @@ class Activity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """Who works. `since`: when it began, or when the last one ended. `reason`: what is wrong with it."""
+    """Who works on the site. `since`: when it began, or the last one ended. `reason`: what is wrong with it."""
 
     activity: Activity
     since: float | None = None
@@ -37,7 +37,7 @@ class Working:
 
     @property
     def stands_still(self) -> bool:
-        """Whether somebody works, and gets nowhere."""
+        """Whether a daemon or pass is there and gets nowhere."""
         return self.activity is Activity.HUNG or (self.activity is Activity.RUNNING and bool(self.reason))
 
     def as_json(self) -> JsonObject:
@@ -68,23 +68,23 @@ class Working:
             case Activity.HUNG:
                 return f"hung: {why} ({who}, running{since})"
             case Activity.NOT_RUNNING:
-                return f"not running{since}{f' ({why})' if why else ''}: nothing is taken, sent or filed meanwhile"
+                return f"not running{since}{f' ({why})' if why else ''}: nothing is taken, sent or filed"
             case Activity.UNKNOWN:
                 return f"unknown: {why}"
 
 
 def note_stalled(step: str, since: float) -> JsonObject:
-    """What a process notes of a step that does not come to its end, for `judge`."""
+    """Return what a process notes about a step that does not end, for `judge`."""
     return {_STALLED: [step, since]}
 
 
 def judge(holder: Holder, now: float) -> Working:
-    """What the process that has the database says of itself, and the kernel of it."""
+    """Return what the note of the database's holder, and the kernel, say about that process."""
     note = holder.note
     since = note.get(SINCE)
     if not isinstance(since, int | float):
         return Working(
-            Activity.NOT_RUNNING, reason=f"process {holder.pid} has the database for a moment, as `migrate` does"
+            Activity.NOT_RUNNING, reason=f"process {holder.pid} has the database briefly, as `migrate` does"
         )
     heard_at = holder.at or None
     is_pass = note.get(ONCE) is True
@@ -92,9 +92,13 @@ def judge(holder: Holder, now: float) -> Working:
     activity = Activity.HUNG if hang else Activity.RUNNING
     reason, hint = hang, ""
     if hang:
-        hint = "its log may say more; `systemctl restart watcher`, or end it and start it again: nothing is lost"
+        hint = (
+            "see its log; restart it (`systemctl restart watcher`, or end it and start it again): nothing is lost"
+        )
     elif failures := read_failures(note):
-        reason = f"{failures[0].step} fails since {rfc3339(failures[0].since)} ({failures[0].fault.message})"
+        reason = (
+            f"{failures[0].step} has been failing since {rfc3339(failures[0].since)} ({failures[0].fault.message})"
+        )
     return Working(activity, float(since), holder, heard_at, is_pass, reason, hint)
 
 
@@ -102,15 +106,15 @@ def _find_hang(holder: Holder, now: float, heard_at: float | None) -> str:
     if holder.lives and (stopped := _STOPPED.get(_state_of(holder.pid))):
         return stopped
     if heard_at is not None and now - heard_at > _SILENT_SECONDS:
-        return f"nothing was heard of it since {rfc3339(heard_at)}"
+        return f"no sign of life since {rfc3339(heard_at)}"
     match holder.note.get(_STALLED):
         case [str(step), int() | float() as since]:
-            return f"its step {show_text(step)} has not come to an end since {rfc3339(since)}"
+            return f"its step {show_text(step)} has been running since {rfc3339(since)}"
     return ""
 
 
 def _state_of(pid: int) -> str:
-    """The letter that the kernel has for what the process does; "" where there is none."""
+    """Return the kernel's letter for the process's state; "" where there is none."""
     with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
         return file.read().rpartition(")")[2].split()[0]
     return ""
