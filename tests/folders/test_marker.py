@@ -4,14 +4,16 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.people import CREW, STRANGER, DiedError, Person, as_user, drop, needs_root, shared_folder
 from watcher.errors import FolderMissing, FolderRefuses, InstanceRunning
-from watcher.folders import LOCK, MARKER, Folder, Situation, judge_marker, lock
+from watcher.folders import LOCK, MARKER, Folder, Situation, judge_marker, lock, marker
 from watcher.folders.holder import holder_of
+from watcher.text import JsonObject
 
 
 @pytest.fixture
@@ -226,6 +228,37 @@ def test_a_lock_knows_whether_it_still_is_on_the_folders_file(folder: Folder, pe
         return told
 
     assert person.does(live) == [True, False, False, True, False]
+
+
+def test_a_lock_is_not_closed_under_a_heartbeat(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeat ends first, or writes nowhere: its descriptor's number may be another file's by then."""
+    begun, goes_on = threading.Event(), threading.Event()
+    write = marker.write_note
+
+    def write_slowly(opened: int, facts: JsonObject) -> None:
+        if facts:
+            begun.set()
+            assert goes_on.wait(60)
+        write(opened, facts)
+
+    path = os.fsencode(place / "lock")
+    held = lock(path, tells=False)
+    monkeypatch.setattr(marker, "write_note", write_slowly)
+    telling = threading.Thread(target=held.tell, args=(1.0,))
+    telling.start()
+    assert begun.wait(60)
+    closing = threading.Thread(target=held.close)
+    closing.start()
+    closing.join(0.5)
+    other = os.open(place / "other", os.O_RDWR | os.O_CREAT)
+    goes_on.set()
+    telling.join()
+    closing.join()
+
+    assert os.fstat(other).st_size == 0
+    os.close(other)
+    held.tell(2.0)
+    lock(path).close()
 
 
 def test_a_lock_on_a_folder_that_is_gone_is_held_nowhere(folder: Folder) -> None:

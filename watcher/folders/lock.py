@@ -6,6 +6,7 @@ nobrl, sshfs, a folder that its server uses too). So the holder also writes a he
 
 import errno
 import os
+import threading
 from collections.abc import Collection
 from contextlib import suppress
 from types import TracebackType
@@ -31,39 +32,51 @@ class Lock:
 
     def __init__(self, held: int, displaced: bytes | None = None) -> None:
         self._held = held
+        # One thread writes the heartbeat, another closes. A file that is closed under a system call stays locked
+        # until that returns, and we would be in our own way; and its descriptor may be another file by then.
+        self._using = threading.Lock()
         self.displaced = displaced
         self.found: Holder | None = None
 
     def close(self) -> None:
         """Release the lock. The file stays: if it were removed, two processes could both hold "the" lock."""
-        if self._held >= 0:
-            with suppress(OSError):
-                if Holder.ourselves().is_same(read_holder(self._held)):
-                    marker.write_note(self._held, {})
-        self.abandon()
+        with self._using:
+            if self._held >= 0:
+                with suppress(OSError):
+                    if Holder.ourselves().is_same(read_holder(self._held)):
+                        marker.write_note(self._held, {})
+            self._release()
 
     def abandon(self) -> None:
         """Release the lock, but leave the note as it is: another instance's."""
+        with self._using:
+            self._release()
+
+    def _release(self) -> None:
         held, self._held = self._held, -1  # first: the descriptor is closed even if close reports an error
         if held >= 0:
             disk.close(held)
 
     def tell(self, now: float) -> None:
         """Write the heartbeat, which other machines see too: we hold the lock and are alive `now`. OSError."""
-        marker.write_note(self._held, {**Holder.ourselves().as_note(), "at": now})
-        disk.sync(self._held)
+        with self._using:
+            if self._held >= 0:
+                marker.write_note(self._held, {**Holder.ourselves().as_note(), "at": now})
+                disk.sync(self._held)
 
     def note(self, facts: JsonObject) -> None:
         """Add these facts to the note, for commands that ask. OSError where it cannot be written."""
-        if self._held >= 0:
-            marker.write_note(self._held, {**Holder.ourselves().as_note(), **facts})
+        with self._using:
+            if self._held >= 0:
+                marker.write_note(self._held, {**Holder.ourselves().as_note(), **facts})
 
     def owners(self) -> frozenset[int]:
         """Return the owner of the lock file as the file system shows it, to recognise another instance's files."""
-        try:
-            return frozenset({os.fstat(self._held).st_uid})
-        except OSError:
-            return frozenset()
+        with self._using:
+            try:
+                return frozenset({os.fstat(self._held).st_uid})
+            except OSError:
+                return frozenset()
 
     def is_held_at(self, path: bytes) -> bool:
         """Return whether the file at `path` is still the locked one, so that nobody else can lock it there.
