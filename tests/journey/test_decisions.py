@@ -11,10 +11,10 @@ import pytest
 from tests.conftest import MakePlace
 from tests.journey.test_commands_that_look import said
 from tests.places import REFUSED, Place, speech
+from watcher.accounts import name_person
 from watcher.cli import main
 from watcher.domain import Fault, Item, State
 from watcher.errors import Exit
-from watcher.person import name_person
 from watcher.sandbox import FaultKind, Sandbox
 from watcher.views.context import CommandContext
 from watcher.views.prospects import find_hindrance

@@ -7,11 +7,11 @@ import argparse
 import os
 import sys
 
+from watcher.accounts import name_person
 from watcher.cli.opening import open_to_decide
 from watcher.domain import Fault, Item, PauseKind
 from watcher.errors import Exit, UsageError
 from watcher.journey import decisions
-from watcher.person import name_person
 from watcher.text import show_path
 from watcher.views.context import CommandContext
 from watcher.views.lookup import Named, find_failed, find_held, read_name
