@@ -15,6 +15,7 @@ from watcher.store.items import Items
 _PROJECT = str(Path(__file__).parent.parent / "watcher")
 _ROOMS = {
     Mover.ARRIVE: ("journey/arrive",),
+    Mover.PREPARE: ("journey/prepare",),
     Mover.SUBMIT: ("journey/submit", "journey/duplicates", "journey/room"),
     Mover.FILE: ("journey/file",),
     Mover.RECOVER: ("journey/recover",),

@@ -32,6 +32,7 @@ _LISTENING_SECONDS = 15.0
 _BEGIN_SECONDS = 10.0
 _AWAITED = ("watch", "instance", "tidy")  # the chores that a stop waits for
 _STALLED_SECONDS = 300.0  # a step that takes longer is reported, and may still end
+_PREPARING_SECONDS = 3600.0  # likewise, where a recording is decoded
 _STUCK_SECONDS = 900.0  # a step that takes longer than this and an upload's deadline makes no progress
 
 
@@ -157,9 +158,10 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     steps: dict[str, Callable[[], float]] = {"arrive": journey.arrivals.step, "admit": journey.admission.step}
     submitters = [f"submit-{n}" for n in range(1, len(journey.submissions) + 1)]
     steps |= {name: s.step for name, s in zip(submitters, journey.submissions, strict=True)}
-    steps["file"] = journey.filing.step
-    followers = {"arrive": ["admit"], "admit": [*submitters, "file"], "file": submitters}
-    followers |= {name: ["file", "verdict"] for name in submitters}
+    steps |= {"prepare": journey.preparation.step, "file": journey.filing.step}
+    followers = {"arrive": ["admit"], "admit": ["prepare", *submitters, "file"], "prepare": [*submitters, "file"]}
+    followers |= {name: ["prepare", "file", "verdict"] for name in submitters}
+    followers["file"] = [*submitters, "prepare"]
     if journey.site.config.verdicts.fetch:
         steps["verdict"] = journey.verdict_poller.step
         followers["verdict"] = ["file"]
@@ -182,6 +184,7 @@ def _find_stalled(site: Site, runners: dict[str, Runner]) -> JsonObject:
     """Return, for the note in the lock, the step that has been running for longer than any should; {} for none."""
     monotonic, service = site.clock.monotonic(), site.config.identifai
     bounds = dict.fromkeys(runners, _STALLED_SECONDS)
+    bounds["prepare"] = _PREPARING_SECONDS
     bounds |= {name: service.deadline_seconds + 60 for name in runners if name.startswith(("submit-", "verdict"))}
     lasts = {name: monotonic - (runner.begun_at or monotonic) for name, runner in runners.items()}
     stalled = max((name for name in runners if lasts[name] > bounds[name]), key=lasts.__getitem__, default=None)
@@ -190,11 +193,11 @@ def _find_stalled(site: Site, runners: dict[str, Runner]) -> JsonObject:
 
 def _tell_systemd(runners: dict[str, Runner], clock: Clock, patience: float) -> None:
     """Notify the watchdog, unless a step has not ended for too long: systemd wants progress, not mere life."""
-    oldest = min(runners.values(), key=lambda runner: runner.done_at)
-    stuck_for = clock.monotonic() - oldest.done_at
-    if stuck_for > patience:
-        _log.error("daemon.stuck", step=oldest.name, seconds=round(stuck_for))
-        return
+    for name, runner in runners.items():
+        stuck_for = clock.monotonic() - runner.done_at
+        if stuck_for > patience + (_PREPARING_SECONDS if name == "prepare" else 0.0):
+            _log.error("daemon.stuck", step=name, seconds=round(stuck_for))
+            return
     systemd.notify("WATCHDOG=1")
 
 

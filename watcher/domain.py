@@ -13,7 +13,8 @@ class State(StrEnum):
     A recording that is not whole yet has no row and no state: the next scan sees it again.
     """
 
-    QUEUED = "queued"  # whole and vetted, due at `due_at`
+    PREPARING = "preparing"  # vetted; its parts are being made in the spool, or are to be
+    QUEUED = "queued"  # whole and vetted, due at `due_at`; some of its parts may have been accepted
     SUBMITTING = "submitting"  # the spend is committed, bytes may be on the wire
     FILING = "filing"  # answer and destination are committed
     DONE = "done"  # it lies there with its receipt
@@ -27,6 +28,7 @@ class Mover(StrEnum):
     """Who takes an item from one state to another."""
 
     ARRIVE = "arrive"  # the look at the drop folder, and vetting
+    PREPARE = "prepare"  # its parts are made
     SUBMIT = "submit"  # for the item itself, and for those with the same bytes
     FILE = "file"
     RECOVER = "recover"
@@ -35,11 +37,20 @@ class Mover(StrEnum):
 
 TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
     None: {
+        State.PREPARING: (Mover.ARRIVE,),
         State.QUEUED: (Mover.ARRIVE,),
         State.FILING: (Mover.ARRIVE,),  # refused unsent, or answered for the same bytes
         State.HELD: (Mover.ARRIVE,),  # as the original of its bytes is
     },
+    State.PREPARING: {
+        State.PREPARING: (Mover.ARRIVE, Mover.PREPARE),  # itself under other numbers; its parts are being made now
+        State.QUEUED: (Mover.PREPARE,),
+        State.FILING: (Mover.PREPARE,),  # it has no sound, would be too many parts, or cannot be decoded
+        State.HELD: (Mover.PREPARE,),  # what is in doubt cannot be made again
+        State.WITHDRAWN: (Mover.ARRIVE, Mover.PREPARE),
+    },
     State.QUEUED: {
+        State.PREPARING: (Mover.PREPARE, Mover.SUBMIT),  # none of its parts is made, or its file is gone
         State.QUEUED: (Mover.ARRIVE, Mover.SUBMIT),  # postponed, or found to be itself under other numbers
         State.SUBMITTING: (Mover.SUBMIT,),
         State.FILING: (Mover.SUBMIT,),  # answered for the same bytes
@@ -73,12 +84,14 @@ TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
     },
     State.RETURNING: {
         State.RETURNING: (Mover.FILE,),  # under another name, committed before it is used
+        State.PREPARING: (Mover.FILE,),
         State.QUEUED: (Mover.FILE,),
         State.FILING: (Mover.FILE,),
         State.HELD: (Mover.FILE,),
         State.FAILED: (Mover.FILE,),  # its recording is nowhere
     },
     State.WITHDRAWN: {  # its file is back
+        State.PREPARING: (Mover.ARRIVE,),
         State.QUEUED: (Mover.ARRIVE,),
         State.FILING: (Mover.ARRIVE,),
         State.HELD: (Mover.ARRIVE,),
@@ -90,6 +103,7 @@ From None: the item is new. From a state to itself: another field of the item ch
 """
 
 AFTER_CRASH = {
+    State.PREPARING: "make its parts again",
     State.QUEUED: "nothing to do",
     State.SUBMITTING: "the ledger tells: not sent, accepted, or in doubt",
     State.FILING: "repeat the move",
@@ -110,32 +124,73 @@ AT_REST = frozenset(State) - HALF_DONE - {State.QUEUED}
 UNDER_WAY = frozenset(State) - AT_REST
 """The states that the daemon ends by itself."""
 
-MOVING = HALF_DONE - {State.SUBMITTING}
+PATIENT = HALF_DONE - {State.SUBMITTING}
+"""The states in which what stands in the way of a step is written down, and the step tried again and again."""
+
+MOVING = PATIENT - {State.PREPARING}
 """The states in which a file is on its way between two folders."""
 
 UNDECIDED = UNDER_WAY - {State.FILING}
 """The states in which the service has not answered, and is or will be asked: the same bytes wait for that."""
 
 UNSENT = UNDECIDED - {State.SUBMITTING}
-"""Those of them in which it has not been asked yet."""
+"""Those of them in which it is not being asked now."""
 
 BACKLOG = UNDECIDED - MOVING
 """Those of them in which its recording lies in the drop folder."""
 
-IN_DROP = frozenset({State.QUEUED, State.SUBMITTING, State.FILING, State.HELD})
+IN_DROP = frozenset({State.PREPARING, State.QUEUED, State.SUBMITTING, State.FILING, State.HELD})
 """The states in which an item's recording lies in the drop folder."""
 
 LIVE = IN_DROP | {State.RETURNING}
 """The states in which no other item may have the same path in the drop folder."""
 
-UNTOUCHED = IN_DROP - HALF_DONE
-"""The states in which its recording lies in the drop folder and no step is working on it."""
+UNTOUCHED = IN_DROP - {State.SUBMITTING, State.FILING}
+"""The states in which its recording lies in the drop folder, and whoever takes it away takes it back."""
+
+WAITING = UNTOUCHED - HALF_DONE
+"""Those of them in which it may wait for another recording of the same bytes."""
 
 FILED = frozenset({State.DONE, State.FAILED})
 """The states in which its recording lies in done/ or failed/."""
 
 UNANSWERED = frozenset({State.FAILED, State.WITHDRAWN})
 """The states at rest in which an identifier may never come."""
+
+
+class PartState(StrEnum):
+    """Where one part of a recording stands. Its recording's state says what a step has in hand."""
+
+    QUEUED = "queued"  # its boundaries and sha256 are committed; it is to be sent
+    SUBMITTING = "submitting"  # the spend is committed, bytes may be on the wire
+    ACCEPTED = "accepted"  # it has its identifier
+    REFUSED = "refused"  # by the service, by a person, or unsent, since there is no sound in it
+    HELD = "held"  # a person must decide
+
+
+PART_TRANSITIONS: dict[PartState | None, frozenset[PartState]] = {
+    None: frozenset({PartState.QUEUED, PartState.ACCEPTED, PartState.REFUSED}),  # with the same bytes; silent
+    PartState.QUEUED: frozenset(PartState),
+    PartState.SUBMITTING: frozenset({PartState.QUEUED, PartState.ACCEPTED, PartState.REFUSED, PartState.HELD}),
+    PartState.ACCEPTED: frozenset(),  # what is paid for stays so
+    PartState.REFUSED: frozenset({PartState.QUEUED}),  # by `retry`
+    PartState.HELD: frozenset({PartState.QUEUED, PartState.ACCEPTED, PartState.REFUSED}),
+}
+"""Every change of a part's state. The store refuses any other."""
+
+UNSETTLED = frozenset({PartState.QUEUED, PartState.SUBMITTING, PartState.HELD})
+"""The states of a part of which it is not known yet what becomes of it."""
+
+
+class Mode(StrEnum):
+    """How a recording is made acceptable to the service, the cheapest first."""
+
+    AS_IS = "as_is"
+    REMUX = "remux"  # its packets in a container that the service takes
+    CUT = "cut"  # a WAV, at the borders of its blocks
+    COPY = "copy"  # a compressed recording, at the borders of its packets
+    FLAC = "flac"  # encoded without loss, or decoded first
+    REFUSE = "refuse"
 
 
 class Charged(StrEnum):
@@ -267,6 +322,49 @@ class Dismissed:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """How a recording that the service does not take as it is is made acceptable."""
+
+    mode: Mode
+    most: int  # submissions: an upper bound until its parts are made, then their number
+    reason: str  # for a person, in a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file that goes to the service, made from a recording.
+
+    The boundaries of all parts of a recording are written down at once; what its file is, once that is made.
+    """
+
+    item_id: str
+    index: int  # from 1
+    channel: int | None  # from 0; null: all together
+    start: int  # in blocks of a cut, packets of a copy, samples of a FLAC
+    end: int
+    start_seconds: float
+    end_seconds: float
+    silent: bool = False  # no sound in it: it is not made, not sent, and not judged
+    name: str | None = None  # of its file in the spool; null: none lies there
+    how: str | None = None  # "remux", "cut", "copy" or "flac"; null, as the next six: it was never made
+    sha256: str | None = None
+    size: int | None = None
+    media_type: str | None = None
+    extension: str | None = None
+    proof: JsonObject | None = None  # what shows that nothing was lost
+    content_key: str | None = None  # as an item's
+    state: PartState = PartState.QUEUED
+    identifier: str | None = None
+    submitted_at: float | None = None
+    in_doubt: bool = False  # it went out and its answer was lost: only the very same bytes may go again
+    fault: Fault | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.end_seconds - self.start_seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One recording that was whole once, and everything that is known about it.
 
@@ -284,6 +382,7 @@ class Item:
     extension: str | None = None  # the documented one that fits the content, with its dot
     audio: Audio | None = None  # as vetted; None where it was not examined, or is no recording
     content_key: str | None = None  # equal for the same bytes, options, base URL and account
+    plan: Planned | None = None  # null: it is sent as it is
     due_at: float = 0.0
     claim: str | None = None  # the token of the step that is working on it
     identifier: str | None = None
@@ -325,10 +424,12 @@ class Attempt:
     detail: str = ""
     identifier: str | None = None
     no_cache: bool = False
+    part: int | None = None  # the index of the part that it was for; null: the recording as it is
 
     def as_json(self) -> JsonObject:
         return {
             "number": self.number,
+            "part": self.part,
             "started_at": rfc3339(self.started_at),
             "ended_at": rfc3339(self.ended_at),
             "bytes": self.size,

@@ -184,6 +184,12 @@ class RecordingRefused(RecordingError):
         self.is_foreign = is_foreign
 
 
+class CodecDied(RecordingError):
+    """The process that decodes the recording came to no good end. It may be the machine's fault: once."""
+
+    code = "codec_died"
+
+
 class RecordingChanged(RecordingError):
     """The file is no longer the one that was vetted: it has to settle again."""
 

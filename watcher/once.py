@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from watcher.composition import Journey
 from watcher.daemon import tidy
-from watcher.domain import HALF_DONE, UNDER_WAY, Item, PauseKind, State, VerdictState
+from watcher.domain import BACKLOG, HALF_DONE, UNDER_WAY, Item, PauseKind, State, VerdictState
 from watcher.errors import UNSENDABLE, Exit
 from watcher.journey.verdict import IDLE
 from watcher.store import Books, Waiting
@@ -66,23 +66,26 @@ def run_once(
         failed_before = books.items.counts()[State.FAILED]
     answers = _Answers(journey, verdict_seconds)
     show(_look(journey, answers, until))
-    with _finishing(journey), ThreadPoolExecutor(len(journey.submissions)) as pool, _stopping_on_error(journey):
+    threads = len(journey.submissions) + 1
+    with _finishing(journey), ThreadPoolExecutor(threads) as pool, _stopping_on_error(journey):
         senders, wait = _Senders(journey, pool), 0.0
+        preparer = _Preparer(journey, pool, senders.woken)
         while not journey.stopping.is_set():
             waits = [journey.arrivals.step(), journey.admission.step()]
             waits += [senders.step(is_news=min(wait, *waits) <= 0), journey.filing.step()]
-            waits.append(answers.step())
+            waits += [preparer.step(), answers.step()]
             progress = _look(journey, answers, until)
             show(progress)
             wait = min(waits)
             if wait <= 0:
                 continue
-            is_sending = senders.is_sending()
-            if not is_sending and _is_over(journey, progress, began) and not answers.must_wait(progress):
+            is_working = senders.is_sending() or preparer.is_working()
+            if not is_working and _is_over(journey, progress, began) and not answers.must_wait(progress):
                 break
-            clock.wait(min(wait, _TICK_SECONDS), senders.woken if is_sending else journey.stopping)
+            clock.wait(min(wait, _TICK_SECONDS), senders.woken if is_working else journey.stopping)
     if not journey.stopping.is_set():
         journey.filing.look_again()
+        journey.preparation.tidy()
     journey.arrivals.look_at_receipts()
     journey.arrivals.publish(is_last=True)
     tidy(site)
@@ -173,9 +176,9 @@ class _Senders:
 
     def step(self, *, is_news: bool) -> float:
         """Start each resting sender that is due; all, if there `is_news`. Return the seconds until one is due."""
+        self.woken.clear()
         if len(self._steps) == 1:
             return self._steps[0]()
-        self.woken.clear()
         if self._sent.is_set():
             self._sent.clear()
             is_news = True
@@ -204,6 +207,34 @@ class _Senders:
         return _TICK_SECONDS
 
 
+class _Preparer:
+    """The step that prepares, in a thread of its own: whatever needs no preparation does not wait for it."""
+
+    def __init__(self, journey: Journey, pool: ThreadPoolExecutor, woken: threading.Event) -> None:
+        self._preparation = journey.preparation
+        self._pool = pool
+        self._woken = woken
+        self._under_way: Future[float] | None = None
+
+    def step(self) -> float:
+        """Start preparing the next recording, if there is one. Return 0 when one has come to its end."""
+        if self._under_way is not None:
+            if not self._under_way.done():
+                return _TICK_SECONDS
+            self._under_way.result()
+            self._under_way = None
+            return 0.0
+        if not self._preparation.is_due():
+            return IDLE
+        self._under_way = self._pool.submit(self._preparation.step)
+        self._under_way.add_done_callback(lambda _: self._woken.set())
+        return _TICK_SECONDS
+
+    def is_working(self) -> bool:
+        """Return whether a recording is being prepared."""
+        return self._under_way is not None
+
+
 def _look(journey: Journey, answers: _Answers, until: float) -> Progress:
     with journey.site.store.reading() as books:
         counts = books.items.counts()
@@ -227,8 +258,8 @@ def _is_over(journey: Journey, progress: Progress, began: float) -> bool:
         stuck = books.obstacles.waiting(journey.site.clock.now())
     if any(pause.kind is PauseKind.FOLDER for pause in pauses):
         return True
-    moving = sum(counts[state] for state in HALF_DONE)
-    if moving > stuck:
+    moving = sum(counts[state] for state in HALF_DONE - {State.PREPARING})
+    if moving > stuck or journey.preparation.is_due():
         return False
     if counts[State.QUEUED]:
         return _is_blocked(journey) or _are_postponed(journey, began) or (not pauses and _waits_long(journey))
@@ -281,7 +312,7 @@ def _conclude(journey: Journey, answers: _Answers, failed_before: int) -> Outcom
         missing = answers.missing(books, VerdictState.AWAITED, VerdictState.OVERDUE)
         left += [_describe_missing(books, item) for item in missing if item.state is State.DONE]
     waiting = journey.arrivals.waiting()
-    if counts[State.QUEUED] and _is_blocked(journey):
+    if sum(counts[state] for state in BACKLOG) and _is_blocked(journey):
         exit_code = Exit.UNAVAILABLE
     elif left or waiting or counts[State.FAILED] > failed_before:
         exit_code = Exit.INCOMPLETE

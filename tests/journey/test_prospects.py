@@ -31,7 +31,7 @@ CODES = (*LOCAL, "refused", *map(str, Cause), "no_room", "in_doubt", "unreachabl
 FAULTS = (None, *(Fault(code, f"It is {code}.", "Do something.") for code in CODES))
 REASONS = {kind: f"The {kind} is not well." for kind in PauseKind}
 PAUSES = [(), *((kind,) for kind in PauseKind), *combinations(PauseKind, 2)]
-UNDER_WAY = (State.QUEUED, State.SUBMITTING, State.FILING, State.RETURNING)
+UNDER_WAY = (State.PREPARING, State.QUEUED, State.SUBMITTING, State.FILING, State.RETURNING)
 WITHOUT_END = (PauseKind.PERSON, PauseKind.FOLDER)
 
 

@@ -18,12 +18,14 @@ from watcher.domain import (
     IN_DROP,
     LIVE,
     MOVING,
+    PATIENT,
     TRANSITIONS,
     UNANSWERED,
     UNDECIDED,
     UNDER_WAY,
     UNSENT,
     UNTOUCHED,
+    WAITING,
     Mover,
     State,
 )
@@ -70,15 +72,18 @@ def test_only_what_may_be_half_done_leaves_a_crash_something_to_do() -> None:
 
 def test_the_sets_of_states() -> None:
     """Derived as they are, they hold what their docstrings say."""
-    assert {State.SUBMITTING, State.FILING, State.RETURNING} == HALF_DONE
+    assert {State.PREPARING, State.SUBMITTING, State.FILING, State.RETURNING} == HALF_DONE
     assert {State.DONE, State.FAILED, State.HELD, State.WITHDRAWN} == AT_REST
-    assert {State.QUEUED, State.SUBMITTING, State.FILING, State.RETURNING} == UNDER_WAY
+    assert {State.QUEUED} | HALF_DONE == UNDER_WAY
+    assert {State.PREPARING, State.FILING, State.RETURNING} == PATIENT
     assert {State.FILING, State.RETURNING} == MOVING
-    assert {State.QUEUED, State.SUBMITTING, State.RETURNING} == UNDECIDED
-    assert {State.QUEUED, State.RETURNING} == UNSENT
-    assert {State.QUEUED, State.SUBMITTING} == BACKLOG
-    assert IN_DROP < LIVE == {State.QUEUED, State.SUBMITTING, State.FILING, State.HELD, State.RETURNING}
-    assert {State.QUEUED, State.HELD} == UNTOUCHED
+    assert {State.PREPARING, State.QUEUED, State.SUBMITTING, State.RETURNING} == UNDECIDED
+    assert {State.PREPARING, State.QUEUED, State.RETURNING} == UNSENT
+    assert {State.PREPARING, State.QUEUED, State.SUBMITTING} == BACKLOG
+    assert {State.PREPARING, State.QUEUED, State.SUBMITTING, State.FILING, State.HELD} == IN_DROP
+    assert IN_DROP | {State.RETURNING} == LIVE
+    assert {State.PREPARING, State.QUEUED, State.HELD} == UNTOUCHED
+    assert {State.QUEUED, State.HELD} == WAITING
     assert {State.DONE, State.FAILED, State.WITHDRAWN} == FILED | UNANSWERED
 
 

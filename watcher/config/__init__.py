@@ -5,7 +5,17 @@ lists all problems of a file, one per line.
 """
 
 from watcher.config.loading import SYSTEM_CONFIG, find_config, load
-from watcher.config.tables import Arrivals, Config, Limits, Retry
+from watcher.config.tables import Arrivals, AudioConfig, Config, Limits, Retry
 from watcher.config.values import Window
 
-__all__ = ["SYSTEM_CONFIG", "Arrivals", "Config", "Limits", "Retry", "Window", "find_config", "load"]
+__all__ = [
+    "SYSTEM_CONFIG",
+    "Arrivals",
+    "AudioConfig",
+    "Config",
+    "Limits",
+    "Retry",
+    "Window",
+    "find_config",
+    "load",
+]

@@ -130,6 +130,7 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
         "the configuration file": config.path,
         "store.url": config.store.path,
         "identifai.api_key_file": config.identifai.api_key_file,
+        "audio.spool": Path(os.fsdecode(config.audio.spool)),
     }
     for name, path in ours.items():
         if lies_in(os.fsencode(path), config.folders.drop):

@@ -127,6 +127,19 @@ class Arrivals(Table):
     ignore: Patterns = ()
 
 
+class AudioConfig(Table):
+    """Which recordings are made acceptable before they are sent, and how."""
+
+    prepare: bool = True
+    oversize: Literal["shrink", "split", "fail"] = "shrink"
+    foreign: Literal["convert", "fail"] = "convert"
+    channels: Literal["together", "apart", "first", "second"] = "together"
+    min_seconds: Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)] = 0.0
+    max_parts: AtLeastOne = 24
+    spool: Folder = b"spool"
+    spool_bytes: AtLeastOne = 2_000_000_000
+
+
 class Retry(_BackOff):
     first_seconds: Seconds = 5.0
     max_seconds: Seconds = 600.0
@@ -168,6 +181,7 @@ class Config(Table):
     identifai: Identifai = _DEFAULTS
     limits: Limits = _DEFAULTS
     arrivals: Arrivals = _DEFAULTS
+    audio: AudioConfig = _DEFAULTS
     retry: Retry = _DEFAULTS
     verdicts: Verdicts = _DEFAULTS
     web: Web = _DEFAULTS

@@ -67,7 +67,7 @@ def follow(item: Item, original: Item) -> dict[str, Any]:
         return follows | {"state": State.HELD, "fault": original.fault}
     if original.outcome is State.FAILED and original.state is not State.RETURNING:
         return follows | to_file(State.FAILED, item, original.fault)
-    return follows | {"fault": None}  # it waits, queued, for the original's outcome
+    return follows | {"state": State.QUEUED, "fault": None}  # it waits for the original's outcome
 
 
 def to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:

@@ -21,9 +21,9 @@ _ENDED = "the daemon ended before the answer was recorded"
 def recover(site: Site) -> None:
     """Take every item out of the hands of a dead process. To be called before any step runs.
 
-    `filing` and `returning` need nothing: their steps repeat the move. For `submitting` the ledger decides: where
-    the last part of the body was never sent, the service has no complete request, and nothing was charged;
-    otherwise the item is in doubt. Pauses stay; those that a canary can end are tried at once.
+    `preparing`, `filing` and `returning` need nothing: their steps repeat it. For `submitting` the ledger
+    decides: where the last part of the body was never sent, the service has no complete request, and nothing was
+    charged; otherwise the item is in doubt. Pauses stay; those that a canary can end are tried at once.
     """
     now = site.clock.now()
     with site.store.writing() as books:
@@ -39,6 +39,8 @@ def recover(site: Site) -> None:
     if _has_checked(site):
         for subfolders in written.values():
             subfolders.add(b"")
+    with suppress(FolderError):  # the step that prepares meets it again, and says so
+        site.spool.sweep()
     for folder in (site.done, site.failed, site.drop):  # drop last: its note says where to look
         with suppress(FolderError):  # it is away: its own pause says so
             folder.sweep(now, sorted(written[folder.name]))

@@ -16,6 +16,7 @@ from watcher.errors import FolderError, RecordingUnreachable
 from watcher.folders import MARKER, Acceptance, Folder, Situation
 from watcher.folders.identity import Past, Present, recognise
 from watcher.journey.failures import Failures
+from watcher.journey.prepare.spool import Spool
 from watcher.journey.reminders import Reminders
 from watcher.journey.submit.pauses import PauseLog
 from watcher.mounts import mounts_below, read_mounts, resolve
@@ -66,6 +67,7 @@ class Site:
     drop: Folder
     done: Folder
     failed: Folder
+    spool: Spool
     clock: Clock
     pause_log: PauseLog = field(default_factory=PauseLog)
     acceptance: Acceptance = field(default_factory=Acceptance)
@@ -85,6 +87,7 @@ class Site:
             drop=Folder(folders.drop, "drop"),
             done=Folder(folders.done, "done", owning=folders.own),
             failed=Folder(folders.failed, "failed", owning=folders.own),
+            spool=Spool(config.audio.spool),
             clock=clock,
         )
 

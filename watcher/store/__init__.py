@@ -15,6 +15,7 @@ from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
 from watcher.store.obstacles import Obstacle, Obstacles
+from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
 from watcher.store.queue import Queue
 from watcher.store.verdicts import Verdicts
@@ -35,6 +36,7 @@ class Books:
         self.items = Items(connection)
         self.queue = Queue(connection)
         self.copies = Copies(connection)
+        self.parts = Parts(connection)
         self.filing = FilingQueue(connection)
         self.ledger = Ledger(connection)
         self.obstacles = Obstacles(connection)

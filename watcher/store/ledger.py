@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal, select, update
 
-from watcher.domain import Attempt, Charged, Item, State
+from watcher.domain import Attempt, Charged, Item, Part, State
 from watcher.errors import StaleItem
 from watcher.store.schema import attempts, items, rate_events
 
@@ -82,12 +82,13 @@ class Ledger:
 
     # Attempts
 
-    def begin(self, item: Item, now: float, *, no_cache: bool, canary: bool) -> int:
+    def begin(self, item: Item, now: float, *, no_cache: bool, canary: bool, part: Part | None = None) -> int:
         """The intent to submit, and the spend, are written down. The attempt's number."""
         values = {
             "item_id": item.id,
+            "part": None if part is None else part.index,
             "started_at": now,
-            "size": item.size,
+            "size": item.size if part is None else part.size,
             "outcome": "unanswered",
             "charged": Charged.UNKNOWN,  # reserved against the caps until more is known
             "no_cache": no_cache,
@@ -206,4 +207,5 @@ def _attempt(row: Row[Any]) -> Attempt:
         detail=row.detail,
         identifier=row.identifier,
         no_cache=row.no_cache,
+        part=row.part,
     )

@@ -1,16 +1,16 @@
-"""What stands in the way of moving a recording, or of writing its receipt: kept until that is done."""
+"""What stands in the way of preparing or moving a recording, or of writing its receipt, until that is done."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
-from watcher.domain import MOVING, Fault, State
+from watcher.domain import MOVING, PATIENT, Fault, State
 from watcher.store.schema import items, obstacles
 from watcher.store.statements import is_one_of
 from watcher.text import JsonObject, path_text, rfc3339
 
-_PATIENT = is_one_of(items, MOVING)
+_PATIENT = is_one_of(items, PATIENT)
 _STILL = or_(_PATIENT, items.c.receipt_due)  # else somebody else has done with the item
 _OF = select(obstacles).where(obstacles.c.item_id == bindparam("id"))
 _LISTED = (
@@ -25,7 +25,7 @@ _WAITING = (
     select(func.count())
     .select_from(obstacles)
     .join(items, items.c.id == obstacles.c.item_id)
-    .where(_PATIENT, obstacles.c.again_at > bindparam("now"))
+    .where(is_one_of(items, MOVING), obstacles.c.again_at > bindparam("now"))
 )
 _NEXT_AT = select(func.min(obstacles.c.again_at)).where(obstacles.c.again_at > bindparam("now"))
 _ADD = insert(obstacles)
@@ -39,7 +39,7 @@ _FORGET = delete(obstacles).where(
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why an item cannot be filed or returned, or its receipt written; since when; when it is tried again."""
+    """Why an item cannot be prepared, filed or returned, or its receipt written; since when; when next tried."""
 
     item_id: str
     path: bytes
@@ -122,5 +122,5 @@ class Obstacles:
         self._connection.execute(_BRING_FORWARD, {"now": now})
 
     def forget(self) -> None:
-        """Those of items that are not to be moved any more, and whose receipts are not due, are gone."""
+        """Those of items that no step has to do with any more, and whose receipts are not due, are gone."""
         self._connection.execute(_FORGET)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from watcher.domain import Item, State
+from watcher.store.parts import IS_SENDABLE
 from watcher.store.schema import items
 from watcher.store.statements import BY_ARRIVAL, WAITS, all_of, one
 
-_FREE = select(items).where(items.c.state == State.QUEUED, ~WAITS).limit(1)
+_FREE = select(items).where(items.c.state == State.QUEUED, ~WAITS, IS_SENDABLE).limit(1)
 _IS_DUE = or_(
     items.c.due_at <= bindparam("now"), items.c.attempted_at > bindparam("now")
 )  # the clock was set back

@@ -6,7 +6,18 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
-from watcher.domain import Alteration, Altered, Audio, Dismissed, Fault, Fingerprint, Item, State
+from watcher.domain import (
+    Alteration,
+    Altered,
+    Audio,
+    Dismissed,
+    Fault,
+    Fingerprint,
+    Item,
+    Mode,
+    Planned,
+    State,
+)
 from watcher.store.schema import items
 
 
@@ -35,6 +46,10 @@ def _altered(kind: str, size: int, at: float) -> Altered:
     return Altered(Alteration(kind), size, at)
 
 
+def _planned(mode: str, most: int, reason: str) -> Planned:
+    return Planned(Mode(mode), most, reason)
+
+
 def _fingerprint(text: str) -> Fingerprint:
     return Fingerprint(*map(int, text.split(":")))
 
@@ -51,6 +66,7 @@ KEPT: Mapping[str, Kept] = {
     ),
     "fault": _group(Fault, code="fault_code", message="fault_message", hint="fault_hint"),
     "audio": _group(Audio, **{name: name for name in Audio.__dataclass_fields__}),
+    "plan": _group(_planned, mode="plan_mode", most="parts_most", reason="plan_reason"),
     "altered": _group(_altered, kind="altered", size="altered_size", at="altered_at"),
     "dismissed": _group(Dismissed, at="dismissed_at", by="dismissed_by"),
 }

@@ -20,7 +20,7 @@ from sqlalchemy import (
     true,
 )
 
-from watcher.domain import LIVE, UNTOUCHED, State
+from watcher.domain import LIVE, WAITING, State
 from watcher.store.dialects import EMPTY_BYTES, where
 
 metadata = MetaData()
@@ -45,6 +45,9 @@ items = Table(
     Column("channels", Integer),
     Column("sample_rate", Integer),
     Column("content_key", String(64)),
+    Column("plan_mode", String(8)),  # null: it is sent as it is, and the next two are null as well
+    Column("parts_most", Integer),
+    Column("plan_reason", Text),
     Column("arrived_at", Float, nullable=False),
     Column("due_at", Float, nullable=False),
     Column("claim", String(16)),
@@ -89,7 +92,7 @@ def _in(states: AbstractSet[State]) -> ColumnElement[bool]:
     return items.c.state.in_([state for state in State if state in states])
 
 
-_WAITS = and_(items.c.duplicate_of.is_not(None), _in(UNTOUCHED))
+_WAITS = and_(items.c.duplicate_of.is_not(None), _in(WAITING))
 WAITS_FOR_ANOTHER = text(str(_WAITS.compile(compile_kwargs={"literal_binds": True})))
 """Whether the item waits for another one of its bytes. As text: an index is found only by its own constants."""
 
@@ -99,6 +102,39 @@ Index("ix_items_altered", items.c.state, **where(items.c.altered.is_not(None)))
 Index("ix_items_dismissed", items.c.state, **where(items.c.dismissed_at.is_not(None)))
 # One file, one row: whatever else goes wrong, no path of a site is ever queued twice at the same time.
 Index("ux_items_live_path", items.c.path, items.c.site, **where(_in(LIVE)), unique=True)
+
+Index("ix_items_planned", items.c.state, items.c.arrived_at, **where(items.c.plan_mode.is_not(None)))
+
+parts = Table(
+    "parts",
+    metadata,
+    Column("item_id", String(16), primary_key=True),
+    Column("index", Integer, primary_key=True),  # from 1
+    Column("channel", Integer),  # null: all together
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger, nullable=False),
+    Column("start_seconds", Float, nullable=False),
+    Column("end_seconds", Float, nullable=False),
+    Column("silent", Boolean, nullable=False, server_default="0"),
+    Column("name", Text),  # of its file in the spool; null: none lies there
+    Column("how", String(8)),  # null: it was never made, and the next six are null as well
+    Column("sha256", String(64)),
+    Column("size", BigInteger),
+    Column("media_type", Text),
+    Column("extension", Text),
+    Column("proof", Text),
+    Column("content_key", String(64)),
+    Column("state", String(16), nullable=False),
+    Column("identifier", Text),
+    Column("submitted_at", Float),
+    Column("in_doubt", Boolean, nullable=False, server_default="0"),
+    Column("fault_code", Text),
+    Column("fault_message", Text),
+    Column("fault_hint", Text),
+    Index("ix_parts_state", "state"),
+    Index("ix_parts_identifier", "identifier"),
+    Index("ix_parts_content_key", "content_key"),
+)
 
 transitions = Table(
     "transitions",
@@ -130,6 +166,7 @@ attempts = Table(
     Column("identifier", Text),
     Column("no_cache", Boolean, nullable=False, server_default="0"),
     Column("canary", Boolean, nullable=False, server_default="0"),
+    Column("part", Integer),  # the index of the part that it was for; null: the recording as it is
     Index("ix_attempts_item", "item_id", "number"),
     Index("ix_attempts_started", "started_at", "charged"),
 )

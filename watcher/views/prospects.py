@@ -125,6 +125,8 @@ def _lies_there(context: CommandContext, item: Item) -> bool:
 def _explain(context: CommandContext, books: Books, item: Item) -> str:
     fault = str(item.fault) if item.fault else "why is not known."
     match item.state:
+        case State.PREPARING:
+            return _explain_preparing(books, item)
         case State.QUEUED:
             return _explain_queued(context, books, item)
         case State.SUBMITTING:
@@ -132,16 +134,7 @@ def _explain(context: CommandContext, books: Books, item: Item) -> str:
         case State.FILING:
             return _explain_filing(books, item, fault)
         case State.DONE:
-            where = (
-                f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
-            )
-            if item.filed_as and not _lies_there(context, item):
-                where += ", but it does not lie in done/ any more"
-            shared = (
-                f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
-            )
-            since = _explain_aftermath(context, books, item)
-            return f"is done: identifier {item.identifier}, {where}.{shared}{since}"
+            return _explain_done(context, books, item)
         case State.FAILED:
             return f"failed: {fault} {_explain_failed(context, item)}{_explain_aftermath(context, books, item)}"
         case State.HELD:
@@ -150,6 +143,22 @@ def _explain(context: CommandContext, books: Books, item: Item) -> str:
             return _explain_returning(context, books, item)
         case State.WITHDRAWN:
             return "was taken away or changed before it was sent; what lies there again is looked at anew."
+
+
+def _explain_done(context: CommandContext, books: Books, item: Item) -> str:
+    where = f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
+    if item.filed_as and not _lies_there(context, item):
+        where += ", but it does not lie in done/ any more"
+    shared = f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
+    since = _explain_aftermath(context, books, item)
+    return f"is done: identifier {item.identifier}, {where}.{shared}{since}"
+
+
+def _explain_preparing(books: Books, item: Item) -> str:
+    why = item.plan.reason if item.plan is not None else ""
+    if (fault := books.obstacles.fault_of(item.id)) is not None:
+        return f"is being prepared, and cannot be now: {fault} It is tried again."
+    return f"is being prepared, and queued to be sent then. {why}".strip()
 
 
 def _explain_queued(context: CommandContext, books: Books, item: Item) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from watcher.domain import HALF_DONE, State
+from watcher.domain import MOVING, UNSENT, State
 from watcher.errors import StoreError
 from watcher.store import Books
 from watcher.text import show_path
@@ -49,8 +49,8 @@ def reconcile_books(context: CommandContext, show: Callable[[int, int], object] 
         "done": counts[State.DONE],
         "failed": counts[State.FAILED],
         "withdrawn": counts[State.WITHDRAWN],
-        "waiting": counts[State.QUEUED] + waiting,
-        "in flight": sum(counts[state] for state in HALF_DONE),
+        "waiting": sum(counts[state] for state in UNSENT - MOVING) + waiting,
+        "in flight": sum(counts[state] for state in MOVING | {State.SUBMITTING}),
         "held": counts[State.HELD],
     }
     if seen != sum(accounted.values()):

@@ -9,7 +9,7 @@ from typing import Any
 from watcher import logs
 from watcher.audio import Completeness, Examination, examine
 from watcher.config import Config
-from watcher.domain import UNTOUCHED, Audio, Fault, Fingerprint, Item, State
+from watcher.domain import UNTOUCHED, Audio, Fault, Fingerprint, Item, Mode, PartState, Planned, State
 from watcher.errors import (
     FolderError,
     RecordingBusy,
@@ -29,6 +29,7 @@ from watcher.journey.arrive.recheck import withdraw
 from watcher.journey.arrive.registry import Settled
 from watcher.journey.duplicates import follow, to_file
 from watcher.journey.filed import lies_there
+from watcher.journey.prepare.plan import make_plan, may_be_sent
 from watcher.journey.site import Site
 from watcher.journey.submit.doubt import after_return
 from watcher.mounts import part_of
@@ -50,6 +51,7 @@ class Examined:
     examination: Examination | None
     refusal: RecordingRefused | None
     warning: str | None = None
+    plan: Planned | None = None  # how it is made acceptable; null: it is sent as it is
     has_identity: bool = True  # false: its file system may number it anew, or give it other times
     left_failed: tuple[str, ...] = ()  # ids of failed items of these bytes that lie in failed/ no longer
 
@@ -59,9 +61,9 @@ def examine_file(site: Site, path: bytes, expected: Fingerprint) -> Examined:
 
     Raises RecordingUnreachable, RecordingChanged or RecordingGone; FolderError where the drop folder is away.
     """
-    limit = site.config.limits.max_upload_bytes
+    limit, audio = site.config.limits.max_upload_bytes, site.config.audio
     site.drop.check_gives(path)
-    if expected.size > limit:
+    if not may_be_sent(expected.size, audio, limit):
         return Examined(expected, None, None, _too_large(expected.size, limit))  # unread
     examination: Examination | None = None
     refusal: RecordingRefused | None = None
@@ -78,9 +80,15 @@ def examine_file(site: Site, path: bytes, expected: Fingerprint) -> Examined:
         digest = hash_of(file)
     if site.drop.fingerprint(path) != fingerprint:
         raise RecordingChanged("it changed while it was read")
+    plan: Planned | None = None
     if examination is not None:
         refusal = _lack_of(examination, lenient=site.config.arrivals.lengths == "lenient")
-    return Examined(fingerprint, digest, examination, refusal, _warning(examination))
+        made = make_plan(examination, fingerprint.size, audio, limit)
+        if made.fault is not None:
+            refusal = refusal or RecordingRefused(made.fault.code, made.fault.message, hint=made.fault.hint)
+        elif made.mode is not Mode.AS_IS:
+            plan = Planned(made.mode, made.most, made.reason)
+    return Examined(fingerprint, digest, examination, refusal, _warning(examination), plan)
 
 
 def _lack_of(examination: Examination, *, lenient: bool) -> RecordingRefused | None:
@@ -277,6 +285,7 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
         "altered": None,
         "suspected_at": None,  # what others met since an earlier try says nothing of this one
     }
+    facts |= _place_parts(books, item, examined)
     if examined.refusal is not None:
         return facts | to_file(State.FAILED, item, examined.refusal.as_fault())
     if site.config.identifai.no_cache or item.fresh:
@@ -285,6 +294,24 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
     if first is None or (item.retried and first.state is State.FAILED):
         return facts
     return facts | follow(item, first)
+
+
+def _place_parts(books: Books, item: Item, examined: Examined) -> dict[str, Any]:
+    """How it is to be prepared, if it is. What it was paid for, or may have been, stays in its parts.
+
+    Then the boundaries that are committed hold, whatever the plan would be now; those that were refused are tried
+    again.
+    """
+    plan = examined.plan
+    parts = books.parts.of(item.id)
+    if item.sha256 == examined.sha256 and any(part.identifier or part.in_doubt for part in parts):
+        plan = item.plan
+        for part in parts:
+            if part.state is PartState.REFUSED and not part.silent:
+                books.parts.change(part, PartState.QUEUED, fault=None)
+    elif parts:
+        books.parts.forget(item.id)
+    return {"plan": plan} if plan is None else {"plan": plan, "state": State.PREPARING}
 
 
 def _audio(examination: Examination | None) -> Audio | None:

@@ -14,6 +14,7 @@ from watcher.journey.arrive.reach import Reach
 from watcher.journey.arrive.registry import Registry, Settled
 from watcher.journey.arrive.settle import Candidate, Evidence, Judgement
 from watcher.journey.arrive.strays import RECEIPT, clear_receipt, find_receipt
+from watcher.journey.prepare.plan import may_be_sent
 from watcher.journey.site import Site
 from watcher.text import show_path
 
@@ -174,7 +175,8 @@ class Look:
     def _look_into(self, candidate: Candidate, evidence: Evidence) -> Evidence:
         """The evidence, with what the container says of its end, and a lease of whether somebody writes it."""
         path, size, settings = candidate.path, candidate.fingerprint.size, self._site.config.arrivals
-        if size == 0 or (size > self._site.config.limits.max_upload_bytes and not may_be_left(settings, path)):
+        is_read = may_be_sent(size, self._site.config.audio, self._site.config.limits.max_upload_bytes)
+        if size == 0 or not (is_read or may_be_left(settings, path)):
             return replace(
                 evidence, is_foreign=is_left(settings, path, size, None)
             )  # nothing to read, or too much

@@ -1,0 +1,32 @@
+"""What becomes of a recording once each of its parts has come to its end. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from watcher.domain import UNSETTLED, Fault, Item, Part, PartState, State
+from watcher.journey.duplicates import to_file
+
+_NONE = Fault("refused", "The service accepted none of its parts.")
+
+
+def conclude(item: Item, parts: Sequence[Part]) -> dict[str, Any] | None:
+    """What its row reads then; null while a part is still to be sent, or a person is to decide.
+
+    With at least one identifier it is done, and says how many seconds nobody judged; with none it failed. Its own
+    identifier is that of its only part.
+    """
+    if any(part.state in UNSETTLED for part in parts):
+        return None
+    accepted = [part for part in parts if part.state is PartState.ACCEPTED]
+    if not accepted:
+        faults = [part.fault for part in parts if part.fault is not None and not part.silent]
+        return to_file(State.FAILED, item, faults[0] if faults else _NONE)
+    missing = sum(part.seconds for part in parts if part.state is PartState.REFUSED and not part.silent)
+    facts = to_file(State.DONE, item, None) | {"in_doubt": False, "suspected_at": None, "fresh": False}
+    if len(parts) == 1:
+        facts["identifier"] = accepted[0].identifier
+    if missing:
+        note = f"{missing:,.1f} s of it were not judged: the service did not accept every part."
+        facts["warning"] = " ".join(filter(None, [item.warning, note]))
+    facts["submitted_at"] = max((p.submitted_at for p in accepted if p.submitted_at is not None), default=None)
+    return facts

@@ -1,0 +1,177 @@
+"""The parts that recordings are sent in: their boundaries, what was made of them, and what became of each."""
+
+import json
+from collections.abc import Collection, Iterable
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from watcher.domain import IN_DROP, PART_TRANSITIONS, Fault, Item, Part, PartState, State
+from watcher.errors import StaleItem, TransitionRefused
+from watcher.store.schema import items, obstacles, parts
+from watcher.store.statements import BY_ARRIVAL, WAITS, is_one_of, one
+
+_FAULT = ("fault_code", "fault_message", "fault_hint")
+_PLAIN = tuple(name for name in Part.__dataclass_fields__ if name not in ("fault", "proof", "state"))
+
+_OF = select(parts).where(parts.c.item_id == bindparam("id")).order_by(parts.c.index)
+_WITH_CONTENT = (
+    select(parts).where(parts.c.content_key == bindparam("content_key")).order_by(parts.c.item_id, parts.c.index)
+)
+_WITH_IDENTIFIER = (
+    select(parts).where(parts.c.identifier == bindparam("identifier")).order_by(parts.c.item_id, parts.c.index)
+)
+_OF_LIVE = (
+    select(parts)
+    .join(items, items.c.id == parts.c.item_id)
+    .where(items.c.plan_mode.is_not(None), is_one_of(items, IN_DROP))
+    .order_by(*BY_ARRIVAL, parts.c.index)
+)
+_STATES = select(items.c.id, items.c.state).where(items.c.id.in_(bindparam("ids", expanding=True)))
+_IS_OBSTRUCTED = exists().where(
+    obstacles.c.item_id == items.c.id,
+    obstacles.c.again_at > bindparam("now"),
+    obstacles.c.again_at <= bindparam("latest"),  # a later time is of before the clock was set back
+)
+_HAS_ONE_TO_SEND = exists().where(
+    parts.c.item_id == items.c.id, parts.c.state == PartState.QUEUED, parts.c.name.is_not(None)
+)
+IS_SENDABLE = or_(items.c.plan_mode.is_(None), _HAS_ONE_TO_SEND)
+"""Whether there is a file that can be sent for the item: its recording as it is, or a part that was made."""
+_TO_PREPARE = (
+    select(items)
+    .where(items.c.plan_mode.is_not(None), ~_IS_OBSTRUCTED)
+    .where(
+        or_(
+            items.c.state == State.PREPARING,
+            and_(items.c.state == State.QUEUED, ~WAITS, ~_HAS_ONE_TO_SEND),
+        )
+    )
+    .order_by(*BY_ARRIVAL)
+    .limit(1)
+)
+_ADD = insert(parts)
+_FORGET = delete(parts).where(parts.c.item_id == bindparam("id"))
+
+
+class Parts:
+    """The parts, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def of(self, item_id: str) -> list[Part]:
+        """All parts of the item, in their order; none where it has not been prepared, or is sent as it is."""
+        return self._all(_OF, id=item_id)
+
+    def with_content(self, content_key: str) -> list[Part]:
+        """Every part of exactly these bytes, options, base URL and account, of whatever recording."""
+        return self._all(_WITH_CONTENT, content_key=content_key)
+
+    def with_identifier(self, identifier: str) -> list[Part]:
+        """Every part that has this identifier: more than one where they share it."""
+        return self._all(_WITH_IDENTIFIER, identifier=identifier)
+
+    def of_live(self) -> list[Part]:
+        """Every part of the recordings that lie in the drop folder, the oldest arrival's first."""
+        return self._all(_OF_LIVE)
+
+    def add(self, new: Iterable[Part]) -> None:
+        """The parts of one item have rows."""
+        rows = []
+        for part in new:
+            _check(part, None, part.state)
+            rows.append(_columns({name: getattr(part, name) for name in Part.__dataclass_fields__}))
+        if rows:
+            self._connection.execute(_ADD, rows)
+
+    def change(self, part: Part, after: PartState, **changes: Any) -> None:
+        """The part is in the state `after`, if nobody changed its state since it was read: else StaleItem.
+
+        Raises TransitionRefused where no part ever goes from the one state to the other. Same to same: something
+        else of it changes. `changes` are columns; `fault` and `proof` are as in the domain.
+        """
+        if after is not part.state:
+            _check(part, part.state, after)
+        values = _columns(changes) | {"state": after}
+        expected = {"the_id": part.item_id, "the_index": part.index, "the_state": part.state}
+        if self._connection.execute(_change(tuple(values)), expected | values).rowcount != 1:
+            raise StaleItem(f"part {part.index} of {part.item_id} is no longer {part.state}")
+
+    def forget(self, item_id: str) -> None:
+        """The item has no parts: its bytes are others, or none of its parts was ever sent."""
+        self._connection.execute(_FORGET, {"id": item_id})
+
+    # For the step that makes them
+
+    def next_to_prepare(self, now: float, latest: float) -> Item | None:
+        """The oldest item that has no file to be sent, though it is to be sent in parts, and no obstacle now.
+
+        What waits for another recording of the same bytes is not one. `latest`: no obstacle ends later.
+        """
+        return one(self._connection, _TO_PREPARE, now=now, latest=latest)
+
+    def states_of(self, item_ids: Collection[str]) -> dict[str, State]:
+        """Where these items stand; an id that no item has is left out."""
+        if not item_ids:
+            return {}
+        rows = self._connection.execute(_STATES, {"ids": sorted(item_ids)})
+        return {row.id: State(row.state) for row in rows}
+
+    def _all(self, query: Select[Any], **values: Any) -> list[Part]:
+        return [_part(row) for row in self._connection.execute(query, values)]
+
+
+def _check(part: Part, before: PartState | None, after: PartState) -> None:
+    if after not in PART_TRANSITIONS[before]:
+        raise TransitionRefused(
+            f"{part.item_id}, part {part.index}: none goes from {before or 'nothing'} to {after}",
+            hint="Nothing was written. This is a fault of the program: please report it.",
+        )
+
+
+def _part(row: Row[Any]) -> Part:
+    fault = None if row.fault_code is None else Fault(row.fault_code, row.fault_message, row.fault_hint)
+    proof = None if row.proof is None else json.loads(row.proof)
+    plain = {name: getattr(row, name) for name in _PLAIN}
+    plain["index"] = row._mapping[parts.c.index]  # noqa: SLF001 — a row is a tuple, which has a method of that name
+    return Part(**plain, fault=fault, proof=proof, state=PartState(row.state))
+
+
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
+    flat = dict(fields)
+    if "fault" in flat:
+        fault: Fault | None = flat.pop("fault")
+        values = (None,) * 3 if fault is None else (fault.code, fault.message, fault.hint)
+        flat |= zip(_FAULT, values, strict=True)
+    if "proof" in flat:
+        flat["proof"] = None if flat["proof"] is None else json.dumps(flat["proof"])
+    return flat
+
+
+@cache
+def _change(names: tuple[str, ...]) -> Update:
+    """The compare-and-set that writes these columns."""
+    return (
+        update(parts)
+        .where(
+            parts.c.item_id == bindparam("the_id"),
+            parts.c.index == bindparam("the_index"),
+            parts.c.state == bindparam("the_state"),
+        )
+        .values({name: bindparam(name) for name in names})
+    )
