@@ -47,5 +47,5 @@ def upgrade() -> None:
         sa.Column("fault_message", sa.Text(), nullable=True),
         sa.Column("fault_hint", sa.Text(), nullable=True),
     )
-    for name in ("state", "identifier", "content_key"):
+    for name in ("identifier", "content_key"):
         op.create_index(f"ix_parts_{name}", "parts", [name])

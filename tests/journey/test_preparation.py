@@ -1,8 +1,10 @@
 """What is not sent as it is, is prepared: its parts lie in the spool, in the books, and nowhere else."""
 
 import errno
+import json
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cutting import Cutter
+from tests.disks import Disk
 from tests.places import Place, sandbox, speech
 from tests.queues import add, posts, settle
 from watcher.composition import Journey
@@ -158,6 +161,40 @@ def test_the_spool_s_trouble_is_no_recording_s(
         assert site.item().state is State.QUEUED
         with site.place.books() as books:
             assert books.obstacles.total() == 0
+
+
+def test_a_spool_that_is_full_keeps_what_was_begun_for_later(tmp_path: Path, service: Sandbox) -> None:
+    """A real disk without room for all parts: nothing half made stays, and nothing is filed or blamed."""
+    disk = Disk(tmp_path / "small", "-o", "size=400k")
+    try:
+        with opened(tmp_path, service, spool="small/spool") as site:
+            site.prepare()
+            assert site.item().state is State.PREPARING
+            assert list((tmp_path / "small/spool").iterdir()) == []
+            with site.place.books() as books:
+                [obstacle] = books.obstacles.listed(10)
+            assert obstacle.fault.code == "folder_full"
+            subprocess.run(["mount", "-o", "remount,size=4m", tmp_path / "small"], check=True)
+            site.place.clock.wait(60.0, site.journey.stopping)
+            site.prepare()
+            assert site.item().state is State.QUEUED
+    finally:
+        disk.close()
+
+
+def test_beside_each_part_that_is_paid_for_lies_its_identifier(tmp_path: Path, service: Sandbox) -> None:
+    """So a lost database does not lose it. It is written again where it is missing, and stays without its part."""
+    with opened(tmp_path, service) as site:
+        site.prepare()
+        item = site.item()
+        site.change("long.wav", 2, PartState.ACCEPTED, identifier="f" * 64)
+        site.prepare()
+        note = json.loads((tmp_path / "spool" / f"{item.id}-2.wav.json").read_text())
+        assert (note["item"], note["part"], note["identifier"]) == (item.id, 2, "f" * 64)
+        assert note["sha256"] == site.parts()[1].sha256
+        (tmp_path / "spool" / f"{item.id}-2.wav.json").unlink()
+        site.prepare()
+        assert f"{item.id}-2.wav.json" in spool(site.place)
 
 
 def test_a_codec_that_dies_is_tried_once_more(tmp_path: Path, service: Sandbox) -> None:

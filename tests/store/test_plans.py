@@ -48,6 +48,18 @@ _FILL = [
     INSERT INTO attempts (item_id, started_at, ended_at, size, outcome, charged)
     SELECT printf('%016x', n), n, n + 1, 1000, 'accepted', 'yes' FROM numbers
     """,
+    # A few hundred are sent in three parts; of the queued ones, all have one that can be sent.
+    """
+    UPDATE items SET plan_mode = 'cut', parts_most = 3, plan_reason = '' WHERE serial % 500 < 2
+    """,
+    """
+    WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 3)
+    INSERT INTO parts (item_id, "index", start, "end", start_seconds, end_seconds, name, sha256, content_key,
+                       state, identifier)
+    SELECT id, n, n, n + 1, n, n + 1, id || '-' || n || '.wav', sha256, content_key,
+           CASE WHEN state = 'done' THEN 'accepted' ELSE 'queued' END, identifier
+    FROM items, numbers WHERE plan_mode IS NOT NULL
+    """,
     """
     INSERT INTO transitions (item_id, at, after) SELECT id, arrived_at, 'queued' FROM items
     """,
@@ -81,6 +93,10 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "ledger.canaries": lambda books: books.ledger.canaries(ROWS - 100.0, ROWS - 50.0),
     "ledger.unended_rate_events": lambda books: books.ledger.unended_rate_events("write"),
     "ledger.nth_last_end": lambda books: books.ledger.nth_last_end("write", 30),
+    "parts.of": lambda books: books.parts.of(f"{77:016x}"),
+    "parts.with_content": lambda books: books.parts.with_content(f"{77:064x}"),
+    "parts.with_identifier": lambda books: books.parts.with_identifier(f"{77:064x}"),
+    "parts.next_to_prepare": lambda books: books.parts.next_to_prepare(ROWS / 2, ROWS),
     "verdicts.get": lambda books: books.verdicts.get(f"{77:064x}"),
     "verdicts.due": lambda books: _due(books, ROWS / 2),
     "verdicts.due, the clock set back": lambda books: _due(books, -ROWS),

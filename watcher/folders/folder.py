@@ -147,7 +147,7 @@ class Folder(Root):
             inodes, wanted = (1, size) if alone else (_RESERVE_INODES, size + RESERVE_BYTES)
             if room.f_files and room.f_favail < inodes:
                 raise self.no_room(subfolder, f"{room.f_favail:,} inodes are free, {inodes} are needed")
-            free = _free_bytes(here, room)
+            free = free_bytes(here, room)
             if free < wanted:
                 what = "a file" if alone else "a recording and its receipt" if size else "a receipt"
                 raise self.no_room(subfolder, f"{free:,} bytes are free, {wanted:,} are needed for {what}")
@@ -157,7 +157,7 @@ class Folder(Root):
     def free_bytes(self, path: bytes = b"") -> float:
         """Return how many bytes are free for a file at `path`; infinity where the file system does not say."""
         with self._deepest(path) as (here, _):
-            return _free_bytes(here, os.fstatvfs(here))
+            return free_bytes(here, os.fstatvfs(here))
 
     def bytes_to_copy(self, source: "Folder", path: bytes, to: bytes) -> int | None:
         """Return how many bytes moving the source's file to `to` would copy; None where a rename will do.
@@ -394,7 +394,7 @@ class _Recording(_Read):
         )
 
 
-def _free_bytes(here: int, room: os.statvfs_result) -> float:
+def free_bytes(here: int, room: os.statvfs_result) -> float:
     """Return how many bytes are free for us in this open folder; infinity where that is not known.
 
     Some FUSE file systems do not count, or always report nothing free: only a write shows.

@@ -10,7 +10,7 @@ _NONE = Fault("refused", "The service accepted none of its parts.")
 
 
 def conclude(item: Item, parts: Sequence[Part]) -> dict[str, Any] | None:
-    """What its row reads then; null while a part is still to be sent, or a person is to decide.
+    """Return what its row reads then; None while a part is still to be sent, or a person is to decide.
 
     With at least one identifier it is done, and says how many seconds nobody judged; with none it failed. Its own
     identifier is that of its only part.

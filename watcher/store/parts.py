@@ -10,7 +10,6 @@ from sqlalchemy import (
     Row,
     Select,
     Update,
-    and_,
     bindparam,
     delete,
     exists,
@@ -52,18 +51,13 @@ _HAS_ONE_TO_SEND = exists().where(
 )
 IS_SENDABLE = or_(items.c.plan_mode.is_(None), _HAS_ONE_TO_SEND)
 """Whether there is a file that can be sent for the item: its recording as it is, or a part that was made."""
-_TO_PREPARE = (
+_PLANNED = (
     select(items)
-    .where(items.c.plan_mode.is_not(None), ~_IS_OBSTRUCTED)
-    .where(
-        or_(
-            items.c.state == State.PREPARING,
-            and_(items.c.state == State.QUEUED, ~WAITS, ~_HAS_ONE_TO_SEND),
-        )
-    )
+    .where(items.c.state == bindparam("state"), items.c.plan_mode.is_not(None), ~_IS_OBSTRUCTED)
     .order_by(*BY_ARRIVAL)
     .limit(1)
 )
+_QUEUED_WITHOUT = _PLANNED.where(~WAITS, ~_HAS_ONE_TO_SEND)
 _ADD = insert(parts)
 _FORGET = delete(parts).where(parts.c.item_id == bindparam("id"))
 
@@ -75,23 +69,23 @@ class Parts:
         self._connection = connection
 
     def of(self, item_id: str) -> list[Part]:
-        """All parts of the item, in their order; none where it has not been prepared, or is sent as it is."""
+        """Return all parts of the item, in their order; none where it is not prepared, or is sent as it is."""
         return self._all(_OF, id=item_id)
 
     def with_content(self, content_key: str) -> list[Part]:
-        """Every part of exactly these bytes, options, base URL and account, of whatever recording."""
+        """Return every part of exactly these bytes, options, base URL and account, of whatever recording."""
         return self._all(_WITH_CONTENT, content_key=content_key)
 
     def with_identifier(self, identifier: str) -> list[Part]:
-        """Every part that has this identifier: more than one where they share it."""
+        """Return every part that has this identifier: more than one where they share it."""
         return self._all(_WITH_IDENTIFIER, identifier=identifier)
 
     def of_live(self) -> list[Part]:
-        """Every part of the recordings that lie in the drop folder, the oldest arrival's first."""
+        """Return every part of the recordings that lie in the drop folder, the oldest arrival's first."""
         return self._all(_OF_LIVE)
 
     def add(self, new: Iterable[Part]) -> None:
-        """The parts of one item have rows."""
+        """Add the parts of one item."""
         rows = []
         for part in new:
             _check(part, None, part.state)
@@ -100,7 +94,7 @@ class Parts:
             self._connection.execute(_ADD, rows)
 
     def change(self, part: Part, after: PartState, **changes: Any) -> None:
-        """The part is in the state `after`, if nobody changed its state since it was read: else StaleItem.
+        """Put the part in the state `after`, if nobody changed its state since it was read: else StaleItem.
 
         Raises TransitionRefused where no part ever goes from the one state to the other. Same to same: something
         else of it changes. `changes` are columns; `fault` and `proof` are as in the domain.
@@ -113,20 +107,28 @@ class Parts:
             raise StaleItem(f"part {part.index} of {part.item_id} is no longer {part.state}")
 
     def forget(self, item_id: str) -> None:
-        """The item has no parts: its bytes are others, or none of its parts was ever sent."""
+        """Delete the parts of the item: its bytes are others by now, or none of its parts was ever sent."""
         self._connection.execute(_FORGET, {"id": item_id})
 
     # For the step that makes them
 
     def next_to_prepare(self, now: float, latest: float) -> Item | None:
-        """The oldest item that has no file to be sent, though it is to be sent in parts, and no obstacle now.
+        """Return the oldest item that has no file to be sent, though it is sent in parts, and no obstacle now.
 
         What waits for another recording of the same bytes is not one. `latest`: no obstacle ends later.
         """
-        return one(self._connection, _TO_PREPARE, now=now, latest=latest)
+        asked = {
+            "now": now,
+            "latest": latest,
+        }  # two questions: as one, each queued item would be looked at (measured)
+        found = [
+            one(self._connection, _PLANNED, state=State.PREPARING, **asked),
+            one(self._connection, _QUEUED_WITHOUT, state=State.QUEUED, **asked),
+        ]
+        return min((item for item in found if item is not None), key=lambda item: item.arrived_at, default=None)
 
     def states_of(self, item_ids: Collection[str]) -> dict[str, State]:
-        """Where these items stand; an id that no item has is left out."""
+        """Return the states of these items; an id that no item has is left out."""
         if not item_ids:
             return {}
         rows = self._connection.execute(_STATES, {"ids": sorted(item_ids)})

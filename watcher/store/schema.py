@@ -131,7 +131,6 @@ parts = Table(
     Column("fault_code", Text),
     Column("fault_message", Text),
     Column("fault_hint", Text),
-    Index("ix_parts_state", "state"),
     Index("ix_parts_identifier", "identifier"),
     Index("ix_parts_content_key", "content_key"),
 )

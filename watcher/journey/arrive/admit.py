@@ -297,7 +297,7 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
 
 
 def _place_parts(books: Books, item: Item, examined: Examined) -> dict[str, Any]:
-    """How it is to be prepared, if it is. What it was paid for, or may have been, stays in its parts.
+    """Return how it is to be prepared, if it is. What it was paid for, or may have been, stays in its parts.
 
     Then the boundaries that are committed hold, whatever the plan would be now; those that were refused are tried
     again.

@@ -12,7 +12,7 @@ class Maker(Protocol):
     """Makes the parts of a recording in one way."""
 
     def make(self, file: BinaryIO, mode: Mode, order: Order, folder: int) -> Outcome:
-        """The parts lie in the open folder, each whole.
+        """Put the parts into the open folder, each whole.
 
         Raises RecordingRefused where there is no way to make them; CodecDied; OSError, of the folder.
         """

@@ -21,7 +21,7 @@ class Plan:
 
 
 def make_plan(examination: Examination, size: int, audio: AudioConfig, max_bytes: int) -> Plan:
-    """What becomes of a recording of so many bytes."""
+    """Return what becomes of a recording of so many bytes."""
     if size <= max_bytes:
         return Plan(Mode.AS_IS, 1, 1, "The service takes it as it is.")
     if not may_be_sent(size, audio, max_bytes) or examination.container != "WAV":
@@ -34,7 +34,7 @@ def make_plan(examination: Examination, size: int, audio: AudioConfig, max_bytes
 
 
 def may_be_sent(size: int, audio: AudioConfig, max_bytes: int) -> bool:
-    """Whether a recording of so many bytes could be made acceptable: else it need not be read."""
+    """Return whether a recording of so many bytes could be made acceptable: else it need not be read."""
     return size <= max_bytes or (audio.prepare and audio.oversize == "split")
 
 

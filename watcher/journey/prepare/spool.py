@@ -5,10 +5,12 @@ import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from watcher.errors import FolderMissing, FolderRefuses
 from watcher.folders import disk
+from watcher.folders.folder import free_bytes
 from watcher.folders.names import is_draft
 from watcher.folders.root import Root
 from watcher.text import JsonObject, to_json
@@ -17,6 +19,7 @@ _MODE = 0o700  # nobody else reads a recording here that he may not read in the 
 _NAME = re.compile(r"(?P<item>[0-9a-f]{16})-[1-9][0-9]{0,5}\.[a-z0-9]{1,8}(?P<note>\.json)?")
 _MAKING = re.compile(r"\.(?P<item>[0-9a-f]{16})\.making")
 _NOTE = ".json"
+_RESERVE_BYTES = 32_000_000  # for the database, with its log
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -35,7 +38,7 @@ class Spool:
 
     @contextmanager
     def making(self, item_id: str) -> Iterator[int]:
-        """An empty folder for the parts of this item until they are whole, open; it is gone after the block."""
+        """Open an empty folder for the parts of this item until they are whole; remove it after the block."""
         name = b".%s.making" % item_id.encode()
         with self._root.taking(b""), self._opened(making=True) as here:
             _remove_folder(here, name)
@@ -49,7 +52,7 @@ class Spool:
                     _remove_folder(here, name)
 
     def keep(self, made: int, names: Mapping[str, str]) -> None:
-        """What was made in that folder under these names lies in the spool, on the disk, under those.
+        """Move what was made in that folder, from these names to those in the spool, durably.
 
         A part that lies there under its name is replaced.
         """
@@ -64,7 +67,7 @@ class Spool:
             disk.sync(here)
 
     def open(self, name: str) -> BinaryIO | None:
-        """The part of this name, open; null where none is there. The caller closes it."""
+        """Open the part of this name; None where none is there. The caller closes it."""
         with self._root.taking(os.fsencode(name)), self._opened_if_there() as here:
             try:
                 opened = None if here is None else os.open(name, disk.RECORDING, dir_fd=here)
@@ -78,7 +81,7 @@ class Spool:
             return os.fdopen(opened, "rb")
 
     def sizes(self) -> dict[str, int]:
-        """The parts that lie in the spool, and how many bytes each has."""
+        """Return the parts that lie in the spool, and how many bytes each has."""
         found = {}
         with self._root.taking(b""), self._opened_if_there() as here:
             for name in _names(here):
@@ -89,13 +92,26 @@ class Spool:
         return found
 
     def items(self) -> set[str]:
-        """The ids of the items that anything in the spool is of."""
+        """Return the ids of the items that anything in the spool belongs to."""
         with self._root.taking(b""), self._opened_if_there() as here:
             matches = [_NAME.fullmatch(name) or _MAKING.fullmatch(name) for name in _names(here)]
         return {match["item"] for match in matches if match is not None}
 
+    def check_takes(self, size: int, *, beside: Path) -> None:
+        """Check that there is room for so many bytes; FolderFull where there is not.
+
+        On the disk of the database, `beside`, some room stays for that: without any nothing could be paid for.
+        """
+        with self._root.taking(b""), self._opened(making=True) as here:
+            free = free_bytes(here, os.fstatvfs(here))
+            with suppress(OSError):
+                if os.stat(beside.parent).st_dev == os.fstat(here).st_dev:
+                    size += _RESERVE_BYTES
+            if free < size:
+                raise self._root.no_room(b"", f"{free:,} bytes are free, {size:,} are needed for the next part")
+
     def remove(self, names: Collection[str]) -> None:
-        """These parts lie there no longer; their identifiers do."""
+        """Remove these parts; their identifiers stay."""
         if not names:
             return
         with self._root.taking(b""), self._opened_if_there() as here:
@@ -104,7 +120,7 @@ class Spool:
                     os.unlink(name, dir_fd=here)
 
     def clear(self, item_ids: Collection[str]) -> None:
-        """Nothing of these items lies there any more."""
+        """Remove everything of these items."""
         with self._root.taking(b""), self._opened_if_there() as here:
             for name in _names(here):
                 if (match := _NAME.fullmatch(name)) is not None and match["item"] in item_ids:
@@ -114,7 +130,7 @@ class Spool:
                     _remove_folder(here or -1, name.encode())
 
     def sweep(self) -> None:
-        """Nothing is half made: for a start, when nobody makes anything."""
+        """Remove what is half made: for a start, when nobody makes anything."""
         with self._root.taking(b""), self._opened_if_there() as here:
             for name in _names(here):
                 if is_draft(os.fsencode(name)):
@@ -126,14 +142,14 @@ class Spool:
     # Identifiers, for whoever has lost the database
 
     def noted(self) -> set[str]:
-        """The parts beside which an identifier lies."""
+        """Return the parts beside which an identifier lies."""
         with self._root.taking(b""), self._opened_if_there() as here:
             return {
                 name.removesuffix(_NOTE) for name in _names(here) if (m := _NAME.fullmatch(name)) and m["note"]
             }
 
     def note(self, name: str, content: JsonObject) -> None:
-        """Beside the part of this name lies what is known of it, whole, on the disk."""
+        """Write beside the part of this name what is known of it, whole and durably."""
         with self._root.taking(os.fsencode(name)), self._opened(making=True) as here, disk.draft(here) as draft:
             file, draft_name = draft
             os.fchmod(file, 0o600)
@@ -189,7 +205,7 @@ def _names(folder: int | None) -> list[str]:
 
 
 def _remove_folder(above: int, name: bytes) -> None:
-    """The folder and the files in it are gone."""
+    """Remove the folder and the files in it."""
     try:
         folder = os.open(name, disk.FOLDER, dir_fd=above)
     except _NOT_THERE:
