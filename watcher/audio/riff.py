@@ -12,6 +12,7 @@ from watcher.audio.examination import Completeness, Examination
 from watcher.audio.source import HOLE_BYTES, Source
 
 _CHUNKS = 256
+_FORMAT_BYTES = 1024  # with the tables that some codecs have in it
 
 # Writers that cannot seek back put these in place of a length: 0, 0xFFFFFFFF, 0x80000000, 0x7FFFF000 and
 # neighbours. A recording of two gigabytes is beyond any upload anyway.
@@ -211,6 +212,87 @@ def examine_wav(source: Source) -> Examination:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The sound of a WAV as blocks of equal size, each of which can be decoded for itself.
+
+    Of PCM and G.711 a block is one sample of every channel, and all are whole; of others the last may be cut.
+    """
+
+    format: bytes  # the `fmt ` chunk's content
+    tag: int  # of the codec; of an extensible format, the one behind it
+    channels: int
+    rate: int
+    start: int  # where the first one begins
+    size: int  # bytes of all of them
+    block_bytes: int
+    block_samples: int  # of each channel
+    bits: int  # per sample, as the format says
+    samples: int  # of each channel in all
+
+    @property
+    def count(self) -> int:
+        return -(-self.size // self.block_bytes)
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
+
+    @property
+    def form(self) -> str | None:
+        """How its samples are written, in words such as "s16"; None where only a decoder can tell them."""
+        if self.tag in (_ALAW, _MULAW, 0x6C75):
+            return "alaw" if self.tag == _ALAW else "mulaw"
+        if self.tag not in (_PCM, _FLOAT):
+            return None
+        width = 8 * self.block_bytes // self.channels
+        return "u8" if self.tag == _PCM and width == 8 else f"{'f' if self.tag == _FLOAT else 's'}{width}"
+
+
+def find_blocks(source: Source) -> Blocks | None:
+    """Return the blocks of a WAV; None where there are none, or where each needs what is before it."""
+    layout = _walk(source)
+    described = _Format.of(layout.format or b"")
+    if layout.format is None or described is None or layout.data_start is None or described.damage():
+        return None
+    block_bytes, block_samples = _block_of(described)
+    size = _sound_bytes(layout, source)
+    if not block_bytes or size < (block_bytes if described.frame_bytes else 1):
+        return None
+    samples = -(-size // block_bytes) * block_samples
+    if described.frame_bytes:
+        size -= size % block_bytes
+        samples = size // block_bytes
+    elif 0 < layout.counted < samples:
+        samples = layout.counted
+    return Blocks(
+        format=layout.format,
+        tag=described.tag,
+        channels=described.channels,
+        rate=described.rate,
+        start=layout.data_start,
+        size=size,
+        block_bytes=block_bytes,
+        block_samples=block_samples,
+        bits=described.bits,
+        samples=samples,
+    )
+
+
+def _block_of(described: _Format) -> tuple[int, int]:
+    """Return the bytes and the samples of a block; 0 bytes where blocks do not stand alone."""
+    channels, size, told = described.channels, described.block_bytes, described.block_samples
+    if described.frame_bytes:
+        return described.frame_bytes, 1
+    if described.tag == _GSM and size and size % 65 == 0:
+        return size, size // 65 * 320
+    if described.tag == _MS_ADPCM and size > 7 * channels:
+        return size, told or (size - 7 * channels) * 2 // channels + 2
+    if described.tag == _IMA_ADPCM and size > 4 * channels and (told or described.bits == 4):
+        return size, told or (size - 4 * channels) * 2 // channels + 1
+    return 0, 0
+
+
 def _walk(source: Source) -> _Layout:
     head = source.head
     riff_bytes = int.from_bytes(head[4:8], "little")
@@ -242,7 +324,7 @@ def _note(layout: _Layout, source: Source, kind: bytes, start: int, length: int,
     """Add what the chunk says to the layout."""
     layout.ended &= kind.isascii() and kind.decode("ascii").isprintable()
     if kind == b"fmt " and layout.format is None:
-        layout.format = source.at(start, min(length, 40))
+        layout.format = source.at(start, min(length, _FORMAT_BYTES))
     elif kind == b"fact":
         counted = int.from_bytes(source.at(start, 4), "little") if length >= 4 else 0
         layout.counted = 0 if counted >= _PLACEHOLDER else counted
