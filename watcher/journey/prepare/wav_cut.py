@@ -53,7 +53,7 @@ def cut(file: int, blocks: Blocks, folder: int, order: Order, levels: Levels | N
     """Write the parts into the open `folder`, each whole and synced or not at all. Memory is constant.
 
     `levels`: the loudness, where only a decoder knows it; without it such codecs are cut in the middle of each
-    window. Raises OSError, TooDense where one block is larger than a part may be, and ValueError where channels are
+    window. Raises OSError; TooDense where one block is larger than a part may be; ValueError where channels are
     asked for that only a decoder can tell apart.
     """
     facts, spans = Facts(blocks.seconds, blocks.channels, blocks.rate), order.spans
@@ -74,7 +74,7 @@ def cut(file: int, blocks: Blocks, folder: int, order: Order, levels: Levels | N
 
 def overhead(blocks: Blocks) -> int:
     """Return how many bytes a part has besides its blocks, the padding byte included."""
-    return len(_header(blocks, 0, 0)) + 1
+    return len(header(blocks, 0, 0)) + 1
 
 
 def one_channel(data: bytes, channel: int, channels: int, width: int) -> bytes:
@@ -123,9 +123,9 @@ def _write(file: int, blocks: Blocks, folder: int, order: Order, span: Span, bef
     samples = (part.samples if last else span.end * part.block_samples) - span.start * part.block_samples
     total, whole, written = hashlib.sha256(), hashlib.sha256(), 0
     with writing(folder) as draft:
-        made, header = draft.opened, _header(part, size, samples)
-        disk.write(made, header)
-        whole.update(header)
+        made, head = draft.opened, header(part, size, samples)
+        disk.write(made, head)
+        whole.update(head)
         for data in _pieces(file, blocks, span.start, span.end):
             piece = data if span.channel is None else one_channel(data, span.channel, blocks.channels, width)
             disk.write(made, piece)
@@ -137,16 +137,16 @@ def _write(file: int, blocks: Blocks, folder: int, order: Order, span: Span, bef
         padding = bytes(size & 1)
         disk.write(made, padding)
         whole.update(padding)
-        if disk.digest(made, [(len(header), len(header) + size)]) != total.hexdigest():
+        if disk.digest(made, [(len(head), len(head) + size)]) != total.hexdigest():
             raise OSError("what was written is not what is read back")
-        if order.keeps(before, len(header) + size + len(padding)):
+        if order.keeps(before, len(head) + size + len(padding)):
             draft.name = order.name(span, ".wav")
     return Made(
         span=span,
         name=draft.name,
         how="cut",
         sha256=whole.hexdigest(),
-        size=len(header) + size + len(padding),
+        size=len(head) + size + len(padding),
         media_type="audio/wav",
         extension=".wav",
         proof={"of": "blocks", "sha256": total.hexdigest(), "decoder": None},
@@ -182,7 +182,8 @@ def _blocks_of(blocks: Blocks, channel: int | None) -> Blocks:
     return replace(blocks, format=bytes(fields), channels=1, block_bytes=width, size=size)
 
 
-def _header(blocks: Blocks, size: int, samples: int) -> bytes:
+def header(blocks: Blocks, size: int, samples: int) -> bytes:
+    """Return what stands before so many bytes of sound; an odd number of them wants a padding byte behind it."""
     chunks = _chunk(b"fmt ", blocks.format)
     if blocks.format[:2] != _PCM.to_bytes(2, "little"):
         chunks += _chunk(b"fact", struct.pack("<I", min(samples, 0xFFFFFFFF)))
