@@ -21,10 +21,10 @@ from typing import BinaryIO, Literal
 
 from watcher.clock import SystemClock
 from watcher.domain import Mode
-from watcher.domain import JsonObject
 from watcher.errors import CodecDied, RecordingError, RecordingRefused
 from watcher.journey.prepare.made import Facts, Order, Outcome, Raw
 from watcher.journey.prepare.quiet import Levels
+from watcher.text import JsonObject
 
 Deed = Literal["listen", "copy", "flac"]
 

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from watcher.domain import JsonObject
+from watcher.text import JsonObject
 
 NICE = 10
 

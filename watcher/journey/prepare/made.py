@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Self
 
-from watcher.domain import JsonObject
+from watcher.text import JsonObject
 
 Channels = Literal["together", "apart", "first", "second"]
 """Which channels are asked about: all in one, each by itself, or only one."""
