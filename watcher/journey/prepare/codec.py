@@ -1,6 +1,6 @@
-"""The codec: a child process for each recording, bounded in time, memory and output. Its libraries are not loaded here.
+"""The codec: a child process for each recording, bounded in time, memory and output. No library of it is here.
 
-A broken recording can crash a decoder, hang it or swell it: what becomes of the child is about that recording alone.
+A broken recording can crash a decoder, hang it or swell it: what becomes of the child is about that recording.
 """
 
 import errno
@@ -129,19 +129,19 @@ class Codec:
         return self._made("copy", file, folder, order)
 
     def flac(self, file: BinaryIO, folder: int, order: Order) -> Outcome:
-        """Encode the samples as FLAC, in parts that fit, or as WAV where FLAC cannot hold them. Raises as `copy`."""
+        """Encode the samples as FLAC, in parts that fit; as WAV what FLAC cannot hold. Raises as `copy`."""
         return self._made("flac", file, folder, order)
 
     def _made(self, deed: Deed, file: BinaryIO, folder: int, order: Order) -> Outcome:
         told = self._run(deed, file, folder, order)
         try:
             outcome = Outcome.of(told)
-            for made in outcome.made:
-                status = None if made.name is None else os.stat(made.name, dir_fd=folder, follow_symlinks=False)
-                if status is not None and status.st_size != made.size:
-                    raise ValueError(f"{made.name} has {status.st_size:,} bytes instead of {made.size:,}")
+            kept = [(made.name, made.size) for made in outcome.made if made.name is not None]
+            there = [(name, os.stat(name, dir_fd=folder, follow_symlinks=False).st_size) for name, _ in kept]
         except (KeyError, TypeError, ValueError, AttributeError, FileNotFoundError) as error:
             raise _nonsense(error) from error
+        if there != kept:
+            raise _nonsense(ValueError("sizes"))
         return outcome
 
     def _run(self, deed: Deed, file: BinaryIO, folder: int, order: Order) -> JsonObject:
@@ -234,7 +234,9 @@ class Codec:
         return bytes(answer), bytes(complaint)
 
 
-_OTHERWISE = "Play it to see whether it is damaged. Get it again from its source, or export it as WAV, FLAC or MP3, and drop that."
+_OTHERWISE = (
+    "Play it to see whether it is damaged. Get it again from its source, or export it as WAV, and drop that."
+)
 
 
 def _check(answer: JsonObject) -> None:

@@ -1,7 +1,7 @@
 """The process in which recordings are taken apart, decoded and encoded: what is broken in them ends here.
 
-`python -m watcher.journey.prepare.codec_child`: an order as JSON on standard input, the recording and the folder as
-inherited descriptors; one line of JSON on standard output. It needs no other file, no network and no key.
+`python -m watcher.journey.prepare.codec_child`: an order as JSON on standard input, the recording and the folder
+as inherited descriptors; one line of JSON on standard output. It needs no other file, no network, no key.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Put a recording's packets, unchanged, into a container that the service takes, in parts that fit. Only in the child.
+"""Put a recording's packets, unchanged, into a container that the service takes, in parts that fit: in the child.
 
 Together the parts have exactly the packets of the whole. Where a decoder needs what is before a cut, a part begins
-with that besides: Opus with 80 ms that are decoded and dropped, MP3 with a silent frame that carries the reservoir.
-AAC, AMR and Vorbis begin a part with an empty memory, like every recording.
+with that besides: Opus with 80 ms that are decoded and dropped, MP3 with a silent frame that carries its
+reservoir. AAC, AMR and Vorbis begin a part with an empty memory, like every recording.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import av
 
@@ -22,11 +22,11 @@ from watcher.audio.source import Source
 from watcher.folders import disk
 from watcher.journey.prepare import mp3_reservoir, ogg_opus, wav_cut
 from watcher.journey.prepare.decoding import Opened, decoder_name, opened
+from watcher.journey.prepare.impossible import Refused, undecodable
 from watcher.journey.prepare.listening import listen
 from watcher.journey.prepare.made import Facts, Made, Order, Outcome, Span
 from watcher.journey.prepare.part_file import writing
 from watcher.journey.prepare.quiet import Ruler, TooDense, cuts
-from watcher.journey.prepare.impossible import Refused, undecodable
 
 _TRIES = 4
 _TIGHTER = 0.97

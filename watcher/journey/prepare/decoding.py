@@ -1,4 +1,4 @@
-"""Open a recording of any kind with FFmpeg's libraries: its packets, its samples. Only inside the codec's child."""
+"""Open a recording of any kind with FFmpeg's libraries: its packets, its samples. Only in the codec's child."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import BinaryIO
 import av
 import av.error
 
+from watcher.journey.prepare.impossible import Refused, undecodable
 from watcher.journey.prepare.made import Raw
 from watcher.journey.prepare.quiet import WIDTHS
-from watcher.journey.prepare.impossible import Refused, undecodable
 
-# What a recording may be. Nothing that names other files, or an address, is among them: a playlist is no recording.
+# What a recording may be. Nothing that names other files, or an address, is among them: no playlist.
 _DEMUXERS = (
-    "wav,w64,aiff,au,caf,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,asf,amr,amrnb,amrwb,mp3,aac,loas,ogg,flac,gsm,avi,"
-    "mpegts,mpeg,ac3,eac3,dts,ape,wv,tta,mpc,mpc8,voc,nistsphere,g722,g729,s16le,s16be,mulaw,alaw,vag,sds,rm,dsf"
+    "wav,w64,aiff,au,caf,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,asf,amr,amrnb,amrwb,mp3,aac,loas,ogg,flac,gsm,"
+    "avi,mpegts,mpeg,ac3,eac3,dts,ape,wv,tta,mpc,mpc8,voc,nistsphere,g722,g729,s16le,s16be,mulaw,alaw,vag,sds,rm,dsf"
 )
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "none", "probesize": "5000000"}
 _RAW = {"mulaw": "mulaw", "alaw": "alaw", "pcm": "s16le", "s16le": "s16le", "s16be": "s16be"}
@@ -87,7 +87,7 @@ class Opened:
             elif (frame.sample_rate, len(frame.layout.channels)) != (self.rate, self.channels):
                 raise Refused(
                     "undecodable",
-                    f"Its sample rate or its channels change on the way ({self.rate} Hz to {frame.sample_rate} Hz).",
+                    f"Its rate or channels change on the way ({self.rate} Hz, later {frame.sample_rate} Hz).",
                     "Convert it to a WAV of one rate, and drop that.",
                 )
             try:

@@ -1,7 +1,7 @@
-"""Encode a recording's samples as FLAC, in parts that fit; as WAV where FLAC cannot hold them. Only inside the child.
+"""Encode a recording's samples as FLAC, in parts that fit; as WAV where FLAC cannot hold them: in the child.
 
 How large FLAC becomes is known only afterwards. So the first pass encodes all of it: where that fits, it is the
-result. Where not, it has told how many bytes each stretch takes and how loud it is, and a second pass makes the parts.
+result. Where not, it has told how many bytes each stretch takes and how loud it is, and a second one makes parts.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ import av
 from watcher.audio.riff import Blocks
 from watcher.folders import disk
 from watcher.journey.prepare.decoding import Opened, decoder_name, opened, widened
+from watcher.journey.prepare.impossible import Refused, undecodable
 from watcher.journey.prepare.made import Facts, How, Made, Order, Outcome, Span, wanted_channels
 from watcher.journey.prepare.part_file import Draft, writing
 from watcher.journey.prepare.quiet import WIDTHS, Levels, Listener, Ruler, TooDense, cuts
-from watcher.journey.prepare.impossible import Refused, undecodable
 from watcher.journey.prepare.silence import Comparison, Silence
 from watcher.journey.prepare.wav_cut import header, one_channel
 

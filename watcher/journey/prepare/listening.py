@@ -1,4 +1,4 @@
-"""Decode a recording only to hear it: how loud it is when, and whether there is any sound. Only inside the child."""
+"""Decode a recording only to hear it: how loud it is when, and whether there is any sound. In the child."""
 
 from contextlib import closing
 from typing import BinaryIO

@@ -1,7 +1,7 @@
 """MP3's bit reservoir: a frame's sound may begin in the frames before it. Facts: ISO/IEC 11172-3, 13818-3.
 
-Where an MP3 is cut, the first frame of a part would lack what lies before the cut. A carrier is one silent frame that
-holds just those bytes, copied, at its end: the frame after it decodes, and no sound is in two parts.
+Where an MP3 is cut, the first frame of a part would lack what lies before the cut. A carrier is one silent frame
+that holds just those bytes, copied, at its end: the frame after it decodes, and no sound is in two parts.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def sound_of(frame: bytes) -> bytes:
 
 
 def carrier(frame: bytes, before: bytes) -> bytes:
-    """Return the silent frame to put before `frame`, given the sound of those that precede it; b"" if none helps."""
+    """Return the silent frame to put before `frame`, given the sound of those before it; b"" if none helps."""
     shape, needed = _Shape.of(frame), needs_before(frame)
     if shape is None or not needed or len(before) < needed:
         return b""

@@ -1,4 +1,4 @@
-"""Write Opus packets into Ogg. Facts: RFC 3533 (pages), RFC 7845 (headers, pre-skip, granules), RFC 6716 (packets)."""
+"""Write Opus packets into Ogg. Facts: RFC 3533 (pages), 7845 (headers, pre-skip, granules), 6716 (packets)."""
 
 import struct
 import zlib
@@ -70,7 +70,7 @@ class OggOpus:
         self._granule += samples
 
     def close(self, granule: int | None = None) -> None:
-        """Write the last page. A smaller `granule` than the packets' sum tells players to drop what is beyond it."""
+        """Write the last page. A `granule` smaller than the packets' sum has players drop what is beyond it."""
         if granule is not None:
             self._granule = min(self._granule, max(granule, 0))
         self._flush(_END)
