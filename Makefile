@@ -1,5 +1,5 @@
 # Everything sets itself up: a virtual environment in .venv, with the very files whose hashes the lock files name
-# (requirements.txt to run it, requirements-dev.txt to test it; the build backend is in both). The client is tested with
+# (requirements.txt to run it with all its extras, requirements-dev.txt to test it; the build backend is in both). The client is tested with
 # requirements-oldest.txt too, the oldest HTTP libraries that pyproject.toml allows.
 PYTHON ?= python3
 VENV := .venv
@@ -46,8 +46,8 @@ bench: $(VENV)/.installed-dev
 lock:
 	rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip install --quiet uv
-	$(BUILD_REQUIRES) | $(COMPILE) --upgrade -o requirements.txt pyproject.toml -
-	$(BUILD_REQUIRES) | $(COMPILE) --upgrade -c requirements.txt --extra dev -o requirements-dev.txt pyproject.toml -
+	$(BUILD_REQUIRES) | $(COMPILE) --upgrade --extra all -o requirements.txt pyproject.toml -
+	$(BUILD_REQUIRES) | $(COMPILE) --upgrade -c requirements.txt --extra all --extra dev -o requirements-dev.txt pyproject.toml -
 	$(HTTP_REQUIRES) | $(COMPILE) --resolution lowest-direct --no-deps -o requirements-oldest.txt -
 	rm -rf $(VENV)/lock
 

@@ -27,13 +27,20 @@ def pinned(lock: str) -> dict[str, set[str]]:
 def wanted(*extras: str) -> list[Requirement]:
     """What the project declares: what it needs to run, what it is built with, and these extras."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-    declared = project["project"]["dependencies"] + project["build-system"]["requires"]
+    declared = [
+        Requirement(text) for text in project["project"]["dependencies"] + project["build-system"]["requires"]
+    ]
     for extra in extras:
-        declared += project["project"]["optional-dependencies"][extra]
-    return [Requirement(text) for text in declared]
+        for text in project["project"]["optional-dependencies"][extra]:
+            requirement = Requirement(text)
+            itself = requirement.name == project["project"]["name"]  # an extra made of other extras
+            declared += wanted(*requirement.extras) if itself else [requirement]
+    return declared
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("requirements.txt", ()), ("requirements-dev.txt", ("dev",))])
+@pytest.mark.parametrize(
+    ("lock", "extras"), [("requirements.txt", ("all",)), ("requirements-dev.txt", ("all", "dev"))]
+)
 def test_whatever_the_project_declares_is_locked_with_hashes(lock: str, extras: tuple[str, ...]) -> None:
     """Every declared package, the build backend included, is pinned to a version that the declaration allows."""
     locked = pinned(lock)

@@ -263,7 +263,7 @@ def find_blocks(source: Source) -> Blocks | None:
     if described.frame_bytes:
         size -= size % block_bytes
         samples = size // block_bytes
-    elif 0 < layout.counted < samples:
+    elif samples - block_samples < layout.counted < samples:  # else it counts something else
         samples = layout.counted
     return Blocks(
         format=layout.format,

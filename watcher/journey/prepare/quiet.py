@@ -24,6 +24,7 @@ WINDOW = 0.2
 _GRAINS_A_SECOND = 50
 _SAMPLES_A_GRAIN = 160  # more tell no more about its loudness, and cost time
 _QUIET = 0.15  # of the way from the 10th to the 90th percentile
+_SPEECH = 0.25  # of the 90th percentile: louder is no pause, though pauses be rarer than one grain in ten
 _STRETCH_GRAINS = 15  # 0.3 s: a shorter gap may lie inside a word
 _MOMENT_GRAINS = 5
 
@@ -205,7 +206,7 @@ def _middle_of_quiet(window: "array[float]", context: "array[float]") -> float:
     """Return the middle of the window's quietest stretch, in grains; what is quiet, the whole part tells."""
     ordered = sorted(context)
     low, high = ordered[len(ordered) // 10], ordered[len(ordered) * 9 // 10]
-    threshold = low + _QUIET * (high - low)
+    threshold = min(low + _QUIET * (high - low), high * _SPEECH)
     stretches = []
     for is_quiet, grains in groupby(range(len(window)), lambda at: window[at] <= threshold):
         at = list(grains)

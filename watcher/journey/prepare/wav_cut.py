@@ -1,7 +1,7 @@
 """Cut a WAV at the borders of its blocks, without a decoder: each part's blocks are the original's bytes.
 
-All but GSM decode to exactly the whole; a decoder of GSM starts with an empty memory, and differs for a quarter of
-a second. Facts about the header: Microsoft's Multimedia Programming Interface.
+All but GSM decode to exactly the whole; a decoder of GSM starts with an empty memory: for speech it is right again
+after a quarter of a second. Facts about the header: Microsoft's Multimedia Programming Interface.
 """
 
 import hashlib
