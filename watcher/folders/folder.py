@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO
 
 from watcher.accounts import describe_user
 from watcher.domain import Fingerprint
@@ -17,11 +17,9 @@ from watcher.folders.capability import CAP_FOWNER, has_capability
 from watcher.folders.marker import MARKER, Mark, Situation, read_mark, write_mark
 from watcher.folders.names import LONGEST as LONGEST_NAME
 from watcher.folders.names import is_draft
+from watcher.folders.open_recording import OpenFile, OpenRecording
 from watcher.folders.root import Root
 from watcher.folders.walk import Scan
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 RESERVE_BYTES = 64 * 1024
 """Room for a receipt, and for the subfolders on its path."""
@@ -79,7 +77,7 @@ class Folder(Root):
                 fingerprint = self._regular(path, os.fstat(opened))
                 with suppress(OSError):
                     os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-                file = io.BufferedReader(_Recording(opened, self, path), disk.CHUNK)
+                file = io.BufferedReader(OpenRecording(opened, self, path), disk.CHUNK)
             except BaseException:
                 disk.close(opened)
                 raise
@@ -248,7 +246,7 @@ class Folder(Root):
                         return None
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            with self.looking(path), _Read(opened) as file, io.BufferedReader(file) as whole:
+            with self.looking(path), OpenFile(opened) as file, io.BufferedReader(file) as whole:
                 data = whole.read(limit + 1)
         if len(data) > limit:
             raise TooLong(
@@ -357,41 +355,6 @@ class Folder(Root):
 
 def _drafts_in(scan: Scan) -> Iterator[bytes]:
     return (entry.path for entry in scan if entry.kind == "file" and is_draft(os.path.basename(entry.path)))
-
-
-class _Read(io.FileIO):
-    """A file opened for reading only; see disk.close."""
-
-    def close(self) -> None:
-        with suppress(OSError):
-            super().close()
-
-
-class _Recording(_Read):
-    """An open recording that raises our errors for the disk's."""
-
-    def __init__(self, opened: int, folder: Folder, path: bytes) -> None:
-        super().__init__(opened, "rb")
-        self._folder = folder
-        self._path = path
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        try:
-            return cast("int", super().readinto(buffer))
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def readall(self) -> bytes:
-        try:
-            return super().readall()
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: OSError) -> RecordingUnreachable:
-        return RecordingUnreachable(
-            f"{self._folder.label(self._path)} cannot be read to its end ({os.strerror(error.errno or 0)})",
-            hint=f"look at the disk or share of {self._folder.quoted(self._path)}, and in dmesg",
-        )
 
 
 def _free_bytes(here: int, room: os.statvfs_result) -> float:
