@@ -70,7 +70,7 @@ def test_what_is_no_recording_stays_where_it_is(
     assert {path: fingerprint_of(path.stat()) for path in dropped} == before
     facts = status(place, capsys)
     assert (facts["foreign"], facts["orphaned"], facts["waiting_total"]) == (len(FOREIGN) + 1, 0, 0)
-    assert "13 files that are no recordings (a/call.xml, a/invoice.PDF, a/list.csv, …)" in said(
+    assert "13 files that are not recordings (a/call.xml, a/invoice.PDF, a/list.csv, …)" in said(
         place, capsys, "status"
     )
     for path in dropped:

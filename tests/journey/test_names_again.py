@@ -119,7 +119,7 @@ def test_a_retry_of_all_fetches_each_its_own(
     assert main(["retry", "--failed", "--config", str(place.config_path)]) == Exit.INCOMPLETE
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{second.id} call.wav: goes back")
-    assert f"{first.id} call.wav: is left as it is: another recording has its name" in printed.err
+    assert f"{first.id} call.wav: is not retried: another recording has its name" in printed.err
     assert f"watcher dismiss {first.id}" in printed.err
 
     place.run_once()

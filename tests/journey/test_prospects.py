@@ -194,7 +194,7 @@ def test_a_retry_of_what_is_no_longer_in_failed_promises_nothing(
     assert main(["retry", "--config", str(place.config_path), "call.wav"]) == Exit.INCOMPLETE
     told = capsys.readouterr()
     assert told.out == ""
-    assert "is left as it is" in told.err
+    assert "is not retried" in told.err
     place.run_once()
     assert place.states() == {"call.wav": State.FAILED}
 
@@ -311,7 +311,7 @@ def test_a_backlog_under_a_pause_says_so(place: Place, capsys: pytest.CaptureFix
         place.drop(f"{number}.wav")
     place.run_once()
     assert re.search(
-        "^backlog +about 1 min, once submitting goes on$", said(place, capsys, "status"), re.MULTILINE
+        "^backlog +about 1 min, once submitting resumes$", said(place, capsys, "status"), re.MULTILINE
     )
     said(place, capsys, "resume")
     assert re.search("^backlog +about 1 min$", said(place, capsys, "status"), re.MULTILINE)
