@@ -320,7 +320,7 @@ def test_a_folder_that_can_not_be_looked_into_waits_and_says_so() -> None:
         assert "noenter is a folder that can not be looked into" in run(python, "status").stdout
         assert "noenter is a folder that can not" in run(python, "why", "noenter").stdout
         below = run(python, "why", "noenter/d.wav").stdout
-        assert "noenter/d.wav lies in noenter, which is a folder that can not be looked into" in below
+        assert "noenter/d.wav is in noenter, which is a folder that can not be looked into" in below
 
         os.chown(closed, 0, CREW)
         closed.chmod(0o2770)

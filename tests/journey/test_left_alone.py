@@ -75,7 +75,7 @@ def test_what_is_no_recording_stays_where_it_is(
     )
     for path in dropped:
         told = said(place, capsys, "why", str(path))
-        assert "is no recording, neither by its name nor by its content: it is left where it is" in told
+        assert "is not a recording, by its name or its content: it is left where it is" in told
     assert "It looks like a PDF document" in said(place, capsys, "why", "a/invoice.PDF")
     told = said(place, capsys, "reconcile")
     assert "note: 13 files in drop/ are no recordings, and left there: a/call.xml" in told

@@ -1,4 +1,4 @@
-"""The books against the folders: what disagrees, and goes on disagreeing beside a daemon that is at work."""
+"""Compare the books with the folders: what differs, and keeps differing while a daemon is at work."""
 
 import threading
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from watcher.views.context import CommandContext
 from watcher.views.unbooked import is_unbooked
 
 _LOOKS = 3
-_MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes what it does each second
+_MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes once a second
 _NAMED = 3
 _SHOWN = 100  # characters
 
@@ -29,16 +29,16 @@ _Path = tuple[str, bytes]  # a folder's name, and a path in it
 
 @dataclass(slots=True)
 class Comparison:
-    """What one look found, for a person. `strays` need not be wrong: people may put files where they like."""
+    """What one look found. `strays` need not be wrong: people may put files where they like."""
 
     away: dict[str, str] = field(default_factory=dict)  # by the folder's name
     items: dict[str, str] = field(default_factory=dict)  # by id
-    altered: dict[str, Item] = field(default_factory=dict)  # those whose recordings were, by id
-    orphans: dict[_Path, str] = field(default_factory=dict)  # receipts of no item
+    altered: dict[str, Item] = field(default_factory=dict)  # items whose recordings were altered, by id
+    orphans: dict[_Path, str] = field(default_factory=dict)  # receipts without an item
     strays: set[_Path] = field(default_factory=set)  # files that are in no book
-    left: set[bytes] = field(default_factory=set)  # in the drop folder, and no recordings: they stay there
-    collected: set[_Path] = field(default_factory=set)  # filed recordings that somebody took away, as people do
-    unlisted: int = 0  # that many of those in the drop folder are known to wait, and not which
+    left: set[bytes] = field(default_factory=set)  # in the drop folder, and not recordings: they stay there
+    collected: set[_Path] = field(default_factory=set)  # filed recordings that somebody took away, as people may
+    unlisted: int = 0  # this many strays in the drop folder are known to wait, but not which
     last_scan_at: float | None = None
 
     @property
@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """What lies about and is in no book, folder by folder."""
+        """What is in no book or was collected, folder by folder. None of it is an error."""
         notes = []
         for name in ("done", "failed"):
             if paths := sorted(path for folder, path in self.collected if folder == name):
@@ -62,18 +62,18 @@ class Comparison:
             files = f"{number:,} {'file' if number == 1 else 'files'} in {name}/"
             if name == "drop":
                 since = rfc3339(self.last_scan_at)
-                looked = f"the last look was at {since}" if since else "nobody has looked there yet"
+                looked = f"the last scan was at {since}" if since else "it was never scanned"
                 notes.append(f"{files}, in no book yet ({looked}; `watcher run` takes them){which}")
             else:
                 notes.append(f"{files}, not filed by the watcher{which}")
         if self.left:
             number = len(self.left)
             are = (
-                "1 file in drop/ is no recording"
+                "1 file in drop/ is not a recording and is"
                 if number == 1
-                else f"{number:,} files in drop/ are no recordings"
+                else f"{number:,} files in drop/ are not recordings and are"
             )
-            notes.append(f"{are}, and left there: {_some(sorted(self.left))}")
+            notes.append(f"{are} left there: {_some(sorted(self.left))}")
         return notes
 
 
@@ -82,9 +82,7 @@ def _some(paths: list[bytes]) -> str:
 
 
 def compare(context: CommandContext) -> Comparison:
-    """What disagrees now, and did so at each of several looks: what is only on its way from one place to another
-    is no disagreement.
-    """
+    """What differs at each of several looks, so that a file that is just being moved does not count."""
     found = _look(context, None)
     for _ in range(_LOOKS - 1):
         if found.items or found.orphans or found.strays:
@@ -94,7 +92,7 @@ def compare(context: CommandContext) -> Comparison:
 
 
 def _look(context: CommandContext, before: Comparison | None) -> Comparison:
-    """One look: at everything, or at what the look before this one found."""
+    """Look once: at everything, or again at what the look before found."""
     found = Comparison()
     if before is not None:
         found.left, found.collected = set(before.left), set(before.collected)
@@ -141,7 +139,7 @@ def _is_there(folder: Folder, found: Comparison) -> bool:
 
 
 def _home(context: CommandContext, item: Item) -> Folder | None:
-    """Where its recording must lie; null while it is on its way, or is nowhere as the books say themselves."""
+    """The folder where its recording must be; null while it is moving, or if the books say that it is nowhere."""
     if item.state in UNTOUCHED:
         return context.drop
     if item.state in FILED and item.filed_as is not None:
@@ -150,17 +148,17 @@ def _home(context: CommandContext, item: Item) -> Folder | None:
 
 
 def _is_collected(folder: Folder, item: Item) -> bool:
-    """Whether it is gone from where people may take it away: what is accepted, or dismissed, is theirs."""
+    """Whether people have taken it away, as they may: what was accepted or dismissed is theirs."""
     if item.state is not State.DONE and item.dismissed is None:
         return False
     try:
         return item.altered is None and not folder.occupied(item.filed_as or item.path)
     except FolderError:
-        return False  # nobody can tell: _compare_item says why
+        return False  # unknown: _compare_item says why
 
 
 def _compare_item(folder: Folder, item: Item) -> str:
-    """What is not as the item's row says; "" where all is."""
+    """What is not as the item's row says; "" if everything is."""
     if folder.name == "drop":
         try:
             folder.fingerprint(item.path)
@@ -173,27 +171,27 @@ def _compare_item(folder: Folder, item: Item) -> str:
     except (FolderError, RecordingError) as error:
         return f"is {item.state}, but {error.message}"
     if not is_there and item.altered is not None and receipt is not None:
-        return ""  # it was moved back into the drop folder, as it was said
+        return ""  # it was moved back into the drop folder, as we had advised
     if not is_there:
         lost = "its recording is" if receipt else "neither its recording nor its receipt is"
-        meant = f" (if that was meant: `watcher dismiss {item.id}`)" if item.state is State.FAILED else ""
+        meant = f" (if that was intended: `watcher dismiss {item.id}`)" if item.state is State.FAILED else ""
         return f"is {item.state}, but {lost} {'not ' if receipt else ''}in {folder.name}/{meant}"
     if receipt is None:
         return (
-            f"its receipt is not in {folder.name}/, or is none any more; `watcher show {item.id}` tells the same"
+            f"its receipt is missing from {folder.name}/ or damaged; `watcher show {item.id}` has the same facts"
         )
     if receipt["id"] != item.id:
-        return f"the receipt beside it is of another item, {show_path(receipt['id'].encode())}"
+        return f"the receipt beside it belongs to another item, {show_path(receipt['id'].encode())}"
     said = {"state": str(item.state), "identifier": item.identifier, "sha256": item.sha256}
     for name, value in said.items():
         if receipt.get(name) != value:
             said_there = show_path(str(receipt.get(name)).encode())[:_SHOWN]  # it may be anybody's by now
-            return f"its receipt says of its {name}: {said_there}; the books say: {value}"
+            return f"its receipt has the {name} {said_there}; the books have {value}"
     return ""
 
 
 def _find(folder: Folder, item: Item, path: bytes) -> tuple[bool, JsonObject | None]:
-    """Whether anything has the item's name, and the receipt beside it; neither where that is another's by now."""
+    """Whether a file has the item's name, and the receipt beside it; neither if the name is another's by now."""
     if has_lost_name(folder, item):
         return False, None
     return folder.occupied(path), receipt_at(folder, receipt_name(path))
@@ -210,7 +208,7 @@ def _compare_paths(
         settings, left = context.config.arrivals, books.waiting.left()
         is_companion = Companions.of(settings).is_one
         others = {path for path in unknown if may_be_left(settings, path) or is_companion(path)}
-        if len(others) > left.foreign + left.orphaned:  # some are, and nobody knows which
+        if len(others) > left.foreign + left.orphaned:  # only some of them are left, and it is unknown which
             found.unlisted += left.foreign + left.orphaned
         else:
             found.left |= others
@@ -221,7 +219,7 @@ def _compare_paths(
     for path in sorted(unknown):
         try:
             receipt = receipt_at(folder, path) if path.endswith(RECEIPT) else None
-        except FolderError:  # nobody can tell what it is
+        except FolderError:  # unknown
             receipt = None
         if receipt is None:
             continue
@@ -229,16 +227,16 @@ def _compare_paths(
             told = show_path(receipt["id"].encode())
             recording = show_path(path.removesuffix(RECEIPT))
             found.orphans[folder.name, path] = (
-                f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, and no book has that item as "
-                "filed: is the database a restored, older copy? Leave both files where they are and "
-                f"do not drop the recording again; `watcher show {folder.name}/{recording}` tells of it"
+                f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, which is not filed according "
+                "to the database: is that a restored, older copy? Leave both files where they are, and do not "
+                f"drop the recording again; `watcher show {folder.name}/{recording}` shows what the receipt says"
             )
         unknown -= {path, path.removesuffix(RECEIPT)}
     found.strays |= {(folder.name, path) for path in unknown}
 
 
 def _names_of(items: Iterable[Item]) -> set[bytes]:
-    """Every name that these have, or are about to, in done/ or failed/: recordings, receipts, companions."""
+    """Every name that these have or will have in done/ or failed/: recordings, receipts, companions."""
     names: set[bytes] = set()
     for item in items:
         path = item.filed_as or item.path

@@ -1,4 +1,4 @@
-"""The recordings of a site, one by one: all of them, one's whole history, and what lies there and is none yet."""
+"""The recordings of a site: all of them, one's whole history, and the files that are not taken yet."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One recording and all that happened to it. `note`: that its name was typed in another form; else ""."""
+    """One recording and its whole history. `note`: that its name was typed in another Unicode form; else ""."""
 
     recording: Recording
     obstacle: Fault | None
@@ -47,9 +47,9 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class WaitingList:
-    """What lies in the drop folder and is no item yet: what is blocked first, and the longest waiting.
+    """The files in the drop folder that have no item yet: blocked ones first, then by how long they wait.
 
-    `seen_at`: when it was last looked at.
+    `seen_at`: the time of the last scan.
     """
 
     files: list[Waiting]
@@ -58,20 +58,20 @@ class WaitingList:
 
 
 def list_recordings(context: CommandContext, states: Sequence[State]) -> Generator[Recording, None, None]:
-    """All in these states, or all, the oldest first; row by row, as far as they are asked for."""
+    """Yield the recordings in these states, or all, oldest first. Rows are read as they are needed."""
     with context.store.reading() as books:
         for item in books.items.listed(states):
             yield Recording(item, books.verdicts.get(item.identifier))
 
 
 def list_waiting(context: CommandContext) -> WaitingList:
-    """What has no item yet: the first 1,000."""
+    """The first 1,000 files that have no item yet."""
     with context.store.reading() as books:
         return WaitingList(books.waiting.listed(), books.waiting.total(), books.site.get("last_scan_at"))
 
 
 def find_history(context: CommandContext, text: str) -> History | Unbooked:
-    """All that is known of the recording that a person named. NoSuchItem."""
+    """All that is known of the recording that a person named. Raises NoSuchItem."""
     named = read_name(context, text)
     with context.store.reading() as books:
         try:
@@ -91,6 +91,6 @@ def find_history(context: CommandContext, text: str) -> History | Unbooked:
 
 
 def _tell_spelling(typed: bytes, item: Item) -> str:
-    """That the item was found under a name that was typed otherwise; "" where it was not."""
+    """A note that the name was typed in another Unicode form; "" if it was not."""
     notes = [tell_spelling(typed.removesuffix(RECEIPT), path) for path in (item.path, item.filed_as) if path]
     return notes[0] if all(notes) else ""

@@ -171,7 +171,7 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
         return known, wrong(
             name,
             f"{path} is damaged: {'; '.join(damage)}",
-            "Stop the daemon and restore a copy of the database. The receipts in done/ and failed/ have what it knew.",
+            "Stop the daemon and restore a copy of the file. The receipts in done/ and failed/ have what it knew.",
         )
     free = _free_bytes(database.path.parent)
     if free < _BYTES_FOR_BOOKS:
