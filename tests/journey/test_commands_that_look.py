@@ -42,7 +42,7 @@ def test_why_explains_what_is_never_taken(place: Place, capsys: pytest.CaptureFi
     place.run_once()
 
     assert "matches '*.filepart' (the built-in list" in said(place, capsys, "why", "upload.wav.filepart")
-    assert "is a symbolic link: never opened" in said(place, capsys, "why", str(drop / "link.wav"))
+    assert "is a symbolic link: it is never opened" in said(place, capsys, "why", str(drop / "link.wav"))
     assert "is a named pipe" in said(place, capsys, "why", "pipe.wav")
     assert "is a socket" in said(place, capsys, "why", "door.wav")
     assert "is a folder" in said(place, capsys, "why", "folder")
@@ -64,7 +64,7 @@ def test_why_explains_what_waits(
     assert "cut short by 5,000 bytes" in said(place, capsys, "why", "short.wav")
     assert "waits for its sidecar (.xml with the same stem)" in said(place, capsys, "why", "new.wav")
     place.drop("later.wav")
-    assert "looks again within 30 s" in said(place, capsys, "why", "later.wav")
+    assert "scans again within 30 s" in said(place, capsys, "why", "later.wav")
 
 
 def test_why_follows_a_recording_to_where_it_lies(
@@ -131,7 +131,7 @@ def test_why_says_that_what_was_filed_was_taken_away(
     place.run_once()
     for path, name in (("done/call.wav", "call.wav"), ("failed/notes.wav", "notes.wav")):
         folder = path.split("/")[0]
-        assert "any more" not in said(place, capsys, "why", path)
+        assert "no longer" not in said(place, capsys, "why", path)
         (place.root / path).unlink()
         for asked in (path, name):
             assert f"no longer in {folder}/" in said(place, capsys, "why", asked)
@@ -357,7 +357,7 @@ def execute(statement: str) -> Spoil:
 
 WRONG: dict[str, tuple[Spoil, str]] = {
     "recording": (lose("failed/failed.wav"), "failed.wav: is failed, but its recording is not in failed/"),
-    "receipt": (lose("failed/failed.wav.json"), "failed.wav: its receipt is not in failed/"),
+    "receipt": (lose("failed/failed.wav.json"), "failed.wav: its receipt is missing from failed/"),
     "both": (
         lose("failed/failed.wav", "failed/failed.wav.json"),
         "failed.wav: is failed, but neither its recording nor its receipt",
@@ -368,7 +368,7 @@ WRONG: dict[str, tuple[Spoil, str]] = {
     ),
     "no receipt": (
         lambda p: (p.root / "done/one.wav.json").write_bytes(b"[]"),
-        "one.wav: its receipt is not in done/",
+        "one.wav: its receipt is missing from done/",
     ),
     "contradiction": (
         rewrite("done/one.wav.json", identifier="another"),
@@ -521,7 +521,7 @@ def test_why_makes_no_promise_about_what_lies_below_a_link(
     for name in ("ln/x.wav", "drop/ln/x.wav", str(place.root / "drop" / "ln" / "x.wav"), "ln/nothing.wav"):
         out = said(place, capsys, "why", name)
         assert "is below ln, which is a symbolic link to a folder: links are never followed" in out
-    assert "ln is a symbolic link: never opened" in said(place, capsys, "why", "ln")
+    assert "ln is a symbolic link: it is never opened" in said(place, capsys, "why", "ln")
 
 
 def test_why_tells_the_folders_themselves_and_what_lies_outside(

@@ -317,7 +317,7 @@ def test_a_folder_that_can_not_be_looked_into_waits_and_says_so() -> None:
         assert once.returncode == Exit.INCOMPLETE
         assert "left: noenter: is a folder that can not be looked into (Permission denied)" in once.stderr
         assert re.search(f"as .*root: (setfacl|chmod|chgrp) -R .* {closed}$", once.stderr, re.MULTILINE)
-        assert "noenter is a folder that can not be looked into" in run(python, "status").stdout
+        assert "noenter: is a folder that can not be looked into" in run(python, "status").stdout
         assert "noenter is a folder that can not" in run(python, "why", "noenter").stdout
         below = run(python, "why", "noenter/d.wav").stdout
         assert "noenter/d.wav is in noenter, which is a folder that can not be looked into" in below

@@ -78,7 +78,7 @@ def test_what_is_no_recording_stays_where_it_is(
         assert "is not a recording, by its name or its content: it is left where it is" in told
     assert "It looks like a PDF document" in said(place, capsys, "why", "a/invoice.PDF")
     told = said(place, capsys, "reconcile")
-    assert "note: 13 files in drop/ are no recordings, and left there: a/call.xml" in told
+    assert "note: 13 files in drop/ are not recordings and are left there: a/call.xml" in told
     assert "in no book" not in told
 
 

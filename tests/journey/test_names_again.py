@@ -59,7 +59,7 @@ def test_a_recording_that_was_collected_is_not_the_next_of_its_name(
     wrong = said(place, capsys, "reconcile", "--hashes", code=Exit.INCOMPLETE).splitlines()
     (line,) = [line for line in wrong if line.startswith("wrong")]
     assert line.startswith(f"wrong: {first.id[:6]} call.wav: is done, but neither its recording nor its receipt")
-    assert "any more" not in said(place, capsys, "why", "call.wav")
+    assert "no longer" not in said(place, capsys, "why", "call.wav")
 
 
 def test_what_grew_is_known_without_its_receipt_and_what_is_another_file_is_not_it(

@@ -228,10 +228,10 @@ def test_what_is_decided_under_a_pause_or_without_a_daemon_is_told_to_wait(
 @pytest.mark.parametrize(
     ("released", "in_doubt", "says", "becomes"),
     [
-        (False, "resubmit", "it costs nothing, and is queued again", State.QUEUED),
-        (False, "hold", "it costs nothing, and is queued again", State.QUEUED),
-        (True, "resubmit", "may have been charged: it is sent again", State.QUEUED),
-        (True, "hold", "may have been charged: it is held for your decision", State.HELD),
+        (False, "resubmit", "it cost nothing and will be queued again", State.QUEUED),
+        (False, "hold", "it cost nothing and will be queued again", State.QUEUED),
+        (True, "resubmit", "may have been charged. It will be sent again", State.QUEUED),
+        (True, "hold", "may have been charged. It will be held for your decision", State.HELD),
     ],
 )
 def test_what_a_killed_daemon_was_sending_is_told_as_the_next_start_has_it(
@@ -320,7 +320,7 @@ def test_a_backlog_under_a_pause_says_so(place: Place, capsys: pytest.CaptureFix
 def test_what_is_typed_cannot_steer_the_terminal(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """A file's name may be anybody's, and a shell completes it."""
     name = "\x1b]0;mine\x07.wav"
-    assert said(place, capsys, "why", name).startswith("\\x1b]0;mine\\x07.wav: no such file")
+    assert said(place, capsys, "why", name).startswith("\\x1b]0;mine\\x07.wav: there is no such file")
     for command in ("show", "retry", "release"):
         assert main([command, "--config", str(place.config_path), name]) == Exit.USAGE
         assert "\x1b" not in capsys.readouterr().err

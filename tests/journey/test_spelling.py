@@ -66,7 +66,7 @@ def test_each_folder_on_the_way_may_be_in_a_form_of_its_own(
     place.drop(mixed)
     place.run_once()
     for form in BOTH:
-        assert "(mixed) than it was typed in" in said(place, capsys, "why", normalize(form, mixed))
+        assert "(mixed) than the one that was typed" in said(place, capsys, "why", normalize(form, mixed))
         assert "is done: " in said(place, capsys, "why", f"done/{normalize(form, mixed)}")
 
 
