@@ -122,7 +122,7 @@ def test_a_folder_without_room_for_a_receipt_pauses_and_says_how_much_there_is(
 
 
 def test_a_canary_without_room_lets_another_one_try(make_place: MakePlace, disk: Disk, service: Sandbox) -> None:
-    """A pause of the service ends by a recording that can be filed, though an older one can not."""
+    """A pause of the service ends by a recording that can be filed, though an older one cannot."""
     place = make_place(limits={"writes": []})
     done = place.root / "done"
     disk.mount(done)

@@ -184,7 +184,7 @@ def test_under_hold_a_person_decides(make_place: MakePlace, service: Sandbox, de
 
 @pytest.mark.parametrize("name", ["no key", "no credit", "too fast", "away", "moved", "blames nobody"])
 def test_what_is_certainly_free_is_in_nobodys_doubt(make_place: MakePlace, service: Sandbox, name: str) -> None:
-    """Under "hold" nothing is held that can not have been charged."""
+    """Under "hold" nothing is held that cannot have been charged."""
     place = make_place(identifai={"in_doubt": "hold"})
     service.add_fault(**FAULTS[name])
     with queued(place, "a", "b") as journey:
@@ -305,7 +305,7 @@ def test_one_that_can_not_be_read_blocks_nobody(place: Place, service: Sandbox) 
         submit = client.submit
 
         def fail(*_: object) -> Any:
-            raise RecordingUnreachable("The recording can not be read: Input/output error", hint="Check the disk.")
+            raise RecordingUnreachable("The recording cannot be read: Input/output error", hint="Check the disk.")
 
         client.submit = fail  # type: ignore[method-assign, assignment]
         journey.submissions[0].step()

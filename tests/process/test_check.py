@@ -194,7 +194,7 @@ def test_a_service_that_is_not_reached_is_unavailable(place: Place, capsys: pyte
 
 
 def test_a_pause_in_force_is_told(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """A person's is a warning; the account's stands in the way, since the credit can not be asked for."""
+    """A person's is a warning; the account's stands in the way, since the credit cannot be asked for."""
     place.run_once()
     with place.books() as books:
         books.pauses.set(Pause(PauseKind.PERSON, "person", "The auditors are here.", 1.0, None))
@@ -292,7 +292,7 @@ def test_a_database_that_can_not_be_made_is_found_before_the_first_start(
 
 
 def test_a_clock_that_was_set_back_is_a_warning(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was done already can not lie in the future."""
+    """What was done already cannot lie in the future."""
     place.run_once()
     write_fact(place, "last_scan_at", place.clock.now() + 3600)
 
