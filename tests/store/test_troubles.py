@@ -224,7 +224,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path, url: str) -> None:
     path = tmp_path / "watcher.db"
     path.write_text("somebody's letter " * 1000)
     for use in (_use, _read, _start):
-        with pytest.raises(StoreError, match="no database") as raised:
+        with pytest.raises(StoreError, match="not a database") as raised:
             use(url)
         assert str(path) in raised.value.message
         assert "store.url" in raised.value.hint
