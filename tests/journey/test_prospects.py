@@ -36,12 +36,11 @@ WITHOUT_END = (PauseKind.PERSON, PauseKind.FOLDER)
 
 
 @contextmanager
-def context_of(place: Place) -> Iterator[tuple[CommandContext, Books]]:
+def context_of(place: Place) -> Iterator[CommandContext]:
     with Store(place.config.store.url) as store:
         if not store.database.exists():
             store.database.migrate()
-        with store.writing() as books:
-            yield CommandContext(place.config, store, place.clock), books
+        yield CommandContext(place.config, store, place.clock)
 
 
 def put(place: Place, books: Books, number: int, state: State, fault: Fault | None) -> Item:
@@ -82,16 +81,19 @@ def test_no_promise_is_made_that_something_stands_against(
     """
     place = make_place(limits={"max_upload_bytes": 100})
     now = clock.now()
-    with context_of(place) as (context, books):
-        for number, fault in enumerate(FAULTS):
-            item = put(place, books, number, state, fault)
-            is_refused = fault is not None and fault.code in LOCAL
-            for kinds in PAUSES:
+    with context_of(place) as context:
+        with context.store.writing() as books:
+            items = [put(place, books, number, state, fault) for number, fault in enumerate(FAULTS)]
+        for kinds in PAUSES:
+            with context.store.writing() as books:
                 for kind in kinds:
                     books.pauses.set(paused(kind, now))
-                told = explain_item(context, books, item)
+            explained = [(item, explain_item(context, item)) for item in items]
+            with context.store.writing() as books:
                 for kind in kinds:
                     books.pauses.end(kind, now)
+            for item, told in explained:
+                is_refused = item.fault is not None and item.fault.code in LOCAL
                 about = f"{state} {item.fault and item.fault.code} {kinds}: {told}"
 
                 if state is State.QUEUED or (state is State.RETURNING and not is_refused):
@@ -214,7 +216,7 @@ def test_what_is_decided_under_a_pause_or_without_a_daemon_is_told_to_wait(
         "No daemon is running: the next `watcher run` does it.",
     ]
     assert place.run_once().exit_code == Exit.UNAVAILABLE
-    with context_of(place) as (_, books):
+    with place.books() as books:
         held = place.item_in(books, "call.wav")
         books.items.change(held, State.HELD, place.clock.now(), fault=Fault("in_doubt", "Who knows.", ""))
     assert said(place, capsys, "release", "call.wav").splitlines()[1:] == told[1:]
@@ -247,7 +249,7 @@ def test_what_a_killed_daemon_was_sending_is_told_as_the_next_start_has_it(
     said(place, capsys, "pause")
     place.drop("call.wav")
     place.run_once()
-    with context_of(place) as (_, books):
+    with place.books() as books:
         item = place.item_in(books, "call.wav")
         books.items.change(item, State.SUBMITTING, 1.0, claim="somebody")
         claimed = replace(item, claim="somebody")

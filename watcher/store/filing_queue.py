@@ -3,13 +3,10 @@
 from sqlalchemy import Connection, bindparam, exists, or_, select, update
 
 from watcher.domain import FILED, Item, State
-from watcher.store.rows import flattened, item_of
+from watcher.store.rows import flattened
 from watcher.store.schema import items, obstacles
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, all_of, is_one_of
 
-_FILED_AFTER = (
-    ALL_ITEMS.where(items.c.serial > bindparam("serial"), is_one_of(items, FILED), items.c.filed_as.is_not(None))
-).limit(bindparam("limit"))
 _IS_OBSTRUCTED = exists().where(
     obstacles.c.item_id == items.c.id,
     obstacles.c.again_at > bindparam("now"),
@@ -71,11 +68,6 @@ class FilingQueue:
     def with_any_receipt_due(self) -> list[Item]:
         """All such items, whether or not something is in their way."""
         return all_of(self._connection, _ALL_RECEIPTS_DUE)
-
-    def filed_after(self, serial: int, limit: int) -> list[tuple[int, Item]]:
-        """Items in done/ or failed/ after this row number, each with its own number."""
-        rows = self._connection.execute(_FILED_AFTER, {"serial": serial, "limit": limit})
-        return [(row.serial, item_of(row)) for row in rows]
 
     def altered(self, limit: int) -> list[Item]:
         """Items at rest whose recordings were altered after filing, oldest arrival first."""

@@ -1,7 +1,7 @@
 """Compare the books with the folders: what differs, and keeps differing while a daemon is at work."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from watcher.domain import FILED, MOVING, UNTOUCHED, Item, State
@@ -14,9 +14,9 @@ from watcher.journey.arrive.companions import Companions, companions_of
 from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.filed import find_alteration, has_lost_name
 from watcher.journey.receipt import receipt_at
-from watcher.store import Books
 from watcher.text import JsonObject, rfc3339, show_path
 from watcher.views.context import CommandContext
+from watcher.views.recordings import list_items
 from watcher.views.unbooked import is_unbooked
 
 _LOOKS = 3
@@ -99,34 +99,41 @@ def _look(context: CommandContext, before: Comparison | None) -> Comparison:
     folders = [folder for folder in context.folders if _is_there(folder, found)]
     with context.store.reading() as books:
         found.last_scan_at = books.site.get("last_scan_at")
-        items = books.items.listed() if before is None else filter(None, map(books.items.get, before.items))
-        for item in items:
-            folder = _home(context, item)
-            if folder is None or folder not in folders:
-                continue
-            if _is_collected(folder, item):
-                found.collected.add((folder.name, item.filed_as or item.path))
-                continue
-            said = _compare_item(folder, item)
-            if (
-                not said
-                and folder.name != "drop"
-                and (altered := find_alteration(folder, item, context.clock.now()))
-            ):
-                found.altered[item.id] = replace(item, altered=altered)
-                said = str(explain(found.altered[item.id]))
-            if said:
-                found.items[item.id] = f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
-        for folder in folders:
-            if before is None:
-                ignore = Ignore(context.config.arrivals.ignore if folder.name == "drop" else ())
-                paths = {entry.path for entry in folder.walk(ignore.matching) if entry.kind == "file"}
-            else:
-                mine = {path for name, path in {*before.strays, *before.orphans} if name == folder.name}
-                paths = {path for path in mine if folder.occupied(path)}
-            if paths:
-                _compare_paths(context, folder, books, paths, found)
+    for item in list_items(context) if before is None else _get_items(context, before):
+        folder = _home(context, item)
+        if folder is None or folder not in folders:
+            continue
+        if _is_collected(folder, item):
+            found.collected.add((folder.name, item.filed_as or item.path))
+            continue
+        said = _compare_item(folder, item)
+        if not said and folder.name != "drop" and (altered := find_alteration(folder, item, context.clock.now())):
+            found.altered[item.id] = replace(item, altered=altered)
+            said = str(explain(found.altered[item.id]))
+        if said:
+            found.items[item.id] = f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
+    for folder in folders:
+        paths = _paths_in(context, folder, before)
+        if paths and folder.name == "drop":
+            _compare_dropped(context, paths, found)
+        elif paths:
+            _compare_filed(context, folder, paths, found)
     return found
+
+
+def _paths_in(context: CommandContext, folder: Folder, before: Comparison | None) -> set[bytes]:
+    """Return the files in the folder; of those that the look before found to differ, the ones still there."""
+    if before is None:
+        ignore = Ignore(context.config.arrivals.ignore if folder.name == "drop" else ())
+        return {entry.path for entry in folder.walk(ignore.matching) if entry.kind == "file"}
+    mine = {path for name, path in {*before.strays, *before.orphans} if name == folder.name}
+    return {path for path in mine if folder.occupied(path)}
+
+
+def _get_items(context: CommandContext, before: Comparison) -> list[Item]:
+    """Return the items, as they are now, that the look before found to differ."""
+    with context.store.reading() as books:
+        return [item for item_id in before.items if (item := books.items.get(item_id)) is not None]
 
 
 def _is_there(folder: Folder, found: Comparison) -> bool:
@@ -197,42 +204,52 @@ def _find(folder: Folder, item: Item, path: bytes) -> tuple[bool, JsonObject | N
     return folder.occupied(path), receipt_at(folder, receipt_name(path))
 
 
-def _compare_paths(
-    context: CommandContext, folder: Folder, books: Books, paths: set[bytes], found: Comparison
-) -> None:
-    """Which of these files in the folder are in no book."""
-    if folder.name == "drop":
+def _compare_dropped(context: CommandContext, paths: set[bytes], found: Comparison) -> None:
+    """Find which of these files in the drop folder are not in the database."""
+    settings = context.config.arrivals
+    with context.store.reading() as books:
         waiting = {file.path for file in books.waiting.listed()}
         found.unlisted = books.waiting.total() - len(waiting)
         unknown = paths - waiting - books.items.live_paths().keys() - set(books.items.live_companions())
-        settings, left = context.config.arrivals, books.waiting.left()
-        is_companion = Companions.of(settings).is_one
-        others = {path for path in unknown if may_be_left(settings, path) or is_companion(path)}
-        if len(others) > left.foreign + left.orphaned:  # only some of them are left, and it is unknown which
-            found.unlisted += left.foreign + left.orphaned
-        else:
-            found.left |= others
-            unknown -= others
-        found.strays |= {(folder.name, path) for path in unknown}
-        return
-    unknown = paths - _names_of(books.items.listed([State(folder.name), *MOVING]))
-    for path in sorted(unknown):
+        left = books.waiting.left()
+    is_companion = Companions.of(settings).is_one
+    others = {path for path in unknown if may_be_left(settings, path) or is_companion(path)}
+    if len(others) > left.foreign + left.orphaned:  # only some of them are left, and it is unknown which
+        found.unlisted += left.foreign + left.orphaned
+    else:
+        found.left |= others
+        unknown -= others
+    found.strays |= {("drop", path) for path in unknown}
+
+
+def _compare_filed(context: CommandContext, folder: Folder, paths: set[bytes], found: Comparison) -> None:
+    """Find which of these files in done/ or failed/ are not in the database."""
+    with context.store.reading() as books:
+        unknown = paths - _names_of(books.items.listed([State(folder.name), *MOVING]))
+    receipts = dict(_read_receipts(folder, sorted(unknown)))
+    with context.store.reading() as books:
+        orphans = [path for path, receipt in receipts.items() if is_unbooked(books, receipt)]
+    for path in orphans:
+        told = show_path(receipts[path]["id"].encode())
+        recording = show_path(path.removesuffix(RECEIPT))
+        found.orphans[folder.name, path] = (
+            f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, which is not filed according "
+            "to the database: is that a restored, older copy? Leave both files where they are, and do not "
+            f"drop the recording again; `watcher show {folder.name}/{recording}` shows what the receipt says"
+        )
+    unknown -= receipts.keys() | {path.removesuffix(RECEIPT) for path in receipts}
+    found.strays |= {(folder.name, path) for path in unknown}
+
+
+def _read_receipts(folder: Folder, paths: Iterable[bytes]) -> Iterator[tuple[bytes, JsonObject]]:
+    """Yield the files that are receipts, each with the fields that tell whose it is."""
+    for path in paths:
         try:
             receipt = receipt_at(folder, path) if path.endswith(RECEIPT) else None
         except FolderError:  # unknown
             receipt = None
-        if receipt is None:
-            continue
-        if is_unbooked(books, receipt):
-            told = show_path(receipt["id"].encode())
-            recording = show_path(path.removesuffix(RECEIPT))
-            found.orphans[folder.name, path] = (
-                f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, which is not filed according "
-                "to the database: is that a restored, older copy? Leave both files where they are, and do not "
-                f"drop the recording again; `watcher show {folder.name}/{recording}` shows what the receipt says"
-            )
-        unknown -= {path, path.removesuffix(RECEIPT)}
-    found.strays |= {(folder.name, path) for path in unknown}
+        if receipt is not None:
+            yield path, {"id": receipt["id"], "identifier": receipt.get("identifier")}
 
 
 def _names_of(items: Iterable[Item]) -> set[bytes]:

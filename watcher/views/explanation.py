@@ -12,7 +12,7 @@ from watcher.journey.arrive.companions import Companions, companions_of
 from watcher.journey.arrive.foreign import is_left, look_into, may_be_left
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
-from watcher.store import Books, Waiting
+from watcher.store import Waiting
 from watcher.store.waiting import FOLDER_UNREADABLE
 from watcher.text import rfc3339, show_path
 from watcher.views.context import CommandContext
@@ -24,20 +24,16 @@ from watcher.views.unbooked import find_unbooked
 
 def explain_path(context: CommandContext, text: str) -> str:
     """Why the file at this path, as a person typed it, is where it is, and what happens next."""
-    with context.store.reading() as books:
-        return _explain(context, books, read_path(text), show_path(os.fsencode(text)))
-
-
-def _explain(context: CommandContext, books: Books, raw: bytes, text: str) -> str:
-    if (said := _explain_as_named(context, books, text, raw)) is not None:
+    raw, text = read_path(text), show_path(os.fsencode(text))
+    if (said := _explain_as_named(context, text, raw)) is not None:
         return said
     for spelled in other_spellings(context, raw):
-        if (said := _explain_as_named(context, books, text, spelled)) is not None:
+        if (said := _explain_as_named(context, text, spelled)) is not None:
             return f"{tell_spelling(raw, spelled)} {said}".strip()
     return f"{text}: there is no such file, neither in the drop folder nor in done/ or failed/."
 
 
-def _explain_as_named(context: CommandContext, books: Books, text: str, raw: bytes) -> str | None:
+def _explain_as_named(context: CommandContext, text: str, raw: bytes) -> str | None:
     """Why the file of exactly this name is where it is; null if none is known. `text`: what was typed."""
     whole = os.path.abspath(raw)
     if (itself := _explain_root(context, resolve(whole))) is not None:
@@ -45,13 +41,13 @@ def _explain_as_named(context: CommandContext, books: Books, text: str, raw: byt
     for folder, path in places_of(context, raw):
         said = None
         if folder is not None and folder.name != "drop":
-            said = _explain_filed(context, books, folder, path)
-        said = said or _explain_dropped(context, books, path)
+            said = _explain_filed(context, folder, path)
+        said = said or _explain_dropped(context, path)
         if said is not None:
             return said if said.startswith(show_path(path)) else f"{show_path(path)} {said}"
     real = os.path.join(resolve(os.path.dirname(whole)), os.path.basename(whole))
     if real != whole:
-        return _explain_as_named(context, books, text, real)
+        return _explain_as_named(context, text, real)
     if (itself := _explain_root(context, whole, named=text)) is not None:
         return f"{text} {itself}"
     if not context.silent and os.path.lexists(whole):
@@ -76,55 +72,59 @@ def _explain_root(context: CommandContext, path: bytes, *, named: str = "") -> s
     return None
 
 
-def _explain_filed(context: CommandContext, books: Books, folder: Folder, path: bytes) -> str | None:
+def _explain_filed(context: CommandContext, folder: Folder, path: bytes) -> str | None:
     """What has this name in done/ or failed/, whatever had it elsewhere; null if nothing has."""
-    if (item := find_lying(books, folder, path)) is not None:
-        return explain_item(context, books, item)
-    if path.endswith(RECEIPT) and (of := find_lying(books, folder, path.removesuffix(RECEIPT))) is not None:
-        return _explain_receipt(context, books, of)
+    with context.store.reading() as books:
+        item, of = find_lying(books, folder, path), None
+        if item is None and path.endswith(RECEIPT):
+            of = find_lying(books, folder, path.removesuffix(RECEIPT))
+    if item is not None:
+        return explain_item(context, item)
+    if of is not None:
+        return _explain_receipt(context, of)
     try:
         if not folder.occupied(path):
             return None
     except FolderError as error:
         return str(error.as_fault())
-    if (unbooked := find_unbooked(context, books, [(folder, path)])) is not None:
+    if (unbooked := find_unbooked(context, [(folder, path)])) is not None:
         return str(unbooked)
-    came = _explain_companion(context, books, path, [State(folder.name)])
+    came = _explain_companion(context, path, [State(folder.name)])
     return came or f"is in {folder.name}/, but was not filed there by watcher."
 
 
-def _explain_dropped(context: CommandContext, books: Books, path: bytes) -> str | None:
+def _explain_dropped(context: CommandContext, path: bytes) -> str | None:
     """The file in the drop folder, or what became of one that was there."""
-    item = books.items.live_at(path) or books.items.latest_at(path)
-    file = books.waiting.at(path)
+    with context.store.reading() as books:
+        item = books.items.live_at(path) or books.items.latest_at(path)
+        file = books.waiting.at(path)
+        of = books.items.latest_at(path.removesuffix(RECEIPT)) if path.endswith(RECEIPT) else None
     on_disk = _look(context, path)
-    if item is None and (above := _explain_above(context, books, path)) is not None:
+    if item is None and (above := _explain_above(context, path)) is not None:
         return above
     if on_disk is not None and (foreign := _explain_foreign(context, path, on_disk)) is not None:
         return foreign
-    if item is None and (travels := _explain_companion(context, books, path, sorted(IN_DROP))) is not None:
+    if item is None and (travels := _explain_companion(context, path, sorted(IN_DROP))) is not None:
         return travels
     is_known = file is not None or (item is not None and item.state in LIVE)
-    if on_disk is not None and not is_known and (left := _explain_left(context, books, path)) is not None:
+    if on_disk is not None and not is_known and (left := _explain_left(context, path, of)) is not None:
         return left
     # The waiting list is as old as the last scan. If the item belongs to the file that is here now, or to one that
     # has left since, the item is newer.
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
-        return _explain_waiting(file, explain_wait(context, books))
+        return _explain_waiting(file, explain_wait(context))
     is_gone = on_disk is None and (item is None or item.state not in FILED)
-    if is_gone and (unbooked := find_unbooked(context, books, [(None, path)])) is not None:
+    if is_gone and (unbooked := find_unbooked(context, [(None, path)])) is not None:
         return str(unbooked)
     if item is not None:
-        said = explain_item(context, books, item)
+        said = explain_item(context, item)
         is_another = on_disk is not None and item.state in FILED
-        return (
-            f"{_explain_unseen(context, books)} An earlier recording of this name {said}" if is_another else said
-        )
-    if path.endswith(RECEIPT) and (of := books.items.latest_at(path.removesuffix(RECEIPT))) is not None:
-        return _explain_receipt(context, books, of)
+        return f"{_explain_unseen(context)} An earlier recording of this name {said}" if is_another else said
+    if of is not None:
+        return _explain_receipt(context, of)
     if on_disk is None:
-        return _explain_companion(context, books, path, sorted(FILED))
-    return _explain_unseen(context, books)
+        return _explain_companion(context, path, sorted(FILED))
+    return _explain_unseen(context)
 
 
 def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
@@ -136,24 +136,26 @@ def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
     return f"{said}.{meanwhile} {remedy[:1].upper()}{remedy[1:]}".strip()
 
 
-def _explain_unseen(context: CommandContext, books: Books) -> str:
+def _explain_unseen(context: CommandContext) -> str:
     """What becomes of a file in the drop folder that has neither an item nor a place in the waiting list."""
-    seen = books.site.get("last_scan_at")
+    with context.store.reading() as books:
+        seen = books.site.get("last_scan_at")
     if seen is None:
         return "is in the drop folder, which was never scanned. Start `watcher run`."
     return (
         "is in the drop folder, but was not there, or not among the first 1,000 waiting files, at the last scan "
         f"({rfc3339(seen)}). A running daemon scans again within {context.config.arrivals.rescan_seconds:g} s."
-        f"{explain_wait(context, books)}"
+        f"{explain_wait(context)}"
     )
 
 
-def _explain_above(context: CommandContext, books: Books, path: bytes) -> str | None:
+def _explain_above(context: CommandContext, path: bytes) -> str | None:
     """Why nothing at this path is ever seen: it is, or is in, a folder that is not looked into; else null."""
     names = path.split(b"/")
     for depth in range(1, len(names) + 1):
         above = b"/".join(names[:depth])
-        row = books.waiting.at(above)
+        with context.store.reading() as books:
+            row = books.waiting.at(above)
         if row is not None and row.code == FOLDER_UNREADABLE:
             where = "" if above == path else f"is in {show_path(above)}, which "
             return f"{where}{_explain_waiting(row)}"
@@ -167,21 +169,20 @@ def _explain_above(context: CommandContext, books: Books, path: bytes) -> str | 
     return None
 
 
-def _explain_receipt(context: CommandContext, books: Books, item: Item) -> str:
-    return f"is the receipt of item {item.id}, which {explain_item(context, books, item)}"
+def _explain_receipt(context: CommandContext, item: Item) -> str:
+    return f"is the receipt of item {item.id}, which {explain_item(context, item)}"
 
 
-def _explain_companion(context: CommandContext, books: Books, path: bytes, states: list[State]) -> str | None:
+def _explain_companion(context: CommandContext, path: bytes, states: list[State]) -> str | None:
     """The latest recording in one of these states whose marker or sidecar this is; null if it is none's."""
     if not Companions.of(context.config.arrivals).is_one(path):
         return None
-    mine = [item for item in books.items.listed(states) if path in companions_of(item)]
+    with context.store.reading() as books:
+        mine = [item for item in books.items.listed(states) if path in companions_of(item)]
     if not mine:
         return None
     verb = "is filed with its recording" if mine[-1].state in IN_DROP else "came with the recording"
-    return (
-        f"{verb} {show_path(mine[-1].path)} (item {mine[-1].id}), which {explain_item(context, books, mine[-1])}"
-    )
+    return f"{verb} {show_path(mine[-1].path)} (item {mine[-1].id}), which {explain_item(context, mine[-1])}"
 
 
 def _look(context: CommandContext, path: bytes) -> os.stat_result | None:
@@ -215,21 +216,20 @@ def _explain_foreign(context: CommandContext, path: bytes, found: os.stat_result
     return f"is {kind}: it is never opened, sent or moved. Drop the recording itself."
 
 
-def _is_receipt(context: CommandContext, books: Books, path: bytes) -> bool:
+def _is_receipt(context: CommandContext, path: bytes, of: Item | None) -> bool:
     """Whether it is the receipt of a recording that had its name, as when both are dragged back here."""
-    of = books.items.latest_at(path.removesuffix(RECEIPT)) if path.endswith(RECEIPT) else None
     try:
         return of is not None and is_receipt_of(context.drop.read(path, RECEIPT_BYTES), of.id)
     except (RecordingError, FolderError):
         return False
 
 
-def _explain_left(context: CommandContext, books: Books, path: bytes) -> str | None:
+def _explain_left(context: CommandContext, path: bytes, of: Item | None) -> str | None:
     """Why this file in the drop folder is left where it is; null if it is taken."""
     settings = context.config.arrivals
     if Companions.of(settings).is_one(path):
         return "is a marker or sidecar. It waits for its recording, with which it is filed; it is never submitted."
-    if not may_be_left(settings, path) or _is_receipt(context, books, path):
+    if not may_be_left(settings, path) or _is_receipt(context, path, of):
         return None
     go = "It is not sent or paid for. If it is a recording, give it a recording's extension (such as .wav)"
     try:

@@ -9,8 +9,8 @@ from watcher.folders import Folder, hash_of, receipt_name
 from watcher.journey.filed import has_lost_name
 from watcher.text import from_json, show_path
 from watcher.views.context import CommandContext
+from watcher.views.recordings import list_items
 
-_BATCH = 200  # rows in memory at a time; no recording is read within a transaction
 _RECEIPT_BYTES = 1 << 20
 
 
@@ -30,16 +30,11 @@ def compare_hashes(context: CommandContext, found: Hashes, show: Callable[[int, 
     with context.store.reading() as books:
         counts = books.items.counts()
     total = sum(counts[state] for state in FILED)
-    number = after = 0
-    while True:
-        with context.store.reading() as books:
-            rows = books.filing.filed_after(after, _BATCH)
-        if not rows:
-            return
-        for number, (after, item) in enumerate(rows, number + 1):  # noqa: B007, B020 — the next batch goes on there
-            if (said := _compare(context, item, found)) and _is_still_so(context, item):
-                yield f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
-            show(number, total)
+    filed = (item for item in list_items(context, sorted(FILED)) if item.filed_as is not None)
+    for number, item in enumerate(filed, 1):
+        if (said := _compare(context, item, found)) and _is_still_so(context, item):
+            yield f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
+        show(number, total)
 
 
 def _compare(context: CommandContext, item: Item, found: Hashes) -> str:

@@ -12,16 +12,15 @@ from watcher.journey.arrive.admit import stays_refused
 from watcher.journey.filed import has_receipt, lies_there
 from watcher.journey.submit.policy import NEEDS_CANARY
 from watcher.journey.working import Activity
-from watcher.store import Books
 from watcher.text import rfc3339, show_path
 from watcher.views.context import CommandContext
 
 IDLE = "No daemon is running: the next `watcher run` does it."
 
 
-def explain_item(context: CommandContext, books: Books, item: Item) -> str:
+def explain_item(context: CommandContext, item: Item) -> str:
     """The state of an item, the reason, and what happens next."""
-    said = _explain(context, books, item)
+    said = _explain(context, item)
     if item.state in UNDER_WAY and context.is_idle():
         said += " No daemon is running: the next `watcher run` continues."
     elif item.state in UNDER_WAY and (working := context.working()).activity is Activity.HUNG:
@@ -29,10 +28,12 @@ def explain_item(context: CommandContext, books: Books, item: Item) -> str:
     return said
 
 
-def explain_wait(context: CommandContext, books: Books) -> str:
+def explain_wait(context: CommandContext) -> str:
     """What else is in the way of a file that has no item yet; "" for nothing."""
     said = ""
-    if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
+    with context.store.reading() as books:
+        pause = books.pauses.get(PauseKind.FOLDER)
+    if pause is not None:
         said += f" Meanwhile nothing is submitted: {_sentence(pause.reason)}"
     if context.is_idle():
         said += " No daemon is running: the next `watcher run` looks at it again."
@@ -122,15 +123,15 @@ def _lies_there(context: CommandContext, item: Item) -> bool:
         return True
 
 
-def _explain(context: CommandContext, books: Books, item: Item) -> str:
+def _explain(context: CommandContext, item: Item) -> str:
     fault = str(item.fault) if item.fault else "the reason is not known."
     match item.state:
         case State.QUEUED:
-            return _explain_queued(context, books, item)
+            return _explain_queued(context, item)
         case State.SUBMITTING:
-            return _explain_submitting(context, books, item)
+            return _explain_submitting(context, item)
         case State.FILING:
-            return _explain_filing(books, item, fault)
+            return _explain_filing(context, item, fault)
         case State.DONE:
             where = (
                 f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
@@ -140,26 +141,27 @@ def _explain(context: CommandContext, books: Books, item: Item) -> str:
             shared = (
                 f" It has the same bytes as {item.duplicate_of} and cost nothing." if item.duplicate_of else ""
             )
-            since = _explain_aftermath(context, books, item)
+            since = _explain_aftermath(context, item)
             return f"is done: identifier {item.identifier}, {where}.{shared}{since}"
         case State.FAILED:
-            return f"failed: {fault} {_explain_failed(context, item)}{_explain_aftermath(context, books, item)}"
+            return f"failed: {fault} {_explain_failed(context, item)}{_explain_aftermath(context, item)}"
         case State.HELD:
             return f"is held: {fault}"
         case State.RETURNING:
-            return _explain_returning(context, books, item)
+            return _explain_returning(context, item)
         case State.WITHDRAWN:
             return (
                 "was removed or changed before it was sent. A file of this name that comes now is a new arrival."
             )
 
 
-def _explain_queued(context: CommandContext, books: Books, item: Item) -> str:
+def _explain_queued(context: CommandContext, item: Item) -> str:
     if item.duplicate_of is not None:
-        return _explain_duplicate(context, books, item.duplicate_of)
-    now, pauses = context.clock.now(), books.pauses.active()
+        return _explain_duplicate(context, item.duplicate_of)
+    now = context.clock.now()
+    with context.store.reading() as books:
+        pauses, ahead = books.pauses.active(), books.queue.ahead_of(item)
     is_late = item.due_at > now and not any(pause.kind in NEEDS_CANARY for pause in pauses)
-    ahead = books.queue.ahead_of(item)
     behind = f" behind {ahead:,} {'others' if ahead > 1 else 'other'}" if ahead else ""
     said = [f"is queued{behind or ('' if is_late else ' and is the next')}."]
     said += explain_pauses(pauses, now)
@@ -170,18 +172,20 @@ def _explain_queued(context: CommandContext, books: Books, item: Item) -> str:
     return " ".join(filter(None, [*said, trouble or (f"The last try: {item.fault}" if item.fault else "")]))
 
 
-def _explain_duplicate(context: CommandContext, books: Books, first_id: str) -> str:
-    first = books.items.get(first_id)
+def _explain_duplicate(context: CommandContext, first_id: str) -> str:
+    with context.store.reading() as books:
+        first = books.items.get(first_id)
     said = f"waits for {first_id}, which has the same bytes, and will share its outcome at no cost."
     if first is None or first.duplicate_of is not None:
         return said
-    return f"{said} That one, {show_path(first.path)}, {_explain(context, books, first)}"
+    return f"{said} That one, {show_path(first.path)}, {_explain(context, first)}"
 
 
-def _explain_submitting(context: CommandContext, books: Books, item: Item) -> str:
+def _explain_submitting(context: CommandContext, item: Item) -> str:
     if not context.is_idle():
         return "is being sent now."
-    requests = books.ledger.of_item(item.id)
+    with context.store.reading() as books:
+        requests = books.ledger.of_item(item.id)
     if requests and requests[-1].released_at is None:
         return (
             "was being sent when the daemon ended, but not completely: it cost nothing and will be queued again."
@@ -190,26 +194,29 @@ def _explain_submitting(context: CommandContext, books: Books, item: Item) -> st
     return f"was being sent when the daemon ended, and may have been charged. It will be {then}."
 
 
-def _explain_filing(books: Books, item: Item, fault: str) -> str:
-    move = _explain_move(books, item, f"to {item.outcome}/")
+def _explain_filing(context: CommandContext, item: Item, fault: str) -> str:
+    move = _explain_move(context, item, f"to {item.outcome}/")
     if item.outcome is State.DONE:
         return f"was accepted (identifier {item.identifier}), and is {move}"
     return f"{'failed' if item.attempts else 'failed without being sent'}: {fault} It is {move}"
 
 
-def _explain_returning(context: CommandContext, books: Books, item: Item) -> str:
-    said = f"is {_explain_move(books, item, 'back to the drop folder')}"
+def _explain_returning(context: CommandContext, item: Item) -> str:
+    said = f"is {_explain_move(context, item, 'back to the drop folder')}"
     if item.fault is not None and stays_refused(item.fault, item.size, context.config):
         return f"{said} Then it is refused again, unless it was changed: {item.fault.message}"
-    others = [pause for pause in books.pauses.active() if pause.kind is not PauseKind.FOLDER]
+    with context.store.reading() as books:
+        others = [pause for pause in books.pauses.active() if pause.kind is not PauseKind.FOLDER]
     return " ".join([f"{said} Then it is queued to be sent again.", *explain_pauses(others, context.clock.now())])
 
 
-def _explain_move(books: Books, item: Item, where: str) -> str:
+def _explain_move(context: CommandContext, item: Item, where: str) -> str:
     """How far the move is, and what is in its way."""
-    if (obstacle := books.obstacles.fault_of(item.id)) is not None:
+    with context.store.reading() as books:
+        obstacle, pause = books.obstacles.fault_of(item.id), books.pauses.get(PauseKind.FOLDER)
+    if obstacle is not None:
         return f"to be moved {where}, which failed and is tried again by itself: {_sentence(str(obstacle))}"
-    if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
+    if pause is not None:
         return f"to be moved {where} when the folders work again: {_sentence(pause.reason)}"
     return f"being moved {where}."
 
@@ -227,11 +234,12 @@ def _explain_failed(context: CommandContext, item: Item) -> str:
     return f"{said} `watcher dismiss {item.id}` marks it as dealt with."
 
 
-def _explain_aftermath(context: CommandContext, books: Books, item: Item) -> str:
+def _explain_aftermath(context: CommandContext, item: Item) -> str:
     """What happened to it after it was filed, and what is in the way of its receipt."""
     altered = explain(item)
     since = f" {altered}" if altered else ""
-    obstacle = books.obstacles.fault_of(item.id)
+    with context.store.reading() as books:
+        obstacle = books.obstacles.fault_of(item.id)
     if obstacle:
         return f"{since} Its receipt is out of date, since it cannot be written: {obstacle}"
     if _lacks_receipt(context, item):

@@ -68,9 +68,7 @@ def is_unbooked(books: Books, receipt: JsonObject) -> bool:
     return identifier is not None and item.identifier is None
 
 
-def find_unbooked(
-    context: CommandContext, books: Books, places: Iterable[tuple[Folder | None, bytes]]
-) -> Unbooked | None:
+def find_unbooked(context: CommandContext, places: Iterable[tuple[Folder | None, bytes]]) -> Unbooked | None:
     """The recording at one of these places; a place in the drop folder stands for the same name in the others."""
     for named, path in places:
         filed = (context.done, context.failed) if named is None or named.name == "drop" else (named,)
@@ -80,6 +78,10 @@ def find_unbooked(
                 receipt = receipt_at(folder, receipt_name(recording))
             except (FolderError, RecordingError):
                 continue
-            if receipt is not None and is_unbooked(books, receipt):
+            if receipt is None:
+                continue
+            with context.store.reading() as books:
+                is_known = not is_unbooked(books, receipt)
+            if not is_known:
                 return Unbooked(folder.name, recording, receipt)
     return None
