@@ -185,7 +185,7 @@ class RecordingRefused(RecordingError):
 
 
 class RecordingChanged(RecordingError):
-    """The file is no longer the one that was vetted: it has to settle again."""
+    """The file is no longer the one that was examined: it has to settle again."""
 
     code = "changed"
 

@@ -1,4 +1,4 @@
-"""Submissions: what was vetted is sent, in the order it came; every fault leaves one charge and a full ledger."""
+"""Submissions: what was examined is sent, in the order it came; a fault leaves one charge and a full ledger."""
 
 import os
 from typing import Any
@@ -206,7 +206,7 @@ def test_a_whole_identifier_in_a_cut_answer_is_an_answer(place: Place, service: 
 
 
 def test_a_recording_that_changes_while_it_is_sent_is_cut_off(place: Place, service: Sandbox) -> None:
-    """Its end differs from what was vetted: the service never has a whole request, and it settles again."""
+    """Its end differs from what was examined: the service never has a whole request, and it settles again."""
     content = speech("long", seconds=60)
     changed = content[:-100] + bytes(100)
     with queued(place, long=content) as journey:
@@ -246,7 +246,7 @@ def test_a_recording_that_was_replaced_before_is_not_opened_in_its_stead(place: 
 
 
 def test_the_ledger_has_the_length_and_the_service_the_bytes(place: Place, service: Sandbox) -> None:
-    """One open, one pass: what the service hashed is what vetting hashed."""
+    """One open, one pass: what the service hashed is what the examination hashed."""
     with queued(place, "a", "b", "c") as journey:
         drain(journey)
     items = {item.id: item for item in place.items().values()}

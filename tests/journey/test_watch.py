@@ -230,7 +230,7 @@ def mounted(point: Path) -> Iterator[None]:
 def test_what_a_copier_sets_after_its_close_is_not_waited_out(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Owner, mode and times, of a recording that is queued by then: it is not the file that was vetted, but is
+    """Owner, mode and times, of a recording that is queued by then: it is not the file that was examined, but is
     still known to be closed.
     """
     monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had

@@ -94,7 +94,7 @@ class Client:
         """Submit this very recording, and return the identifier that the service gave it.
 
         `release` is called once, when everything but the last part is sent and the recording was found to be the
-        one that was vetted; the last part follows when it returns. What it raises passes through unchanged, and
+        one that was examined; the last part follows when it returns. What it raises passes through unchanged, and
         the request is cut off: nothing is charged. Raises RecordingChanged or RecordingUnreachable, with nothing
         charged, and a ServiceError whose `charged` is "no" wherever the last part was not let go.
         """

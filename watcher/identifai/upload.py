@@ -1,7 +1,7 @@
 """One upload and its body: read once, while it is sent; its last part is held back until the rest is verified.
 
-What is sent is what was vetted: the last part leaves only after the whole file was read and its length and
-hash were found to be the vetted ones. Until then the service has no complete request, so it can charge nothing.
+What is sent is what was examined: the last part leaves only after the whole file was read and its length and
+hash were found to be the examined ones. Until then the service has no complete request, so it can charge nothing.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ HELD_BACK_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A recording as it was vetted, and how it is to be named to the service.
+    """A recording as it was examined, and how it is to be named to the service.
 
     `fields` are the text fields to send, by their names in the service's contract; an empty one is left out.
     """
@@ -139,7 +139,7 @@ def _reading() -> Iterator[None]:
 
 def _changed(upload: Upload) -> RecordingChanged:
     return RecordingChanged(
-        f"The recording is not the one that was vetted ({upload.size} bytes): it changed since",
+        f"The recording is not the one that was examined ({upload.size} bytes): it changed since",
         hint="Nothing was charged. It is taken up again when it has settled.",
     )
 
