@@ -14,8 +14,12 @@ from watcher.text import show_path
 _log = logs.get_logger(__name__)
 
 
-def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> list[str]:
+def move_companions(
+    site: Site, item: Item, source: Folder, target: Folder, *, until_ns: int | None = None
+) -> list[str]:
     """What came with the recording lies beside it in `target`; one that is gone is no matter.
+
+    `until_ns`: one whose ctime is later is another recording's, and stays.
 
     They follow the recording: with the database lost in between, one left behind in the drop folder is only
     an orphan, while a recording left behind would be an arrival. One that cannot be moved stays where it is,
@@ -25,7 +29,7 @@ def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> l
     for companion in item.companions:
         here = _find(source, item, companion) if target is site.drop else companion
         try:
-            _move_one(site, item, companion, here, source, target)
+            _move_one(site, item, companion, here, source, target, until_ns)
         except (RecordingGone, RecordingChanged):
             pass  # taken away, or moved before a crash
         except (RecordingError, FolderError) as error:
@@ -39,10 +43,20 @@ def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> l
     return left
 
 
-def _move_one(site: Site, item: Item, companion: bytes, here: bytes, source: Folder, target: Folder) -> None:
+def _move_one(
+    site: Site,
+    item: Item,
+    companion: bytes,
+    here: bytes,
+    source: Folder,
+    target: Folder,
+    until_ns: int | None,
+) -> None:
     """It lies in `target` under the first of its names that is free. NameTaken where none is, and as `move`."""
     there = companion if target is site.drop else companion_name(companion, item.path, item.filed_as or item.path)
     fingerprint = source.fingerprint(here)
+    if until_ns is not None and fingerprint.ctime_ns > until_ns:
+        return
     for token in tokens_for(item.id, plain=True):
         name = site.acceptance.fit(target, there, item.id, token)
         if not token and target is not site.drop and not may_be_plain(name):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from watcher import logs
 from watcher.domain import Item, State
-from watcher.errors import FolderRefuses, NameTaken, RecordingChanged, RecordingGone
+from watcher.errors import FolderError, FolderRefuses, NameTaken, RecordingChanged, RecordingError, RecordingGone
 from watcher.folders import Folder, is_receipts_name, move, receipt_name, tokens_for
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file.along import move_companions
@@ -44,6 +44,7 @@ class Out:
                 self._claim_name(folder, attempt)
             except NameTaken:
                 continue
+            is_repeated = bool(item.companions) and not self._lies_in_drop(item)
             try:
                 # What was paid for may use up what was kept for it: its receipt, which lies there, has taken of
                 # that. In failed/ it stays for the others' receipts: without room for one, submitting pauses.
@@ -62,12 +63,23 @@ class Out:
             except (RecordingGone, RecordingChanged):
                 self._site.check_mounted(item.path)  # gone, and not with the disk it lies on
                 return self._file_without_recording(folder, attempt)
-            left = move_companions(self._site, attempt, self._site.drop, folder)
+            # What was made since its recording was moved, before a crash, came with the next one of its name.
+            until_ns = there.ctime_ns if is_repeated else None
+            left = move_companions(self._site, attempt, self._site.drop, folder, until_ns=until_ns)
             warning = " ".join(filter(None, [attempt.warning, *left])) or None
             return replace(attempt, fingerprint=there, warning=warning)
         raise FolderRefuses(
             f"every name for {folder.label(item.path)} is taken", hint="move the files that have its name away"
         )
+
+    def _lies_in_drop(self, item: Item) -> bool:
+        """Whether the recording was not moved yet, as far as can be told without reading it."""
+        try:
+            here = self._site.drop.fingerprint(item.path)
+        except (RecordingError, FolderError):
+            return False
+        was = item.fingerprint
+        return here.inode == was.inode or (here.size, here.mtime_ns) == (was.size, was.mtime_ns)
 
     def _claim_name(self, folder: Folder, item: Item) -> None:
         """The receipt lies under its name. NameTaken where that or the recording's is somebody's."""
