@@ -201,8 +201,8 @@ def test_what_comes_after_a_crash_is_the_next_recording_s(
     dies_at: str,
     is_on_another_disk: bool,
 ) -> None:
-    """The daemon dies when the recording was moved, before or after its companions, and before the commit. The next
-    recording of that name, with its marker and sidecar, comes before the start: each keeps its own.
+    """The daemon dies when the recording was moved, before or after its companions, and before the commit. The
+    next recording of that name, with its marker and sidecar, comes before the start: each keeps its own.
     """
     place = make_place(arrivals={"sidecar": [".xml"], "marker": ".ok"}, limits={"writes": []})
     before_its_companions = dies_at == "out.move_companions"

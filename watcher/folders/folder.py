@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import stat
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -46,9 +47,10 @@ class Folder(Root):
         *,
         known: Mapping[bytes, int] | None = None,
         below: bytes = b"",
+        stopping: threading.Event | None = None,
     ) -> Scan:
         """Return a scan of the folder, or of the subfolder `below`, that leaves out what is `known`; see Scan."""
-        return Scan(self, ignore, known, below)
+        return Scan(self, ignore, known, below, stopping)
 
     # Reading and taking out
 

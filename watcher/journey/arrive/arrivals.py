@@ -4,6 +4,7 @@ The full scan, compared with the books, is the truth. Events are hints: they say
 is lost when they are.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -35,8 +36,9 @@ class Arrivals:
     thread may.
     """
 
-    def __init__(self, site: Site, *, scans_once: bool = False) -> None:
+    def __init__(self, site: Site, stopping: threading.Event, *, scans_once: bool = False) -> None:
         self._site = site
+        self._stopping = stopping
         self.ignore = Ignore(site.config.arrivals.ignore)
         self.openings = Openings(lambda path: self.ignore.matching(path) is not None)  # what the watch heard
         self.hints = Hints()
@@ -52,8 +54,9 @@ class Arrivals:
             self.openings,
             reach,
             lambda path: self._try(path, self._recheck.recheck),
-            scans_once=scans_once,
+            stopping,
         )
+        self.scanner.scans_once = scans_once
         self._publication = Publication(site, self.registry, self.scanner)
         self._publish_due = 0.0
 
@@ -65,6 +68,8 @@ class Arrivals:
         clock = self._site.clock
         self._take_hints()
         self.scanner.scan_if_due()
+        if self._stopping.is_set():
+            return 0.0  # what was published last is more than what was seen of a scan that is cut short
         found_some = self._judge_due()
         if clock.monotonic() >= self._publish_due:
             self._publish_due = clock.monotonic() + _PUBLISH_SECONDS
@@ -138,6 +143,8 @@ class Arrivals:
             with self._site.store.reading() as books:
                 live = {path: books.items.live_at(path) for path in batch}
             for path, item in live.items():
+                if self._stopping.is_set():
+                    return
                 if item is None:
                     self._try(path, partial(self._recheck.look_at, is_closed=hints[path]))
                 elif item.state in UNTOUCHED:
@@ -158,6 +165,8 @@ class Arrivals:
             due = registry.settler.due(clock.monotonic(), _LOOKS_A_STEP)
         before = len(registry.settled)
         for number, candidate in enumerate(due):
+            if self._stopping.is_set():
+                break
             try:
                 self._look.judge(candidate)
             except StoreError:  # of none of them: all wait for it

@@ -10,9 +10,9 @@ then makes two events in turn, so that no two equal ones follow each other and n
 as soon as an open has been read; what came before it (a second open in the same tenth of a millisecond) can not
 be told from one open. Errors are on the side of patience but for that one.
 
-All this tells only of opens that were heard. A file that lay there before anybody listened may be open since then:
-that others opened and closed it, or that it was renamed, proves nothing. So it is kept in mind which files were
-heard from their beginning: made, or moved in, or closed by somebody whose open nobody heard.
+All this tells only of opens that were heard. A file that lay there before anybody listened may be open since then,
+by one or by several: that somebody closed it, or that it was renamed, proves nothing. So it is kept in mind which
+files were heard from their beginning: made, or moved in, or closed under a copier's own temporary name.
 """
 
 import threading
@@ -145,8 +145,10 @@ class Openings:
             if opening is None:
                 if not written:
                     return Close.READ
-                self._note(path, is_heard=True)  # whoever had it open since before anybody listened closed it
-                return Close.LAST
+                # One of those who had it open since before anybody listened: how many those were, nobody knows.
+                is_whole = self._is_temporary(path)  # a copier's own name for it, which nobody else opens
+                self._note(path, is_heard=is_whole)
+                return Close.LAST if is_whole else Close.UNPROVEN
             opening.closed(written=written)
             if opening.most > 0:
                 return Close.NOT_LAST

@@ -1,6 +1,7 @@
 """The full scan of the drop folder, compared with the books: it is the truth, and events are only hints."""
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -45,8 +46,7 @@ class Scanner:
         openings: Openings,
         reach: Reach,
         recheck: Callable[[bytes], None],
-        *,
-        scans_once: bool,
+        stopping: threading.Event,
     ) -> None:
         """`recheck`: looks whether an item's file that was not found is gone."""
         self._site = site
@@ -56,7 +56,7 @@ class Scanner:
         self._openings = openings
         self._reach = reach
         self._recheck = recheck
-        self._scans_once = scans_once
+        self._stopping = stopping
         self._scan_due = 0.0
         self._asked_scan_from = 0.0  # monotonic: before that a scan that is asked for waits
         self.away: tuple[bytes, ...] = ()  # mount points below, as prefixes, without their disks at the last scan
@@ -64,6 +64,7 @@ class Scanner:
         self.nameless: dict[bytes, Waiting | None] = {}  # at the last scan; null: not at the one before it
         self.last_scan_at: float | None = None
         self.polls = False  # no events come: the scan is all there is
+        self.scans_once = False
 
     def scan_if_due(self) -> None:
         """A scan was done, if it was time for one or one was asked for."""
@@ -78,7 +79,10 @@ class Scanner:
         return min(self._scan_due, self._asked_scan_from) if self._hints.is_scan_asked else self._scan_due
 
     def scan(self) -> bool:
-        """The whole drop folder has been looked at, and compared with the books. Whether it could be."""
+        """The whole drop folder has been looked at, and compared with the books. Whether it could be.
+
+        Not where a stop cuts it short: then the next start has it to do.
+        """
         site = self._site
         now, started = site.clock.now(), site.clock.monotonic()
         if not site.look_at_folders():
@@ -90,7 +94,7 @@ class Scanner:
         with site.store.reading() as books:
             self._registry.begin_scan(books)
         # What is known costs neither a stat nor a query; what vet takes meanwhile becomes known meanwhile.
-        listing = site.drop.walk(self._ignore.matching, known=self._registry.known)
+        listing = site.drop.walk(self._ignore.matching, known=self._registry.known, stopping=self._stopping)
         try:
             with _gc_paused():
                 for path, _, _, fingerprint in listing:
@@ -110,9 +114,13 @@ class Scanner:
             site.pause_for_folder(error)
             self._scan_due = started + _POLL_SECONDS  # it went in this moment: nothing is known, and not for long
             return False
+        if listing.is_cut_short:
+            return False
         self._note_unreadable(listing.unreadable)
         self._note_nameless(listing.nameless)
         for path in listing.missing:
+            if self._stopping.is_set():
+                return False
             if not path.startswith(self.away):
                 self._recheck(path)
         self.last_scan_at = site.clock.now()
@@ -166,7 +174,7 @@ class Scanner:
 
     def _seconds_to_next(self, took: float) -> float:
         """How long after the beginning of this scan the next one begins. Scanning never takes over the machine."""
-        if self._scans_once:
+        if self.scans_once:
             return IDLE
         wanted = self._site.config.arrivals.rescan_seconds
         return max(min(wanted, _POLL_SECONDS) if self.polls else wanted, 20 * took)

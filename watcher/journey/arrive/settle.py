@@ -170,6 +170,8 @@ class Settler:
         else:
             if not candidate.is_settled and candidate.look_at == math.inf:
                 self._look(candidate, monotonic)  # its look was cut short by a change that is undone
+            elif candidate.code == "open" and not is_open and candidate.look_at != _NEVER:
+                self._look(candidate, self._soonest(candidate, monotonic))  # a lease may tell that it was closed
             return candidate  # nothing new
         candidate.is_closed = is_closed
         if is_changed:
