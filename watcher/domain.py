@@ -282,7 +282,7 @@ class Item:
     sha256: str | None = None  # of the bytes that were examined; None where they were not read
     media_type: str | None = None  # as it is sent to the service
     extension: str | None = None  # the documented one that fits the content, with its dot
-    audio: Audio | None = None  # as examined; None where it was not, or is no recording
+    audio: Audio | None = None  # None where it was not examined, or is not a recording
     content_key: str | None = None  # equal for the same bytes, options, base URL and account
     due_at: float = 0.0
     claim: str | None = None  # the token of the step that is working on it

@@ -295,7 +295,7 @@ def test_a_sidecar_for_which_there_is_no_room_stays_behind_and_its_recording_is_
     assert place.states() == {"call.wav": State.DONE}
     assert place.files() == {"done/call.wav", "done/call.wav.json", "drop/call.xml"}
     assert (
-        "call.xml came with it, and stayed in the drop folder: No space"
+        "call.xml came with it, but stayed in the drop folder: No space"
         in (place.receipt("done/call.wav.json")["warning"])
     )
 

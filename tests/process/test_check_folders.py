@@ -234,7 +234,7 @@ def test_what_watch_auto_chooses_is_told_for_each_mount(
     assert share == {
         "path": str(shared),
         "watch": "polling",
-        "why": "nfs4: other machines' changes make no events here",
+        "why": "nfs4: other machines' changes raise no events here",
     }
 
 

@@ -258,7 +258,7 @@ class Folder(Root):
         return data
 
     def remove(self, path: bytes) -> None:
-        """Remove a file of ours at `path`, durably. A missing one is no error."""
+        """Remove a file of ours at `path`, durably. A missing one is not an error."""
         with self.taking(path), suppress(FileNotFoundError, NotADirectoryError), self.holder(path) as (here, name):
             os.unlink(name, dir_fd=here)
             disk.sync(here)
@@ -349,7 +349,7 @@ class Folder(Root):
     def _regular(self, path: bytes, status: os.stat_result) -> Fingerprint:
         if not stat.S_ISREG(status.st_mode):
             raise RecordingGone(
-                f"{self.label(path)} is no regular file (any more)",
+                f"{self.label(path)} is not, or no longer, a regular file",
                 hint="links, pipes and devices are not sent: put the recording itself there",
             )
         return disk.fingerprint_of(status)

@@ -18,7 +18,7 @@ _HELD = 32  # open descriptors on the way down, at most; folders further up are 
 
 
 class Entry(NamedTuple):
-    """A name that is no folder: its path relative to the root, and what the scan knows of it."""
+    """A name that is not a folder: its path relative to the root, and what the scan knows about it."""
 
     path: bytes
     inode: int
@@ -162,7 +162,7 @@ class Scan:
             self._pass_over(prefix[:-1], error)
 
     def _tell(self, found: "os.DirEntry[str]", path: bytes) -> Entry | None:
-        """Return the entry for a name that is no folder; None where it vanished, or is known after all."""
+        """Return the entry for a name that is not a folder; None where it vanished, or is known after all."""
         is_file = found.is_file(follow_symlinks=False)
         if is_file:
             if self._known is None:

@@ -1,4 +1,4 @@
-"""When the next request may be completed, so that none is ever refused for coming too fast.
+"""When the next request may be completed, so that none is ever refused as too fast.
 
 The service counts a request when it has received all of it, in fixed windows that open at their first request. We
 can see neither. A sliding log is safe for any phase of such windows: the next request is completed no sooner than

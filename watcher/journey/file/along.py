@@ -1,4 +1,4 @@
-"""What travels along: marker and sidecars lie beside their recording, under its name."""
+"""Move a recording's companions, its marker and sidecars, along with it, under its name."""
 
 from contextlib import suppress
 
@@ -17,13 +17,13 @@ _log = logs.get_logger(__name__)
 def move_companions(
     site: Site, item: Item, source: Folder, target: Folder, *, until_ns: int | None = None
 ) -> list[str]:
-    """What came with the recording lies beside it in `target`; one that is gone is no matter.
+    """Move what came with the recording to `target`, after it. Return a warning for each that could not be moved.
 
-    `until_ns`: one whose ctime is later is another recording's, and stays.
+    `until_ns`: one whose ctime is later belongs to another recording, and stays.
 
-    They follow the recording: with the database lost in between, one left behind in the drop folder is only
-    an orphan, while a recording left behind would be an arrival. One that cannot be moved stays where it is,
-    or its recording would never be done: what is to be said of it is returned.
+    Should the database be lost in between, a companion left in the drop folder is only an orphan, while a
+    recording left there would be an arrival. One that cannot be moved stays, or its recording would never be done.
+    One that is gone is ignored.
     """
     left: list[str] = []
     for companion in item.companions:
@@ -37,7 +37,7 @@ def move_companions(
             if not is_alone and (trouble := site.find_trouble([source, target])) is not None:
                 raise trouble from error
             left.append(
-                f"{show_path(here)} came with it, and stayed in the {source.name} folder: {error.message}."
+                f"{show_path(here)} came with it, but stayed in the {source.name} folder: {error.message}."
             )
             _log.warning("companion.left", item=item.id, path=here, reason=error.message, hint=error.hint)
     return left
@@ -52,7 +52,7 @@ def _move_one(
     target: Folder,
     until_ns: int | None,
 ) -> None:
-    """It lies in `target` under the first of its names that is free. NameTaken where none is, and as `move`."""
+    """Move it to `target` under the first of its names that is free. Raises NameTaken, and what `move` does."""
     there = companion if target is site.drop else companion_name(companion, item.path, item.filed_as or item.path)
     fingerprint = source.fingerprint(here)
     if until_ns is not None and fingerprint.ctime_ns > until_ns:
@@ -70,7 +70,7 @@ def _move_one(
 
 
 def _find(folder: Folder, item: Item, companion: bytes) -> bytes:
-    """Where the companion lies in the folder: under its plain name if under none of those that it may have had."""
+    """Return where the companion lies in the folder; its plain name, where it lies under none of its names."""
     longest = LONGEST
     with suppress(FolderError):  # the move meets it again
         longest = folder.names_at(companion)[1]

@@ -1,8 +1,8 @@
-"""The words of a refusal: whom they blame. Pure.
+"""Whom the words of a refusal blame. Pure.
 
-The service answers 400 for three things, and its words are documented for few of them. "audio", its own noun, may
-stand in all. So a file is blamed only by a predicate about this very file, and only where nothing beside it speaks
-of an account, a limit, the options, the service or the way there.
+The service answers 400 for three things, and few of its messages are documented. The word "audio" may appear in
+any of them. So a file is blamed only by a statement about this very file, and only where nothing else in the
+message is about an account, a limit, the options, the service or the way there.
 """
 
 import re
@@ -18,9 +18,9 @@ class Blamed(StrEnum):
 
 
 def whom_blames(text: str) -> Blamed:
-    """Whom these words blame. In doubt nobody: that costs one more upload, where a wrong "file" costs a recording.
+    """Return whom these words blame; in doubt, nobody: that costs one more upload, a wrong "file" a recording.
 
-    A limit of the plan to one file ("too large for your plan") is nobody's either: taken for want of credit, the
+    A plan's limit for one file ("too large for your plan") blames nobody either: taken for lack of credit, that
     one file would pause all others again and again.
     """
     text = " ".join(text.replace("\u2019", "'").split())
@@ -33,7 +33,7 @@ def whom_blames(text: str) -> Blamed:
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
-    """Any of these, as whole words."""
+    """Return a pattern for any of these, as whole words."""
     return re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in patterns), re.IGNORECASE)
 
 
@@ -46,14 +46,14 @@ _OF_OTHERS = _words(
     r"licen[cs]\w+|contracts?|packages?|tiers?|trials?|upgrade\w*|allowances?|allotments?|invoices?|wallets?",
     r"keys?|tokens?|access|permissions?|permitted to|allowed to|authori[sz]\w+|regions?|country|countries|terms",
     r"features?|enabled|disabled|suspended|suspension|blocked|banned|expired|overdue|terminated|deactivated",
-    # A limit to more than one file: one to a file's size is none.
+    # A limit on more than one file, so not on a file's size.
     r"(?<!size )limit\w*|rate exceeded|too many|used up|exhausted|reached|remain\w*|left|units|total|per|each",
     r"months?|monthly|days?|daily|today|hourly|weeks?|weekly|years?|yearly|concurrent\w*|simultaneous\w*",
     # The service, at this moment.
     r"services?|servers?|unavailable|maintenance|endpoints?|api|models?|clients?|deprecated|no longer|our",
     r"temporar\w+|wait|retry|try again|later|busy|queued?|overloaded|capacity|internal|processing|time[ds]? out",
     r"timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|failed to upload|download\w*",
-    # The options, and what did not arrive: a small limit or a full disk of something before the service.
+    # The options, and what did not arrive: something before the service has a small limit or a full disk.
     r"ref[_ ]id|webhook\w*|no[_ ]cache|prevent[_ ]c2pa\w*|parameters?|options?|urls?|required|missing",
     r"requests?|payload|body|json|multipart|content[- ]type",
 )
@@ -71,7 +71,7 @@ _CANNOT = r"(?:can ?not|can't|could not|couldn't|unable to|failed to)"
 _NOT = r"(?:is |are |was )?(?:not|isn't|aren't)(?: a| an)?"
 _SOUND = r"(?:(?:human |audible |spoken )?(?:speech|voice|audio|sound)(?: tracks?| streams?| data| content)?)"
 _END = r"(?= *(?:$|[.,;:!()-]|and |or |was |in the |in this |in your ))"
-"""Behind a noun that "minutes", "licence" or "processing" would make another."""
+"""After a noun that "minutes", "licence" or "processing" would turn into something else."""
 _BAD = r"(?:corrupt(?:ed)?|damaged|broken|malformed|truncated|unreadable|undecodable|invalid|empty|silent)"
 
 _OF_FILE = _words(

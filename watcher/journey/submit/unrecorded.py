@@ -1,4 +1,4 @@
-"""Answers that the books have not taken yet: not one is forgotten, and each is tried again."""
+"""Answers that are not in the database yet: none is forgotten, and each is tried again."""
 
 import threading
 from dataclasses import dataclass
@@ -12,32 +12,32 @@ from watcher.journey.submit.record import Outcomes
 
 _log = logs.get_logger(__name__)
 
-_STUMBLED_SECONDS = 5.0  # until an answer is recorded that nobody foresaw an error about; then twice as long, …
+_STUMBLED_SECONDS = 5.0  # until recording an answer is tried again after an unexpected error; doubled each time
 _MOST_STUMBLED_SECONDS = 600.0
-_FINISH_SECONDS = 5.0  # so long a stop tries to record the last answer
+_FINISH_SECONDS = 5.0  # how long a stop tries to record the last answer
 
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a claim, and when; until it is recorded."""
+    """The outcome of a claim, and when it came, until it is recorded."""
 
     claim: Claim
     what: Accepted | WatcherError
     at: float
-    is_told: bool = False  # in the log, since the books do not take it
+    is_told: bool = False  # logged, since the database does not take it
 
 
 @dataclass(slots=True)
 class Stumble:
-    """An answer whose attempt has its end, and whose item has not moved on: nobody foresaw why."""
+    """An answer that is in the ledger, but not in its item, because of an unexpected error."""
 
     answer: Answer
     due_at: float  # monotonic
-    seconds: float = _STUMBLED_SECONDS  # after which it is tried again
+    seconds: float = _STUMBLED_SECONDS  # until it is tried again
 
 
 class UnrecordedAnswers:
-    """The answer to one's own latest upload, until it is recorded, and those that met an error nobody foresaw."""
+    """The answer to the latest upload, until it is recorded, and those that met an unexpected error."""
 
     def __init__(self, site: Site, outcomes: Outcomes) -> None:
         self._site = site
@@ -46,15 +46,15 @@ class UnrecordedAnswers:
         self._stumbles: list[Stumble] = []
 
     def keep(self, claim: Claim, answer: Accepted | WatcherError) -> None:
-        """The answer is recorded, or will be: see `record`."""
+        """Keep the answer and record it, now or later: see `record`."""
         self._unrecorded = Answer(claim, answer, self._site.clock.now())
         self.record()
 
     def record(self) -> None:
-        """What came of the upload is in the books. Should they not take it (a full disk), the next step does.
+        """Record the outcome of the upload. Where the database cannot (a full disk), raise; the next step retries.
 
-        After an error that nobody foresaw the ledger alone has it, which is what must not be lost, and all that
-        others wait for.
+        After an unexpected error only the ledger has it: that is what must not be lost, and all that others wait
+        for.
         """
         if (answer := self._unrecorded) is None:
             return
@@ -70,7 +70,7 @@ class UnrecordedAnswers:
         self._unrecorded = None
 
     def _tell_unrecorded(self, left: Answer, error: Exception) -> None:
-        """Once: until the books take it, the answer stands nowhere but in this process and in the log."""
+        """Log the answer, once: until the database takes it, only this process and the log have it."""
         if left.is_told:
             return
         left.is_told = True
@@ -82,12 +82,12 @@ class UnrecordedAnswers:
             identifier=answer.identifier if isinstance(answer, Accepted) else None,
             answer="accepted" if isinstance(answer, Accepted) else answer.message,
             reason=str(error),
-            hint="Make the database writable again (room on its disk, its rights): the answer is recorded then. "
-            "Do not end the process before; should it end, this line has the answer.",
+            hint="Make the database writable again (disk space, permissions): the answer is then recorded. "
+            "Do not end the process before that; should it end, this line has the answer.",
         )
 
     def record_what_stumbled(self) -> None:
-        """Answers that only the ledger has are recorded, if they can be by now."""
+        """Try again to record answers that only the ledger has."""
         monotonic = self._site.clock.monotonic()
         for stumble in [one for one in self._stumbles if one.due_at <= monotonic]:
             answer = stumble.answer
@@ -102,7 +102,7 @@ class UnrecordedAnswers:
                 self._stumbles.remove(stumble)
 
     def finish(self) -> bool:
-        """For a stop, when no step runs any more: the last answer is in the books. False: they do not take it."""
+        """Record the last answer at a stop, when no step runs any more. Return False where the database cannot."""
         clock = self._site.clock
         give_up_at, wait = clock.monotonic() + _FINISH_SECONDS, _FINISH_SECONDS / 20
         while True:
@@ -117,5 +117,5 @@ class UnrecordedAnswers:
 
 
 def is_of_the_store(error: Exception) -> bool:
-    """Whether the database could not be used at all, which is no recording's trouble."""
+    """Return whether the database could not be used at all: no single recording is to blame."""
     return isinstance(error, StoreError) and not isinstance(error, StoreContradicted)
