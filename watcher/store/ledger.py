@@ -37,7 +37,7 @@ _ACCEPTED_SINCE = (
 _WORDS_SINCE = (
     select(attempts.c.outcome)
     .where(attempts.c.started_at > bindparam("since"), attempts.c.item_id != bindparam("id"))
-    .where(attempts.c.outcome.in_(["accepted", "unclassified"]))
+    .where(attempts.c.outcome.in_(["accepted", "unclassified", "not_of_file"]))
     .order_by(attempts.c.ended_at.desc())
     .limit(1)
 )

@@ -235,7 +235,7 @@ def end_by_canary(books: Books, now: float, *, accepted: bool) -> None:
     alone may be a poison file, and would start the pause again: it keeps its back-off.
     """
     for pause in books.pauses.active():
-        outlasts_refusal = pause.code in (policy.Cause.NO_CREDIT, policy.Cause.UNCLASSIFIED)
+        outlasts_refusal = pause.code in policy.OUTLASTS_REFUSALS
         if pause.kind in policy.NEEDS_CANARY and (accepted or not outlasts_refusal):
             books.pauses.end(pause.kind, now)
             failed = books.ledger.items_with(policy.OF_AN_OUTAGE, pause.since) if accepted else []

@@ -35,6 +35,7 @@ class Cause(StrEnum):
     UNREACHABLE = "unreachable"  # nothing, or not the whole request, reached the service
     NOT_WELL = "not_well"  # it answered, but not as it should; nothing was charged
     IN_DOUBT = "in_doubt"  # it may have accepted the recording, and we do not know
+    NOT_OF_FILE = "not_of_file"  # refused in words of a limit, or of the service at the moment
     UNCLASSIFIED = "unclassified"  # refused in words that do not tell why
 
 
@@ -90,6 +91,12 @@ RULES: dict[Cause, Rule] = {
         True,
         "Nothing is lost; identifai.in_doubt says what becomes of the recording.",
     ),
+    Cause.NOT_OF_FILE: Rule(
+        PauseKind.SERVICE,
+        Next.AGAIN,
+        True,
+        "Check the account and its limits; it is tried again by itself. These words never fail a recording.",
+    ),
     Cause.UNCLASSIFIED: Rule(
         PauseKind.SERVICE,
         Next.AGAIN,
@@ -98,6 +105,9 @@ RULES: dict[Cause, Rule] = {
         "If others are accepted and this one is refused again, it is the file.",
     ),
 }
+
+OUTLASTS_REFUSALS = (Cause.NO_CREDIT, Cause.NOT_OF_FILE, Cause.UNCLASSIFIED)
+"""Why submitting pauses though the service may well be there, and refuse a file for what that is."""
 
 REFUSED = "refused"
 """The code of a fault by which the service refused these bytes: their copies share it, unpaid."""
@@ -165,7 +175,12 @@ def find_cause(error: ServiceError) -> Cause:
             return Cause.IN_DOUBT if error.charged is Charged.UNKNOWN else Cause.NOT_WELL
 
 
-_OF_REFUSALS = {Blamed.FILE: Cause.FILE, Blamed.CREDIT: Cause.NO_CREDIT, Blamed.NOBODY: Cause.UNCLASSIFIED}
+_OF_REFUSALS = {
+    Blamed.FILE: Cause.FILE,
+    Blamed.CREDIT: Cause.NO_CREDIT,
+    Blamed.OTHERS: Cause.NOT_OF_FILE,
+    Blamed.NOBODY: Cause.UNCLASSIFIED,
+}
 
 
 def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:

@@ -14,11 +14,14 @@ class Blamed(StrEnum):
 
     FILE = "file"
     CREDIT = "credit"
+    OTHERS = "others"  # a limit to many files, or the service, as they are at the moment
     NOBODY = "nobody"
 
 
 def whom_blames(text: str) -> Blamed:
     """Return whom these words blame; in doubt, nobody: that costs one more upload, a wrong "file" a recording.
+
+    What is used up, too much at once or out of order at the moment is no file's fault, however often it is said.
 
     A plan's limit for one file ("too large for your plan") blames nobody either: taken for lack of credit, that
     one file would pause all others again and again.
@@ -27,7 +30,10 @@ def whom_blames(text: str) -> Blamed:
     of_file = _OF_FILE.search(text)
     if _CREDIT.search(text) or (_PLAN.search(text) and not of_file):
         return Blamed.CREDIT
-    if of_file and not _PLAN.search(text) and not _OF_OTHERS.search(text):
+    of_limit = _OF_LIMIT.search(text)
+    if _OF_MOMENT.search(text) or (of_limit and not of_file):
+        return Blamed.OTHERS
+    if of_file and not any(words.search(text) for words in (_PLAN, _OF_LIMIT, _OF_ACCOUNT, _OF_REQUEST)):
         return Blamed.FILE
     return Blamed.NOBODY
 
@@ -40,22 +46,34 @@ def _words(*patterns: str) -> re.Pattern[str]:
 _CREDIT = re.compile(r"credit|balance|payment|\bfunds?\b|billing", re.IGNORECASE)
 _PLAN = re.compile(r"quota|\bplans?\b|subscription", re.IGNORECASE)
 
-_OF_OTHERS = _words(
-    # The account.
+_OF_ACCOUNT = _words(
     r"accounts?|customers?|users?|organi[sz]ations?|workspaces?|teams?|tenants?|company|companies|projects?",
-    r"licen[cs]\w+|contracts?|packages?|tiers?|trials?|upgrade\w*|allowances?|allotments?|invoices?|wallets?",
+    r"licen[cs]\w+|contracts?|tiers?|trials?|upgrade\w*|invoices?",
     r"keys?|tokens?|access|permissions?|permitted to|allowed to|authori[sz]\w+|regions?|country|countries|terms",
     r"features?|enabled|disabled|suspended|suspension|blocked|banned|expired|overdue|terminated|deactivated",
-    # A limit on more than one file, so not on a file's size.
-    r"(?<!size )limit\w*|rate exceeded|too many|used up|exhausted|reached|remain\w*|left|units|total|per|each",
-    r"months?|monthly|days?|daily|today|hourly|weeks?|weekly|years?|yearly|concurrent\w*|simultaneous\w*",
-    # The service, at this moment.
-    r"services?|servers?|unavailable|maintenance|endpoints?|api|models?|clients?|deprecated|no longer|our",
-    r"temporar\w+|wait|retry|try again|later|busy|queued?|overloaded|capacity|internal|processing|time[ds]? out",
-    r"timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|failed to upload|download\w*",
+)
+"""Whether for all files or for one of its kind, only the next ones tell."""
+
+_OF_LIMIT = _words(
+    r"(?<!size )limit\w*|reached|units|total|per|each|number of|(?:audio|more|enough|of) minutes",
+    r"allowances?|allotments?|packages?|wallets?|(?:insufficient|not enough) (?:audio )?tokens",
+)
+"""A limit to more than one file; beside words of a file it may be one to this file."""
+
+_OF_MOMENT = _words(
+    # What is used up, or too much at once.
+    r"too many|rate exceeded|used up|exhausted|remain\w*|left|at the same time|at (?:once|a time)|in parallel",
+    r"concurrent\w*|simultaneous\w*|months?|monthly|days?|daily|today|hourly|weeks?|weekly|years?|yearly",
+    # The service.
+    r"services?|servers?(?! accepts)|unavailable|maintenance|endpoints?|api|models?|clients?|deprecated|no longer|our",
+    r"temporar\w+|wait|retry|try again|later|busy|queued?|backlog|overload\w*|capacity|internal|time[ds]? out",
+    r"timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|download\w*",
+)
+
+_OF_REQUEST = _words(
     # The options, and what did not arrive: something before the service has a small limit or a full disk.
     r"ref[_ ]id|webhook\w*|no[_ ]cache|prevent[_ ]c2pa\w*|parameters?|options?|urls?|required|missing",
-    r"requests?|payload|body|json|multipart|content[- ]type",
+    r"requests?|payload|body|json|multipart|content[- ]type|processing|failed to upload",
 )
 
 _NAME = r"(?:mp3|wave?|ogg|flac|aac|m4[abpr]|mp4|3gp)"
