@@ -205,7 +205,7 @@ def test_an_unclassified_refusal_of_one_file_is_its_own_once_others_are_accepted
 def test_what_is_used_up_or_out_of_order_fails_no_file_however_often_it_is_said(
     place: Place, service: Sandbox, words: str
 ) -> None:
-    """Of one file alone, and others accepted in between: it stays queued, and is sent once it is no longer said."""
+    """Of one file alone, with others accepted in between: it waits, and is sent when nobody says so any more."""
     with queued(place, "odd", "a", "b") as journey:
         refused = place.item("odd.wav").sha256
         service.add_fault("status", status=400, body={"error": words}, times=3, sha256=refused)

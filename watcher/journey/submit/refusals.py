@@ -65,9 +65,9 @@ _OF_MOMENT = _words(
     r"too many|rate exceeded|used up|exhausted|remain\w*|left|at the same time|at (?:once|a time)|in parallel",
     r"concurrent\w*|simultaneous\w*|months?|monthly|days?|daily|today|hourly|weeks?|weekly|years?|yearly",
     # The service.
-    r"services?|servers?(?! accepts)|unavailable|maintenance|endpoints?|api|models?|clients?|deprecated|no longer|our",
-    r"temporar\w+|wait|retry|try again|later|busy|queued?|backlog|overload\w*|capacity|internal|time[ds]? out",
-    r"timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|download\w*",
+    r"services?|servers?(?! accepts)|unavailable|maintenance|endpoints?|api|models?|clients?|our",
+    r"deprecated|no longer|temporar\w+|wait|retry|try again|later|busy|queued?|backlog|overload\w*|capacity|internal",
+    r"time[ds]? out|timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|download\w*",
 )
 
 _OF_REQUEST = _words(
