@@ -209,7 +209,7 @@ class Outcomes:
 
     def _end_rate_event(self, books: Books, claim: Claim, now: float) -> None:
         if claim.rate_event is not None:
-            books.ledger.end_rate_event(claim.rate_event, now)
+            self._windows.end(books, claim.rate_event, now)
 
 
 def after_acceptance(identifier: str, filed_as: bytes, at: float | None) -> dict[str, Any]:

@@ -66,8 +66,8 @@ _OF_MOMENT = _words(
     r"concurrent\w*|simultaneous\w*|months?|monthly|days?|daily|today|hourly|weeks?|weekly|years?|yearly",
     # The service.
     r"services?|servers?(?! accepts)|unavailable|maintenance|endpoints?|api|models?|clients?|our",
-    r"deprecated|no longer|temporar\w+|wait|retry|try again|later|busy|queued?|backlog|overload\w*|capacity|internal",
-    r"time[ds]? out|timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|download\w*",
+    r"deprecated|no longer|temporar\w+|wait|retry|try again|later|busy|queued?|backlog|overload\w*|capacity",
+    r"internal|time[ds]? out|timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|download\w*",
 )
 
 _OF_REQUEST = _words(

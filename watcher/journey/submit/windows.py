@@ -49,6 +49,11 @@ class Windows:
         """An upload is let go, and counts from now on. The number of its rate event."""
         return books.ledger.add_rate_event("write", now) if self._configured else None
 
+    def end(self, books: Books, rate_event: int, now: float) -> None:
+        """The upload was answered, or is lost."""
+        books.ledger.end_rate_event(rate_event, now)
+        self._site.write_pace.ended(rate_event, self._clock.monotonic(), self._configured)
+
     def travelled(self, size: int, seconds: float) -> None:
         """Learn from an upload of this size how long it took until its last part was due."""
         # The time of a short upload says nothing about the line.
@@ -82,14 +87,14 @@ class Windows:
 
     def _room_at(self, books: Books, now: float, ahead: int = 0) -> float:
         ledger = books.ledger
-        lessons = budget.read_lessons(books.site.get(_FACT))
-        return budget.room_at(
-            budget.lowered(self._configured, lessons, now),
-            lambda n: ledger.nth_last_end("write", n),
-            now,
-            unended=ledger.unended_rate_events("write"),
-            ahead=ahead,
+        windows = budget.lowered(self._configured, budget.read_lessons(books.site.get(_FACT)), now)
+        unended = ledger.unended_rate_events("write")
+        by_books = budget.room_at(
+            windows, lambda n: ledger.nth_last_end("write", n), now, unended=unended, ahead=ahead
         )
+        monotonic, pace = self._clock.monotonic(), self._site.write_pace
+        by_pace = budget.room_at(windows, pace.nth_last_end, monotonic, unended=unended, ahead=ahead)
+        return max(by_books, now + (by_pace - monotonic))
 
 
 class Reads:
@@ -106,9 +111,12 @@ class Reads:
         with site.store.writing() as books:
             self.end(books, now)  # where that could not be recorded before
             books.ledger.pull_back_rate_events("read", now)  # the clock may have been set back
-            room = room_for_read(books, site.config.limits.reads, now)
-            if room > now:
-                return room - now
+            limits = site.config.limits.reads
+            room = room_for_read(books, limits, now)
+            monotonic = site.clock.monotonic()
+            wait = max(room - now, budget.room_at(limits, site.read_pace.nth_last_end, monotonic) - monotonic)
+            if wait > 0:
+                return wait
             rate_event = books.ledger.add_rate_event("read", now)
         self._rate_event = rate_event
         return 0.0
@@ -117,6 +125,8 @@ class Reads:
         """Record that the question was answered, or is lost; calling this twice does no harm."""
         if self._rate_event is not None:
             books.ledger.end_rate_event(self._rate_event, now)
+            site = self._site
+            site.read_pace.ended(self._rate_event, site.clock.monotonic(), site.config.limits.reads)
 
 
 def room_for_read(books: Books, windows: tuple[Window, ...], now: float) -> float:
