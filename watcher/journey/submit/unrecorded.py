@@ -7,13 +7,16 @@ from watcher import logs
 from watcher.errors import StoreContradicted, StoreError, WatcherError
 from watcher.identifai.client import Accepted
 from watcher.journey.site import Site
+from watcher.journey.submit import journal
 from watcher.journey.submit.claim import Claim
 from watcher.journey.submit.record import Outcomes
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 
 _STUMBLED_SECONDS = 5.0  # until recording an answer is tried again after an unexpected error; doubled each time
 _MOST_STUMBLED_SECONDS = 600.0
+_ONLY_HERE = "do not end the process; should it end, this line has the answer"
 _FINISH_SECONDS = 5.0  # how long a stop tries to record the last answer
 
 
@@ -70,11 +73,13 @@ class UnrecordedAnswers:
         self._unrecorded = None
 
     def _tell_unrecorded(self, left: Answer, error: Exception) -> None:
-        """Log the answer, once: until the database takes it, only this process and the log have it."""
+        """Log the answer, once, and keep an identifier on the disk, until the database takes it."""
         if left.is_told:
             return
         left.is_told = True
         answer, item = left.what, left.claim.item
+        kept_in = journal.keep(self._site, left.claim, answer, left.at) if isinstance(answer, Accepted) else None
+        last = f"it is in {show_path(kept_in)} as well, which the next start reads" if kept_in else _ONLY_HERE
         _log.error(
             "answer.unrecorded",
             item=item.id,
@@ -83,7 +88,7 @@ class UnrecordedAnswers:
             answer="accepted" if isinstance(answer, Accepted) else answer.message,
             reason=str(error),
             hint="Make the database writable again (disk space, permissions): the answer is then recorded. "
-            "Do not end the process before that; should it end, this line has the answer.",
+            f"Until then {last}.",
         )
 
     def record_what_stumbled(self) -> None:
