@@ -151,6 +151,7 @@ class Server:
         return os.path.join(self._paths[node], name)
 
     def _entry(self, path: bytes) -> bytes:
+        time.sleep(self._rules.given.get("look_seconds", 0))
         if path not in self._ids:
             os.lstat(os.path.join(self._folder, path))
             self._last += 1
@@ -246,6 +247,7 @@ class Server:
     def _write(self, node: int, data: bytes) -> bytes:
         opened, offset, size = struct.unpack_from("<QQI", data)
         self._rules.check_write(offset + size)
+        time.sleep(self._rules.given.get("write_seconds", 0))
         return struct.pack("<II", os.pwrite(opened, data[40 : 40 + size], offset), 0)
 
     def _close(self, node: int, data: bytes) -> bytes:

@@ -6,7 +6,7 @@ Fixtures (import them where they are used, or once in conftest.py): `person`, `p
 import atexit
 import encodings.ascii
 import encodings.idna
-import encodings.latin_1  # noqa: F401  loaded at first use otherwise, when the stranger can not
+import encodings.latin_1  # noqa: F401  loaded at first use otherwise, when the stranger cannot
 import functools
 import importlib.metadata
 import os
@@ -115,7 +115,7 @@ def place() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="watcher-tests-"))
     made.chmod(0o755)
     yield made
-    subprocess.run(["rm", "-rf", made], check=True)  # shutil.rmtree can not remove the deepest trees
+    subprocess.run(["rm", "-rf", made], check=True)  # shutil.rmtree cannot remove the deepest trees
 
 
 @pytest.fixture

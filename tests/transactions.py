@@ -27,10 +27,6 @@ from watcher.outlet import Outlet
 from watcher.store import Books, Store
 
 _PROJECT = str(Path(__file__).parent.parent / "watcher")
-_STREAMS = tuple(f"{_PROJECT}/views/{name}.py" for name in ("comparison", "explanation", "recordings"))
-"""What is asked by people is read row by row, and printed or looked for as it goes: a year of rows need not be in
-memory at once."""
-
 _AUDITED = ("open", "os.", "shutil.", "socket.", "subprocess.", "tempfile.", "glob.", "fcntl.")
 _UNAUDITED = (
     *("access", "fdatasync", "fstat", "fstatvfs", "fsync", "lstat", "pread", "pwrite", "read", "readlink", "stat"),
@@ -82,7 +78,7 @@ def _marking(
         if _is_ours(opener):
             _note("another transaction", ())
         with opened(store) as books:
-            is_held_to_it = _is_ours(opener) and (writes or not opener.f_code.co_filename.startswith(_STREAMS))
+            is_held_to_it = _is_ours(opener)
             before = getattr(_inside, "depth", 0), getattr(_inside, "is_writing", False)
             _inside.depth, _inside.is_writing = before[0] + is_held_to_it, before[1] or (is_held_to_it and writes)
             try:

@@ -107,7 +107,7 @@ def _bring_up_to_date(site: Site) -> None:
 
 def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, once: bool) -> Journey:
     stopping = threading.Event()
-    arrivals = Arrivals(site, scans_once=once)
+    arrivals = Arrivals(site, stopping, scans_once=once)
     beginning, ending = threading.Lock(), threading.Lock()
     workers = range(site.config.limits.in_flight)
     return Journey(

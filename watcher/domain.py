@@ -13,8 +13,8 @@ class State(StrEnum):
     A recording that is not whole yet has no row and no state: the next scan sees it again.
     """
 
-    PREPARING = "preparing"  # vetted; its parts are being made in the spool, or are to be
-    QUEUED = "queued"  # whole and vetted, due at `due_at`; some of its parts may have been accepted
+    PREPARING = "preparing"  # examined; its parts are being made in the spool, or are to be
+    QUEUED = "queued"  # whole and examined, due at `due_at`; some of its parts may have been accepted
     SUBMITTING = "submitting"  # the spend is committed, bytes may be on the wire
     FILING = "filing"  # answer and destination are committed
     DONE = "done"  # it lies there with its receipt
@@ -27,7 +27,7 @@ class State(StrEnum):
 class Mover(StrEnum):
     """Who takes an item from one state to another."""
 
-    ARRIVE = "arrive"  # the look at the drop folder, and vetting
+    ARRIVE = "arrive"  # the look at the drop folder, and admission
     PREPARE = "prepare"  # its parts are made
     SUBMIT = "submit"  # for the item itself, and for those with the same bytes
     FILE = "file"
@@ -377,10 +377,10 @@ class Item:
     size: int
     arrived_at: float
     fingerprint: Fingerprint
-    sha256: str | None = None  # of the bytes that were vetted; None where they were not read
+    sha256: str | None = None  # of the bytes that were examined; None where they were not read
     media_type: str | None = None  # as it is sent to the service
     extension: str | None = None  # the documented one that fits the content, with its dot
-    audio: Audio | None = None  # as vetted; None where it was not examined, or is no recording
+    audio: Audio | None = None  # None where it was not examined, or is not a recording
     content_key: str | None = None  # equal for the same bytes, options, base URL and account
     plan: Planned | None = None  # null: it is sent as it is
     due_at: float = 0.0

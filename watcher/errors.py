@@ -191,7 +191,7 @@ class CodecDied(RecordingError):
 
 
 class RecordingChanged(RecordingError):
-    """The file is no longer the one that was vetted: it has to settle again."""
+    """The file is no longer the one that was examined: it has to settle again."""
 
     code = "changed"
 

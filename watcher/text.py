@@ -23,6 +23,12 @@ def show_path(path: bytes) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
+def name_once(path: bytes, said: str) -> str:
+    """What is said of the path, after its name; a message that begins with the name already stays as it is."""
+    shown = show_path(path)
+    return said if said.startswith(f"{shown} ") else f"{shown}: {said}"
+
+
 def show_text(text: str) -> str:
     """Return the text safe to print: control characters are escaped as by show_path."""
     return show_path(text.encode("utf-8", errors="backslashreplace"))

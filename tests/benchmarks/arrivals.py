@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -242,7 +243,7 @@ def first_look(place: Place) -> float:
     config = load(place.config_path)
     with Store(config.store.url) as store:
         store.database.migrate()
-        arrivals = Arrivals(Site.open(config, store, SystemClock()))
+        arrivals = Arrivals(Site.open(config, store, SystemClock()), threading.Event())
 
         def scan() -> int:
             assert arrivals.scanner.scan()

@@ -56,7 +56,7 @@ def _carry_out(killing: Killing) -> Play:
             return play(
                 killing.story, killing.act, Kill(killing.at), Path(ground), Path(other), _commander(), again
             )
-        except Exception:  # noqa: BLE001 — a play that can not be carried out is a find, and stops no other
+        except Exception:  # noqa: BLE001 — a play that cannot be carried out is a find, and stops no other
             return Play([], is_killed=True, finds=[traceback.format_exc()])
 
 

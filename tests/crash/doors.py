@@ -157,7 +157,7 @@ class Doors:
         def closed(database: SqliteDatabase) -> None:
             if self.is_dead and database.path.exists():
                 # The last connection to be closed puts the log into the file; no killed process does. One that
-                # only reads can not, and stays until the others are closed.
+                # only reads cannot, and stays until the others are closed.
                 reader = sqlite3.connect(f"{database.path.as_uri()}?mode=ro", uri=True)
                 left_by_the_dead.enter_context(closing(reader))
                 reader.execute("SELECT count(*) FROM sqlite_master").fetchall()

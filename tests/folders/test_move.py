@@ -404,7 +404,7 @@ def test_a_full_disk_leaves_the_recording_and_nothing_half_copied(
     assert site.files(site.done) == {site.path: sound}
 
 
-# File systems that can not rename without overwriting (NFS, many of FUSE)
+# File systems that cannot rename without overwriting (NFS, many of FUSE)
 
 
 def forget_renameat2(*_: Any) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -224,3 +225,21 @@ def test_no_part_lies_outside(folder: Folder) -> None:
     """A path may come from anywhere."""
     with pytest.raises(RecordingUnreachable, match="not a path inside"):
         folder.walk(nothing, below=b"../drop")
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "unknown"])
+def test_a_stop_ends_it_before_the_next_name_and_nothing_is_missing(folder: Folder, is_known: bool) -> None:
+    """Whether it is told at the beginning or in the middle: what was not met is not taken for gone."""
+    stopping = threading.Event()
+    known = inodes(folder) if is_known else {}
+
+    def ignore(name: bytes) -> str | None:
+        if name == b"b":
+            stopping.set()
+        return None
+
+    scan = folder.walk(ignore, known=known, stopping=stopping)
+    for before in (EVERY - {b"a/b/call.wav"}, set()):
+        assert {entry.path for entry in scan} <= before
+        assert scan.is_cut_short
+        assert scan.missing == set()

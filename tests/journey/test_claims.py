@@ -1,4 +1,4 @@
-"""Who has lost an item can not let it go any more, and what comes of it late is written down all the same."""
+"""Who has lost an item cannot let it go any more, and what comes of it late is written down all the same."""
 
 import subprocess
 import sys

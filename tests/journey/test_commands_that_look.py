@@ -42,11 +42,11 @@ def test_why_explains_what_is_never_taken(place: Place, capsys: pytest.CaptureFi
     place.run_once()
 
     assert "matches '*.filepart' (the built-in list" in said(place, capsys, "why", "upload.wav.filepart")
-    assert "is a symbolic link: never opened" in said(place, capsys, "why", str(drop / "link.wav"))
+    assert "is a symbolic link: it is never opened" in said(place, capsys, "why", str(drop / "link.wav"))
     assert "is a named pipe" in said(place, capsys, "why", "pipe.wav")
     assert "is a socket" in said(place, capsys, "why", "door.wav")
     assert "is a folder" in said(place, capsys, "why", "folder")
-    assert "no such file is known" in said(place, capsys, "why", "nothing.wav")
+    assert "there is no such file" in said(place, capsys, "why", "nothing.wav")
 
 
 def test_why_explains_what_waits(
@@ -55,7 +55,7 @@ def test_why_explains_what_waits(
     """Empty, cut short by how many bytes, waiting for its sidecar, not looked at yet."""
     place = make_place(arrivals={"sidecar": [".xml"]})
     place.drop("new.wav")
-    assert "nobody has looked there yet" in said(place, capsys, "why", "new.wav")
+    assert "which was never scanned" in said(place, capsys, "why", "new.wav")
     place.drop("empty.wav", b"")
     place.drop("short.wav", speech("short")[:-5000])
     place.run_once()
@@ -64,7 +64,7 @@ def test_why_explains_what_waits(
     assert "cut short by 5,000 bytes" in said(place, capsys, "why", "short.wav")
     assert "waits for its sidecar (.xml with the same stem)" in said(place, capsys, "why", "new.wav")
     place.drop("later.wav")
-    assert "looks again within 30 s" in said(place, capsys, "why", "later.wav")
+    assert "scans again within 30 s" in said(place, capsys, "why", "later.wav")
 
 
 def test_why_follows_a_recording_to_where_it_lies(
@@ -80,7 +80,7 @@ def test_why_follows_a_recording_to_where_it_lies(
     assert "is queued behind 1 other. Submitting is paused: The auditors are here." in (
         said(place, capsys, "why", "one.wav") + said(place, capsys, "why", "two.wav")
     )
-    assert "it would only be refused again" in said(place, capsys, "why", "notes.wav")
+    assert "it would be refused again" in said(place, capsys, "why", "notes.wav")
     assert "goes on" in said(place, capsys, "resume")
     place.run_once()
     identifier = place.receipt("done/one.wav.json")["identifier"]
@@ -117,7 +117,7 @@ def test_why_tells_a_newcomer_from_the_filed_recording_of_its_name(
 
     for name, fate in (("call.wav", "is done: identifier"), ("notes.wav", "failed: ")):
         told = said(place, capsys, "why", name)
-        assert told.startswith(f"{name} lies in the drop folder and was not there")
+        assert told.startswith(f"{name} is in the drop folder, but was not there")
         assert f"An earlier recording of this name {fate}" in told
         assert said(place, capsys, "why", str(place.root / "drop" / name)) == told
 
@@ -131,10 +131,10 @@ def test_why_says_that_what_was_filed_was_taken_away(
     place.run_once()
     for path, name in (("done/call.wav", "call.wav"), ("failed/notes.wav", "notes.wav")):
         folder = path.split("/")[0]
-        assert "any more" not in said(place, capsys, "why", path)
+        assert "no longer" not in said(place, capsys, "why", path)
         (place.root / path).unlink()
         for asked in (path, name):
-            assert f"does not lie in {folder}/ any more" in said(place, capsys, "why", asked)
+            assert f"no longer in {folder}/" in said(place, capsys, "why", asked)
 
 
 def test_a_path_in_failed_is_known_until_the_retry_has_taken_it_away(
@@ -214,7 +214,7 @@ def test_why_tells_what_is_none_of_ours_in_done(place: Place, capsys: pytest.Cap
 
     told = said(place, capsys, "why", str(place.root / "done/notes.txt"))
 
-    assert "lies in done/, and no recording is known that was filed under this name" in told
+    assert "is in done/, but was not filed there by watcher" in told
 
 
 def test_why_explains_a_marker_or_sidecar_with_its_recording(
@@ -229,7 +229,7 @@ def test_why_explains_a_marker_or_sidecar_with_its_recording(
     place.run_once()
     for name in ("call.xml", "call.wav.ready"):
         told = said(place, capsys, "why", name)
-        assert told.startswith(f"{name} travels with its recording call.wav (item ")
+        assert told.startswith(f"{name} is filed with its recording call.wav (item ")
         assert "is queued" in told
     said(place, capsys, "resume")
     place.run_once()
@@ -357,24 +357,24 @@ def execute(statement: str) -> Spoil:
 
 WRONG: dict[str, tuple[Spoil, str]] = {
     "recording": (lose("failed/failed.wav"), "failed.wav: is failed, but its recording is not in failed/"),
-    "receipt": (lose("failed/failed.wav.json"), "failed.wav: its receipt is not in failed/"),
+    "receipt": (lose("failed/failed.wav.json"), "failed.wav: its receipt is missing from failed/"),
     "both": (
         lose("failed/failed.wav", "failed/failed.wav.json"),
         "failed.wav: is failed, but neither its recording nor its receipt",
     ),
     "receipt of another": (
         lambda p: shutil.copy(p.root / "done/two.wav.json", p.root / "done/one.wav.json"),
-        "one.wav: the receipt beside it is of another item",
+        "one.wav: the receipt beside it belongs to another item",
     ),
     "no receipt": (
         lambda p: (p.root / "done/one.wav.json").write_bytes(b"[]"),
-        "one.wav: its receipt is not in done/",
+        "one.wav: its receipt is missing from done/",
     ),
     "contradiction": (
         rewrite("done/one.wav.json", identifier="another"),
-        "one.wav: its receipt says of its identifier: another; the books say: ",
+        "one.wav: its receipt has the identifier another; the books have ",
     ),
-    "state": (rewrite("failed/failed.wav.json", state="done"), "failed.wav: its receipt says of its state: done"),
+    "state": (rewrite("failed/failed.wav.json", state="done"), "failed.wav: its receipt has the state done"),
     "receipt without row": (
         rewrite("done/one.wav.json", "done/lost.wav.json", id="0123456789abcdef"),
         "wrong: lost.wav.json: is a receipt in done/ of item 0123456789abcdef",
@@ -482,7 +482,7 @@ def test_what_others_put_into_the_folders_is_told_and_is_not_wrong(
 
     notes = [line for line in said(filed, capsys, "reconcile").splitlines() if line.startswith("note: ")]
 
-    assert notes[0].startswith("note: 1 file in drop/, in no book yet (the last look was at 20")
+    assert notes[0].startswith("note: 1 file in drop/, in no book yet (the last scan was at 20")
     assert notes[0].endswith(": new.wav")
     assert notes[1:] == [
         "note: 4 files in done/, not filed by the watcher: a.txt, b/a.wav, notes.json, …",
@@ -520,8 +520,8 @@ def test_why_makes_no_promise_about_what_lies_below_a_link(
 
     for name in ("ln/x.wav", "drop/ln/x.wav", str(place.root / "drop" / "ln" / "x.wav"), "ln/nothing.wav"):
         out = said(place, capsys, "why", name)
-        assert "lies below ln, which is a symbolic link to a folder: links are never followed" in out
-    assert "ln is a symbolic link: never opened" in said(place, capsys, "why", "ln")
+        assert "is below ln, which is a symbolic link to a folder: links are never followed" in out
+    assert "ln is a symbolic link: it is never opened" in said(place, capsys, "why", "ln")
 
 
 def test_why_tells_the_folders_themselves_and_what_lies_outside(
@@ -532,12 +532,14 @@ def test_why_tells_the_folders_themselves_and_what_lies_outside(
     outside.write_bytes(speech("outside"))
     place.run_once()
 
-    assert "drop is the drop folder: what is put into it is submitted" in said(place, capsys, "why", "drop")
+    assert "drop is the drop folder: recordings that are put into it are submitted" in said(
+        place, capsys, "why", "drop"
+    )
     assert "is the done folder" in said(place, capsys, "why", str(place.root / "done"))
     assert "is the failed folder" in said(place, capsys, "why", "failed/")
-    told = f"is not in the drop folder {place.root / 'drop'}: nothing is done with it. Move it there"
+    told = f"is not in the drop folder {place.root / 'drop'}, so it is not submitted. Copy it there"
     assert told in said(place, capsys, "why", str(outside))
-    assert "no such file is known" in said(place, capsys, "why", str(place.root / "nothing.wav"))
+    assert "there is no such file" in said(place, capsys, "why", str(place.root / "nothing.wav"))
     monkeypatch.chdir(place.root / "drop")
     assert told in said(place, capsys, "why", "../outside.wav")
     assert "is the drop folder" in said(place, capsys, "why", ".")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.audio_files import recording
 from tests.conftest import MakePlace
+from tests.disks import Disk
 from tests.places import REFUSED, speech
 from tests.queues import drain, posts, queued
 from watcher.domain import State
@@ -184,3 +185,79 @@ def test_a_sidecar_that_is_taken_away_holds_nothing_up(make_place: MakePlace, se
         drain(journey)
     assert place.states() == {"call.wav": State.DONE}
     assert place.files() == {"done/call.wav", "done/call.wav.json"}
+
+
+def _dies(*_: object, **__: object) -> None:
+    raise SystemExit
+
+
+@pytest.mark.parametrize("dies_at", ["out.move_companions", "out.Out.record"])
+@pytest.mark.parametrize("is_on_another_disk", [False, True], ids=["one disk", "two disks"])
+def test_what_comes_after_a_crash_is_the_next_recording_s(
+    make_place: MakePlace,
+    service: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dies_at: str,
+    is_on_another_disk: bool,
+) -> None:
+    """The daemon dies when the recording was moved, before or after its companions, and before the commit. The
+    next recording of that name, with its marker and sidecar, comes before the start: each keeps its own.
+    """
+    place = make_place(arrivals={"sidecar": [".xml"], "marker": ".ok"}, limits={"writes": []})
+    before_its_companions = dies_at == "out.move_companions"
+    disk = Disk(tmp_path / "disk") if is_on_another_disk else None
+    try:
+        if disk is not None:
+            disk.mount(place.root / "done")
+        for name in ("call.xml", "call.wav.ok"):
+            place.drop(name, b"first")
+        with queued(place, "call") as journey:
+            while not service.charged:
+                journey.submissions[0].step()
+            with monkeypatch.context() as death:
+                death.setattr(f"watcher.journey.file.{dies_at}", _dies)
+                with pytest.raises(SystemExit):
+                    journey.filing.step()
+        assert place.states() == {"call.wav": State.FILING}
+        assert place.files() & {"drop/call.wav", "drop/call.xml", "done/call.wav"} == (
+            {"done/call.wav", "drop/call.xml"} if before_its_companions else {"done/call.wav"}
+        )
+        for name in ("call.xml", "call.wav.ok"):
+            (place.root / "drop" / name).unlink(missing_ok=True)
+            place.drop(name, b"second call")
+        place.drop("call.wav", speech("second"))
+        for _ in range(2):
+            place.run_once()
+        with place.books() as books:
+            names = [os.fsdecode(item.filed_as or b"") for item in books.items.listed()]
+        assert len(names) == 2
+        assert "call.wav" in names
+        later = next(name for name in names if name != "call.wav")
+        filed = {path.name: path.read_bytes() for path in (place.root / "done").iterdir()}
+        assert filed[later] == speech("second")
+        assert filed[f"{later.removesuffix('.wav')}.xml"] == filed[f"{later}.ok"] == b"second call"
+        firsts = {} if before_its_companions else {"call.xml": b"first", "call.wav.ok": b"first"}
+        assert {name: filed[name] for name in ("call.xml", "call.wav.ok") if name in filed} == firsts
+        assert [path for path in place.files() if path.startswith("drop/")] == []
+    finally:
+        if disk is not None:
+            disk.close()
+
+
+def test_after_a_crash_companions_follow_their_recording(
+    make_place: MakePlace, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were there before their recording was moved."""
+    place = make_place(arrivals={"sidecar": [".xml"], "marker": ".ok"}, limits={"writes": []})
+    for name in ("call.xml", "call.wav.ok"):
+        place.drop(name, b"first")
+    with queued(place, "call") as journey:
+        while not service.charged:
+            journey.submissions[0].step()
+        with monkeypatch.context() as death:
+            death.setattr("watcher.journey.file.out.move_companions", _dies)
+            with pytest.raises(SystemExit):
+                journey.filing.step()
+        drain(journey)
+    assert place.files() == {f"done/{name}" for name in ("call.wav", "call.wav.json", "call.xml", "call.wav.ok")}

@@ -179,7 +179,7 @@ def test_a_retry_of_what_was_taken_away_records_nothing(
     told = capsys.readouterr()
     assert code == Exit.INCOMPLETE
     assert "here.wav: goes back to the drop folder" in told.out
-    assert "gone.wav: is left as it is: " in told.err
+    assert "gone.wav: is not retried: " in told.err
     assert "is no longer there" in told.err
     assert f"`watcher dismiss {place.item('gone.wav').id}`" in told.err
     assert "gone.wav" not in told.out
@@ -306,7 +306,7 @@ def test_each_retry_stands_for_itself(
     assert main(["retry", *words, "--config", str(place.config_path)]) == Exit.INCOMPLETE
 
     assert set(place.states().values()) == {State.RETURNING}
-    assert "b.wav: is left as it is: it is returning since a moment ago" in capsys.readouterr().err
+    assert "b.wav: is not retried: it has just become returning" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("way", ["retry", "by hand"])

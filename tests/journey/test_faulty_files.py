@@ -226,7 +226,7 @@ def test_a_sidecar_that_cannot_be_had_is_left_and_its_recording_is_done(
         assert line["path"] == b"call.xml"
         assert place.pauses() == []
     assert place.files() == {"done/call.wav", "done/call.wav.json", "drop/call.xml"}
-    assert "call.xml came with it, and stayed in the drop folder" in place.receipt("done/call.wav.json")["warning"]
+    assert "call.xml came with it, but stayed in the drop folder" in place.receipt("done/call.wav.json")["warning"]
 
 
 def test_a_sidecar_in_a_folder_that_is_away_is_waited_for(

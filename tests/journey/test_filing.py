@@ -259,7 +259,7 @@ def test_one_pass_ends_though_failed_takes_one_of_them_not(
         "other.wav": State.FAILED,
     }
     is_told(place, capsys, "sub/notes.wav", "Read-only")
-    assert "failed, and was not sent" in said(place, capsys, "why", "sub/notes.wav")
+    assert "failed without being sent" in said(place, capsys, "why", "sub/notes.wav")
     subprocess.run(["umount", read_only], check=True)
 
     place.run_once()

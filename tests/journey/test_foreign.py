@@ -304,7 +304,7 @@ def test_temporary_names_are_not_taken_until_they_are_renamed(place: Place, serv
 # Folders that are closed
 
 
-def test_a_folder_that_can_not_be_looked_into_waits_and_says_so() -> None:
+def test_a_folder_that_cannot_be_read_waits_and_says_so() -> None:
     """`run --once` names it and exits 1; `status` and `why` tell, of all below it too; it ends by itself."""
     python = python_for_strangers()
     with Sandbox(KEY) as service, room_for_strangers(service.url) as (place, run):
@@ -315,12 +315,12 @@ def test_a_folder_that_can_not_be_looked_into_waits_and_says_so() -> None:
 
         once = run(python, "run", "--once")
         assert once.returncode == Exit.INCOMPLETE
-        assert "left: noenter: is a folder that can not be looked into (Permission denied)" in once.stderr
+        assert "left: noenter: is a folder that cannot be read (Permission denied)" in once.stderr
         assert re.search(f"as .*root: (setfacl|chmod|chgrp) -R .* {closed}$", once.stderr, re.MULTILINE)
-        assert "noenter is a folder that can not be looked into" in run(python, "status").stdout
-        assert "noenter is a folder that can not" in run(python, "why", "noenter").stdout
+        assert "noenter: is a folder that cannot be read" in run(python, "status").stdout
+        assert "noenter is a folder that cannot" in run(python, "why", "noenter").stdout
         below = run(python, "why", "noenter/d.wav").stdout
-        assert "noenter/d.wav lies in noenter, which is a folder that can not be looked into" in below
+        assert "noenter/d.wav is in noenter, which is a folder that cannot be read" in below
 
         os.chown(closed, 0, CREW)
         closed.chmod(0o2770)

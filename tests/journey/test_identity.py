@@ -312,7 +312,7 @@ def test_a_name_used_again_is_a_new_item(place: Place, service: Sandbox, outcome
 
 
 def test_a_newcomer_waits_while_its_name_is_still_needed(place: Place, service: Sandbox) -> None:
-    """The one before it can not be filed yet: the newcomer is neither filed in its stead nor forgotten."""
+    """The one before it cannot be filed yet: the newcomer is neither filed in its stead nor forgotten."""
     done, aside = place.root / "done", place.root / "aside-done"
     with place.opened() as journey:
         path = place.drop(NAME, FIRST)

@@ -216,7 +216,7 @@ def test_both_limits_hold_and_no_upload_is_ever_refused(make_place: MakePlace, s
 
 
 def test_what_a_recording_is_stands_in_its_item_its_receipt_and_its_history(place: Place) -> None:
-    """Container, codec, length, channels and rate, as they were vetted; null of what is no recording."""
+    """Container, codec, length, channels and rate, as they were examined; null of what is no recording."""
     place.drop("call.wav", wav(4.0, seed=3, codec="mulaw", channels=2))
     place.drop("notes.wav", b"no recording")
     place.run_once()

@@ -70,15 +70,15 @@ def test_what_is_no_recording_stays_where_it_is(
     assert {path: fingerprint_of(path.stat()) for path in dropped} == before
     facts = status(place, capsys)
     assert (facts["foreign"], facts["orphaned"], facts["waiting_total"]) == (len(FOREIGN) + 1, 0, 0)
-    assert "13 files that are no recordings (a/call.xml, a/invoice.PDF, a/list.csv, …)" in said(
+    assert "13 files that are not recordings (a/call.xml, a/invoice.PDF, a/list.csv, …)" in said(
         place, capsys, "status"
     )
     for path in dropped:
         told = said(place, capsys, "why", str(path))
-        assert "is no recording, neither by its name nor by its content: it is left where it is" in told
+        assert "is not a recording, by its name or its content: it is left where it is" in told
     assert "It looks like a PDF document" in said(place, capsys, "why", "a/invoice.PDF")
     told = said(place, capsys, "reconcile")
-    assert "note: 13 files in drop/ are no recordings, and left there: a/call.xml" in told
+    assert "note: 13 files in drop/ are not recordings and are left there: a/call.xml" in told
     assert "in no book" not in told
 
 

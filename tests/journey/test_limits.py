@@ -1,6 +1,7 @@
 """The rate windows, over real HTTP: never a 429 of our own making, no time wasted, and what a 429 teaches."""
 
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,6 +128,43 @@ def test_a_clock_that_is_set_back_stops_nobody(place: Place, service: Sandbox, c
         assert drain(journey) < 120
     assert set(place.states().values()) == {State.DONE}
     assert [entry.status for entry in posts(service)] == [200] * 4
+
+
+class _ServicesClock(FalseClock):
+    """The service's own: it runs as fast as ours, and nobody sets it."""
+
+    def __init__(self, ours: FalseClock) -> None:
+        super().__init__()
+        self._ours = ours
+
+    def now(self) -> float:
+        return 1_700_000_000.0 + self._ours.monotonic()
+
+    def monotonic(self) -> float:
+        return self._ours.monotonic()
+
+    def wait(self, seconds: float, wake: threading.Event) -> bool:
+        return self._ours.wait(seconds, wake)
+
+
+@pytest.mark.parametrize("jump", [3600.0, 0.7])
+def test_a_clock_that_is_set_forward_lets_no_burst_out(tmp_path: Path, clock: FalseClock, jump: float) -> None:
+    """In mid-backlog, by an hour or by little, again and again: the service, which counts in its own time, refuses
+    no upload, and no question.
+    """
+    limits = ["1/second", "5/minute"]
+    with sandbox(_ServicesClock(clock), writes=limits, reads=limits) as service:
+        place = Place(tmp_path, service.url, clock, limits={"writes": limits, "reads": limits})
+        with queued(place, *names(12)) as journey:
+            for _ in range(2_000):
+                wait = min(journey.submissions[0].step(), journey.verdict_poller.step())
+                clock.jump(jump)
+                clock.wait(min(max(wait, 0.1), 5.0), journey.stopping)
+                if service.charged == 12:
+                    break
+        assert service.charged == 12
+        assert len([entry for entry in service.ledger if entry.method == "GET"]) > 5
+        assert [entry for entry in service.ledger if entry.status == 429] == []
 
 
 def test_slow_bodies_travel_side_by_side(tmp_path: Path, clock: FalseClock) -> None:

@@ -59,7 +59,7 @@ def test_a_recording_that_was_collected_is_not_the_next_of_its_name(
     wrong = said(place, capsys, "reconcile", "--hashes", code=Exit.INCOMPLETE).splitlines()
     (line,) = [line for line in wrong if line.startswith("wrong")]
     assert line.startswith(f"wrong: {first.id[:6]} call.wav: is done, but neither its recording nor its receipt")
-    assert "any more" not in said(place, capsys, "why", "call.wav")
+    assert "no longer" not in said(place, capsys, "why", "call.wav")
 
 
 def test_what_grew_is_known_without_its_receipt_and_what_is_another_file_is_not_it(
@@ -119,7 +119,7 @@ def test_a_retry_of_all_fetches_each_its_own(
     assert main(["retry", "--failed", "--config", str(place.config_path)]) == Exit.INCOMPLETE
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{second.id} call.wav: goes back")
-    assert f"{first.id} call.wav: is left as it is: another recording has its name" in printed.err
+    assert f"{first.id} call.wav: is not retried: another recording has its name" in printed.err
     assert f"watcher dismiss {first.id}" in printed.err
 
     place.run_once()

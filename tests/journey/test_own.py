@@ -125,7 +125,7 @@ def test_check_says_where_a_copy_would_not_be_our_own(
         monkeypatch.setattr(os, "fchmod", lambda opened, _: chmod(opened, 0o664))
     main(["check", "--config", str(place.config_path)])
     told = capsys.readouterr().out
-    assert ("gives a file of ours another owner or another mode" in told) is not is_kept
+    assert ("get another owner or a mode other than 0640" in told) is not is_kept
     assert "only be reached by copying" not in told
 
 

@@ -201,6 +201,19 @@ def test_an_unclassified_refusal_of_one_file_is_its_own_once_others_are_accepted
     assert place.pauses() == []
 
 
+@pytest.mark.parametrize("words", ["Too many audio files", "The audio file could not be stored: server is busy"])
+def test_what_is_used_up_or_out_of_order_fails_no_file_however_often_it_is_said(
+    place: Place, service: Sandbox, words: str
+) -> None:
+    """Of one file alone, with others accepted in between: it waits, and is sent when nobody says so any more."""
+    with queued(place, "odd", "a", "b") as journey:
+        refused = place.item("odd.wav").sha256
+        service.add_fault("status", status=400, body={"error": words}, times=3, sha256=refused)
+        drain(journey, seconds=900)
+        assert place.item("odd.wav").attempts == 4
+    assert set(place.states().values()) == {State.DONE}
+
+
 def test_two_bad_files_and_an_account_without_credit_are_told_apart(place: Place, service: Sandbox) -> None:
     """Refused without a reason, accepted once, refused again: with nobody accepted since, it is nobody's fault."""
     with queued(place, "a", "b", "c") as journey:

@@ -36,12 +36,11 @@ WITHOUT_END = (PauseKind.PERSON, PauseKind.FOLDER)
 
 
 @contextmanager
-def context_of(place: Place) -> Iterator[tuple[CommandContext, Books]]:
+def context_of(place: Place) -> Iterator[CommandContext]:
     with Store(place.config.store.url) as store:
         if not store.database.exists():
             store.database.migrate()
-        with store.writing() as books:
-            yield CommandContext(place.config, store, place.clock), books
+        yield CommandContext(place.config, store, place.clock)
 
 
 def put(place: Place, books: Books, number: int, state: State, fault: Fault | None) -> Item:
@@ -82,16 +81,19 @@ def test_no_promise_is_made_that_something_stands_against(
     """
     place = make_place(limits={"max_upload_bytes": 100})
     now = clock.now()
-    with context_of(place) as (context, books):
-        for number, fault in enumerate(FAULTS):
-            item = put(place, books, number, state, fault)
-            is_refused = fault is not None and fault.code in LOCAL
-            for kinds in PAUSES:
+    with context_of(place) as context:
+        with context.store.writing() as books:
+            items = [put(place, books, number, state, fault) for number, fault in enumerate(FAULTS)]
+        for kinds in PAUSES:
+            with context.store.writing() as books:
                 for kind in kinds:
                     books.pauses.set(paused(kind, now))
-                told = explain_item(context, books, item)
+            explained = [(item, explain_item(context, item)) for item in items]
+            with context.store.writing() as books:
                 for kind in kinds:
                     books.pauses.end(kind, now)
+            for item, told in explained:
+                is_refused = item.fault is not None and item.fault.code in LOCAL
                 about = f"{state} {item.fault and item.fault.code} {kinds}: {told}"
 
                 if state is State.QUEUED or (state is State.RETURNING and not is_refused):
@@ -102,7 +104,7 @@ def test_no_promise_is_made_that_something_stands_against(
                 if is_refused and state in (State.FAILED, State.RETURNING):
                     assert "refused again" in told, about
                     assert "sent again" not in told, about
-                assert ("No daemon runs now" in told) == (state in UNDER_WAY), about
+                assert ("No daemon is running" in told) == (state in UNDER_WAY), about
                 assert "being sent now" not in told, about
                 assert told.endswith("."), about
                 assert "  " not in told, about
@@ -117,7 +119,7 @@ def test_what_ends_a_pause_is_told_as_the_gate_has_it(clock: FalseClock, kinds: 
 
     standing = [pause for pause in pauses if pause.kind not in (PauseKind.THROTTLE, PauseKind.CAP)]
     gate = find_gate(standing, clock.now() + 60)
-    announced = re.search(r"One recording tries at \S+Z, or at once after `watcher resume`, whether", told)
+    announced = re.search(r"One recording tests at \S+Z, or at once after `watcher resume`, whether", told)
     if len(standing) == len(pauses):
         assert (announced is not None) == (gate.is_open and gate.canary)
     else:  # these two end by their own time, and then the others are told anew
@@ -142,7 +144,7 @@ def test_a_retry_of_what_is_refused_unsent_says_so_and_it_is(
     assert set(place.states().values()) == {State.FAILED}
     for name in names:
         told = said(place, capsys, "why", name)
-        assert "As it is, it would only be refused again." in told
+        assert "Unchanged, it would be refused again." in told
         assert "watcher retry" not in told
 
     told = said(place, capsys, "retry", "--failed")
@@ -166,8 +168,8 @@ def test_a_retry_after_the_settings_were_changed_says_that_it_is_sent_and_it_is(
     place.run_once()
     place.configure(arrivals={"incomplete_minutes": 0.05, "lengths": "lenient"})
     for name in ("short.wav", "large.wav"):
-        assert re.search(r"`watcher retry [0-9a-f]{16}` has it sent again\.", said(place, capsys, "why", name))
-    assert said(place, capsys, "retry", "--failed").count("is queued to be sent again") == 2
+        assert re.search(r"`watcher retry [0-9a-f]{16}` sends it again\.", said(place, capsys, "why", name))
+    assert said(place, capsys, "retry", "--failed").count("is sent again") == 2
     place.run_once()
     assert place.states() == {"short.wav": State.DONE, "large.wav": State.DONE}
 
@@ -190,11 +192,11 @@ def test_a_retry_of_what_is_no_longer_in_failed_promises_nothing(
     place.drop("call.wav")
     place.run_once()
     (place.root / "failed/call.wav").unlink()
-    assert "It does not lie in failed/ any more" in said(place, capsys, "why", "call.wav")
+    assert "It is no longer in failed/" in said(place, capsys, "why", "call.wav")
     assert main(["retry", "--config", str(place.config_path), "call.wav"]) == Exit.INCOMPLETE
     told = capsys.readouterr()
     assert told.out == ""
-    assert "is left as it is" in told.err
+    assert "is not retried" in told.err
     place.run_once()
     assert place.states() == {"call.wav": State.FAILED}
 
@@ -208,18 +210,18 @@ def test_what_is_decided_under_a_pause_or_without_a_daemon_is_told_to_wait(
     place.run_once()
     said(place, capsys, "pause", "--reason", "budget review")
     told = said(place, capsys, "retry", "call.wav").splitlines()
-    assert told[0].endswith("call.wav: goes back to the drop folder, and is queued to be sent again")
+    assert told[0].endswith("call.wav: goes back to the drop folder and is sent again")
     assert told[1:] == [
         "Submitting is paused: budget review. `watcher resume` ends it.",
-        "No daemon runs now: the next `watcher run` does it.",
+        "No daemon is running: the next `watcher run` does it.",
     ]
     assert place.run_once().exit_code == Exit.UNAVAILABLE
-    with context_of(place) as (_, books):
+    with place.books() as books:
         held = place.item_in(books, "call.wav")
         books.items.change(held, State.HELD, place.clock.now(), fault=Fault("in_doubt", "Who knows.", ""))
     assert said(place, capsys, "release", "call.wav").splitlines()[1:] == told[1:]
     resumed = said(place, capsys, "resume")
-    assert resumed == "Submitting goes on.\nNo daemon runs now: the next `watcher run` does it.\n"
+    assert resumed == "Submitting goes on.\nNo daemon is running: the next `watcher run` does it.\n"
     with place.opened():
         assert said(place, capsys, "resume") == "Submitting was not paused.\n"
         assert "No daemon" not in said(place, capsys, "why", "call.wav")
@@ -228,10 +230,10 @@ def test_what_is_decided_under_a_pause_or_without_a_daemon_is_told_to_wait(
 @pytest.mark.parametrize(
     ("released", "in_doubt", "says", "becomes"),
     [
-        (False, "resubmit", "it costs nothing, and is queued again", State.QUEUED),
-        (False, "hold", "it costs nothing, and is queued again", State.QUEUED),
-        (True, "resubmit", "may have been charged: it is sent again", State.QUEUED),
-        (True, "hold", "may have been charged: it is held for your decision", State.HELD),
+        (False, "resubmit", "it cost nothing and will be queued again", State.QUEUED),
+        (False, "hold", "it cost nothing and will be queued again", State.QUEUED),
+        (True, "resubmit", "may have been charged. It will be sent again", State.QUEUED),
+        (True, "hold", "may have been charged. It will be held for your decision", State.HELD),
     ],
 )
 def test_what_a_killed_daemon_was_sending_is_told_as_the_next_start_has_it(
@@ -247,7 +249,7 @@ def test_what_a_killed_daemon_was_sending_is_told_as_the_next_start_has_it(
     said(place, capsys, "pause")
     place.drop("call.wav")
     place.run_once()
-    with context_of(place) as (_, books):
+    with place.books() as books:
         item = place.item_in(books, "call.wav")
         books.items.change(item, State.SUBMITTING, 1.0, claim="somebody")
         claimed = replace(item, claim="somebody")
@@ -256,7 +258,7 @@ def test_what_a_killed_daemon_was_sending_is_told_as_the_next_start_has_it(
             books.ledger.release(number, claimed, 1.0)
     told = said(place, capsys, "why", "call.wav")
     assert says in told
-    assert "No daemon runs now: this goes on with the next `watcher run`." in told
+    assert "No daemon is running: the next `watcher run` continues." in told
 
     with place.opened():
         assert place.states() == {"call.wav": becomes}
@@ -272,7 +274,7 @@ def test_a_duplicate_waits_for_whatever_becomes_of_the_first(
     place.drop("b.wav", speech("same"))
     place.run_once()
     told = said(place, capsys, "why", "b.wav")
-    assert "shares what becomes of that one, unpaid. That one, a.wav, is queued and is the next." in told
+    assert "will share its outcome at no cost. That one, a.wav, is queued and is the next." in told
     assert "Submitting is paused: Wait." in told
     service.add_fault(**REFUSED, times=1)
     said(place, capsys, "resume")
@@ -311,7 +313,7 @@ def test_a_backlog_under_a_pause_says_so(place: Place, capsys: pytest.CaptureFix
         place.drop(f"{number}.wav")
     place.run_once()
     assert re.search(
-        "^backlog +about 1 min, once submitting goes on$", said(place, capsys, "status"), re.MULTILINE
+        "^backlog +about 1 min, once submitting resumes$", said(place, capsys, "status"), re.MULTILINE
     )
     said(place, capsys, "resume")
     assert re.search("^backlog +about 1 min$", said(place, capsys, "status"), re.MULTILINE)
@@ -320,7 +322,7 @@ def test_a_backlog_under_a_pause_says_so(place: Place, capsys: pytest.CaptureFix
 def test_what_is_typed_cannot_steer_the_terminal(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """A file's name may be anybody's, and a shell completes it."""
     name = "\x1b]0;mine\x07.wav"
-    assert said(place, capsys, "why", name).startswith("\\x1b]0;mine\\x07.wav: no such file")
+    assert said(place, capsys, "why", name).startswith("\\x1b]0;mine\\x07.wav: there is no such file")
     for command in ("show", "retry", "release"):
         assert main([command, "--config", str(place.config_path), name]) == Exit.USAGE
         assert "\x1b" not in capsys.readouterr().err

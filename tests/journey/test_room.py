@@ -122,7 +122,7 @@ def test_a_folder_without_room_for_a_receipt_pauses_and_says_how_much_there_is(
 
 
 def test_a_canary_without_room_lets_another_one_try(make_place: MakePlace, disk: Disk, service: Sandbox) -> None:
-    """A pause of the service ends by a recording that can be filed, though an older one can not."""
+    """A pause of the service ends by a recording that can be filed, though an older one cannot."""
     place = make_place(limits={"writes": []})
     done = place.root / "done"
     disk.mount(done)
@@ -295,7 +295,7 @@ def test_a_sidecar_for_which_there_is_no_room_stays_behind_and_its_recording_is_
     assert place.states() == {"call.wav": State.DONE}
     assert place.files() == {"done/call.wav", "done/call.wav.json", "drop/call.xml"}
     assert (
-        "call.xml came with it, and stayed in the drop folder: No space"
+        "call.xml came with it, but stayed in the drop folder: No space"
         in (place.receipt("done/call.wav.json")["warning"])
     )
 

@@ -24,11 +24,11 @@ def test_a_name_is_found_in_the_other_form(
     """In the drop folder, in done/ and failed/, by the whole path or the part of it; and that is said."""
     on_disk, asked = normalize(kept, KOREAN), normalize(typed, KOREAN)
     assert on_disk != asked
-    note = f"Its name is kept in another Unicode form ({kept}) than it was typed in ({typed})."
+    note = f"Its name has another Unicode form ({kept}) than the one that was typed ({typed})."
     place.drop(on_disk, b"")
     whole = str(place.root / "drop" / asked)
     for name in (asked, whole, f"drop/{asked}"):
-        assert said(place, capsys, "why", name).startswith(f"{note} {on_disk} lies in the drop folder")
+        assert said(place, capsys, "why", name).startswith(f"{note} {on_disk} is in the drop folder")
     place.run_once()
     assert said(place, capsys, "why", asked).startswith(f"{note} {on_disk} is empty")
 
@@ -66,7 +66,7 @@ def test_each_folder_on_the_way_may_be_in_a_form_of_its_own(
     place.drop(mixed)
     place.run_once()
     for form in BOTH:
-        assert "(mixed) than it was typed in" in said(place, capsys, "why", normalize(form, mixed))
+        assert "(mixed) than the one that was typed" in said(place, capsys, "why", normalize(form, mixed))
         assert "is done: " in said(place, capsys, "why", f"done/{normalize(form, mixed)}")
 
 
@@ -89,6 +89,6 @@ def test_what_lies_nowhere_is_not_found_in_any_form(
     place.run_once()
     many = "/".join(["é"] * 40) + ".wav"
     for name in ("é.wav", os.fsdecode(b"\xff\xfe.wav"), os.fsdecode(b"\xff/") + "é.wav", many):
-        assert "no such file is known" in said(place, capsys, "why", name)
+        assert "there is no such file" in said(place, capsys, "why", name)
         capsys.readouterr()
         said(place, capsys, "show", name, code=Exit.USAGE)

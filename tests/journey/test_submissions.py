@@ -1,4 +1,4 @@
-"""Submissions: what was vetted is sent, in the order it came; every fault leaves one charge and a full ledger."""
+"""Submissions: what was examined is sent, in the order it came; a fault leaves one charge and a full ledger."""
 
 import os
 from typing import Any
@@ -184,7 +184,7 @@ def test_under_hold_a_person_decides(make_place: MakePlace, service: Sandbox, de
 
 @pytest.mark.parametrize("name", ["no key", "no credit", "too fast", "away", "moved", "blames nobody"])
 def test_what_is_certainly_free_is_in_nobodys_doubt(make_place: MakePlace, service: Sandbox, name: str) -> None:
-    """Under "hold" nothing is held that can not have been charged."""
+    """Under "hold" nothing is held that cannot have been charged."""
     place = make_place(identifai={"in_doubt": "hold"})
     service.add_fault(**FAULTS[name])
     with queued(place, "a", "b") as journey:
@@ -206,7 +206,7 @@ def test_a_whole_identifier_in_a_cut_answer_is_an_answer(place: Place, service: 
 
 
 def test_a_recording_that_changes_while_it_is_sent_is_cut_off(place: Place, service: Sandbox) -> None:
-    """Its end differs from what was vetted: the service never has a whole request, and it settles again."""
+    """Its end differs from what was examined: the service never has a whole request, and it settles again."""
     content = speech("long", seconds=60)
     changed = content[:-100] + bytes(100)
     with queued(place, long=content) as journey:
@@ -246,7 +246,7 @@ def test_a_recording_that_was_replaced_before_is_not_opened_in_its_stead(place: 
 
 
 def test_the_ledger_has_the_length_and_the_service_the_bytes(place: Place, service: Sandbox) -> None:
-    """One open, one pass: what the service hashed is what vetting hashed."""
+    """One open, one pass: what the service hashed is what the examination hashed."""
     with queued(place, "a", "b", "c") as journey:
         drain(journey)
     items = {item.id: item for item in place.items().values()}
@@ -305,7 +305,7 @@ def test_one_that_can_not_be_read_blocks_nobody(place: Place, service: Sandbox) 
         submit = client.submit
 
         def fail(*_: object) -> Any:
-            raise RecordingUnreachable("The recording can not be read: Input/output error", hint="Check the disk.")
+            raise RecordingUnreachable("The recording cannot be read: Input/output error", hint="Check the disk.")
 
         client.submit = fail  # type: ignore[method-assign, assignment]
         journey.submissions[0].step()

@@ -230,7 +230,7 @@ def mounted(point: Path) -> Iterator[None]:
 def test_what_a_copier_sets_after_its_close_is_not_waited_out(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Owner, mode and times, of a recording that is queued by then: it is not the file that was vetted, but is
+    """Owner, mode and times, of a recording that is queued by then: it is not the file that was examined, but is
     still known to be closed.
     """
     monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
@@ -256,7 +256,8 @@ def test_who_has_it_open_is_forgotten_with_the_watch_and_no_rename_makes_up_for_
     place: Place, monkeypatch: pytest.MonkeyPatch, is_lost: bool
 ) -> None:
     """After the kernel dropped events, or a new watch was set up, the opens are not known any more: that others
-    rename the file, or open and close it, does not tell that its writer has closed it. That one's own close does.
+    rename the file, or open and close it, does not tell that its writer has closed it. Nor does a close by one who
+    opened it before: there may be others.
     """
     monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
     with watched(place) as (journey, watch):
@@ -284,7 +285,9 @@ def test_who_has_it_open_is_forgotten_with_the_watch_and_no_rename_makes_up_for_
             wait_until(lambda: settles("other.wav"), "what is closed is taken")
             wait_until(lambda: code_of("call.wav") == expected, "it waits all the same")
             assert not settles("call.wav")
-        wait_until(lambda: settles("call.wav"), "its writer has closed it")
+        place.drop("next.wav", speech("next"))
+        wait_until(lambda: settles("next.wav"), "what is closed is taken")
+        assert settles("call.wav") is not is_lost
 
 
 # The machine gives none

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.people import missing, needs_root
@@ -76,7 +77,9 @@ def _boot(folder: Path, disk: Path, seconds: float) -> None:
             start_new_session=True,
         )
         try:
-            kernel.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(kernel.pid, 9)
-            kernel.wait()
+            with suppress(subprocess.TimeoutExpired):
+                kernel.wait(seconds)
+        finally:  # it has a session of its own, to which no Ctrl-C comes
+            if kernel.poll() is None:
+                os.killpg(kernel.pid, 9)
+                kernel.wait()

@@ -63,7 +63,7 @@ def confine(calls: list[str], families: list[int]) -> None:
     rules = Rules()
     for name in {*calls} - {"socket", "mmap", "mprotect", "pkey_mprotect", "clone3"}:
         rules.add(_ALLOW, name)
-    rules.add(_ERRNO | errno.ENOSYS, "clone3")  # its flags can not be seen: the C library takes clone instead
+    rules.add(_ERRNO | errno.ENOSYS, "clone3")  # its flags cannot be seen: the C library takes clone instead
     for family in range(_FAMILIES):
         action = _ALLOW if family in families else _ERRNO | errno.EAFNOSUPPORT
         rules.add(action, "socket", _Comparison(0, _MASKED_EQUAL, 0xFFFFFFFF, family))

@@ -170,7 +170,7 @@ def test_a_new_database_is_made_from_the_packaged_migrations(installed: Installe
     config = tmp_path / "config.toml"
     config.touch()
     assert installed.says("watcher", "migrate", "--config", config).endswith("new.")
-    assert "of this version already" in installed.says("watcher", "migrate", "--config", config)
+    assert "already has this version" in installed.says("watcher", "migrate", "--config", config)
 
 
 def test_a_recording_is_filed_by_the_installed_program(installed: Installed, tmp_path: Path) -> None:

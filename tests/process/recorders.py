@@ -428,9 +428,9 @@ RECORDERS: list[Callable[[Take], None]] = [
 UNHEARD: list[Callable[[Take], None]] = [names_it_before_it_is_written, links_it_while_it_is_open]
 """Nothing tells of their close: they must have been quiet for long."""
 
-UNSURE_AMID: list[Callable[[Take], None]] = [sets_the_size_by_its_path, mends_through_another_descriptor]
-"""Where nobody listened when the file was made, nothing need tell of their close: of two at once the kernel may
-make one event, and one close by who came since says nothing of who has it open since before.
+HEARD_AMID: list[Callable[[Take], None]] = [rsync]
+"""Where nobody listened when the file was made, a close says nothing of who else has it open since before; but for
+one under a copier's own temporary name, and a rename then.
 """
 
 

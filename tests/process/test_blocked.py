@@ -100,7 +100,7 @@ def test_a_pass_tells_what_it_could_not_take(site: Place, watcher: Programs, pyt
     assert row["path"] == "theirs.wav"
     call = watcher.call("list", "--waiting", "--config", site.config_path)
     assert "theirs.wav" in call.out
-    assert "no daemon runs now" in call.err
+    assert "no daemon is running" in call.err
     both = watcher.call("list", "--waiting", "--state", "done", "--config", site.config_path)
     assert both.process.returncode == Exit.USAGE
 

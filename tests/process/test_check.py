@@ -66,7 +66,7 @@ def test_before_the_first_start_all_is_looked_at_and_nothing_made_or_spent(
     assert service.charged == 0
     assert {path.name for path in place.root.iterdir()} == {"drop", "done", "failed", "config.toml"}
     checked.is_now("recordings", "well", "1 in the drop folder")
-    checked.is_now("database", "well", "not there yet")
+    checked.is_now("database", "well", "does not exist yet")
     assert KEY not in checked.out
 
 
@@ -85,7 +85,7 @@ def test_a_person_reads_a_line_a_check_and_the_next_step(
     lines = capsys.readouterr().out.splitlines()
     (at,) = [n for n, line in enumerate(lines) if line.startswith("wrong       done folder")]
     assert lines[at + 1].strip() == f"-> Create it (mkdir -p {place.root}/done), or correct the configuration."
-    assert lines[-1].startswith("To be put right: done folder, service; until then `watcher run` would not start.")
+    assert lines[-1].startswith("Correct: done folder, service. Until then `watcher run` does not start.")
 
 
 def test_a_site_at_work_is_well(
@@ -101,7 +101,7 @@ def test_a_site_at_work_is_well(
 
     assert checked.code == Exit.WELL
     checked.but()
-    checked.is_now("database", "well", "whole", "of this version", "can be written")
+    checked.is_now("database", "well", "intact", "has this version", "can be written")
     question = service.ledger[asked]
     assert question.asked == (place.item("call.wav").identifier,)
     assert service.charged == 1
@@ -194,7 +194,7 @@ def test_a_service_that_is_not_reached_is_unavailable(place: Place, capsys: pyte
 
 
 def test_a_pause_in_force_is_told(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """A person's is a warning; the account's stands in the way, since the credit can not be asked for."""
+    """A person's is a warning; the account's stands in the way, since the credit cannot be asked for."""
     place.run_once()
     with place.books() as books:
         books.pauses.set(Pause(PauseKind.PERSON, "person", "The auditors are here.", 1.0, None))
@@ -292,14 +292,14 @@ def test_a_database_that_can_not_be_made_is_found_before_the_first_start(
 
 
 def test_a_clock_that_was_set_back_is_a_warning(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was done already can not lie in the future."""
+    """What was done already cannot lie in the future."""
     place.run_once()
     write_fact(place, "last_scan_at", place.clock.now() + 3600)
 
     checked = Checked(place, capsys)
 
     assert checked.code == Exit.WELL
-    checked.is_now("clock", "warning", "looked through at", "timedatectl")
+    checked.is_now("clock", "warning", "the last scan was at", "timedatectl")
 
 
 def test_a_wrong_configuration_ends_it_as_any_command(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,7 +332,7 @@ def test_beside_a_running_daemon_it_disturbs_nothing(place: Place, service: Sand
     assert not {path for path in place.root.rglob("*") if ".watcher-" in path.name}
     assert len(posts(service)) == service.charged == 2
     checks = checks_of(watcher.call("check", "--json", "--config", place.config_path))
-    assert "none runs here" in checks["daemon"]["found"]
+    assert "not running" in checks["daemon"]["found"]
 
 
 def test_a_daemon_that_was_killed_is_not_taken_for_a_running_one(place: Place, watcher: Programs) -> None:
@@ -343,7 +343,7 @@ def test_a_daemon_that_was_killed_is_not_taken_for_a_running_one(place: Place, w
 
     checks = checks_of(watcher.call("check", "--json", "--config", place.config_path))
 
-    assert "none runs here" in checks["daemon"]["found"]
+    assert "not running" in checks["daemon"]["found"]
     watcher.daemon(place)
 
 

@@ -234,7 +234,7 @@ def test_what_watch_auto_chooses_is_told_for_each_mount(
     assert share == {
         "path": str(shared),
         "watch": "polling",
-        "why": "nfs4: other machines' changes make no events here",
+        "why": "nfs4: other machines' changes raise no events here",
     }
 
 
@@ -246,15 +246,15 @@ def test_by_what_a_close_is_known_is_told_for_each_mount(
     checked = Checked(place, capsys)
     local, share = (check for check in checked.found if check["name"] == "closure")
     assert f"{place.root / 'drop'}: it is ext4; polled" in local["found"]
-    assert ("a lease tells" if has_capability(CAP_LEASE) else "after 60 s of quiet") in local["found"]
+    assert ("a lease tells" if has_capability(CAP_LEASE) else "after 60 s without a change") in local["found"]
     assert f"{shared}: it is nfs4" in share["found"]
-    assert "after 60 s of quiet" in share["found"]
+    assert "after 60 s without a change" in share["found"]
 
     place.configure(arrivals={"watch": "events"})
     checked = Checked(place, capsys)
     local, share = (check for check in checked.found if check["name"] == "closure")
-    assert local["found"].endswith("that a writer closes a recording is heard")
-    assert "after 60 s of quiet" in share["found"]
+    assert local["found"].endswith("events tell when a recording is closed")
+    assert "after 60 s without a change" in share["found"]
 
 
 def test_events_wanted_of_a_share_are_a_warning(
@@ -292,4 +292,4 @@ def test_more_folders_than_the_kernel_watches_are_a_warning(
 def test_a_missing_proof_is_told(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """How soon a recording is taken, as it was set."""
     place.configure(arrivals={"proof": False, "settle_seconds": 7})
-    Checked(place, capsys).is_now("proof", "well", "off (arrivals.proof)", "7 s of quiet")
+    Checked(place, capsys).is_now("proof", "well", "off (arrivals.proof)", "7 s without a change")

@@ -52,12 +52,12 @@ def test_the_services_user_finds_shared_folders_well(
 
     assert {check["state"] for check in checks.values()} == {"well"}, checks
     assert f"uid {STRANGER.uid}" in checks["user"]["found"]
-    assert "another's without CAP_LEASE once its close was heard" in checks["proof"]["found"]
+    assert "those of others, without CAP_LEASE, when their close was seen" in checks["proof"]["found"]
     assert list((site.root / "state").iterdir()) == []
 
 
 def test_files_out_of_reach_are_wrong_and_named(site: Place, watcher: Programs, python: StrangersPython) -> None:
-    """One that can not be read, one that can not be moved, a folder that can not be looked into."""
+    """One that cannot be read, one that cannot be moved, a folder that cannot be looked into."""
     top = site.root / "drop"
     drop(top / "good.wav", speech("good"))
     drop(top / "hidden.wav", speech("hidden"), mode=0o600)
@@ -167,7 +167,7 @@ def test_before_the_first_start_root_looks_as_the_user_that_the_unit_names(site:
         in (checks["user"]["found"])
     )
     assert checks["key"]["found"] == f"from {site.root}/roots.key"
-    proof = "recordings are taken as soon as they are closed and provably whole"
+    proof = "recordings are taken as soon as they are closed and provably complete"
     assert (checks["proof"]["found"] == proof) is has_capability(CAP_LEASE)
     assert json.loads(program.out)["user"]["uid"] == STRANGER.uid
     assert list((site.root / "state").iterdir()) == []
@@ -208,9 +208,9 @@ def test_without_daemon_or_unit_root_looks_as_the_one_whose_the_files_are(site: 
 
 
 def test_root_can_name_as_whom_it_looks(site: Place, watcher: Programs, python: StrangersPython) -> None:
-    """Root himself too, to whom everything is open; one who does not exist is wrong usage, as for anybody else."""
+    """Root, too, who may do everything; a user who does not exist is wrong usage, as for anybody else."""
     assert (
-        "to whom everything is open"
+        "who may do everything"
         in (checks_of(check_as_root(watcher, site, "--as", "root", unit=UNIT))["user"]["found"])
     )
     checks = checks_of(check_as_root(watcher, site, "--as", "daemon", unit=UNIT), Exit.CONFIG)
@@ -225,7 +225,7 @@ def test_root_can_name_as_whom_it_looks(site: Place, watcher: Programs, python: 
         **STRANGER.spawning(),
     )
     assert program.process.returncode == Exit.USAGE
-    assert "only root can look as root" in program.err
+    assert "only root can check as root" in program.err
 
 
 def test_a_configuration_that_only_root_can_read_is_wrong(site: Place, watcher: Programs) -> None:

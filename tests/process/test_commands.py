@@ -73,7 +73,7 @@ def test_a_command_works_where_the_folder_it_is_called_in_is_gone(place: Place) 
         )
         assert ended.returncode == 0, ended.stderr
         assert word in ended.stdout
-        assert "going on in /" in ended.stderr
+        assert "continuing in /" in ended.stderr
         assert "Traceback" not in ended.stderr
 
 
@@ -172,7 +172,7 @@ def test_a_lost_answer_is_held_where_a_person_wants_to_decide(
 
 def test_migrate_makes_a_database_and_leaves_one_of_this_version_alone(place: Place, watcher: Programs) -> None:
     """The first time it is made, with nothing in it; the second time it says so, even beside the daemon."""
-    assert "new" in watcher.ask(place, "migrate")
+    assert "created" in watcher.ask(place, "migrate")
     assert watcher.ask_json(place, "list") == []
     watcher.daemon(place)
     assert "already" in watcher.ask(place, "migrate")

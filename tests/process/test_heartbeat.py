@@ -1,6 +1,7 @@
 """Where no lock tells of the other: through another mount, or on another machine. The note in it does."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.process.programs import CLOCK, Programs, let_pass, wait_until
 from watcher.domain import State
 from watcher.errors import Exit, InstanceRunning
 from watcher.folders import LOCK
-from watcher.folders.holder import Holder
+from watcher.folders.holder import Holder, holder_of, take_lock
 from watcher.journey import instance
 
 __all__ = ["odd_disk"]
@@ -105,3 +106,23 @@ def test_a_rival_whose_note_stands_there_ends_the_daemon(place: Place, monkeypat
 
         wait_until(is_told, "it leaves the work to the other")
     assert json.loads(note(place).read_bytes())["host"] == "another"
+
+
+def test_a_lock_that_its_server_still_holds_for_ourselves_is_waited_for(place: Place) -> None:
+    """Once a share is back its server may keep the lock that was closed, with nobody named in it."""
+    with place.opened() as journey:
+        note(place).unlink()
+        with note(place).open("wb") as other:
+            take_lock(other.fileno())
+            journey.instance.keep()
+            assert holder_of(os.fsencode(note(place))) is None
+        journey.instance.keep()
+        assert json.loads(note(place).read_bytes())["pid"] == os.getpid()
+
+        note(place).unlink()
+        with note(place).open("wb") as other:
+            take_lock(other.fileno())
+            other.write(json.dumps(ANOTHER).encode())
+            other.flush()
+            with pytest.raises(InstanceRunning, match="another, process 7"):
+                journey.instance.keep()

@@ -150,7 +150,7 @@ def test_every_command_takes_and_tells_every_name(
     assert "add up" in books
     assert json.loads(estimate)["recordings"] == len(NAMES)
     assert told
-    assert "of this version" in migrated
+    assert "has this version" in migrated
     assert json.loads(run(("check", "--json"))[0])["well"]
     assert service.charged == len(NAMES)
 

@@ -105,7 +105,7 @@ def test_a_backlog_is_never_none_while_something_is_queued(
 
     assert facts["backlog"] == 2
     assert line.startswith("backlog      2 recordings, as fast as the service answers")
-    assert ("once submitting goes on" in line) == (command == ("pause",))
+    assert ("once submitting resumes" in line) == (command == ("pause",))
 
 
 def test_less_than_a_second_is_not_nothing(make_place: MakePlace, watcher: Programs) -> None:
@@ -114,7 +114,7 @@ def test_less_than_a_second_is_not_nothing(make_place: MakePlace, watcher: Progr
     place.drop("one.wav")
     watcher.ask(place, "pause")
     watcher.call("run", "--once", "--config", place.config_path)
-    assert "backlog      about 1 s, once submitting goes on" in watcher.ask(place, "status")
+    assert "backlog      about 1 s, once submitting resumes" in watcher.ask(place, "status")
 
 
 def test_who_may_not_look_is_told_so(place: Place, watcher: Programs, tmp_path: Path) -> None:

@@ -81,6 +81,27 @@ def test_a_daemon_that_is_held_ends_all_the_same(
     wait_until(lambda: place.states().get("a.wav") is State.DONE, "it is done", told=lambda: daemon.err)
 
 
+def test_a_stop_does_not_wait_for_a_look_through_a_slow_share(
+    place: Place, share: OddDisk, tmp_path: Path, watcher: Programs
+) -> None:
+    """Each name takes its time, and all of them far longer than a stop may: it ends before the next name."""
+    drop = tmp_path / "share" / "drop"
+    for number in range(1_000):
+        (drop / f"{number}.wav").touch()
+    share.rule(look_seconds=0.2)
+    try:
+        daemon = watcher.daemon(place)
+        wait_until(lambda: _is_held(daemon.pid, 1), "it looks at the share", seconds=60)
+        assert daemon.end(signal.SIGTERM, seconds=60) == 0
+    finally:
+        share.rule()
+    assert daemon.events("daemon.cut_off") == []
+    assert daemon.events("daemon.stopped")
+    (drop / "1.wav").write_bytes(speech("1"))
+    daemon = watcher.daemon(place)
+    wait_until(lambda: place.states() == {"1.wav": State.DONE}, "it is done", told=lambda: daemon.err)
+
+
 def test_a_pass_that_is_held_ends_all_the_same(
     place: Place, share: OddDisk, tmp_path: Path, watcher: Programs
 ) -> None:

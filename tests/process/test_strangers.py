@@ -231,7 +231,7 @@ def resident_kib(program: Program) -> int:
 
 
 def hide(site: Place) -> Path:
-    """It can not be read."""
+    """It cannot be read."""
     drop(site.root / "drop" / "theirs.wav", speech("theirs"), mode=0o600)
     return site.root / "drop" / "theirs.wav"
 

@@ -62,6 +62,52 @@ def test_a_stop_records_what_can_be_recorded_by_then(site: Place, service: Sandb
     watcher.daemon(site).wait_for("recording.done")
 
 
+@pytest.mark.parametrize("has_room", [True, False], ids=["beside the database", "in the drop folder"])
+@pytest.mark.parametrize("ends", ["killed", "stopped"])
+def test_an_identifier_that_could_not_be_recorded_outlives_the_process(
+    site: Place, service: Sandbox, watcher: Programs, ends: str, has_room: bool
+) -> None:
+    """The next start has it from the disk: nothing is in doubt, and the recording is filed, paid for once."""
+    beside = site.config.store.path.with_name(site.config.store.path.name + "-answers")
+    in_drop = site.root / "drop" / ".watcher-answers.tmp"
+    if not has_room:
+        beside.mkdir()  # whatever the reason: no file can be written there
+    daemon = watcher.daemon(site)
+    daemon.wait_for("watch.chosen")
+    spoil(site, ANSWERS)
+    site.drop("call.wav")
+    line = unrecorded(daemon)
+    kept = beside if has_room else in_drop
+    assert str(kept) in str(line["hint"])
+    assert kept.is_file()
+    daemon.kill() if ends == "killed" else daemon.stop()
+    with kept.open("ab") as file:
+        file.write(b'{"attempt": 1, "item": "')  # as a crash may leave it
+    mend(site)
+
+    daemon = watcher.daemon(site)
+
+    daemon.wait_for("recording.done")
+    (upload,) = posts(service)
+    assert site.item("call.wav").identifier == upload.identifier
+    assert site.states() == {"call.wav": State.DONE}
+    assert not kept.exists()
+    assert daemon.stop() == Exit.WELL
+
+
+def test_a_stranger_s_file_of_answers_is_believed_by_nobody(
+    site: Place, service: Sandbox, watcher: Programs
+) -> None:
+    """A link, or what is no JSON: the start goes on as without it."""
+    (site.root / "drop" / ".watcher-answers.tmp").symlink_to("/etc/passwd")
+    beside = site.config.store.path.with_name(site.config.store.path.name + "-answers")
+    beside.write_bytes(b"[" * 100_000 + b"\n{}\n[1]\nnull\n")
+    daemon = watcher.daemon(site)
+    site.drop("call.wav")
+    daemon.wait_for("recording.done")
+    assert daemon.stop() == Exit.WELL
+
+
 @pytest.mark.parametrize("in_flight", [1, 2])
 def test_a_pass_that_ends_on_its_database_tells_the_answer_and_sends_no_more(
     make_place: MakePlace, service: Sandbox, watcher: Programs, in_flight: int

@@ -40,11 +40,13 @@ def test_it_is_open_from_the_open_to_the_close() -> None:
     assert len(it) == 0
 
 
-def test_a_close_whose_open_was_never_heard_is_the_last_one() -> None:
-    """Opened before anybody listened. What only read says nothing of a writer."""
+def test_a_close_whose_open_was_never_heard_tells_nothing_of_others() -> None:
+    """Of how many had it open before anybody listened, one has closed it; what only read says nothing at all."""
     it = Openings()
-    assert it.closed(FILE, written=True) is Close.LAST
+    assert it.closed(FILE, written=True) is Close.UNPROVEN
     assert it.closed(FILE, written=False) is Close.READ
+    assert it.closed(FILE, written=True) is Close.UNPROVEN
+    assert not it.is_closed(FILE)
 
 
 def test_of_several_who_have_it_open_the_last_close_counts() -> None:
@@ -151,13 +153,34 @@ def test_what_others_do_with_a_file_from_before_proves_nothing() -> None:
     assert touch(it, OTHER) is Close.UNPROVEN
 
 
-def test_a_close_without_an_open_tells_that_one_from_before_is_over() -> None:
-    """From then on it is a file like others: it may be renamed, and opened and closed again."""
+def test_after_a_close_without_an_open_it_is_a_file_from_before_as_it_was() -> None:
+    """Whatever else is heard of it: opened and closed, renamed, by itself or with its folder."""
     it = Openings()
-    assert it.closed(BEFORE, written=True) is Close.LAST
-    assert touch(it, BEFORE) is Close.LAST
-    assert rename(it, BEFORE, OTHER)
-    assert touch(it, OTHER) is Close.LAST
+    assert it.closed(BEFORE, written=True) is Close.UNPROVEN
+    assert touch(it, BEFORE) is Close.UNPROVEN
+    assert not rename(it, BEFORE, OTHER)
+    assert touch(it, OTHER) is Close.UNPROVEN
+
+
+def test_what_came_closed_and_is_closed_by_somebody_nobody_heard_was_open_after_all() -> None:
+    """Moved in, alone or with its folder, or in a folder that was just made."""
+    it = Openings()
+    assert it.moved_to(FILE, 1, 0.0)
+    it.folder_came(b"day", is_made=False)
+    assert it.came_closed(b"day/a.wav", (1, 1))
+    it.folder_came(b"new", is_made=True)
+    for path in (FILE, b"day/a.wav", b"new/a.wav"):
+        assert it.closed(path, written=True) is Close.UNPROVEN
+        assert not it.is_closed(path)
+
+
+def test_a_copier_closes_what_it_wrote_under_a_name_of_its_own() -> None:
+    """Nobody else opens that: renamed afterwards, it is closed. Not so where it was renamed before."""
+    it = Openings(lambda path: path.startswith(b"."))
+    assert it.closed(b".a.wav.X1", written=True) is Close.LAST
+    assert rename(it, b".a.wav.X1", FILE)
+    assert not rename(it, b".b.wav.X1", OTHER)
+    assert it.closed(OTHER, written=True) is Close.UNPROVEN
 
 
 def test_what_was_heard_from_its_beginning_stays_so_under_other_names() -> None:

@@ -79,30 +79,9 @@ Unsupported plan for audio files.
 Your subscription has ended.
 """
 
-OF_NOBODY = """
-The audio field is required.
-The audio field is invalid.
-The given data was invalid. The audio failed to upload.
-Your organization has no license for audio analysis.
-Audio analysis is not enabled for your organization.
-Audio files are not supported for your organization.
-This audio format is not supported for your organization.
-Your organization is disabled.
-Audio classification is disabled for your workspace.
-You are not allowed to use audio classification.
-Your account has no access to audio analysis.
-Audio access has been suspended
+OF_OTHERS = """
 Audio processing is temporarily suspended.
-Audio uploads are blocked for your country.
-Audio detection is not available in your region.
-Audio files are not supported.
-Invoice overdue: audio analysis suspended.
 Your trial has expired: audio classification is no longer available.
-Trial ended.
-Please upgrade.
-Please upgrade: this file is too long for a trial.
-The file is too large for your tier.
-The file exceeds the maximum size of your plan
 Monthly audio limit reached.
 Daily limit of audio classifications exceeded.
 You have reached the maximum number of audio files this month.
@@ -120,33 +99,68 @@ No audio minutes left.
 No audio units left on your contract.
 Not enough audio minutes.
 Insufficient audio tokens.
-No speech detection licence found.
 The audio queue is full
 The audio backlog is too large.
 The audio model is being updated.
 The audio model is invalid.
 Audio format detection is temporarily unavailable.
 Audio classification failed, please retry.
-Audio processing took too long.
 Audio storage unavailable
 The file storage is full.
 Could not store the file.
 Unable to save file: no space left on device
 The file could not be stored on our side.
 The file could not be read from storage.
+Internal error while processing the file
+The audio service is unavailable.
+The media endpoint is deprecated, use v2
+The file is valid, and could not be queued.
+Invalid token for audio endpoint
+Too many audio files
+Too many audio files in this batch.
+Too many files.
+The maximum number of audio files is reached.
+You already have 5 audio files in progress at the same time.
+Only one audio file at a time.
+Upload limit for audio files reached, the file was not accepted
+The audio file is too long for what is left of this month.
+We are at capacity: audio files are not accepted.
+Server is overloaded
+The file could not be decoded: decoder service timed out
+"""
+
+OF_NOBODY = """
+The audio field is required.
+The audio field is invalid.
+The given data was invalid. The audio failed to upload.
+Your organization has no license for audio analysis.
+Audio analysis is not enabled for your organization.
+Audio files are not supported for your organization.
+This audio format is not supported for your organization.
+Your organization is disabled.
+Audio classification is disabled for your workspace.
+You are not allowed to use audio classification.
+Your account has no access to audio analysis.
+Audio access has been suspended
+Audio uploads are blocked for your country.
+Audio detection is not available in your region.
+Audio files are not supported.
+Invoice overdue: audio analysis suspended.
+Trial ended.
+Please upgrade.
+Please upgrade: this file is too long for a trial.
+The file is too large for your tier.
+The file exceeds the maximum size of your plan
+No speech detection licence found.
+Audio processing took too long.
 The file could not be opened.
 Failed to read file
 The file system is read-only.
 File not found
-Internal error while processing the file
 Error processing file
-The audio service is unavailable.
-The media endpoint is deprecated, use v2
-The file is valid, and could not be queued.
 Unsupported version
 The media type of the request is not supported.
 The signature cannot be decoded.
-Invalid token for audio endpoint
 Invalid audio parameter.
 Unknown format parameter.
 The ref id is too long for this audio.
@@ -186,6 +200,12 @@ def test_want_of_credit_is_the_accounts(words: str) -> None:
     assert whom_blames(words) is Blamed.CREDIT
 
 
+@pytest.mark.parametrize("words", lines(OF_OTHERS))
+def test_what_is_used_up_or_out_of_order_at_the_moment_is_never_a_file_s_fault(words: str) -> None:
+    """A limit to many files, and whatever the service cannot do now: said twice of one file, it is so still."""
+    assert whom_blames(words) is Blamed.OTHERS
+
+
 @pytest.mark.parametrize("words", [*lines(OF_NOBODY), ""])
 def test_all_other_words_blame_nobody(words: str) -> None:
     """What limits, suspends, licenses or stores is no file's fault, though "audio" or "file" is in its words."""
@@ -196,7 +216,9 @@ def test_all_other_words_blame_nobody(words: str) -> None:
 @pytest.mark.parametrize("words", lines(OF_THE_FILE))
 def test_what_else_is_said_beside_a_file_saves_it(words: str, beside: str) -> None:
     """The clearest words of a file blame it no longer where the account or the service is in them too."""
-    assert whom_blames(f"{words.rstrip('.')} {beside}.") is Blamed.NOBODY
+    is_of_the_moment = beside in ("this month", "on our side")
+    expected = Blamed.OTHERS if is_of_the_moment else Blamed.NOBODY
+    assert whom_blames(f"{words.rstrip('.')} {beside}.") is expected
 
 
 def test_an_answer_of_any_words_is_judged_soon() -> None:

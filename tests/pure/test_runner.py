@@ -1,4 +1,4 @@
-"""The loop around each step: what it does when the step can not."""
+"""The loop around each step: what it does when the step cannot."""
 
 import threading
 

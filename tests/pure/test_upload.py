@@ -94,7 +94,7 @@ def test_only_the_last_part_waits(size: int) -> None:
 
 @pytest.mark.parametrize("change", [b"RIFF?", b"RIF", b"RIFX", b""])
 def test_changed_recording_cuts_the_body(change: bytes) -> None:
-    """Longer, shorter or other than what was vetted: the last part is never let go, nor asked for."""
+    """Longer, shorter or other than what was examined: the last part is never let go, nor asked for."""
     upload = upload_of(b"RIFF")
     upload.file.seek(0)
     upload.file.truncate()

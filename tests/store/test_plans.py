@@ -73,6 +73,9 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "items.find": lambda books: books.items.find(f"{77:016x}", []),
     "items.latest_at": lambda books: books.items.latest_at(b"folder/77.wav"),
     "items.live_at": lambda books: books.items.live_at(b"folder/70.wav"),
+    "items.listed_after": lambda books: [
+        books.items.listed_after(50, 3, s) for s in ((), [State.DONE, State.HELD])
+    ],
     "items.with_identifier": lambda books: books.items.with_identifier(f"{77:064x}"),
     "items.history": lambda books: books.items.history(f"{77:016x}"),
     "queue.next_due": lambda books: books.queue.next_due(5e8, canary=False),

@@ -209,7 +209,7 @@ def test_a_log_that_a_reader_makes_grow_is_said_once_and_at_each_doubling(
 
 def test_a_reader_can_not_write(store: Store) -> None:
     """What is opened for reading changes nothing, even by mistake."""
-    with pytest.raises(StoreError, match="can not be written"), store.reading() as books:
+    with pytest.raises(StoreError, match="cannot be written"), store.reading() as books:
         books.items.add(item(1))
 
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import alembic.command
-import alembic.config  # noqa: F401  loaded at first use otherwise, when the stranger can not
+import alembic.config  # noqa: F401  loaded at first use otherwise, when the stranger cannot
 import pytest
 
 from tests.people import ROOT, STRANGER, Person, as_user, missing, needs_root
@@ -108,7 +108,7 @@ def test_root_gives_nothing_away_through_a_link(reachable: Path) -> None:
     precious = reachable.parent / "precious"
     precious.touch(mode=0o600)
     (reachable / "watcher.db.lock").symlink_to(precious)
-    with pytest.raises(StoreError, match="the lock can not be opened"):
+    with pytest.raises(StoreError, match="the lock cannot be opened"):
         _start(_url(reachable))
     assert (precious.stat().st_uid, stat.S_IMODE(precious.stat().st_mode)) == (0, 0o600)
 
@@ -127,12 +127,12 @@ def test_who_may_not_write_there_is_told_whom_to_be(reachable: Path) -> None:
         os.chown(path, 0, 0)
     reachable.chmod(0o755)
     for use in (_use, _read, _start):
-        with pytest.raises(StoreError, match="can not be opened") as raised:
+        with pytest.raises(StoreError, match="cannot be opened") as raised:
             as_user(use, _url(reachable))
         assert "as the user that the daemon runs as" in raised.value.hint
         assert str(reachable) in raised.value.message
     reachable.chmod(0o700)
-    with pytest.raises(StoreError, match="can not be reached: Permission denied"):
+    with pytest.raises(StoreError, match="cannot be reached: Permission denied"):
         as_user(_read, _url(reachable))
 
 
@@ -224,7 +224,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path, url: str) -> None:
     path = tmp_path / "watcher.db"
     path.write_text("somebody's letter " * 1000)
     for use in (_use, _read, _start):
-        with pytest.raises(StoreError, match="no database") as raised:
+        with pytest.raises(StoreError, match="not a database") as raised:
             use(url)
         assert str(path) in raised.value.message
         assert "store.url" in raised.value.hint
@@ -309,7 +309,7 @@ def test_a_folder_that_is_missing_is_not_an_empty_site(tmp_path: Path) -> None:
 def test_a_network_file_system_is_refused(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """SQLite's locks can not be trusted there: neither a new database nor one that is there already is used."""
+    """SQLite's locks cannot be trusted there: neither a new database nor one that is there already is used."""
     table = tmp_path / "mountinfo"
     folder = str(tmp_path).replace(" ", "\\040")
     table.write_text(

@@ -1,4 +1,4 @@
-"""The commands: what can be said, and who does it. Data goes to stdout, everything else to stderr."""
+"""The command line: every command, its options and its help. Data goes to stdout, everything else to stderr."""
 
 import argparse
 import codecs
@@ -25,7 +25,7 @@ Try it without key, configuration or network: watcher demo
 
 _EXITS = """\
 exit codes: 0 all is well; 1 done, but something failed or was left, and is named; 69 the service or the account
-stands in the way, the files wait; 75 another instance is running; 78 the configuration is wrong."""
+stands in the way, and the files wait; 75 another instance is running; 78 the configuration is wrong."""
 
 _AS_BYTES = "watcher.as_bytes"
 
@@ -33,14 +33,14 @@ _NOT_WRITTEN = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 
 _CHECK_EXITS = """\
 exit codes: 0 nothing is wrong (there may be warnings); 1 something is wrong on this machine, and is named; 69 the
-service or the account stands in the way; 78 the configuration is wrong, `watcher run` would not start."""
+service or the account stands in the way; 78 `watcher run` would not start."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command was carried out. Its exit code; every error is one message that says what to do."""
-    _open_what_is_closed()
-    _take_any_text()
-    _leave_what_is_gone()
+    """Run the command and return its exit code. Every error is one message that says what to do."""
+    _open_closed_streams()
+    _escape_unprintable()
+    _leave_removed_folder()
     code: int = Exit.WELL
     try:
         options = _parse(arguments)
@@ -54,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        silence()  # the reader went away, as in `watcher list | head`: nobody is left to be told
+        silence()  # the reader has gone, as in `watcher list | head`
     except OSError as error:
-        if error.errno not in _NOT_WRITTEN or error.filename is not None:  # of something else: nobody foresaw it
+        if error.errno not in _NOT_WRITTEN or error.filename is not None:  # not of the output, so unexpected
             raise
         silence()
         say(f"watcher: the output could not be written: {error.strerror}")
@@ -65,43 +65,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What the command is told. SystemExit after its help, or with what is wrong."""
+    """The parsed arguments. Raises SystemExit after printing the help or what is wrong."""
     try:
         return build_parser().parse_args(arguments)
     except SystemExit:
         with as_far_as_read():
-            pass  # the help may be longer than anybody reads
+            pass  # the help may be cut short by its reader, too
         raise
 
 
-def _open_what_is_closed() -> None:
-    """No file of ours becomes standard input, output or error of a program that was started without them.
+def _open_closed_streams() -> None:
+    """Open /dev/null as each of stdin, stdout and stderr that the program was started without.
 
-    Else whatever is said would be written into it, into the database say.
+    Otherwise a file of ours, such as the database, would get that descriptor, and messages would go into it.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
 
 
-def _leave_what_is_gone() -> None:
-    """The folder that we are in is there: in one that was removed the system cannot make any path a whole one."""
+def _leave_removed_folder() -> None:
+    """Change to / if the working directory was removed: no path can be made absolute there."""
     try:
         os.getcwdb()
     except OSError as error:
         os.chdir("/")
-        say(f"watcher: the folder that this was called in is gone ({error.strerror}): going on in /")
+        say(f"watcher: the current folder no longer exists ({error.strerror}): continuing in /")
 
 
-def _take_any_text() -> None:
-    r"""What stdout and stderr have no character for stands there as `\xNN`, byte by byte, as `list` prints paths.
+def _escape_unprintable() -> None:
+    r"""Write each byte that stdout and stderr have no character for as `\xNN`, as `list` prints paths.
 
-    Else a name with an umlaut would end a command in a locale that knows none (LC_ALL=C), and one that is no UTF-8
-    in any.
+    Otherwise a name with an umlaut would end a command in the C locale, and one that is not UTF-8 in every locale.
     """
     codecs.register_error(_AS_BYTES, _as_bytes)
     for stream in (sys.stdout, sys.stderr):
@@ -115,20 +114,20 @@ def _as_bytes(error: UnicodeError) -> tuple[str, int]:
     there = error.object[error.start : error.end]
     try:
         escaped = text_to_path(there)
-    except UnicodeEncodeError:  # half of a pair, as only JSON can name it
+    except UnicodeEncodeError:  # half of a surrogate pair, which only JSON can contain
         escaped = there.encode("utf-8", "surrogatepass")
     return "".join(f"\\x{byte:02x}" for byte in escaped), error.end
 
 
 def _find(command: str) -> Callable[[argparse.Namespace], int]:
-    """The function of this command. Its module is loaded only now: half of them need half of the program."""
+    """The function of this command. Its module is imported only now, since many import half of the program."""
     module, _, name = command.partition(".")
     found: Callable[[argparse.Namespace], int] = getattr(import_module(f"watcher.cli.{module}"), name)
     return found
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands with their options and their help."""
+    """The parser of all commands, with their options and their help."""
     parser = argparse.ArgumentParser(
         prog="watcher",
         description="Submits each recording dropped into a folder once to identifAI, and files it with a receipt.",
@@ -183,15 +182,17 @@ def _add_running(commands: Commands) -> None:
         "run",
         "running.run",
         "watch the drop folder and submit what arrives, in the foreground",
-        "Stop it with Ctrl-C or\nSIGTERM: an upload under way is finished or given up unpaid.\n\n" + _EXITS,
+        "Stop it with Ctrl-C or\nSIGTERM: an upload in flight is finished, or given up unpaid.\n\n" + _EXITS,
     )
-    run.add_argument("--once", action="store_true", help="do what is there now, then exit (for cron)")
-    run.add_argument("--verdicts", action="store_true", help="with --once: wait for their verdicts too")
+    run.add_argument("--once", action="store_true", help="submit and file what is there now, then exit (for cron)")
+    run.add_argument(
+        "--verdicts", action="store_true", help="with --once: also wait for the verdicts on what is accepted"
+    )
     run.add_argument(
         "--verdicts-for",
         type=_seconds,
         metavar="SECONDS",
-        help="the same, so long at the most once all else is done (default: 600); what is missing then is named",
+        help="the same, for at most this long once all else is done (default: 600); missing ones are then named",
     )
 
 
@@ -201,23 +202,24 @@ def _add_trying(commands: Commands) -> None:
         "demo",
         "running.demo",
         "see it work: no key, no configuration, no network",
-        "Starts the sandbox at the service's own\nlimits, drops recordings of every fate, runs the real pipeline, "
-        "and prints what became of each file.\nTakes under a minute. Exits 0 when each met the fate it should.",
+        "Starts the sandbox at the service's own\nlimits, drops recordings that will be accepted or refused, runs "
+        "the real pipeline, and prints what\nbecame of each. Takes under a minute. Exits with 0 if each ended as "
+        "it should.",
         configured=False,
     )
     demo.add_argument(
         "--dir",
         type=_given,
         metavar="DIR",
-        help="where to put the demo's folders, and leave them (default: a new temporary folder)",
+        help="an empty or new folder for the demo's files, which stay there (default: a new temporary folder)",
     )
     sandbox = _add(
         commands,
         "sandbox",
         "running.sandbox",
-        "run the local stand-in of the service",
-        "It answers as the service does, charges nobody, and keeps a\nledger of what it would have charged "
-        "(GET /sandbox/ledger). Stop it with Ctrl-C.",
+        "run the local stand-in for the service",
+        "It answers as the service does, charges nobody, and keeps a\nledger of what the service would have "
+        "charged (GET /sandbox/ledger). Stop it with Ctrl-C.",
         configured=False,
     )
     sandbox.add_argument(
@@ -231,14 +233,14 @@ def _add_upgrading(commands: Commands) -> None:
         commands,
         "migrate",
         "running.migrate",
-        "bring the database to this version",
-        "A copy of the old one is left beside it. The daemon does\nthis at its start by itself. "
-        "An upgrade is refused with exit code 75 while a daemon works with the\ndatabase.",
+        "upgrade the database to this version",
+        "A copy of the old one is left beside it. The daemon does\nthis by itself at its start. "
+        "While a daemon uses the database, the upgrade is refused with exit\ncode 75.",
     )
 
 
 def _seconds(said: str) -> float:
-    """Raises ValueError, of which argparse makes its message."""
+    """Parse a number of seconds. Raises ValueError, from which argparse makes its message."""
     seconds = float(said)
     if not 0 <= seconds < inf:
         raise ValueError
@@ -249,7 +251,7 @@ _seconds.__name__ = "number of seconds"  # argparse says "invalid … value"
 
 
 def _given(said: str) -> str:
-    """What a person gave. ArgumentTypeError where that is nothing, as of a variable that is not set."""
+    """The text of an argument. Raises ArgumentTypeError if it is empty, as a variable that is not set would be."""
     if not said:
         raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
     return said
@@ -260,10 +262,10 @@ def _add_looking(commands: Commands) -> None:
         commands,
         "check",
         "checking.check",
-        "look at everything that could go wrong on this machine, before it does",
-        "Folders, key, database, limits and the\nservice are tried, as the user that runs it; for root, as the "
-        "daemon's user, with the daemon's key. Nothing is\nleft behind, no credit is spent. It may be run before "
-        "the first start, and beside the daemon.\n\n" + _CHECK_EXITS,
+        "look for everything that could go wrong on this machine, before it does",
+        "Tests the folders, key, database,\nlimits and the service with the rights of whoever runs it; for root, "
+        "with the rights and the key of the\ndaemon's user. It leaves nothing behind and spends no credit. Run it "
+        "before the first start, or beside\nthe daemon.\n\n" + _CHECK_EXITS,
         json=True,
     )
     check.add_argument(
@@ -271,15 +273,15 @@ def _add_looking(commands: Commands) -> None:
         type=_given,
         dest="as_user",
         metavar="USER",
-        help="as this user, for root (default: the daemon's, by its process, its unit or its files)",
+        help="root only: with this user's rights (default: the daemon's, known from its process, unit or files)",
     )
     _add(
         commands,
         "status",
         "looking.status",
-        "say how things stand",
-        "Counts by state, pauses with their reasons, the rate in use, how long the backlog\nwill take, "
-        "and when the drop folder was last looked through.",
+        "show the state of the site",
+        "Recordings by state, pauses with their reasons, the rate in use, how long the\nbacklog will take, "
+        "and when the drop folder was last scanned.",
         json=True,
     )
     listing = _add(commands, "list", "looking.list_items", "list the recordings, oldest first", json=True)
@@ -287,22 +289,20 @@ def _add_looking(commands: Commands) -> None:
     kinds.add_argument(
         "--waiting",
         action="store_true",
-        help="what lies in the drop folder and is not taken yet, and why: what needs somebody first",
+        help="the files in the drop folder that are not taken yet, and why; those that need a person come first",
     )
     kinds.add_argument(
         "--state",
         action="append",
         choices=[str(state) for state in State],
         metavar="STATE",
-        help="only those in this state (may be repeated): " + ", ".join(State),
+        help="only recordings in this state (may be repeated): " + ", ".join(State),
     )
-    show = _add(commands, "show", "looking.show", "tell one recording's whole history", json=True)
+    show = _add(commands, "show", "looking.show", "show one recording's whole history", json=True)
     show.add_argument(
         "item", type=_given, metavar="ITEM", help="its id, the first 6 characters of it or more, or its path"
     )
-    why = _add(
-        commands, "why", "looking.why", "say in a sentence why a file is where it is, and what happens next"
-    )
+    why = _add(commands, "why", "looking.why", "say in a sentence why a file is where it is and what happens next")
     why.add_argument("path", type=_given, metavar="PATH", help="a file, or a path relative to the drop folder")
 
 
@@ -311,8 +311,9 @@ def _add_proving(commands: Commands) -> None:
         commands,
         "estimate",
         "proving.estimate",
-        "say what submitting a folder would come to",
-        "How many recordings, minutes of audio, bytes and\nsubmissions, and how long these take. Sends nothing.",
+        "say what submitting a folder would cost",
+        "Counts recordings, minutes of audio, bytes and\nsubmissions, and says how long they would take. Sends "
+        "nothing.",
         json=True,
     )
     estimate.add_argument("path", type=_given, metavar="PATH", help="a folder, anywhere")
@@ -322,13 +323,13 @@ def _add_proving(commands: Commands) -> None:
         "proving.reconcile",
         "prove the books",
         "Seen = done + failed + withdrawn + waiting + in flight + held, and folders, receipts,\n"
-        "items, their histories and the ledger agree. Exits 1 when they do not, and says where. What others\n"
-        "put into the folders is told, and is not wrong.",
+        "items, their histories and the ledger agree. If they do not, it says where and exits with 1. Files\n"
+        "that others put into the folders are noted and are no error.",
     )
     reconcile.add_argument(
         "--hashes",
         action="store_true",
-        help="read every filed recording, and compare its sha256 with that of its row",
+        help="also read every filed recording and compare its sha256 with the database and its receipt",
     )
 
 
@@ -339,17 +340,22 @@ def _add_deciding(commands: Commands) -> None:
         "retry",
         "deciding.retry",
         "send failed recordings again",
-        "Records the wish; the daemon, or the next run, moves the file\nback into the drop folder, with its past.",
+        "Records the decision; the daemon, or the next run, moves the file\nback into the drop folder. Its "
+        "history is kept.",
     )
     retry.add_argument("items", type=_given, nargs="*", metavar="ITEM", help=items)
     retry.add_argument("--failed", action="store_true", help="all failed recordings that were not dismissed")
     retry.add_argument(
-        "--fresh", action="store_true", help="have it classified anew (no_cache): this may cost again"
+        "--fresh", action="store_true", help="have it analysed anew (no_cache), which may cost again"
     )
     release = _add(
-        commands, "release", "deciding.release", "send held recordings again", "They may have been charged before."
+        commands,
+        "release",
+        "deciding.release",
+        "send held recordings again",
+        "They may have been paid for already.",
     )
-    fail = _add(commands, "fail", "deciding.fail", "give held recordings up: they are filed in failed/")
+    fail = _add(commands, "fail", "deciding.fail", "give up held recordings: they are filed in failed/")
     for decision in (release, fail):
         decision.add_argument("items", type=_given, nargs="*", metavar="ITEM", help=items)
         decision.add_argument("--all", action="store_true", help="all held recordings")
@@ -357,8 +363,8 @@ def _add_deciding(commands: Commands) -> None:
         commands,
         "dismiss",
         "deciding.dismiss",
-        "be done with failed recordings",
-        "They stay in failed/, and stand in no list of what needs a\nperson any more. `retry` undoes it.",
+        "mark failed recordings as dealt with",
+        "They stay in failed/, and no longer count as needing a\nperson. `retry` undoes it.",
     )
     dismiss.add_argument("items", type=_given, nargs="+", metavar="ITEM", help=items)
     pause = _add(
@@ -366,13 +372,13 @@ def _add_deciding(commands: Commands) -> None:
         "pause",
         "deciding.pause",
         "stop submitting",
-        "Everything else goes on: arriving, filing, verdicts.",
+        "Everything else goes on: taking files, filing, verdicts.",
     )
-    pause.add_argument("--reason", metavar="TEXT", default="", help="why, for whoever asks")
+    pause.add_argument("--reason", metavar="TEXT", default="", help="why, shown by `status` and `why`")
     _add(
         commands,
         "resume",
         "deciding.resume",
         "submit again",
-        "Ends a person's pause; where the account or the service is the reason, one\nrecording is tried at once.",
+        "Ends a person's pause. If the account or the service is the reason, one\nrecording is tried at once.",
     )

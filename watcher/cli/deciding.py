@@ -1,6 +1,6 @@
-"""What a person decides: retry, release, fail, dismiss, pause, resume.
+"""The commands that record a person's decision: retry, release, fail, dismiss, pause, resume.
 
-Each is written down, with who it was; the daemon does the rest.
+Each decision is recorded with the user's name; the daemon does the rest.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from watcher.views.prospects import IDLE, ending, explain_delay, explain_retry, 
 def retry(options: argparse.Namespace) -> int:
     if bool(options.items) == options.failed:
         raise UsageError(
-            "retry: name recordings, or all failed ones with --failed", hint="See `watcher retry --help`."
+            "retry: name recordings, or use --failed for all failed ones", hint="See `watcher retry --help`."
         )
     with open_to_decide(options) as context:
         named = None if options.failed else [read_name(context, text) for text in options.items]
         with context.store.reading() as books:
-            asked = find_failed(books, named, "Only failed recordings can be sent again.")
+            asked = find_failed(books, named, "Only failed recordings can be retried.")
         hindered = [(item, fault) for item in asked if (fault := find_hindrance(context, item)) is not None]
         left = {item.id for item, _ in hindered}
         with context.store.writing() as books:
@@ -42,18 +42,18 @@ def retry(options: argparse.Namespace) -> int:
             print(f"{item.id} {show_path(item.path)}: {explain_retry(context, item)}")
         _tell_delay(context, items)
     for item, fault in hindered:
-        _tell_left(item, fault)
+        _tell_not_retried(item, fault)
     for item in overtaken:
         what = "dismissed" if item.dismissed is not None else item.state
-        _tell_left(item, Fault("decided", f"it is {what} since a moment ago", f"See `watcher show {item.id}`."))
+        _tell_not_retried(item, Fault("decided", f"it has just become {what}", f"See `watcher show {item.id}`."))
     if not asked:
-        print("Nothing has failed that was not dismissed.", file=sys.stderr)
+        print("There are no failed recordings that were not dismissed.", file=sys.stderr)
     return Exit.INCOMPLETE if hindered or overtaken else Exit.WELL
 
 
-def _tell_left(item: Item, why: Fault) -> None:
-    """What a person asked for is not done to this one."""
-    print(f"watcher: {item.id} {show_path(item.path)}: is left as it is: {why.message}", file=sys.stderr)
+def _tell_not_retried(item: Item, why: Fault) -> None:
+    """Say that this recording is not retried, and why."""
+    print(f"watcher: {item.id} {show_path(item.path)}: is not retried: {why.message}", file=sys.stderr)
     print(f"         {why.hint}", file=sys.stderr)
 
 
@@ -61,11 +61,11 @@ def dismiss(options: argparse.Namespace) -> int:
     with open_to_decide(options) as context:
         named = [read_name(context, text) for text in options.items]
         with context.store.writing() as books:
-            items = find_failed(books, named, "Only failed ones can be dismissed.")
+            items = find_failed(books, named, "Only failed recordings can be dismissed.")
             decisions.dismiss(books, items, context.clock.now(), name_person(os.environ))
     for item in items:
-        since = f" already, by {item.dismissed.by}" if item.dismissed else ""
-        print(f"{item.id} {show_path(item.path)}: is dismissed{since}; it stays in failed/, and `retry` undoes it")
+        how = f"was dismissed already, by {item.dismissed.by}" if item.dismissed else "is dismissed"
+        print(f"{item.id} {show_path(item.path)}: {how}; it stays in failed/, and `retry` undoes this")
     return Exit.WELL
 
 
@@ -76,7 +76,7 @@ def release(options: argparse.Namespace) -> int:
             items = find_held(books, named)
             decisions.release(books, items, context.clock.now(), name_person(os.environ))
         for item in items:
-            print(f"{item.id} {show_path(item.path)}: is queued to be sent again")
+            print(f"{item.id} {show_path(item.path)}: is queued and will be sent again")
         _tell_delay(context, items)
     if not items:
         print("Nothing is held.", file=sys.stderr)
@@ -90,7 +90,7 @@ def fail(options: argparse.Namespace) -> int:
             items = find_held(books, named)
             decisions.give_up(books, items, context.clock.now(), name_person(os.environ))
         for item in items:
-            print(f"{item.id} {show_path(item.path)}: is given up, and filed in failed/")
+            print(f"{item.id} {show_path(item.path)}: is given up and will be filed in failed/")
         _tell_delay(context, items, PauseKind.FOLDER)
     if not items:
         print("Nothing is held.", file=sys.stderr)
@@ -98,7 +98,7 @@ def fail(options: argparse.Namespace) -> int:
 
 
 def _tell_delay(context: CommandContext, items: list[Item], *kinds: PauseKind) -> None:
-    """Why what was decided on these does not happen at once, where it does not; only for pauses of these kinds."""
+    """Say why the decision on these takes no effect yet, if so. `kinds`: the pauses that matter; none: all."""
     if items:
         for line in explain_delay(context, kinds or tuple(PauseKind)):
             print(line)
@@ -108,7 +108,7 @@ def pause(options: argparse.Namespace) -> int:
     with open_to_decide(options) as context, context.store.writing() as books:
         reason = show_path(os.fsencode(options.reason))
         decisions.pause(books, reason, context.clock.now(), name_person(os.environ))
-    print("Nothing is submitted until `watcher resume`; everything else goes on.")
+    print("Submitting is paused until `watcher resume`; everything else goes on.")
     return Exit.WELL
 
 
@@ -118,7 +118,7 @@ def resume(options: argparse.Namespace) -> int:
             now = context.clock.now()
             ended, standing = decisions.resume(books, now, name_person(os.environ))
         if ended is not None:
-            print("Submitting goes on." if not standing else "The pause by a person is over.")
+            print("Submitting goes on." if not standing else "The person's pause is over.")
         for pause in standing:
             print(f"Still paused: {pause.reason}\n{ending(pause, now, is_barred=is_barred(standing))}")
         if ended is None and not standing:
@@ -129,10 +129,10 @@ def resume(options: argparse.Namespace) -> int:
 
 
 def _named(context: CommandContext, options: argparse.Namespace) -> list[Named] | None:
-    """The recordings that a person named; null for all that are held."""
+    """The recordings that a person named; null for all held ones."""
     if bool(options.items) == options.all:
         command = options.command.partition(".")[2]
         raise UsageError(
-            f"{command}: name recordings, or all that are held with --all", hint=f"See `watcher {command} --help`."
+            f"{command}: name recordings, or use --all for all held ones", hint=f"See `watcher {command} --help`."
         )
     return None if options.all else [read_name(context, text) for text in options.items]

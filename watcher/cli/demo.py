@@ -1,4 +1,4 @@
-"""`watcher demo`: the real pipeline, against the sandbox, on recordings of every fate."""
+"""`watcher demo`: the real pipeline against the sandbox, on recordings that are accepted and that are refused."""
 
 import os
 import sys
@@ -29,15 +29,15 @@ from watcher.views.recordings import Recording, list_recordings, list_waiting
 
 _KEY = "demo-key"
 _CONFIG = """\
-# Written by `watcher demo`. A copy of config.example.toml is the place to begin for real.
+# Written by `watcher demo`. For real use, begin with a copy of config.example.toml.
 [identifai]
 base_url = "{url}"
 
 [arrivals]
 settle_seconds = 0.5
-unclosed_seconds = 2        # whoever drops here is done at once; a minute by default
+unclosed_seconds = 2        # the demo writes its files at once; the default is a minute
 rescan_seconds = 2
-incomplete_minutes = 0.05   # three seconds, so that you see it; an hour by default
+incomplete_minutes = 0.05   # three seconds, so that you see it happen; the default is an hour
 
 [verdicts]
 first_seconds = 1
@@ -46,7 +46,7 @@ first_seconds = 1
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """A recording of the demo, and what should become of it."""
+    """A recording of the demo and what should become of it."""
 
     path: str
     content: Callable[[], bytes]
@@ -83,7 +83,7 @@ FATES = (
 
 
 def show_demo(folder: Path | None) -> Exit:
-    """Each recording of the demo has been through the journey, and a table says what became of it."""
+    """Run the demo and print a table of what became of each recording. 1 if one did not end as it should."""
     root = _prepare(folder)
     with Sandbox(_KEY, verdict_after_seconds=1.0) as service:
         path = root / "config.toml"
@@ -99,7 +99,7 @@ def show_demo(folder: Path | None) -> Exit:
             soft_wrap=True,
         )
         for fate in FATES:
-            target = root / "drop" / os.fsdecode(fate.path.encode())  # not in every locale a name of this text
+            target = root / "drop" / os.fsdecode(fate.path.encode())  # str paths are not UTF-8 in every locale
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(fate.content())
         with opened(config, key, SystemClock(), once=True) as journey:
@@ -115,11 +115,11 @@ def _prepare(folder: Path | None) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         if any(root.iterdir()):
-            raise ConfigError(f"demo: {root} is not empty", hint="Name another folder, or a new one: --dir DIR")
+            raise ConfigError(f"demo: {root} is not empty", hint="Name an empty or a new folder: --dir DIR")
         for name in ("drop", "done", "failed"):
             (root / name).mkdir()
     except OSError as error:
-        msg = f"demo: {root}: {error.strerror}"
+        msg = f"demo: cannot create {root}: {error.strerror}"
         raise ConfigError(msg, hint="Name a folder that you may write to: --dir DIR") from error
     return root
 
@@ -132,7 +132,7 @@ def _table(context: CommandContext, marks: dict[str, str] | None = None) -> Tabl
     table = Table("file", "became", "identifier or reason", "verdict", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
     waiting = {path_text(file.path): file for file in list_waiting(context).files}
-    recordings = _recordings(context)  # after those that wait: what is taken in between is among them
+    recordings = _recordings(context)  # read after the waiting files: one taken in between is among these
     for fate in FATES:
         recording = recordings.get(fate.path)
         if recording is None:
@@ -142,7 +142,7 @@ def _table(context: CommandContext, marks: dict[str, str] | None = None) -> Tabl
         item, verdict = recording.item, recording.verdict
         told = item.fault.code if item.fault else item.identifier[:16] + "…" if item.identifier else ""
         if item.duplicate_of:
-            told += " (duplicate, not paid)"
+            told += " (duplicate, not paid for)"
         said = (verdict.classification or "awaited") if verdict else ""
         table.add_row(fate.path, str(item.state), told, said, *([marks[fate.path]] if marks else []))
     return table
@@ -166,7 +166,7 @@ def _conclude(context: CommandContext, service: Sandbox, root: Path) -> Exit:
     if service.charged != paid:
         wrong.append(f"{service.charged} submissions were charged, not {paid}")
     out.print(
-        f"\n{len(FATES)} recordings, {service.charged} charged. Each lies in done/ or failed/ with its receipt:"
+        f"\n{len(FATES)} recordings, {service.charged} charged. Each is in done/ or failed/ with its receipt:"
     )
     out.print(f"  {root}")
     out.print(f"Look around:  watcher list --config {root / 'config.toml'}")

@@ -1,4 +1,4 @@
-"""What only reads: status, list, show, why. Exit 0 when they could read; no key is needed."""
+"""The commands that only read: status, list, show, why. They need no key, and exit with 0 when they could read."""
 
 import argparse
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from watcher.domain import ARTIFICIAL, Alteration, Item, State, Verdict
 from watcher.errors import Exit
 from watcher.journey.alterations import explain
 from watcher.outlet import say
-from watcher.text import rfc3339, show_path
+from watcher.text import name_once, rfc3339, show_path
 from watcher.views.explanation import explain_path
 from watcher.views.recordings import History, find_history, list_recordings, list_waiting
 from watcher.views.status import Status, read_status
@@ -33,29 +33,33 @@ def status(options: argparse.Namespace) -> int:
     print(f"rate         {found.rate}")
     print(f"backlog      {_backlog_in_words(found)}")
     never = "unknown" if found.lost else "never: the daemon has not run yet"
-    print(f"last look    {rfc3339(found.last_scan_at) or never}")
+    print(f"last scan    {rfc3339(found.last_scan_at) or never}")
     if found.waiting:
         print(f"waiting      {_waiting_in_words(found)}")
     if found.stuck:
         oldest, fault = found.stuck[0], found.stuck[0].fault
         print(
-            f"stuck        {found.counts.stuck:,} cannot be moved, or have a receipt written; the oldest: "
-            f"{show_path(oldest.path)}: {fault.message}; {fault.hint} (since {rfc3339(oldest.since)})"
+            f"stuck        {found.counts.stuck:,} cannot be moved, or their receipts cannot be written; "
+            f"the oldest: {name_once(oldest.path, fault.message)}; {fault.hint} (since {rfc3339(oldest.since)})"
         )
     for kind in Alteration:
         if number := found.how_many(kind):
             first = next(one for one in found.altered if one.fault.code == kind)
             print(
-                f"{kind:<13}{number:,} since filed; the first: {show_path(first.item.path)}: "
-                f"{first.fault.message}. {first.fault.hint}"
+                f"{kind:<13}{number:,} after filing; the first: "
+                f"{name_once(first.item.path, first.fault.message)}. {first.fault.hint}"
             )
     if left := _left_in_words(found):
         print(f"left alone   {left}")
     return Exit.WELL
 
 
+_JUST_SEEN = "was just seen"
+_DECISIONS = {"failed": "`retry` or `dismiss`", "held": "`release` or `fail`"}
+
+
 def _print_blocked(found: Status) -> None:
-    """What is not taken, or not sent, until somebody does something: how many, and the oldest with its remedy."""
+    """Print how many files are not taken or sent until a person acts, and the oldest with its remedy."""
     if found.blocked:
         oldest = found.blocked[0]
         told = "; ".join(filter(None, [oldest.fault.message, oldest.fault.hint]))
@@ -63,23 +67,26 @@ def _print_blocked(found: Status) -> None:
         more = " (`watcher list --waiting` names them)" if is_listed else ""
         print(
             f"blocked      {found.counts.blocked:,} cannot be read, moved or filed, so not sent{more}; "
-            f"the oldest: {show_path(oldest.path)}{':' if oldest.id else ''} {told}"
+            f"the oldest: {name_once(oldest.path, told)}"
         )
 
 
 def _print_troubles(found: Status) -> None:
-    """What wants somebody, or does not go on as it should, a line each."""
+    """Print a line for each thing that needs a person or does not work as it should."""
     if lost := found.lost:
         print(f"lost         {lost.message}. {lost.hint}")
-    if needs := ", ".join(f"{number} {state}" for state, number in found.counts.needs_person.items() if number):
-        how = "`watcher list --state failed`, or held; then retry or dismiss, release or fail"
-        print(f"needs you    {needs}: {how}")
+    if needs := "; ".join(
+        f"{number:,} {state} (`watcher list --state {state}`, then {_DECISIONS[state]})"
+        for state, number in found.counts.needs_person.items()
+        if number
+    ):
+        print(f"needs you    {needs}")
     for one in found.failing:
         told = " ".join(filter(None, [f"{one.fault.message}.", one.fault.hint]))
-        worked = rfc3339(one.succeeded_at) or "never since the start"
+        worked = rfc3339(one.succeeded_at) or "before the start"
         print(
             f"failing      {one.step}: {told} ({one.times:,} times in a row since {rfc3339(one.since)}; "
-            f"worked {worked})"
+            f"last worked {worked})"
         )
     for pause in found.pauses:
         until = f" until {rfc3339(pause.until)}" if pause.until is not None else ""
@@ -92,40 +99,40 @@ def _print_troubles(found: Status) -> None:
 
 
 def _backlog_in_words(found: Status) -> str:
-    """How long what is queued will take at the least, and from when on."""
+    """How long the queued recordings will take at the least, and when that time begins."""
     number, seconds = found.counts.backlog, found.eta_seconds
     if not number:
-        return "none is queued; what has come since is not known" if found.working.stands_still else "none"
+        return "none known; nobody has looked since" if found.working.stands_still else "none"
     when = "once the daemon works again" if found.working.stands_still else ""
-    when = "once submitting goes on" if found.pauses else when
+    when = "once submitting resumes" if found.pauses else when
     recordings = "1 recording" if number == 1 else f"{number:,} recordings"
     lasts = duration_in_words(max(seconds, 1.0)) if seconds else f"{recordings}, as fast as the service answers"
     return ", ".join(filter(None, [lasts, when]))
 
 
 def _waiting_in_words(found: Status) -> str:
-    """How many have no item yet, and the one that has waited longest without being blocked."""
+    """How many files are not taken yet, and the one that has waited longest without being blocked."""
     blocked = found.counts.waiting_blocked
     said = f"{found.counts.waiting:,} not taken yet{f', {blocked:,} of them blocked' if blocked else ''}"
     oldest = next((file for file in found.waiting if not file.is_blocked), None)
-    return said if oldest is None else f"{said}; the oldest: {show_path(oldest.path)} {oldest.reason}"
+    return said if oldest is None else f"{said}; the oldest: {name_once(oldest.path, oldest.reason or _JUST_SEEN)}"
 
 
 def _left_in_words(found: Status) -> str:
-    """What lies in the drop folder and is none of ours; "" for nothing."""
+    """The files in the drop folder that are not recordings; "" for none."""
     words, foreign, orphaned = [], found.left.foreign, found.left.orphaned
     if foreign:
         names = [*map(show_path, found.left.first), *["…"] * (foreign > len(found.left.first))]
-        what = "file that is no recording" if foreign == 1 else "files that are no recordings"
+        what = "file that is not a recording" if foreign == 1 else "files that are not recordings"
         words.append(f"{foreign:,} {what} ({', '.join(names)})")
     if orphaned:
         what = "marker or sidecar" if orphaned == 1 else "markers or sidecars"
-        words.append(f"{orphaned:,} {what} without a recording that is to be taken")
+        words.append(f"{orphaned:,} {what} without a recording")
     return ", ".join(words)
 
 
 def duration_in_words(seconds: float) -> str:
-    """About how long, for a person."""
+    """About how long, in words."""
     if seconds < 1:
         return "none"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -161,24 +168,24 @@ def list_items(options: argparse.Namespace) -> int:
 
 
 def _list_waiting(options: argparse.Namespace) -> int:
-    """What lies in the drop folder and has no item yet: what is blocked first, the longest waiting first."""
+    """Print the files that are not taken yet: blocked ones first, then by how long they wait."""
     with open_context(options) as context:
         found, is_running = list_waiting(context), context.is_running()
-    if not is_running and not options.json:  # what came since is not among them
+    if not is_running and not options.json:  # newer files are missing from the list
         seen_at = rfc3339(found.seen_at)
-        seen = f"this is how it was at {seen_at}" if seen_at is not None else "nobody has looked there yet"
-        say(f"watcher: no daemon runs now: {seen}")
+        seen = f"this list is from {seen_at}" if seen_at is not None else "the drop folder was never scanned"
+        say(f"watcher: no daemon is running: {seen}")
     if options.json:
         for file in found.files:
             print_json(file.as_json())
     else:
-        # A line each, however long: what is to be run stands at its end.
+        # One line per file, however long: it ends with the command to run.
         print(f"{'since':<24}  {'size':>13}  path: why it is not taken yet")
         for file in found.files:
-            why = f"blocked: {file.reason}" if file.is_blocked else file.reason or "was just seen"
-            print(f"{rfc3339(file.since):<24}  {file.size:>13,}  {show_path(file.path)}: {why}")
+            why = f"{'blocked: ' if file.is_blocked else ''}{name_once(file.path, file.reason or _JUST_SEEN)}"
+            print(f"{rfc3339(file.since):<24}  {file.size:>13,}  {why}")
     if found.total > len(found.files):
-        say(f"watcher: {found.total - len(found.files):,} more wait, which are not listed")
+        say(f"watcher: {found.total - len(found.files):,} more are waiting and not listed")
     return Exit.WELL
 
 
@@ -189,7 +196,7 @@ def why(options: argparse.Namespace) -> int:
 
 
 def verdict_in_words(verdict: Verdict | None, *, marked: bool, detailed: bool = False) -> Text:
-    """The verdict in a word or two; `marked`: an artificial one cannot be overlooked, with colours or without."""
+    """The verdict in a word or two. `marked`: an artificial one stands out, even without colours."""
     if verdict is None:
         return Text()
     said = verdict.classification or str(verdict.state)
@@ -238,7 +245,7 @@ def _print_unbooked(found: Unbooked) -> None:
 
 
 def _story(item: Item, verdict: Verdict | None) -> Iterator[tuple[str, str | Text]]:
-    """What is known of an item, for a person: what became of it first, then what it is."""
+    """What is known of an item, by name: first what became of it, then what it is."""
     yield "id", item.id
     yield "path", show_path(item.path)
     yield "state", str(item.state)

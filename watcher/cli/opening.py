@@ -1,4 +1,4 @@
-"""How a command comes to its configuration, its site and its output."""
+"""How a command opens its configuration and its site, and where it prints."""
 
 import argparse
 import codecs
@@ -18,13 +18,13 @@ from watcher.views.context import CommandContext, open_to_read
 
 
 def read_config(options: argparse.Namespace) -> Config:
-    """The configuration the command was told, or found."""
+    """The configuration that was named, or found in the usual places."""
     return load(find_config(options.config, os.environ))
 
 
 @contextmanager
 def open_as_it_stands(options: argparse.Namespace) -> Iterator[CommandContext]:
-    """A configured site, its database lost perhaps. StoreError when that is older or newer than this version."""
+    """Open the configured site; its database may be lost. Raises StoreError if it has another version."""
     config = read_config(options)
     logs.configure(config.log.format, config.log.level, None)
     with open_to_read(config, SystemClock()) as context:
@@ -33,7 +33,10 @@ def open_as_it_stands(options: argparse.Namespace) -> Iterator[CommandContext]:
 
 @contextmanager
 def open_context(options: argparse.Namespace) -> Iterator[CommandContext]:
-    """A configured site whose database is of this version, or still to be made. StoreError where it is lost."""
+    """Open the configured site. Raises StoreError if its database is lost or has another version.
+
+    Before the site's first start there is no database, and nothing to read.
+    """
     with open_as_it_stands(options) as context:
         if loss := context.loss():
             raise loss
@@ -42,31 +45,31 @@ def open_context(options: argparse.Namespace) -> Iterator[CommandContext]:
 
 @contextmanager
 def open_to_decide(options: argparse.Namespace) -> Iterator[CommandContext]:
-    """The same, and there is a database: a decision is written down even before the site's first start."""
+    """Like open_context, but create the database if needed: a decision is recorded even before the first start."""
     with open_context(options) as context:
         context.make_database()
         yield context
 
 
 def print_json(value: object) -> None:
-    """The value as JSON on a line: in UTF-8, or in ASCII where stdout is of another encoding."""
+    """Print the value as a line of JSON: in UTF-8, or in ASCII if stdout has another encoding."""
     is_utf_8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
     print(to_json(value) if is_utf_8 else json.dumps(value))
 
 
 class _Console(Console):
-    """rich's, but for who is told that the reader has gone."""
+    """rich's console, but a closed pipe is ours to handle; rich would exit."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 def wide_console() -> Console:
-    """Stdout for tables: as wide as the terminal, or wide enough for a line a row where there is none."""
+    """A console on stdout for tables: as wide as the terminal, or without one wide enough for a row in a line."""
     return _Console(
         width=None if sys.stdout.isatty() else 200,
         soft_wrap=True,
         markup=False,
         highlight=False,
-        color_system=None if os.environ.get("NO_COLOR") else "auto",  # rich alone would leave the bold type
+        color_system=None if os.environ.get("NO_COLOR") else "auto",  # rich itself would still print bold
     )

@@ -1,4 +1,4 @@
-"""Standard output, where commands print their data: as far as anybody reads it."""
+"""Standard output, where commands print their data, and readers that leave early."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def as_far_as_read() -> Iterator[None]:
-    """What the block prints has gone out. A reader that leaves, as `head` does, ends the block, and quietly.
+    """Flush what the block prints. If the reader leaves, as `head` does, end the block without an error.
 
     For a command whose exit code says more than that it printed everything.
     """
@@ -20,12 +20,12 @@ def as_far_as_read() -> Iterator[None]:
 
 
 def flush() -> None:
-    """What was printed has gone out. BrokenPipeError, OSError."""
+    """Flush what was printed. Raises BrokenPipeError or another OSError."""
     sys.stdout.flush()
 
 
 def silence() -> None:
-    """Nobody hears what is printed from here on; nor does the interpreter complain about that when it ends."""
+    """Send all further output to /dev/null, so that the interpreter does not complain when it exits."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

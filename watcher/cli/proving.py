@@ -1,4 +1,4 @@
-"""What counts: `reconcile` proves the books against the folders, `estimate` says what a folder would come to."""
+"""The commands that count: `reconcile` proves the books, `estimate` says what a folder would cost."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from watcher.cli.printing import as_far_as_read
 from watcher.errors import Exit, UsageError
 from watcher.outlet import standard_error
 from watcher.text import show_path
-from watcher.views.estimate import estimate_folder
+from watcher.views.estimate import Estimate, estimate_folder
 from watcher.views.reconciliation import reconcile_books
 
 
@@ -30,7 +30,7 @@ def reconcile(options: argparse.Namespace) -> int:
         for line in found.notes:
             print(f"note: {line}")
         if (hashes := found.hashes) is not None:
-            unknown = f"; {hashes.unknown:,} were never read, and have none" if hashes.unknown else ""
+            unknown = f"; {hashes.unknown:,} have no known hash" if hashes.unknown else ""
             print(
                 f"hashes: {hashes.compared:,} recordings were read, {found.differing:,} are not as filed{unknown}"
             )
@@ -41,7 +41,7 @@ def reconcile(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, on standard error, from the first that is read; nothing elsewhere."""
+    """Show a progress bar on standard error if that is a terminal, from the first recording that is read."""
     console = Console(file=standard_error(), stderr=True)
     if not console.is_terminal:
         yield _show_nothing
@@ -59,7 +59,7 @@ def _show_nothing(number: int, total: int) -> None:
 def estimate(options: argparse.Namespace) -> int:
     if not os.path.isdir(options.path):
         raise UsageError(
-            f"estimate: {show_path(os.fsencode(options.path))} is no folder",
+            f"estimate: {show_path(os.fsencode(options.path))} is not a folder",
             hint="Name a folder with recordings in it.",
         )
     with open_context(options) as context:
@@ -70,13 +70,20 @@ def estimate(options: argparse.Namespace) -> int:
     unknown = f" ({found.of_unknown_length} of unknown length)" if found.of_unknown_length else ""
     print(f"recordings    {found.recordings:,}, {found.bytes:,} bytes")
     print(f"audio         {found.seconds_of_audio / 60:,.1f} minutes{unknown}")
-    print(
-        f"submissions   {found.submissions:,}; {found.known:,} more are known or lie there twice, and cost nothing"
-    )
-    print(f"not accepted  {found.refused:,} (too large, cut short, empty, or no audio)")
+    print(f"submissions   {found.submissions:,}; {found.known:,} duplicates or known already, which cost nothing")
+    print(f"not accepted  {found.refused:,} (too large, cut short, empty, or not audio)")
     if found.foreign:
-        print(f"left alone    {found.foreign:,} that are no recordings, by name or by content")
+        print(f"left alone    {found.foreign:,} (recordings neither by name nor by content)")
     if found.unreadable:
         print(f"unreadable    {found.unreadable:,}")
-    print(f"takes         {duration_in_words(found.seconds_to_submit)} at {found.rate}")
+    print(f"takes         {_time_in_words(found)}")
     return Exit.WELL
+
+
+def _time_in_words(found: Estimate) -> str:
+    """How long the submissions will take at the least."""
+    if not found.submissions:
+        return "no time: there is nothing to submit"
+    if not found.seconds_to_submit:
+        return "as long as the uploads take: there is no rate limit"
+    return f"{duration_in_words(max(found.seconds_to_submit, 1.0))} at {found.rate}"

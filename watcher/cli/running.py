@@ -1,4 +1,4 @@
-"""What runs the journey: run, demo, sandbox, migrate."""
+"""The commands that run something: run, demo, sandbox, migrate."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ from watcher.outlet import say, standard_error
 from watcher.sandbox import serve
 from watcher.shutdown import bound_stop
 from watcher.signals import heed_signals, hold_hang_ups
-from watcher.text import show_path
+from watcher.text import name_once
 from watcher.views.context import open_site
 
 _log = logs.get_logger(__name__)
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     waits = options.verdicts or options.verdicts_for is not None
     if waits and not options.once:
         name = "--verdicts" if options.verdicts else "--verdicts-for"
-        raise UsageError(f"run: {name} goes with --once", hint="The daemon fetches the verdicts by itself.")
+        raise UsageError(f"run: {name} needs --once", hint="The daemon fetches the verdicts by itself.")
     given = options.verdicts_for
     verdict_seconds = (once.VERDICT_SECONDS if given is None else given) if waits else None
     config = read_config(options)
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if key.warning:
         _log.warning("key.exposed", reason=key.warning)
     if config.web.listen:
-        _log.warning("web.unavailable", reason="web.listen is set, but this version serves no page yet")
+        _log.warning("web.unavailable", reason="web.listen is set, but this version does not serve the page yet")
     if not options.once:
         hold_hang_ups()
     find = partial(read_key, environ=os.environ)
@@ -58,13 +58,13 @@ def run(options: argparse.Namespace) -> int:
     for line in outcome.left:
         say(f"left: {line}")
     for file in outcome.waiting:
-        say(f"left: {show_path(file.path)}: {file.reason or file.code}")
+        say(f"left: {name_once(file.path, file.reason or file.code)}")
     return outcome.exit_code
 
 
 @contextmanager
 def _progress(*, verdicts: bool) -> Iterator[Callable[[once.Progress], None]]:
-    """A bar on a terminal; nothing elsewhere, where the log tells it all. `verdicts`: they are waited for too."""
+    """Show a progress bar on a terminal; elsewhere the log is enough. `verdicts`: they are waited for, too."""
     console = Console(file=standard_error(), stderr=True)
     if not console.is_terminal:
         yield lambda _: None
@@ -90,7 +90,7 @@ def _progress(*, verdicts: bool) -> Iterator[Callable[[once.Progress], None]]:
             note = f"paused: {progress.paused}" if progress.paused else ""
             left = under_way + progress.settling
             most_awaited = max(most_awaited, progress.verdicts_awaited)
-            if verdicts and most_awaited and not left:  # a full bar that goes on looks stuck
+            if verdicts and most_awaited and not left:  # a full bar that stays would look stuck
                 came = most_awaited - progress.verdicts_awaited
                 description, completed, total = "waiting for verdicts", came, most_awaited
             else:
@@ -106,7 +106,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def sandbox(options: argparse.Namespace) -> int:
     if not 0 <= options.port <= 65_535:
-        raise UsageError(f"sandbox: {options.port} is no port", hint="Name one from 0 (any free one) to 65535.")
+        raise UsageError(f"sandbox: {options.port} is not a port", hint="Use 1 to 65535, or 0 for any free one.")
     return serve(port=options.port, key=options.key)
 
 
@@ -116,11 +116,12 @@ def migrate(options: argparse.Namespace) -> int:
     with open_site(config, SystemClock()) as context:
         database = context.store.database
         if database.is_of_this_version():
-            print(f"{config.store.path} is of this version already ({database.version()}).")
+            print(f"{config.store.path} already has this version ({database.version()}).")
             return Exit.WELL
         if loss := context.loss():
             raise loss
-        with lock_database(database):  # a daemon that works with it must not meet another version
+        with lock_database(database):  # the schema must not change under a running daemon
             before, after = database.migrate()
-    print(f"{config.store.path} is of version {after} now" + (f"; it was {before}." if before else ", new."))
+    how = f"was upgraded from version {before} to {after}." if before else f"was created with version {after}."
+    print(f"{config.store.path} {how}")
     return Exit.WELL

@@ -4,10 +4,11 @@ import errno
 import io
 import os
 import stat
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO
 
 from watcher.accounts import describe_user
 from watcher.domain import Fingerprint
@@ -17,11 +18,9 @@ from watcher.folders.capability import CAP_FOWNER, has_capability
 from watcher.folders.marker import MARKER, Mark, Situation, read_mark, write_mark
 from watcher.folders.names import LONGEST as LONGEST_NAME
 from watcher.folders.names import is_draft
+from watcher.folders.open_recording import OpenFile, OpenRecording
 from watcher.folders.root import Root
 from watcher.folders.walk import Scan
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 RESERVE_BYTES = 64 * 1024
 """Room for a receipt, and for the subfolders on its path."""
@@ -48,9 +47,10 @@ class Folder(Root):
         *,
         known: Mapping[bytes, int] | None = None,
         below: bytes = b"",
+        stopping: threading.Event | None = None,
     ) -> Scan:
         """Return a scan of the folder, or of the subfolder `below`, that leaves out what is `known`; see Scan."""
-        return Scan(self, ignore, known, below)
+        return Scan(self, ignore, known, below, stopping)
 
     # Reading and taking out
 
@@ -79,7 +79,7 @@ class Folder(Root):
                 fingerprint = self._regular(path, os.fstat(opened))
                 with suppress(OSError):
                     os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-                file = io.BufferedReader(_Recording(opened, self, path), disk.CHUNK)
+                file = io.BufferedReader(OpenRecording(opened, self, path), disk.CHUNK)
             except BaseException:
                 disk.close(opened)
                 raise
@@ -248,7 +248,7 @@ class Folder(Root):
                         return None
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            with self.looking(path), _Read(opened) as file, io.BufferedReader(file) as whole:
+            with self.looking(path), OpenFile(opened) as file, io.BufferedReader(file) as whole:
                 data = whole.read(limit + 1)
         if len(data) > limit:
             raise TooLong(
@@ -258,7 +258,7 @@ class Folder(Root):
         return data
 
     def remove(self, path: bytes) -> None:
-        """Remove a file of ours at `path`, durably. A missing one is no error."""
+        """Remove a file of ours at `path`, durably. A missing one is not an error."""
         with self.taking(path), suppress(FileNotFoundError, NotADirectoryError), self.holder(path) as (here, name):
             os.unlink(name, dir_fd=here)
             disk.sync(here)
@@ -349,7 +349,7 @@ class Folder(Root):
     def _regular(self, path: bytes, status: os.stat_result) -> Fingerprint:
         if not stat.S_ISREG(status.st_mode):
             raise RecordingGone(
-                f"{self.label(path)} is no regular file (any more)",
+                f"{self.label(path)} is not, or no longer, a regular file",
                 hint="links, pipes and devices are not sent: put the recording itself there",
             )
         return disk.fingerprint_of(status)
@@ -357,41 +357,6 @@ class Folder(Root):
 
 def _drafts_in(scan: Scan) -> Iterator[bytes]:
     return (entry.path for entry in scan if entry.kind == "file" and is_draft(os.path.basename(entry.path)))
-
-
-class _Read(io.FileIO):
-    """A file opened for reading only; see disk.close."""
-
-    def close(self) -> None:
-        with suppress(OSError):
-            super().close()
-
-
-class _Recording(_Read):
-    """An open recording that raises our errors for the disk's."""
-
-    def __init__(self, opened: int, folder: Folder, path: bytes) -> None:
-        super().__init__(opened, "rb")
-        self._folder = folder
-        self._path = path
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        try:
-            return cast("int", super().readinto(buffer))
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def readall(self) -> bytes:
-        try:
-            return super().readall()
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: OSError) -> RecordingUnreachable:
-        return RecordingUnreachable(
-            f"{self._folder.label(self._path)} cannot be read to its end ({os.strerror(error.errno or 0)})",
-            hint=f"look at the disk or share of {self._folder.quoted(self._path)}, and in dmesg",
-        )
 
 
 def free_bytes(here: int, room: os.statvfs_result) -> float:

@@ -37,7 +37,7 @@ def move(
     it. Where the target is `owning`, the result is a copy with mode 0640 and the owner of its folder's files,
     compared with the original before that is removed.
 
-    `sha256`, of the vetted bytes, verifies a copy across file systems. With it, harmless changes do not make the
+    `sha256`, of the examined bytes, verifies a copy across file systems. With it, harmless changes do not make the
     recording another file: where only its times differ (chmod, chown, another link to it, touch), its device
     number (a reboot) or its inode number (a file system that renumbers), it is read again, and is the same if its
     bytes are. And its bytes are synced before it gets the new name, whoever wrote them: otherwise a recording that

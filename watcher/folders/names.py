@@ -9,7 +9,7 @@ LONGEST = 255
 """The most bytes in a name: NAME_MAX of every file system in common use on Linux."""
 
 RECEIPT = b".json"
-_LONGEST_EXTENSION = 32  # a longer one is no extension but a name with a dot in it, and may be cut
+_LONGEST_EXTENSION = 32  # a longer one is not an extension but a name with a dot in it, and may be cut
 _TOKEN_LENGTHS = (6, 10, 16)
 _SHORTER = (143, 100)  # 143 is eCryptfs's limit, even where it reports 255
 
@@ -187,7 +187,7 @@ def _is_device(text: str) -> bool:
 
 
 def _is_no_text(character: str) -> bool:
-    """Return whether it stands for a byte that is no UTF-8."""
+    """Return whether it stands for a byte that is not UTF-8."""
     return "\udc80" <= character <= "\udcff"
 
 

@@ -215,7 +215,7 @@ class Root:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return "raise the limit on open files (LimitNOFILE= in the unit)"
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
-            return "what is no folder has the name of a subfolder: move it aside"
+            return "something that is not a folder has the name of a subfolder: move it aside"
         return f"look at the disk or share of {self.quoted(path)}, and in dmesg"
 
 

@@ -1,4 +1,4 @@
-"""When the next request may be completed, so that none is ever refused for coming too fast.
+"""When the next request may be completed, so that none is ever refused as too fast.
 
 The service counts a request when it has received all of it, in fixed windows that open at their first request. We
 can see neither. A sliding log is safe for any phase of such windows: the next request is completed no sooner than
@@ -54,6 +54,29 @@ def _room_in(
         return now + rounds * seconds
     # A clock that was set back leaves answers in the future: treat them as past.
     return min(end, now) + (rounds + 1) * seconds
+
+
+class Pace:
+    """The ends of this process's own requests on the monotonic clock, by their numbers.
+
+    The books hold them in wall time, which may be set: an hour forward would empty every window at once. It is
+    told within a writing transaction, of which there is one at a time, and asked by any thread: it needs no lock.
+    """
+
+    def __init__(self) -> None:
+        self._ends: tuple[tuple[int, float], ...] = ()  # in their order
+
+    def ended(self, number: int, monotonic: float, windows: Sequence[Window]) -> None:
+        """This request has ended by now; told again, it ended the first time."""
+        if any(known == number for known, _ in self._ends):
+            return
+        most = max((window.limit for window in windows), default=0)
+        self._ends = (*self._ends, (number, monotonic))[-most:] if most else ()
+
+    def nth_last_end(self, n: int) -> float | None:
+        """When the n-th last of them ended; None if there are fewer."""
+        ends = self._ends
+        return ends[-n][1] if 0 < n <= len(ends) else None
 
 
 # What a 429 teaches

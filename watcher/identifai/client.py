@@ -94,7 +94,7 @@ class Client:
         """Submit this very recording, and return the identifier that the service gave it.
 
         `release` is called once, when everything but the last part is sent and the recording was found to be the
-        one that was vetted; the last part follows when it returns. What it raises passes through unchanged, and
+        one that was examined; the last part follows when it returns. What it raises passes through unchanged, and
         the request is cut off: nothing is charged. Raises RecordingChanged or RecordingUnreachable, with nothing
         charged, and a ServiceError whose `charged` is "no" wherever the last part was not let go.
         """
@@ -230,20 +230,20 @@ def _check(key: Secret) -> None:
     """Raises ConfigError for a key that no header can carry."""
     if not key.reveal().isascii() or not key.reveal().isprintable() or not key.reveal().strip():
         raise ConfigError(
-            "The API key is empty, or holds characters that no key has",
+            "The API key is empty, or has characters that no key has",
             hint="Copy it from identifAI's dashboard again, alone and on one line.",
         )
 
 
 def _host_of(base_url: str) -> str:
-    """The host and port. Raises ConfigError where the URL is none to send a key to."""
+    """The host and port. Raises ConfigError for a URL that no key may be sent to."""
     try:
         parts = urlsplit(base_url)
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ConfigError(
-            "identifai.base_url is no http or https URL of a host alone",
+            "identifai.base_url is not an http or https URL of a host alone",
             hint='Write it like "https://backend.identifai.net", without a user or a password.',
         )
     return parts.netloc

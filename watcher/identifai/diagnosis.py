@@ -1,4 +1,4 @@
-"""Diagnosis: which of our errors a library's error, or a reply that is no success, amounts to, in words.
+"""Turn a library's error, or a reply that is not a success, into one of our errors, in words.
 
 Whether it may have been charged is not guessed from the error: the caller knows whether the request can have
 been complete, since its last part was held back.
@@ -43,7 +43,7 @@ BETWEEN_HINT = (
 def diagnose_loss(
     error: BaseException, wire: Wire, reader: Reader, *, host: str, charged: Charged | None
 ) -> ServiceError:
-    """Return why no answer came. `charged` is what the request cost if it was complete; null: it was not."""
+    """Return why no answer came. `charged`: what the request cost if it was complete; None: it was not."""
     chain = list(_chain(error))
     reason = reader.line(_reason(chain), _REASON)
     unreached = _not_reached(chain, wire, host, reason)
@@ -61,7 +61,7 @@ def diagnose_loss(
 
 
 def diagnose_refusal(reply: Reply, reader: Reader, *, host: str, may_be_charged: bool, now: float) -> ServiceError:
-    """Return what a status that is no success says, and who says it. `now` is for a Retry-After date."""
+    """Return the error for a status other than success, naming who answered. `now`: for a Retry-After date."""
     status, content = reply.status, reply.content
     retry_after = find_retry_after_seconds(reply.headers, now)
     # A gateway may answer so although the service behind it took the upload and charged for it.
@@ -103,7 +103,7 @@ def diagnose_refusal(reply: Reply, reader: Reader, *, host: str, may_be_charged:
 
 
 def name_speaker(reply: Reply, reader: Reader, host: str) -> str:
-    """Return who gave this answer, as far as can be told: what is no JSON does not come from the service."""
+    """Return who gave this answer, as far as can be told: only JSON can come from the service."""
     if parse_words(reply.content) is not None and (reply.status < 300 or is_service_error(reply.content)):
         return host
     go_between = reader.line(find_go_between(reply.headers), _REASON)
@@ -131,7 +131,7 @@ def _between_hint(status: int) -> str:
 
 
 def _aside(reply: Reply, reader: Reader) -> str:
-    """Return what else the reply says: where it points to, or its words."""
+    """Return what else the reply says: where it points, or its words."""
     if location := reader.line(reply.headers.get("Location", "").partition("?")[0], _REASON):
         return f", pointing to {location}"
     words = reader.line(reader.words(reply.content), _REASON)
@@ -160,7 +160,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _not_reached(chain: list[BaseException], wire: Wire, host: str, reason: str) -> tuple[str, str] | None:
-    """Return the message and the hint where no connection was made; null where one was."""
+    """Return the message and the hint where no connection was made; None where one was."""
 
     def find(*kinds: type[BaseException]) -> BaseException | None:
         return next((e for e in chain if isinstance(e, kinds)), None)

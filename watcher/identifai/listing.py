@@ -30,9 +30,9 @@ _END = re.compile(rb"\s*+")
 
 
 def read_list(content: bytes) -> Iterator[Any] | None:
-    """Return the objects in a JSON list, parsed one by one; None where it is no complete or no honest list.
+    """Return the objects in a JSON list, parsed one by one; None where the list is incomplete or not honest.
 
-    An element that is too large, too deep or too full, or that is no object, becomes None.
+    An element that is too large, too deep or too full, or not an object, becomes None.
     """
     places = _places(content)
     return None if places is None else (parse(content[start:end]) for start, end in places)

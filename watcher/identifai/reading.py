@@ -66,7 +66,7 @@ class Reader:
     def identifier(self, content: bytes) -> str | None:
         """Return the identifier in the answer to an upload: 64 hexadecimal digits, in JSON or bare; else None.
 
-        The key, sent back by a proxy, is no identifier even if it looks like one.
+        The key, sent back by a proxy, is not an identifier even if it looks like one.
         """
         value: Any = content.decode("utf-8-sig", errors="replace").strip()
         if not _IDENTIFIER.fullmatch(value):
@@ -96,7 +96,7 @@ class Reader:
         return self.line(unescape(_TAG.sub(" ", text)))
 
     def verdicts(self, content: bytes, asked: Collection[str]) -> dict[str, Reading] | None:
-        """Return the readings of the requested identifiers in a list answer; None where it is no list.
+        """Return the readings of the requested identifiers in a list answer; None where it is not a list.
 
         An entry that cannot be understood is left out: it must not hide the others.
         """
@@ -233,7 +233,7 @@ def _class(value: Any) -> str | None:
 
 
 def _share(value: Any) -> float | None:
-    """Return the number if it is from 0 to 1; None for anything else, which is no confidence."""
+    """Return the number if it is from 0 to 1; None for anything else, which is not a confidence."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return float(value) if 0 <= value <= 1 else None
@@ -244,7 +244,7 @@ def _sequence(value: Any) -> Sequence[Any]:
 
 
 def _instant(text: str) -> float | None:
-    """Return the HTTP date as seconds since the epoch; None where it is no date."""
+    """Return the HTTP date as seconds since the epoch; None where it is not a date."""
     try:
         at = parsedate_to_datetime(text)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

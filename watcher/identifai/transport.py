@@ -86,7 +86,7 @@ class Wire:
         """Whether the service has answered, or hung up, already. What was read of the answer is kept for `take`.
 
         It has to be read to be seen: on TLS a readable socket may hold nothing but session tickets, and some
-        servers say "100 Continue" unasked, which is no answer.
+        servers send "100 Continue" unasked, which is not an answer.
         """
         if self.socket is None or self.is_cut:
             return self.is_cut
@@ -110,12 +110,12 @@ class Wire:
         poll.register(sock, select.POLLIN | select.POLLOUT)
         events = poll.poll(self.patience_seconds() * 1000)
         if not events:
-            raise TimeoutError("the service takes nothing")
+            raise TimeoutError("the service takes no more")
         if events[0][1] & ~select.POLLOUT and self.is_answered():
             raise BrokenPipeError(errno.EPIPE, "answered before it was all sent")
 
     def take(self, size: int) -> bytes:
-        """Hand over the next of what was read of the answer too early, once."""
+        """Hand over, once, the next piece of the answer that was read too early."""
         early, self._early = self._early[:size], self._early[size:]
         return early
 
@@ -159,7 +159,7 @@ class _Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        while 100 < self.status < 200:  # http.client knows of no interim answer but 100
+        while 100 < self.status < 200:  # http.client knows no interim answer but 100
             self.headers = self.msg = None  # type: ignore[assignment]
             super().begin()
         if _current.get().is_cut:
@@ -208,7 +208,7 @@ def _send_all(sock: socket.socket, data: bytes, wire: Wire) -> None:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             sent = 0
         if not sent:
-            wire.wait_for_room(sock)  # not above: its errors would seem to come of TLS
+            wire.wait_for_room(sock)  # not above: its errors would seem to come from TLS
         rest = rest[sent:]
 
 

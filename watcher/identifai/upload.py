@@ -1,7 +1,8 @@
 """One upload and its body: read once, while it is sent; its last part is held back until the rest is verified.
 
-What is sent is what was vetted: the last part leaves only after the whole file was read and its length and
-hash were found to be the vetted ones. Until then the service has no complete request, so it can charge nothing.
+What is sent is what was examined: the last part leaves only after the whole file was read and its length and hash
+were found to be those that were examined. Until then the service has no complete request, so it can charge
+nothing.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ HELD_BACK_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A recording as it was vetted, and how it is to be named to the service.
+    """A recording as it was examined, and the name that the service gets for it.
 
     `fields` are the text fields to send, by their names in the service's contract; an empty one is left out.
     """
@@ -34,7 +35,7 @@ class Upload:
 
 
 class Cut(Exception):
-    """The body ended itself before its end, because of `failure`. Of no family that a transport converts."""
+    """The body ended itself before its end, because of `failure`. Not of a kind that a transport converts."""
 
     def __init__(self, failure: BaseException) -> None:
         super().__init__(str(failure))
@@ -127,7 +128,7 @@ class Body:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Raise what is true of the recording where the disk fails."""
+    """Turn errors of the disk into errors about the recording."""
     try:
         yield
     except OSError as error:
@@ -139,7 +140,7 @@ def _reading() -> Iterator[None]:
 
 def _changed(upload: Upload) -> RecordingChanged:
     return RecordingChanged(
-        f"The recording is not the one that was vetted ({upload.size} bytes): it changed since",
+        f"The recording is not the one that was examined ({upload.size} bytes): it changed since",
         hint="Nothing was charged. It is taken up again when it has settled.",
     )
 

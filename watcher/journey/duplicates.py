@@ -78,7 +78,7 @@ def to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:
 def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
     """Return the changes to an item that is about to be sent but has an original; None: send it.
 
-    Vetting has looked for one too. But since then a person may have released this item, the account or the options
+    Admission looked for one too. But since then a person may have released this item, the account or the options
     may have changed in the configuration, or a copy that was in doubt may have been taken away.
     """
     if item.sha256 is None:

@@ -16,7 +16,7 @@ from typing import Self
 
 from watcher import logs
 from watcher.clock import SystemClock
-from watcher.errors import PASSING_ERRORS, FolderError, StoreError, StoreUnavailable
+from watcher.errors import PASSING_ERRORS, FolderError, InstanceRunning, StoreError, StoreUnavailable
 from watcher.folders import LOCK, Lock, lock
 from watcher.folders.holder import BEAT_SECONDS, Holder, read_note_at
 from watcher.folders.identity import Past
@@ -29,6 +29,7 @@ from watcher.text import JsonObject
 
 _log = logs.get_logger(__name__)
 
+_OWN_REST_SECONDS = 120.0  # longer than the 90 s that an NFS server grants a client it has lost
 _BEATS_WAITED = 4  # silent for so many beats, the process in the note is dead
 _WALL = SystemClock()  # the heartbeat is for other machines: it is real whatever the site's clock is
 
@@ -79,6 +80,7 @@ class Instance:
         self._ended = threading.Event()
         self._beating: threading.Thread | None = None
         self._rival: Holder | None = None
+        self._in_the_way_since: float | None = None  # monotonic; while nobody is named who holds the lock
         self._say_that_we_live()
         self._saying = _start(self._live, "presence")
 
@@ -119,7 +121,31 @@ class Instance:
             past, _ = self._site.judge(self._site.drop)
         except FolderError:
             return  # it is away: nobody else can have it
-        self._take(past)
+        try:
+            self._take(past)
+        except InstanceRunning:
+            if not self._is_in_our_own_way():
+                raise
+        else:
+            self._in_the_way_since = None
+
+    def _is_in_our_own_way(self) -> bool:
+        """Return whether the lock that could not be taken may be the one that we have just closed.
+
+        After a share was unmounted and mounted again its server may still hold that one for a while (measured: NFS
+        4.2, now and then). Our note is cleared by then, and anybody else who took the lock would be named in it.
+        """
+        with suppress(OSError):
+            named = read_note_at(self._path)
+            if named is not None and not named.is_same(Holder.ourselves()):
+                return False
+        now = _WALL.monotonic()
+        if self._in_the_way_since is None:
+            self._in_the_way_since = now
+            _log.info(
+                "instance.waiting", reason="the lock of the drop folder is not free yet; nobody is named in it"
+            )
+        return now - self._in_the_way_since < _OWN_REST_SECONDS
 
     def _take(self, past: Past) -> None:
         if self._lock is not None:  # of a folder that is gone, or from an attempt that failed

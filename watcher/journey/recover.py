@@ -8,7 +8,7 @@ from watcher.domain import Attempt, Charged, Item, State
 from watcher.errors import FolderError
 from watcher.folders.names import is_check_note
 from watcher.journey.site import Site
-from watcher.journey.submit import doubt, pauses
+from watcher.journey.submit import doubt, journal, pauses
 from watcher.journey.submit.record import after_acceptance, await_verdict
 from watcher.store import Books
 
@@ -26,16 +26,22 @@ def recover(site: Site) -> None:
     charged; otherwise the item is in doubt. Pauses stay; those that a canary can end are tried at once.
     """
     now = site.clock.now()
+    kept = journal.read(site)
     with site.store.writing() as books:
         books.ledger.end_all_rate_events(now)
         for attempt in books.ledger.unfinished():
-            _decide(site, books, attempt, now)
+            answer = journal.find(kept, attempt)
+            if answer is None:
+                _decide(site, books, attempt, now)
+            else:
+                _accept(books, attempt, answer)
         for item in books.items.in_state(State.SUBMITTING, limit=_ALL):
             _resume(site, books, item, now)
         books.obstacles.forget()
         books.obstacles.bring_forward(now)
         pauses.try_at_once(books, now)  # we may have been restarted because the cause is mended
         written = _written(books)
+    journal.remove(site)  # not before: what was in it is committed now
     if _has_checked(site):
         for subfolders in written.values():
             subfolders.add(b"")
@@ -64,6 +70,21 @@ def _has_checked(site: Site) -> bool:
     with suppress(FolderError):
         return any(map(is_check_note, site.drop.drafts()))
     return False
+
+
+def _accept(books: Books, attempt: Attempt, answer: journal.KeptAnswer) -> None:
+    """Record an answer that the database did not take; `_resume` then moves the item on."""
+    books.ledger.end(
+        attempt.number,
+        answer.at,
+        outcome="accepted",
+        charged=Charged.YES,
+        decision="done",
+        status=answer.status,
+        identifier=answer.identifier,
+    )
+    told = {"item": attempt.item_id, "identifier": answer.identifier}
+    books.afterwards(lambda: _log.warning("answer.recovered", **told))
 
 
 def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:

@@ -15,6 +15,7 @@ from watcher.domain import Pause, PauseKind
 from watcher.errors import FolderError, RecordingUnreachable
 from watcher.folders import MARKER, Acceptance, Folder, Situation
 from watcher.folders.identity import Past, Present, recognise
+from watcher.identifai.budget import Pace
 from watcher.journey.failures import Failures
 from watcher.journey.prepare.spool import Spool
 from watcher.journey.reminders import Reminders
@@ -72,6 +73,8 @@ class Site:
     pause_log: PauseLog = field(default_factory=PauseLog)
     acceptance: Acceptance = field(default_factory=Acceptance)
     failures: Failures = field(default_factory=Failures)
+    write_pace: Pace = field(default_factory=Pace)
+    read_pace: Pace = field(default_factory=Pace)
     reminders: Reminders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What the service answers: to the letter where it is documented, marked as invented where it is not."""
+"""What the service answers: as documented, to the letter; where it is not documented, marked as invented."""
 
 import gzip
 import json
@@ -122,7 +122,7 @@ def _bomb() -> bytes:
 
 
 def say_status(status: int, as_json: bool) -> Answer:
-    """Return the answer of this status as documented; else as the framework, or a proxy before it, words it."""
+    """Return the answer of this status as documented; else in the words of the framework or a proxy."""
     if status in _DOCUMENTED:
         return say_error(status, _DOCUMENTED[status], as_json)
     if status in _FRAMEWORK:
@@ -140,7 +140,7 @@ def say_throttled(refused: Refused, as_json: bool) -> Answer:
 
 
 def rate_headers(passed: Passed) -> tuple[tuple[str, str], ...]:
-    """Return what an answer says of the tightest window; nothing where there is none."""
+    """Return what an answer says about the tightest window; nothing where there is none."""
     if passed.limit is None:
         return ()
     return (("X-RateLimit-Limit", str(passed.limit)), ("X-RateLimit-Remaining", str(passed.remaining)))

@@ -20,7 +20,7 @@ _PIECE_BYTES = 262_144
 
 
 class Malformed(Exception):
-    """What came is no HTTP request. The connection can only be closed, after an answer of this status."""
+    """What came is not an HTTP request: answer with this status, and close the connection."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
         super().__init__(reason)
@@ -43,7 +43,7 @@ class Head:
     path: str
     query: str
     headers: dict[str, str]  # by lower-case name; of repeated ones the values joined by ", "
-    length: int | None  # of the body; null: it comes in chunks
+    length: int | None  # of the body; None: it comes in chunks
     keeps_alive: bool
     started: float  # on the monotonic clock, when its first byte had come
 
@@ -70,8 +70,8 @@ class Connection:
         self._buffer = bytearray()  # the body; reused, since fresh pages cost more than the copy into them
 
     def read_head(self) -> Head | None:
-        """Return the next request's head; null when the peer has no more. Raises Malformed, CutOff."""
-        # Its answer is no business of the parser's, so each request gets a parser of its own.
+        """Return the next request's head; None when the peer sends no more. Raises Malformed, CutOff."""
+        # The parser does not see our answers, so each request gets a parser of its own.
         pending, _ = self._parser.trailing_data
         self._parser = _parser()
         started = self._clock.monotonic()
@@ -145,7 +145,7 @@ class Connection:
         return cast("h11.Event", event)  # it pauses only behind a request's end
 
     def _receive(self, most: int, flags: int = 0) -> bytes:
-        """Return what comes next; nothing when the peer has gone, however it went."""
+        """Return what comes next; nothing when the peer has gone, in whatever way."""
         try:
             return self._peer.recv(most, flags)
         except OSError:
@@ -170,7 +170,7 @@ def _read_head(request: h11.Request, started: float) -> Head:
         name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     if not request.http_version.startswith(b"1."):
-        raise Malformed(HTTPStatus.BAD_REQUEST, "the first line is no HTTP/1 request")
+        raise Malformed(HTTPStatus.BAD_REQUEST, "the first line is not an HTTP/1 request")
     if headers.get("expect", "100-continue").lower() != "100-continue":
         raise Malformed(HTTPStatus.EXPECTATION_FAILED, "the expectation is not known")
     is_chunked = "transfer-encoding" in headers

@@ -10,7 +10,7 @@ _BRAND = re.compile(rb"iso[m2-9]|mp4[12]|mp71|avc1|dash|MSNV|M4[ABPR] |3g[eghprs
 
 
 class Fate(StrEnum):
-    """What becomes of a recording. Invented: nobody here can tell human from artificial speech."""
+    """The fate of a recording. Invented: the sandbox cannot tell human from artificial speech."""
 
     HUMAN = "human"
     ARTIFICIAL = "artificial"

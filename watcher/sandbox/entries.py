@@ -17,7 +17,7 @@ class LedgerEntry:
     seconds: float = 0.0  # that it took to arrive, from its first byte on
     method: str
     path: str  # without the query
-    status: int | None = None  # of the answer that was sent; null: none was
+    status: int | None = None  # of the answer that was sent; None: none was
     charged: bool = False
     cached: bool = False  # accepted, as a repeat that costs nothing
     is_whole: bool = True  # false: its body did not arrive to the end
@@ -28,7 +28,7 @@ class LedgerEntry:
     sha256: str | None = None
     identifier: str | None = None  # that was given, or that was asked for
     asked: tuple[str, ...] = ()  # the identifiers in the list form's query
-    ref_id: str | None = None  # as understood: trimmed, "" is null
+    ref_id: str | None = None  # as understood: trimmed, "" is None
     options: dict[str, str] = field(default_factory=dict)  # every other text field, as it was sent
     faults: tuple[str, ...] = ()  # the kinds that were applied
 

@@ -108,7 +108,7 @@ class Exchange:
     def _decide(
         self, head: Head, method: str, upload: Upload, entry: LedgerEntry
     ) -> tuple[Answer | None, LedgerEntry]:
-        """Return the answer, or null where the connection is closed instead; and the entry with its outcome."""
+        """Return the answer, or None where the connection is closed instead; and the entry with its outcome."""
         content, asked = entry.sha256, asked_for(head)
         arrived = self.faults.take_each(Point.ARRIVED, method, sha256=content, identifiers=asked)
         entry = _with_faults(entry, arrived)
@@ -163,7 +163,7 @@ class Exchange:
         return head.keeps_alive
 
     def _steer(self, head: Head, body: bytes) -> Answer:
-        """Do what one of the sandbox's own endpoints is asked, and return its answer."""
+        """Answer a request to one of the sandbox's own endpoints."""
         match (head.method, head.path.removeprefix(CONTROL)):
             case ("GET" | "HEAD", "/ledger"):
                 return answers.say_json(200, self.ledger.as_json())
@@ -209,7 +209,7 @@ def _with_faults(entry: LedgerEntry, faults: list[SandboxFault]) -> LedgerEntry:
 
 
 def _spoil(answer: Answer, fault: SandboxFault, *, as_json: bool, now: float) -> Answer | None:
-    """Return the answer as the fault leaves it; null where it is lost."""
+    """Return the answer as the fault leaves it; None where it is lost."""
     match fault.kind:
         case FaultKind.STATUS:
             return _say_given(fault, as_json=as_json, now=now)

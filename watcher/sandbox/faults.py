@@ -97,8 +97,8 @@ class SandboxFault:
     status: Annotated[int, Field(ge=200, le=599)] = 500
     body: Any = None  # text as it is, anything else as JSON
     headers: dict[str, str] | None = None
-    retry_after: int | str | None = None  # seconds, or a date; null: no such header
-    limit: int | None = None  # X-RateLimit-Limit; null: no such header
+    retry_after: int | str | None = None  # seconds, or a date; None: no such header
+    limit: int | None = None  # X-RateLimit-Limit; None: no such header
     location: str = "/login"
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class SandboxFault:
 
     @property
     def last(self) -> int:
-        """Return how often it applies in all; 0: without end."""
+        """Return how often it applies in all; 0: without limit."""
         if self.ordinal is not None:
             return 1
         return (0 if self.kind in _UNTIL_CLEARED else 1) if self.times is None else self.times
@@ -145,7 +145,7 @@ class _Active:
 
 
 class Faults:
-    """The faults that are switched on, the first of them first. Safe to use from many threads."""
+    """The faults that are switched on, in that order. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._active: list[_Active] = []

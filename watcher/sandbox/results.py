@@ -25,7 +25,7 @@ class Classification:
     ready_at: float
 
     def as_json(self, fate: Fate | None, *, url: str, in_list: bool) -> JsonObject:
-        """Return the result as the service shows it; `fate` null: not classified yet."""
+        """Return the result as the service shows it; `fate` None: not classified yet."""
         is_done = fate in {Fate.HUMAN, Fate.ARTIFICIAL, Fate.INCONCLUSIVE}
         verdicts = _verdicts(self.sha256, fate) if fate in {Fate.HUMAN, Fate.ARTIFICIAL} else []
         results = _results(self.sha256, fate) if is_done else []
@@ -52,7 +52,7 @@ class Classification:
 
 
 def make_identifier(content: str, prevents_c2pa_forces: bool) -> str:
-    """Return 64 hex digits: a function of the content's sha256 and the options that change the result, no more."""
+    """Return 64 hex digits: a function of the content's sha256 and the options that change the result alone."""
     return sha256(f"{content} prevent_c2pa_forces={prevents_c2pa_forces}".encode()).hexdigest()
 
 

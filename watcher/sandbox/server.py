@@ -48,7 +48,7 @@ class Sandbox:
         """Port 0: any free one. No limits in `writes` or `reads`: no throttle there.
 
         A body of more than `max_body_bytes` is taken for a form without fields, as PHP does. `credit` is the
-        number of submissions left to pay for; null: without end. Raises ValueError for a malformed limit.
+        number of submissions left to pay for; None: unlimited. Raises ValueError for a malformed limit.
         """
         clock = clock or SystemClock()
         self.ledger = Ledger()
@@ -106,7 +106,7 @@ class Sandbox:
 
     @property
     def credit(self) -> int | None:
-        """The submissions left to pay for; null: without end."""
+        """The submissions left to pay for; None: unlimited."""
         return self._service.credit
 
     @credit.setter
@@ -184,7 +184,7 @@ class Sandbox:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             try:
                 self._threads.append(_start_thread(self._converse, peer))
-            except RuntimeError:  # no more threads: the peer sees its connection closed
+            except RuntimeError:  # no more threads: close the connection
                 self._drop(peer)
 
     def _converse(self, peer: socket.socket) -> None:
@@ -193,7 +193,7 @@ class Sandbox:
             while self._exchange.run(connection):
                 pass
         except OSError:
-            pass  # the peer went away: the ledger says already what came of it
+            pass  # the peer went away: the ledger has the outcome already
         except Exception:  # noqa: BLE001 — a fault of the sandbox ends one connection, not the sandbox
             _log.exception("sandbox.failed")
         finally:
@@ -212,6 +212,6 @@ def _start_thread(target: Callable[[socket.socket], None], argument: socket.sock
 
 
 def _shut(open_socket: socket.socket) -> None:
-    """End the socket, so that whoever waits on it wakes up."""
+    """End the socket, so that a thread that waits on it wakes up."""
     with contextlib.suppress(OSError):
         open_socket.shutdown(socket.SHUT_RDWR)

@@ -30,10 +30,10 @@ _BOOLEANS: dict[str | None, bool] = {None: False, "true": True, "1": True, "fals
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The form of a submission, as the service's framework hands it on: texts trimmed, "" as null."""
+    """The form of a submission, as the service's framework hands it on: texts trimmed, "" as None."""
 
     fields: dict[str, str | None]
-    start: bytes | None = None  # of the audio; null: there is no such file
+    start: bytes | None = None  # of the audio; None: there is no such file
     filename: str = ""
     size: int = 0
     sha256: str = ""
@@ -56,7 +56,7 @@ class Service:
         faults: Faults,
     ) -> None:
         self.key = key
-        self.credit = credit  # submissions left to pay for; null: without end
+        self.credit = credit  # submissions left to pay for; None: unlimited
         self.url = ""  # where the results say they are
         self._writes = Throttle(writes)
         self._reads = Throttle(reads)
@@ -112,7 +112,7 @@ class Service:
         return answers.say_identifier(identifier, as_json), replace(entry, charged=True)
 
     def _refuse(self, upload: Upload, as_json: bool) -> Answer | None:
-        """Return the answer to a form that is refused; null for one that is accepted."""
+        """Return the answer to a form that is refused; None for one that is accepted."""
         wrong: dict[str, Any] = {}
         if not upload.is_whole:
             wrong["audio"] = ["The audio failed to upload."]

@@ -11,7 +11,7 @@ _LIMIT = re.compile(r"([1-9][0-9]*)/(?:(second|minute|hour|day)|([1-9][0-9]*)s)"
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """The request was counted. The numbers are those of the tightest window; null without any window."""
+    """The request was counted. The numbers are those of the tightest window; None without any window."""
 
     limit: int | None
     remaining: int | None
@@ -42,12 +42,12 @@ class _Window:
 
 
 class Throttle:
-    """Counts requests in all of its windows at once. A window opens at the first hit after its last end."""
+    """Counts requests in all of its windows at once. A window opens at the first request after its last end."""
 
     def __init__(self, limits: Sequence[str]) -> None:
         """`limits` as in the configuration, such as "1/second" or "5/10s"; none: nothing is refused.
 
-        Raises ValueError for a text that is no limit.
+        Raises ValueError for a text that is not a limit.
         """
         self._windows = [_parse_window(text) for text in limits]
 

@@ -25,7 +25,7 @@ __all__ = ["Books", "Database", "Left", "Obstacle", "Store", "Waiting"]
 
 
 class Books:
-    """Everything that is written down, as one transaction sees it.
+    """All tables, as one transaction sees them.
 
     Nothing touches a disk, speaks or waits within a transaction: that would hold up all others, and what was said
     might be undone. What is to be said of it is said afterwards.
@@ -47,11 +47,11 @@ class Books:
         self.audit = Audit(connection)
 
     def afterwards(self, say: Callable[[], object]) -> None:
-        """`say` is called once the transaction is over: after its commit, and never when it was rolled back."""
+        """Call `say` after the commit, and never if the transaction is rolled back."""
         self._afterwards.append(say)
 
     def conclude(self) -> None:
-        """The transaction is over, and well: what was to be said of it is said."""
+        """Call what was registered, now that the transaction is committed."""
         for say in self._afterwards:
             say()
 
@@ -75,7 +75,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Books]:
-        """What is there now; before a site's first start that is nothing at all."""
+        """Open a read-only transaction. Before a site's first start it finds nothing."""
         with self.database.reading() as connection:
             books = Books(connection)
             yield books

@@ -1,4 +1,4 @@
-"""What proves the books: counted twice, what the items say against what was written down beside them."""
+"""Prove the books: compare the items with their histories and the ledger, which are written separately."""
 
 from sqlalchemy import Connection, func, select
 
@@ -30,12 +30,12 @@ class Audit:
         self._connection = connection
 
     def arrivals(self) -> int:
-        """How many recordings ever became items, by their histories: a lost row is counted all the same."""
+        """How many recordings ever became items, by their histories, so that a lost row is still counted."""
         counted: int = self._connection.execute(_ARRIVALS).scalar_one()
         return counted
 
     def contradictions(self) -> list[tuple[str, str]]:
-        """Ids of items, and in what their rows disagree with their histories or with the ledger."""
+        """The ids of items whose rows contradict their histories or the ledger, and how."""
         execute = self._connection.execute
         found = [
             (row.id, f"is {row.state}, but its history ends with {row.after or 'nothing'}")

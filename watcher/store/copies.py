@@ -1,4 +1,4 @@
-"""Items of the same bytes, options, base URL and account: which one decides for all, and who waits for it."""
+"""Items with the same bytes, options, base URL and account: which one decides for all, and which wait for it."""
 
 from sqlalchemy import Connection, and_, bindparam, case, or_, select
 
@@ -62,13 +62,13 @@ class Copies:
         return one(self._connection, _ORIGINAL_OF, content_key=content_key, apart_from=apart_from)
 
     def with_content(self, content_key: str) -> list[Item]:
-        """All items of the same bytes, options, base URL and account, the oldest arrival first."""
+        """All items with the same bytes, options, base URL and account, oldest arrival first."""
         return all_of(self._connection, _SAME_CONTENT, content_key=content_key)
 
     def duplicates_of(self, item_id: str, limit: int = 500) -> list[Item]:
-        """Items that wait, queued or held, for what becomes of this one: the first of them."""
+        """The first of the queued or held items that wait for the outcome of this one."""
         return all_of(self._connection, _DUPLICATES_OF, id=item_id, limit=limit)
 
     def decided_originals(self) -> list[str]:
-        """Ids of items that others wait for, and that wait for nothing any more themselves: some of them."""
+        """The ids of some items that others wait for, and that no longer wait themselves."""
         return list(self._connection.execute(_DECIDED_ORIGINALS).scalars())

@@ -1,4 +1,4 @@
-"""The door to the database: what the store asks of it, of whatever kind it is.
+"""The interface of a database: what the store needs of any kind of database.
 
 Each kind is a folder beside `sqlite/`, and a line below. Locks, files, pragmas and recovery from a kill are its
 own affair.
@@ -27,50 +27,50 @@ class Database(Protocol):
     """Its file. The lock of the process that works with it lies beside it, and its owner is the service's user."""
 
     def exists(self) -> bool:
-        """Whether it is there and holds our tables, of whatever version."""
+        """Whether it exists and has our tables, of any version."""
 
     def writing(self) -> AbstractContextManager[Connection]:
         """One transaction, alone among all threads and processes. Committed at the end; rolled back on error."""
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """One consistent view, read only. It hinders no writer. Before a site's first start it is empty."""
+        """A consistent read-only view that blocks no writer. Before a site's first start it is empty."""
 
     def version(self) -> str | None:
-        """The version it is at; null while there is none, or nothing in it."""
+        """Its version; null if it does not exist or is empty."""
 
     def is_of_this_version(self) -> bool:
-        """Whether it is there, and exactly of this program's version."""
+        """Whether it exists and has exactly this program's version."""
 
     def is_older(self) -> bool:
-        """Whether it is there, of an older version that `migrate` brings up to this program's."""
+        """Whether it exists and has an older version, which `migrate` upgrades."""
 
     def check_version(self) -> None:
-        """Raise StoreError unless it is exactly of this program's version."""
+        """Raise StoreError unless it has exactly this program's version."""
 
     def migrate(self) -> tuple[str | None, str | None]:
-        """It is of this program's version; whatever fails leaves it as it was. (before, after)"""
+        """Upgrade it to this program's version; a failure changes nothing. Return both versions."""
 
     def check_place(self) -> None:
-        """Raise StoreError unless a database can be where this one is to be."""
+        """Raise StoreError unless a database can be kept at its place."""
 
     def find_damage(self) -> list[str]:
-        """What is damaged in it, the first three finds, in its own words; none where it is well.
+        """The first three damages in it, in the database's own words; none if it is intact.
 
         Reads all of it, hinders nobody, and changes nothing.
         """
 
     def tidy(self) -> None:
-        """What it does now and then for its own sake. Says what somebody should know of it."""
+        """Do its regular housekeeping, and log what a person should know."""
 
     def checkpoint(self) -> None:
-        """Everything committed is where it stays, unless somebody reads it now."""
+        """Move everything that was committed to its final place, unless it is being read now."""
 
     def close(self) -> None:
-        """Nothing of it is open any more. It may be used again."""
+        """Close everything. It may be used again."""
 
 
 def open_database(url: str) -> Database:
-    """The database that the URL names. StoreError where it names none of a known kind."""
+    """The database that the URL names. Raises StoreError if it is not of a known kind."""
     kind = _KINDS.get(url.partition(":")[0].partition("+")[0])
     if kind is None:
         msg = f"store.url: {url} names no file"

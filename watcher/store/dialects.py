@@ -1,4 +1,4 @@
-"""SQL that SQLite and PostgreSQL both understand, where SQLAlchemy has none of its own for it."""
+"""SQL that SQLite and PostgreSQL both understand and that SQLAlchemy does not offer itself."""
 
 from typing import Any
 
@@ -27,17 +27,17 @@ def _empty_bytes_of_sqlite(*_: Any, **__: Any) -> str:
 
 
 def where(condition: ColumnElement[bool] | TextClause) -> dict[str, Any]:
-    """What an Index is told, for it to hold only the rows for which the condition is true."""
+    """The arguments that make an Index partial: it has only the rows that meet the condition."""
     return {"sqlite_where": condition, "postgresql_where": condition}
 
 
 def insert_or_leave(table: Table) -> Insert:
-    """A statement that adds a row, unless one of its key is there. SQLite has taken over PostgreSQL's words."""
+    """A statement that inserts a row unless its key exists. SQLite uses PostgreSQL's syntax."""
     return insert(table).on_conflict_do_nothing()
 
 
 def insert_or_replace(table: Table) -> Insert:
-    """A statement that adds a row; one of its key that is there reads as given."""
+    """A statement that inserts a row, or updates the one that has its key."""
     adding, key = insert(table), [column.name for column in table.primary_key]
     given = {column.name: adding.excluded[column.name] for column in table.c if column.name not in key}
     return adding.on_conflict_do_update(index_elements=key, set_=given)

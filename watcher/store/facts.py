@@ -1,4 +1,4 @@
-"""What is known of the site as a whole: facts by name."""
+"""What is known about the site as a whole: facts by name."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ class SiteFacts:
         self._connection = connection
 
     def get(self, name: str) -> Any:
-        """The fact of this name, as JSON holds it; null when nothing is known."""
+        """The fact of this name, as parsed JSON; null if it is not known."""
         value = self._connection.execute(_GET, {"name": name}).scalar()
         return None if value is None else json.loads(value)
 

@@ -1,15 +1,12 @@
-"""What is to be done on the disk: moves, receipts, and recordings that were altered since they were filed."""
+"""What is due on the disk: moves, receipts, and recordings that were altered after filing."""
 
 from sqlalchemy import Connection, bindparam, exists, or_, select, update
 
 from watcher.domain import FILED, Item, State
-from watcher.store.rows import flattened, item_of
+from watcher.store.rows import flattened
 from watcher.store.schema import items, obstacles
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, all_of, is_one_of
 
-_FILED_AFTER = (
-    ALL_ITEMS.where(items.c.serial > bindparam("serial"), is_one_of(items, FILED), items.c.filed_as.is_not(None))
-).limit(bindparam("limit"))
 _IS_OBSTRUCTED = exists().where(
     obstacles.c.item_id == items.c.id,
     obstacles.c.again_at > bindparam("now"),
@@ -56,37 +53,32 @@ class FilingQueue:
         self._connection = connection
 
     def to_file(self, outcome: State, now: float, latest: float, limit: int) -> list[Item]:
-        """The oldest items that are on their way to done/, or to failed/."""
+        """The oldest items that are being moved to done/ or failed/."""
         query = _TO_DONE if outcome is State.DONE else _TO_FAILED
         return all_of(self._connection, query, state=State.FILING, now=now, latest=latest, limit=limit)
 
     def to_return(self, now: float, latest: float, limit: int) -> list[Item]:
-        """The oldest items that are on their way back to the drop folder."""
+        """The oldest items that are being moved back to the drop folder."""
         return all_of(self._connection, _TO_MOVE, state=State.RETURNING, now=now, latest=latest, limit=limit)
 
     def with_receipt_due(self, state: State, now: float, latest: float, limit: int) -> list[Item]:
-        """Items at rest in done/, or in failed/, whose receipts do not tell everything that is known."""
+        """Items at rest in done/ or failed/ whose receipts are out of date."""
         return all_of(self._connection, _RECEIPT_DUE, state=state, now=now, latest=latest, limit=limit)
 
     def with_any_receipt_due(self) -> list[Item]:
-        """All such items, whatever stands in their way."""
+        """All such items, whether or not something is in their way."""
         return all_of(self._connection, _ALL_RECEIPTS_DUE)
 
-    def filed_after(self, serial: int, limit: int) -> list[tuple[int, Item]]:
-        """Items whose recordings lie in done/ or failed/, behind this number, each with its own."""
-        rows = self._connection.execute(_FILED_AFTER, {"serial": serial, "limit": limit})
-        return [(row.serial, item_of(row)) for row in rows]
-
     def altered(self, limit: int) -> list[Item]:
-        """Items at rest whose recordings were altered since they were filed, in the order they arrived."""
+        """Items at rest whose recordings were altered after filing, oldest arrival first."""
         return all_of(self._connection, _ALTERED, limit=limit)
 
     def mark_receipts_due(self, identifier: str) -> None:
-        """Every receipt that names this identifier is written again."""
+        """Mark every receipt that names this identifier as due."""
         self._connection.execute(update(items).where(items.c.identifier == identifier).values(receipt_due=True))
 
     def mark_altered(self, item: Item) -> None:
-        """What was done to it since it was filed stands in its row, and its receipt is written again.
+        """Record how the recording was altered after filing, and mark its receipt as due.
 
         Not where it left its folder meanwhile, nor where that is known already.
         """

@@ -1,4 +1,4 @@
-"""The items: what arrived, where each one stands, and how it came there."""
+"""The items: what arrived, the state of each, and its history."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +16,7 @@ from watcher.text import JsonObject, rfc3339, show_path
 
 _BY_ID = select(items).where(items.c.id == bindparam("id"))
 _BY_BEGINNING = select(items).where(items.c.id.between(bindparam("low"), bindparam("high"))).limit(2)
+_AFTER = ALL_ITEMS.where(items.c.serial > bindparam("serial")).limit(bindparam("limit"))
 _LATEST_AT = LATEST_FIRST.where(
     (items.c.path == bindparam("path")) | (items.c.filed_as == bindparam("path"))
 ).limit(1)
@@ -84,11 +85,11 @@ class Items:
         )
 
     def latest_at(self, path: bytes) -> Item | None:
-        """The latest item that had this path in the drop folder, or that was filed under it."""
+        """The latest item that had this path in the drop folder or was filed under it."""
         return one(self._connection, _LATEST_AT, path=path)
 
     def live_at(self, path: bytes) -> Item | None:
-        """The item whose recording lies under this path in the drop folder, or is about to."""
+        """The item whose recording is at this path in the drop folder, or is being moved there."""
         return one(self._connection, _LIVE_AT, path=path)
 
     def live_paths(self) -> dict[bytes, int]:
@@ -97,25 +98,32 @@ class Items:
         return {path: int(fingerprint.split(":")[1]) for path, fingerprint in rows}
 
     def live_companions(self) -> list[bytes]:
-        """Every marker and sidecar in the drop folder whose recording has an item."""
+        """All markers and sidecars in the drop folder whose recordings have items."""
         rows = self._connection.execute(_LIVE_COMPANIONS).scalars()
         return [path for paths in rows for path in paths.split(b"\0")[:-1]]
 
     def accompanied(self, stem: bytes) -> list[Item]:
-        """The items of recordings with this stem, and any ending, that had a marker or sidecars with them."""
+        """The items of recordings with this stem and any extension that had a marker or sidecars."""
         return all_of(self._connection, _OF_STEM, low=stem + b".", high=stem + b"/")
 
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
-        """All items, or those in these states, in the order they arrived."""
+        """All items, or those in these states, oldest arrival first."""
         query = ALL_ITEMS.where(items.c.state.in_(states)) if states else ALL_ITEMS
         for row in self._connection.execute(query, execution_options={"yield_per": 1000}):
             yield item_of(row)
+
+    def listed_after(self, serial: int, limit: int, states: Sequence[State] = ()) -> list[tuple[int, Item]]:
+        """Return the first items after this number, all or those in these states, each with its own number."""
+        # Not the bare column: through an index on it each batch would read and sort all rows of these states.
+        query = _AFTER.where(items.c.state.concat("").in_(states)) if states else _AFTER
+        rows = self._connection.execute(query, {"serial": serial, "limit": limit})
+        return [(row.serial, item_of(row)) for row in rows]
 
     def with_identifier(self, identifier: str) -> list[Item]:
         return all_of(self._connection, _BY_IDENTIFIER, identifier=identifier)
 
     def last_change(self) -> int:
-        """The number of the latest line in all histories; 0 where there is none."""
+        """The number of the latest line in all histories; 0 if there is none."""
         return int(self._connection.execute(_LAST_CHANGE).scalar_one())
 
     def accepted_after(self, serial: int, states: Sequence[VerdictState]) -> list[Item]:
@@ -123,17 +131,17 @@ class Items:
         return all_of(self._connection, _ACCEPTED_AFTER, serial=serial, states=states)
 
     def counts(self) -> dict[State, int]:
-        """How many items are in each state, every state named."""
+        """How many items are in each state; every state is included."""
         counted = {State(state): number for state, number in self._connection.execute(_COUNTS)}
         return {state: counted.get(state, 0) for state in State}
 
     def dismissed(self) -> int:
-        """How many failed items a person is done with."""
+        """How many failed items were dismissed."""
         number: int = self._connection.execute(_DISMISSED).scalar_one()
         return number
 
     def history(self, item_id: str) -> list[JsonObject]:
-        """Every change of state, oldest first; `by` is the person who decided it, or null."""
+        """Every change of state, oldest first. `by`: the person who decided it, or null."""
         rows = self._connection.execute(_HISTORY, {"id": item_id})
         return [{"at": rfc3339(r.at), "from": r.before, "to": r.after, "note": r.note, "by": r.by} for r in rows]
 
@@ -142,7 +150,7 @@ class Items:
         return all_of(self._connection, _IN_STATE, state=state, limit=limit)
 
     def returnable(self, path: bytes, sha256: str | None, inode: int) -> Item | None:
-        """The withdrawn item that came back: the same path with the same bytes, or the same file, never sent."""
+        """The withdrawn, never sent item that came back: the same path with the same bytes, or the same file."""
         withdrawn = all_of(self._connection, _WITHDRAWN_AT, path=path)
         same_bytes = (item for item in withdrawn if item.sha256 == sha256)
         same_file = (item for item in withdrawn[:1] if item.attempts == 0 and item.fingerprint.inode == inode)
@@ -153,7 +161,7 @@ class Items:
         return all_of(self._connection, _FAILED_WITH, sha256=sha256)
 
     def add(self, item: Item, note: str = "") -> None:
-        """The item has a row.
+        """Insert the item.
 
         Raises TransitionRefused where no item begins so; StoreContradicted where a live one has its path already.
         """
@@ -164,7 +172,7 @@ class Items:
     def change(
         self, item: Item, after: State, now: float, note: str = "", *, by: str | None = None, **changes: Any
     ) -> None:
-        """The item is in the state `after`, if nobody changed it since `item` was read: else StaleItem.
+        """Change the item's state to `after`. Raises StaleItem if it was changed since `item` was read.
 
         Raises TransitionRefused where no item ever goes from the one state to the other.
         `changes` are columns; `fault`, `fingerprint`, `audio`, `altered` and `dismissed` are as in the domain.

@@ -37,7 +37,7 @@ _ACCEPTED_SINCE = (
 _WORDS_SINCE = (
     select(attempts.c.outcome)
     .where(attempts.c.started_at > bindparam("since"), attempts.c.item_id != bindparam("id"))
-    .where(attempts.c.outcome.in_(["accepted", "unclassified"]))
+    .where(attempts.c.outcome.in_(["accepted", "unclassified", "not_of_file"]))
     .order_by(attempts.c.ended_at.desc())
     .limit(1)
 )
@@ -83,7 +83,7 @@ class Ledger:
     # Attempts
 
     def begin(self, item: Item, now: float, *, no_cache: bool, canary: bool, part: Part | None = None) -> int:
-        """The intent to submit, and the spend, are written down. The attempt's number."""
+        """Record the intent to submit, and its cost. Return the attempt's number."""
         values = {
             "item_id": item.id,
             "part": None if part is None else part.index,
@@ -98,7 +98,7 @@ class Ledger:
         return number
 
     def release(self, number: int, item: Item, now: float) -> None:
-        """From here on the request may be complete at the service.
+        """Record that from here on the request may be complete at the service.
 
         Raises StaleItem unless the item is still submitting with this claim, and the attempt has no end yet.
         """
@@ -107,7 +107,7 @@ class Ledger:
             raise StaleItem(f"{item.id} is no longer being sent by this upload")
 
     def end(self, number: int, now: float, *, outcome: str, charged: Charged, decision: str, **more: Any) -> None:
-        """What came of the attempt; `more` are further columns: status, detail, identifier."""
+        """Record the outcome of the attempt. `more`: further columns (status, detail, identifier)."""
         values = {"ended_at": now, "outcome": outcome, "charged": charged, "decision": decision, **more}
         self._connection.execute(_END, {"the_number": number, **values})
 
@@ -116,11 +116,11 @@ class Ledger:
         return [_attempt(row) for row in self._connection.execute(_OF_ITEM, {"id": item_id})]
 
     def unfinished(self) -> list[Attempt]:
-        """Attempts without an end: under way, or cut off by a crash."""
+        """Attempts without an end: in flight, or cut off by a crash."""
         return [_attempt(row) for row in self._connection.execute(_UNFINISHED)]
 
     def latest(self, limit: int) -> list[Attempt]:
-        """The last attempts, the latest first."""
+        """The last attempts, latest first."""
         return [_attempt(row) for row in self._connection.execute(_LATEST, {"limit": limit})]
 
     def listed(self) -> Iterator[Attempt]:
@@ -129,25 +129,25 @@ class Ledger:
             yield _attempt(row)
 
     def spent_since(self, since: float) -> int:
-        """Requests since then that were charged, may have been, or still may be."""
+        """How many requests since then were charged, may have been, or still may be."""
         spent: int = self._connection.execute(_SPENT, {"since": since}).scalar_one()
         return spent
 
     def accepted_since(self, since: float, apart_from: str) -> bool:
-        """Whether another item than this one was accepted by a request that began after that moment."""
+        """Whether a request that began after that moment had an item other than this one accepted."""
         return self._connection.execute(_ACCEPTED_SINCE, {"since": since, "id": apart_from}).first() is not None
 
     def last_word_was_yes(self, since: float, apart_from: str) -> bool:
-        """Whether the latest answer about another item, since that moment, was no refusal that blames nobody."""
+        """Whether the latest answer since then about an item other than this one was an acceptance."""
         return self._connection.execute(_WORDS_SINCE, {"since": since, "id": apart_from}).scalar() == "accepted"
 
     def canaries(self, since: float, until: float) -> int:
-        """How many canaries were sent from the one moment to the other."""
+        """How many canaries were sent between the two moments."""
         sent: int = self._connection.execute(_CANARIES, {"since": since, "until": until}).scalar_one()
         return sent
 
     def items_with(self, outcomes: Sequence[str], since: float) -> list[str]:
-        """Ids of the items that had an attempt with one of these outcomes, ended at that moment or later."""
+        """The ids of items that had an attempt with one of these outcomes end at that moment or later."""
         values = {"outcomes": list(outcomes), "since": since}
         return sorted(set(self._connection.execute(_ITEMS_WITH, values).scalars()))
 
@@ -159,7 +159,7 @@ class Ledger:
         return serial
 
     def end_rate_event(self, serial: int, now: float) -> None:
-        """The request was answered or is lost: it reached the throttle by now, or never will. Once."""
+        """Record that the request was answered or is lost: it counts now, or never will. Idempotent."""
         self._connection.execute(_END_RATE_EVENT, {"the_serial": serial, "ended_at": now})
 
     def end_all_rate_events(self, now: float) -> None:

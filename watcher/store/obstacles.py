@@ -1,4 +1,4 @@
-"""What stands in the way of preparing or moving a recording, or of writing its receipt, until that is done."""
+"""Obstacles: why a recording cannot be prepared or moved, or its receipt written; kept until it is done."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +66,7 @@ class Obstacles:
         self._connection = connection
 
     def listed(self, limit: int) -> list[Obstacle]:
-        """So many of those that stand now, the oldest first."""
+        """The oldest obstacles, up to this many."""
         rows = self._connection.execute(_LISTED, {"limit": limit})
         return [
             Obstacle(
@@ -81,27 +81,27 @@ class Obstacles:
         ]
 
     def total(self) -> int:
-        """How many stand now."""
+        """How many obstacles there are."""
         return int(self._connection.execute(_COUNT).scalar_one())
 
     def fault_of(self, item_id: str) -> Fault | None:
-        """What stands in this item's way; null where nothing does."""
+        """What is in this item's way; null for nothing."""
         row = self._connection.execute(_OF, {"id": item_id}).one_or_none()
         return None if row is None else Fault(row.code, row.message, row.hint)
 
     def waiting(self, now: float) -> int:
-        """How many items that are to be moved were tried, and are tried again only later."""
+        """How many items to be moved wait for their next try."""
         return int(self._connection.execute(_WAITING, {"now": now}).scalar_one())
 
     def next_at(self, now: float) -> float | None:
-        """When the next of those that wait is tried again; null where none waits."""
+        """When the next of the waiting items is tried again; null if none waits."""
         next_at: float | None = self._connection.execute(_NEXT_AT, {"now": now}).scalar_one()
         return next_at
 
     def put(self, item_id: str, fault: Fault, now: float, shortest: float, longest: float) -> bool:
-        """This stands in the item's way, and it is tried again after as long as it has stood, within these bounds.
+        """Record what is in the item's way. It is tried again after as long as it has lasted, within bounds.
 
-        Whether that is news: it had none, or one of another kind.
+        Return whether it is news: the item had no obstacle, or one of another kind.
         """
         values: dict[str, Any] = {"code": fault.code, "message": fault.message, "hint": fault.hint}
         row = self._connection.execute(_OF, {"id": item_id}).one_or_none()
@@ -114,13 +114,13 @@ class Obstacles:
         return bool(row.code != fault.code)
 
     def remove(self, item_id: str) -> bool:
-        """Nothing stands in the item's way. Whether anything did."""
+        """Delete the item's obstacle. Return whether there was one."""
         return self._connection.execute(_REMOVE, {"id": item_id}).rowcount > 0
 
     def bring_forward(self, now: float) -> None:
-        """All that wait are tried again now."""
+        """Make all waiting items due now."""
         self._connection.execute(_BRING_FORWARD, {"now": now})
 
     def forget(self) -> None:
-        """Those of items that no step has to do with any more, and whose receipts are not due, are gone."""
+        """Delete the obstacles of items that need no preparation, move or receipt any more."""
         self._connection.execute(_FORGET)

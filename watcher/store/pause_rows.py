@@ -1,4 +1,4 @@
-"""The pauses: one row each time submitting stood still, at most one of a kind at a time."""
+"""The pauses: a row for each, with at most one of a kind in force."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ _BEGINNING = select(
 
 @dataclass(frozen=True, slots=True)
 class PauseRow:
-    """A pause, in force or over, and its number: they count up."""
+    """A pause, in force or over, with its ascending number."""
 
     serial: int
     pause: Pause
@@ -34,12 +34,12 @@ class Pauses:
         self._connection = connection
 
     def active(self) -> list[Pause]:
-        """The pauses in force, the weightiest first."""
+        """The pauses in force, most important first."""
         rows = self._connection.execute(_ACTIVE)
         return sorted((_pause(row) for row in rows), key=lambda pause: _WEIGHT[pause.kind])
 
     def beginning(self) -> int:
-        """The number of the oldest pause in force; where there is none, of the next one."""
+        """The number of the oldest pause in force; if there is none, of the next one."""
         serial: int = self._connection.execute(_BEGINNING).scalar_one()
         return serial
 
@@ -52,7 +52,7 @@ class Pauses:
         return next((pause for pause in self.active() if pause.kind == kind), None)
 
     def set(self, pause: Pause) -> bool:
-        """The pause is in force as given, but keeps its beginning if one of its kind was. Whether it is new."""
+        """Put the pause in force. If one of its kind was, it keeps its beginning. Return whether it is new."""
         values = {"code": pause.code, "reason": pause.reason, "until": pause.until, "tries": pause.tries}
         values |= {"by": pause.by}
         kind = pauses.c.kind == pause.kind
@@ -63,7 +63,7 @@ class Pauses:
         return True
 
     def end(self, kind: PauseKind, now: float, *, by: str | None = None) -> Pause | None:
-        """No pause of this kind is in force. The one that was. `by`: the person who ended it."""
+        """End the pause of this kind and return it; null for none. `by`: the person who ended it."""
         pause = self.get(kind)
         if pause is not None:
             kind_is = pauses.c.kind == kind

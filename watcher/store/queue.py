@@ -1,4 +1,4 @@
-"""The queue: which of the queued items is submitted next, and what keeps the others back."""
+"""The queue: which queued item is submitted next, and what keeps the others back."""
 
 from collections.abc import Sequence
 
@@ -59,29 +59,29 @@ class Queue:
         return one(self._connection, _NEXT_CANARY) if canary else one(self._connection, _NEXT_DUE, now=now)
 
     def next_due_at(self, now: float) -> float | None:
-        """When the next queued item that waits for its back-off is due; null when none waits."""
+        """When the next queued item in back-off is due; null if there is none."""
         due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
         return due_at
 
     def postponed(self, code: str, now: float) -> list[Item]:
-        """Queued items that are due only later because of this fault, the oldest arrival first."""
+        """Queued items that are postponed because of this fault, oldest arrival first."""
         return all_of(self._connection, _PUT_OFF, code=code, now=now)
 
     def blocked(self, codes: Sequence[str], limit: int) -> list[Item]:
-        """So many of the queued items whose last try met one of these faults, the oldest arrival first."""
+        """Up to this many queued items whose last try met one of these faults, oldest arrival first."""
         return all_of(self._connection, _BLOCKED, codes=codes, limit=limit)
 
     def how_many_blocked(self, codes: Sequence[str]) -> int:
-        """How many there are in all."""
+        """How many such items there are in all."""
         return int(self._connection.execute(_HOW_MANY_BLOCKED, {"codes": codes}).scalar_one())
 
     def has_others_queued(self, codes: Sequence[str], since: float) -> bool:
-        """Whether any item is queued, and waits for no other, that has not met one of these faults since then."""
+        """Whether there is a queued original that has not met one of these faults since then."""
         found = self._connection.execute(_OTHERS_QUEUED, {"codes": codes, "since": since})
         return found.first() is not None
 
     def ahead_of(self, item: Item) -> int:
-        """How many queued items are submitted before this one, as things stand."""
+        """How many queued items are now ahead of this one."""
         serial = select(items.c.serial).where(items.c.id == item.id).scalar_subquery()
         same_moment = and_(items.c.arrived_at == item.arrived_at, items.c.serial < serial)
         earlier = or_(items.c.arrived_at < item.arrived_at, same_moment)
@@ -90,5 +90,5 @@ class Queue:
         ).scalar_one()
 
     def bring_forward(self, ids: Sequence[str], now: float) -> None:
-        """Those of these items that wait for their back-off are due now, but for one with faults of its own."""
+        """Make those of these items that are in back-off due now, except one with faults of its own."""
         self._connection.execute(_BRING_FORWARD, {"ids": list(ids), "now": now})

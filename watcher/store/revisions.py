@@ -1,4 +1,4 @@
-"""The revisions that lead from each version of the database to the next."""
+"""The revisions that upgrade the database from each version to the next."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +10,7 @@ from watcher.errors import StoreError
 
 
 def known() -> list[str]:
-    """All versions this program knows, the oldest first: the numbers that the revisions' files begin with."""
+    """All versions that this program knows, oldest first: the numbers in the names of the revisions' files."""
     return sorted(path.name.partition("_")[0] for path in (folder() / "versions").glob("[0-9]*_*.py"))
 
 
@@ -18,7 +18,7 @@ _OURS = {"items", "transitions", "attempts", "site"}  # in every version
 
 
 def version_of(connection: Connection) -> str | None:
-    """The version a database is at; null when it does not hold our tables, be it another program's of Alembic."""
+    """The version of a database; null if it does not have our tables, whatever Alembic tables are there."""
     if not {"alembic_version", *_OURS} <= set(look_at(connection).get_table_names()):
         return None
     version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -26,7 +26,7 @@ def version_of(connection: Connection) -> str | None:
 
 
 def refuse_newer(version: str | None, name: str) -> None:
-    """Raise StoreError where the database of this name is at a version that only a newer program knows."""
+    """Raise StoreError if the database of this name has a version that only a newer program knows."""
     if version is not None and version not in known():
         raise StoreError(
             f"{name}: the database is of version {version}, which is newer than this program",
@@ -35,7 +35,7 @@ def refuse_newer(version: str | None, name: str) -> None:
 
 
 def apply(connection: Connection) -> None:
-    """The database is of the newest version, once the transaction that `connection` is in is committed."""
+    """Upgrade the database to the newest version, within the transaction of `connection`."""
     from alembic import command  # noqa: PLC0415 — a quarter of a second that only an upgrade need pay
     from alembic.config import Config  # noqa: PLC0415
 
@@ -46,6 +46,6 @@ def apply(connection: Connection) -> None:
 
 
 def folder() -> Path:
-    """Where they are: in the installed package, else beside it, as in a checkout."""
+    """The folder of the revisions: in the installed package, else beside it, as in a checkout."""
     packaged = Path(str(files("watcher"))) / "migrations"
     return packaged if packaged.is_dir() else packaged.parent.parent / "migrations"

@@ -1,4 +1,4 @@
-"""How an item is kept in a row: one description of its columns, by which it is written and read."""
+"""How an item is stored in a row: one description of its columns, used for writing and reading."""
 
 from collections.abc import Callable, Mapping
 from operator import itemgetter
@@ -22,7 +22,7 @@ from watcher.store.schema import items
 
 
 class Kept(NamedTuple):
-    """A field that is kept in other columns, or in another form, than it has in the domain."""
+    """A field that is stored in other columns, or in another form, than in the domain."""
 
     columns: tuple[str, ...]
     write: Callable[[Any], tuple[Any, ...]]
@@ -30,7 +30,7 @@ class Kept(NamedTuple):
 
 
 def _group(made: Callable[..., Any], /, **columns: str) -> Kept:
-    """A field of the domain that is null or has fields of its own; it is null where its first column is."""
+    """A field of the domain that is null or has fields of its own. It is null if its first column is."""
     fields = tuple(columns)
 
     def write(value: Any) -> tuple[Any, ...]:
@@ -95,7 +95,7 @@ def columns_of(item: Item) -> dict[str, Any]:
 
 
 def flattened(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that these fields are kept in, and what is to stand in them. What is no field is a column."""
+    """The columns of these fields and their values. A name that is not a field is a column's."""
     flat: dict[str, Any] = {}
     for name, value in changes.items():
         kept = KEPT.get(name)

@@ -1,4 +1,4 @@
-"""The tables, for every kind of database. The revisions lead to exactly these; a test holds the two together."""
+"""The tables, for every kind of database. The revisions create exactly these, as a test verifies."""
 
 from collections.abc import Set as AbstractSet
 
@@ -94,7 +94,7 @@ def _in(states: AbstractSet[State]) -> ColumnElement[bool]:
 
 _WAITS = and_(items.c.duplicate_of.is_not(None), _in(WAITING))
 WAITS_FOR_ANOTHER = text(str(_WAITS.compile(compile_kwargs={"literal_binds": True})))
-"""Whether the item waits for another one of its bytes. As text: an index is found only by its own constants."""
+"""Whether the item waits for another one with its bytes. As literal text, as SQLite needs to use the index."""
 
 Index("ix_items_duplicate_of", items.c.state, items.c.duplicate_of, **where(_WAITS))
 Index("ix_items_receipt_due", items.c.state, **where(items.c.receipt_due == true()))

@@ -1,4 +1,4 @@
-"""Parts of statements that several of the books share.
+"""Parts of statements that several tables share.
 
 The statements are built once: building one costs several times as much as running it (measured).
 """
@@ -14,7 +14,7 @@ from watcher.store.schema import items
 
 
 def is_one_of(table: FromClause, states: AbstractSet[State]) -> ColumnElement[bool]:
-    """The state is one of these. A list in a statement would be taken apart anew each time it runs (measured)."""
+    """Whether the state is one of these. A bound list would be expanded anew on each execution (measured)."""
     return or_(*(table.c.state == state for state in State if state in states))
 
 

@@ -1,4 +1,4 @@
-"""The verdicts: what the service says of each identifier. Duplicates share one."""
+"""The verdicts: what the service says about each identifier. Duplicates share one."""
 
 import json
 from math import inf
@@ -46,17 +46,17 @@ class Verdicts:
         return None if row is None else _verdict(row)
 
     def add(self, verdict: Verdict) -> None:
-        """The verdict is asked for from now on; one that is known already stays as it is."""
+        """Ask for this verdict from now on; one that is known already stays unchanged."""
         self._connection.execute(_ADD, _columns(verdict))
 
     def put(self, verdict: Verdict) -> None:
-        """The row of this identifier reads as given."""
+        """Replace the row of this identifier."""
         self._connection.execute(_PUT, {"the_identifier": verdict.identifier, **_columns(verdict)})
 
     def due(
         self, now: float, limit: int = 100, *, awaited_seconds: float = inf, overdue_seconds: float = inf
     ) -> list[Verdict]:
-        """Those to ask for now, the longest due first.
+        """The verdicts to ask for now, longest due first.
 
         None waits for longer than so many seconds: a later time is of before the clock was set back.
         """
@@ -69,12 +69,12 @@ class Verdicts:
         return due + [_verdict(row) for row in rows]
 
     def next_due_at(self, now: float) -> float | None:
-        """When the next one is due, of those that are not yet; null when there is none."""
+        """When the next of those not yet due is due; null if there is none."""
         due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
         return due_at
 
     def counts(self) -> dict[VerdictState, int]:
-        """How many verdicts are in each state, every state named."""
+        """How many verdicts are in each state; every state is included."""
         counted = {VerdictState(state): number for state, number in self._connection.execute(_COUNTS)}
         return {state: counted.get(state, 0) for state in VerdictState}
 

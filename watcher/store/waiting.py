@@ -1,4 +1,4 @@
-"""Files in the drop folder that are no items: those that wait to become one, and those that are left there."""
+"""Files in the drop folder without an item: those that wait to get one, and those that are left there."""
 
 import os
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ FOLDER_UNREADABLE = "folder_unreadable"
 NAME_UNREACHABLE = "unreachable_name"
 STUMBLED = "stumbled"
 BLOCKED = frozenset({RecordingUnreachable.code, FolderRefuses.code, FOLDER_UNREADABLE, NAME_UNREACHABLE, STUMBLED})
-"""The codes of what is not taken until somebody does something about it."""
+"""The codes of files that are not taken until a person acts."""
 _WAITING_TOTAL = "waiting"
 _BLOCKED_TOTAL = "blocked"
 _LEFT = "left"
@@ -27,9 +27,9 @@ _WAITING_AT = select(waiting).where(waiting.c.path == bindparam("path"))
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A file in the drop folder that is not trusted yet, and why not. `since` is when that reason began.
+    """A file in the drop folder that is not taken yet, and why not. `since`: when that reason began.
 
-    A folder that can not be looked into is one too, of size 0 and the code FOLDER_UNREADABLE.
+    A folder that cannot be looked into counts as one, with size 0 and the code FOLDER_UNREADABLE.
     """
 
     path: bytes
@@ -40,7 +40,7 @@ class Waiting:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether it will not be taken until somebody does something about it."""
+        """Whether it will not be taken until a person acts."""
         return self.code in BLOCKED
 
     def as_json(self) -> JsonObject:
@@ -56,7 +56,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What lies in the drop folder and is left there, as it is no recording: how many, and the first names."""
+    """The files in the drop folder that are left there, not being recordings: how many, and the first names."""
 
     foreign: int = 0
     orphaned: int = 0  # markers and sidecars without their recording
@@ -64,16 +64,16 @@ class Left:
 
 
 class WaitingFiles:
-    """The waiting table, and what is counted beside it, within one transaction."""
+    """The waiting table and its totals, within one transaction."""
 
     def __init__(self, connection: Connection, facts: SiteFacts) -> None:
         self._connection = connection
         self._facts = facts
 
     def publish(self, files: Iterable[Waiting], total: int | None = None, blocked: int | None = None) -> None:
-        """The waiting table holds these, the first 1,000 of them, and nothing else.
+        """Replace the waiting table by the first 1,000 of these files.
 
-        `total`: how many wait in all, `blocked`: how many of them until somebody acts; null where these are all.
+        `total`: how many wait in all; `blocked`: how many of those are blocked; null: count `files`.
         """
         given = list(files)
         shown, total = given[:WAITING_SHOWN], len(given) if total is None else total
@@ -90,13 +90,13 @@ class WaitingFiles:
             self._connection.execute(insert(waiting), rows)
 
     def listed(self) -> list[Waiting]:
-        """The published files: what is blocked first, and the longest waiting."""
+        """The published files: blocked ones first, then by how long they wait."""
         rows = self._connection.execute(_WAITING)
         files = [Waiting(r.path, r.since, r.size, r.code, r.reason) for r in rows]
         return sorted(files, key=lambda file: not file.is_blocked)
 
     def total(self) -> int:
-        """How many files waited at the last look, published or not."""
+        """How many files waited at the last scan, published or not."""
         total: int | None = self._facts.get(_WAITING_TOTAL)
         return len(self.listed()) if total is None else total
 
@@ -111,11 +111,11 @@ class WaitingFiles:
         return None if row is None else Waiting(row.path, row.since, row.size, row.code, row.reason)
 
     def publish_left(self, left: Left) -> None:
-        """So many files are left where they are, and are not recordings."""
+        """Record which files are left where they are because they are not recordings."""
         if left != self.left():
             self._facts.put(_LEFT, {**asdict(left), "first": [os.fsdecode(path) for path in left.first]})
 
     def left(self) -> Left:
-        """What was left at the last look."""
+        """What was left at the last scan."""
         fact = self._facts.get(_LEFT)
         return Left() if fact is None else Left(**{**fact, "first": tuple(map(os.fsencode, fact["first"]))})

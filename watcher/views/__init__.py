@@ -1,1 +1,1 @@
-"""Read models: what is known of a site and its recordings. Whoever shows it to people asks here."""
+"""Read models: what is known of a site and its recordings. Commands ask here, and pages and reports will."""

@@ -1,7 +1,7 @@
-"""The books against the folders: what disagrees, and goes on disagreeing beside a daemon that is at work."""
+"""Compare the books with the folders: what differs, and keeps differing while a daemon is at work."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from watcher.domain import FILED, MOVING, UNTOUCHED, Item, State
@@ -14,13 +14,13 @@ from watcher.journey.arrive.companions import Companions, companions_of
 from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.filed import find_alteration, has_lost_name
 from watcher.journey.receipt import receipt_at
-from watcher.store import Books
 from watcher.text import JsonObject, rfc3339, show_path
 from watcher.views.context import CommandContext
+from watcher.views.recordings import list_items
 from watcher.views.unbooked import is_unbooked
 
 _LOOKS = 3
-_MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes what it does each second
+_MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes once a second
 _NAMED = 3
 _SHOWN = 100  # characters
 
@@ -29,16 +29,16 @@ _Path = tuple[str, bytes]  # a folder's name, and a path in it
 
 @dataclass(slots=True)
 class Comparison:
-    """What one look found, for a person. `strays` need not be wrong: people may put files where they like."""
+    """What one look found. `strays` need not be wrong: people may put files where they like."""
 
     away: dict[str, str] = field(default_factory=dict)  # by the folder's name
     items: dict[str, str] = field(default_factory=dict)  # by id
-    altered: dict[str, Item] = field(default_factory=dict)  # those whose recordings were, by id
-    orphans: dict[_Path, str] = field(default_factory=dict)  # receipts of no item
+    altered: dict[str, Item] = field(default_factory=dict)  # items whose recordings were altered, by id
+    orphans: dict[_Path, str] = field(default_factory=dict)  # receipts without an item
     strays: set[_Path] = field(default_factory=set)  # files that are in no book
-    left: set[bytes] = field(default_factory=set)  # in the drop folder, and no recordings: they stay there
-    collected: set[_Path] = field(default_factory=set)  # filed recordings that somebody took away, as people do
-    unlisted: int = 0  # that many of those in the drop folder are known to wait, and not which
+    left: set[bytes] = field(default_factory=set)  # in the drop folder, and not recordings: they stay there
+    collected: set[_Path] = field(default_factory=set)  # filed recordings that somebody took away, as people may
+    unlisted: int = 0  # this many strays in the drop folder are known to wait, but not which
     last_scan_at: float | None = None
 
     @property
@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """What lies about and is in no book, folder by folder."""
+        """What is in no book or was collected, folder by folder. None of it is an error."""
         notes = []
         for name in ("done", "failed"):
             if paths := sorted(path for folder, path in self.collected if folder == name):
@@ -62,18 +62,18 @@ class Comparison:
             files = f"{number:,} {'file' if number == 1 else 'files'} in {name}/"
             if name == "drop":
                 since = rfc3339(self.last_scan_at)
-                looked = f"the last look was at {since}" if since else "nobody has looked there yet"
+                looked = f"the last scan was at {since}" if since else "it was never scanned"
                 notes.append(f"{files}, in no book yet ({looked}; `watcher run` takes them){which}")
             else:
                 notes.append(f"{files}, not filed by the watcher{which}")
         if self.left:
             number = len(self.left)
             are = (
-                "1 file in drop/ is no recording"
+                "1 file in drop/ is not a recording and is"
                 if number == 1
-                else f"{number:,} files in drop/ are no recordings"
+                else f"{number:,} files in drop/ are not recordings and are"
             )
-            notes.append(f"{are}, and left there: {_some(sorted(self.left))}")
+            notes.append(f"{are} left there: {_some(sorted(self.left))}")
         return notes
 
 
@@ -82,9 +82,7 @@ def _some(paths: list[bytes]) -> str:
 
 
 def compare(context: CommandContext) -> Comparison:
-    """What disagrees now, and did so at each of several looks: what is only on its way from one place to another
-    is no disagreement.
-    """
+    """What differs at each of several looks, so that a file that is just being moved does not count."""
     found = _look(context, None)
     for _ in range(_LOOKS - 1):
         if found.items or found.orphans or found.strays:
@@ -94,41 +92,48 @@ def compare(context: CommandContext) -> Comparison:
 
 
 def _look(context: CommandContext, before: Comparison | None) -> Comparison:
-    """One look: at everything, or at what the look before this one found."""
+    """Look once: at everything, or again at what the look before found."""
     found = Comparison()
     if before is not None:
         found.left, found.collected = set(before.left), set(before.collected)
     folders = [folder for folder in context.folders if _is_there(folder, found)]
     with context.store.reading() as books:
         found.last_scan_at = books.site.get("last_scan_at")
-        items = books.items.listed() if before is None else filter(None, map(books.items.get, before.items))
-        for item in items:
-            folder = _home(context, item)
-            if folder is None or folder not in folders:
-                continue
-            if _is_collected(folder, item):
-                found.collected.add((folder.name, item.filed_as or item.path))
-                continue
-            said = _compare_item(folder, item)
-            if (
-                not said
-                and folder.name != "drop"
-                and (altered := find_alteration(folder, item, context.clock.now()))
-            ):
-                found.altered[item.id] = replace(item, altered=altered)
-                said = str(explain(found.altered[item.id]))
-            if said:
-                found.items[item.id] = f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
-        for folder in folders:
-            if before is None:
-                ignore = Ignore(context.config.arrivals.ignore if folder.name == "drop" else ())
-                paths = {entry.path for entry in folder.walk(ignore.matching) if entry.kind == "file"}
-            else:
-                mine = {path for name, path in {*before.strays, *before.orphans} if name == folder.name}
-                paths = {path for path in mine if folder.occupied(path)}
-            if paths:
-                _compare_paths(context, folder, books, paths, found)
+    for item in list_items(context) if before is None else _get_items(context, before):
+        folder = _home(context, item)
+        if folder is None or folder not in folders:
+            continue
+        if _is_collected(folder, item):
+            found.collected.add((folder.name, item.filed_as or item.path))
+            continue
+        said = _compare_item(folder, item)
+        if not said and folder.name != "drop" and (altered := find_alteration(folder, item, context.clock.now())):
+            found.altered[item.id] = replace(item, altered=altered)
+            said = str(explain(found.altered[item.id]))
+        if said:
+            found.items[item.id] = f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
+    for folder in folders:
+        paths = _paths_in(context, folder, before)
+        if paths and folder.name == "drop":
+            _compare_dropped(context, paths, found)
+        elif paths:
+            _compare_filed(context, folder, paths, found)
     return found
+
+
+def _paths_in(context: CommandContext, folder: Folder, before: Comparison | None) -> set[bytes]:
+    """Return the files in the folder; of those that the look before found to differ, the ones still there."""
+    if before is None:
+        ignore = Ignore(context.config.arrivals.ignore if folder.name == "drop" else ())
+        return {entry.path for entry in folder.walk(ignore.matching) if entry.kind == "file"}
+    mine = {path for name, path in {*before.strays, *before.orphans} if name == folder.name}
+    return {path for path in mine if folder.occupied(path)}
+
+
+def _get_items(context: CommandContext, before: Comparison) -> list[Item]:
+    """Return the items, as they are now, that the look before found to differ."""
+    with context.store.reading() as books:
+        return [item for item_id in before.items if (item := books.items.get(item_id)) is not None]
 
 
 def _is_there(folder: Folder, found: Comparison) -> bool:
@@ -141,7 +146,7 @@ def _is_there(folder: Folder, found: Comparison) -> bool:
 
 
 def _home(context: CommandContext, item: Item) -> Folder | None:
-    """Where its recording must lie; null while it is on its way, or is nowhere as the books say themselves."""
+    """The folder where its recording must be; null while it is moving, or if the books say that it is nowhere."""
     if item.state in UNTOUCHED:
         return context.drop
     if item.state in FILED and item.filed_as is not None:
@@ -150,17 +155,17 @@ def _home(context: CommandContext, item: Item) -> Folder | None:
 
 
 def _is_collected(folder: Folder, item: Item) -> bool:
-    """Whether it is gone from where people may take it away: what is accepted, or dismissed, is theirs."""
+    """Whether people have taken it away, as they may: what was accepted or dismissed is theirs."""
     if item.state is not State.DONE and item.dismissed is None:
         return False
     try:
         return item.altered is None and not folder.occupied(item.filed_as or item.path)
     except FolderError:
-        return False  # nobody can tell: _compare_item says why
+        return False  # unknown: _compare_item says why
 
 
 def _compare_item(folder: Folder, item: Item) -> str:
-    """What is not as the item's row says; "" where all is."""
+    """What is not as the item's row says; "" if everything is."""
     if folder.name == "drop":
         try:
             folder.fingerprint(item.path)
@@ -173,72 +178,82 @@ def _compare_item(folder: Folder, item: Item) -> str:
     except (FolderError, RecordingError) as error:
         return f"is {item.state}, but {error.message}"
     if not is_there and item.altered is not None and receipt is not None:
-        return ""  # it was moved back into the drop folder, as it was said
+        return ""  # it was moved back into the drop folder, as we had advised
     if not is_there:
         lost = "its recording is" if receipt else "neither its recording nor its receipt is"
-        meant = f" (if that was meant: `watcher dismiss {item.id}`)" if item.state is State.FAILED else ""
+        meant = f" (if that was intended: `watcher dismiss {item.id}`)" if item.state is State.FAILED else ""
         return f"is {item.state}, but {lost} {'not ' if receipt else ''}in {folder.name}/{meant}"
     if receipt is None:
         return (
-            f"its receipt is not in {folder.name}/, or is none any more; `watcher show {item.id}` tells the same"
+            f"its receipt is missing from {folder.name}/ or damaged; `watcher show {item.id}` has the same facts"
         )
     if receipt["id"] != item.id:
-        return f"the receipt beside it is of another item, {show_path(receipt['id'].encode())}"
+        return f"the receipt beside it belongs to another item, {show_path(receipt['id'].encode())}"
     said = {"state": str(item.state), "identifier": item.identifier, "sha256": item.sha256}
     for name, value in said.items():
         if receipt.get(name) != value:
             said_there = show_path(str(receipt.get(name)).encode())[:_SHOWN]  # it may be anybody's by now
-            return f"its receipt says of its {name}: {said_there}; the books say: {value}"
+            return f"its receipt has the {name} {said_there}; the books have {value}"
     return ""
 
 
 def _find(folder: Folder, item: Item, path: bytes) -> tuple[bool, JsonObject | None]:
-    """Whether anything has the item's name, and the receipt beside it; neither where that is another's by now."""
+    """Whether a file has the item's name, and the receipt beside it; neither if the name is another's by now."""
     if has_lost_name(folder, item):
         return False, None
     return folder.occupied(path), receipt_at(folder, receipt_name(path))
 
 
-def _compare_paths(
-    context: CommandContext, folder: Folder, books: Books, paths: set[bytes], found: Comparison
-) -> None:
-    """Which of these files in the folder are in no book."""
-    if folder.name == "drop":
+def _compare_dropped(context: CommandContext, paths: set[bytes], found: Comparison) -> None:
+    """Find which of these files in the drop folder are not in the database."""
+    settings = context.config.arrivals
+    with context.store.reading() as books:
         waiting = {file.path for file in books.waiting.listed()}
         found.unlisted = books.waiting.total() - len(waiting)
         unknown = paths - waiting - books.items.live_paths().keys() - set(books.items.live_companions())
-        settings, left = context.config.arrivals, books.waiting.left()
-        is_companion = Companions.of(settings).is_one
-        others = {path for path in unknown if may_be_left(settings, path) or is_companion(path)}
-        if len(others) > left.foreign + left.orphaned:  # some are, and nobody knows which
-            found.unlisted += left.foreign + left.orphaned
-        else:
-            found.left |= others
-            unknown -= others
-        found.strays |= {(folder.name, path) for path in unknown}
-        return
-    unknown = paths - _names_of(books.items.listed([State(folder.name), *MOVING]))
-    for path in sorted(unknown):
-        try:
-            receipt = receipt_at(folder, path) if path.endswith(RECEIPT) else None
-        except FolderError:  # nobody can tell what it is
-            receipt = None
-        if receipt is None:
-            continue
-        if is_unbooked(books, receipt):
-            told = show_path(receipt["id"].encode())
-            recording = show_path(path.removesuffix(RECEIPT))
-            found.orphans[folder.name, path] = (
-                f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, and no book has that item as "
-                "filed: is the database a restored, older copy? Leave both files where they are and "
-                f"do not drop the recording again; `watcher show {folder.name}/{recording}` tells of it"
-            )
-        unknown -= {path, path.removesuffix(RECEIPT)}
+        left = books.waiting.left()
+    is_companion = Companions.of(settings).is_one
+    others = {path for path in unknown if may_be_left(settings, path) or is_companion(path)}
+    if len(others) > left.foreign + left.orphaned:  # only some of them are left, and it is unknown which
+        found.unlisted += left.foreign + left.orphaned
+    else:
+        found.left |= others
+        unknown -= others
+    found.strays |= {("drop", path) for path in unknown}
+
+
+def _compare_filed(context: CommandContext, folder: Folder, paths: set[bytes], found: Comparison) -> None:
+    """Find which of these files in done/ or failed/ are not in the database."""
+    with context.store.reading() as books:
+        unknown = paths - _names_of(books.items.listed([State(folder.name), *MOVING]))
+    receipts = dict(_read_receipts(folder, sorted(unknown)))
+    with context.store.reading() as books:
+        orphans = [path for path, receipt in receipts.items() if is_unbooked(books, receipt)]
+    for path in orphans:
+        told = show_path(receipts[path]["id"].encode())
+        recording = show_path(path.removesuffix(RECEIPT))
+        found.orphans[folder.name, path] = (
+            f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, which is not filed according "
+            "to the database: is that a restored, older copy? Leave both files where they are, and do not "
+            f"drop the recording again; `watcher show {folder.name}/{recording}` shows what the receipt says"
+        )
+    unknown -= receipts.keys() | {path.removesuffix(RECEIPT) for path in receipts}
     found.strays |= {(folder.name, path) for path in unknown}
 
 
+def _read_receipts(folder: Folder, paths: Iterable[bytes]) -> Iterator[tuple[bytes, JsonObject]]:
+    """Yield the files that are receipts, each with the fields that tell whose it is."""
+    for path in paths:
+        try:
+            receipt = receipt_at(folder, path) if path.endswith(RECEIPT) else None
+        except FolderError:  # unknown
+            receipt = None
+        if receipt is not None:
+            yield path, {"id": receipt["id"], "identifier": receipt.get("identifier")}
+
+
 def _names_of(items: Iterable[Item]) -> set[bytes]:
-    """Every name that these have, or are about to, in done/ or failed/: recordings, receipts, companions."""
+    """Every name that these have or will have in done/ or failed/: recordings, receipts, companions."""
     names: set[bytes] = set()
     for item in items:
         path = item.filed_as or item.path

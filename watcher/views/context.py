@@ -1,4 +1,4 @@
-"""What a command, or whoever else asks, works with: one site's configuration, books, folders and clock."""
+"""The context of a command: one site's configuration, books, folders and clock."""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from watcher.store import Store
 
 @dataclass(frozen=True)
 class CommandContext:
-    """One site, for whoever reads or decides. It needs no key."""
+    """One site, for commands that read or record a decision. They need no key."""
 
     config: Config
     store: Store
@@ -57,20 +57,17 @@ class CommandContext:
 
     @cached_property
     def silent(self) -> frozenset[bytes]:
-        """Those of the folders whose server does not answer: nothing may be asked of them."""
+        """The folders whose server does not answer: any access to them would hang."""
         folders = self.config.folders
         return find_silent([folders.drop, folders.done, folders.failed])
 
     @property
     def _lock(self) -> bytes:
-        """The lock that whoever works with the database holds."""
+        """The path of the lock that is held by whoever works with the database."""
         return os.fsencode(f"{self.store.database.path}.instance")
 
     def holder(self) -> Holder | None:
-        """Who works on this site now, the daemon or a pass; null: nobody.
-
-        Raises FolderError where that cannot be told.
-        """
+        """The daemon or pass that works on this site now; null for none. Raises FolderError if that is unknown."""
         if not self.drop.answers:
             return self.database_holder()
         lock = os.path.join(self.drop.root, LOCK)
@@ -78,20 +75,20 @@ class CommandContext:
         return holder_of(lock, owners, now=self.clock.now()) or self.database_holder()
 
     def database_holder(self) -> Holder | None:
-        """Who works with this database. Raises FolderError."""
+        """Who works with this database now; null for none. Raises FolderError if that is unknown."""
         return holder_of(self._lock)
 
     def failing(self) -> tuple[Failure, ...]:
-        """The steps that fail as a whole now, in the process that works here; none where nobody can tell."""
+        """The steps that fail as a whole in the process that works here now; none if that is unknown."""
         holder = self._worker()
         return () if holder is None else read_failures(holder.note)
 
     def is_running(self) -> bool:
-        """Whether somebody works with this database now. No folder of recordings is asked."""
+        """Whether somebody works with this database now. The folders of recordings are not accessed."""
         return self._worker() is not None
 
     def working(self) -> Working:
-        """Whether the daemon works, and since when; no folder of recordings is asked."""
+        """Whether the daemon works, and since when. The folders of recordings are not accessed."""
         try:
             holder = self.database_holder()
         except FolderError as error:
@@ -99,31 +96,31 @@ class CommandContext:
         if holder is not None:
             return judge(holder, self.clock.now())
         with suppress(OSError):
-            return Working(Activity.NOT_RUNNING, since=os.stat(self._lock).st_mtime)  # its last word
+            return Working(Activity.NOT_RUNNING, since=os.stat(self._lock).st_mtime)  # its last heartbeat
         return Working(Activity.NOT_RUNNING, reason="it has never run here")
 
     def _worker(self) -> Holder | None:
-        """Who has the database now; null where nobody has, or nobody can tell."""
+        """Who works with this database now; null for none, or if that is unknown."""
         try:
             return self.database_holder()
         except FolderError:
             return None
 
     def is_idle(self) -> bool:
-        """Whether it is certain that nobody works on this site now: then nothing goes on by itself."""
+        """Whether surely nobody works on this site now, so that nothing happens by itself."""
         try:
             return self.holder() is None
         except FolderError:
             return False
 
     def loss(self) -> StoreError | None:
-        """What to say where this site had a database, and has none; null where it has one, or never had."""
+        """The error if this site had a database and has none now; null if it has one, or never had."""
         if self.store.database.exists():
             return None
         return find_loss(self.store.database.path, self.drop, (self.done, self.failed))
 
     def outdated(self) -> list[str]:
-        """What the daemon that runs has read otherwise than it stands on the disk now, in sentences."""
+        """What the running daemon has read that has changed on disk since, in sentences."""
         with self.store.reading() as books:
             fact = read_loaded(books)
         return find_outdated(self.config, fact)
@@ -133,7 +130,7 @@ class CommandContext:
         return Site.open(self.config, self.store, self.clock).content_key(digest)
 
     def make_database(self) -> None:
-        """There is a database even before the site's first start, so that a decision can be written down."""
+        """Create the database if the site was never started, so that a decision can be recorded."""
         if not self.store.database.exists():
             with lock_database(self.store.database):
                 self.store.database.migrate()
@@ -141,17 +138,14 @@ class CommandContext:
 
 @contextmanager
 def open_site(config: Config, clock: Clock) -> Iterator[CommandContext]:
-    """The site as it stands: its database may be of any version, lost, or still to be made. Nothing is touched."""
+    """Open the site as it is: its database may have any version, be lost or not exist yet. Changes nothing."""
     with Store(config.store.url) as store:
         yield CommandContext(config, store, clock)
 
 
 @contextmanager
 def open_to_read(config: Config, clock: Clock) -> Iterator[CommandContext]:
-    """The same. StoreError where its database is older or newer than this version.
-
-    Before a site's first start there is nothing to read.
-    """
+    """The same, but raise StoreError if its database is older or newer than this version."""
     with open_site(config, clock) as context:
         if context.store.database.exists():
             context.store.database.check_version()

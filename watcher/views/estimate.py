@@ -1,4 +1,4 @@
-"""What submitting a folder would come to. Nothing is sent."""
+"""What submitting a folder would cost. Nothing is sent."""
 
 from dataclasses import dataclass, replace
 
@@ -15,26 +15,26 @@ from watcher.views.context import CommandContext
 
 @dataclass
 class Estimate:
-    """What lies in a folder, and what submitting it would come to."""
+    """What a folder contains, and what submitting it would cost."""
 
     recordings: int = 0
     seconds_of_audio: float = 0.0
     of_unknown_length: int = 0
     bytes: int = 0
     submissions: int = 0
-    known: int = 0  # bytes that were submitted before, or lie there twice
+    known: int = 0  # recordings whose bytes were submitted before, or are in the folder twice
     refused: int = 0
     unreadable: int = 0
-    foreign: int = 0  # no recordings: they would be left where they are
+    foreign: int = 0  # not recordings: they would be left where they are
     seconds_to_submit: float = 0.0
-    rate: str = ""  # that takes so long, in words
+    rate: str = ""  # the rate limits, in words
 
     def as_json(self) -> JsonObject:
         return {name: value for name, value in vars(self).items() if name != "rate"}
 
 
 def estimate_folder(context: CommandContext, root: bytes) -> Estimate:
-    """What lies in this folder, wherever that is, and what submitting it would come to."""
+    """What this folder contains, wherever it is, and what submitting it would cost."""
     found, keys = _look_through(context, Folder(root, "named"))
     with context.store.reading() as books:
         new = sum(books.copies.original_of(key) is None for key in keys)
@@ -49,7 +49,7 @@ def estimate_folder(context: CommandContext, root: bytes) -> Estimate:
 
 
 def _look_through(context: CommandContext, folder: Folder) -> tuple[Estimate, set[str]]:
-    """What lies there, and the content keys of the recordings among it."""
+    """What the folder contains, and the content keys of its recordings."""
     found = Estimate()
     keys: set[str] = set()
     for entry in folder.walk(Ignore(context.config.arrivals.ignore).matching):
@@ -63,7 +63,7 @@ def _look_through(context: CommandContext, folder: Folder) -> tuple[Estimate, se
 
 
 def seconds_for(submissions: int, windows: tuple[Window, ...]) -> float:
-    """How long so many submissions take at the least, as far as the rate windows go."""
+    """The least time that this many submissions take under the rate limits."""
     return max((window.seconds * submissions / window.limit for window in windows), default=0.0)
 
 

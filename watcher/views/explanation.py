@@ -12,7 +12,7 @@ from watcher.journey.arrive.companions import Companions, companions_of
 from watcher.journey.arrive.foreign import is_left, look_into, may_be_left
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
-from watcher.store import Books, Waiting
+from watcher.store import Waiting
 from watcher.store.waiting import FOLDER_UNREADABLE
 from watcher.text import rfc3339, show_path
 from watcher.views.context import CommandContext
@@ -24,112 +24,111 @@ from watcher.views.unbooked import find_unbooked
 
 def explain_path(context: CommandContext, text: str) -> str:
     """Why the file at this path, as a person typed it, is where it is, and what happens next."""
-    with context.store.reading() as books:
-        return _explain(context, books, read_path(text), show_path(os.fsencode(text)))
-
-
-def _explain(context: CommandContext, books: Books, raw: bytes, text: str) -> str:
-    if (said := _explain_as_named(context, books, text, raw)) is not None:
+    raw, text = read_path(text), show_path(os.fsencode(text))
+    if (said := _explain_as_named(context, text, raw)) is not None:
         return said
     for spelled in other_spellings(context, raw):
-        if (said := _explain_as_named(context, books, text, spelled)) is not None:
+        if (said := _explain_as_named(context, text, spelled)) is not None:
             return f"{tell_spelling(raw, spelled)} {said}".strip()
-    return f"{text}: no such file is known, neither in the drop folder nor in done/ or failed/."
+    return f"{text}: there is no such file, neither in the drop folder nor in done/ or failed/."
 
 
-def _explain_as_named(context: CommandContext, books: Books, text: str, raw: bytes) -> str | None:
-    """Why the file of this very name is where it is, `text` being what was typed; null where none is known."""
+def _explain_as_named(context: CommandContext, text: str, raw: bytes) -> str | None:
+    """Why the file of exactly this name is where it is; null if none is known. `text`: what was typed."""
     whole = os.path.abspath(raw)
     if (itself := _explain_root(context, resolve(whole))) is not None:
         return f"{text} {itself}"
     for folder, path in places_of(context, raw):
         said = None
         if folder is not None and folder.name != "drop":
-            said = _explain_filed(context, books, folder, path)
-        said = said or _explain_dropped(context, books, path)
+            said = _explain_filed(context, folder, path)
+        said = said or _explain_dropped(context, path)
         if said is not None:
             return said if said.startswith(show_path(path)) else f"{show_path(path)} {said}"
     real = os.path.join(resolve(os.path.dirname(whole)), os.path.basename(whole))
     if real != whole:
-        return _explain_as_named(context, books, text, real)
+        return _explain_as_named(context, text, real)
     if (itself := _explain_root(context, whole, named=text)) is not None:
         return f"{text} {itself}"
     if not context.silent and os.path.lexists(whole):
         return (
-            f"{text} is not in {context.drop.label()}: nothing is done with it. "
-            "Move it there to have it submitted."
+            f"{text} is not in {context.drop.label()}, so it is not submitted. Copy it there to have it submitted."
         )
     return None
 
 
 _ROOTS = {
-    "drop": "what is put into it is submitted, and filed in done/ or failed/",
-    "done": "recordings that were accepted lie in it, each with its receipt",
-    "failed": "recordings that cannot be accepted lie in it, and their receipts say why",
+    "drop": "recordings that are put into it are submitted, and then filed in done/ or failed/",
+    "done": "it has the recordings that were accepted, each with its receipt",
+    "failed": "it has the recordings that cannot be accepted, each with a receipt that says why",
 }
 
 
 def _explain_root(context: CommandContext, path: bytes, *, named: str = "") -> str | None:
-    """What one of the three folders is for, where this path, or its name here, is the folder itself."""
+    """What one of the three folders is for, if this path, or its name here, is the folder itself."""
     for folder in context.folders:
         if path == resolve(folder.root) or named.rstrip("/") == folder.name:
             return f"is the {folder.name} folder: {_ROOTS[folder.name]}. Ask about a file in it."
     return None
 
 
-def _explain_filed(context: CommandContext, books: Books, folder: Folder, path: bytes) -> str | None:
-    """What lies under this name in done/ or failed/, whatever had the name elsewhere; null when nothing does."""
-    if (item := find_lying(books, folder, path)) is not None:
-        return explain_item(context, books, item)
-    if path.endswith(RECEIPT) and (of := find_lying(books, folder, path.removesuffix(RECEIPT))) is not None:
-        return _explain_receipt(context, books, of)
+def _explain_filed(context: CommandContext, folder: Folder, path: bytes) -> str | None:
+    """What has this name in done/ or failed/, whatever had it elsewhere; null if nothing has."""
+    with context.store.reading() as books:
+        item, of = find_lying(books, folder, path), None
+        if item is None and path.endswith(RECEIPT):
+            of = find_lying(books, folder, path.removesuffix(RECEIPT))
+    if item is not None:
+        return explain_item(context, item)
+    if of is not None:
+        return _explain_receipt(context, of)
     try:
         if not folder.occupied(path):
             return None
     except FolderError as error:
         return str(error.as_fault())
-    if (unbooked := find_unbooked(context, books, [(folder, path)])) is not None:
+    if (unbooked := find_unbooked(context, [(folder, path)])) is not None:
         return str(unbooked)
-    came = _explain_companion(context, books, path, [State(folder.name)])
-    return came or f"lies in {folder.name}/, and no recording is known that was filed under this name."
+    came = _explain_companion(context, path, [State(folder.name)])
+    return came or f"is in {folder.name}/, but was not filed there by watcher."
 
 
-def _explain_dropped(context: CommandContext, books: Books, path: bytes) -> str | None:
-    """The file in the drop folder, or what became of one that lay there."""
-    item = books.items.live_at(path) or books.items.latest_at(path)
-    file = books.waiting.at(path)
+def _explain_dropped(context: CommandContext, path: bytes) -> str | None:
+    """The file in the drop folder, or what became of one that was there."""
+    with context.store.reading() as books:
+        item = books.items.live_at(path) or books.items.latest_at(path)
+        file = books.waiting.at(path)
+        of = books.items.latest_at(path.removesuffix(RECEIPT)) if path.endswith(RECEIPT) else None
     on_disk = _look(context, path)
-    if item is None and (above := _explain_above(context, books, path)) is not None:
+    if item is None and (above := _explain_above(context, path)) is not None:
         return above
     if on_disk is not None and (foreign := _explain_foreign(context, path, on_disk)) is not None:
         return foreign
-    if item is None and (travels := _explain_companion(context, books, path, sorted(IN_DROP))) is not None:
+    if item is None and (travels := _explain_companion(context, path, sorted(IN_DROP))) is not None:
         return travels
     is_known = file is not None or (item is not None and item.state in LIVE)
-    if on_disk is not None and not is_known and (left := _explain_left(context, books, path)) is not None:
+    if on_disk is not None and not is_known and (left := _explain_left(context, path, of)) is not None:
         return left
-    # What is published is as old as the last look: where the item is of the very file that lies here, or of one
-    # that has left since, the item knows better.
+    # The waiting list is as old as the last scan. If the item belongs to the file that is here now, or to one that
+    # has left since, the item is newer.
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
-        return _explain_waiting(file, explain_wait(context, books))
+        return _explain_waiting(file, explain_wait(context))
     is_gone = on_disk is None and (item is None or item.state not in FILED)
-    if is_gone and (unbooked := find_unbooked(context, books, [(None, path)])) is not None:
+    if is_gone and (unbooked := find_unbooked(context, [(None, path)])) is not None:
         return str(unbooked)
     if item is not None:
-        said = explain_item(context, books, item)
+        said = explain_item(context, item)
         is_another = on_disk is not None and item.state in FILED
-        return (
-            f"{_explain_unseen(context, books)} An earlier recording of this name {said}" if is_another else said
-        )
-    if path.endswith(RECEIPT) and (of := books.items.latest_at(path.removesuffix(RECEIPT))) is not None:
-        return _explain_receipt(context, books, of)
+        return f"{_explain_unseen(context)} An earlier recording of this name {said}" if is_another else said
+    if of is not None:
+        return _explain_receipt(context, of)
     if on_disk is None:
-        return _explain_companion(context, books, path, sorted(FILED))
-    return _explain_unseen(context, books)
+        return _explain_companion(context, path, sorted(FILED))
+    return _explain_unseen(context)
 
 
 def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
-    """Why it is not taken yet, and what to do: a command stands at the very end, to be copied."""
+    """Why it is not taken yet, and what to do. A command comes at the very end, so that it can be copied."""
     what, _, remedy = (file.reason or "was seen and is not taken yet").partition("; ")
     said = f"{what} (since {rfc3339(file.since)})"
     if not file.is_blocked:
@@ -137,52 +136,53 @@ def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
     return f"{said}.{meanwhile} {remedy[:1].upper()}{remedy[1:]}".strip()
 
 
-def _explain_unseen(context: CommandContext, books: Books) -> str:
-    """What becomes of a file in the drop folder that nobody has told of yet."""
-    seen = books.site.get("last_scan_at")
+def _explain_unseen(context: CommandContext) -> str:
+    """What becomes of a file in the drop folder that has neither an item nor a place in the waiting list."""
+    with context.store.reading() as books:
+        seen = books.site.get("last_scan_at")
     if seen is None:
-        return "lies in the drop folder; nobody has looked there yet. Start `watcher run`."
+        return "is in the drop folder, which was never scanned. Start `watcher run`."
     return (
-        f"lies in the drop folder and was not there, or not among the first 1,000 that wait, at the last look "
-        f"({rfc3339(seen)}). A running daemon looks again within {context.config.arrivals.rescan_seconds:g} s."
-        f"{explain_wait(context, books)}"
+        "is in the drop folder, but was not there, or not among the first 1,000 waiting files, at the last scan "
+        f"({rfc3339(seen)}). A running daemon scans again within {context.config.arrivals.rescan_seconds:g} s."
+        f"{explain_wait(context)}"
     )
 
 
-def _explain_above(context: CommandContext, books: Books, path: bytes) -> str | None:
-    """Why nothing at this path is ever seen: it is, or lies in, a folder that is not looked into."""
+def _explain_above(context: CommandContext, path: bytes) -> str | None:
+    """Why nothing at this path is ever seen: it is, or is in, a folder that is not looked into; else null."""
     names = path.split(b"/")
     for depth in range(1, len(names) + 1):
         above = b"/".join(names[:depth])
-        row = books.waiting.at(above)
+        with context.store.reading() as books:
+            row = books.waiting.at(above)
         if row is not None and row.code == FOLDER_UNREADABLE:
-            where = "" if above == path else f"lies in {show_path(above)}, which "
+            where = "" if above == path else f"is in {show_path(above)}, which "
             return f"{where}{_explain_waiting(row)}"
         whole = os.path.join(context.drop.root, above)
         if above != path and context.drop.answers and os.path.islink(whole):
             kind = "a symbolic link to a folder" if os.path.isdir(whole) else "a symbolic link"
             return (
-                f"lies below {show_path(above)}, which is {kind}: links are never followed, so nothing there is "
-                "seen. Put the recording itself into the drop folder."
+                f"is below {show_path(above)}, which is {kind}: links are never followed, so nothing there is "
+                "seen. Copy the recording itself into the drop folder."
             )
     return None
 
 
-def _explain_receipt(context: CommandContext, books: Books, item: Item) -> str:
-    return f"is the receipt of item {item.id}, which {explain_item(context, books, item)}"
+def _explain_receipt(context: CommandContext, item: Item) -> str:
+    return f"is the receipt of item {item.id}, which {explain_item(context, item)}"
 
 
-def _explain_companion(context: CommandContext, books: Books, path: bytes, states: list[State]) -> str | None:
-    """A marker or sidecar of a recording in one of these states, the latest; null where it is none's."""
+def _explain_companion(context: CommandContext, path: bytes, states: list[State]) -> str | None:
+    """The latest recording in one of these states whose marker or sidecar this is; null if it is none's."""
     if not Companions.of(context.config.arrivals).is_one(path):
         return None
-    mine = [item for item in books.items.listed(states) if path in companions_of(item)]
+    with context.store.reading() as books:
+        mine = [item for item in books.items.listed(states) if path in companions_of(item)]
     if not mine:
         return None
-    verb = "travels with its recording" if mine[-1].state in IN_DROP else "came with the recording"
-    return (
-        f"{verb} {show_path(mine[-1].path)} (item {mine[-1].id}), which {explain_item(context, books, mine[-1])}"
-    )
+    verb = "is filed with its recording" if mine[-1].state in IN_DROP else "came with the recording"
+    return f"{verb} {show_path(mine[-1].path)} (item {mine[-1].id}), which {explain_item(context, mine[-1])}"
 
 
 def _look(context: CommandContext, path: bytes) -> os.stat_result | None:
@@ -195,16 +195,16 @@ def _look(context: CommandContext, path: bytes) -> os.stat_result | None:
 
 
 def _explain_foreign(context: CommandContext, path: bytes, found: os.stat_result) -> str | None:
-    """Why this name in the drop folder is none that is ever taken; null for a file like any other."""
+    """Why a file of this name or kind in the drop folder is never taken; null if it may be."""
     ignore = Ignore(context.config.arrivals.ignore)
     if (pattern := ignore.matching(path)) is not None:
         source = ignore.source(pattern)
         whose = f"the built-in list of names; {source}" if source else "arrivals.ignore"
-        return f"is ignored: it matches {pattern!r} ({whose}). Rename it when it is a recording."
+        return f"is ignored: it matches {pattern!r} ({whose}). Rename it if it is a recording."
     if stat.S_ISREG(found.st_mode):
         return None
     if stat.S_ISDIR(found.st_mode):
-        return "is a folder. Folders stay where they are; ask about a file in it."
+        return "is a folder, and folders stay where they are. Ask about a file in it."
     kinds = {
         stat.S_IFLNK: "a symbolic link",
         stat.S_IFIFO: "a named pipe",
@@ -212,32 +212,31 @@ def _explain_foreign(context: CommandContext, path: bytes, found: os.stat_result
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
     }
-    kind = kinds.get(stat.S_IFMT(found.st_mode), "no file")
-    return f"is {kind}: never opened, never sent, never moved. Drop the recording itself."
+    kind = kinds.get(stat.S_IFMT(found.st_mode), "not a regular file")
+    return f"is {kind}: it is never opened, sent or moved. Drop the recording itself."
 
 
-def _is_receipt(context: CommandContext, books: Books, path: bytes) -> bool:
-    """Whether it is the receipt of a recording that had its name, as when both were dragged here."""
-    of = books.items.latest_at(path.removesuffix(RECEIPT)) if path.endswith(RECEIPT) else None
+def _is_receipt(context: CommandContext, path: bytes, of: Item | None) -> bool:
+    """Whether it is the receipt of a recording that had its name, as when both are dragged back here."""
     try:
         return of is not None and is_receipt_of(context.drop.read(path, RECEIPT_BYTES), of.id)
     except (RecordingError, FolderError):
         return False
 
 
-def _explain_left(context: CommandContext, books: Books, path: bytes) -> str | None:
-    """Why this file in the drop folder is left where it is; null where it is not."""
+def _explain_left(context: CommandContext, path: bytes, of: Item | None) -> str | None:
+    """Why this file in the drop folder is left where it is; null if it is taken."""
     settings = context.config.arrivals
     if Companions.of(settings).is_one(path):
-        return "is a marker or sidecar and waits for its recording, with which it travels: it is never submitted."
-    if not may_be_left(settings, path) or _is_receipt(context, books, path):
+        return "is a marker or sidecar. It waits for its recording, with which it is filed; it is never submitted."
+    if not may_be_left(settings, path) or _is_receipt(context, path, of):
         return None
-    go = "Nothing is sent or paid for it. Give it a recording's name (such as .wav) if it is one"
+    go = "It is not sent or paid for. If it is a recording, give it a recording's extension (such as .wav)"
     try:
         file, fingerprint = context.drop.open(path)
     except RecordingUnreachable as error:
         return (
-            f"is no recording by its name, and its content is unknown: it is left where it is. {error.as_fault()}"
+            f"is not a recording by its name, and its content cannot be read: it is left here. {error.as_fault()}"
         )
     except (RecordingError, FolderError):
         return None
@@ -247,6 +246,6 @@ def _explain_left(context: CommandContext, books: Books, path: bytes) -> str | N
         return None
     looks = f" {found.message}" if isinstance(found, RecordingRefused) else ""
     return (
-        "is no recording, neither by its name nor by its content: it is left where it is (arrivals.foreign)."
-        f"{looks} {go}; it is looked at again when it changes."
+        "is not a recording, by its name or its content: it is left where it is (arrivals.foreign)."
+        f"{looks} {go}. It is examined again when it changes."
     )

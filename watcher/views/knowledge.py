@@ -1,4 +1,4 @@
-"""What the books say of a site, for whoever examines the machine that it lies on."""
+"""What the books say about a site, for `check`."""
 
 from dataclasses import dataclass, field
 
@@ -16,24 +16,24 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Known:
-    """What the books say of the site: nothing before its first start, or where they cannot be read."""
+    """What the books say about the site: nothing before its first start, or if they cannot be read."""
 
     is_started: bool = False
     is_open: bool = False  # the books can be read and written
     folders: dict[str, Past] = field(default_factory=dict)
     mounts: tuple[bytes, ...] = ()  # points below the drop folder at which something was mounted
     pauses: tuple[Pause, ...] = ()
-    blocked: tuple[Blocked, ...] = ()  # the oldest that are queued and cannot be sent, as they lie
+    blocked: tuple[Blocked, ...] = ()  # the oldest that are queued and cannot be sent
     blocked_total: int = 0
     stuck: tuple[Obstacle, ...] = ()  # the oldest that cannot be moved
     stuck_total: int = 0
-    altered: tuple[Item, ...] = ()  # filed recordings that are not what they were, the first of them
+    altered: tuple[Item, ...] = ()  # the first of the filed recordings that were altered
     last_scan_at: float | None = None
-    identifier: str | None = None  # one that the service gave
+    identifier: str | None = None  # any that the service has given
 
 
 def read_known(context: CommandContext) -> Known:
-    """What they say now. Whether they can be written too is for the caller to try. StoreError."""
+    """Read the books. Raises StoreError. Whether they can be written is for the caller to try."""
     database = context.store.database.path
     owners = owners_of(database)
     with context.store.reading() as books:

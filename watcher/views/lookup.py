@@ -1,4 +1,4 @@
-"""Items as people name them: by an id, its beginning, or a path, in whichever folder and spelling."""
+"""Find items as people name them: by an id, its beginning, or a path in any folder and spelling."""
 
 import os
 import re
@@ -25,7 +25,7 @@ Place = tuple[Folder | None, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An item as a person named it: the text, and where it may lie (see places_of) in each of its spellings.
+    """An item as a person named it: the text, and for each of its spellings where it may be (see places_of).
 
     The first spelling is the one that was typed.
     """
@@ -40,9 +40,9 @@ def read_path(text: str) -> bytes:
 
 
 def places_of(context: CommandContext, raw: bytes) -> list[Place]:
-    """What a person's path may mean: a path of this machine in one of the folders, or relative to any of them.
+    """What a person's path may mean: a path on this machine in one of the folders, or relative to any of them.
 
-    Or one that begins with `drop/`, `done/` or `failed/`, as they are called here, wherever they lie.
+    It may also begin with `drop/`, `done/` or `failed/`, as we call the folders, wherever they are.
     """
     whole = os.path.abspath(raw)
     found: list[Place] = []
@@ -69,7 +69,7 @@ def other_spellings(context: CommandContext, raw: bytes) -> Iterator[bytes]:
 
 
 def read_name(context: CommandContext, text: str) -> Named:
-    """What a person named, and where it may lie; asked before a transaction, since the disk tells."""
+    """What a person named, and where it may be. Call this outside of a transaction, since it reads the disk."""
     raw = read_path(text)
     spellings = chain([raw], other_spellings(context, raw))
     return Named(text, tuple(places_of(context, spelled) for spelled in spellings))
@@ -78,8 +78,9 @@ def read_name(context: CommandContext, text: str) -> Named:
 def find_item(books: Books, named: Named) -> Item:
     """The item that a person named by its id, the first 6 characters of it or more, or a path.
 
-    What lies at the path now goes before what had it later; a receipt stands for its recording. A name is
-    found in any Unicode form. Raises NoSuchItem when there is none, or when the beginning fits several.
+    An item whose recording is at the path now is preferred to a later one that had the path. A receipt stands for
+    its recording. A name is found in any Unicode form. Raises NoSuchItem if there is none, or if the beginning of
+    an id fits several.
     """
     with suppress(NoSuchItem):
         return books.items.find(named.text, [])
@@ -90,28 +91,28 @@ def find_item(books: Books, named: Named) -> Item:
 
 
 def find_failed(books: Books, names: Iterable[Named] | None, remedy: str) -> list[Item]:
-    """The failed items that a person named, or all that were not dismissed. See _find_in_state."""
+    """The failed items that a person named; null names: all that were not dismissed. See _find_in_state."""
     if names is None:
         return [item for item in books.items.listed([State.FAILED]) if item.dismissed is None]
     return _find_in_state(books, names, State.FAILED, remedy)
 
 
 def find_held(books: Books, names: Iterable[Named] | None) -> list[Item]:
-    """The held items that a person named, or all. See _find_in_state."""
+    """The held items that a person named; null names: all. See _find_in_state."""
     if names is None:
         return list(books.items.listed([State.HELD]))
-    return _find_in_state(books, names, State.HELD, "Only held ones can.")
+    return _find_in_state(books, names, State.HELD, "Only held recordings can be released or failed.")
 
 
 def _find_in_state(books: Books, names: Iterable[Named], state: State, remedy: str) -> list[Item]:
-    """The items that a person named, each once, all in this state. NoSuchItem if one is not.
+    """The items that a person named, each once, all in this state. Raises NoSuchItem if one is not.
 
-    `remedy`: which ones can be named, in a sentence.
+    `remedy`: a sentence that says which ones can be named.
     """
     items: dict[str, Item] = {}
     for name in names:
         item = find_item(books, name)
-        if item.state is not state:  # a later one has its path: the one in the state that can be meant
+        if item.state is not state:  # a later item has its path: mean the one that is in the state
             paths = {path for places in name.spellings for _, path in places}
             meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & paths]
             item = meant[-1] if meant else item
@@ -125,7 +126,7 @@ def _find_in_state(books: Books, names: Iterable[Named], state: State, remedy: s
 
 
 def find_lying(books: Books, folder: Folder | None, path: bytes) -> Item | None:
-    """The item whose recording lies at this path in this folder, as the books have it; null: the drop folder."""
+    """The item whose recording is at this path in this folder, by the books. Null folder: the drop folder."""
     if folder is None or folder.name == "drop":
         return books.items.live_at(path)
     state = State(folder.name)
@@ -145,6 +146,6 @@ def _find_at(books: Books, text: str, places: list[Place]) -> Item:
 
 
 def _may_lie(item: Item, state: State, path: bytes) -> bool:
-    """Whether it was filed under this name, is about to be, or is still to be fetched back from there."""
+    """Whether it was filed under this name, is about to be, or is still to be moved back from there."""
     is_moved = item.state in MOVING and item.outcome is state
     return item.filed_as == path and (item.state is state or is_moved)

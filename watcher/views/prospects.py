@@ -1,4 +1,4 @@
-"""What becomes of a recording that has an item, and when: no more is promised than is true as things stand."""
+"""What becomes of a recording that has an item, and when. Promises only what is true as things are now."""
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -12,90 +12,91 @@ from watcher.journey.arrive.admit import stays_refused
 from watcher.journey.filed import has_receipt, lies_there
 from watcher.journey.submit.policy import NEEDS_CANARY
 from watcher.journey.working import Activity
-from watcher.store import Books
 from watcher.text import rfc3339, show_path
 from watcher.views.context import CommandContext
 
-IDLE = "No daemon runs now: the next `watcher run` does it."
+IDLE = "No daemon is running: the next `watcher run` does it."
 
 
-def explain_item(context: CommandContext, books: Books, item: Item) -> str:
-    """Where it stands, why, and what happens next."""
-    said = _explain(context, books, item)
+def explain_item(context: CommandContext, item: Item) -> str:
+    """The state of an item, the reason, and what happens next."""
+    said = _explain(context, item)
     if item.state in UNDER_WAY and context.is_idle():
-        said += " No daemon runs now: this goes on with the next `watcher run`."
+        said += " No daemon is running: the next `watcher run` continues."
     elif item.state in UNDER_WAY and (working := context.working()).activity is Activity.HUNG:
         said += f" But the daemon hangs: {working.reason}; {working.hint}."
     return said
 
 
-def explain_wait(context: CommandContext, books: Books) -> str:
-    """What else stands in the way of a file that has no item yet; "" where nothing does."""
+def explain_wait(context: CommandContext) -> str:
+    """What else is in the way of a file that has no item yet; "" for nothing."""
     said = ""
-    if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
+    with context.store.reading() as books:
+        pause = books.pauses.get(PauseKind.FOLDER)
+    if pause is not None:
         said += f" Meanwhile nothing is submitted: {_sentence(pause.reason)}"
     if context.is_idle():
-        said += " No daemon runs now: the next `watcher run` looks at it again."
+        said += " No daemon is running: the next `watcher run` looks at it again."
     return said
 
 
 def explain_delay(context: CommandContext, kinds: Collection[PauseKind]) -> list[str]:
-    """Why what a person has just decided does not happen at once: a line each, for pauses of these kinds alone."""
+    """Why a decision takes no effect yet: a line for each pause of these kinds, and if no daemon is running."""
     with context.store.reading() as books:
         pauses = [pause for pause in books.pauses.active() if pause.kind in kinds]
     return [*explain_pauses(pauses, context.clock.now()), *([IDLE] if context.is_idle() else [])]
 
 
 def explain_pauses(pauses: list[Pause], now: float) -> list[str]:
-    """Why nothing is submitted, and what ends that: a text for each pause in force."""
+    """Why nothing is submitted, and what ends that: a text for each of the pauses."""
     return [
-        f"{'It is paused as well' if number else 'Submitting is paused'}: {_sentence(pause.reason)} "
+        f"{'It is also paused' if number else 'Submitting is paused'}: {_sentence(pause.reason)} "
         f"{ending(pause, now, is_barred=is_barred(pauses))}"
         for number, pause in enumerate(pauses)
     ]
 
 
 def is_barred(pauses: Iterable[Pause]) -> bool:
-    """Whether no recording may try whether the trouble of the account, or of the service, is over."""
+    """Whether one of the pauses keeps recordings from testing whether a fault of account or service is over."""
     return any(pause.kind not in NEEDS_CANARY for pause in pauses)
 
 
 def ending(pause: Pause, now: float, *, is_barred: bool = False) -> str:
-    """What ends the pause. `is_barred`: another one keeps anybody from trying whether this is over."""
+    """What ends the pause. `is_barred`: another pause keeps recordings from testing whether this one is over."""
     at = rfc3339(pause.until) if pause.until is not None and pause.until > now else None
     match pause.kind:
         case PauseKind.PERSON:
             return "`watcher resume` ends it."
         case PauseKind.FOLDER:
-            return "It ends by itself once the folder is well."
+            return "It ends by itself when the folder works again."
         case PauseKind.ACCOUNT | PauseKind.SERVICE if is_barred:
             return (
-                "One recording tries whether this is over once nothing else is in the way; "
-                "`watcher resume` has it tried at once then."
+                "Once nothing else is in the way, one recording tests whether this is over; "
+                "`watcher resume` then tests it at once."
             )
         case PauseKind.ACCOUNT | PauseKind.SERVICE:
             when = f"at {at}, or at once after `watcher resume`," if at else "next"
-            return f"One recording tries {when} whether it is over."
+            return f"One recording tests {when} whether it is over."
         case PauseKind.THROTTLE | PauseKind.CAP:
             return f"It ends at {at}." if at else "It ends now."
 
 
 def explain_retry(context: CommandContext, item: Item) -> str:
-    """What a retry of this failed recording comes to, as the end of a sentence."""
+    """What a retry of this failed recording will do, as the end of a sentence."""
     if item.fault is not None and stays_refused(item.fault, item.size, context.config):
         return f"goes back to the drop folder, and is refused again unless it was changed: {item.fault.message}"
-    return "goes back to the drop folder, and is queued to be sent again"
+    return "goes back to the drop folder and is sent again"
 
 
 def find_hindrance(context: CommandContext, item: Item) -> Fault | None:
-    """Why this failed recording could not be brought back, and what to do; null where nothing is in the way."""
+    """Why this failed recording could not be moved back, and what to do; null if nothing is in the way."""
     fault = _GONE
     try:
         if item.filed_as is not None:
             context.failed.check_gives(item.filed_as)
             if lies_there(context.failed, item):
                 return None
-            fault = Fault("gone", f"another recording has its name by now: {context.failed.label(item.filed_as)}")
+            fault = Fault("gone", f"another recording has its name now: {context.failed.label(item.filed_as)}")
     except RecordingGone as error:
         fault = error.as_fault()
     except (RecordingError, FolderError) as error:
@@ -105,16 +106,16 @@ def find_hindrance(context: CommandContext, item: Item) -> Fault | None:
             return None  # it was put back by hand
     return replace(
         fault,
-        hint="Drop the recording again where you still have it; "
-        f"`watcher dismiss {item.id}` says that this one is done with.",
+        hint="If you still have the recording, drop it again; "
+        f"`watcher dismiss {item.id}` marks this one as dealt with.",
     )
 
 
-_GONE = Fault("gone", "its file was gone from the drop folder already when it was filed")
+_GONE = Fault("gone", "its file had already gone from the drop folder when it was filed")
 
 
 def _lies_there(context: CommandContext, item: Item) -> bool:
-    """False only where what was filed surely does not lie there."""
+    """Whether the filed recording is there; False only if it surely is not."""
     folder = context.filed_in(item)
     try:
         return lies_there(folder, item)
@@ -122,130 +123,143 @@ def _lies_there(context: CommandContext, item: Item) -> bool:
         return True
 
 
-def _explain(context: CommandContext, books: Books, item: Item) -> str:
-    fault = str(item.fault) if item.fault else "why is not known."
+def _explain(context: CommandContext, item: Item) -> str:
+    fault = str(item.fault) if item.fault else "the reason is not known."
     match item.state:
         case State.PREPARING:
-            return _explain_preparing(books, item)
+            return _explain_preparing(context, item)
         case State.QUEUED:
-            return _explain_queued(context, books, item)
+            return _explain_queued(context, item)
         case State.SUBMITTING:
-            return _explain_submitting(context, books, item)
+            return _explain_submitting(context, item)
         case State.FILING:
-            return _explain_filing(books, item, fault)
+            return _explain_filing(context, item, fault)
         case State.DONE:
-            return _explain_done(context, books, item)
+            return _explain_done(context, item)
         case State.FAILED:
-            return f"failed: {fault} {_explain_failed(context, item)}{_explain_aftermath(context, books, item)}"
+            return f"failed: {fault} {_explain_failed(context, item)}{_explain_aftermath(context, item)}"
         case State.HELD:
             return f"is held: {fault}"
         case State.RETURNING:
-            return _explain_returning(context, books, item)
+            return _explain_returning(context, item)
         case State.WITHDRAWN:
-            return "was taken away or changed before it was sent; what lies there again is looked at anew."
+            return (
+                "was removed or changed before it was sent. A file of this name that comes now is a new arrival."
+            )
 
 
-def _explain_done(context: CommandContext, books: Books, item: Item) -> str:
+def _explain_done(context: CommandContext, item: Item) -> str:
     where = f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
     if item.filed_as and not _lies_there(context, item):
-        where += ", but it does not lie in done/ any more"
-    shared = f" It has the same bytes as {item.duplicate_of}, and cost nothing." if item.duplicate_of else ""
-    since = _explain_aftermath(context, books, item)
+        where += ", but no longer in done/"
+    shared = f" It has the same bytes as {item.duplicate_of} and cost nothing." if item.duplicate_of else ""
+    since = _explain_aftermath(context, item)
     return f"is done: identifier {item.identifier}, {where}.{shared}{since}"
 
 
-def _explain_preparing(books: Books, item: Item) -> str:
+def _explain_preparing(context: CommandContext, item: Item) -> str:
     why = item.plan.reason if item.plan is not None else ""
-    if (fault := books.obstacles.fault_of(item.id)) is not None:
-        return f"is being prepared, and cannot be now: {fault} It is tried again."
-    return f"is being prepared, and queued to be sent then. {why}".strip()
+    with context.store.reading() as books:
+        fault = books.obstacles.fault_of(item.id)
+    if fault is not None:
+        return f"is being prepared, but cannot be at the moment: {fault} It is tried again."
+    return f"is being prepared, and is queued after that. {why}".strip()
 
 
-def _explain_queued(context: CommandContext, books: Books, item: Item) -> str:
+def _explain_queued(context: CommandContext, item: Item) -> str:
     if item.duplicate_of is not None:
-        return _explain_duplicate(context, books, item.duplicate_of)
-    now, pauses = context.clock.now(), books.pauses.active()
+        return _explain_duplicate(context, item.duplicate_of)
+    now = context.clock.now()
+    with context.store.reading() as books:
+        pauses, ahead = books.pauses.active(), books.queue.ahead_of(item)
     is_late = item.due_at > now and not any(pause.kind in NEEDS_CANARY for pause in pauses)
-    ahead = books.queue.ahead_of(item)
     behind = f" behind {ahead:,} {'others' if ahead > 1 else 'other'}" if ahead else ""
     said = [f"is queued{behind or ('' if is_late else ' and is the next')}."]
     said += explain_pauses(pauses, now)
     if is_late:
-        sooner = ", or sooner where there is room" if item.fault and item.fault.code == NoRoom.code else ""
+        sooner = ", or as soon as there is room" if item.fault and item.fault.code == NoRoom.code else ""
         said.append(f"It is tried at {rfc3339(item.due_at)} at the earliest{sooner}.")
     trouble = _trouble(context, item, pauses)
     return " ".join(filter(None, [*said, trouble or (f"The last try: {item.fault}" if item.fault else "")]))
 
 
-def _explain_duplicate(context: CommandContext, books: Books, first_id: str) -> str:
-    first = books.items.get(first_id)
-    said = f"waits for {first_id}, which has the same bytes, and shares what becomes of that one, unpaid."
+def _explain_duplicate(context: CommandContext, first_id: str) -> str:
+    with context.store.reading() as books:
+        first = books.items.get(first_id)
+    said = f"waits for {first_id}, which has the same bytes, and will share its outcome at no cost."
     if first is None or first.duplicate_of is not None:
         return said
-    return f"{said} That one, {show_path(first.path)}, {_explain(context, books, first)}"
+    return f"{said} That one, {show_path(first.path)}, {_explain(context, first)}"
 
 
-def _explain_submitting(context: CommandContext, books: Books, item: Item) -> str:
+def _explain_submitting(context: CommandContext, item: Item) -> str:
     if not context.is_idle():
         return "is being sent now."
-    requests = books.ledger.of_item(item.id)
+    with context.store.reading() as books:
+        requests = books.ledger.of_item(item.id)
     if requests and requests[-1].released_at is None:
-        return "was being sent when the daemon ended, and not to its end: it costs nothing, and is queued again."
-    then = "it is held for your decision" if context.config.identifai.holds_in_doubt else "it is sent again"
-    return f"was being sent when the daemon ended, and may have been charged: {then}."
+        return (
+            "was being sent when the daemon ended, but not completely: it cost nothing and will be queued again."
+        )
+    then = "held for your decision" if context.config.identifai.holds_in_doubt else "sent again"
+    return f"was being sent when the daemon ended, and may have been charged. It will be {then}."
 
 
-def _explain_filing(books: Books, item: Item, fault: str) -> str:
-    move = _explain_move(books, item, f"to {item.outcome}/")
+def _explain_filing(context: CommandContext, item: Item, fault: str) -> str:
+    move = _explain_move(context, item, f"to {item.outcome}/")
     if item.outcome is State.DONE:
         return f"was accepted (identifier {item.identifier}), and is {move}"
-    return f"{'failed' if item.attempts else 'failed, and was not sent'}: {fault} It is {move}"
+    return f"{'failed' if item.attempts else 'failed without being sent'}: {fault} It is {move}"
 
 
-def _explain_returning(context: CommandContext, books: Books, item: Item) -> str:
-    said = f"is {_explain_move(books, item, 'back to the drop folder')}"
+def _explain_returning(context: CommandContext, item: Item) -> str:
+    said = f"is {_explain_move(context, item, 'back to the drop folder')}"
     if item.fault is not None and stays_refused(item.fault, item.size, context.config):
         return f"{said} Then it is refused again, unless it was changed: {item.fault.message}"
-    others = [pause for pause in books.pauses.active() if pause.kind is not PauseKind.FOLDER]
+    with context.store.reading() as books:
+        others = [pause for pause in books.pauses.active() if pause.kind is not PauseKind.FOLDER]
     return " ".join([f"{said} Then it is queued to be sent again.", *explain_pauses(others, context.clock.now())])
 
 
-def _explain_move(books: Books, item: Item, where: str) -> str:
-    """How far the move is, and what stands in its way."""
-    if (obstacle := books.obstacles.fault_of(item.id)) is not None:
-        return f"to be moved {where}, which is tried again and again: {_sentence(str(obstacle))}"
-    if (pause := books.pauses.get(PauseKind.FOLDER)) is not None:
-        return f"to be moved {where} when the folders are well again: {_sentence(pause.reason)}"
+def _explain_move(context: CommandContext, item: Item, where: str) -> str:
+    """How far the move is, and what is in its way."""
+    with context.store.reading() as books:
+        obstacle, pause = books.obstacles.fault_of(item.id), books.pauses.get(PauseKind.FOLDER)
+    if obstacle is not None:
+        return f"to be moved {where}, which failed and is tried again by itself: {_sentence(str(obstacle))}"
+    if pause is not None:
+        return f"to be moved {where} when the folders work again: {_sentence(pause.reason)}"
     return f"being moved {where}."
 
 
 def _explain_failed(context: CommandContext, item: Item) -> str:
     """What a person can do about it."""
     if not _lies_there(context, item):
-        said = "It does not lie in failed/ any more, so that it cannot be sent again from there."
+        said = "It is no longer in failed/, so it cannot be retried from there."
     elif item.fault is not None and stays_refused(item.fault, item.size, context.config):
-        said = "As it is, it would only be refused again. A mended or converted copy is a recording of its own."
+        said = "Unchanged, it would be refused again. A repaired or converted copy is a new recording."
     else:
-        said = f"`watcher retry {item.id}` has it sent again."
+        said = f"`watcher retry {item.id}` sends it again."
     if item.dismissed is not None:
-        return f"{said} It was dismissed by {item.dismissed.by} at {rfc3339(item.dismissed.at)}: it is done with."
-    return f"{said} `watcher dismiss {item.id}` takes it off the list of what needs somebody."
+        return f"{said} It was dismissed by {item.dismissed.by} at {rfc3339(item.dismissed.at)}."
+    return f"{said} `watcher dismiss {item.id}` marks it as dealt with."
 
 
-def _explain_aftermath(context: CommandContext, books: Books, item: Item) -> str:
-    """What became of it since it was filed, and what is in the way of its receipt."""
+def _explain_aftermath(context: CommandContext, item: Item) -> str:
+    """What happened to it after it was filed, and what is in the way of its receipt."""
     altered = explain(item)
     since = f" {altered}" if altered else ""
-    obstacle = books.obstacles.fault_of(item.id)
+    with context.store.reading() as books:
+        obstacle = books.obstacles.fault_of(item.id)
     if obstacle:
-        return f"{since} Its receipt does not say all yet, since it cannot be written: {obstacle}"
+        return f"{since} Its receipt is out of date, since it cannot be written: {obstacle}"
     if _lacks_receipt(context, item):
-        since += f" Its receipt is not beside it, or is none any more: `watcher show {item.id}` tells the same."
+        since += f" Its receipt is missing or damaged: `watcher show {item.id}` has the same facts."
     return since
 
 
 def _lacks_receipt(context: CommandContext, item: Item) -> bool:
-    """Whether the recording lies where it was filed, and its receipt surely does not."""
+    """Whether the recording is where it was filed, and its receipt surely is not."""
     folder = context.filed_in(item)
     if item.filed_as is None:
         return False
@@ -255,7 +269,7 @@ def _lacks_receipt(context: CommandContext, item: Item) -> bool:
 
 
 def _trouble(context: CommandContext, item: Item, pauses: list[Pause]) -> str:
-    """What is wrong with the file itself, as it lies there now; a folder's pause tells of the folder."""
+    """What is wrong with the file itself now. What is wrong with the folder is told by the folder's pause."""
     try:
         context.drop.check_gives(item.path)
     except RecordingError as error:

@@ -1,4 +1,4 @@
-"""Whether the books add up, in themselves and with the folders."""
+"""Prove the books: they agree with themselves, with the ledger and with the folders."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,9 +18,9 @@ _STUCK_NAMED = 20
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What was seen, what is accounted for, and what disagrees. `notes`: what is no fault.
+    """What was seen, what is accounted for, and what is wrong. `notes`: what is no error.
 
-    `hashes`: what reading the recordings came to, and `differing` how many are not as filed; null: none was read.
+    `hashes`: the result of reading the recordings, null if none was read; `differing`: how many are not as filed.
     """
 
     seen: int
@@ -32,16 +32,16 @@ class Reconciliation:
 
 
 def reconcile_books(context: CommandContext, show: Callable[[int, int], object] | None) -> Reconciliation:
-    """The books against themselves, the ledger and the folders.
+    """Compare the books with themselves, the ledger and the folders.
 
-    `show`: every filed recording is read too, and it is told how many have been, of how many.
+    `show`: also read every filed recording, and call it with how many have been read, of how many.
     """
     with context.store.reading() as books:
         counts, waiting = books.items.counts(), books.waiting.total()
         seen = books.audit.arrivals() + waiting
         wrong = [*_compare_rows(books), *_compare_ledger(books), *_list_stuck(books)]
     comparison = compare(context)
-    with suppress(StoreError):  # whoever may only read is told all the same
+    with suppress(StoreError):  # a user who may only read still gets the result
         _note_alterations(context, comparison)
     hashes = Hashes()
     differing = list(compare_hashes(context, hashes, show)) if show is not None else []
@@ -62,12 +62,12 @@ def reconcile_books(context: CommandContext, show: Callable[[int, int], object] 
 
 
 def _ids(comparison: Comparison) -> set[str]:
-    """The beginnings of the ids of altered recordings, which are told already."""
+    """The beginnings of the ids of altered recordings, which have a line already."""
     return {item_id[:6] for item_id in comparison.altered}
 
 
 def _note_alterations(context: CommandContext, comparison: Comparison) -> None:
-    """What was done to recordings since they were filed stands in the books; the daemon writes their receipts."""
+    """Record in the books which recordings were altered; the daemon then updates their receipts."""
     if comparison.altered:
         with context.store.writing() as books:
             for item in comparison.altered.values():
@@ -75,14 +75,14 @@ def _note_alterations(context: CommandContext, comparison: Comparison) -> None:
 
 
 def _compare_rows(books: Books) -> Iterator[str]:
-    """Every row says what its history and the ledger come to, each written down by itself."""
+    """Yield a line for each row that contradicts its history or the ledger, which are written separately."""
     for item_id, said in books.audit.contradictions():
         item = books.items.get(item_id)
         yield f"{item_id[:6]}{' ' + show_path(item.path) if item else ''}: {said}"
 
 
 def _list_stuck(books: Books) -> Iterator[str]:
-    """What cannot be moved where the books say that it is to go, or has a receipt that is out of date."""
+    """Yield a line for each recording that cannot be moved, or whose receipt is out of date."""
     for stuck in books.obstacles.listed(_STUCK_NAMED):
         yield f"{stuck.item_id[:6]} {show_path(stuck.path)}: is {stuck.state}, and stuck there: {stuck.fault}"
     if (others := books.obstacles.total() - _STUCK_NAMED) > 0:
@@ -90,7 +90,7 @@ def _list_stuck(books: Books) -> Iterator[str]:
 
 
 def _compare_ledger(books: Books) -> Iterator[str]:
-    """Every identifier was accepted in the ledger once, and every acceptance stands in an item."""
+    """Yield a line for each identifier that only the ledger has, or only an item."""
     accepted: Counter[str] = Counter()
     for attempt in books.ledger.listed():
         if attempt.identifier is not None:
@@ -100,6 +100,6 @@ def _compare_ledger(books: Books) -> Iterator[str]:
         if item.identifier is not None:
             held.add(item.identifier)
             if item.identifier not in accepted:
-                yield f"{item.id[:6]} {show_path(item.path)}: its identifier stands in no line of the ledger"
+                yield f"{item.id[:6]} {show_path(item.path)}: its identifier is not in the ledger"
     for identifier in accepted.keys() - held:
-        yield f"{identifier}: was accepted by the service, and no item has it"
+        yield f"{identifier}: the service has given this identifier, but no item has it"

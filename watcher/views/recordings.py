@@ -1,6 +1,6 @@
-"""The recordings of a site, one by one: all of them, one's whole history, and what lies there and is none yet."""
+"""The recordings of a site: all of them, one's whole history, and the files that are not taken yet."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from watcher.domain import Attempt, Fault, Item, State, Verdict
@@ -13,6 +13,8 @@ from watcher.views.context import CommandContext
 from watcher.views.lookup import find_item, read_name, read_path
 from watcher.views.spelling import tell_spelling
 from watcher.views.unbooked import Unbooked, find_unbooked
+
+_BATCH = 1000  # rows in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One recording and all that happened to it. `note`: that its name was typed in another form; else ""."""
+    """One recording and its whole history. `note`: that its name was typed in another Unicode form; else ""."""
 
     recording: Recording
     obstacle: Fault | None
@@ -47,9 +49,9 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class WaitingList:
-    """What lies in the drop folder and is no item yet: what is blocked first, and the longest waiting.
+    """The files in the drop folder that have no item yet: blocked ones first, then by how long they wait.
 
-    `seen_at`: when it was last looked at.
+    `seen_at`: the time of the last scan.
     """
 
     files: list[Waiting]
@@ -58,39 +60,60 @@ class WaitingList:
 
 
 def list_recordings(context: CommandContext, states: Sequence[State]) -> Generator[Recording, None, None]:
-    """All in these states, or all, the oldest first; row by row, as far as they are asked for."""
-    with context.store.reading() as books:
-        for item in books.items.listed(states):
-            yield Recording(item, books.verdicts.get(item.identifier))
+    """Yield the recordings in these states, or all, oldest first. Rows are read as they are needed.
+
+    No transaction is open between two of them, however long their reader takes.
+    """
+    after = 0
+    while True:
+        with context.store.reading() as books:
+            rows = books.items.listed_after(after, _BATCH, states)
+            found = [Recording(item, books.verdicts.get(item.identifier)) for _, item in rows]
+        if not rows:
+            return
+        yield from found
+        after = rows[-1][0]
+
+
+def list_items(context: CommandContext, states: Sequence[State] = ()) -> Iterator[Item]:
+    """Yield the items alone, in the same way."""
+    after = 0
+    while True:
+        with context.store.reading() as books:
+            rows = books.items.listed_after(after, _BATCH, states)
+        if not rows:
+            return
+        yield from (item for _, item in rows)
+        after = rows[-1][0]
 
 
 def list_waiting(context: CommandContext) -> WaitingList:
-    """What has no item yet: the first 1,000."""
+    """The first 1,000 files that have no item yet."""
     with context.store.reading() as books:
         return WaitingList(books.waiting.listed(), books.waiting.total(), books.site.get("last_scan_at"))
 
 
 def find_history(context: CommandContext, text: str) -> History | Unbooked:
-    """All that is known of the recording that a person named. NoSuchItem."""
+    """All that is known of the recording that a person named. Raises NoSuchItem."""
     named = read_name(context, text)
-    with context.store.reading() as books:
-        try:
+    try:
+        with context.store.reading() as books:
             item = find_item(books, named)
-        except NoSuchItem:
-            for places in named.spellings:
-                if (unbooked := find_unbooked(context, books, places)) is not None:
-                    return unbooked
-            raise
-        return History(
-            Recording(item, books.verdicts.get(item.identifier)),
-            books.obstacles.fault_of(item.id),
-            books.items.history(item.id),
-            books.ledger.of_item(item.id),
-            _tell_spelling(read_path(text), item),
-        )
+            return History(
+                Recording(item, books.verdicts.get(item.identifier)),
+                books.obstacles.fault_of(item.id),
+                books.items.history(item.id),
+                books.ledger.of_item(item.id),
+                _tell_spelling(read_path(text), item),
+            )
+    except NoSuchItem:
+        for places in named.spellings:
+            if (unbooked := find_unbooked(context, places)) is not None:
+                return unbooked
+        raise
 
 
 def _tell_spelling(typed: bytes, item: Item) -> str:
-    """That the item was found under a name that was typed otherwise; "" where it was not."""
+    """A note that the name was typed in another Unicode form; "" if it was not."""
     notes = [tell_spelling(typed.removesuffix(RECEIPT), path) for path in (item.path, item.filed_as) if path]
     return notes[0] if all(notes) else ""

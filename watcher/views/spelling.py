@@ -1,17 +1,17 @@
-"""One name in other characters: macOS keeps accents apart from their letters (NFD), keyboards do not (NFC)."""
+"""A name in its Unicode forms: macOS stores accents apart from their letters (NFD), keyboards type NFC."""
 
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice, product, takewhile
 from unicodedata import normalize
 
-_MOST = 64  # spellings that are tried of one path: each of its names may be in either form
+_MOST = 64  # spellings to try of one path: each name in it may have either form
 
 
 def other_spellings(path: bytes, folders: Iterable[bytes]) -> Iterator[bytes]:
-    """Paths that read as this one does: those that lie on the disk first, below one of the folders; never itself.
+    """Yield the other paths that look like this one, first those that exist below one of the folders.
 
-    `folders` are where a relative path may begin.
+    `folders`: where a relative path may begin.
     """
     names = path.split(b"/")
     forms = [list(dict.fromkeys(_forms(name))) for name in names]
@@ -27,17 +27,17 @@ def other_spellings(path: bytes, folders: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def tell_spelling(typed: bytes, found: bytes) -> str:
-    """That a name was found though it was typed otherwise; "" where it was not."""
+    """A note that the name was typed in another form than it was found in; "" if it was not."""
     pairs = list(zip(reversed(typed.split(b"/")), reversed(found.split(b"/")), strict=False))
     alike = list(takewhile(lambda pair: _composed(pair[0]) == _composed(pair[1]), pairs))
     typed, found = (b"/".join(names) for names in zip(*alike, strict=True)) if alike else (b"", b"")
     if typed == found:
         return ""
-    return f"Its name is kept in another Unicode form ({_form(found)}) than it was typed in ({_form(typed)})."
+    return f"Its name has another Unicode form ({_form(found)}) than the one that was typed ({_form(typed)})."
 
 
 def _find(folder: bytes, names: list[bytes]) -> bytes | None:
-    """What lies below the folder under these names, in whichever forms; null where nothing does."""
+    """The path below the folder with these names in any form; null if there is none."""
     here = folder
     for name in names:
         below = os.path.join(here, name)

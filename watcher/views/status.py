@@ -1,4 +1,4 @@
-"""How a site stands: its daemon, its recordings by state, and whatever keeps any of them back."""
+"""The state of a site: its daemon, its recordings by state, and what keeps any of them back."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ _ALTERED_LOOKED_AT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """What is not taken, or not sent, until somebody does something. `id`: null for a file that is no item yet."""
+    """A file that is not taken or sent until a person acts. `id`: null for a file that has no item yet."""
 
     id: str | None
     path: bytes
@@ -42,7 +42,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Altered:
-    """A recording that was altered since it was filed, and still lies there so. The fault's code: how."""
+    """A recording that was altered after it was filed, and is still there. The fault's code says how."""
 
     item: Item
     fault: Fault
@@ -53,7 +53,7 @@ class Altered:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many there are: recordings and verdicts by state, and all of what Status lists only the first of."""
+    """Totals: recordings and verdicts by state, and the lengths of the lists that Status cuts short."""
 
     states: dict[State, int]
     verdicts: dict[VerdictState, int]
@@ -75,27 +75,27 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a site stands. `pauses`: what a person ends before the others."""
+    """The state of a site. `pauses`: a person's comes first."""
 
     lost: Fault | None
     working: Working
     failing: tuple[Failure, ...]
     silent: list[Fault]  # the folders whose server does not answer
-    outdated: list[str]  # what the daemon has read otherwise than it stands on the disk now
+    outdated: list[str]  # what the running daemon has read that has changed on disk since
     counts: Counts
     pauses: list[Pause]
     rate: str
     eta_seconds: float
     last_scan_at: float | None
     oldest_queued_at: float | None
-    waiting: list[Waiting]  # no items yet: what is blocked first, and the longest waiting
+    waiting: list[Waiting]  # no items yet: blocked ones first, then by how long they wait
     blocked: list[Blocked]  # the oldest first
     stuck: list[Obstacle]
     altered: list[Altered]
-    left: Left  # in the drop folder, and no recordings: nothing waits for them
+    left: Left  # files in the drop folder that are not recordings
 
     def how_many(self, kind: Alteration) -> int:
-        """How many recordings were altered so."""
+        """How many recordings were altered in this way."""
         return sum(one.fault.code == kind for one in self.altered)
 
     def as_json(self) -> JsonObject:
@@ -133,7 +133,7 @@ class Status:
 
 
 def read_status(context: CommandContext) -> Status:
-    """How the site stands now; of a database that is lost, that it is."""
+    """Read the state of the site now. If its database is lost, the result says so."""
     loss = context.loss()
     failing, working = context.failing(), context.working()
     silent = [folder.silence().as_fault() for folder in context.folders if not folder.answers]
@@ -189,7 +189,7 @@ def _find_blocked(books: Books, waiting: list[Waiting]) -> list[Blocked]:
 
 
 def blocked_items(books: Books, limit: int) -> list[Blocked]:
-    """The oldest that are queued, and cannot be sent as they, or their destinations, lie."""
+    """The oldest queued items that cannot be sent because of their files or their destinations."""
     return [
         Blocked(item.id, item.path, item.arrived_at, item.due_at, item.fault)
         for item in books.queue.blocked(UNSENDABLE, limit)
@@ -198,7 +198,7 @@ def blocked_items(books: Books, limit: int) -> list[Blocked]:
 
 
 def find_altered(context: CommandContext, items: Iterable[Item]) -> list[Altered]:
-    """Those of the altered recordings that lie there so now."""
+    """Those of the altered recordings that are still there."""
     return [
         Altered(item, fault)
         for item in items

@@ -1,4 +1,4 @@
-"""Filed recordings that the database does not know, as after an older copy was restored: receipts tell of them."""
+"""Filed recordings that the database does not know, as after restoring an older copy: read from their receipts."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from watcher.store import Books
 from watcher.text import JsonObject, show_path
 from watcher.views.context import CommandContext
 
-_SHOWN = 100  # characters of what a receipt says, which may be anybody's by now
+_SHOWN = 100  # characters shown of a receipt's field: anybody may have written it
 
 
 @dataclass(frozen=True)
 class Unbooked:
-    """What lies at `path` in done/ or failed/ according to its receipt alone."""
+    """The recording at `path` in done/ or failed/, known from its receipt alone."""
 
     folder: str
     path: bytes
@@ -33,15 +33,15 @@ class Unbooked:
         return (
             f"was filed in {self.folder}/ as {show_path(self.path)} on {self._said('filed_at')}: "
             f"{', '.join(told)}. "
-            "That is from its receipt: this database does not know it (restored from an older copy?). Nothing is "
-            "sent or paid for it while it lies there; do not drop it again."
+            "This is from its receipt: the database does not know it (restored from an older copy?). It is not "
+            "sent or paid for while it is there; do not drop it again."
         )
 
     def as_json(self) -> JsonObject:
         return {**self.receipt, "unbooked": True}
 
     def facts(self) -> Iterator[tuple[str, str]]:
-        """What `show` prints of it."""
+        """The fields that `show` prints."""
         for name in ("id", "path", "state", "identifier", "filed_at", "size", "sha256"):
             yield name, self._said(name)
         yield "verdict", self._verdict()
@@ -60,7 +60,7 @@ def _shown(said: object) -> str:
 
 
 def is_unbooked(books: Books, receipt: JsonObject) -> bool:
-    """Whether no book has this receipt's item, or has it as it was before it was accepted or refused."""
+    """Whether the database does not have this receipt's item, or only as it was before it was accepted."""
     item = books.items.get(receipt["id"])
     if item is None:
         return True
@@ -68,10 +68,8 @@ def is_unbooked(books: Books, receipt: JsonObject) -> bool:
     return identifier is not None and item.identifier is None
 
 
-def find_unbooked(
-    context: CommandContext, books: Books, places: Iterable[tuple[Folder | None, bytes]]
-) -> Unbooked | None:
-    """What lies at one of these places, or was filed under the name that it had in the drop folder."""
+def find_unbooked(context: CommandContext, places: Iterable[tuple[Folder | None, bytes]]) -> Unbooked | None:
+    """The recording at one of these places; a place in the drop folder stands for the same name in the others."""
     for named, path in places:
         filed = (context.done, context.failed) if named is None or named.name == "drop" else (named,)
         for folder in filter(lambda one: one.answers, filed):
@@ -80,6 +78,10 @@ def find_unbooked(
                 receipt = receipt_at(folder, receipt_name(recording))
             except (FolderError, RecordingError):
                 continue
-            if receipt is not None and is_unbooked(books, receipt):
+            if receipt is None:
+                continue
+            with context.store.reading() as books:
+                is_known = not is_unbooked(books, receipt)
+            if not is_known:
                 return Unbooked(folder.name, recording, receipt)
     return None

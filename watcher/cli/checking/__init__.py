@@ -1,4 +1,4 @@
-"""`check`: everything that could go wrong on this machine is looked at, before it does. It spends no credit."""
+"""`check`: look for everything that could go wrong on this machine, before it does. It spends no credit."""
 
 import argparse
 import os
@@ -44,7 +44,7 @@ _BYTES_FOR_BOOKS = 100_000_000
 _FILES_NEEDED = 128
 _STUCK_NAMED = 3
 _FILES_PER_UPLOAD = 8
-_NO_CLOCK = 1_700_000_000.0  # the end of 2023: a clock that says less was never set
+_NO_CLOCK = 1_700_000_000.0  # the end of 2023: a clock before that was never set
 _STYLES = {
     Condition.WELL: "green",
     Condition.WARNING: "yellow",
@@ -73,7 +73,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _find_user(context: CommandContext, named: str | None) -> tuple[User | None, Finding | None]:
-    """As whom to look, and what is wrong with that."""
+    """The user whose rights to check with, and what is wrong with that."""
     try:
         return find_user(context, named), None
     except ConfigError as error:
@@ -81,19 +81,19 @@ def _find_user(context: CommandContext, named: str | None) -> tuple[User | None,
 
 
 def _find_anew(config: Config, handed: Key | ConfigError | None, user: User) -> JsonObject:
-    """The same as this user, who has to read the configuration too."""
+    """The same with this user's rights, who must be able to read the configuration, too."""
     trouble = None
     try:
         config = load(config.path)
     except ConfigError as error:
-        trouble = replace(Finding.of("configuration", error), hint=f"Let {user} read it, as root can.")
+        trouble = replace(Finding.of("configuration", error), hint=f"Let {user} read it, as root does.")
     return _find(config, handed, user, trouble)
 
 
 def _find(
     config: Config, handed: Key | ConfigError | None, user: User | None, trouble: Finding | None
 ) -> JsonObject:
-    """All findings, in the order in which they are best put right, and how each mount is watched."""
+    """All findings, in the order in which they are best corrected, and how each mount is watched."""
     logs.configure(config.log.format, "error", None)
     with open_site(config, SystemClock()) as context:
         choices, findings = _look(context, handed, user)
@@ -142,7 +142,7 @@ def _look(
 
 
 def _check_database(context: CommandContext) -> tuple[Known, Finding]:
-    """Whether it can be used, and what it says of the site. None is made, and none upgraded."""
+    """Whether the database can be used, and what it says about the site. It is neither created nor upgraded."""
     name, database = "database", context.store.database
     path = show_path(os.fsencode(database.path))
     try:
@@ -152,8 +152,10 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
                 return Known(is_started=True), replace(Finding.of(name, loss), stops=True)
             return Known(), _check_room_for_database(context)
         if database.is_older():
-            hint = "The next start of the daemon, or `watcher migrate`, brings it up; a copy of it is kept."
-            return Known(is_started=True), warning(name, f"{path} is of an older version than this program", hint)
+            hint = "The next start of the daemon, or `watcher migrate`, upgrades it and keeps a copy."
+            return Known(is_started=True), warning(
+                name, f"{path} comes from an older version of this program", hint
+            )
         database.check_version()
     except StoreError as error:
         return Known(is_started=True), Finding.of(name, error)
@@ -173,9 +175,9 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
         )
     free = _free_bytes(database.path.parent)
     if free < _BYTES_FOR_BOOKS:
-        hint = f"Free some space on the disk of {database.path.parent}, in time: without it nothing is submitted."
+        hint = f"Free space on the disk of {database.path.parent} soon: without it nothing is submitted."
         return replace(known, is_open=True), warning(name, f"{path} has {free / 1e6:.0f} MB of room to grow", hint)
-    return replace(known, is_open=True), well(name, f"{path} is whole, of this version, and can be written")
+    return replace(known, is_open=True), well(name, f"{path} is intact, has this version and can be written")
 
 
 def _free_bytes(folder: Path) -> float:
@@ -188,28 +190,28 @@ def _check_room_for_database(context: CommandContext) -> Finding:
     shown, folder = show_path(os.fsencode(path)), path.parent
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         error = StoreError(
-            f"{shown} cannot be made: {describe_user(os.geteuid())} may not write in its folder",
+            f"{shown} cannot be created: {describe_user(os.geteuid())} may not write in its folder",
             hint=f"Name another place in store.url, or {find_lack(os.fsencode(folder), moving=False).remedy}",
         )
         return Finding.of(name, error)
-    return well(name, f"{shown} is not there yet; the first start makes it")
+    return well(name, f"{shown} does not exist yet; the first start creates it")
 
 
-# Who does it, and with what
+# The daemon and its user
 
 
 def _check_daemon(context: CommandContext, known: Known) -> tuple[Holder | None, Finding]:
-    """Who has the drop folder and the database, where anybody does; that is well."""
+    """Which instance works on the drop folder and the database, if any; none is fine, too."""
     name = "daemon"
     try:
         holder, ours = context.holder(), context.database_holder()
     except FolderError as error:
         return None, warning(name, error.message, error.hint)
     if holder is None:
-        return None, well(name, "none runs here now")
+        return None, well(name, "not running")
     found = f"runs on {holder.host}, process {holder.pid}"
     if not holder.is_same(ours):
-        hint = "Stop that one, or give this one a drop folder of its own: two would send each recording twice."
+        hint = "Stop that one, or give this one its own drop folder: two would send each recording twice."
         return holder, wrong(
             name, f"another instance works on this drop folder: {found}, with another database", hint
         )
@@ -218,8 +220,8 @@ def _check_daemon(context: CommandContext, known: Known) -> tuple[Holder | None,
         return holder, wrong(name, f"{found}, and hangs: {working.reason}", f"{_capital(working.hint)}.")
     looks_every = max(10 * context.config.arrivals.rescan_seconds, 600.0)
     if known.last_scan_at is not None and context.clock.now() - known.last_scan_at > looks_every:
-        found += f"; it has not looked through the drop folder since {rfc3339(known.last_scan_at)}"
-        return holder, warning(name, found, "Its log says why; starting it again does no harm.")
+        found += f"; it has not scanned the drop folder since {rfc3339(known.last_scan_at)}"
+        return holder, warning(name, found, "Its log says why; restarting it does no harm.")
     return holder, well(name, found)
 
 
@@ -238,15 +240,15 @@ def _check_steps(context: CommandContext) -> Iterator[Finding]:
 
 
 def _check_reading(context: CommandContext, known: Known, holder: Holder | None) -> list[Finding]:
-    """What the daemon that runs has read otherwise than it stands on the disk now."""
+    """What the running daemon has read that has changed on disk since."""
     if holder is None or not known.is_open:
         return []
-    hint = "What the daemon was told before holds until then."
+    hint = "Until then the daemon uses what it has read before."
     return [warning("reading", line, hint) for line in context.outdated()]
 
 
 def _check_user(context: CommandContext, holder: Holder | None, user: User | None) -> Finding:
-    """Who all that follows is about: the daemon's user, as whom root has it looked, or whoever asks."""
+    """Whose rights everything was checked with: the daemon's user's, if root asks, else one's own."""
     ours, name = os.geteuid(), "user"
     if user is not None:
         return _check_rights(user)
@@ -260,26 +262,25 @@ def _check_user(context: CommandContext, holder: Holder | None, user: User | Non
         config = quote_path(os.fsencode(context.config.path))
         return warning(
             name,
-            f"{name_user(ours)}, but the daemon is run by {name_user(theirs)}: what is found here need not hold"
-            " for it",
-            f"Have root look as that user: sudo watcher check --config {config}",
+            f"{name_user(ours)}, but the daemon is run by {name_user(theirs)}, whose rights may differ",
+            f"Check with that user's rights: sudo watcher check --config {config}",
         )
     if ours == 0:
-        return well(name, f"{name_user(ours)}, to whom everything is open; --as USER looks as another")
+        return well(name, f"{name_user(ours)}, who may do everything; use --as USER to check as another user")
     return well(name, name_user(ours))
 
 
 def _check_rights(user: User) -> Finding:
-    """As whom it was looked, and whether the running daemon has the groups that its user has by now."""
+    """Whose rights everything was checked with, and whether the running daemon has all groups of its user."""
     groups = ", ".join(map(group_name, sorted({user.gid, *user.groups})))
     why = f" ({user.source})" if user.source else ""
     if user.uid == 0:
-        return well("user", f"looked as {user}{why}, to whom everything is open")
-    found = f"looked as {user}{why}, of the group{'s' if ', ' in groups else ''} {groups}"
+        return well("user", f"looked as {user}{why}, who may do everything")
+    found = f"looked as {user}{why}, in the group{'s' if ', ' in groups else ''} {groups}"
     if user.process is not None and (new := join_groups(user.uid) - {user.gid, *user.groups}):
         names = ", ".join(map(group_name, sorted(new)))
-        hint = "What those may do holds for it once it is started again: systemctl restart watcher."
-        return warning("user", f"{found}; the daemon began before its user joined {names}", hint)
+        hint = "The daemon gets their rights when it is restarted: systemctl restart watcher."
+        return warning("user", f"{found}; the daemon was started before its user joined {names}", hint)
     return well("user", found)
 
 
@@ -309,13 +310,11 @@ def _check_unit(context: CommandContext, user: User | None) -> Iterator[Finding]
 def _check_clock(context: CommandContext, known: Known) -> Finding:
     now = context.clock.now()
     found = f"{rfc3339(now)}"
-    hint = "Set this machine's clock, and have it kept (timedatectl set-ntp true): TLS and receipts rely on it."
+    hint = "Set this machine's clock and keep it right (timedatectl set-ntp true): TLS and receipts rely on it."
     if now < _NO_CLOCK:
-        return warning("clock", f"{found} can not be", hint)
+        return warning("clock", f"{found} cannot be right", hint)
     if known.last_scan_at is not None and known.last_scan_at > now + 60:
-        return warning(
-            "clock", f"{found}, yet the drop folder was looked through at {rfc3339(known.last_scan_at)}", hint
-        )
+        return warning("clock", f"{found}, yet the last scan was at {rfc3339(known.last_scan_at)}", hint)
     return well("clock", found)
 
 
@@ -323,7 +322,7 @@ def _check_open_files(context: CommandContext) -> Finding:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _FILES_NEEDED + _FILES_PER_UPLOAD * context.config.limits.in_flight
     if limit != resource.RLIM_INFINITY and limit < needed:
-        found = f"{limit:,} at the same time; {needed:,} may be needed"
+        found = f"{limit:,} at the same time, but {needed:,} may be needed"
         return warning("open files", found, "Raise the limit: ulimit -n, or LimitNOFILE= in the unit.")
     return well("open files", "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} at the same time")
 
@@ -344,20 +343,20 @@ def _print(findings: Sequence[Finding], code: Exit) -> None:
 
 
 def _sum_up(findings: Sequence[Finding], code: Exit) -> Iterator[str]:
-    """How it stands, and the next step."""
+    """The result in a sentence, and the next step."""
     warnings = sum(finding.state is Condition.WARNING for finding in findings)
     also = f"; {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
     yield ""
     if code == Exit.WELL:
         runs = any(f.name == "daemon" and f.found.startswith("runs") for f in findings)
         is_paused = any(f.name == "submitting" for f in findings)
-        at_work = "The daemon runs, and submits nothing now." if is_paused else "The daemon is at work."
+        at_work = "The daemon runs, but submitting is paused." if is_paused else "The daemon is at work."
         next_step = at_work if runs else "Next: `watcher run`."
         yield f"{'Nothing is wrong' if warnings else 'All is well'}{also}. {next_step}"
         return
     bad = [f.name for f in findings if f.state is Condition.WRONG or f.state is Condition.UNAVAILABLE]
     if code == Exit.UNAVAILABLE:
-        yield f"This machine is well{also}. Recordings would wait until this is over: {', '.join(bad)}."
+        yield f"Nothing is wrong on this machine{also}. But recordings wait until this is over: {', '.join(bad)}."
         return
-    starts = "`watcher run` would not start" if code == Exit.CONFIG else "recordings would wait"
-    yield f"To be put right: {', '.join(bad)}{also}; until then {starts}. Then: `watcher check` again."
+    starts = "`watcher run` does not start" if code == Exit.CONFIG else "recordings may wait"
+    yield f"Correct: {', '.join(bad)}{also}. Until then {starts}. Then run `watcher check` again."

@@ -1,4 +1,4 @@
-"""The key and the service, as `check` finds them. One request, for a verdict, which costs nothing."""
+"""Check the key, the service and the limits, with one request for a verdict, which costs nothing."""
 
 import os
 import threading
@@ -26,9 +26,10 @@ _WAIT_SECONDS = 10.0  # for room among the reads
 
 
 def find_key(config: Config, handed: Key | ConfigError | None, *, is_running: bool) -> tuple[Key | None, Finding]:
-    """The key, where there is one, and where it comes from. `is_running`: a daemon here has one of its own.
+    """The key, if there is one, and where it comes from. `is_running`: a daemon here has its key already.
 
-    `handed`: what is known of the one that the daemon is handed; without it the user has to find one.
+    `handed`: the key that systemd passes to the daemon, or what is wrong with it; without one, the key is read as
+    usual.
     """
     try:
         if isinstance(handed, ConfigError):
@@ -37,8 +38,8 @@ def find_key(config: Config, handed: Key | ConfigError | None, *, is_running: bo
     except ConfigError as error:
         if is_running and isinstance(error.__cause__, PermissionError):
             hint = (
-                "The daemon has its key already. To try it here: run this as who can read it (sudo watcher check),"
-                " or set $IDENTIFAI_API_KEY."
+                "The daemon has its key already. To check it, run this as a user who can read it (sudo watcher"
+                " check), or set $IDENTIFAI_API_KEY."
             )
             return None, warning("key", error.message, hint)
         return None, Finding.of("key", error)
@@ -48,20 +49,20 @@ def find_key(config: Config, handed: Key | ConfigError | None, *, is_running: bo
 
 
 def check_service(context: CommandContext, known: Known, key: Key | None) -> Finding:
-    """Whether the service is reached and takes the key, by asking for the verdict of one identifier.
+    """Whether the service is reachable and accepts the key: ask it for one verdict.
 
-    The request is counted among the daemon's own reads, where there are books.
+    The request counts against the daemon's rate limit for reads, if there is a database.
     """
     name, config = "service", context.config
     url = config.identifai.base_url
     if key is None:
-        return warning(name, f"{url} was not asked, for want of a key", "Give this user the key (see above).")
+        return warning(name, f"{url} was not asked: there is no key", "Give this user the key (see above).")
     count = _counting(context) if known.is_open else lambda: None
     try:
         if known.is_open and (busy := _wait_for_room(context)):
-            why = f"limits.reads has no room for {busy:.0f} s"
-            return warning(name, f"{url} was not asked: {why}", "Ask again later.")
-        count()  # before: the daemon leaves it room. It ends at once, so that being killed here blocks nobody
+            why = f"limits.reads allows no request for {busy:.0f} s"
+            return warning(name, f"{url} was not asked: {why}", "Run `watcher check` again later.")
+        count()  # committed before the request, so the daemon leaves room for it and a kill blocks nobody
     except StoreError as error:
         return warning(name, f"{url} was not asked: {error.message}", error.hint)
     client = Client(
@@ -76,18 +77,21 @@ def check_service(context: CommandContext, known: Known, key: Key | None) -> Fin
     try:
         client.verdicts([known.identifier or _NOBODYS])
     except Throttled:
-        return warning(name, f"{url} takes the key, and more is asked there than it allows", "Lower limits.reads.")
+        return warning(
+            name, f"{url} accepts the key, but gets more requests than it allows", "Lower limits.reads."
+        )
     except Rejected:
-        pass  # it knows the key, and not the identifier
+        pass  # it accepts the key and does not know the identifier
     except ServiceError as error:
         return unavailable(name, f"{url}: {error.message}", error.hint)
     finally:
         client.close()
         with suppress(StoreError):
-            count()  # after: by now the service has counted it
+            count()  # and after it: this is when the service has counted it
     if urlsplit(url).scheme == "http" and not _is_this_machine(url):
-        return warning(name, f"{url} takes the key", "The key and the recordings go unencrypted: use https://.")
-    return well(name, f"{url} is reached and takes the key; it does not tell how much credit is left")
+        hint = "The key and the recordings are sent unencrypted: use https://."
+        return warning(name, f"{url} accepts the key", hint)
+    return well(name, f"{url} accepts the key; it does not tell how much credit is left")
 
 
 def _is_this_machine(url: str) -> bool:
@@ -99,7 +103,7 @@ def _is_this_machine(url: str) -> bool:
 
 
 def _wait_for_room(context: CommandContext) -> float:
-    """Until limits.reads allow one more request. The seconds for which they will not, where that is too long."""
+    """Wait until limits.reads allow a request. Return 0, or the seconds still to wait where that is too long."""
     until = context.clock.monotonic() + _WAIT_SECONDS
     while True:
         now = context.clock.now()
@@ -122,7 +126,7 @@ def _counting(context: CommandContext) -> Callable[[], None]:
 
 
 def check_pauses(context: CommandContext, known: Known) -> list[Finding]:
-    """What keeps recordings from being submitted now, as the books have it."""
+    """The pauses in force."""
     findings = []
     for pause in known.pauses:
         condition = Condition.UNAVAILABLE if pause.kind in NEEDS_CANARY else Condition.WARNING
@@ -132,19 +136,20 @@ def check_pauses(context: CommandContext, known: Known) -> list[Finding]:
 
 
 def check_limits(context: CommandContext, known: Known) -> Finding:
-    """What limits.* say, against what the service documents."""
+    """Compare limits.* with what the service documents."""
     name, limits = "limits", context.config.limits
-    found = f"{describe(limits.writes)}; recordings of {limits.max_upload_bytes:,} bytes at the most"
+    found = f"{describe(limits.writes)}; recordings of at most {limits.max_upload_bytes:,} bytes"
     if known.is_open:
         with context.store.reading() as books:
             lowered = find_windows(books, limits.writes, context.clock.now())
         if lowered != limits.writes:
-            hint = "Set limits.writes to what the service grants this account; a refused upload is a wasted one."
-            return warning(name, f"{describe(limits.writes)}; after a refusal it is {describe(lowered)}", hint)
+            hint = "Set limits.writes to what the service grants this account; each refused upload is wasted."
+            found = f"{describe(limits.writes)}; lowered to {describe(lowered)} after a refusal"
+            return warning(name, found, hint)
     if limits.max_upload_bytes > _MOST_BYTES:
         hint = f"The service documents {_MOST_BYTES:,}: larger ones may be refused after they were sent."
         return warning(name, found, hint)
     if not limits.writes and not _is_this_machine(context.config.identifai.base_url):
-        hint = 'The service allows ["1/second", "30/minute"] unless it has granted more: set limits.writes.'
+        hint = 'Set limits.writes: the service allows ["1/second", "30/minute"] unless it has granted you more.'
         return warning(name, found, hint)
     return well(name, found)

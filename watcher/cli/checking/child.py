@@ -1,10 +1,10 @@
-"""What is found by a child process that has given up root's rights for a user's, and cannot have them back."""
+"""Run the checks in a child process that has given up root's rights for good and has a user's instead."""
 
 import ctypes
 import encodings.ascii
 import encodings.idna
 import encodings.latin_1
-import encodings.utf_8_sig  # noqa: F401  what is loaded at its first use otherwise: the user may not reach it
+import encodings.utf_8_sig  # noqa: F401  otherwise loaded at first use, from where the user may not read
 import json
 import os
 import struct
@@ -22,7 +22,7 @@ _LOW = (1 << 32) - 1
 
 
 def find_as(user: User, find: Callable[[], JsonObject]) -> JsonObject:
-    """What `find` finds as this user. Raises the WatcherError that it raised."""
+    """What `find` returns with this user's rights. Raises the WatcherError that it raises."""
     sys.stdout.flush()
     answer, question = os.pipe()
     child = os.fork()
@@ -37,8 +37,8 @@ def find_as(user: User, find: Callable[[], JsonObject]) -> JsonObject:
         _, status = os.waitpid(child, 0)
     if not said:
         raise WatcherError(
-            f"the process that looked as {user} ended with {os.waitstatus_to_exitcode(status)}, and no answer",
-            hint="What it said is above.",
+            f"the process that checked as {user} ended with {os.waitstatus_to_exitcode(status)} and no result",
+            hint="Its messages are above.",
         )
     found: JsonObject = json.loads(said)
     if "error" in found:
@@ -49,10 +49,10 @@ def find_as(user: User, find: Callable[[], JsonObject]) -> JsonObject:
 
 
 def _answer(question: int, user: User, find: Callable[[], JsonObject]) -> None:
-    """The process has answered, and ends here."""
+    """Write the result to the parent and end this process."""
     try:
         _become(user)
-        os.chdir("/")  # the folder that this was called in may be closed to the user
+        os.chdir("/")  # the user may have no access to the working directory
         try:
             found = find()
         except WatcherError as error:
@@ -62,7 +62,7 @@ def _answer(question: int, user: User, find: Callable[[], JsonObject]) -> None:
         os._exit(0)
     except KeyboardInterrupt:
         os._exit(130)
-    except BaseException:  # noqa: BLE001  nothing of the parent's may go on here
+    except BaseException:  # noqa: BLE001  none of the parent's code may run here
         traceback.print_exc()
         sys.stderr.flush()
     finally:
@@ -70,7 +70,7 @@ def _answer(question: int, user: User, find: Callable[[], JsonObject]) -> None:
 
 
 def _become(user: User) -> None:
-    """This process has the user's rights for good, and of root's those alone that the daemon is granted."""
+    """Give this process the user's rights for good, and of root's only those that the daemon is granted."""
     system = ctypes.CDLL(None, use_errno=True)
     if user.capabilities:
         system.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
@@ -80,6 +80,6 @@ def _become(user: User) -> None:
     if user.capabilities:
         low, high = user.capabilities & _LOW, user.capabilities >> 32
         header = struct.pack("=Ii", _CAPABILITIES_VERSION, 0)
-        system.capset(header, struct.pack("=6I", low, low, 0, high, high, 0))  # where refused: it has none
+        system.capset(header, struct.pack("=6I", low, low, 0, high, high, 0))  # if refused, it has none
     if user.umask is not None:
         os.umask(user.umask)

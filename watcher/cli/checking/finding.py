@@ -1,4 +1,4 @@
-"""One thing that `check` looked at: how it is, what was found, and what to do."""
+"""One result of `check`: its condition, what was found, and what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from watcher.text import JsonObject
 
 class Condition(StrEnum):
     WELL = "well"
-    WARNING = "warning"  # it works, and may not for long, or not as well as it could
+    WARNING = "warning"  # it works, but perhaps not for long, or not as well as it could
     WRONG = "wrong"  # on this machine
     UNAVAILABLE = "unavailable"  # the service or the account stands in the way
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`stops` is true where `watcher run` would not even start: it exits with 78."""
+    """`stops`: `watcher run` would not even start, and exit with 78."""
 
     name: str
     state: Condition
@@ -27,12 +27,12 @@ class Finding:
 
     @classmethod
     def of(cls, name: str, error: WatcherError) -> "Finding":
-        """What an error says that `watcher run` would meet as well."""
+        """The finding for an error that `watcher run` would meet as well."""
         return cls(name, Condition.WRONG, error.message, error.hint, stops=error.exit_code == Exit.CONFIG)
 
     @classmethod
     def from_json(cls, told: JsonObject) -> "Finding":
-        """The finding of which these are the fields, as another process has told them."""
+        """The finding with these fields, as another process has sent them."""
         return cls(**{**told, "state": Condition(told["state"])})
 
     def as_json(self) -> JsonObject:
@@ -56,7 +56,7 @@ def unavailable(name: str, found: str, hint: str) -> Finding:
 
 
 def exit_code(findings: Sequence[Finding]) -> Exit:
-    """78 where nothing would start, else 1 where this machine is to blame, else 69, else 0."""
+    """78 if `watcher run` would not start, else 1 if something is wrong here, else 69, else 0."""
     if any(finding.stops for finding in findings):
         return Exit.CONFIG
     states = {finding.state for finding in findings}

@@ -1,4 +1,4 @@
-"""What others will put into the drop folder, as `check` foresees it: whether it can be read, and moved out."""
+"""Check whether the daemon will be able to read, and move out, what others will put into the drop folder."""
 
 import os
 import stat
@@ -19,7 +19,7 @@ _NAME = "newcomers"
 
 
 def check_newcomers(context: CommandContext) -> Iterator[Finding]:
-    """Nothing is said where nobody else can drop, where everything is open to us, or no list of rights is kept."""
+    """No finding if nobody else can drop, if we may do everything, or if the file system keeps no ACLs."""
     drop, us = context.drop, os.geteuid()
     if has_capability(CAP_DAC_OVERRIDE) or not _is_shared(drop.root, us):
         return
@@ -32,14 +32,14 @@ def check_newcomers(context: CommandContext) -> Iterator[Finding]:
     closed = [path for path in folders if path and not is_open(drop, path)]
     if not bare and not closed:
         yield well(
-            _NAME, "folders and recordings that others make here can be read and moved, whatever their umask"
+            _NAME, "folders and recordings that others create here can be read and moved, whatever their umask"
         )
         return
     yield warning(_NAME, "\n".join(_tell(drop, bare, closed, us)), _remedy(drop, us))
 
 
 def _is_shared(root: bytes, us: int) -> bool:
-    """Whether anybody else may put something into it."""
+    """Whether anybody else may put a file into it."""
     status = os.stat(root)
     if status.st_uid not in (0, us) or status.st_mode & stat.S_IWOTH:
         return True
@@ -47,11 +47,11 @@ def _is_shared(root: bytes, us: int) -> bool:
 
 
 def _gives_all(path: bytes, us: int) -> bool:
-    """Whether we may read, write and search what somebody makes in the folder, whatever his umask."""
+    """Whether we may read, write and search what others create in the folder, whatever their umask."""
     try:
         acl, status = default_of(path), os.stat(path)
     except OSError:
-        return True  # closed to us, which is told by itself
+        return True  # closed to us, which has a finding of its own
     group = status.st_gid if status.st_mode & stat.S_ISGID else None  # else the maker's
     return acl is not None and acl.allows(us, our_groups(), None, group) == ALL
 
@@ -60,15 +60,15 @@ def _tell(drop: Folder, bare: list[bytes], closed: list[bytes], us: int) -> Iter
     user = describe_user(us)
     if bare:
         where = drop.label(bare[0])
-        others = f" (and in {len(bare) - 1:,} more)" if len(bare) > 1 else ""
+        others = f" (like {len(bare) - 1:,} more)" if len(bare) > 1 else ""
         yield (
-            f"in {where}{others} no default ACL gives {user} what others make: in a subfolder made with umask 022 "
-            f"{user} may not write, so no recording could be moved out, and with umask 077 none could be read"
+            f"{where}{others} has no default ACL that gives {user} access to what others create. From a subfolder "
+            "created with umask 022 no recording could be moved out; with umask 077 none could be read"
         )
     if closed:
         more = f" and {len(closed) - 1:,} more" if len(closed) > 1 else ""
         where = f"{show_path(closed[0])}{more} in the drop folder"
-        yield f"{where} cannot be read and written by {user}: what is dropped there waits"
+        yield f"{user} cannot read and write {where}: what is dropped there waits"
 
 
 def _remedy(drop: Folder, us: int) -> str:

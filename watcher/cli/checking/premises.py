@@ -1,4 +1,4 @@
-"""The folders, as `check` finds them: there, ours, writable, with room, and a recording can go its whole way."""
+"""Check the folders: they exist, are ours and writable, have room, and a recording can go its whole way."""
 
 import os
 import secrets
@@ -22,20 +22,20 @@ from watcher.ignore import Ignore
 from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.arrive.watch import choose_watch
 from watcher.mounts import Part, mount_of, mounts_below, parts_of, read_exports, read_mounts, resolve
-from watcher.text import show_path
+from watcher.text import name_once, show_path
 from watcher.views.context import CommandContext
 from watcher.views.knowledge import Known
 from watcher.views.status import find_altered
 
 _FILES_LOOKED_AT = 300
 _FILES_NAMED = 3
-_CACHED_SECONDS = 35  # for which a client keeps what it writes to itself: Linux's 30, and 5 between two looks
-_PROBE = b"A file to try the way of a recording. It may be removed.\n"
-_ROOM_FOR = 100  # of the largest recordings: with less, somebody should know
+_CACHED_SECONDS = 35  # for which a client may cache what it writes: Linux's 30, and 5 between two flushes
+_PROBE = b"A test file of watcher check. It may be removed.\n"
+_ROOM_FOR = 100  # of the largest recordings: with less room, give a warning
 
 
 def check_premises(context: CommandContext, known: Known) -> Iterator[Finding]:
-    """The three folders, and the way from the one to the others; nothing is left there, or marked."""
+    """Check the three folders and the moves between them. Leaves nothing there, and creates no marks."""
     folders = [context.drop, context.done, context.failed]
     findings = [_check_folder(context, known, folder) for folder in folders]
     yield from findings
@@ -69,8 +69,8 @@ def _check_folder(context: CommandContext, known: Known, folder: Folder) -> Find
     if status.st_mode & stat.S_ISVTX and os.geteuid() != status.st_uid and not has_capability(CAP_FOWNER):
         return wrong(
             name,
-            f"{show_path(folder.root)} is sticky: only the owner of a file may take it out",
-            f"Take the sticky bit off: chmod -t {folder.quoted()}",
+            f"{show_path(folder.root)} is sticky: only a file's owner may move it out",
+            f"Remove the sticky bit: chmod -t {folder.quoted()}",
         )
     mount = mount_of(resolve(folder.root), read_mounts())
     kind = f"{mount.kind} from {mount.source}" if mount and mount.is_network else mount.kind if mount else "?"
@@ -78,21 +78,21 @@ def _check_folder(context: CommandContext, known: Known, folder: Folder) -> Find
     found = f"{show_path(folder.root)} ({kind}, {free / 1e9:,.1f} GB free)"
     if room.f_blocks and free < largest + RESERVE_BYTES and folder.name != "drop":
         found = f"{show_path(folder.root)} has {free:,} bytes free: a larger recording waits until there is room"
-        return warning(name, found, f"Free space where {folder.quoted()} lies: the largest may have {largest:,}.")
+        return warning(name, found, f"Free space for {folder.quoted()}: a recording may have {largest:,} bytes.")
     if room.f_blocks and free < _ROOM_FOR * largest:
-        hint = f"There is room for {free // largest:,} of the largest recordings: free some space, in time."
+        hint = f"There is room for {free // largest:,} of the largest recordings: free some space soon."
         return warning(name, found, hint)
     return well(name, found)
 
 
 def _is_own(folder: Folder, path: bytes) -> bool:
-    """Whether the file that was filed there is the service's, and nobody else may write it."""
+    """Whether the file that was filed there belongs to the service, and nobody else may write it."""
     status = os.stat(os.path.join(folder.root, path), follow_symlinks=False)
     return stat.S_IMODE(status.st_mode) == 0o640 and status.st_uid in (os.geteuid(), os.stat(folder.root).st_uid)
 
 
 def _first_start(context: CommandContext, folder: Folder) -> ConfigError:
-    """What `watcher run` says where it has never run: nothing is waited for."""
+    """What `watcher run` says about a missing folder at the first start, when it does not wait for a mount."""
     config = show_path(os.fsencode(context.config.path))
     return ConfigError(
         f"{config}: folders.{folder.name}: {show_path(folder.root)} does not exist",
@@ -104,9 +104,9 @@ def _first_start(context: CommandContext, folder: Folder) -> ConfigError:
 
 
 def _check_way(context: CommandContext) -> Iterator[Finding]:
-    """A hidden file of ours goes from drop/ to done/, to failed/ and back, as a recording would."""
-    # What a kill leaves, the daemon's start tidies away: in the drop folder, and while the note lies there in the
-    # two others.
+    """Move a hidden file of ours from drop/ to done/, to failed/ and back, as a recording would be."""
+    # After a kill, the daemon's next start removes what is left: always in the drop folder, and in the two others
+    # as long as the note is there.
     token = secrets.token_hex(8)
     path, note = draft_name(f"check-{token}"), check_note_name(token)
     drop = context.drop
@@ -138,23 +138,23 @@ def _check_way(context: CommandContext) -> Iterator[Finding]:
         names = " and ".join(f"{target.name}/" for target in shared)
         yield warning(
             "owning",
-            f"folders.own is set, but {names} gives a file of ours another owner or another mode than 0640",
-            "Its file system or its mount options decide that: others may change what is filed there.",
+            f"folders.own is set, but files created in {names} get another owner or a mode other than 0640",
+            "The file system or its mount options decide that: others may change what is filed there.",
         )
     if copied:
         names = " and ".join(f"{target.name}/" for target in copied)
         yield warning(
             "filing",
-            f"{names} can only be reached by copying, not by a rename: a recording is read and written once more",
-            "Nothing is lost by that. It is quicker with all three folders on one file system, in one mount.",
+            f"{names} can only be reached by copying, not by a rename: each recording is written once more",
+            "This is safe, but slower. A rename needs all three folders on one file system, in one mount.",
         )
     else:
-        yield well("filing", "a file went from drop/ to done/, to failed/ and back, by rename, and is gone")
+        yield well("filing", "a test file was moved from drop/ to done/, to failed/ and back, by rename")
     yield from _check_proof(context, is_told=is_written is not None)
 
 
 def _check_mounts(folders: list[Folder]) -> Iterator[Finding]:
-    """What each mount is like that the folders lie on, and what that asks for."""
+    """What each mount that has our folders is like, and what to set there."""
     name, told = "mount", set()
     mounts, exports = read_mounts(), read_exports()
     for folder in folders:
@@ -169,8 +169,8 @@ def _check_mounts(folders: list[Folder]) -> Iterator[Finding]:
                 continue
             found = f"{show_path(part.mount.point if part.mount else part.path)}: {nature}"
             if nature.lock_refused:
-                hint = "Have its server and its mount keep locks (SMB: nobrl keeps them on this machine)."
-                yield wrong(name, f"{found}; no lock can be had ({nature.lock_refused})", hint)
+                hint = "Enable locks on its server and mount (SMB: with nobrl they stay on this machine)."
+                yield wrong(name, f"{found}; locks are refused ({nature.lock_refused})", hint)
             elif part.name_limits and part.mount and "iocharset=utf8" not in part.mount.options:
                 yield warning(name, found, "Mount it with iocharset=utf8.")
             else:
@@ -184,22 +184,22 @@ def _is_written(drop: Folder, path: bytes) -> bool | None:
 
 
 def _check_proof(context: CommandContext, *, is_told: bool) -> Iterator[Finding]:
-    """How soon a recording is taken. `is_told`: the kernel told whether a file of our own is being written."""
+    """How soon a recording is taken. `is_told`: the kernel says whether a file of ours is being written."""
     arrivals = context.config.arrivals
-    quiet = f"after {arrivals.settle_seconds:g} s of quiet"
-    unclosed = f"after {arrivals.unclosed_seconds:g} s of quiet"
-    known = f"once its close was heard, else {unclosed}"
+    quiet = f"after {arrivals.settle_seconds:g} s without a change"
+    unclosed = f"after {arrivals.unclosed_seconds:g} s without a change"
+    known = f"when their close was seen, else {unclosed}"
     if not arrivals.proof:
-        yield well("proof", f"off (arrivals.proof): what is known to be closed is taken {quiet}, else {unclosed}")
+        yield well("proof", f"off (arrivals.proof): closed recordings are taken {quiet}, others {unclosed}")
     elif not is_told:
-        hint = "Where writers pause for longer, raise arrivals.unclosed_seconds, or have them leave a marker"
-        found = f"the kernel does not tell here whether a file is still being written: one is taken {known}"
+        hint = "If writers pause for longer, raise arrivals.unclosed_seconds, or have them create a marker"
+        found = f"the kernel cannot say here whether a file is being written: recordings are taken {known}"
         yield warning("proof", found, f"{hint} (arrivals.marker).")
     elif not has_capability(CAP_LEASE):
-        found = "this user's own recordings are taken once closed and provably whole"
-        yield well("proof", f"{found}; another's without CAP_LEASE {known}")
+        found = "this user's own recordings are taken once they are closed and provably complete"
+        yield well("proof", f"{found}; those of others, without CAP_LEASE, {known}")
     else:
-        yield well("proof", "recordings are taken as soon as they are closed and provably whole")
+        yield well("proof", "recordings are taken as soon as they are closed and provably complete")
     parts = parts_of(resolve(context.drop.root), read_mounts(), read_exports())
     is_heard = choose_watch(context.drop.root, arrivals.watch)[0] == "events"
     for part in parts:
@@ -210,53 +210,57 @@ def _check_proof(context: CommandContext, *, is_told: bool) -> Iterator[Finding]
 
 
 def _check_local_part(part: Part, seconds: float, *, is_heard: bool) -> Finding:
-    """By what a close is known where this machine alone writes, and what protects a recording where by nothing."""
+    """How a close is known where only this machine writes, or else what protects a recording."""
     where = f"{show_path(part.path)}: it is {part.mount or 'an unknown file system'}"
     if is_heard:
-        return well("closure", f"{where}; that a writer closes a recording is heard")
+        return well("closure", f"{where}; events tell when a recording is closed")
     if has_capability(CAP_LEASE):
-        return well("closure", f"{where}; polled, and a lease tells whether a recording is still written")
-    found = f"{where}; polled, so no close of another user's recording can be known without CAP_LEASE"
-    return well("closure", f"{found}: it is taken after {seconds:g} s of quiet (arrivals.unclosed_seconds)")
+        return well("closure", f"{where}; polled, and a lease tells whether a recording is being written")
+    found = f"{where}; polled, and without CAP_LEASE no close of another user's recording can be known"
+    return well("closure", f"{found}: it is taken {_unchanged(seconds)}")
+
+
+def _unchanged(seconds: float) -> str:
+    return f"after {seconds:g} s without a change (arrivals.unclosed_seconds)"
 
 
 def _check_part(part: Part, seconds: float) -> Finding:
     """What protects a recording that is still being written, where its close cannot be known."""
-    where = f"{show_path(part.path)}: {part.elsewhere}; no close can be known, so what lies there"
-    found = f"{where} is taken after {seconds:g} s of quiet (arrivals.unclosed_seconds)"
+    where = f"{show_path(part.path)}: {part.elsewhere}; no close can be known"
+    found = f"{where}, so recordings there are taken {_unchanged(seconds)}"
     if seconds > _CACHED_SECONDS:
         return well("closure", found)
     hint = (
-        f"Raise it above {_CACHED_SECONDS}: a client's cache makes a steady writer look quiet for so long. "
-        "Or have writers use another name first, or leave a marker (arrivals.marker)."
+        f"Raise it above {_CACHED_SECONDS}: a client's cache can make a file look unchanged for so long. "
+        "Or have writers use a temporary name first, or create a marker (arrivals.marker)."
     )
     return warning("closure", found, hint)
 
 
 def _check_altered(context: CommandContext, known: Known) -> Iterator[Finding]:
-    """Filed recordings that are not what was judged, and still lie there so."""
+    """Filed recordings that were altered since and are still there."""
     for one in find_altered(context, known.altered):
         folder, path = context.filed_in(one.item), one.item.filed_as or b""
         yield warning(one.fault.code, f"{folder.name}/{show_path(path)}: {one.fault.message}", one.fault.hint)
 
 
 def _check_blocked(known: Known) -> Finding:
-    shown = "\n".join(f"{show_path(one.path)}: {one.fault.message}" for one in known.blocked)
+    shown = "\n".join(name_once(one.path, one.fault.message) for one in known.blocked)
     found = f"{known.blocked_total:,} cannot be read, moved or filed, so not sent; the oldest:\n{shown}"
     return wrong("blocked", found, known.blocked[0].fault.hint or "`watcher why FILE` says more.")
 
 
 def _check_stuck(known: Known) -> Finding:
-    shown = "\n".join(f"{show_path(one.path)}: {one.fault.message}" for one in known.stuck)
-    found = f"{known.stuck_total:,} cannot be moved, or have their receipts written; the oldest:\n{shown}"
+    shown = "\n".join(name_once(one.path, one.fault.message) for one in known.stuck)
+    found = f"{known.stuck_total:,} cannot be moved, or their receipts cannot be written; the oldest:\n{shown}"
     return wrong("stuck", found, known.stuck[0].fault.hint or "`watcher why FILE` says more.")
 
 
-# What lies there
+# The files in the drop folder
 
 
 def _check_files(context: CommandContext, known: Known) -> Finding:
-    """The files in the drop folder, the first some hundred, can be read and moved out by this user."""
+    """Whether this user can read the files in the drop folder and move them out; the first 300 are checked."""
     drop, name = context.drop, "recordings"
     real = resolve(drop.root)
     mounted = {mount.point[len(real) :].lstrip(b"/") for mount in mounts_below(real, read_mounts())}
@@ -264,24 +268,24 @@ def _check_files(context: CommandContext, known: Known) -> Finding:
     if away:
         return wrong(
             name,
-            f"nothing is mounted at {show_path(away[0])} in the drop folder, though something was",
-            f"Mount it again, or remove {drop.quoted(away[0])} if it is no more; its files wait.",
+            f"nothing is mounted at {show_path(away[0])} in the drop folder, though something was before",
+            f"Mount it again, or remove {drop.quoted(away[0])} if it is no longer used; its files wait.",
         )
     troubles, lack, looked_at, is_all = _look_at_files(context)
     some = f"{looked_at:,}" if is_all else f"the first {looked_at:,}"
     if not troubles:
-        found = f"{some} in the drop folder, all within reach" if looked_at else "none in the drop folder"
+        found = f"{some} in the drop folder, all readable and movable" if looked_at else "none in the drop folder"
         return well(name, found)
     shown = "\n".join(message for message, _ in troubles[:_FILES_NAMED])
     return wrong(
         name,
-        f"{len(troubles):,} of {some} can not be taken, and will wait unsent:\n{shown}",
+        f"{len(troubles):,} of {some} cannot be taken, and will wait unsent:\n{shown}",
         "\n".join(filter(None, [lack.remedy, *[hint for _, hint in troubles if hint][:1]])),
     )
 
 
 def _look_at_files(context: CommandContext) -> tuple[list[tuple[str, str]], Lack, int, bool]:
-    """What is out of reach; the rights that it takes; how many were looked at, and whether that were all."""
+    """What cannot be taken, the rights that are missing, how many files were checked, and whether all were."""
     drop = context.drop
     troubles: list[tuple[str, str]] = []
     looked_at, lack = 0, Lack()
@@ -302,7 +306,7 @@ def _look_at_files(context: CommandContext) -> tuple[list[tuple[str, str]], Lack
     except FolderError as error:
         troubles.append((error.message, error.hint))
     for path, reason in scan.unreadable:
-        found = f"{drop.label(path)} can not be looked into ({reason})"
+        found = f"{drop.label(path)} cannot be looked into ({reason})"
         lacking = drop.lack(path, moving=False)
         lack |= lacking
         troubles.append((found, "" if lacking else drop.hint_to_enter(path, reason)))

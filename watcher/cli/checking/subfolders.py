@@ -1,4 +1,4 @@
-"""What is below done/ and failed/, as `check` finds it: whether it can be filed there, and who can look at it."""
+"""Check the subfolders of done/ and failed/: whether recordings can be filed there, and who can see them."""
 
 import os
 import stat
@@ -22,7 +22,7 @@ _CLOSED = (OSError, FolderError, RecordingError)
 
 
 def check_subfolders(context: CommandContext) -> Finding:
-    """Whether what comes from each subfolder of the drop folder can be filed, and what lies there be rewritten."""
+    """Whether recordings from each subfolder of the drop folder can be filed, and receipts there rewritten."""
     name = "subfolders"
     troubles: dict[str, str] = {}
     lack = Lack()
@@ -41,9 +41,9 @@ def check_subfolders(context: CommandContext) -> Finding:
                 lack |= lacking
                 troubles.setdefault(error.message, "" if lacking else error.hint)
     if not troubles:
-        return well(name, "what is filed can be put into every one of done/ and failed/")
+        return well(name, "recordings can be filed in all subfolders of done/ and failed/")
     shown = "\n".join([*list(troubles)[:_NAMED], *(["…"] if len(troubles) > _NAMED else [])])
-    found = f"what is to be filed there waits until it can be:\n{shown}"
+    found = f"what belongs there waits until it can be filed:\n{shown}"
     return wrong(name, found, "\n".join(filter(None, [lack.remedy, *list(filter(None, troubles.values()))[:1]])))
 
 
@@ -58,7 +58,7 @@ def is_open(folder: Folder, path: bytes) -> bool:
 
 @contextmanager
 def _opened(folder: Folder, path: bytes) -> Iterator[int]:
-    """A descriptor of this subfolder, however long its path is; of the folder itself where that is empty."""
+    """A descriptor of this subfolder, however long its path is; an empty path is the folder itself."""
     if not path:
         with folder.opened() as top:
             yield top
@@ -72,7 +72,7 @@ def _opened(folder: Folder, path: bytes) -> Iterator[int]:
 
 
 def folders_below(folder: Folder, ignore: Ignore | None) -> Iterator[bytes]:
-    """Paths of subfolders, the first some thousand, no link followed; those that cannot be entered as well."""
+    """The paths of up to 2,000 subfolders, also of those that cannot be entered. No link is followed."""
     entries, left, found = 0, [b""], 0
     while left and found < _FOLDERS_LOOKED_AT and entries < _ENTRIES_LOOKED_AT:
         here = left.pop()
@@ -87,22 +87,22 @@ def folders_below(folder: Folder, ignore: Ignore | None) -> Iterator[bytes]:
 
 
 def check_privacy(folders: list[Folder]) -> Finding:
-    """Whether everybody on this machine can look at what was filed: voices, names, telephone numbers."""
+    """Whether all users of this machine can see what was filed: voices, names, telephone numbers."""
     name = "privacy"
     open_ones = [folder for folder in folders if _is_open_to_all(resolve(folder.root))]
     if not open_ones:
-        return well(name, "no other user of this machine can look into done/ and failed/, but for the group")
+        return well(name, "only their owner and group can look into done/ and failed/")
     which = " and ".join(f"{folder.name}/" for folder in open_ones)
     roots = " ".join(quote_path(folder.root) for folder in open_ones)
     return warning(
         name,
-        f"every user of this machine can look into {which}: voices, and the names and numbers in file names",
-        f"Close it to others: chmod o-rwx {roots} (whoever is to look belongs into the group that it has)",
+        f"every user of this machine can look into {which}: voices, and names and numbers in file names",
+        f"Close it to others: chmod o-rwx {roots} (and add those who may look to its group)",
     )
 
 
 def _is_open_to_all(path: bytes) -> bool:
-    """Whether a user who is neither its owner nor in its group can look into the folder, and come to it at all."""
+    """Whether a user who is neither its owner nor in its group can reach the folder and look into it."""
     wanted = stat.S_IROTH | stat.S_IXOTH
     with suppress(OSError):
         while os.stat(path).st_mode & wanted:

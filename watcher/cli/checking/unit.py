@@ -1,4 +1,4 @@
-"""The systemd unit that starts the daemon of a configuration, as far as `check` asks: files alone are read."""
+"""Find and read the systemd unit that starts the daemon of a configuration. Only its files are read."""
 
 import grp
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from watcher.config.loading import SYSTEM_CONFIG
 
-# systemd.unit(5), the first of them first. $SYSTEMD_UNIT_PATH is systemd's own.
+# systemd.unit(5), in order of precedence. $SYSTEMD_UNIT_PATH is systemd's own.
 _FOLDERS = (
     "/etc/systemd/system.control:/run/systemd/system.control:/run/systemd/transient:/etc/systemd/system:"
     "/run/systemd/system:/usr/local/lib/systemd/system:/usr/lib/systemd/system:/lib/systemd/system"
@@ -35,7 +35,7 @@ _MOST_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One service and what it is told, its drop-ins included."""
+    """A service unit and its settings, drop-ins included."""
 
     path: Path
     instance: str
@@ -48,7 +48,7 @@ class Unit:
 
     @property
     def user(self) -> str:
-        """ "" where it is made up at each start (DynamicUser=)."""
+        """The user's name; "" where systemd creates one at each start (DynamicUser=)."""
         named = self._last("User")
         return named or ("" if self._last("DynamicUser") in _YES else "root")
 
@@ -67,7 +67,7 @@ class Unit:
         return any(capability in line.split() for line in self._all("AmbientCapabilities"))
 
     def environment(self) -> dict[str, str]:
-        """Environment= and, over it, the files that EnvironmentFile= names."""
+        """Environment=, overridden by the files that EnvironmentFile= names."""
         found: dict[str, str] = {}
         lines = list(self._all("Environment"))
         for name in self._all("EnvironmentFile"):
@@ -79,7 +79,7 @@ class Unit:
         return found
 
     def credential(self, name: str) -> Path | None:
-        """The file that is handed over under this name."""
+        """The file that LoadCredential= passes in under this name."""
         for line in self._all("LoadCredential"):
             given, _, path = line.partition(":")
             if given != name:
@@ -125,7 +125,7 @@ class Unit:
 
 
 def find_unit(config: Path) -> Unit | None:
-    """The unit whose command is `watcher run` with this configuration; null where none is found."""
+    """The unit whose command is `watcher run` with this configuration; null if there is none."""
     folders = [Path(one) for one in (os.environ.get("SYSTEMD_UNIT_PATH") or _FOLDERS).split(":") if one]
     found: list[Unit] = []
     seen: set[str] = set()
@@ -169,7 +169,7 @@ def _lines_of(path: Path) -> list[str]:
 
 
 def _read(path: Path, settings: dict[str, list[str]]) -> None:
-    """What [Service] says is added. A list grows, an empty value empties it; of anything else the last counts."""
+    """Add the settings in [Service]: lists grow, an empty value clears them; of anything else the last counts."""
     section = ""
     for line in map(str.strip, _lines_of(path)):
         if line.startswith("["):
@@ -182,9 +182,9 @@ def _read(path: Path, settings: dict[str, list[str]]) -> None:
 
 
 def _instance(words: list[str], told: str, config: Path, *, is_template: bool) -> str | None:
-    """Of which instance the command runs a daemon with this configuration: "" of a plain unit's; null: of none.
+    """The instance whose command runs a daemon with this configuration: "" for a plain unit, null for none.
 
-    `told`: the configuration where the command names none.
+    `told`: the configuration used if the command names none.
     """
     if "run" not in words or not any(os.path.basename(word) == "watcher" for word in words):
         return None

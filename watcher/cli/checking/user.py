@@ -1,4 +1,4 @@
-"""Whose eyes `check` looks with, where root asks: those of the user that the daemon runs as."""
+"""The user whose rights `check` uses when root runs it: the one that the daemon runs as."""
 
 import os
 import pwd
@@ -17,12 +17,12 @@ from watcher.key import CREDENTIAL, KEY_VARIABLE, Key, read_credential, read_han
 from watcher.text import show_path, show_text
 from watcher.views.context import CommandContext
 
-_KEPT = 1 << CAP_FOWNER | 1 << CAP_LEASE  # of what the daemon is granted beyond its user's rights
+_KEPT = 1 << CAP_FOWNER | 1 << CAP_LEASE  # the capabilities that the daemon may be granted
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user of this machine with what its processes may do. `source`: how we know that it is the daemon's."""
+    """A user of this machine and the rights of its processes. `source`: how we know that it is the daemon's."""
 
     uid: int
     gid: int
@@ -30,8 +30,8 @@ class User:
     source: str
     capabilities: int = 0
     umask: int | None = None
-    process: int | None = None  # of the daemon that runs
-    unit: Unit | None = None  # that starts it
+    process: int | None = None  # the running daemon's
+    unit: Unit | None = None  # which starts the daemon
 
     def __str__(self) -> str:
         return name_user(self.uid)
@@ -42,7 +42,7 @@ def name_user(uid: int) -> str:
 
 
 def join_groups(uid: int) -> set[int]:
-    """The groups that a process has which this user begins now."""
+    """The groups of a process that this user would start now."""
     with suppress(KeyError):
         entry = pwd.getpwuid(uid)
         return set(os.getgrouplist(entry.pw_name, entry.pw_gid))
@@ -50,15 +50,15 @@ def join_groups(uid: int) -> set[int]:
 
 
 def find_user(context: CommandContext, named: str | None) -> User | None:
-    """As whom to look: the user that a person `named`, else the daemon's, as far as anything tells whose it is.
+    """The user whose rights to check with: the one that a person `named`, else the daemon's, if that is known.
 
-    Null: as ourselves. Only root can look as another: UsageError for anybody else who names one, and where there
-    is none of this name. ConfigError where the unit names a user who does not exist.
+    Null: our own. Raises UsageError if anybody but root names another user, or if there is no such user, and
+    ConfigError if the unit names a user who does not exist.
     """
     if os.geteuid() != 0:
         if named is not None and _entry(named).pw_uid != os.geteuid():
             raise UsageError(
-                f"check: only root can look as {show_text(named)}", hint="sudo watcher check --as USER does it."
+                f"check: only root can check as {show_text(named)}", hint="Use: sudo watcher check --as USER"
             )
         return None
     unit = find_unit(context.config.path)
@@ -76,18 +76,18 @@ def _entry(named: str) -> pwd.struct_passwd:
     with suppress(KeyError, OverflowError, ValueError):
         return _entry_of(int(named))
     raise UsageError(
-        f"check: --as {show_text(named)}: there is no such user", hint="Name one as `getent passwd` lists them."
+        f"check: --as {show_text(named)}: there is no such user", hint="Name one that `getent passwd` lists."
     )
 
 
 def _entry_of(uid: int) -> pwd.struct_passwd:
-    """KeyError where there is none, and it is no number of a user either."""
+    """The user's entry, made up for an unknown uid. Raises KeyError if the number cannot be a uid."""
     try:
         return pwd.getpwuid(uid)
     except KeyError:
         if not 0 <= uid < 2**32 - 1:
             raise
-        return pwd.struct_passwd(("", "", uid, uid, "", "/", ""))  # as in a container
+        return pwd.struct_passwd(("", "", uid, uid, "", "/", ""))  # containers often have no entry
 
 
 def _of_entry(entry: pwd.struct_passwd, source: str, unit: Unit | None = None) -> User:
@@ -96,7 +96,7 @@ def _of_entry(entry: pwd.struct_passwd, source: str, unit: Unit | None = None) -
 
 
 def _daemon(context: CommandContext) -> int | None:
-    """The process that works on this site, on this machine; null where nobody does, or nobody can tell."""
+    """The process on this machine that works on this site; null if there is none, or that is unknown."""
     with suppress(FolderError):
         holder = context.database_holder() or context.holder()
         if holder is not None and holder.host == show_text(socket.gethostname()):
@@ -105,7 +105,7 @@ def _daemon(context: CommandContext) -> int | None:
 
 
 def _of_process(pid: int | None, unit: Unit | None) -> User | None:
-    """Who the daemon is, with the very groups and capabilities that it has."""
+    """The daemon's user, with the groups and capabilities that the process really has."""
     if pid is None:
         return None
     try:
@@ -133,7 +133,7 @@ def _of_unit(unit: Unit | None) -> User | None:
     except UsageError as error:
         raise ConfigError(
             f"{show_path(os.fsencode(unit.path))} runs the daemon as {show_text(unit.user)}, who does not exist",
-            hint="Make that user (systemd-sysusers), or name another in User= (systemctl edit).",
+            hint="Create that user (systemd-sysusers), or name another in User= (systemctl edit).",
         ) from error
     user = _of_entry(entry, f"User= in {show_path(os.fsencode(unit.path))}", unit)
     gid, groups = unit.gid(entry.pw_gid), unit.groups()
@@ -144,7 +144,7 @@ def _of_unit(unit: Unit | None) -> User | None:
 
 
 def _of_files(context: CommandContext, unit: Unit | None) -> User | None:
-    """Whose files it left, or will leave. Root's own tell nothing: who tries it by hand is often root."""
+    """The owner of the daemon's files. Root's tell nothing: who tries it out by hand is often root."""
     for uid, source in _owners(context):
         if uid != 0:
             return _of_entry(_entry_of(uid), source, unit)
@@ -155,7 +155,7 @@ def _owners(context: CommandContext) -> Iterator[tuple[int, str]]:
     database = context.store.database.path
     places = [(os.fsencode(database), "the database's owner")]
     if not context.silent:
-        # Not the drop folder's: whoever may drop there may leave a mark of his own.
+        # Not the drop folder's: whoever may drop there could have put a mark there.
         places += [
             (os.path.join(folder.root, MARKER), f"the owner of the mark in {folder.name}/")
             for folder in (context.done, context.failed)
@@ -170,11 +170,11 @@ def _owners(context: CommandContext) -> Iterator[tuple[int, str]]:
             yield os.stat(path, follow_symlinks=False).st_uid, source
 
 
-# The daemon's key: root is asked to look, and may read what the daemon was handed
+# The daemon's key: root may read the one that is passed to the daemon
 
 
 def find_handed_key(user: User | None) -> Key | ConfigError | None:
-    """The key that the daemon is handed by whoever starts it, or what is wrong with it; null: it reads a file."""
+    """The key that is passed to the daemon at its start, or what is wrong with it; null: it reads a file."""
     try:
         key = read_handed(os.environ)
         if key is None and user is not None and user.process is not None:

@@ -1,4 +1,4 @@
-"""Second: a file that has settled is examined and hashed, and becomes an item, before a byte is paid for."""
+"""Second: examine and hash a settled file, and make it an item, before anything is paid for."""
 
 import os
 import secrets
@@ -37,27 +37,27 @@ from watcher.store import Books
 
 _log = logs.get_logger(__name__)
 
-_BATCH = 64  # one commit for so many arrivals
-_BATCH_BYTES = 64_000_000  # but never so long that the first of them waits
+_BATCH = 64  # arrivals in one commit
+_BATCH_BYTES = 64_000_000  # fewer if they are large, so that the first need not wait long
 _SHORT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A recording that can be submitted and filed, or the reason why it can not be submitted."""
+    """A recording that can be submitted and filed, or the reason why it cannot be submitted."""
 
     fingerprint: Fingerprint
     sha256: str | None
     examination: Examination | None
     refusal: RecordingRefused | None
     warning: str | None = None
-    plan: Planned | None = None  # how it is made acceptable; null: it is sent as it is
-    has_identity: bool = True  # false: its file system may number it anew, or give it other times
-    left_failed: tuple[str, ...] = ()  # ids of failed items of these bytes that lie in failed/ no longer
+    plan: Planned | None = None  # how it is made acceptable; None: it is sent as it is
+    has_identity: bool = True  # false: its file system may change its inode or times
+    left_failed: tuple[str, ...] = ()  # ids of failed items with these bytes that are no longer in failed/
 
 
 def examine_file(site: Site, path: bytes, expected: Fingerprint) -> Examined:
-    """The recording was read once, whole, and can be moved. Whether done/ can take it is asked when it is sent.
+    """Read the recording once, whole, and check that it can be moved. Whether done/ can take it is asked later.
 
     Raises RecordingUnreachable, RecordingChanged or RecordingGone; FolderError where the drop folder is away.
     """
@@ -72,7 +72,7 @@ def examine_file(site: Site, path: bytes, expected: Fingerprint) -> Examined:
         if fingerprint != expected:
             raise RecordingChanged("it changed after it had settled")
         try:
-            # Where it will lie by the time somebody reads what is said of it.
+            # Name it as it will be when somebody reads the message.
             examination = examine(file, fingerprint.size, name=os.path.join(site.failed.root, path), thorough=True)
         except RecordingRefused as error:
             refusal = error
@@ -92,7 +92,7 @@ def examine_file(site: Site, path: bytes, expected: Fingerprint) -> Examined:
 
 
 def _lack_of(examination: Examination, *, lenient: bool) -> RecordingRefused | None:
-    """Why a recording must not be paid for; null when it may. `lenient`: one that is cut short may."""
+    """Return why a recording must not be paid for; None if it may. `lenient`: one that is cut short may."""
     if examination.completeness is Completeness.SHORT and not (lenient and examination.has_sound):
         return _truncated(examination.missing_bytes)
     if examination.damage is not None:
@@ -101,7 +101,7 @@ def _lack_of(examination: Examination, *, lenient: bool) -> RecordingRefused | N
 
 
 def _warning(examination: Examination | None) -> str | None:
-    """What whoever reads the verdict should know of a recording that is sent."""
+    """Return what a reader of the verdict should know about a recording that is sent."""
     if examination is None:
         return None
     warnings = []
@@ -110,7 +110,7 @@ def _warning(examination: Examination | None) -> str | None:
         warnings.append(f"The recording is cut short{by} by its own header, and was sent (arrivals.lengths).")
     if examination.seconds is not None and examination.seconds < _SHORT_SECONDS:
         seconds = f"{examination.seconds:.1f} s"
-        warnings.append(f"The recording lasts {seconds}; the service suggests 10 s, and 3 s at the least.")
+        warnings.append(f"The recording lasts {seconds}; the service suggests 10 s, and at least 3 s.")
     return " ".join(warnings) or None
 
 
@@ -123,12 +123,12 @@ class Admission:
         self._stopping = stopping
 
     def step(self) -> float:
-        """Some settled files are items now. 0 when there may be more; for ever when there were none."""
+        """Make items of some settled files. Return 0 when there may be more, infinity when there were none."""
         batch = self._arrivals.registry.take(_BATCH)
         if not batch:
             return float("inf")
         while batch:
-            if self._stopping.is_set():  # what was examined is admitted; the next start sees the others again
+            if self._stopping.is_set():  # what was examined is admitted; the next start sees the rest again
                 self._arrivals.registry.give_back(batch)
                 break
             size, taken = 0, 0
@@ -142,7 +142,7 @@ class Admission:
                         examined.append((settled, one))
                 self._admit(examined)
             except Exception:
-                self._arrivals.registry.give_back(batch)  # nobody else knows of them
+                self._arrivals.registry.give_back(batch)  # nobody else knows about them
                 raise
             del batch[:taken]
         return 0.0
@@ -165,14 +165,14 @@ class Admission:
             self._arrivals.registry.postpone(settled, error.code, f"{error.message}; {error.hint}")
         except StoreError:
             raise
-        except Exception as error:  # noqa: BLE001 — it puts off this file alone
+        except Exception as error:  # noqa: BLE001 — it postpones this file alone
             self._arrivals.registry.stumble(settled.path, error)
         return None
 
     def _find_left(self, examined: Examined) -> tuple[str, ...]:
-        """See Examined. Asked before the transaction that admits it: a disk may take its time.
+        """Return the ids for Examined.left_failed. Called before the transaction: a disk may be slow.
 
-        RecordingUnreachable where nobody can tell, as while failed/ is away: only this one waits for it.
+        Raises RecordingUnreachable where this cannot be told, as while failed/ is away: only this file waits.
         """
         if examined.sha256 is None:
             return ()
@@ -181,16 +181,16 @@ class Admission:
             known = [one for one in books.items.failed_with(examined.sha256) if one.filed_as is not None]
         try:
             if known:
-                self._site.recognise(failed)  # a bare mount point says of everything that it is not there
+                self._site.recognise(failed)  # on a bare mount point everything would seem to be gone
             return tuple(one.id for one in known if not lies_there(failed, one))
         except (FolderError, RecordingUnreachable) as error:
             raise RecordingUnreachable(
-                f"its bytes failed before, and whether it is that recording can not be told: {error.message}",
+                f"its bytes failed before, and it cannot be told whether this is that recording: {error.message}",
                 hint=error.hint,
             ) from error
 
     def _admit(self, examined: list[tuple[Settled, Examined]]) -> None:
-        """Each has a row, in one commit; where one of them can not have it, each in a commit of its own."""
+        """Give each a row, in one commit; where the database refuses one of them, each in a commit of its own."""
         try:
             self._write(examined)
         except Exception as error:
@@ -200,7 +200,7 @@ class Admission:
                 for one in examined:
                     self._admit([one])
             elif isinstance(error, StaleItem):
-                self._arrivals.dismiss(examined[0][0])  # somebody else was quicker: it is looked at anew
+                self._arrivals.dismiss(examined[0][0])  # somebody else was faster: look at it anew
             else:
                 self._arrivals.registry.stumble(examined[0][0].path, error)
 
@@ -215,7 +215,7 @@ class Admission:
                     postponed.append((settled, error))
         for settled, reason in postponed:
             self._arrivals.registry.postpone(settled, reason.code, reason.message)
-        # Only now, after the commit, is the file anybody's but the scan's.
+        # Only now, after the commit, does the scan let go of the file.
         for settled, item in admitted:
             self._arrivals.registry.admitted(settled)
             if item is not None:
@@ -231,9 +231,9 @@ class Admission:
 
 
 def admit(site: Site, books: Books, settled: Settled, examined: Examined) -> Item | None:
-    """The file has a row: a new item's, or that of the item it was before. Null when it had one all the time.
+    """Give the file a row: a new item, or the item that it was before. Return None where it has one already.
 
-    Raises RecordingUnreachable while another file's item still needs the name.
+    Raises RecordingBusy while another file's item still needs the name.
     """
     now = site.clock.now()
     live = books.items.live_at(settled.path)
@@ -243,7 +243,7 @@ def admit(site: Site, books: Books, settled: Settled, examined: Examined) -> Ite
         if live.sha256 is not None and live.sha256 == examined.sha256 and not examined.has_identity:
             if live.state in UNTOUCHED:
                 books.items.change(live, live.state, now, fingerprint=examined.fingerprint)
-            return None  # it is the same
+            return None  # it is the same file
         if live.state not in UNTOUCHED:
             raise RecordingBusy("another recording of this name is being filed; this one waits for it")
         withdraw(books, live, now, "another file took its name before it was sent")
@@ -266,7 +266,7 @@ def admit(site: Site, books: Books, settled: Settled, examined: Examined) -> Ite
 
 
 def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str, Any]:
-    """What an item's row reads once it is examined: queued, or on its way to where its bytes were before it."""
+    """Return the changes to an item that was examined: queued, refused, or following its original."""
     examination = examined.examination
     facts: dict[str, Any] = {
         "size": examined.fingerprint.size,
@@ -283,7 +283,7 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
         "outcome": None,
         "filed_as": None,
         "altered": None,
-        "suspected_at": None,  # what others met since an earlier try says nothing of this one
+        "suspected_at": None,  # answers to others since an earlier try say nothing about this one
     }
     facts |= _place_parts(books, item, examined)
     if examined.refusal is not None:
@@ -327,7 +327,7 @@ def _audio(examination: Examination | None) -> Audio | None:
 
 
 def _known_before(site: Site, books: Books, settled: Settled, examined: Examined, now: float) -> Item | None:
-    """The row of the item that this file was before: withdrawn and back, or dragged out of failed/."""
+    """Return the item that this file was before, withdrawn and back, or dragged out of failed/; else None."""
     back = books.items.returnable(settled.path, examined.sha256, examined.fingerprint.inode)
     if back is not None:
         facts = place(site, books, back, examined)
@@ -363,7 +363,7 @@ def _note(item: Item) -> str:
 
 
 def stays_refused(fault: Fault, size: int, config: Config) -> bool:
-    """Whether a recording that was refused unsent, and was not changed since, would only be refused again."""
+    """Return whether an unchanged recording that was refused unsent would be refused again."""
     match fault.code:
         case "too_large":
             return size > config.limits.max_upload_bytes
@@ -378,7 +378,7 @@ def stays_refused(fault: Fault, size: int, config: Config) -> bool:
 def _too_large(size: int, limit: int) -> RecordingRefused:
     return RecordingRefused(
         "too_large",
-        f"The recording has {size:,} bytes; the service takes {limit:,} at the most.",
+        f"The recording has {size:,} bytes; the service takes {limit:,} at most.",
         hint="Split it, or export it in a compressed format (8 kHz mono, MP3 or Opus). Nothing was sent or paid.",
     )
 
@@ -387,16 +387,16 @@ def _truncated(missing: int) -> RecordingRefused:
     return RecordingRefused(
         "truncated",
         f"The recording is cut short{_by(missing)}: its own header says that more should follow.",
-        hint="Export it again and drop the whole file. Nothing was sent or paid. If it plays to its end all the "
-        'same, set arrivals.lengths = "lenient" and retry it.',
+        hint="Export it again and drop the whole file. Nothing was sent or paid. If it does play to its end, "
+        'set arrivals.lengths = "lenient" and retry it.',
     )
 
 
 def _no_sound(container: str) -> RecordingRefused:
     return RecordingRefused(
         "no_sound",
-        f"There is no sound in it: this {container} file has a header, and nothing to hear behind it.",
-        hint="It may be of a call that nobody answered. If it should have sound, export it again. "
+        f"There is no sound in it: this {container} file has a header, but no audio after it.",
+        hint="It may be from a call that nobody answered. If it should have sound, export it again. "
         "Nothing was sent or paid.",
     )
 

@@ -1,9 +1,10 @@
 """The step that sees every file in the drop folder, and watches it until it is whole.
 
-The full scan, compared with the books, is the truth. Events are hints: they say where to look sooner, and nothing
-is lost when they are.
+The full scan, compared with the database, is the truth. Events are hints where to look sooner: nothing is lost
+when they are.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -23,22 +24,23 @@ from watcher.journey.arrive.strays import RECEIPT
 from watcher.journey.site import Site
 from watcher.store import Left, Waiting
 
-_LOOKS_A_STEP = 256  # so that a step stays short, and events are taken in between
+_LOOKS_A_STEP = 256  # so that a step stays short, and hints are taken in between
 _PUBLISH_SECONDS = 1.0
-_STORE_SECONDS = 1.0  # until looks are tried again that the database did not allow
+_STORE_SECONDS = 1.0  # until looks that failed because of the database are tried again
 
 
 class Arrivals:
     """The step that sees and settles.
 
-    Other steps speak to it through `hint`, `recheck` and, from the vetting, what the registry takes and gives. Any
-    thread may.
+    Other steps use `hint`, `recheck` and `dismiss`; `admit` also takes from the registry and gives back. Any
+    thread may call these.
     """
 
-    def __init__(self, site: Site, *, scans_once: bool = False) -> None:
+    def __init__(self, site: Site, stopping: threading.Event, *, scans_once: bool = False) -> None:
         self._site = site
+        self._stopping = stopping
         self.ignore = Ignore(site.config.arrivals.ignore)
-        self.openings = Openings(lambda path: self.ignore.matching(path) is not None)  # what the watch heard
+        self.openings = Openings(lambda path: self.ignore.matching(path) is not None)  # as the watch heard them
         self.hints = Hints()
         reach = Reach(site.drop)
         self.registry = Registry(site.config.arrivals, site.clock, self.openings, reach)
@@ -52,19 +54,22 @@ class Arrivals:
             self.openings,
             reach,
             lambda path: self._try(path, self._recheck.recheck),
-            scans_once=scans_once,
+            stopping,
         )
+        self.scanner.scans_once = scans_once
         self._publication = Publication(site, self.registry, self.scanner)
         self._publish_due = 0.0
 
     def step(self) -> float:
-        """Hints are taken, a due scan is done, due candidates are judged. Seconds until the next look.
+        """Take hints, scan if due, and judge candidates that are due. Return the seconds until the next look.
 
         0 when a file has settled, or there is more to look at.
         """
         clock = self._site.clock
         self._take_hints()
         self.scanner.scan_if_due()
+        if self._stopping.is_set():
+            return 0.0  # what was published last is more than what was seen of a scan that is cut short
         found_some = self._judge_due()
         if clock.monotonic() >= self._publish_due:
             self._publish_due = clock.monotonic() + _PUBLISH_SECONDS
@@ -87,7 +92,7 @@ class Arrivals:
         self._recheck.recheck(path, is_closed=is_closed)
 
     def dismiss(self, settled: Settled) -> None:
-        """The file is gone, or changed: whatever lies there is looked at anew."""
+        """Drop a settled file that is gone or changed: whatever is there is looked at anew."""
         self.registry.unsettle(settled.path)
         self.hint(settled.path)
 
@@ -95,7 +100,7 @@ class Arrivals:
 
     @property
     def settled(self) -> deque[Settled]:
-        """What is whole, and not vetted yet."""
+        """The files that are whole, but not examined yet."""
         return self.registry.settled
 
     def waiting(self) -> list[Waiting]:
@@ -111,14 +116,14 @@ class Arrivals:
         self._publication.publish(is_last=is_last)
 
     def pending(self, until: float) -> int:
-        """How many files will be taken or given up by themselves until then (monotonic), if nothing changes."""
+        """Return how many files will be taken or given up by then (monotonic) if nothing changes."""
         settler = self.registry.settler
         with self.registry.lock:
             ends = [settler.ends_waiting_at(candidate) for candidate in settler]
         return len(self.hints) + sum(1 for end in ends if end is not None and end <= until)
 
     def look_at_receipts(self) -> None:
-        """Receipts that wait for their recordings are gone, where these have been filed since."""
+        """Remove receipts from the drop folder whose recordings have been filed since."""
         for file in self.waiting():
             if file.code == RECEIPT:
                 self.hint(file.path, is_closed=True)
@@ -127,7 +132,7 @@ class Arrivals:
     # Within
 
     def _take_hints(self) -> None:
-        """What was hinted at until now has been looked at, each path once; what comes meanwhile is next."""
+        """Look at each path hinted at until now, once; later hints are for the next step."""
         hints, is_in_doubt = self.hints.taken()
         if is_in_doubt:
             with self.registry.lock:
@@ -138,13 +143,15 @@ class Arrivals:
             with self._site.store.reading() as books:
                 live = {path: books.items.live_at(path) for path in batch}
             for path, item in live.items():
+                if self._stopping.is_set():
+                    return
                 if item is None:
                     self._try(path, partial(self._recheck.look_at, is_closed=hints[path]))
                 elif item.state in UNTOUCHED:
                     self._try(path, partial(self._recheck.recheck, is_closed=hints[path]))
 
     def _try(self, path: bytes, look: Callable[[bytes], None]) -> None:
-        """The path has been looked at; what nobody foresaw of it stops no other."""
+        """Look at the path; an unexpected error stops no other path."""
         try:
             look(path)
         except StoreError:
@@ -158,9 +165,11 @@ class Arrivals:
             due = registry.settler.due(clock.monotonic(), _LOOKS_A_STEP)
         before = len(registry.settled)
         for number, candidate in enumerate(due):
+            if self._stopping.is_set():
+                break
             try:
                 self._look.judge(candidate)
-            except StoreError:  # of none of them: all wait for it
+            except StoreError:  # about none of them: all wait
                 with registry.lock:
                     registry.settler.put_back(due[number:], clock.monotonic() + _STORE_SECONDS)
                 raise

@@ -1,6 +1,6 @@
-"""The files that come with a recording: a marker that says it is ready, and sidecars with what is known of it.
+"""The files that come with a recording: a marker that says it is complete, and sidecars with metadata.
 
-Pure: names only. A companion is never submitted; it travels with its recording, under that one's name.
+Pure: names only. A companion is never submitted; it moves with its recording, under that recording's name.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from watcher.folders.names import RECEIPT
 
 @dataclass(frozen=True, slots=True)
 class Companions:
-    """Which names are companions, and of what."""
+    """Which names are companions, and of which recordings."""
 
     marker: bytes  # ".done": name.wav waits for name.wav.done; empty for none
     sidecars: tuple[bytes, ...]  # ".xml": name.wav waits for name.xml
@@ -25,32 +25,32 @@ class Companions:
         return cls(settings.marker.encode(), tuple(suffix.encode() for suffix in settings.sidecar))
 
     def is_one(self, path: bytes) -> bool:
-        """Whether a file of this name is no recording but comes with one. Case does not matter."""
+        """Return whether a file of this name is a companion. Case does not matter."""
         name = path.lower()
         suffixes = (*self.sidecars, self.marker) if self.marker else self.sidecars
         return any(name.endswith(suffix.lower()) for suffix in suffixes)
 
     def markers_of(self, path: bytes) -> Iterator[bytes]:
-        """The names that a recording's marker may have, its ending in either case."""
+        """Yield the names of a recording's marker; its suffix may be in either case."""
         if self.marker:
             yield path + self.marker
 
     def sidecars_of(self, path: bytes) -> Iterator[bytes]:
-        """The names that a recording's sidecars may have, their endings in either case."""
+        """Yield the names of a recording's sidecars; their suffixes may be in either case."""
         yield from (stem_of(path) + sidecar for sidecar in self.sidecars)
 
     def recording_of(self, marker: bytes) -> bytes | None:
-        """The recording that this is the marker of; null where it is a sidecar."""
+        """Return the recording that this is the marker of; None for a sidecar."""
         is_marker = self.marker and marker.lower().endswith(self.marker.lower())
         return marker[: -len(self.marker)] if is_marker else None
 
     def stems_of(self, sidecar: bytes) -> list[bytes]:
-        """The stems that a recording may have which this comes with: more than one for `.xml` and `.meta.xml`."""
+        """Return the possible stems of the sidecar's recording: two, where `.xml` and `.meta.xml` are sidecars."""
         name = sidecar.lower()
         return [sidecar[: -len(suffix)] for suffix in self.sidecars if name.endswith(suffix.lower())]
 
     def awaited(self) -> str:
-        """What a recording waits for, in words."""
+        """Return what a recording waits for, in words."""
         words = [f"its marker (its name and {self.marker.decode()})"] if self.marker else []
         if self.sidecars:
             words.append("its sidecar (" + " or ".join(s.decode() for s in self.sidecars) + " with the same stem)")
@@ -58,7 +58,7 @@ class Companions:
 
 
 def companion_name(companion: bytes, recording: bytes, filed_as: bytes) -> bytes:
-    """The name under which a companion lies beside a recording that was filed under `filed_as`."""
+    """Return the name of a companion beside its recording filed under `filed_as`."""
     for old, new in ((recording, filed_as), (stem_of(recording), stem_of(filed_as))):
         if companion.startswith(old):
             return new + companion[len(old) :]
@@ -66,12 +66,12 @@ def companion_name(companion: bytes, recording: bytes, filed_as: bytes) -> bytes
 
 
 def may_be_plain(companion: bytes) -> bool:
-    """Whether a companion may be filed under its plain name: not where a recording's receipt would have that."""
+    """Return whether a companion may be filed under its plain name: not if a recording's receipt may need it."""
     return not (is_receipts_name(companion) and is_recording_name(companion[: -len(RECEIPT)]))
 
 
 def names_beside(item: Item, companion: bytes, longest: int) -> list[bytes]:
-    """Every name that the companion of a filed recording may have beside it, as they were tried."""
+    """Return every name that a filed recording's companion may have, in the order in which they were tried."""
     plain = companion_name(companion, item.path, item.filed_as or item.path)
     tokens = tokens_for(item.id, plain=True)
     names = ((token, one) for token in tokens for one in versions(plain, item.id, token, longest))
@@ -79,13 +79,13 @@ def names_beside(item: Item, companion: bytes, longest: int) -> list[bytes]:
 
 
 def companions_of(item: Item) -> set[bytes]:
-    """Every name that one of its markers and sidecars may have, where the recording itself lies."""
+    """Return every name that one of the item's companions may have, where its recording is now."""
     if item.state in IN_DROP:
         return set(item.companions)
     return {name for companion in item.companions for name in names_beside(item, companion, LONGEST)}
 
 
 def stem_of(path: bytes) -> bytes:
-    """The path without the last extension of its name."""
+    """Return the path without the last extension of its name."""
     folder, slash, name = path.rpartition(b"/")
     return folder + slash + (name.rpartition(b".")[0] or name)

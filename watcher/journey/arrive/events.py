@@ -1,8 +1,8 @@
-"""The kernel's events of a folder and all below it, each told in the moment it is read.
+"""The kernel's events in a folder and all below it, each passed on at the moment it is read.
 
-watchdog's observer keeps the watches, one for each folder. What it makes of the events is passed by: it would hold
-back everything that follows a move out of the folder for half a second, waiting for the other half [measured], and
-filing moves files out all the time; its queues have no bounds; and it keeps silent about what was lost.
+watchdog's observer keeps the watches, one for each folder. Its processing of events is bypassed: after a move out
+of the folder it holds back all further events for half a second, waiting for the other half [measured], and filing
+moves files out all the time; its queues have no bounds; and it does not report lost events.
 """
 
 import logging
@@ -28,7 +28,7 @@ from watchdog.observers.inotify_c import (
 
 from watcher.journey.arrive.openings import Opening, Openings
 
-# At every stop it logs as errors what its own threads find of each other. What counts is looked at here.
+# At every stop it logs errors about its own threads. Whether it works is checked here.
 logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
 logging.getLogger("watchdog.observers.inotify_c").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=RuntimeWarning, module="watchdog")
@@ -43,12 +43,12 @@ DELETED = InotifyConstants.IN_DELETE
 
 _IS_FOLDER = InotifyConstants.IN_ISDIR
 _LOOKED_AT = OPENED | READ
-# Not of what has no name any more: who still writes an unlinked file would be taken for who writes its successor.
+# Not for unlinked files: a writer of one would be taken for a writer of its successor.
 _OF_FOLDERS = Mask(
     (CREATED | OPENED | WRITTEN | READ | MOVED_FROM | MOVED_TO | DELETED)
     | (InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_EXCL_UNLINK)
 )
-# Added, not set: should a watched folder have taken the name in the meantime, it keeps its own.
+# Added, not set: should a watched folder have taken the name meanwhile, it keeps its own mask.
 _OF_FILES = Mask(OPENED | WRITTEN | READ | InotifyConstants.IN_DONT_FOLLOW | InotifyConstants.IN_MASK_ADD)
 
 _MOST_GUARDS = 1024  # each takes one of the watches that a user may have
@@ -56,18 +56,18 @@ _MOST_MOVING = 256
 
 
 class Listener(Protocol):
-    """Who is told. An exception ends the reading for good; paths are absolute."""
+    """Receives the events. An exception ends the reading for good; paths are absolute."""
 
     openings: Openings
 
     def hear(self, path: bytes, mask: int, cookie: int, /) -> None:
-        """Something happened to this file, or whatever is no folder."""
+        """Something happened to this file, or to anything else that is not a folder."""
 
     def hear_of_folder_leaving(self, path: bytes) -> None:
-        """A folder is moved away from here, to wherever: it is not told yet."""
+        """A folder is being moved away from here; it is not known where to."""
 
     def hear_of_folder(self, path: bytes, before: bytes | None, *, is_made: bool) -> None:
-        """A folder lies there now: it was made, or it was moved, from `before` where that was watched."""
+        """A folder was created there, or moved there, from `before` if that was watched."""
 
     def miss(self) -> None:
         """Events were lost."""
@@ -87,7 +87,7 @@ class _Reader(InotifyFD):
             self.batch_ended()
 
     def read_events(self, *, event_buffer_size: int = 1 << 16) -> list[InotifyEvent]:
-        """What happened since the last time, but for folders that were only looked into: our own scans do that."""
+        """Return the new events, except those of folders that were only read: our own scans do that."""
         return [
             InotifyEvent(wd, mask, cookie, name)
             for wd, mask, cookie, name in self._parse_event_buffer(self._read_event_buffer(event_buffer_size))
@@ -97,7 +97,7 @@ class _Reader(InotifyFD):
 
 
 class _Guard:
-    """A watch on a file that is open, so that no two of its opens or closes are merged; see Openings."""
+    """A watch on an open file, so that no two of its opens or closes are merged; see Openings."""
 
     def __init__(self, openings: Openings, opening: Opening) -> None:
         self._openings = openings
@@ -108,10 +108,10 @@ class _Guard:
             self._openings.confirmed(self._opening)
 
     def on_watch_deleted(self, wd: int) -> None:
-        """The file is gone."""
+        """Nothing to do: the file is gone."""
 
     def on_queue_overflow(self) -> None:
-        """The group is told too."""
+        """Nothing to do: the group is told too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class _Move:
 
 
 class _Group(InotifyWatchGroup):
-    """The watches of a folder and all below it, and of the files that are open there."""
+    """The watches on a folder and all below it, and on the files that are open there."""
 
     def __init__(self, reader: _Reader, root: bytes, listener: Listener, *, is_recursive: bool) -> None:
         self._listener = listener
@@ -146,13 +146,13 @@ class _Group(InotifyWatchGroup):
             self._listener.hear(path, event.mask, event.cookie)
 
     def on_queue_overflow(self) -> None:
-        """The watches of folders that were made meanwhile are missing: whoever listens must begin anew."""
+        """Report the loss: folders created meanwhile have no watches, so the listener must start over."""
         with self._lock:
             if self.is_active:
                 self._listener.miss()
 
     def _follow(self, event: InotifyEvent, path: bytes) -> None:
-        """What was made or moved in is watched, what was moved out is not."""
+        """Watch what was created or moved in, and stop watching what was moved out."""
         mask = event.mask
         if mask & CREATED:
             self._add_all_callbacks(path)
@@ -172,7 +172,7 @@ class _Group(InotifyWatchGroup):
             self._listener.hear_of_folder(path, move.path if move else None, is_made=False)
 
     def _keep_watches(self, path: bytes) -> None:
-        """A folder that was moved away and has come back has the watch that it had: it is not let go any more."""
+        """Keep the watches of a folder that was moved away and has come back."""
         paths, watches = self._active_callbacks_by_path, self._active_callbacks_by_watch
         here = {wd for folder, wd in paths.items() if folder == path or folder.startswith(path + b"/")}
         for move in self._moving.values():
@@ -182,17 +182,17 @@ class _Group(InotifyWatchGroup):
             del paths[folder]
 
     def _let_go(self, move: _Move) -> None:
-        """It was moved away. As long as it is watched, what happens in it is told as of where it was."""
+        """Stop watching a folder that was moved away: its events would come under its old path."""
         self._remove_callbacks([wd for wd in move.watches if wd in self._active_callbacks_by_watch])
 
     def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
-        # The library's own fails where another folder has had the path since.
+        # The library's own method fails where another folder has the path by now.
         path = self._active_callbacks_by_watch.pop(wd, None)
         if path is not None and self._active_callbacks_by_path.get(path) == wd:
             del self._active_callbacks_by_path[path]
 
     def _end_batch(self) -> None:
-        """What was read is told: files that are still open get their guards, and no others keep one."""
+        """After a batch of events, guard the files that are still open, and no others."""
         openings = self._listener.openings
         if openings.is_overrun:
             self.on_queue_overflow()
@@ -205,7 +205,7 @@ class _Group(InotifyWatchGroup):
                     self._inotify_fd.remove_callbacks([(watch, guard)])
             for path, opening in openings.unguarded():
                 self._guard(path, opening)
-            # The two halves of a move follow each other: one that has not come with the next batch never will.
+            # The two halves of a move follow each other: what has not come with the next batch never will.
             for cookie in [cookie for cookie, move in self._moving.items() if move.batch < self._batch]:
                 self._let_go(self._moving.pop(cookie))
             self._batch += 1
@@ -219,7 +219,7 @@ class _Group(InotifyWatchGroup):
         try:
             wd = self._inotify_fd.add_callback(full, _OF_FILES, guard, name)
         except OSError:
-            return  # it is gone, or the user has no watch left: its bounds stay apart
+            return  # it is gone, or no watches are left: its bounds stay apart
         if wd == -1 or wd in self._guards or wd in self._active_callbacks_by_watch:
             self._inotify_fd.remove_callbacks([(wd, name)])  # not ours to read, or watched already
             return
@@ -228,7 +228,7 @@ class _Group(InotifyWatchGroup):
 
 
 class _Emitter(InotifyEmitter):
-    """Has the watches set; the events pass it by."""
+    """Sets the watches; the events bypass it."""
 
     _inotify: _Group | None
 
@@ -242,7 +242,7 @@ class _Emitter(InotifyEmitter):
         self._inotify = _Group(self._reader, root, self._listener, is_recursive=self.watch.is_recursive)
 
     def watches(self, root: bytes) -> bool:
-        """Whether the kernel still watches what lies there: asked once more for a watch, it names the same one."""
+        """Return whether the kernel still watches this folder: asked for it again, it names the same watch."""
         group, reader = self._inotify, self._reader
         if group is None:
             return False
@@ -254,7 +254,7 @@ class _Emitter(InotifyEmitter):
 
 
 class Observer(InotifyObserver):
-    """watchdog's, with a reader of our own. Its threads live until its end, or an error."""
+    """watchdog's observer with a reader of our own. Its threads live until its end, or an error."""
 
     def __init__(self, listener: Listener) -> None:
         self._inotify_fd = _Reader()
@@ -262,31 +262,31 @@ class Observer(InotifyObserver):
         BaseObserver.__init__(self, _Emitter, inotify_fd=self._inotify_fd, listener=listener)
 
     def hears(self, root: bytes) -> bool:
-        """Whether what happens in the folder that lies there now is heard.
+        """Return whether events come from the folder that is there now.
 
-        Each thread must be alive: any of them dies at the first error, and the others do not mind. And the kernel
-        must still watch this very folder: its watch dies with the folder, though a new one may have its inode.
+        Every thread must be alive: each dies at its first error, and the others carry on. And the kernel must
+        still watch this very folder: the watch dies with its folder, though a new one may have the same inode.
         """
         return all(thread.is_alive() for thread in (self, self._inotify_fd, *self.emitters)) and all(
             emitter.watches(root) for emitter in self.emitters if isinstance(emitter, _Emitter)
         )
 
     def end(self) -> None:
-        """No thread of it runs any more, nor holds anything, whether it was started or not."""
+        """End its threads and release what they hold, whether it was started or not."""
         self.stop()
         if self.ident is not None:
             self.join()
 
 
 def listen(listener: Listener, root: bytes, *, recursive: bool) -> Observer | str:
-    """An observer that tells what happens in the folder; else why there can be none."""
+    """Return a running observer of the folder; or why there can be none."""
     observer: Observer | None = None
     try:
         observer = Observer(listener)
         observer.schedule(FileSystemEventHandler(), os.fsdecode(root), recursive=recursive)
         observer.start()
-    except (OSError, RecursionError) as error:  # the latter of folders nested a thousand deep, on Python 3.11
+    except (OSError, RecursionError) as error:  # the latter for folders nested a thousand deep, on Python 3.11
         if observer is not None:
-            observer.end()  # else each try would keep one of the few that a user may have
+            observer.end()  # else each try would use up one of the few instances that a user may have
         return getattr(error, "strerror", None) or str(error)
     return observer

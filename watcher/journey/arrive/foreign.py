@@ -1,6 +1,7 @@
-"""What is no recording, neither by its name nor by its content: it is left where it lies, and never has a row.
+"""Files that are not recordings, neither by name nor by content: they are left where they are, without a row.
 
-A look is dear, and so remembered by fingerprint: what stays the same, under however many names, is read once.
+Reading a file is expensive, so the result is remembered by fingerprint: an unchanged file is read once, under
+however many names.
 """
 
 from collections import OrderedDict
@@ -13,21 +14,21 @@ from watcher.errors import RecordingRefused
 from watcher.extensions import is_recording_name
 
 FOREIGN = "foreign"
-"""The code of what is left because it is no recording."""
+"""The code of a file that is left because it is not a recording."""
 
-_TELLING_BYTES = 12  # fewer than these only begin to look like something
+_TELLING_BYTES = 12  # with fewer, the format cannot be told
 
 _REMEMBERED = 10_000
-_SURE_SECONDS = 2.5  # the coarsest times that file systems keep, and some more
+_SURE_SECONDS = 2.5  # a bit more than the coarsest timestamps of file systems
 
 
 def may_be_left(settings: Settings, path: bytes) -> bool:
-    """Whether a file of this name is left where it is, unless its content is a recording's."""
+    """Return whether a file of this name is left where it is unless its content is a recording's."""
     return settings.foreign == "leave" and not is_recording_name(path)
 
 
 def is_left(settings: Settings, path: bytes, size: int, found: Examination | RecordingRefused | None) -> bool:
-    """Whether a file is left where it is, after a look at its content; null where there was none to look at."""
+    """Return whether a file is left where it is, after a look at its content. `found`: None if it has none."""
     if not may_be_left(settings, path):
         return False
     return size < _TELLING_BYTES or (isinstance(found, RecordingRefused) and found.is_foreign)
@@ -36,15 +37,15 @@ def is_left(settings: Settings, path: bytes, size: int, found: Examination | Rec
 def look_into(
     file: BinaryIO, size: int, path: bytes, *, thorough: bool = False
 ) -> Examination | RecordingRefused | None:
-    """What the open file holds, or why it is not taken; null for an empty one. See examine."""
+    """Return what the open file contains, or why it is refused; None for an empty one. See examine."""
     try:
         return examine(file, size, name=path, thorough=thorough) if size else None
     except RecordingRefused as error:
-        return error.with_traceback(None)  # which would hold on to the frames, and the file with them
+        return error.with_traceback(None)  # it would keep the frames alive, and the file with them
 
 
 class Looks:
-    """What was found in files that may be looked into again, those that were asked for last."""
+    """What was found in the files that were looked into last."""
 
     def __init__(self) -> None:
         self._found: OrderedDict[Fingerprint, tuple[Examination | RecordingRefused | None, bytes, bool]] = (
@@ -54,10 +55,10 @@ class Looks:
     def look(
         self, file: BinaryIO, fingerprint: Fingerprint, path: bytes, quiet_seconds: float
     ) -> Examination | RecordingRefused | None:
-        """What is in the open file, read now or remembered. `quiet_seconds`: since when it is what it is.
+        """Return what is in the open file, read now or remembered. `quiet_seconds`: how long it has not changed.
 
-        What was read within a moment of a change may be older than a second change, at the same time by the file
-        system's clock: it is believed of another name of the file, never of the same, and not for long.
+        What was read soon after a change may be older than a second change with the same timestamp: it counts for
+        another name of the file, but never for the same name, and not for long.
         """
         is_sure = quiet_seconds >= _SURE_SECONDS
         known = self._found.get(fingerprint)

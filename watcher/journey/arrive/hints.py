@@ -1,20 +1,20 @@
-"""What the watch and later steps say of paths: hints where to look sooner. Any thread may say them."""
+"""Hints where to look sooner, from the watch and from later steps. Thread-safe."""
 
 import threading
 from collections.abc import Callable
 
-_MOST_HINTS = 65_536  # paths; beyond, a scan finds what they were about
+_MOST_HINTS = 65_536  # paths; if there are more, a scan finds what they were about
 _MOST_MOVED_IN = 1_000  # folders, between two scans
 
 
 class Hints:
-    """Paths to look at, folders that were moved in, and whether events were lost, until the step takes them."""
+    """Paths to look at, folders that were moved in, and whether events were lost, until the step takes these."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # held for a moment: whoever reads the events waits for it
+        self._lock = threading.Lock()  # held briefly: the thread that reads the events waits for it
         self._paths: dict[bytes, bool] = {}  # whether each was closed, or moved in
         self._moved_in: dict[bytes, int] = {}  # folders that were moved in, and when, in ns
-        self._is_in_doubt = False  # what was heard to be closed may be open again
+        self._is_in_doubt = False  # events were lost: what was closed may be open again
         self.is_scan_asked = True
         self.wake: Callable[[], None] = lambda: None  # called when there is something to look at
 
@@ -22,8 +22,10 @@ class Hints:
         return len(self._paths)
 
     def add(self, path: bytes, *, is_closed: bool | None = None) -> None:
-        """Something happened to this path. `is_closed`: true when the last who had it open closed it, or it was
-        moved in; false when another file begins there; null when nothing is known of that.
+        """Add a path to which something happened.
+
+        `is_closed`: true when its last writer closed it, or it was moved in; false when a new file begins there;
+        None when neither is known.
         """
         with self._lock:
             if is_closed is None:
@@ -36,30 +38,30 @@ class Hints:
         self.wake()
 
     def moved_in(self, folder: bytes, at: int) -> None:
-        """A folder was moved in at this time (ns), or within: what did not change since was moved with it."""
+        """Add a folder that was moved in at this time (ns): what has not changed since was moved with it."""
         with self._lock:
             if len(self._moved_in) < _MOST_MOVED_IN:
                 self._moved_in[folder + b"/"] = at
 
     def doubt(self) -> None:
-        """Events were lost: nobody knows any more what was closed, nor what has come."""
+        """Note that events were lost: it is no longer known what was closed, or what has arrived."""
         self._is_in_doubt = True
         self.scan_soon()
 
     def scan_soon(self) -> None:
-        """The next step scans."""
+        """Have the next step scan."""
         self.is_scan_asked = True
         self.wake()
 
     def taken(self) -> tuple[dict[bytes, bool], bool]:
-        """The paths said until now, each with whether it was closed; and whether events were lost. Each once."""
+        """Return, once, the paths so far, each with whether it was closed; and whether events were lost."""
         with self._lock:
             paths, self._paths = self._paths, {}
             is_in_doubt, self._is_in_doubt = self._is_in_doubt, False
         return paths, is_in_doubt
 
     def folders_taken(self) -> dict[bytes, int]:
-        """The folders that were moved in since this was asked last."""
+        """Return the folders that were moved in since the last call."""
         with self._lock:
             moved_in, self._moved_in = self._moved_in, {}
         return moved_in

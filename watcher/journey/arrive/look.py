@@ -1,4 +1,4 @@
-"""A look into a candidate: what it holds, who has it open, what came with it; and so whether it is whole."""
+"""Look into a candidate: its content, whether it is open, its companions; and so whether it is whole."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,12 +23,12 @@ ORPHANED = "companion"
 
 
 class Look:
-    """Judges candidates, one at a time. What is whole is in the registry, settled."""
+    """Judges candidates, one at a time. What is whole is settled in the registry."""
 
     def __init__(
         self, site: Site, registry: Registry, openings: Openings, reach: Reach, look_again: Callable[[bytes], None]
     ) -> None:
-        """`look_again`: looks anew at what lies at a path."""
+        """`look_again`: looks anew at what is at a path."""
         self._site = site
         self._registry = registry
         self._openings = openings
@@ -42,7 +42,7 @@ class Look:
         path, clock = candidate.path, self._site.clock
         is_companion = self._companions.is_one(path)
         try:
-            # What was heard is asked for before we open the file: that is heard as well.
+            # Ask what was heard before we open the file: our own open is heard too.
             heard = self._openings.is_open(path, clock.monotonic())
             evidence = Evidence(heard_open=heard, elsewhere=self._reach.part(path).elsewhere)
             self._check_unchanged(candidate)
@@ -58,7 +58,7 @@ class Look:
         except (RecordingUnreachable, FolderError) as error:
             code, reason = error.code, f"{error.message}; {error.hint}"
             if isinstance(error, RecordingUnreachable) and may_be_left(self._site.config.arrivals, path):
-                code, reason = FOREIGN, f"is no recording by its name, and its content is unknown: {reason}"
+                code, reason = FOREIGN, f"is not a recording by its name, and its content is unknown: {reason}"
             with self._registry.lock:
                 self._registry.settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
             return
@@ -74,7 +74,7 @@ class Look:
             elif is_companion:
                 self._judge_companion(candidate, evidence, now, monotonic)
             elif evidence.is_foreign:
-                reason = "is no recording, neither by its name nor by its content: it is left where it is"
+                reason = "is not a recording, by its name or its content: it is left where it is"
                 self._registry.settler.leave(candidate, FOREIGN, reason, now)
             else:
                 evidence = replace(evidence, is_announced=bool(markers))
@@ -95,7 +95,7 @@ class Look:
         if judgement is Judgement.READY and self._is_alone(candidate, markers, sidecars):
             reason = f"waits for {self._companions.awaited()}"
             if strangers:
-                reason += f"; {show_path(strangers[0])} does not count: it is not the recording's owner's"
+                reason += f"; {show_path(strangers[0])} does not count: it has a different owner"
             self._registry.settler.wait(candidate, "companion_missing", reason, now, monotonic)
             self._lonely[stem_of(path)].add(path)
         elif judgement is not Judgement.WAIT:
@@ -104,7 +104,7 @@ class Look:
             self._registry.settled.append(Settled(path, candidate.fingerprint, candidate.first_seen, companions))
 
     def _find_markers(self, path: bytes) -> tuple[list[bytes], list[bytes]]:
-        """The recording's markers: its owner's, and those that anybody else put there, whose word is none."""
+        """Return the recording's markers from its owner, and those from others, which do not count."""
         with self._registry.lock:
             found = self._registry.waiting_beside(self._companions.markers_of(path), path)
         if not found:
@@ -113,11 +113,11 @@ class Look:
             owner = self._site.drop.owner(path)
             is_owners = {name: self._site.drop.owner(name) == owner for name in found}
         except (RecordingGone, RecordingUnreachable, FolderError):
-            return [], []  # the next look tells
+            return [], []  # the next look finds out
         return [name for name in found if is_owners[name]], [name for name in found if not is_owners[name]]
 
     def _is_alone(self, candidate: Candidate, markers: list[bytes], sidecars: list[bytes]) -> bool:
-        """Whether it lacks a companion that is to come with it. Asks the books: only of what is whole itself."""
+        """Return whether it lacks a companion. This queries the database: ask only about what is whole itself."""
         if self._companions.marker and not markers:
             return True
         if not self._companions.sidecars or any(map(self._registry.settler.is_settled, sidecars)):
@@ -125,9 +125,9 @@ class Look:
         return not self._shares_sidecar(candidate)
 
     def _shares_sidecar(self, candidate: Candidate) -> bool:
-        """Whether its sidecar went along with another recording, of the same stem, while this one lay there too.
+        """Return whether its sidecar moved with another recording of the same stem while this one was there too.
 
-        One that comes after the other was filed waits for a sidecar of its own.
+        A recording that comes after the other was filed waits for a sidecar of its own.
         """
         stem = stem_of(candidate.path)
         sidecars = {name.lower() for name in self._companions.sidecars_of(candidate.path)}
@@ -142,7 +142,7 @@ class Look:
         )
 
     def _judge_companion(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> None:
-        """A marker says ready by being there, a sidecar by being whole: whoever waits for it is looked at."""
+        """Judge a marker, which counts at once, or a sidecar, once it is whole; look at what waits for it."""
         path = candidate.path
         marked = self._companions.recording_of(path)
         if marked is None:
@@ -156,7 +156,7 @@ class Look:
             self._registry.settler.look_now(recording, monotonic)
 
     def _look_at_companion(self, candidate: Candidate, evidence: Evidence) -> Evidence:
-        """The evidence, with what a lease says of whether somebody writes it. Its content is its own affair."""
+        """Add to the evidence whether somebody is writing it, by a lease. Its content does not matter."""
         if evidence.heard_open is False and candidate.is_closed:
             return evidence
         try:
@@ -173,7 +173,7 @@ class Look:
             raise RecordingChanged("it is still being written")
 
     def _look_into(self, candidate: Candidate, evidence: Evidence) -> Evidence:
-        """The evidence, with what the container says of its end, and a lease of whether somebody writes it."""
+        """Add to the evidence whether its container is complete, and (by a lease) whether it is being written."""
         path, size, settings = candidate.path, candidate.fingerprint.size, self._site.config.arrivals
         is_read = may_be_sent(size, self._site.config.audio, self._site.config.limits.max_upload_bytes)
         if size == 0 or not (is_read or may_be_left(settings, path)):
@@ -187,11 +187,11 @@ class Look:
             if evidence.heard_open and not may_be_left(settings, path):
                 evidence = replace(evidence, is_open=is_being_written(file))
                 if evidence.why_open:
-                    return evidence  # what it holds is of no interest yet
+                    return evidence  # its content does not matter yet
             quiet_seconds = self._site.clock.monotonic() - candidate.changed_at
             found = self._looks.look(file, fingerprint, path, quiet_seconds)
             evidence = replace(evidence, is_foreign=is_left(settings, path, size, found))
-            if isinstance(found, Examination):  # else no recording, or not yet: only quiet can tell
+            if isinstance(found, Examination):  # else not a recording, or not yet: only quiet can tell
                 evidence = replace(
                     evidence,
                     completeness=found.completeness,
@@ -199,6 +199,6 @@ class Look:
                     has_sound=found.has_sound,
                 )
             evidence = replace(evidence, is_open=is_being_written(file))
-        # The lease is of one moment: what was read before it counts only if nothing changed until after it.
+        # The lease is valid for a moment: what was read before counts only if nothing changed until after it.
         self._check_unchanged(candidate)
         return evidence

@@ -1,18 +1,17 @@
-"""Who still has a file open, as far as the kernel's events tell: every open, and whether its close came. Pure.
+"""Which files are open, as far as the kernel's events tell: every open, and whether its close came. Pure.
 
-The kernel says neither who opens nor for what, and makes one event of several equal ones that nobody has read in
-between: two opens may look like one, two closes too. So it is counted between bounds. `least` opens have no close
-for certain: while there is one, the file is open. `most` may have none: where it is 0, it is closed. In between
-nobody knows.
+The kernel says neither who opens a file nor why, and it merges equal events that have not been read yet: two opens
+may look like one, and two closes too. So there are two bounds. At least `least` opens have no close: if it is
+above 0, the file is open. At most `most` have none: if it is 0, the file is closed. In between it is unknown.
 
-A guard makes the bounds meet. It is a watch on the file itself, beside that on its folder: each open and close
-then makes two events in turn, so that no two equal ones follow each other and none is merged [measured]. It is set
-as soon as an open has been read; what came before it (a second open in the same tenth of a millisecond) can not
-be told from one open. Errors are on the side of patience but for that one.
+A guard makes the bounds meet. It is a second watch, on the file itself, beside that on its folder: each open and
+close then makes two different events in turn, so no two equal ones follow each other and none is merged
+[measured]. It is set as soon as an open has been read; a second open before that (within a tenth of a millisecond)
+cannot be told from the first. In every other case an error only means waiting longer.
 
-All this tells only of opens that were heard. A file that lay there before anybody listened may be open since then:
-that others opened and closed it, or that it was renamed, proves nothing. So it is kept in mind which files were
-heard from their beginning: made, or moved in, or closed by somebody whose open nobody heard.
+Only opens that were heard count. A file that was there before we listened may have been open all along, by one or
+by several: that somebody closed it, or that it was renamed, proves nothing. So we remember which files were heard
+from their beginning: created, or moved in, or closed under a copier's own temporary name.
 """
 
 import threading
@@ -23,17 +22,17 @@ from enum import StrEnum
 from typing import TypeVar
 
 BELIEVED_SECONDS = 24 * 3600.0
-"""For so long an open without a close is believed: a close may have been lost after all."""
+"""How long an open without a close counts: its close may have been lost after all."""
 
 MOST_FILES = 16_384
-"""More are not kept in mind: then nothing is."""
+"""The most open files to remember; with more, all are forgotten."""
 
 MOST_HEARD = 131_072
-"""Of more files it is not kept in mind that they were heard from their beginning: then of none."""
+"""The most files to remember as heard from their beginning; with more, all are forgotten."""
 
 _MOST_MOVING = 256
 _MOST_FOLDERS = _MOST_LEFT = 4_096
-_OPENED_SECONDS = 1.0  # whoever makes a file opens it with that; a link is made and not opened
+_OPENED_SECONDS = 1.0  # a new file is opened as it is created; a new link is not opened
 
 _Known = TypeVar("_Known")
 
@@ -42,17 +41,17 @@ Identity = tuple[int, int]
 
 
 class Close(StrEnum):
-    """What a close that was heard means for its file."""
+    """What a close means for its file."""
 
     LAST = "last"  # it was written, and nobody has it open any more
-    READ = "read"  # nobody who was heard to open it has it open any more, and none of them wrote
+    READ = "read"  # every open that was heard has its close, and none of them wrote
     NOT_LAST = "not_last"  # somebody else may have it open
-    UNPROVEN = "unproven"  # it was written; who opened it before anybody listened may still have it open
+    UNPROVEN = "unproven"  # it was written; somebody who opened it before we listened may still have it open
 
 
 @dataclass(slots=True, eq=False)
 class Opening:
-    """A file that was opened, and is not known to be closed."""
+    """A file that was opened and is not known to be closed."""
 
     since: float  # monotonic
     least: int = 0
@@ -67,49 +66,49 @@ class Opening:
         self.most += 1
 
     def closed(self, *, written: bool) -> None:
-        """At least one of them was closed; how many, only its guard can tell."""
+        """Count a close: at least one of the opens; how many, only the guard can tell."""
         self.is_written |= written
         self._before = self.least
         self.least = 0
         self.most -= 1
 
     def confirmed(self) -> None:
-        """Its guard heard of that close: it was one, and no more."""
+        """The guard saw that close: it was exactly one."""
         self.least = max(self.least, self._before - 1)
         self._before = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Leaving:
-    """A file of which the first half of a move was heard."""
+    """A file for which the first half of a move was heard."""
 
     path: bytes
     opening: Opening | None
     is_heard: bool
-    identity: Identity | None  # of a file that may be open; null where it is closed, or not known
+    identity: Identity | None  # of a file that may be open; None where it is closed, or unknown
 
 
 class Openings:
-    """The files that are open, by their paths. Events come from one thread, questions from any."""
+    """The open files, by path. Events come from one thread, questions from any."""
 
     def __init__(self, is_temporary: Callable[[bytes], bool] = lambda _: False) -> None:
-        """`is_temporary`: whether this path is one that files have only until they are whole."""
+        """`is_temporary`: whether files have this path only until they are whole."""
         self._is_temporary = is_temporary
         self._lock = threading.Lock()
         self._open: dict[bytes, Opening] = {}
-        self._heard: dict[bytes, bool] = {}  # from its beginning; false only where its folder would say otherwise
-        self._made: OrderedDict[bytes, float] = OrderedDict()  # and not opened yet
+        self._heard: dict[bytes, bool] = {}  # from its beginning; false only to overrule its folder
+        self._made: OrderedDict[bytes, float] = OrderedDict()  # created, and not opened yet
         self._folders: dict[bytes, bool | None] = {}
-        # Folders that were moved in (true: what lies in them is closed), made (false: their first files were not
-        # heard), or moved within one of these (null: what lies in them was there before).
+        # Folders that were moved in (true: what is in them is closed), created (false: their first files were not
+        # heard), or moved within one of these (None: what is in them was there before).
         self._moving: OrderedDict[int, _Leaving] = OrderedDict()  # by cookie
-        self._left: OrderedDict[Identity, None] = OrderedDict()  # files that were moved away, and may be open
+        self._left: OrderedDict[Identity, None] = OrderedDict()  # files that were moved away and may be open
         self._last_move: tuple[bytes, bytes, bool, bool] | None = (
-            None  # from where, to where; whether onto what was open, and onto what was heard
+            None  # from, to; whether the target was open, and whether it was heard from its beginning
         )
         self._unguarded: dict[bytes, Opening] = {}
         self._guards_left: list[int] = []
-        self.is_overrun = False  # more files were open than are kept in mind
+        self.is_overrun = False  # more files were open than MOST_FILES
 
     def __len__(self) -> int:
         return len(self._open)
@@ -117,7 +116,7 @@ class Openings:
     # What was heard
 
     def made(self, path: bytes, now: float) -> None:
-        """Another file begins there, or another name of a file: an open that follows at once tells which."""
+        """A new file was created there, or a new link: if an open follows at once, it was a file."""
         with self._lock:
             self._drop(path)
             self._note(path, is_heard=False)
@@ -139,14 +138,16 @@ class Openings:
             opening.opened()
 
     def closed(self, path: bytes, *, written: bool) -> Close:
-        """`written`: the close was of a descriptor that could write."""
+        """`written`: the closed descriptor was open for writing."""
         with self._lock:
             opening = self._open.get(path)
             if opening is None:
                 if not written:
                     return Close.READ
-                self._note(path, is_heard=True)  # whoever had it open since before anybody listened closed it
-                return Close.LAST
+                # One of those who had opened it before we listened; nobody knows how many there were.
+                is_whole = self._is_temporary(path)  # a copier's own name for it, which nobody else opens
+                self._note(path, is_heard=is_whole)
+                return Close.LAST if is_whole else Close.UNPROVEN
             opening.closed(written=written)
             if opening.most > 0:
                 return Close.NOT_LAST
@@ -158,24 +159,24 @@ class Openings:
             return Close.LAST if self._is_heard(path) else Close.UNPROVEN
 
     def confirmed(self, opening: Opening) -> None:
-        """The guard of this one heard of the close that was told last."""
+        """This opening's guard saw the latest close."""
         with self._lock:
             opening.confirmed()
 
     def linked(self, path: bytes) -> None:
-        """Another name of some file: what was opened under that one's other names is not heard here."""
+        """A new link to some file: opens under its other names are not heard here."""
         with self._lock:
             self._drop(path)
             self._note(path, is_heard=False)
 
     def gone(self, path: bytes) -> None:
-        """What lay there is gone: nobody has open what comes there next."""
+        """The file is gone: nobody has its successor open."""
         with self._lock:
             self._drop(path)
             self._heard.pop(path, None)
 
     def moved_from(self, path: bytes, cookie: int, identity: Identity | None = None) -> None:
-        """Who has it open still has: it is only called otherwise, once the other half of the move is heard."""
+        """The file is being renamed: it stays as open as it was, once the other half of the move is heard."""
         with self._lock:
             self._unguarded.pop(path, None)
             self._made.pop(path, None)
@@ -191,17 +192,17 @@ class Openings:
                     self._release(leaving.opening)
 
     def left(self, identity: Identity) -> None:
-        """A file that may be open is moved away, with its folder."""
+        """A file that may be open is moved away with its folder."""
         with self._lock:
             self._leave(identity)
 
     def moved_to(self, path: bytes, cookie: int, now: float, identity: Identity | None = None) -> bool:
-        """Whether it is known to be closed. What was known of it under its other name is known of it still.
+        """Return whether the file is known to be closed. What was known under its old name still holds.
 
-        What comes from elsewhere is closed, unless it is one that left and may be open (`identity`).
+        A file from elsewhere is closed, unless it is one that left while it may have been open (`identity`).
 
-        Two files that changed places (RENAME_EXCHANGE) are told as one move there and one back, like a file that
-        was renamed twice: then either of the two may be open, if one was.
+        Two files that change places (RENAME_EXCHANGE) appear as one move there and one back, like a file that is
+        renamed twice: then either of them may be open, if one was.
         """
         with self._lock:
             was_open, was_heard = path in self._open, self._is_heard(path)
@@ -237,20 +238,20 @@ class Openings:
             return False
 
     def _came_closed(self, source: bytes) -> bool:
-        """Whether a file that nobody heard the beginning of was closed before it was renamed.
+        """Return whether a file whose beginning was not heard was closed before it was renamed.
 
-        In a folder that was just made a copier may be through with a file before the folder is listened to; then
-        the rename from a temporary name is all that is heard of it.
+        In a new folder a copier may be done with a file before we listen to the folder; then we only hear the
+        rename from its temporary name.
         """
         return self._heard_of_folder(source) is False and self._is_temporary(source)
 
     def folder_came(self, path: bytes, *, is_made: bool) -> None:
-        """It was made, or moved in from elsewhere: then what lies in it is closed, as what is moved in is."""
+        """A folder was created, or moved in from elsewhere; then its files are closed, as a moved file is."""
         with self._lock:
             self._keep_folder(path, not is_made)
 
     def folder_moved(self, before: bytes, after: bytes) -> None:
-        """All that lies in the folder is called otherwise."""
+        """A folder was renamed, and with it all that is in it."""
         with self._lock:
             came = self._heard_of_folder(before + b"/")
             for openings in (self._open, self._unguarded):
@@ -263,7 +264,7 @@ class Openings:
                 self._keep_folder(after, came)
 
     def forget(self) -> None:
-        """Events were lost: nothing that was heard counts any more."""
+        """Forget everything: events were lost."""
         with self._lock:
             self._forget()
             self.is_overrun = False
@@ -271,7 +272,7 @@ class Openings:
     # What it comes to
 
     def is_open(self, path: bytes, now: float) -> bool | None:
-        """Whether somebody who was heard to open it still has it open; null: perhaps."""
+        """Return whether somebody who was heard to open it still has it open; None: perhaps."""
         with self._lock:
             opening = self._open.get(path)
             if opening is None:
@@ -279,12 +280,12 @@ class Openings:
             return True if opening.least > 0 and now < opening.since + BELIEVED_SECONDS else None
 
     def is_closed(self, path: bytes) -> bool:
-        """Whether it was heard from its beginning, and everybody who opened it since closed it."""
+        """Return whether it was heard from its beginning, and every open has its close."""
         with self._lock:
             return path not in self._open and self._is_heard(path)
 
     def came_closed(self, path: bytes, identity: Identity) -> bool:
-        """Whether what lies in a folder that was moved is closed: not if it left while it may have been open."""
+        """Return whether a file in a moved folder is closed: not if it left while it may have been open."""
         with self._lock:
             if identity in self._left and path not in self._heard:
                 del self._left[identity]
@@ -299,7 +300,7 @@ class Openings:
     # Guards
 
     def unguarded(self) -> Iterator[tuple[bytes, Opening]]:
-        """Files that are open and should have a guard; each is asked for once."""
+        """Yield the open files that should have a guard, each once."""
         with self._lock:
             wanted, self._unguarded = self._unguarded, {}
         for path, opening in wanted.items():
@@ -307,7 +308,7 @@ class Openings:
             yield path, opening
 
     def guards_left(self) -> list[int]:
-        """Guards that nobody needs any more; each is told once."""
+        """Return the guards that are no longer needed, each once."""
         with self._lock:
             left, self._guards_left = self._guards_left, []
         return left
@@ -324,7 +325,7 @@ class Openings:
         return self._heard_of_folder(path) is True if found is None else found
 
     def _heard_of_folder(self, path: bytes) -> bool | None:
-        """What `_folders` says of the nearest folder above; null where none came since anybody listens."""
+        """Return what `_folders` has for the nearest folder above; None where none came since we listen."""
         while self._folders and path:
             path = path.rpartition(b"/")[0]
             if path in self._folders:

@@ -1,4 +1,4 @@
-"""What people are told of the files that are no items yet: for `status`, `why` and `list`, and in the log."""
+"""Publish the files that are not items yet, for `status`, `why` and `list`, and log those that are blocked."""
 
 from heapq import nsmallest
 
@@ -22,27 +22,27 @@ _BLOCKED = "blocked"
 
 
 class Publication:
-    """What was published last, and what the log was told."""
+    """Publishes what waits; knows what was published and logged last."""
 
     def __init__(self, site: Site, registry: Registry, scanner: Scanner) -> None:
         self._site = site
         self._registry = registry
         self._scanner = scanner
-        # Null: what an earlier run left is there.
+        # None: what an earlier run left is there.
         self._published: tuple[list[Waiting], int, int, Left] | None = None
         self._blocked: set[bytes] = set()  # at the last look
 
     def waiting(self) -> list[Waiting]:
-        """Folders not to be looked into, and files that are no items yet: 1,000, the blocked ones first."""
+        """Return unreadable folders, and files that are not items yet: 1,000 at most, blocked ones first."""
         with self._registry.lock:
             candidates = (one for one in self._registry.settler if one.code not in (FOREIGN, ORPHANED))
             first = nsmallest(WAITING_SHOWN, candidates, key=_by_need)
         files = [Waiting(c.path, c.reason_since, c.fingerprint.size, c.code, c.reason) for c in first]
-        # A path once: what lies there now may be another thing than at the last scan.
+        # Each path once: what is there now may differ from what was there at the last scan.
         return list({row.path: row for row in (*self._further(), *files)}.values())[:WAITING_SHOWN]
 
     def _further(self) -> list[Waiting]:
-        """What waits and is no candidate: folders not to be looked into, and names that nothing can be had at."""
+        """Return what waits but is not a candidate: unreadable folders, and names that cannot be reached."""
         rows = [
             *self._scanner.unreadable.values(),
             *(row for row in self._scanner.nameless.values() if row is not None),
@@ -50,16 +50,16 @@ class Publication:
         return [row for row in rows if row.path not in self._registry.settler]
 
     def left(self) -> Left:
-        """What is no recording, and what came with none: it stays where it is, and nothing waits for it."""
+        """Return what is left where it is: files that are not recordings, and companions without one."""
         with self._registry.lock:
             foreign = [one.path for one in self._registry.settler if one.code == FOREIGN]
             orphaned = sum(one.code == ORPHANED for one in self._registry.settler)
         return Left(len(foreign), orphaned, tuple(nsmallest(_NAMED, foreign)))
 
     def publish(self, *, is_last: bool = False) -> None:
-        """`status` and `why` know the files that wait now, and how many are left where they are.
+        """Publish the files that wait now, and how many are left where they are, for `status` and `why`.
 
-        The log has been told of each that is blocked. `is_last`: nobody will look again.
+        Log each one that is blocked. `is_last`: there will be no further look.
         """
         left = self.left()
         further = len(self._further())
@@ -75,12 +75,12 @@ class Publication:
         self._tell_blocked(blocked, is_last=is_last)
 
     def _tell_blocked(self, blocked: list[Candidate], *, is_last: bool) -> None:
-        """Each file that is blocked, and not still being written, is told in the log: at first, and once a day."""
+        """Log each blocked file that is not still being written, at once and then once a day."""
         quiet_since = self._site.clock.monotonic() - self._site.config.arrivals.settle_seconds
         told = [one for one in blocked if one.code != STUMBLED and (is_last or one.changed_at <= quiet_since)]
         if any(one.code == FolderRefuses.code for one in told):
             with self._site.store.reading() as books:
-                if books.pauses.get(PauseKind.FOLDER) is not None:  # which says it of all of them
+                if books.pauses.get(PauseKind.FOLDER) is not None:  # which says it for all of them
                     told = [one for one in told if one.code != FolderRefuses.code]
         for one in sorted(told, key=by_arrival):
             if self._site.reminders.is_due((_BLOCKED, one.path), one.reason):

@@ -1,4 +1,4 @@
-"""From where the drop folder can be written: each part of it, by what is mounted and exported there."""
+"""Who can write to the drop folder: each part of it, by what is mounted and exported there."""
 
 import os
 
@@ -7,18 +7,18 @@ from watcher.mounts import Part, parts_of, read_exports, read_mounts, resolve
 
 
 class Reach:
-    """The parts of a folder, as they were when it was looked at last."""
+    """The parts of a folder, as of the last look."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._parts: list[Part] = []
 
     def look(self) -> None:
-        """The parts are as they are now."""
+        """Read the parts as they are now."""
         self._parts = parts_of(resolve(self._folder.root), read_mounts(), read_exports())
 
     def part(self, path: bytes) -> Part:
-        """The innermost part that this path, relative to the folder, lies in."""
+        """Return the innermost part that contains this path, relative to the folder."""
         if not self._parts:
             self.look()
         whole, *below = self._parts

@@ -1,4 +1,4 @@
-"""What lies at a path now, against the item that it has: taken away, replaced, or itself under another number."""
+"""Compare what is at a path now with its item: taken away, replaced, or the same under another inode."""
 
 from contextlib import suppress
 
@@ -16,7 +16,7 @@ _log = logs.get_logger(__name__)
 
 
 class Recheck:
-    """Looks at paths, with an item or without."""
+    """Looks at paths, with or without an item."""
 
     def __init__(self, site: Site, registry: Registry, reach: Reach) -> None:
         self._site = site
@@ -24,9 +24,9 @@ class Recheck:
         self._reach = reach
 
     def recheck(self, path: bytes, *, is_closed: bool = False) -> None:
-        """An item whose file was taken away or changed before it was sent is withdrawn; what lies there is new.
+        """Withdraw an item whose file was taken away or changed before it was sent; what is there now is new.
 
-        `is_closed`: as `hint` has it.
+        `is_closed`: see Hints.add.
         """
         site = self._site
         with site.store.reading() as books:
@@ -46,11 +46,11 @@ class Recheck:
             if now_there == item.fingerprint or self._is_itself(item, now_there):
                 return
             note = "its file was changed or replaced before it was sent"
-            # Copiers set owner, mode and times after their close: that is no reason to wait for another one.
+            # Copiers set owner, mode and times after their close: do not wait for another close.
             is_same = item.fingerprint.same_file(now_there) and item.size == now_there.size
             is_closed |= is_same and self._registry.is_closed(path)
         try:
-            site.check_mounted(path)  # asked after the look: what is there now was there then, or looked away
+            site.check_mounted(path)  # after the look: a disk that is there now was there then, or seemed away
         except FolderError as error:
             site.pause_for_folder(error)
             return
@@ -79,9 +79,9 @@ class Recheck:
             self._registry.see(path, fingerprint, now, monotonic, is_closed=is_closed)
 
     def _is_itself(self, item: Item, there: Fingerprint) -> bool:
-        """Whether what lies there is the recording that was queued, under a number or times that are others.
+        """Return whether the file is the recording that was queued, with another inode or other times.
 
-        Where its file system keeps those, anything else is another file. Where not, its bytes tell.
+        On a file system that keeps those, any difference means another file. On others its bytes decide.
         """
         site = self._site
         if there.size != item.size or item.sha256 is None or self._reach.part(item.path).keeps_identity:
@@ -99,6 +99,6 @@ class Recheck:
 
 
 def withdraw(books: Books, item: Item, now: float, note: str) -> None:
-    """Its file is not there any more: nothing is sent or moved for it. StaleItem, as Books has it."""
+    """Withdraw an item whose file is no longer there. Raises StaleItem."""
     fault = decided(item, "Its file was taken away first.") if item.state is State.HELD else item.fault
     books.items.change(item, State.WITHDRAWN, now, note, fault=fault)

@@ -1,4 +1,4 @@
-"""The files that are known: candidates, what has settled, what needs no look. Threads may share it."""
+"""The known files: candidates, settled files, and those that need no look. Thread-safe."""
 
 import threading
 from collections import defaultdict, deque
@@ -19,14 +19,14 @@ from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 
-_STUMBLED_SECONDS = 5.0  # until a file is tried again that nobody could foresee, and then twice as long, and so on
+_STUMBLED_SECONDS = 5.0  # until a file with an unexpected error is tried again; doubled each time
 _MOST_STUMBLED_SECONDS = 600.0
 _ERROR_SHOWN = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A file that its writer is through with, and what it looks like."""
+    """A file that its writer has finished, and its fingerprint."""
 
     path: bytes
     fingerprint: Fingerprint
@@ -35,12 +35,12 @@ class Settled:
 
 
 class Registry:
-    """What is known of each path in the drop folder. `lock` is held by whoever uses the settler."""
+    """What is known about each path in the drop folder. Hold `lock` to use the settler."""
 
     def __init__(self, settings: Settings, clock: Clock, openings: Openings, reach: Reach) -> None:
         self._clock = clock
         self.companions = Companions.of(settings)
-        self._beside: defaultdict[bytes, set[bytes]] = defaultdict(set)  # companions, by their names in lower case
+        self._beside: defaultdict[bytes, set[bytes]] = defaultdict(set)  # companions, by lower-case name
         self._openings = openings
         self._reach = reach
         self.lock = threading.Lock()
@@ -54,12 +54,12 @@ class Registry:
             )
         )
         self.settled: deque[Settled] = deque()  # whole, and not admitted yet
-        self.known: dict[bytes, int] = {}  # paths that the scan need not look at, by inode
+        self.known: dict[bytes, int] = {}  # inodes by path: the scan need not look at these
         self.carried: set[bytes] = set()  # companions of recordings that have an item
-        self._stumbled: set[bytes] = set()  # no candidates, and told of: some of them
+        self._stumbled: set[bytes] = set()  # some paths, not of candidates, whose errors were logged
 
     def begin_scan(self, books: Books) -> None:
-        """What has an item, or is a candidate, is known: it costs the scan neither a stat nor a query."""
+        """Note what has an item or is a candidate as known: it costs the scan neither a stat nor a query."""
         with self.lock:
             self.known = books.items.live_paths() | self.settler.inodes()
             self.carried = set(books.items.live_companions())
@@ -69,7 +69,7 @@ class Registry:
     def see(
         self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool = False
     ) -> None:
-        """The file is a candidate; to be called under the lock."""
+        """Make the file a candidate, or update it; to be called under the lock."""
         if self.companions.is_one(path):
             self._beside[path.lower()].add(path)
         self.settler.see(
@@ -84,39 +84,39 @@ class Registry:
         )
 
     def awaits_close(self, path: bytes) -> bool:
-        """Whether the file waits for who opened it."""
+        """Return whether the file waits to be closed."""
         candidate = self.settler.get(path)  # without the lock: whoever reads the events asks
         return candidate is not None and candidate.code == "open"
 
     def identity(self, path: bytes) -> Identity | None:
-        """Which file the candidate is; null where there is none of this path."""
+        """Return the candidate's device and inode; None where this path has no candidate."""
         candidate = self.settler.get(path)  # without the lock: whoever reads the events asks
         return None if candidate is None else candidate.fingerprint[:2]
 
     def identities_below(self, folder: bytes) -> list[tuple[bytes, Identity]]:
-        """The candidates in this folder, and which files they are."""
+        """Return the candidates in this folder, each with its device and inode."""
         with self.lock:
             found = [one for one in self.settler if one.path.startswith(folder + b"/")]
         return [(one.path, one.fingerprint[:2]) for one in found]
 
     def is_closed(self, path: bytes) -> bool:
-        """Whether every open of it was heard, and the close of each."""
+        """Return whether every open of it was heard, and has its close."""
         return self._openings.is_closed(path)
 
     def waiting_beside(self, names: Iterable[bytes], start: bytes) -> list[bytes]:
-        """The companions that lie under these names, spelled like `start` at first, and then in either case."""
+        """Return the companions with these names: beginning exactly like `start`, the rest in either case."""
         found = (one for name in names for one in sorted(self._beside.get(name.lower(), ())))
         return list(dict.fromkeys(one for one in found if one in self.settler and one.startswith(start)))
 
     # What admit takes, and gives back
 
     def take(self, limit: int) -> list[Settled]:
-        """Files that have settled, the oldest arrival first."""
+        """Take files that have settled, the oldest arrival first."""
         with self.lock:
             return [self.settled.popleft() for _ in range(min(limit, len(self.settled)))]
 
     def admitted(self, settled: Settled) -> None:
-        """The file has an item now."""
+        """Note that the file has an item now."""
         with self.lock:
             self.known[settled.path] = settled.fingerprint.inode
             self.settler.forget(settled.path)
@@ -125,12 +125,12 @@ class Registry:
                 self.settler.forget(companion)
 
     def give_back(self, settled: list[Settled]) -> None:
-        """These could not be vetted now, for no reason of theirs: they are taken again, in their old order."""
+        """Put back files that could not be examined for reasons of ours, in their old order."""
         with self.lock:
             self.settled.extendleft(reversed([one for one in settled if one.path in self.settler]))
 
     def postpone(self, settled: Settled, code: str, reason: str) -> None:
-        """The file can not be taken yet, for this reason."""
+        """Let the file wait, for this reason."""
         clock = self._clock
         with self.lock:
             candidate = self.settler.get(settled.path)
@@ -139,9 +139,9 @@ class Registry:
                 self.settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
 
     def stumble(self, path: bytes, error: Exception) -> None:
-        """An error that nobody foresaw, about this file, puts off this file: ever longer, and the others go on.
+        """Postpone a file after an unexpected error, with back-off; the others go on.
 
-        It is told once, until the file changes. Where it is no candidate, the next scan looks at it again.
+        The error is logged once, until the file changes. If it is not a candidate, the next scan looks again.
         """
         clock = self._clock
         seconds = _STUMBLED_SECONDS
@@ -156,14 +156,14 @@ class Registry:
                 said = show_path(f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
                 reason = (
                     f"could not be looked at ({said[:_ERROR_SHOWN]}): it is tried again, and the others go on. "
-                    "This is a fault of the program: please report it, with what the log says"
+                    "This is a bug: please report it, with the log"
                 )
                 self.settler.postpone(candidate, STUMBLED, reason, clock.now(), clock.monotonic(), seconds)
         if is_news:
             _log.error("arrival.failed", path=path, again_in_seconds=seconds, exc_info=error)
 
     def unsettle(self, path: bytes) -> None:
-        """What lies there is to be judged anew."""
+        """Have what is there judged anew."""
         with self.lock:
             candidate = self.settler.get(path)
             if candidate is not None:

@@ -1,6 +1,7 @@
-"""The full scan of the drop folder, compared with the books: it is the truth, and events are only hints."""
+"""The full scan of the drop folder, compared with the database: this is the truth, and events are only hints."""
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,20 +22,20 @@ _log = logs.get_logger(__name__)
 
 _POLL_SECONDS = 1.0
 _NAMELESS = (
-    "is listed, and its server knows no such file: its name cannot be told over this mount; rename it on the "
+    "is listed, but its server knows no such file: its name cannot be expressed over this mount; rename it on the "
     "server, in UTF-8, or mount with iocharset=utf8"
 )
 _ERRONEOUS = (
-    "is listed, and nothing can be had of it ({why}): look at its disk or server, and at what the kernel says "
-    "(dmesg); it is looked at again all the time"
+    "is listed, but cannot be accessed ({why}): check its disk or server, and the kernel's messages (dmesg); "
+    "it is tried again at every scan"
 )
-_REST_OF_SCANS = 4.0  # times what the last one took, before one that is only asked for
+_REST_OF_SCANS = 4.0  # times the last scan's duration, before one that is only asked for
 _NO_REST_SECONDS = 0.2
 IDLE = float("inf")
 
 
 class Scanner:
-    """Scans when it is time, and knows what it could not look into."""
+    """Scans when due, and knows what it could not look into."""
 
     def __init__(
         self,
@@ -45,10 +46,9 @@ class Scanner:
         openings: Openings,
         reach: Reach,
         recheck: Callable[[bytes], None],
-        *,
-        scans_once: bool,
+        stopping: threading.Event,
     ) -> None:
-        """`recheck`: looks whether an item's file that was not found is gone."""
+        """`recheck`: finds out whether an item's file that was not found is gone."""
         self._site = site
         self._registry = registry
         self._hints = hints
@@ -56,20 +56,21 @@ class Scanner:
         self._openings = openings
         self._reach = reach
         self._recheck = recheck
-        self._scans_once = scans_once
+        self._stopping = stopping
         self._scan_due = 0.0
-        self._asked_scan_from = 0.0  # monotonic: before that a scan that is asked for waits
-        self.away: tuple[bytes, ...] = ()  # mount points below, as prefixes, without their disks at the last scan
+        self._asked_scan_from = 0.0  # monotonic: a scan that is asked for waits until then
+        self.away: tuple[bytes, ...] = ()  # mount points below without their mounts at the last scan, as prefixes
         self.unreadable: dict[bytes, Waiting] = {}  # folders, at the last scan
-        self.nameless: dict[bytes, Waiting | None] = {}  # at the last scan; null: not at the one before it
+        self.nameless: dict[bytes, Waiting | None] = {}  # at the last scan; None: not at the one before it
         self.last_scan_at: float | None = None
-        self.polls = False  # no events come: the scan is all there is
+        self.polls = False  # there are no events, only scans
+        self.scans_once = False
 
     def scan_if_due(self) -> None:
-        """A scan was done, if it was time for one or one was asked for."""
+        """Scan if it is time, or if a scan was asked for."""
         monotonic = self._site.clock.monotonic()
         if monotonic >= self._scan_due or (self._hints.is_scan_asked and monotonic >= self._asked_scan_from):
-            self._hints.is_scan_asked = False  # before it begins: what is asked for during it is another one
+            self._hints.is_scan_asked = False  # before it begins: a request during it is for another one
             self.scan()
 
     @property
@@ -78,7 +79,10 @@ class Scanner:
         return min(self._scan_due, self._asked_scan_from) if self._hints.is_scan_asked else self._scan_due
 
     def scan(self) -> bool:
-        """The whole drop folder has been looked at, and compared with the books. Whether it could be."""
+        """Look at the whole drop folder, and compare it with the database. Return whether that was possible.
+
+        False too where a stop cuts it short: then the next start scans.
+        """
         site = self._site
         now, started = site.clock.now(), site.clock.monotonic()
         if not site.look_at_folders():
@@ -89,8 +93,8 @@ class Scanner:
         moved_in = self._hints.folders_taken()
         with site.store.reading() as books:
             self._registry.begin_scan(books)
-        # What is known costs neither a stat nor a query; what vet takes meanwhile becomes known meanwhile.
-        listing = site.drop.walk(self._ignore.matching, known=self._registry.known)
+        # What is known costs neither a stat nor a query; what is admitted meanwhile becomes known meanwhile.
+        listing = site.drop.walk(self._ignore.matching, known=self._registry.known, stopping=self._stopping)
         try:
             with _gc_paused():
                 for path, _, _, fingerprint in listing:
@@ -108,11 +112,15 @@ class Scanner:
                         self._registry.stumble(path, error)
         except FolderError as error:
             site.pause_for_folder(error)
-            self._scan_due = started + _POLL_SECONDS  # it went in this moment: nothing is known, and not for long
+            self._scan_due = started + _POLL_SECONDS  # it has just gone away: look again soon
+            return False
+        if listing.is_cut_short:
             return False
         self._note_unreadable(listing.unreadable)
         self._note_nameless(listing.nameless)
         for path in listing.missing:
+            if self._stopping.is_set():
+                return False
             if not path.startswith(self.away):
                 self._recheck(path)
         self.last_scan_at = site.clock.now()
@@ -125,7 +133,7 @@ class Scanner:
         return True
 
     def _note_mounts(self) -> None:
-        """A disk below that is away has taken its files along: they are neither missed, nor believed replaced."""
+        """Note mounts below that are away: their files are neither missing nor replaced."""
         away = tuple(sorted(point + b"/" for point in self._site.mounts_away()))
         for point in sorted(set(away) - set(self.away)):
             _log.warning("mount.missing", path=point[:-1], reason="its recordings wait until it is mounted again")
@@ -135,14 +143,14 @@ class Scanner:
         self._reach.look()
 
     def _note_unreadable(self, found: list[tuple[bytes, str]]) -> None:
-        """A folder that can not be looked into waits as a file does: nobody knows what lies in it."""
+        """Let a folder that cannot be read wait as a file does: nobody knows what is in it."""
         now, before = self._site.clock.now(), self.unreadable
         self.unreadable = {}
         for path, why in found:
             if (path + b"/").startswith(self.away):
                 continue
             hint = self._site.drop.hint_to_enter(path, why)
-            reason = f"is a folder that can not be looked into ({why}): nothing in it is seen; {hint}"
+            reason = f"is a folder that cannot be read ({why}): nothing in it is seen; {hint}"
             since = before[path].since if path in before else now
             self.unreadable[path] = Waiting(path, since, 0, FOLDER_UNREADABLE, reason)
             if self._site.reminders.is_due((FOLDER_UNREADABLE, path), reason):
@@ -152,7 +160,7 @@ class Scanner:
             _log.info("folder.readable", path=path)
 
     def _note_nameless(self, found: dict[bytes, str]) -> None:
-        """What two looks in a row find listed, and cannot have under its name, waits."""
+        """Let what two scans in a row find listed, but cannot access under its name, wait."""
         now, before = self._site.clock.now(), self.nameless
         self.nameless = {path: before.get(path) for path in found}
         for path in found.keys() & before.keys():
@@ -165,8 +173,8 @@ class Scanner:
             self._site.reminders.forget((NAME_UNREACHABLE, path))
 
     def _seconds_to_next(self, took: float) -> float:
-        """How long after the beginning of this scan the next one begins. Scanning never takes over the machine."""
-        if self._scans_once:
+        """Return how long after this scan's start the next one starts. Scanning never takes over the machine."""
+        if self.scans_once:
             return IDLE
         wanted = self._site.config.arrivals.rescan_seconds
         return max(min(wanted, _POLL_SECONDS) if self.polls else wanted, 20 * took)
@@ -174,7 +182,7 @@ class Scanner:
 
 @contextmanager
 def _gc_paused() -> Iterator[None]:
-    """The collector of garbage rests: of 100,000 new candidates none is any [a third of the look, measured]."""
+    """Pause garbage collection: none of 100,000 new candidates is garbage [a third of a scan's time, measured]."""
     is_needed = gc.isenabled()
     gc.disable()
     try:

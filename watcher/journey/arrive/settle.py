@@ -1,13 +1,13 @@
 """When a file in the drop folder is whole. Pure: it is told what was seen and when, and touches nothing.
 
-What is known to be open waits, however quiet it is. What is known to be closed is taken at once where its own
-container's lengths agree with the file, else when it has been quiet for `settle_seconds`. Where nobody can tell,
-it must have been quiet for `unclosed_seconds`, whatever its container says.
+What is known to be open waits, however quiet it is. What is known to be closed is taken at once if its container's
+lengths agree with the file, else when it has been quiet for `settle_seconds`. Where this is unknown, it must have
+been quiet for `unclosed_seconds`, whatever its container says.
 
-Quiet is measured on our own monotonic clock, since the last change seen in size, mtime or ctime: what a file's
-times say means nothing, since files that were moved in carry old ones and some lie in the future. The longer quiet
-alone may also be counted from the ctime, where this machine's kernel sets it at every change, so that a start does
-not begin all over; never further back than to where the wall clock was last set.
+Quiet is measured on our own monotonic clock, since the last change seen in size, mtime or ctime. A file's own
+times mean nothing: files that were moved in have old ones, and some are in the future. Only the longer quiet may
+also count from the ctime, where this machine's kernel sets it at every change, so that a restart does not start
+the wait anew; but never from before the wall clock was last set.
 """
 
 import heapq
@@ -20,10 +20,8 @@ from watcher.audio import Completeness
 from watcher.domain import Fingerprint
 from watcher.errors import RecordingBusy, RecordingUnreachable
 
-HEARD_OPEN = (
-    "is still open: somebody opened it, and its close has not come; it waits for that, 24 hours at the most"
-)
-"""Why a file waits whose close was not heard."""
+HEARD_OPEN = "is still open: somebody opened it and has not closed it yet; it waits for that, 24 hours at most"
+"""Why a file waits that was opened, with no close heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +43,28 @@ class Candidate:
     fingerprint: Fingerprint
     first_seen: float  # wall clock: the time of arrival
     changed_at: float  # monotonic: when the last change was seen
-    rests_since: float  # monotonic: when it changed last, as far as that can be told
+    rests_since: float  # monotonic: when it last changed, as far as can be told
     look_at: float  # monotonic
     is_closed: bool = False  # moved in, or closed by its last writer, after its last change
-    is_settled: bool = False  # judged whole; a recording is on its way to be vetted
+    is_settled: bool = False  # judged whole; a recording is waiting to be examined
     code: str = "settling"
     reason: str = ""
     reason_since: float = 0.0  # wall clock
-    stumbles: int = 0  # errors that nobody foresaw, since its last change
+    stumbles: int = 0  # unexpected errors since its last change
     is_fresh: bool = True  # nobody has looked into it since its last change
     looked_at: float = -math.inf  # monotonic
-    hurries: float = 0.0  # looks at it, less one for each second
+    hurries: float = 0.0  # looks at it, minus one per second
 
 
 def by_arrival(candidate: Candidate) -> tuple[float, int, bytes]:
-    """The order in which files came, as far as that can be known."""
+    """Return a sort key for the order in which files arrived, as far as can be told."""
     return candidate.first_seen, candidate.fingerprint.ctime_ns, candidate.path
 
 
 class Judgement(StrEnum):
     READY = "ready"
     WAIT = "wait"
-    EXPIRED = "expired"  # it lacks something, and has been quiet for so long that nobody will bring it any more
+    EXPIRED = "expired"  # it is incomplete, and has been quiet for so long that the rest will not come
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,35 +73,35 @@ class Evidence:
 
     completeness: Completeness = Completeness.UNKNOWN
     missing_bytes: int = 0
-    has_sound: bool = True  # false: a header, and nothing to hear behind it
-    is_open: bool | None = None  # for writing, by anybody, as a lease tells; null: it can not be had
-    heard_open: bool | None = False  # by anybody, for whatever, as events tell; null: perhaps
-    is_announced: bool = False  # its owner said that it is whole, by a marker
+    has_sound: bool = True  # false: a header without sound
+    is_open: bool | None = None  # for writing, by anybody, as a lease tells; None: no lease can be had
+    heard_open: bool | None = False  # by anybody, for anything, as events tell; None: perhaps
+    is_announced: bool = False  # its owner has put a marker beside it
     elsewhere: str = ""  # why other machines can write it without raising events here
-    is_foreign: bool = False  # no recording, by its name or by its content
+    is_foreign: bool = False  # not a recording, neither by name nor by content
 
     @property
     def why_open(self) -> str:
-        """Why the file is known to be open, in words; "" where it is not. A lease knows better than events."""
+        """Why the file is known to be open, in words; "" where it is not. A lease overrules events."""
         if self.is_open:
             return "is still open for writing; it waits until its writer closes it"
         return HEARD_OPEN if self.heard_open and (self.is_open is None or self.elsewhere) else ""
 
 
-_CLOCK_SET_SECONDS = 1.0  # a clock that is only kept right moves by less between two looks
-_HURRIES = 8.0  # so many looks may follow each other
+_CLOCK_SET_SECONDS = 1.0  # time synchronisation moves a clock by less between two looks
+_HURRIES = 8.0  # looks in a row without a pause
 _UNHURRIED_SECONDS = 1.0
 _SOON_OVER = ("open", RecordingUnreachable.code, RecordingBusy.code)
-"""Why files wait that are looked at more often at first: not every close makes an event, and a copier that sets a
-file's mode after its close (rsync --inplace) makes none at all."""
-_NEVER = 1e300  # monotonic: what changes is seen again
+"""Reasons with more frequent looks at first: not every close makes an event, and a copier that sets a file's mode
+after its close (rsync --inplace) makes none at all."""
+_NEVER = 1e300  # monotonic; if it changes, it is seen again
 
 
 class Settler:
     """The candidates, and when to look at each of them again.
 
-    What nobody has looked into yet goes before what is looked at once more: however many wait, a newcomer does not
-    wait behind them.
+    Files not looked into yet come before files to be looked at again: however many wait, a newcomer is not held up
+    by them.
     """
 
     def __init__(self, patience: Patience) -> None:
@@ -128,7 +126,7 @@ class Settler:
         return self._candidates.get(path)
 
     def inodes(self) -> dict[bytes, int]:
-        """Every candidate's path, and the inode that was seen there last; 0 where only a scan looks again."""
+        """Return every candidate's path and the inode last seen there; 0 where only a scan looks again."""
         return {
             path: 0 if candidate.look_at == _NEVER else candidate.fingerprint.inode
             for path, candidate in self._candidates.items()
@@ -146,11 +144,11 @@ class Settler:
         is_shut: bool = False,
         is_local: bool = False,
     ) -> Candidate:
-        """The file looks like this now. A change begins its quiet time anew.
+        """Note what the file looks like now. A change starts its quiet time anew.
 
-        `is_closed`: this look comes after its last writer closed it, or after it was moved in. `is_open`: somebody
-        was heard to open it. `is_shut`: nobody can have it open, as far as events tell. `is_local`: its ctime is
-        set by this machine's kernel, at every change.
+        `is_closed`: it was seen after its last writer had closed it, or after it was moved in. `is_open`: somebody
+        was heard to open it. `is_shut`: nobody can have it open, as far as events tell. `is_local`: this machine's
+        kernel sets its ctime at every change.
         """
         self._note_wall_clock(now, monotonic)
         candidate = self._candidates.get(path)
@@ -159,8 +157,8 @@ class Settler:
             self._candidates[path] = candidate
             is_worth_a_look, is_changed = not is_open, True
         elif candidate.fingerprint != fingerprint:
-            # Another owner, mode or name is no other content: what was closed before is so still. Nor is another
-            # mtime where nobody can have written: copiers set it after their close. Another size is.
+            # A new owner, mode or name is not new content: what was closed still is. Nor is a new mtime where
+            # nobody can have written: copiers set it after their close. A new size is.
             is_same = candidate.fingerprint.same_content(fingerprint)
             is_same |= is_shut and candidate.fingerprint.size == fingerprint.size
             is_closed |= candidate.is_closed and is_same
@@ -169,7 +167,9 @@ class Settler:
             is_worth_a_look, is_changed = True, False
         else:
             if not candidate.is_settled and candidate.look_at == math.inf:
-                self._look(candidate, monotonic)  # its look was cut short by a change that is undone
+                self._look(candidate, monotonic)  # its look was interrupted by a change that was undone
+            elif candidate.code == "open" and not is_open and candidate.look_at != _NEVER:
+                self._look(candidate, self._soonest(candidate, monotonic))  # a lease may show that it was closed
             return candidate  # nothing new
         candidate.is_closed = is_closed
         if is_changed:
@@ -192,40 +192,40 @@ class Settler:
         candidate.changed_at = candidate.rests_since = monotonic
         if candidate.look_at == _NEVER:
             self._say(candidate, "settling", "", now)
-        if is_local:  # one that lies in the future says nothing
+        if is_local:  # a ctime in the future counts as now
             rested = min(max(0.0, now - fingerprint.ctime_ns / 1e9), monotonic - self._clock_set_at)
             candidate.rests_since = monotonic - rested
 
     def doubt(self) -> None:
-        """Events were lost: what was closed may be open again."""
+        """Forget what was closed: events were lost, and it may be open again."""
         for candidate in self._candidates.values():
             if not candidate.is_settled:
                 candidate.is_closed = False
 
     def _note_wall_clock(self, now: float, monotonic: float) -> None:
-        """What a wall clock says that was set since is not believed."""
+        """Notice when the wall clock was set: times from before are not believed."""
         before, self._offset = self._offset, now - monotonic
         if before is not None and abs(self._offset - before) > _CLOCK_SET_SECONDS:
             self._clock_set_at = monotonic
 
     def _soonest(self, candidate: Candidate, monotonic: float) -> float:
-        """At once, but for a file that something happens to without end: others want to be looked at too."""
+        """Return when to look: now, or later for a file that keeps changing, so that others get their turn."""
         if candidate.hurries < _HURRIES:
             return monotonic
         return max(monotonic, candidate.looked_at + _UNHURRIED_SECONDS)
 
     def look_now(self, path: bytes, monotonic: float) -> None:
-        """The file is due, if it is a candidate: what it waited for may be there."""
+        """Make the file due, if it is a candidate: what it waited for may be there."""
         candidate = self._candidates.get(path)
         if candidate is not None and candidate.look_at != math.inf:
             self._look(candidate, monotonic)
 
     def forget(self, path: bytes) -> None:
-        """The file is gone, or is an item now."""
+        """Forget a file that is gone, or is an item now."""
         self._candidates.pop(path, None)
 
     def due(self, monotonic: float, limit: int) -> list[Candidate]:
-        """Candidates to look at now, each once: `limit` of them, and a few more of those looked at before."""
+        """Return candidates to look at now, each once: up to `limit`, and some more of those looked at before."""
         found = self._due(self._fresh, monotonic, limit)
         return found + self._due(self._again, monotonic, max(limit - len(found), limit // 8))
 
@@ -243,13 +243,13 @@ class Settler:
         return found
 
     def put_back(self, candidates: list[Candidate], monotonic: float) -> None:
-        """These were due, and could not be judged: they are due again then."""
+        """Make candidates that could not be judged due again then."""
         for candidate in candidates:
             if self._candidates.get(candidate.path) is candidate:
                 self._look(candidate, monotonic)
 
     def next_look(self) -> float | None:
-        """When the next candidate is due, on the monotonic clock; null when none is."""
+        """Return when the next candidate is due, on the monotonic clock; None when none is."""
         times = [look_at for look_at in map(self._next, (self._fresh, self._again)) if look_at is not None]
         return min(times, default=None)
 
@@ -263,7 +263,7 @@ class Settler:
         return None
 
     def judge(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> Judgement:
-        """Whether the file is whole, given what a look into it found; if it waits, it is on the agenda again."""
+        """Judge, by what a look found, whether the file is whole; if it waits, put it on the agenda again."""
         completeness = evidence.completeness
         candidate.is_fresh = False
         if candidate.fingerprint.size == 0:
@@ -280,7 +280,7 @@ class Settler:
             reason = f"is cut short{by} by its own header; it waits for the rest"
             return self.wait(candidate, "cut_short", reason, now, monotonic)
         if not evidence.has_sound:
-            reason = "has a header and no sound behind it; it waits until there is some"
+            reason = "has a header, but no sound after it; it waits until there is some"
             return self.wait(candidate, "no_sound", reason, now, monotonic)
         is_proven = self._patience.proof and completeness is Completeness.PROVEN
         if is_proven and _closed(candidate, evidence):
@@ -288,22 +288,22 @@ class Settler:
         return self.judge_quiet(candidate, evidence, now, monotonic)
 
     def judge_quiet(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> Judgement:
-        """Whether the file has been quiet for long enough; if not, it is on the agenda again."""
+        """Judge whether the file has been quiet for long enough; if not, put it on the agenda again."""
         if evidence.why_open:
             return self.wait(candidate, "open", evidence.why_open, now, monotonic)
         candidate.is_fresh = False
         is_closed = _closed(candidate, evidence)
-        # The very sums that the agenda has: a difference may round the other way, and never be due.
+        # Use the same sums as the agenda: a difference may round the other way, and the file never be due.
         if monotonic >= self._rested_at(candidate):
             return Judgement.READY
         if is_closed and monotonic >= self._settled_at(candidate):
             return Judgement.READY
         if is_closed:
-            self._say(candidate, "settling", "was written until a moment ago; it is taken once it is quiet", now)
+            self._say(candidate, "settling", "was written a moment ago; it is taken once it is quiet", now)
             self._look(candidate, self._settled_at(candidate))
         else:
             self._say(candidate, "unclosed", self._unclosed(evidence), now)
-            # In between too: where nothing tells of a change, only a look does.
+            # And in between: without events, only a look notices a change.
             self._look(candidate, min(self._rested_at(candidate), monotonic + self._quiet_seconds() / 4))
         return Judgement.WAIT
 
@@ -311,7 +311,7 @@ class Settler:
         return max(self._patience.unclosed_seconds, self._patience.settle_seconds)
 
     def _rested_at(self, candidate: Candidate) -> float:
-        """When it will have been quiet for so long that nobody need have closed it."""
+        """Return when it will have been quiet for long enough without a known close."""
         return candidate.rests_since + self._quiet_seconds()
 
     def _settled_at(self, candidate: Candidate) -> float:
@@ -321,10 +321,10 @@ class Settler:
         quiet = f"it is taken once nothing about it has changed for {self._quiet_seconds():g} s"
         if evidence.elsewhere:
             return f"may still be written from elsewhere ({evidence.elsewhere}); {quiet}"
-        return f"may still be open: nothing told that its writer has closed it; {quiet}"
+        return f"may still be open: no sign yet that its writer has closed it; {quiet}"
 
     def wait(self, candidate: Candidate, code: str, reason: str, now: float, monotonic: float) -> Judgement:
-        """The file waits for this reason, and is looked at again later. Waiting costs nothing and has no end."""
+        """Let the file wait for this reason, and look again later. Waiting costs nothing and has no limit."""
         candidate.is_fresh = False
         self._say(candidate, code, reason, now)
         look_at = monotonic + self._patience.relook_seconds
@@ -339,24 +339,24 @@ class Settler:
     def postpone(
         self, candidate: Candidate, code: str, reason: str, now: float, monotonic: float, seconds: float
     ) -> None:
-        """The file waits for this reason, and is looked at again after so many seconds."""
+        """Let the file wait for this reason, and look again after so many seconds."""
         candidate.is_settled = False
         candidate.is_fresh = False
         self._say(candidate, code, reason, now)
         self._look(candidate, monotonic + seconds)
 
     def leave(self, candidate: Candidate, code: str, reason: str, now: float) -> None:
-        """The file is not looked at again unless it changes, which a scan or an event tells."""
+        """Do not look at the file again unless a scan or an event shows that it changed."""
         self._say(candidate, code, reason, now)
         candidate.look_at = _NEVER
 
     def is_settled(self, path: bytes) -> bool:
-        """Whether there is such a file, and it was judged whole as it is."""
+        """Return whether there is such a file, judged whole as it is."""
         candidate = self._candidates.get(path)
         return candidate is not None and candidate.is_settled
 
     def ends_waiting_at(self, candidate: Candidate) -> float | None:
-        """When, on the monotonic clock, this file is taken or given up if nothing changes; null for never."""
+        """Return when (monotonic) this file will be taken or given up if nothing changes; None for never."""
         match candidate.code:
             case "settling":
                 return self._settled_at(candidate)
@@ -374,14 +374,14 @@ class Settler:
 
     def _look(self, candidate: Candidate, at: float) -> None:
         candidate.look_at = at
-        # Of files seen in one scan the one that came first is first: a rename or a last write sets the ctime.
+        # Files seen in one scan are ordered by ctime, set by the rename or last write: first come, first served.
         agenda = self._fresh if candidate.is_fresh else self._again
         heapq.heappush(agenda, (at, candidate.fingerprint.ctime_ns, candidate.path))
         if len(self._fresh) + len(self._again) > 1000 + 4 * len(self._candidates):
             self._plan_anew()
 
     def _plan_anew(self) -> None:
-        """The agendas hold no looks any more that were put off since."""
+        """Drop looks from the agendas that have been postponed since."""
         for agenda, is_fresh in ((self._fresh, True), (self._again, False)):
             planned = [c for c in self._candidates.values() if c.is_fresh is is_fresh and c.look_at < _NEVER]
             agenda[:] = [(c.look_at, c.fingerprint.ctime_ns, c.path) for c in planned]
@@ -389,7 +389,7 @@ class Settler:
 
 
 def _closed(candidate: Candidate, evidence: Evidence) -> bool:
-    """Whether the file is known to be closed. Where others write from elsewhere, only its owner's word tells."""
+    """Return whether the file is known to be closed. Where other machines can write, only a marker tells."""
     if evidence.is_announced:
         return True
     if evidence.elsewhere:

@@ -1,4 +1,4 @@
-"""Receipts of ours in the drop folder, as when a recording is dragged out of failed/ together with its own."""
+"""Receipts in the drop folder, as when a recording is dragged out of failed/ together with its receipt."""
 
 from watcher import logs
 from watcher.domain import AT_REST, FILED, Fingerprint, Item, State
@@ -11,13 +11,13 @@ from watcher.text import show_path
 _log = logs.get_logger(__name__)
 
 RECEIPT = "receipt"
-"""The code of what waits because it is a receipt of ours."""
+"""The code of a file that waits because it is a receipt of ours."""
 
 _SUFFIX = b".json"
 
 
 def find_receipt(site: Site, path: bytes) -> Item | None:
-    """The item whose receipt this file in the drop folder is, by its name and what stands in it; else null."""
+    """Return the item whose receipt this file in the drop folder is, by name and content; else None."""
     if not path.endswith(_SUFFIX):
         return None
     recording = path.removesuffix(_SUFFIX)
@@ -32,11 +32,11 @@ def find_receipt(site: Site, path: bytes) -> Item | None:
 
 
 def clear_receipt(site: Site, path: bytes, fingerprint: Fingerprint, item: Item) -> str:
-    """The receipt in the drop folder is gone, if its recording has been filed with another; else why it is not."""
+    """Remove the receipt from the drop folder if its recording has a new one. Return why not; "" if removed."""
     name = show_path(path.removesuffix(_SUFFIX))
     if item.state not in AT_REST or _lies_beside(site, path):
-        return f"is the former receipt of {name}, which is on its way: it goes when that has its new one"
-    kept = f"is the receipt of {name} (item {item.id}), no recording: nothing is done with it; remove it"
+        return f"is the old receipt of {name}, which is under way: it is removed once that has a new one"
+    kept = f"is the receipt of {name} (item {item.id}), not a recording: nothing is done with it; remove it"
     if item.state not in FILED or item.filed_as is None:
         return kept
     folder = site.done if item.state is State.DONE else site.failed
@@ -52,7 +52,7 @@ def clear_receipt(site: Site, path: bytes, fingerprint: Fingerprint, item: Item)
 
 
 def _lies_beside(site: Site, path: bytes) -> bool:
-    """Whether its recording is in the drop folder again, and is only to be taken."""
+    """Return whether its recording is in the drop folder again, still to be taken."""
     try:
         site.drop.fingerprint(path.removesuffix(_SUFFIX))
     except (FolderError, RecordingError):

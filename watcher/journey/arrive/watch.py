@@ -1,9 +1,9 @@
 """The kernel's events, as hints where to look sooner. The scan finds whatever they miss.
 
-watchdog's observer may die, go deaf or never have heard: its emitter ends at the first error while the observer
-says it is alive (watchdog#452), a watched folder that is removed and made again tells nothing more, nor does one
-that something was mounted over since; a network share never did. So it is looked after, and set up again with
-back-off, and each time a full scan follows.
+watchdog's observer may die, go deaf or never hear anything: its emitter ends at the first error while the observer
+claims to be alive (watchdog#452); a watched folder that is removed and created again raises no more events, nor
+does one that something was mounted over; a network share never raises any. So the observer is supervised, and
+restarted with back-off, each time followed by a full scan.
 """
 
 import os
@@ -37,11 +37,11 @@ _log = logs.get_logger(__name__)
 _PROBE_SECONDS = 2.0
 _FIRST_BACK_OFF_SECONDS = 1.0
 _MOST_BACK_OFF_SECONDS = 300.0
-_RENEWAL_SECONDS = 10.0  # between two new beginnings after events were lost, however many are
+_RENEWAL_SECONDS = 10.0  # between two restarts after lost events, however many are lost
 
 
 class _Ears:
-    """Hears whether a file that is written to try it is heard of, and of nothing else."""
+    """Listens only for the probe: a file that is created to find out whether events come."""
 
     def __init__(self) -> None:
         self.openings = Openings()
@@ -53,17 +53,17 @@ class _Ears:
             self.probed.set()
 
     def hear_of_folder(self, path: bytes, before: bytes | None, *, is_made: bool) -> None:
-        """Nothing is done about it."""
+        """Ignore it."""
 
     def hear_of_folder_leaving(self, path: bytes) -> None:
-        """Nothing is done about it."""
+        """Ignore it."""
 
     def miss(self) -> None:
-        """Nothing is done about it."""
+        """Ignore it."""
 
 
 class _Hints(_Ears):
-    """Keeps in mind what is open, and puts paths where arrivals will look. An exception ends the reading."""
+    """Tracks what is open, and gives hints to arrivals. An exception ends the reading."""
 
     def __init__(self, arrivals: Arrivals, root: bytes, clock: Clock) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class _Hints(_Ears):
     def _hear_close(self, full: bytes, *, written: bool) -> None:
         path = full[self._start :]
         match self.openings.closed(path, written=written):
-            case Close.LAST:  # under this name: who opened it under another one was not heard here
+            case Close.LAST:  # under this name: opens under its other names are not heard here
                 self._arrivals.hint(path, is_closed=not _has_other_names(full))
             case Close.UNPROVEN:
                 self._arrivals.hint(path, is_closed=False)
@@ -117,7 +117,7 @@ class _Hints(_Ears):
             self.openings.folder_came(path[self._start :], is_made=is_made)
         if not is_made:
             self._arrivals.hints.moved_in(path[self._start :], _changed_at(path))
-        self._arrivals.hints.scan_soon()  # what lies in it already made no events
+        self._arrivals.hints.scan_soon()  # what is in it already raised no events
 
     def miss(self) -> None:
         self.has_missed = True
@@ -125,14 +125,14 @@ class _Hints(_Ears):
         self._arrivals.hints.doubt()
 
     def begin_anew(self) -> None:
-        """Nobody listens, for now: what is opened or closed meanwhile is not heard."""
+        """Forget everything: nobody listens now, and what happens meanwhile is not heard."""
         self.miss()
         self.openings.guards_left()  # they went with the observer
         self.has_missed = False
 
 
 def _identity(path: bytes) -> Identity | None:
-    """Of the file that lies there; null where none does any more."""
+    """Return the file's device and inode; None where it is gone."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -148,7 +148,7 @@ def _has_other_names(path: bytes) -> bool:
 
 
 def _changed_at(folder: bytes) -> int:
-    """The moment, in ns, at which the folder was moved here; 0 where it is gone again."""
+    """Return when, in ns, the folder was moved here; 0 where it is gone again."""
     try:
         return os.lstat(folder).st_ctime_ns
     except OSError:
@@ -156,7 +156,7 @@ def _changed_at(folder: bytes) -> int:
 
 
 class Watch:
-    """The observer of the drop folder, kept alive. `tend` is to be called again and again, by one thread."""
+    """Keeps the observer of the drop folder alive. One thread calls `tend` again and again."""
 
     def __init__(self, site: Site, arrivals: Arrivals) -> None:
         self._site = site
@@ -167,14 +167,14 @@ class Watch:
         self._watched: tuple[int, int] | None = None  # the folder that is watched, by device and inode
         self._is_away = False
         self._mounts: list[Mount] = []  # at the folder and below it, when it was set up
-        self._table = b""  # the kernel's whole table of mounts, as it was looked at last
+        self._table = b""  # the kernel's whole mount table, as of the last look
         self._said = ""
         self._try_at = 0.0
         self._back_off = _FIRST_BACK_OFF_SECONDS
         self._renew_at = 0.0
 
     def tend(self) -> float:
-        """Events are delivered, if the machine can give them; else the scan comes more often. Seconds to sleep."""
+        """Have events delivered where possible, else scan more often. Return the seconds to sleep."""
         monotonic = self._site.clock.monotonic()
         if self._is_well() or not self._is_there() or monotonic < self._try_at:
             return _FIRST_BACK_OFF_SECONDS
@@ -195,7 +195,7 @@ class Watch:
         return _FIRST_BACK_OFF_SECONDS
 
     def stop(self) -> None:
-        """No event is delivered any more, and what was heard until now is no proof of anything."""
+        """Stop the events; what was heard until now no longer proves anything."""
         observer, self._observer = self._observer, None
         if observer is not None:
             observer.end()
@@ -208,13 +208,13 @@ class Watch:
         if self._hints.has_missed and self._site.clock.monotonic() >= self._renew_at:
             self._renew_at = self._site.clock.monotonic() + _RENEWAL_SECONDS
             _log.warning(
-                "watch.overflowed", reason="more happened at once than the kernel keeps; all is looked at anew"
+                "watch.overflowed", reason="the kernel's event queue overflowed; everything is scanned anew"
             )
             return False
         return self._site.drop.identity() == self._watched and not self._is_mounted_over()
 
     def _is_there(self) -> bool:
-        """Whether the drop folder is there. While it is away nothing is listened to, or made in its place."""
+        """Return whether the drop folder is there. While it is away, nothing is watched, or created there."""
         try:
             self._site.recognise(self._site.drop)
         except WatcherError as error:
@@ -224,11 +224,11 @@ class Watch:
             self._is_away = True
             return False
         if self._is_away:
-            self._is_away, self._try_at = False, 0.0  # it is back: not to be waited for
+            self._is_away, self._try_at = False, 0.0  # it is back: try at once
         return True
 
     def _is_mounted_over(self) -> bool:
-        """Whether something was mounted or unmounted here or below: the events come from what was there."""
+        """Return whether something was mounted or unmounted here or below: then the events come from elsewhere."""
         try:
             with open(MOUNTINFO, "rb") as file:
                 table = file.read()
@@ -238,7 +238,7 @@ class Watch:
         return table != before and mounts_at(self._root) != self._mounts
 
     def _start(self) -> str:
-        """The observer runs, and an event of a probe came through; else why not."""
+        """Start the observer and probe it. Return why it does not work; "" if it does."""
         self._watched = self._site.drop.identity()
         observer = listen(self._hints, self._root, recursive=True)
         if isinstance(observer, str):
@@ -252,20 +252,20 @@ class Watch:
 
 
 def choose_watch(root: bytes, setting: str = "auto") -> tuple[str, str]:
-    """Events or polling for this folder and every mount below it, and why, in words for the log."""
+    """Return "events" or "polling" for this folder and every mount below it, and why, in words."""
     if setting != "auto":
         return setting, "arrivals.watch says so"
     found = mounts_at(root)
     remote = [mount for mount in found if mount.is_network]
     kinds = ", ".join(f"{show_path(mount.point)} is {mount}" for mount in remote or found)
     if remote:
-        return "polling", f"{kinds}: other machines' changes make no events here"
+        return "polling", f"{kinds}: other machines' changes raise no events here"
     return "events", kinds or "the mount is unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Events or polling at one place, the drop folder or a mount point below it, and why."""
+    """Events or polling in one place, the drop folder or a mount point below it, and why."""
 
     path: bytes
     watch: str
@@ -273,7 +273,7 @@ class Choice:
 
 
 def list_choices(root: bytes, setting: str) -> list[Choice]:
-    """What `choose_watch` comes to for the folder and for each mount below it: the same for all of them."""
+    """Return what `choose_watch` chooses, with the reason for the folder and for each mount below it."""
     chosen, _ = choose_watch(root, setting)
     mounts, real = read_mounts(), resolve(root)
     here, below = mount_of(real, mounts), mounts_below(real, mounts)
@@ -284,9 +284,9 @@ def list_choices(root: bytes, setting: str) -> list[Choice]:
         if setting != "auto":
             why = f"{kind}; arrivals.watch says so"
         elif mount is not None and mount.is_network:
-            why = f"{kind}: other machines' changes make no events here"
+            why = f"{kind}: other machines' changes raise no events here"
         elif remote is not None:
-            why = f"{kind}; {show_path(remote.point)} makes no events, and one look goes through everything"
+            why = f"{kind}; {show_path(remote.point)} raises no events, and a scan covers everything"
         else:
             why = f"{kind}, on this machine"
         return Choice(path, chosen, why)
@@ -295,9 +295,9 @@ def list_choices(root: bytes, setting: str) -> list[Choice]:
 
 
 def try_events(root: bytes) -> str:
-    """Why no events can be had of this folder; "" where they can. Nothing of the trial is left.
+    """Return why this folder raises no events; "" if it does. Nothing of the trial is left behind.
 
-    For this folder alone, not for what is below it: a daemon may need the rest of the watches there are.
+    Tries this folder alone, not what is below it: a daemon may need the remaining watches.
     """
     probe = _Ears()
     observer = listen(probe, root, recursive=False)
@@ -310,16 +310,16 @@ def try_events(root: bytes) -> str:
 
 
 def without_events(failure: str) -> str:
-    """Why it is polling after all, and what may help."""
+    """Return why there is polling after all, and what may help."""
     return f"no events can be had ({failure}); it may help to raise fs.inotify.max_user_watches or _instances"
 
 
-_UNHEARD = "a file written to try it was not heard of"
+_UNHEARD = "a probe file raised no event"
 
 
 def _is_heard(root: bytes, listener: _Ears) -> bool:
-    """Whether a file that is written here is heard of. A folder we can not write to can not be probed."""
-    # A name that nobody can have put anything under. If we are killed now, the next start removes it.
+    """Return whether a file that is created here raises an event; true where we may not create one."""
+    # Nobody can have put anything under this name. If we are killed now, the next start removes it.
     name = draft_name(f"probe-{secrets.token_hex(8)}")
     probe = os.path.join(root, name)
     listener.probed.clear()
@@ -336,7 +336,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NONBLOCK | os
 
 
 def mounts_at(root: bytes) -> list[Mount]:
-    """The mount that this folder lies on, and every one below it."""
+    """Return the mount that this folder is on, and every one below it."""
     mounts, real = read_mounts(), resolve(root)
     here = mount_of(real, mounts)
     return [mount for mount in (here, *mounts_below(real, mounts)) if mount is not None]

@@ -1,4 +1,4 @@
-"""What travels along: marker and sidecars lie beside their recording, under its name."""
+"""Move a recording's companions, its marker and sidecars, along with it, under its name."""
 
 from contextlib import suppress
 
@@ -14,18 +14,22 @@ from watcher.text import show_path
 _log = logs.get_logger(__name__)
 
 
-def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> list[str]:
-    """What came with the recording lies beside it in `target`; one that is gone is no matter.
+def move_companions(
+    site: Site, item: Item, source: Folder, target: Folder, *, until_ns: int | None = None
+) -> list[str]:
+    """Move what came with the recording to `target`, after it. Return a warning for each that could not be moved.
 
-    They follow the recording: with the database lost in between, one left behind in the drop folder is only
-    an orphan, while a recording left behind would be an arrival. One that cannot be moved stays where it is,
-    or its recording would never be done: what is to be said of it is returned.
+    `until_ns`: one whose ctime is later belongs to another recording, and stays.
+
+    Should the database be lost in between, a companion left in the drop folder is only an orphan, while a
+    recording left there would be an arrival. One that cannot be moved stays, or its recording would never be done.
+    One that is gone is ignored.
     """
     left: list[str] = []
     for companion in item.companions:
         here = _find(source, item, companion) if target is site.drop else companion
         try:
-            _move_one(site, item, companion, here, source, target)
+            _move_one(site, item, companion, here, source, target, until_ns)
         except (RecordingGone, RecordingChanged):
             pass  # taken away, or moved before a crash
         except (RecordingError, FolderError) as error:
@@ -33,16 +37,26 @@ def move_companions(site: Site, item: Item, source: Folder, target: Folder) -> l
             if not is_alone and (trouble := site.find_trouble([source, target])) is not None:
                 raise trouble from error
             left.append(
-                f"{show_path(here)} came with it, and stayed in the {source.name} folder: {error.message}."
+                f"{show_path(here)} came with it, but stayed in the {source.name} folder: {error.message}."
             )
             _log.warning("companion.left", item=item.id, path=here, reason=error.message, hint=error.hint)
     return left
 
 
-def _move_one(site: Site, item: Item, companion: bytes, here: bytes, source: Folder, target: Folder) -> None:
-    """It lies in `target` under the first of its names that is free. NameTaken where none is, and as `move`."""
+def _move_one(
+    site: Site,
+    item: Item,
+    companion: bytes,
+    here: bytes,
+    source: Folder,
+    target: Folder,
+    until_ns: int | None,
+) -> None:
+    """Move it to `target` under the first of its names that is free. Raises NameTaken, and what `move` does."""
     there = companion if target is site.drop else companion_name(companion, item.path, item.filed_as or item.path)
     fingerprint = source.fingerprint(here)
+    if until_ns is not None and fingerprint.ctime_ns > until_ns:
+        return
     for token in tokens_for(item.id, plain=True):
         name = site.acceptance.fit(target, there, item.id, token)
         if not token and target is not site.drop and not may_be_plain(name):
@@ -56,7 +70,7 @@ def _move_one(site: Site, item: Item, companion: bytes, here: bytes, source: Fol
 
 
 def _find(folder: Folder, item: Item, companion: bytes) -> bytes:
-    """Where the companion lies in the folder: under its plain name if under none of those that it may have had."""
+    """Return where the companion lies in the folder; its plain name, where it lies under none of its names."""
     longest = LONGEST
     with suppress(FolderError):  # the move meets it again
         longest = folder.names_at(companion)[1]

@@ -1,4 +1,4 @@
-"""Back into the drop folder: a person asked for another try of what had failed."""
+"""Move a failed recording back into the drop folder: a person asked for another try."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ _log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A recording that lies in the drop folder again, as it was examined there; or is nowhere, for this reason."""
+    """A recording that is in the drop folder again, as it was examined there; or why it could not be returned."""
 
     item: Item
     examined: Examined | None
@@ -26,13 +26,13 @@ class Returned:
 
 
 class Back:
-    """How items that are returning come to be queued again."""
+    """Takes items from returning to queued."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
     def move(self, item: Item) -> Returned:
-        """The recording lies in the drop folder again, and its receipt is gone."""
+        """Move the recording back into the drop folder, and remove its receipt."""
         site = self._site
         former, failed_as = item, item.filed_as or item.path
         try:
@@ -40,27 +40,27 @@ class Back:
             examined = examine_file(site, item.path, item.fingerprint)
         except RecordingGone as error:
             return Returned(item, None, error.message)
-        if not is_anothers(site.failed, former):  # else what lies beside that one is that one's too
+        if not is_anothers(site.failed, former):  # else what lies beside that one belongs to that one
             move_companions(site, item, site.failed, site.drop)
             if has_receipt(site.failed, receipt_name(failed_as), item):
                 site.failed.remove(receipt_name(failed_as))
         return Returned(item, examined)
 
     def _move_back(self, item: Item, failed_as: bytes) -> Item:
-        """The recording lies in the drop folder, by our move, by one before a crash, or by a person's."""
+        """Move the recording back, unless it is there already, moved before a crash or by a person."""
         site = self._site
         if not lies_there(site.failed, item):
             back = site.drop.fingerprint(item.path)
             if back.inode != item.fingerprint.inode and _digest(site, item.path) != item.sha256:
                 raise RecordingGone(
-                    f"other recordings have its names in {site.failed.label()} and the drop folder"
+                    f"other recordings have its name in {site.failed.label()} and in the drop folder"
                 )
             return replace(item, fingerprint=back)
         resting = site.failed.fingerprint(failed_as)
         for token in tokens_for(item.id, plain=True):
             name = site.acceptance.fit(site.drop, item.path, item.id, token)
             if name != item.path:
-                with site.store.writing() as books:  # where it goes is committed before it goes
+                with site.store.writing() as books:  # commit where it goes before it goes
                     companions = tuple(companion_name(c, item.path, name) for c in item.companions)
                     books.items.change(item, State.RETURNING, site.clock.now(), path=name, companions=companions)
                 item = replace(item, path=name, companions=companions)
@@ -69,11 +69,11 @@ class Back:
             except NameTaken:
                 continue
         raise RecordingUnreachable(
-            f"every name for {site.drop.label(item.path)} is taken", hint="move the files that have its name away"
+            f"every name for {site.drop.label(item.path)} is taken", hint="move the files with its name away"
         )
 
     def record(self, books: Books, returned: Returned) -> None:
-        """The item is as a new one's; or it stays failed, where its recording is nowhere."""
+        """Record the item like a new one; or leave it failed, where its recording is nowhere."""
         item, examined, now = returned.item, returned.examined, self._site.clock.now()
         if examined is None:
             books.items.change(item, State.FAILED, now, f"it could not be returned: {returned.reason}")

@@ -1,4 +1,4 @@
-"""The step that moves. Whatever goes wrong with one recording stays with that one: the others go on."""
+"""The step that files. Whatever goes wrong with one recording affects that one alone."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,28 +19,28 @@ from watcher.store import Books
 
 _log = logs.get_logger(__name__)
 
-_BATCH = 50  # one commit for so many moves: a crash before it repeats them, which is harmless
+_BATCH = 50  # moves in one commit: after a crash before it they are repeated, which is harmless
 _LATER_SECONDS = 5.0
 IDLE = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Items with the same thing to be done, and the folders that it needs: without these, they wait together."""
+    """Items that need the same work and the same folders: without these they wait together."""
 
     items: Sequence[Item]
     folders: tuple[Folder, ...]
-    work: Callable[[Item], Any]  # what is outside the database, and may be repeated; what came of it
-    record: Callable[[Books, Any], None]  # what came of it is committed
+    work: Callable[[Item], Any]  # the work outside the database, which may be repeated; its outcome
+    record: Callable[[Books, Any], None]  # commits the outcome
     tell: Callable[[Any], None]
 
 
 class Filing:
-    """The step: out of the drop folder, back into it for a retry, and receipts brought up to date.
+    """The step: move recordings out of the drop folder, or back into it for a retry, and update receipts.
 
-    One runs at a time. What stands in the way of one item is kept in the books as its obstacle, so that commands
-    tell of it and a restart knows of it, and is tried again later and later. Only what stands in the way of a
-    whole folder has the others wait as well, and only those that need that folder.
+    One runs at a time. What keeps one item is recorded as its obstacle, so that commands and a restart know it,
+    and is tried again with back-off. Only trouble with a whole folder makes other items wait, and only those that
+    need that folder.
     """
 
     def __init__(self, site: Site, arrivals: Arrivals, stopping: threading.Event) -> None:
@@ -52,7 +52,7 @@ class Filing:
         self._relook = Relook(site, self._papers, stopping)
 
     def step(self) -> float:
-        """Some items are filed, returned, or have their receipts brought up to date. 0 when there is more."""
+        """File or return some items, or update their receipts. Return the seconds until there is more to do."""
         self._relook.look(_BATCH)
         now = self._site.clock.now()
         with self._site.store.reading() as books:
@@ -67,13 +67,13 @@ class Filing:
         return wait
 
     def look_again(self) -> None:
-        """What was filed in this run is looked at once more, and its receipts tell what became of it."""
+        """Look once more at what was filed in this run, and update its receipts."""
         self._relook.look_at_all()
         while not self._stopping.is_set() and self.step() <= 0:
             pass
 
     def _find(self, books: Books, now: float) -> Iterator[Batch]:
-        """What there is to do, by the folders that it needs."""
+        """Yield what there is to do, by the folders that it needs."""
         drop, done, failed = self._site.drop, self._site.done, self._site.failed
         latest = now + self._site.config.retry.max_seconds
         for outcome, folder in ((State.DONE, done), (State.FAILED, failed)):
@@ -92,27 +92,27 @@ class Filing:
         self._relook.add(item)
 
     def _work(self, batch: Batch) -> float:
-        """Each item is done with, or its obstacle is written down. Seconds until there may be more."""
+        """Do the work, or record each item's obstacle. Return the seconds until there may be more."""
         if not batch.items:
             return IDLE
         done: list[tuple[Item, Any]] = []
         stuck: list[tuple[Item, Exception]] = []
-        # Each time, not only at each scan: nothing is moved onto a bare mount point, or missed under one.
+        # Each time, not only at scans: nothing may be moved onto a bare mount point, or believed gone under one.
         trouble = self._site.find_trouble(batch.folders)
         for item in batch.items if trouble is None else ():
-            if self._stopping.is_set():  # what was done is recorded; the next start takes up the rest
+            if self._stopping.is_set():  # what was done is recorded; the next start does the rest
                 break
             try:
                 done.append((item, batch.work(item)))
-            except Exception as error:  # whatever it is, it is this item's and no other's
+            except Exception as error:  # whatever it is, it concerns this item alone
                 if _is_of_the_store(error):
                     raise
                 if isinstance(error, FolderError):
                     trouble = self._site.find_trouble(batch.folders, taking=True)
                 if trouble is not None:
-                    break  # what was done before is recorded all the same
+                    break  # what was done until now is recorded all the same
                 stuck.append((item, error))
-                self._site.acceptance.forget()  # what was asked before may not hold any more
+                self._site.acceptance.forget()  # earlier answers may no longer hold
         self._record(batch, done, stuck)
         if trouble is not None:
             self._site.pause_for_folder(trouble)
@@ -120,7 +120,7 @@ class Filing:
         return 0.0
 
     def _record(self, batch: Batch, done: list[tuple[Item, Any]], stuck: list[tuple[Item, Exception]]) -> None:
-        """What came of each is committed in one transaction; where the books refuse one of them, in one each."""
+        """Commit all outcomes in one transaction; where the database refuses one of them, each in its own."""
         try:
             if done:
                 self._commit(batch, done)
@@ -139,7 +139,7 @@ class Filing:
             for item, outcome in done:
                 batch.record(books, outcome)
                 were_stuck += books.obstacles.remove(item.id)
-            if were_stuck:  # what was mended may have been in the way of others too
+            if were_stuck:  # what was mended may have kept others too
                 books.obstacles.bring_forward(self._site.clock.now())
         for _, outcome in done:
             batch.tell(outcome)
@@ -157,7 +157,7 @@ class Filing:
 
 
 def _is_of_the_store(error: Exception) -> bool:
-    """Whether the database could not be used at all, which is no item's trouble."""
+    """Return whether the database could not be used at all: no single item is to blame."""
     return isinstance(error, StoreError) and not isinstance(error, StoreContradicted)
 
 
@@ -165,14 +165,12 @@ def _as_fault(error: Exception) -> Fault:
     if isinstance(error, WatcherError):
         return error.as_fault()
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Fault(
-        "unforeseen", f"Nobody foresaw this: {said}", "It is tried again. Please report it, with the log."
-    )
+    return Fault("unforeseen", f"Unexpected error: {said}", "It is tried again. Please report this, with the log.")
 
 
 def _tell_stuck(item: Item, error: Exception) -> None:
     fault = _as_fault(error)
-    where = {} if isinstance(error, WatcherError) else {"exc_info": error}  # nobody foresaw it: where it came from
+    where = {} if isinstance(error, WatcherError) else {"exc_info": error}  # unexpected: add its traceback
     _log.warning(
         "recording.stuck",
         item=item.id,

@@ -1,4 +1,4 @@
-"""Out of the drop folder: receipt first, then the recording, then what came with it."""
+"""Move a recording out of the drop folder: its receipt first, then the recording, then its companions."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from watcher import logs
 from watcher.domain import Item, State
-from watcher.errors import FolderRefuses, NameTaken, RecordingChanged, RecordingGone
+from watcher.errors import FolderError, FolderRefuses, NameTaken, RecordingChanged, RecordingError, RecordingGone
 from watcher.folders import Folder, is_receipts_name, move, receipt_name, tokens_for
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file.along import move_companions
@@ -18,7 +18,7 @@ _log = logs.get_logger(__name__)
 
 
 class Out:
-    """How items that are filing come to be done or failed."""
+    """Takes items from filing to done or failed."""
 
     def __init__(self, site: Site, arrivals: Arrivals, papers: Papers) -> None:
         self._site = site
@@ -26,27 +26,28 @@ class Out:
         self._papers = papers
 
     def move(self, item: Item) -> Item:
-        """The receipt and the recording lie in their folder. The item as it is now: where, and since when."""
+        """Write the receipt and move the recording. Return the item as filed: where, and when."""
         folder = self._papers.folder(item)
         for name in self._names(folder, item):
             if name != item.filed_as:
-                with self._site.store.writing() as books:  # where it goes is committed before it goes
+                with self._site.store.writing() as books:  # commit where it goes before it goes
                     books.items.change(item, State.FILING, self._site.clock.now(), filed_as=name)
                 item = replace(item, filed_as=name)
             attempt = replace(
                 item,
                 filed_as=name,
                 filed_at=item.filed_at or self._site.clock.now(),
-                # Else a command in it would be run on whatever has the name.
+                # Else a command in its hint would be run on whatever has the old name.
                 fault=item.fault and item.fault.moved(*(os.path.join(folder.root, n) for n in (item.path, name))),
             )
             try:
                 self._claim_name(folder, attempt)
             except NameTaken:
                 continue
+            is_repeated = bool(item.companions) and not self._lies_in_drop(item)
             try:
-                # What was paid for may use up what was kept for it: its receipt, which lies there, has taken of
-                # that. In failed/ it stays for the others' receipts: without room for one, submitting pauses.
+                # What was paid for may use up the space reserved for it, part of which its receipt has taken. In
+                # failed/ the reserve stays for others' receipts: without space for one, submitting is paused.
                 there = move(
                     self._site.drop,
                     item.path,
@@ -57,20 +58,31 @@ class Out:
                     alone=folder is self._site.done,
                 )
             except NameTaken:
-                folder.remove(receipt_name(name))  # ours, and of nothing that lies there
+                folder.remove(receipt_name(name))  # ours, but of nothing that lies there
                 continue
             except (RecordingGone, RecordingChanged):
-                self._site.check_mounted(item.path)  # gone, and not with the disk it lies on
+                self._site.check_mounted(item.path)  # gone by itself, not with its disk
                 return self._file_without_recording(folder, attempt)
-            left = move_companions(self._site, attempt, self._site.drop, folder)
+            # What was made since its recording was moved, before a crash, came with the next one of its name.
+            until_ns = there.ctime_ns if is_repeated else None
+            left = move_companions(self._site, attempt, self._site.drop, folder, until_ns=until_ns)
             warning = " ".join(filter(None, [attempt.warning, *left])) or None
             return replace(attempt, fingerprint=there, warning=warning)
         raise FolderRefuses(
-            f"every name for {folder.label(item.path)} is taken", hint="move the files that have its name away"
+            f"every name for {folder.label(item.path)} is taken", hint="move the files with its name away"
         )
 
+    def _lies_in_drop(self, item: Item) -> bool:
+        """Whether the recording was not moved yet, as far as can be told without reading it."""
+        try:
+            here = self._site.drop.fingerprint(item.path)
+        except (RecordingError, FolderError):
+            return False
+        was = item.fingerprint
+        return here.inode == was.inode or (here.size, here.mtime_ns) == (was.size, was.mtime_ns)
+
     def _claim_name(self, folder: Folder, item: Item) -> None:
-        """The receipt lies under its name. NameTaken where that or the recording's is somebody's."""
+        """Write the receipt under its name. Raises NameTaken where that name or the recording's is taken."""
         try:
             self._papers.write_first(folder, item)
         except NameTaken:
@@ -79,21 +91,21 @@ class Out:
             self._papers.write_first(folder, item)
 
     def _names(self, folder: Folder, item: Item) -> Iterator[bytes]:
-        """The names to try, the one that is committed first. Each is one that the folder takes, if it is free.
+        """Yield the names to try, the committed one first. The folder can take each of them, if it is free.
 
-        What is named like a receipt never has its plain name, which is that of the receipt of another recording.
+        A recording named like a receipt never gets its plain name: another recording's receipt may need it.
         """
         fit = self._site.acceptance.fit
         if item.filed_as not in (None, item.path):
             yield fit(folder, item.filed_as or b"", item.id)
         for token in tokens_for(item.id, plain=True):
             name = fit(folder, item.path, item.id, token)
-            if token or not is_receipts_name(name):  # not its path: of `a.json.` some folders make `a.json`
+            if token or not is_receipts_name(name):  # not its path: some folders turn `a.json.` into `a.json`
                 yield name
 
     def _file_without_recording(self, folder: Folder, item: Item) -> Item:
-        """Its file vanished, or another one has its name: the receipt alone tells what became of it."""
-        note = "Its file was gone from the drop folder, or replaced, when it was to be filed."
+        """Write the receipt alone: the recording is gone, or another file has its name."""
+        note = "Its file was gone from the drop folder, or had been replaced, when it was to be filed."
         item = replace(item, warning=" ".join(filter(None, [item.warning, note])))
         written_as, item = item.filed_as or item.path, replace(item, filed_as=None)
         self._papers.write(folder, receipt_name(written_as), item, replacing=True)
@@ -101,7 +113,7 @@ class Out:
         return item
 
     def record(self, books: Books, item: Item) -> None:
-        """The item is done or failed. Its fingerprint is that of what was filed, so that a change can be seen."""
+        """Record the item as done or failed, with the fingerprint of what was filed, to detect changes."""
         if item.outcome is None:
             return
         books.items.change(

@@ -1,4 +1,4 @@
-"""The receipts: composed of what the books said when the step began, and written again when they say more."""
+"""Receipts: composed from what was known when the step began, and rewritten when more is known."""
 
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ _log = logs.get_logger(__name__)
 
 
 class Papers:
-    """What the receipts of the items in hand are composed of, beside the items; and what was written in them."""
+    """The requests and verdicts for the receipts of the items in hand, and the receipts written so far."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -24,7 +24,7 @@ class Papers:
         self._written: dict[str, bytes] = {}
 
     def fetch(self, books: Books, items: list[Item]) -> None:
-        """The requests and verdicts of these are in hand."""
+        """Read the requests and verdicts of these items."""
         for item in items:
             self._of[item.id] = books.ledger.of_item(item.id), books.verdicts.get(item.identifier)
 
@@ -33,11 +33,11 @@ class Papers:
         self._written.clear()
 
     def folder(self, item: Item) -> Folder:
-        """Where the item's recording and receipt lie, or are to lie."""
+        """Return the folder where the item's recording and receipt lie, or will lie."""
         return self._site.done if item.outcome is State.DONE else self._site.failed
 
     def compose(self, item: Item) -> bytes:
-        """The item's receipt, as things were when the step began."""
+        """Return the item's receipt, as things were when the step began."""
         return self._compose(item, self._of[item.id][1])
 
     def _compose(self, item: Item, verdict: Verdict | None) -> bytes:
@@ -48,22 +48,22 @@ class Papers:
         )
 
     def write(self, folder: Folder, name: bytes, item: Item, *, replacing: bool) -> None:
-        """The receipt lies under that name; see Folder.write_whole."""
+        """Write the receipt under that name; see Folder.write_whole."""
         content = self.compose(item)
         folder.write_whole(name, content, replacing=replacing)
         self._written[item.id] = content
 
     def write_first(self, folder: Folder, item: Item) -> None:
-        """The receipt lies under its name. NameTaken when that or the recording's name is somebody else's.
+        """Write the receipt under its name. Raises NameTaken when that or the recording's name is somebody else's.
 
-        So is what cannot be read, as long as the recording lies in the drop folder. Without it, it may be what we
-        filed before a crash: then Unreadable.
+        What cannot be read counts as somebody else's while the recording is in the drop folder. Otherwise it may
+        be what we filed before a crash: then this raises Unreadable.
         """
         path = item.filed_as or item.path
         name = receipt_name(path)
         try:
             if folder.occupied(path) and not has_receipt(folder, name, item):
-                raise folder.taken(path)  # before the move, which may take a copy of equal bytes for its own
+                raise folder.taken(path)  # now, since the move may take an identical copy for its own
             self._write_unless_anothers(folder, name, item)
         except Unreadable as error:
             if not self._site.drop.occupied(item.path):
@@ -78,17 +78,17 @@ class Papers:
                 raise
             self.write(folder, name, item, replacing=True)  # ours, from before a crash
         except FolderRefuses:
-            folder.occupied(name)  # Unreadable, where that is why
+            folder.occupied(name)  # raises Unreadable, where that is the reason
             raise
 
     def is_outdated(self, books: Books, item: Item) -> bool:
-        """Whether what was written is not what would be written now."""
+        """Return whether the receipt would now be written differently."""
         return self._compose(item, books.verdicts.get(item.identifier)) != self._written.get(item.id)
 
     def bring_up_to_date(self, item: Item) -> "Visited":
-        """The receipt tells what was known when the step began, and whether its recording was altered since.
+        """Rewrite the receipt with what was known when the step began, and whether its recording was altered.
 
-        One that somebody has collected stays away, though its name be another item's by now.
+        A receipt that somebody has collected is not written again, even if another item has its name by now.
         """
         folder, was_told, displaced_by = self.folder(item), False, None
         altered = find_alteration(folder, item, self._site.clock.now())
@@ -102,11 +102,11 @@ class Papers:
                 was_told = any(receipt.get(kind) for kind in Alteration)
                 self.write(folder, name, item, replacing=True)
             elif folder.occupied(name) and not has_lost_name(folder, item):
-                displaced_by = folder.label(name)  # not overwritten: the news is told instead
+                displaced_by = folder.label(name)  # not overwritten: the log has the news instead
         return Visited(item, was_told, displaced_by)
 
     def record(self, books: Books, visited: "Visited") -> None:
-        """The receipt is up to date; it is due still where more is known by now than it was composed with."""
+        """Record the receipt as up to date, unless more has become known since it was composed."""
         item = visited.item
         if item.altered is not None:
             books.filing.mark_altered(item)
@@ -115,15 +115,15 @@ class Papers:
             books.filing.mark_receipt_written(item.id)
 
     def tell(self, visited: "Visited") -> None:
-        """That the recording is not what it was, once; and that its receipt cannot tell what there is to tell."""
+        """Log, once, that the recording was altered; and that its receipt could not be rewritten."""
         if visited.displaced_by is not None:
             item = visited.item
             _log.warning(
                 "receipt.displaced",
                 item=item.id,
                 path=item.path,
-                reason=f"{visited.displaced_by} is not its receipt any more",
-                hint=f"`watcher show {item.id}` tells what the receipt would",
+                reason=f"{visited.displaced_by} is no longer its receipt",
+                hint=f"`watcher show {item.id}` has what the receipt would",
             )
         if not visited.was_told:
             tell_alteration(visited.item)
@@ -131,9 +131,9 @@ class Papers:
 
 @dataclass(frozen=True, slots=True)
 class Visited:
-    """An item whose receipt was brought up to date. `was_told`: of an alteration it had told before.
+    """An item whose receipt was brought up to date. `was_told`: the receipt had an alteration already.
 
-    `displaced_by`: what lies under the receipt's name, where that is not the receipt, for a message.
+    `displaced_by`: what lies under the receipt's name in place of the receipt, for a message.
     """
 
     item: Item

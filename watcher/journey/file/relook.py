@@ -1,4 +1,4 @@
-"""Filed recordings are looked at again soon afterwards, for whoever wrote on when they were taken."""
+"""Look at filed recordings again soon afterwards: somebody may still have been writing."""
 
 import threading
 from collections import deque
@@ -13,13 +13,13 @@ from watcher.journey.site import Site
 _log = logs.get_logger(__name__)
 
 _AFTER_SECONDS = (10.0, 60.0, 600.0)
-_MOST = 10_000  # in each of the three: a look may be left out, since the verdict's visit is another
+_MOST = 10_000  # in each of the three: a look may be skipped, since there is another when the verdict comes
 
 
 class Relook:
     """Looks at each filed recording some seconds, a minute and ten minutes after it was filed.
 
-    It is held in memory: after a start, what comes with the verdict looks once more, and `reconcile`.
+    It is kept in memory only: after a restart there is still the look when the verdict comes, and `reconcile`.
     """
 
     def __init__(self, site: Site, papers: Papers, stopping: threading.Event) -> None:
@@ -29,13 +29,13 @@ class Relook:
         self._due = [deque[tuple[float, str]](maxlen=_MOST) for _ in _AFTER_SECONDS]
 
     def add(self, item: Item) -> None:
-        """The recording was filed just now."""
+        """Plan the looks at a recording that was filed just now."""
         now = self._site.clock.monotonic()
         for seconds, due in zip(_AFTER_SECONDS, self._due, strict=True):
             due.append((now + seconds, item.id))
 
     def look(self, limit: int) -> None:
-        """Some of those that are due were looked at. What was found is in the books, and its receipt due."""
+        """Look at some of those that are due. Record what is found, and make its receipt due."""
         now = self._site.clock.monotonic()
         ids: list[str] = []
         for due in self._due:
@@ -44,7 +44,7 @@ class Relook:
         self._look_at(ids)
 
     def look_at_all(self) -> None:
-        """All that are to be looked at once more were looked at now."""
+        """Look now at all that are still to be looked at."""
         ids = {item_id for due in self._due for _, item_id in due}
         for due in self._due:
             due.clear()
@@ -68,7 +68,7 @@ class Relook:
                     books.filing.mark_altered(item)
 
     def _find(self, item: Item, now: float) -> Altered | None:
-        """What was done to it since; an error that nobody foresaw stops no other, and later looks follow."""
+        """Return how it was altered since. An unexpected error stops no other; later looks follow."""
         try:
             return find_alteration(self._papers.folder(item), item, now)
         except Exception as error:  # noqa: BLE001 — about this one file alone

@@ -1,13 +1,13 @@
-"""Third: a queued recording is sent to the service, once, when the rate windows have room.
+"""Third: send a queued recording to the service, once, when the rate windows have room.
 
     claim (commit)  →  one POST  →  record (commit)
 
-`submission` chooses what is next and takes it through `claim`, `send` and `record`; answers that the books do not
-take yet are in `unrecorded`. Whether one may begin now is asked of `start`, when looking and again in the claim.
-`policy` (pure) judges errors, `doubt` says what a lost answer means, `pauses` and `windows` are what the books
-know of pauses, caps and rates.
+`submission` chooses the next recording and takes it through `claim`, `send` and `record`; `unrecorded` keeps
+answers that the database does not take yet. `start` decides whether a submission may begin now, when looking and
+again in the claim. `policy` (pure) judges errors, `doubt` says what a lost answer means, and `pauses` and
+`windows` are what the database knows about pauses, caps and rates.
 
-The intent and the spend are on the disk before the first byte is sent, and the moment from which the service may
-have a complete request is on the disk before its last part is let go. So after a crash the ledger tells what
-cannot have been charged, and what may have been.
+The intent and the spend are committed before the first byte is sent; that the service may have a complete request
+is committed before the last part is sent. So after a crash the ledger tells what cannot have been charged, and
+what may have been.
 """

@@ -1,4 +1,4 @@
-"""The first part of a submission: the recording is open as it was vetted, and the intent to pay is committed."""
+"""The first part of a submission: open the recording as it was examined, and commit the intent to pay."""
 
 import secrets
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class Claim:
     item: Item
     number: int
     started_at: float
-    filed_as: bytes  # where it goes when it is accepted: done/ takes it under this name
+    filed_as: bytes  # its name in done/ once it is accepted: done/ can take it
     canary: bool
     no_cache: bool
     released_at: float | None = None  # from here on the service may have a complete request
@@ -55,7 +55,7 @@ class Claims:
         self._recognised: list[tuple[int, int] | None] = []
 
     def open(self, item: Item) -> tuple[BinaryIO, bytes] | None:
-        """The recording, open, if it is still the one that was vetted and can be filed, and as what; else null."""
+        """Return the recording, open, and its name in done/; None if it was changed or cannot be filed now."""
         site = self._site
         try:
             self._recognise_folders()
@@ -68,7 +68,7 @@ class Claims:
             filed_as = self._find_destination(item)
             site.drop.check_gives(item.path)
             file, fingerprint = site.drop.open(item.path)
-        except FolderError as error:  # of its path: a bad block, or a share mounted below the drop folder
+        except FolderError as error:  # about its path: a bad block, or a share mounted below the drop folder
             if (trouble := site.find_trouble([site.drop])) is not None:
                 site.pause_for_folder(trouble)
             else:
@@ -83,19 +83,17 @@ class Claims:
             with site.store.reading() as books:
                 is_undecided = books.items.get(item.id) == item
             if is_undecided:
-                # Nobody could tell, as where its disk was away in that moment: it would be tried without a pause.
-                self.set_aside(
-                    item, RecordingChanged("another file lies there than was queued, or its disk is away")
-                )
+                # The recheck could not tell, as while its disk is away: else it would be tried all the time.
+                self.set_aside(item, RecordingChanged("it is not the file that was queued, or its disk is away"))
             return None
         site.reminders.forget(item.id)
         return file, filed_as
 
     def _find_destination(self, item: Item) -> bytes:
-        """The name under which done/ can take it and what came with it. If it cannot, no other recording waits.
+        """Return a name under which done/ can take it and its companions.
 
-        Nothing is paid for that would then lie about under a name that done/ refuses: too long, or of signs or
-        bytes that its file system does not know.
+        Nothing is paid for that could not be filed: because its name is too long, or has characters that the file
+        system of done/ does not take. Raises RecordingUnreachable, which makes only this recording wait.
         """
         site = self._site
         try:
@@ -111,7 +109,7 @@ class Claims:
         return filed_as
 
     def _recognise_folders(self) -> None:
-        """Nothing is paid for while a folder is away. In full now and then, and when another folder lies there."""
+        """Check that no folder is away: thoroughly once a second, or when a different folder is found."""
         monotonic = self._site.clock.monotonic()
         folders = (self._site.drop, self._site.done, self._site.failed)
         found = [folder.identity() for folder in folders]
@@ -119,11 +117,11 @@ class Claims:
             return
         for folder in folders:
             self._site.recognise(folder)
-        self._recognised = found  # as they were before: what was exchanged since is recognised the next time
+        self._recognised = found  # as before recognising: a folder replaced meanwhile is recognised the next time
         self._recognise_at = monotonic + _RECOGNISE_SECONDS
 
     def set_aside(self, item: Item, error: RecordingError) -> None:
-        """A recording that can not be read or moved now is looked at again later, and blocks nobody."""
+        """Postpone a recording that cannot be read or moved now, so that it blocks no other."""
         site = self._site
         if not isinstance(error, RecordingStumbled):
             self._arrivals.recheck(item.path)
@@ -142,10 +140,10 @@ class Claims:
             )
 
     def claim(self, item: Item, filed_as: bytes, *, canary: bool) -> Claim | None:
-        """The item is submitting and the spend is in the ledger; null when that is not to be, or not now.
+        """Commit the state submitting and the spend. Return None where it must not be sent, or not now.
 
-        `canary`: the question that goes before one was answered. Where a pause began, and its time passed, since
-        the look, it was not asked yet.
+        `canary`: the question that precedes a canary has been answered. It has not where a pause began, and became
+        due, after the look: then this returns None.
         """
         site = self._site
         now = site.clock.now()
@@ -182,9 +180,9 @@ class Claims:
 
 
 def postpone(site: Site, books: Books, item: Item, error: RecordingError, now: float) -> None:
-    """A recording that can not be read or moved now is looked at again later, and blocks nobody.
+    """Postpone a recording that cannot be read or moved now, so that it blocks no other.
 
-    As a canary it has had its turn, or it would be chosen each time. Its history says so where that is news.
+    It counts as tried, or it would be chosen as the canary each time. Its history has the reason where it is new.
     """
     due_at = now + site.config.retry.max_seconds
     fault = error.as_fault()

@@ -1,7 +1,7 @@
 """What a lost answer means: the recording may have been charged, and nobody can know. Pure.
 
-The same bytes are sent again, never with no_cache, so that the service can answer from its cache; or a person is
-asked (`identifai.in_doubt`). It stays in doubt until an answer comes, whatever becomes of its file.
+The same bytes are sent again, never with no_cache, so that the service can answer from its cache; or a person
+decides (`identifai.in_doubt`). The item stays in doubt until an answer comes, whatever happens to its file.
 """
 
 from dataclasses import replace
@@ -10,16 +10,16 @@ from typing import Any
 from watcher.domain import Fault, Item, State
 
 HELD = "held for a person"
-"""What the ledger calls a recording on which somebody must decide."""
+"""What the ledger says of a recording that a person must decide on."""
 
 _ITSELF = "It was sent, and the daemon ended before the answer was recorded: it may have been charged."
 _ANOTHER = "The same bytes were sent before, and no answer came: they may have been charged."
 
 
 def after_lost_answer(item: Item, *, holds: bool, of_another: bool = False) -> dict[str, Any]:
-    """What its row reads: queued again, or held for a person where `holds`.
+    """Return the changes to an item whose answer was lost: queued again, or held for a person if `holds`.
 
-    `of_another`: the answer about another recording of the same bytes was lost.
+    `of_another`: the lost answer was for another recording with the same bytes.
     """
     if not holds:
         return {"state": State.QUEUED, "in_doubt": True}
@@ -31,21 +31,21 @@ def after_lost_answer(item: Item, *, holds: bool, of_another: bool = False) -> d
 
 
 def after_return(item: Item) -> dict[str, Any]:
-    """What its row reads when its file is back, and a person is still to decide: coming back decides nothing."""
+    """Return the changes to an item in doubt whose file is back: held again, since that decides nothing."""
     fault = decided(item, hint_to_decide(item)) or after_lost_answer(item, holds=True, of_another=True)["fault"]
     return {"state": State.HELD, "fault": fault, "outcome": None, "filed_as": None, "identifier": None}
 
 
 def decision(*, holds: bool) -> str:
-    """What is done about it, in a few words for the ledger."""
+    """Return what is done about it, in a few words for the ledger."""
     return HELD if holds else "in doubt: sent again, never with no_cache"
 
 
 def decided(item: Item, how: str) -> Fault | None:
-    """Why it was held, once nobody is to decide any more."""
+    """Return the fault of a held item with `how` it was decided in place of its hint."""
     return None if item.fault is None else replace(item.fault, hint=how)
 
 
 def hint_to_decide(item: Item) -> str:
-    """What a person can do about a recording that is held."""
-    return f"Decide: `watcher release {item.id}` has it sent again, `watcher fail {item.id}` gives it up."
+    """Return what a person can do about a held recording."""
+    return f"Decide: `watcher release {item.id}` sends it again, `watcher fail {item.id}` gives it up."

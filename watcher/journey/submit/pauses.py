@@ -1,7 +1,7 @@
-"""Pauses: why submitting stands still, when it is tried again, and what the log says of that.
+"""Pauses: why nothing is submitted, when it is tried again, and what is logged about that.
 
-A pause is a row that all nodes and commands share. It is told of where it is seen, not where it is made: so a
-person's `watcher pause` stands in the daemon's log like any other.
+A pause is a row that all nodes and commands share. It is logged where it is seen, not where it is made: so a
+person's `watcher pause` is in the daemon's log like any other.
 """
 
 import threading
@@ -24,24 +24,24 @@ _log = logs.get_logger(__name__)
 _PROBES = "pauses.probes"
 _TRIED = "pauses.tried_at_once"
 _LOOKED_BACK = 10
-"""Attempts. Canaries take turns, so two recordings that met faults are both among the last ones; and there is a
-look after each upload, so the one that ended a throttle's episode is, too."""
+"""Attempts. Canaries take turns, so two recordings that met faults are both among the latest; and there is a look
+after each upload, so the one that ended a throttle's episode is among them too."""
 
 
 class PauseLog:
-    """What the log has been told of the pauses: one line at a pause's start, and one at its end.
+    """What has been logged of the pauses: one line at the start of each, and one at its end.
 
-    A throttle's pauses that follow each other, with nothing taken in between, are one episode, and told as one.
+    Throttle pauses in a row, with nothing accepted in between, are one episode, and logged as one.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._from: int | None = None  # the first pause whose end is not told
-        self._told: dict[int, bool] = {}  # by number, from there on: whether its end is told, too
+        self._from: int | None = None  # the first pause whose end is not logged
+        self._told: dict[int, bool] = {}  # by number, from there on: whether its end is logged too
         self._episode: _Episode | None = None
 
     def look(self, books: Books) -> list[Pause]:
-        """The pauses in force, the weightiest first. What changed since the last look is in the log afterwards."""
+        """Return the pauses in force, the weightiest first. Log, after the commit, what has changed."""
         with self._lock:
             if self._from is None:
                 self._from = books.pauses.beginning()
@@ -82,7 +82,7 @@ class PauseLog:
             self._told[noted.serial] = True
 
     def _end_episode(self, books: Books, *, is_last: bool) -> None:
-        """The episode is over with the first upload after it that is taken, or refused for what it is."""
+        """End the episode when an upload after it was accepted, or refused for its content."""
         past = self._episode
         if past is not None and past.ended_at is not None and _has_answered(books, past.ended_at):
             seconds = past.ended_at - past.since
@@ -92,7 +92,7 @@ class PauseLog:
 
 @dataclass(frozen=True, slots=True)
 class _Episode:
-    """Pauses of a throttle, one after the other."""
+    """Throttle pauses in a row."""
 
     since: float
     first: PauseRow
@@ -101,7 +101,7 @@ class _Episode:
 
 
 def _has_answered(books: Books, since: float) -> bool:
-    """Whether one of the latest uploads was taken, or refused for what it is, that ended after that moment."""
+    """Return whether an upload sent since then was accepted, or refused for its content."""
     answers = ("accepted", policy.Cause.FILE)
     return any(a.outcome in answers and (a.released_at or 0.0) >= since for a in books.ledger.latest(_LOOKED_BACK))
 
@@ -119,17 +119,17 @@ def _tell_beginning(pause: Pause) -> None:
 
 
 def find_gate(books: Books, standing: list[Pause], now: float) -> policy.Gate:
-    """What the pauses in force allow now.
+    """Return what the pauses in force allow now.
 
-    Where one recording alone has met a fault of the service, since no other was there, the first other one is a
-    canary at once: a poison file must not keep it waiting for the back-off that the poison file has earned.
+    Where only one recording has met a fault of the service, because there was no other, the next other one is sent
+    as a canary at once: it must not wait for the back-off of what may be a poison file.
     """
     gate = policy.find_gate(standing, now)
     if gate.is_open or [pause.kind for pause in standing] != [PauseKind.SERVICE] or standing[0].tries == 0:
         return gate
     since = standing[0].since
     if _Probes.of(books, since).failed_last(books):
-        return gate  # not even a question was answered: it is no recording's fault
+        return gate  # not even a question was answered: no recording is to blame
     tried = {a.item_id for a in books.ledger.latest(_LOOKED_BACK) if a.ended_at is None or a.ended_at >= since}
     newcomer = books.queue.next_due(now, canary=True)
     if len(tried) == 1 and newcomer is not None and newcomer.id not in tried:
@@ -138,7 +138,7 @@ def find_gate(books: Books, standing: list[Pause], now: float) -> policy.Gate:
 
 
 def end_what_is_over(books: Books, limits: Limits, now: float) -> None:
-    """Pauses whose time has passed have ended, and so has a cap's that has room again."""
+    """End pauses whose time has passed, and a cap's pause that has no reason any more."""
     pauses = books.pauses.active()
     for kind in policy.find_gate(pauses, now).over:
         books.pauses.end(kind, now)
@@ -147,7 +147,7 @@ def end_what_is_over(books: Books, limits: Limits, now: float) -> None:
 
 
 def begin(books: Books, pause: Pause, retry: Retry, now: float, *, from_canary: bool) -> None:
-    """An error's pause is in force. A canary that failed moves the next one on; a straggler changes nothing."""
+    """Put an error's pause in force. A failed canary postpones the next one; a straggler changes nothing."""
     if pause.kind is PauseKind.THROTTLE:
         standing = books.pauses.get(PauseKind.THROTTLE)
         if standing is not None and standing.until is not None and pause.until is not None:
@@ -166,10 +166,10 @@ def begin(books: Books, pause: Pause, retry: Retry, now: float, *, from_canary: 
 
 
 def try_at_once(books: Books, now: float) -> list[Pause]:
-    """The next canary need not wait, and those after it are paced as from the pause's beginning: their pauses.
+    """Make a canary due at once, with the back-off starting over. Return the pauses that it tries.
 
-    For a person's wish, and for a start: whatever was mended should show at once. One canary only, and none for
-    which the rate windows have no room: so restarts one after the other make no burst.
+    For `watcher resume`, and for a start: whatever was mended should show at once. It is one canary only, and
+    within the rate windows: so a series of restarts causes no burst.
     """
     tried = [pause for pause in books.pauses.active() if pause.kind in policy.NEEDS_CANARY]
     for pause in tried:
@@ -179,13 +179,13 @@ def try_at_once(books: Books, now: float) -> list[Pause]:
 
 
 def last_wish(books: Books) -> float | None:
-    """When somebody wished for a try at once: what else is put off for the service's sake is due then, too."""
+    """Return when a try at once was last asked for: what else was postponed because of the service is due too."""
     at: float | None = books.site.get(_TRIED)
     return at
 
 
 def fail_probe(books: Books, error: ServiceError, retry: Retry, now: float) -> float:
-    """A try of the pause in force ended with a question: no canary is sent. Seconds until the next try."""
+    """Record that the question before a canary was not answered. Return the seconds until the next try."""
     tried = [pause for pause in books.pauses.active() if pause.kind in policy.NEEDS_CANARY]
     if not tried:
         return 0.0  # it ended meanwhile
@@ -198,7 +198,7 @@ def fail_probe(books: Books, error: ServiceError, retry: Retry, now: float) -> f
 
 @dataclass(frozen=True, slots=True)
 class _Probes:
-    """The questions that were not answered in the latest pause for which there were any: a fact of the site."""
+    """The unanswered questions of the latest pause that had any: a fact of the site."""
 
     since: float  # when that pause began
     failed: int = 0
@@ -206,21 +206,21 @@ class _Probes:
 
     @classmethod
     def of(cls, books: Books, since: float) -> "_Probes":
-        """Those of the pause that began then."""
+        """Return those of the pause that began then."""
         known = cls(**books.site.get(_PROBES) or {"since": since})
         return known if known.since == since else cls(since)
 
     def fail(self, books: Books, now: float) -> None:
-        """One more."""
+        """Count one more."""
         books.site.put(_PROBES, asdict(_Probes(self.since, self.failed + 1, now)))
 
     def failed_last(self, books: Books) -> bool:
-        """Whether the latest try was one of them, and no upload has begun since."""
+        """Return whether the latest try was one of them, with no upload begun since."""
         return self.failed > 0 and all(a.started_at < self.failed_at for a in books.ledger.latest(1))
 
 
 def count_try(books: Books, retry: Retry, now: float) -> None:
-    """A try has begun: the next one, should it fail, comes later than this one did, but for a new start."""
+    """Count a try that begins: should it fail, the next one comes after a longer back-off."""
     for pause in books.pauses.active():
         if pause.kind in policy.NEEDS_CANARY:
             tries = pause.tries + 1
@@ -228,14 +228,14 @@ def count_try(books: Books, retry: Retry, now: float) -> None:
 
 
 def end_by_canary(books: Books, now: float, *, accepted: bool) -> None:
-    """A canary was accepted, so nothing is wrong any more; or it was refused as a file, by a service that is well.
+    """End the pauses after a canary was accepted, or refused because of its own content by a healthy service.
 
-    Such a refusal does not tell whether there is credit, nor what others were refused for without a reason.
-    What failed in an outage is due when it is over: its back-off was the outage's, and later arrivals would
-    overtake it. What failed alone may be a poison file, and would begin the pause anew: it keeps its back-off.
+    Such a refusal does not show whether there is credit, nor why others were refused without a clear reason: those
+    pauses stay. What failed in an outage is due once it is over, or later arrivals would overtake it. What failed
+    alone may be a poison file, and would start the pause again: it keeps its back-off.
     """
     for pause in books.pauses.active():
-        outlasts_refusal = pause.code in (policy.Cause.NO_CREDIT, policy.Cause.UNCLASSIFIED)
+        outlasts_refusal = pause.code in policy.OUTLASTS_REFUSALS
         if pause.kind in policy.NEEDS_CANARY and (accepted or not outlasts_refusal):
             books.pauses.end(pause.kind, now)
             failed = books.ledger.items_with(policy.OF_AN_OUTAGE, pause.since) if accepted else []
@@ -247,7 +247,7 @@ def end_by_canary(books: Books, now: float, *, accepted: bool) -> None:
 
 
 def find_cap(books: Books, limits: Limits, now: float) -> Pause | None:
-    """The pause until the reset of a cap that is reached; of two that are, the one that resets later."""
+    """Return the pause for a cap that is reached, until its reset; of two, the one that is reset later."""
     zone = ZoneInfo(limits.timezone) if limits.timezone else None
     reached = []
     for most, period, word in ((limits.per_day, day_of, "day"), (limits.per_month, month_of, "month")):
@@ -256,14 +256,14 @@ def find_cap(books: Books, limits: Limits, now: float) -> Pause | None:
             if books.ledger.spent_since(since) >= most:
                 reason = (
                     f"The cap of {most:,} submissions a {word} is reached (limits.per_{word}); "
-                    f"it is counted anew from {rfc3339(until)}."
+                    f"the next {word} begins at {rfc3339(until)}."
                 )
                 reached.append(Pause(PauseKind.CAP, f"per_{word}", reason, now, until))
     return max(reached, key=lambda pause: pause.until or 0.0, default=None)
 
 
 def is_cap_lifted(books: Books, pauses: list[Pause], limits: Limits, now: float) -> bool:
-    """Whether a cap's pause stands that has no reason any more: a submission was given back, or the cap raised."""
+    """Return whether a cap's pause has lost its reason: a submission was given back, or the cap was raised."""
     standing = next((pause for pause in pauses if pause.kind is PauseKind.CAP), None)
     if standing is None:
         return False

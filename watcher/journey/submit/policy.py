@@ -1,6 +1,6 @@
 """Whose fault an error is, and what to do about it. Pure: it takes the facts and `now`, and touches nothing.
 
-A fault of the account or the service is never a verdict on a file: it pauses submitting and burns nothing.
+A fault of the account or the service is never held against a file: it pauses submitting instead.
 """
 
 from dataclasses import dataclass
@@ -25,21 +25,22 @@ from watcher.journey.submit.refusals import Blamed, whom_blames
 
 
 class Cause(StrEnum):
-    """What an error comes down to."""
+    """The cause of an error."""
 
     FILE = "file"  # the service will not take this recording
     NO_CREDIT = "no_credit"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     THROTTLED = "throttled"
-    UNREACHABLE = "unreachable"  # nothing, or not all of it, came through to the service
-    NOT_WELL = "not_well"  # it answered, and not with what was asked for; nothing was charged
+    UNREACHABLE = "unreachable"  # nothing, or not the whole request, reached the service
+    NOT_WELL = "not_well"  # it answered, but not as it should; nothing was charged
     IN_DOUBT = "in_doubt"  # it may have accepted the recording, and we do not know
-    UNCLASSIFIED = "unclassified"  # refused in words that blame nobody
+    NOT_OF_FILE = "not_of_file"  # refused in words of a limit, or of the service at the moment
+    UNCLASSIFIED = "unclassified"  # refused in words that do not tell why
 
 
 class Next(StrEnum):
-    """What becomes of the item."""
+    """What to do with the item."""
 
     FAIL = "fail"
     AGAIN = "again"
@@ -48,7 +49,7 @@ class Next(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A line of the table: what an error of one cause does to submitting and to its item."""
+    """A row of the table: what an error of one cause does to submitting and to its item."""
 
     pauses: PauseKind | None
     then: Next
@@ -90,6 +91,12 @@ RULES: dict[Cause, Rule] = {
         True,
         "Nothing is lost; identifai.in_doubt says what becomes of the recording.",
     ),
+    Cause.NOT_OF_FILE: Rule(
+        PauseKind.SERVICE,
+        Next.AGAIN,
+        True,
+        "Check the account and its limits; it is tried again by itself. These words never fail a recording.",
+    ),
     Cause.UNCLASSIFIED: Rule(
         PauseKind.SERVICE,
         Next.AGAIN,
@@ -99,15 +106,18 @@ RULES: dict[Cause, Rule] = {
     ),
 }
 
-REFUSED = "refused"
-"""The code of a fault that is the service's verdict on these very bytes: copies of them share it, unpaid."""
+OUTLASTS_REFUSALS = (Cause.NO_CREDIT, Cause.NOT_OF_FILE, Cause.UNCLASSIFIED)
+"""Why submitting pauses though the service may well be there, and refuse a file for what that is."""
 
-_LONGEST_ASKED_SECONDS = 3600.0  # so long we stay away at the service's wish: its number may be nonsense
+REFUSED = "refused"
+"""The code of a fault by which the service refused these bytes: their copies share it, unpaid."""
+
+_LONGEST_ASKED_SECONDS = 3600.0  # the most that we wait because the service asked: its number may be nonsense
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to record about an attempt that did not end in an identifier."""
+    """What to record about an attempt that brought no identifier."""
 
     cause: Cause
     then: Next
@@ -128,21 +138,21 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What else has to be known to judge an error."""
+    """What else is needed to judge an error."""
 
     now: float
     retry: Retry
     hold_in_doubt: bool
     others_succeed: bool  # another recording was accepted since this one's last fault
-    others_wait: bool = False  # another one can be sent next, and will show whether it is an outage
-    last_word_was_yes: bool = False  # the latest answer about another one, since this one was suspected
+    others_wait: bool = False  # another one can be sent next, which will show whether it is an outage
+    last_word_was_yes: bool = False  # the latest answer for another one, since this one was suspected
     jitter: float = 0.5  # from 0 to 1
 
 
 def find_cause(error: ServiceError) -> Cause:
-    """What the error comes down to.
+    """Return the cause of the error.
 
-    400 is the service's word for three things, and 413 may be another server's: only the text tells which.
+    The service uses 400 for three things, and 413 may come from another server: only the text tells.
     """
     match error:
         case Unauthorized():
@@ -159,30 +169,35 @@ def find_cause(error: ServiceError) -> Cause:
             return Cause.NO_CREDIT
         case Rejected():
             return _OF_REFUSALS[whom_blames(error.message)]
-        case Intercepted(status=400 | 413 | 422):  # its words are not the service's, whatever they blame
+        case Intercepted(status=400 | 413 | 422):  # its words are not the service's, whatever they say
             return Cause.UNCLASSIFIED
         case _:
             return Cause.IN_DOUBT if error.charged is Charged.UNKNOWN else Cause.NOT_WELL
 
 
-_OF_REFUSALS = {Blamed.FILE: Cause.FILE, Blamed.CREDIT: Cause.NO_CREDIT, Blamed.NOBODY: Cause.UNCLASSIFIED}
+_OF_REFUSALS = {
+    Blamed.FILE: Cause.FILE,
+    Blamed.CREDIT: Cause.NO_CREDIT,
+    Blamed.OTHERS: Cause.NOT_OF_FILE,
+    Blamed.NOBODY: Cause.UNCLASSIFIED,
+}
 
 
 def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
-    """What to do about an error that answered a submission of this item."""
+    """Decide what to do about an error in answer to a submission of this item."""
     cause = find_cause(error)
     rule = RULES[cause]
     faults = item.faults
     if rule.counts and (faults == 0 or situation.others_succeed):
         faults += 1
-    # Others succeeded between its faults: it is this file, so it neither stops them nor passes for an outage.
+    # Others succeeded between its faults: this file is to blame, and must not pause the others.
     is_poison = rule.counts and faults > 1 and (situation.others_succeed or situation.others_wait)
     then = rule.then
     if cause is Cause.IN_DOUBT and situation.hold_in_doubt:
         then = Next.HOLD
     if is_poison and situation.others_succeed and faults >= situation.retry.hold_after:
         then = Next.HOLD
-    # The same words again, after another one was accepted: now they speak of this file.
+    # The same words again after another file was accepted: they mean this file.
     is_convicted = cause is Cause.UNCLASSIFIED and item.suspected_at is not None and situation.last_word_was_yes
     if is_convicted:
         then = Next.FAIL
@@ -208,35 +223,35 @@ def decide(error: ServiceError, item: Item, situation: Situation) -> Decision:
 
 
 def pause_after_probe(error: ServiceError, now: float) -> Pause:
-    """The pause that a question which cost nothing, and was not answered as by the service itself, speaks for."""
+    """Return the pause to begin when the free question before a canary was not properly answered."""
     cause = find_cause(error)
     if RULES[cause].pauses is not PauseKind.ACCOUNT and cause is not Cause.UNREACHABLE:
-        cause = Cause.NOT_WELL  # nothing that a question meets is in doubt, or about a recording
+        cause = Cause.NOT_WELL  # a question is never in doubt, nor about a recording
     rule = RULES[cause]
     reason = str(Fault(cause, error.message, _hint(error, rule)))
     return Pause(rule.pauses or PauseKind.SERVICE, cause, reason, now, now + asked_seconds(error))
 
 
 def asked_seconds(error: ServiceError) -> float:
-    """For how long the service asked to be left alone, as far as we believe it."""
+    """Return for how many seconds the service asked us to wait, as far as we believe it."""
     return min(max(error.retry_after or 0.0, 0.0), _LONGEST_ASKED_SECONDS)
 
 
 def _fault(cause: Cause, error: ServiceError, rule: Rule, then: Next, item: Item) -> Fault:
     if then is Next.HOLD:
         return Fault(str(cause), error.message, doubt.hint_to_decide(item))
-    if then is Next.FAIL:  # by now it is the file, whatever the words were
+    if then is Next.FAIL:  # the file is to blame, whatever the words were
         return Fault(REFUSED, error.message, RULES[Cause.FILE].hint)
     return Fault(str(cause), error.message, _hint(error, rule))
 
 
 def _hint(error: ServiceError, rule: Rule) -> str:
-    """What to do: the table knows it for refusals, whose statuses mean several things; the error for the rest."""
+    """Return the table's hint for a refusal, whose status may mean several things; else the error's own."""
     return rule.hint if isinstance(error, Rejected | Unauthorized) else error.hint or rule.hint
 
 
 def back_off(tries: int, retry: Retry, jitter: float = 0.5) -> float:
-    """Seconds to wait after this many tries: doubled each time, never above the maximum, spread by a tenth."""
+    """Return the seconds to wait after this many tries: doubled each time up to the maximum, with 10% jitter."""
     doubled = retry.first_seconds * 2.0 ** min(tries, 60)
     return min(doubled, retry.max_seconds) * (0.95 + jitter / 10)
 
@@ -246,10 +261,10 @@ def back_off(tries: int, retry: Retry, jitter: float = 0.5) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Whether anything may be submitted now, and if not, until when (null: until a person acts)."""
+    """Whether anything may be submitted now, and if not, until when (None: until a person acts)."""
 
     is_open: bool
-    canary: bool = False  # one submission only, to try whether the trouble is over
+    canary: bool = False  # only one submission, to find out whether the trouble is over
     until: float | None = None
     over: tuple[PauseKind, ...] = ()  # pauses whose time has passed: they end now
 
@@ -257,11 +272,11 @@ class Gate:
 _ENDS_BY_ITSELF = frozenset({PauseKind.THROTTLE, PauseKind.CAP})
 NEEDS_CANARY = frozenset({PauseKind.ACCOUNT, PauseKind.SERVICE})
 OF_AN_OUTAGE = tuple(str(cause) for cause, rule in RULES.items() if rule.pauses in NEEDS_CANARY)
-"""What the ledger calls attempts that failed for a reason which a canary finds to be over."""
+"""The ledger's outcomes of attempts that failed for a reason that a canary can find to be over."""
 
 
 def find_gate(pauses: list[Pause], now: float) -> Gate:
-    """What the pauses in force allow. One that begins in the future is of before the clock was set back."""
+    """Return what the pauses in force allow. One that begins in the future has passed: the clock was set back."""
     passed = [p for p in pauses if p.until is not None and (p.until <= now or p.since > now)]
     over = tuple(p.kind for p in passed if p.kind in _ENDS_BY_ITSELF)
     standing = [p for p in pauses if p.kind not in over]
@@ -274,9 +289,9 @@ def find_gate(pauses: list[Pause], now: float) -> Gate:
 
 
 def may_be_sent(pauses: list[Pause], now: float, *, canary: bool) -> bool:
-    """Whether an upload that was begun may come to its end, under the pauses in force now.
+    """Return whether an upload under way may be finished, under the pauses in force now.
 
-    A canary goes through the pause that it tries, and each through a cap's: its share was reserved for it.
+    A canary ignores the pauses that it tries, and every upload ignores a cap's: it has been counted already.
     """
     passed = {PauseKind.CAP} | (NEEDS_CANARY if canary else set())
     gate = find_gate([pause for pause in pauses if pause.kind not in passed], now)

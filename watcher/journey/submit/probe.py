@@ -1,7 +1,7 @@
-"""Before a canary: a question that costs nothing, whether the service is there and answers as itself.
+"""Before a canary, ask a question that costs nothing: whether the service is there, and answers properly.
 
-An upload that nobody answers may have been charged: under `in_doubt = "hold"` each would be one more for a person
-to decide. So in an outage questions are sent, and a recording only once one of them was answered.
+An upload without an answer may have been charged; under `in_doubt = "hold"` each would be one more for a person to
+decide. So in an outage questions are sent, and a recording only once one of them has been answered.
 """
 
 import secrets
@@ -15,7 +15,7 @@ from watcher.journey.submit.windows import Reads
 
 
 class Probe:
-    """Asks for the verdict of a recording that nobody ever sent, within the rate windows for questions."""
+    """Asks for the verdict of a recording that was never sent, within the rate windows for questions."""
 
     def __init__(self, site: Site, client: Client, keys: Keys) -> None:
         self._site = site
@@ -24,14 +24,14 @@ class Probe:
         self._reads = Reads(site)
 
     def ask(self) -> float:
-        """0: the service answered as itself, so a canary may go. Else the seconds until it may be asked again."""
+        """Return 0 if the service answered properly: a canary may go. Else the seconds until the next question."""
         site = self._site
         if wait := self._reads.begin():
             return wait
-        self._keys.renew()  # it may have been replaced, which may be all that was wrong
+        self._keys.renew()  # it may have been replaced, and that may be all that was wrong
         error: ServiceError | None = None
         try:
-            # A recording of ours may be the very one that the service chokes on; a new name is in nobody's cache.
+            # Not one of ours: the service may choke on that very one. A new identifier is in nobody's cache.
             self._client.probe(secrets.token_hex(32))
         except ServiceError as caught:
             error = caught

@@ -1,4 +1,4 @@
-"""The third part of a submission: what came of it is in the ledger, in the item, and in all that hangs on it."""
+"""The third part of a submission: record its outcome in the ledger, the item, and whatever depends on it."""
 
 import secrets
 from dataclasses import replace
@@ -19,14 +19,14 @@ from watcher.store import Books
 _log = logs.get_logger(__name__)
 
 _LOWERED_HINT = (
-    "It is kept to until an hour has passed without a 429. Should they come again, lower limits.writes."
+    "It stays at this rate until an hour has passed without a 429. If they come back, lower limits.writes."
 )
-_STUMBLED = "not decided yet: nobody foresaw the error about it"
-_LATE = "the item was somebody else's by then"
+_STUMBLED = "not decided yet: an unexpected error, see the log"
+_LATE = "somebody else had decided on the item by then"
 
 
 class Outcomes:
-    """Records answers, and the lack of them: one transaction each."""
+    """Records answers, or the lack of them: one transaction each."""
 
     def __init__(self, site: Site, arrivals: Arrivals, windows: Windows) -> None:
         self._site = site
@@ -34,9 +34,9 @@ class Outcomes:
         self._windows = windows
 
     def record(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
-        """What the answer means, given at `now`, is committed and logged.
+        """Commit and log what the answer, given at `now`, means.
 
-        Where somebody else has the item by now, the ledger has the answer all the same, and the item is theirs.
+        Where somebody else has decided on the item meanwhile, the answer goes into the ledger, and the item stays.
         """
         try:
             match answer:
@@ -44,13 +44,13 @@ class Outcomes:
                     self._accept(claim, answer, now)
                 case ServiceError():
                     self._refuse(claim, answer, now)
-                case _:  # the recording's own, or of the release: the body was cut off before its end
+                case _:  # about the recording, or from the release: the body was cut off before its end
                     self._cut_off(claim, answer, now)
         except StaleItem:
             self._come_late(claim, answer, now)
 
     def end(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
-        """The attempt has its end, and its rate event: what came of the item is to be recorded yet."""
+        """End the attempt and its rate event; the item's outcome is still to be recorded."""
         with self._site.store.writing() as books:
             match answer:
                 case Accepted():
@@ -61,10 +61,10 @@ class Outcomes:
                     self._end(books, claim, answer, now, answer.code, Charged.NO, _STUMBLED)
 
     def _come_late(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
-        """The attempt has its end, and its rate event too: one left open would leave no other upload any room.
+        """End the attempt and its rate event: an open one would leave no other upload any room.
 
-        An identifier that comes late is money: it stands in the ledger, whoever has the item. What the answer says
-        of the account or the service holds whoever has it, too.
+        An identifier that comes late is money: it is in the ledger, whoever has the item. What the answer says
+        about the account or the service counts too.
         """
         item, identifier, reason = claim.item, None, None
         with self._site.store.writing() as books:
@@ -108,7 +108,7 @@ class Outcomes:
             self._heed(books, claim, decision, now)
         if narrower is not None:
             _log.warning("rate.lowered", rate=describe(narrower), reason=error.message, hint=_LOWERED_HINT)
-        # A pause has its own two lines: what fails on its account is no news, and must not drown them.
+        # A pause has its own two lines: what fails because of it is no news, and must not drown them.
         is_news = decision.pause is None or decision.then is not policy.Next.AGAIN
         (_log.warning if is_news else _log.debug)(
             "recording.refused" if decision.then is policy.Next.FAIL else "recording.unsent",
@@ -121,14 +121,14 @@ class Outcomes:
         )
 
     def _heed(self, books: Books, claim: Claim, decision: policy.Decision, now: float) -> None:
-        """Submitting stands still where the refusal is the account's or the service's; a canary's may end that."""
+        """Begin the decision's pause, if it has one; or end pauses where a canary was refused for its content."""
         if decision.pause is not None:
             pauses.begin(books, decision.pause, self._site.config.retry, now, from_canary=claim.canary)
         elif claim.canary and decision.cause is policy.Cause.FILE:
             pauses.end_by_canary(books, now, accepted=False)
 
     def _cut_off(self, claim: Claim, error: WatcherError, now: float) -> None:
-        """Nothing was charged. What lies under its name now settles, if that is not what was vetted."""
+        """Record that the body was cut off: nothing was charged. A changed file has to settle again."""
         item = claim.item
         with self._site.store.writing() as books:
             self._end(books, claim, error, now, error.code, Charged.NO, "not sent")
@@ -209,11 +209,11 @@ class Outcomes:
 
     def _end_rate_event(self, books: Books, claim: Claim, now: float) -> None:
         if claim.rate_event is not None:
-            books.ledger.end_rate_event(claim.rate_event, now)
+            self._windows.end(books, claim.rate_event, now)
 
 
 def after_acceptance(identifier: str, filed_as: bytes, at: float | None) -> dict[str, Any]:
-    """What the row of an item reads, on its way to done/, that the service accepted at that time."""
+    """Return the changes to an item that the service accepted at that time, on its way to done/."""
     return {
         "outcome": State.DONE,
         "identifier": identifier,
@@ -227,12 +227,12 @@ def after_acceptance(identifier: str, filed_as: bytes, at: float | None) -> dict
 
 
 def await_verdict(site: Site, books: Books, identifier: str, now: float) -> None:
-    """The verdict is to be asked for."""
+    """Have the verdict asked for."""
     due_at = now + site.config.verdicts.first_seconds
     books.verdicts.add(Verdict(identifier, VerdictState.AWAITED, asked_at=None, due_at=due_at, since=now))
 
 
 def _is_straggler(books: Books, claim: Claim) -> bool:
-    """Whether another upload was refused for coming too fast after this one was let go: that has told it all."""
+    """Return whether this upload was sent before the throttle began: its 429 teaches nothing new."""
     pause = books.pauses.get(PauseKind.THROTTLE)
     return pause is not None and (claim.released_at or 0.0) <= pause.since

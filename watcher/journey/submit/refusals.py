@@ -1,8 +1,8 @@
-"""The words of a refusal: whom they blame. Pure.
+"""Whom the words of a refusal blame. Pure.
 
-The service answers 400 for three things, and its words are documented for few of them. "audio", its own noun, may
-stand in all. So a file is blamed only by a predicate about this very file, and only where nothing beside it speaks
-of an account, a limit, the options, the service or the way there.
+The service answers 400 for three things, and few of its messages are documented. The word "audio" may appear in
+any of them. So a file is blamed only by a statement about this very file, and only where nothing else in the
+message is about an account, a limit, the options, the service or the way there.
 """
 
 import re
@@ -14,48 +14,66 @@ class Blamed(StrEnum):
 
     FILE = "file"
     CREDIT = "credit"
+    OTHERS = "others"  # a limit to many files, or the service, as they are at the moment
     NOBODY = "nobody"
 
 
 def whom_blames(text: str) -> Blamed:
-    """Whom these words blame. In doubt nobody: that costs one more upload, where a wrong "file" costs a recording.
+    """Return whom these words blame; in doubt, nobody: that costs one more upload, a wrong "file" a recording.
 
-    A limit of the plan to one file ("too large for your plan") is nobody's either: taken for want of credit, the
+    What is used up, too much at once or out of order at the moment is no file's fault, however often it is said.
+
+    A plan's limit for one file ("too large for your plan") blames nobody either: taken for lack of credit, that
     one file would pause all others again and again.
     """
     text = " ".join(text.replace("\u2019", "'").split())
     of_file = _OF_FILE.search(text)
     if _CREDIT.search(text) or (_PLAN.search(text) and not of_file):
         return Blamed.CREDIT
-    if of_file and not _PLAN.search(text) and not _OF_OTHERS.search(text):
+    of_limit = _OF_LIMIT.search(text)
+    if _OF_MOMENT.search(text) or (of_limit and not of_file):
+        return Blamed.OTHERS
+    if of_file and not any(words.search(text) for words in (_PLAN, _OF_LIMIT, _OF_ACCOUNT, _OF_REQUEST)):
         return Blamed.FILE
     return Blamed.NOBODY
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
-    """Any of these, as whole words."""
+    """Return a pattern for any of these, as whole words."""
     return re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in patterns), re.IGNORECASE)
 
 
 _CREDIT = re.compile(r"credit|balance|payment|\bfunds?\b|billing", re.IGNORECASE)
 _PLAN = re.compile(r"quota|\bplans?\b|subscription", re.IGNORECASE)
 
-_OF_OTHERS = _words(
-    # The account.
+_OF_ACCOUNT = _words(
     r"accounts?|customers?|users?|organi[sz]ations?|workspaces?|teams?|tenants?|company|companies|projects?",
-    r"licen[cs]\w+|contracts?|packages?|tiers?|trials?|upgrade\w*|allowances?|allotments?|invoices?|wallets?",
+    r"licen[cs]\w+|contracts?|tiers?|trials?|upgrade\w*|invoices?",
     r"keys?|tokens?|access|permissions?|permitted to|allowed to|authori[sz]\w+|regions?|country|countries|terms",
     r"features?|enabled|disabled|suspended|suspension|blocked|banned|expired|overdue|terminated|deactivated",
-    # A limit to more than one file: one to a file's size is none.
-    r"(?<!size )limit\w*|rate exceeded|too many|used up|exhausted|reached|remain\w*|left|units|total|per|each",
-    r"months?|monthly|days?|daily|today|hourly|weeks?|weekly|years?|yearly|concurrent\w*|simultaneous\w*",
-    # The service, at this moment.
-    r"services?|servers?|unavailable|maintenance|endpoints?|api|models?|clients?|deprecated|no longer|our",
-    r"temporar\w+|wait|retry|try again|later|busy|queued?|overloaded|capacity|internal|processing|time[ds]? out",
-    r"timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|failed to upload|download\w*",
-    # The options, and what did not arrive: a small limit or a full disk of something before the service.
+)
+"""Whether for all files or for one of its kind, only the next ones tell."""
+
+_OF_LIMIT = _words(
+    r"(?<!size )limit\w*|reached|units|total|per|each|number of|(?:audio|more|enough|of) minutes",
+    r"allowances?|allotments?|packages?|wallets?|(?:insufficient|not enough) (?:audio )?tokens",
+)
+"""A limit to more than one file; beside words of a file it may be one to this file."""
+
+_OF_MOMENT = _words(
+    # What is used up, or too much at once.
+    r"too many|rate exceeded|used up|exhausted|remain\w*|left|at the same time|at (?:once|a time)|in parallel",
+    r"concurrent\w*|simultaneous\w*|months?|monthly|days?|daily|today|hourly|weeks?|weekly|years?|yearly",
+    # The service.
+    r"services?|servers?(?! accepts)|unavailable|maintenance|endpoints?|api|models?|clients?|our",
+    r"deprecated|no longer|temporar\w+|wait|retry|try again|later|busy|queued?|backlog|overload\w*|capacity",
+    r"internal|time[ds]? out|timeout|store[sd]?|storage|sav(?:e|ed|ing)|dis[ck]s?|space|databases?|download\w*",
+)
+
+_OF_REQUEST = _words(
+    # The options, and what did not arrive: something before the service has a small limit or a full disk.
     r"ref[_ ]id|webhook\w*|no[_ ]cache|prevent[_ ]c2pa\w*|parameters?|options?|urls?|required|missing",
-    r"requests?|payload|body|json|multipart|content[- ]type",
+    r"requests?|payload|body|json|multipart|content[- ]type|processing|failed to upload",
 )
 
 _NAME = r"(?:mp3|wave?|ogg|flac|aac|m4[abpr]|mp4|3gp)"
@@ -71,7 +89,7 @@ _CANNOT = r"(?:can ?not|can't|could not|couldn't|unable to|failed to)"
 _NOT = r"(?:is |are |was )?(?:not|isn't|aren't)(?: a| an)?"
 _SOUND = r"(?:(?:human |audible |spoken )?(?:speech|voice|audio|sound)(?: tracks?| streams?| data| content)?)"
 _END = r"(?= *(?:$|[.,;:!()-]|and |or |was |in the |in this |in your ))"
-"""Behind a noun that "minutes", "licence" or "processing" would make another."""
+"""After a noun that "minutes", "licence" or "processing" would turn into something else."""
 _BAD = r"(?:corrupt(?:ed)?|damaged|broken|malformed|truncated|unreadable|undecodable|invalid|empty|silent)"
 
 _OF_FILE = _words(

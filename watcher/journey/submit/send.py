@@ -1,4 +1,4 @@
-"""The second part of a submission: its one effect outside. Its last bytes go only once that is on the disk."""
+"""The second part of a submission: the upload. Its last part is sent only once that is committed."""
 
 import threading
 from typing import BinaryIO
@@ -18,13 +18,13 @@ _log = logs.get_logger(__name__)
 
 
 class Stopped(WatcherError):
-    """The upload was given up before its end, because the daemon stops or submitting was paused."""
+    """The upload was cut off because the daemon stops or submitting was paused."""
 
     code = "stopped"
 
 
 class Uploads:
-    """Sends what is claimed. Whoever has `turn` stands before the rate windows, all but its last part sent."""
+    """Sends what is claimed. Whoever holds `turn` waits for the rate windows, all but its last part sent."""
 
     def __init__(
         self, site: Site, client: Client, windows: Windows, stopping: threading.Event, turn: threading.Lock
@@ -36,14 +36,14 @@ class Uploads:
         self._turn = turn
 
     def send(self, claim: Claim, file: BinaryIO) -> Accepted | WatcherError:
-        """The answer, or why there is none. Nobody knows of it yet: it is to be recorded before anything else."""
+        """Return the answer, or why there is none. It must be recorded before anything else is done."""
         answer: Accepted | WatcherError
         try:
             upload = self._upload(claim.item, file, no_cache=claim.no_cache)
             answer = self._client.submit(upload, lambda: self._release(claim))
         except WatcherError as error:
             answer = error
-        except Exception as error:  # noqa: BLE001 — nobody foresaw it; what it may have cost is known all the same
+        except Exception as error:  # noqa: BLE001 — unexpected; whether it may have been charged is known all the same
             _log.exception("upload.failed", item=claim.item.id)
             answer = RecordingStumbled(error)
             if claim.released_at is not None:
@@ -68,14 +68,14 @@ class Uploads:
         )
 
     def _release(self, claim: Claim) -> None:
-        """The last part may be let go: the item is still in this claim's hands, and that it goes is on the disk.
+        """Wait for room in the rate windows, and commit that the last part is sent now.
 
-        Raises Stopped, or StaleItem where somebody else has the item by now: then the body is cut off.
+        Raises Stopped, or StaleItem where somebody else has decided on the item: then the body is cut off.
         """
         clock = self._site.clock
         self._windows.travelled(claim.item.size, clock.now() - claim.started_at)
-        # One waits for room at a time. Were it whoever asks first when there is some, an unlucky one would stand
-        # with its body held back for so long that the service gives it up.
+        # One upload waits for room at a time. If whoever asked first got the room, an unlucky one might hold its
+        # body back for so long that the service gives up on it.
         with self._turn:
             while not self._stopping.is_set():
                 now = clock.now()
@@ -87,7 +87,7 @@ class Uploads:
                     if release_at <= now:
                         books.ledger.release(claim.number, claim.item, now)
                         rate_event = self._windows.count(books, now)
-                if release_at <= now:  # only what is committed is so
+                if release_at <= now:  # outside the transaction: only what is committed counts
                     claim.released_at, claim.rate_event = now, rate_event
                     return
                 clock.wait(release_at - now, self._stopping)

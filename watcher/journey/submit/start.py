@@ -10,26 +10,26 @@ from watcher.journey.submit.windows import Windows
 from watcher.store import Books
 
 IDLE = float("inf")
-_LOOK_SECONDS = 0.2  # a small part of the lead that uploads have
+_LOOK_SECONDS = 0.2  # a small part of the uploads' lead
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What pauses, other uploads, the rate windows and the caps say of it."""
+    """Whether pauses, other uploads, the rate windows and the caps let a submission begin."""
 
     wait: float = 0.0  # seconds until it is worth asking again
-    cap: Pause | None = None  # a cap is reached: this pause is to be in force
+    cap: Pause | None = None  # a cap is reached: put this pause in force
 
     @property
     def is_free(self) -> bool:
-        """Whether it may begin at once."""
+        """Whether it may begin now."""
         return self.wait == 0.0 and self.cap is None
 
 
 def find_start(books: Books, gate: Gate, item: Item | None, windows: Windows, limits: Limits, now: float) -> Start:
-    """Whether the upload of this item may begin; of no item, when there may be one.
+    """Return whether the upload of this item may begin; without an item, when there may be one.
 
-    Asked in the transaction of the claim: so uploads at the same time cannot pass any of them together.
+    The claim asks this in its own transaction, so that two uploads cannot both take the last room.
     """
     if not gate.is_open:
         return Start(IDLE if gate.until is None else max(gate.until - now, 0.001))
@@ -39,6 +39,6 @@ def find_start(books: Books, gate: Gate, item: Item | None, windows: Windows, li
         due_at = books.queue.next_due_at(now)
         return Start(IDLE if due_at is None else max(due_at - now, 0.001))
     if (wait := windows.starts_at(books, now, item.size) - now) > 0:
-        # Uploads that are ahead of this one move its time on while they travel: not to be asked all the time.
+        # Uploads ahead of this one move its start while they are sent: do not ask all the time.
         return Start(max(wait, _LOOK_SECONDS))
     return Start(cap=pauses.find_cap(books, limits, now))

@@ -1,4 +1,4 @@
-"""The step that sends: what is next, and its way through claim, send and record."""
+"""The step that sends: choose the next recording, and take it through claim, send and record."""
 
 import threading
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ from watcher.store import Books
 
 _log = logs.get_logger(__name__)
 
-_CANARY_SECONDS = 1.0  # until another one is tried, where one cannot be opened
-_FOLLOW_SECONDS = 1.0  # how soon duplicates have what another process decided on their original
+_CANARY_SECONDS = 1.0  # until the next canary, where one cannot be opened
+_FOLLOW_SECONDS = 1.0  # how soon duplicates follow what another process decided on their original
 
 
 @dataclass(frozen=True, slots=True)
 class NextUpload:
-    """What the books allow now: an item to send, or so long a wait, unless something is to be written first."""
+    """What the database allows now: an item to send, or a wait; unless something must be written first."""
 
     item: Item | None = None
-    canary: bool = False  # the item is one: a question goes before it
+    canary: bool = False  # the item is one: ask a question first
     wait: float = 0.0
     is_stale: bool = False
 
@@ -52,7 +52,7 @@ class Submission:
         beginning: threading.Lock,
         ending: threading.Lock,
     ) -> None:
-        """All that send share two locks: they begin one at a time, and stand one at a time before the windows."""
+        """All submissions share two locks: one at a time begins, and one at a time waits for the rate windows."""
         self._site = site
         self._beginning = beginning
         self._windows = Windows(site)
@@ -63,10 +63,10 @@ class Submission:
         self._follow_at = 0.0  # monotonic
 
     def step(self) -> float:
-        """One recording was sent and its answer recorded, or none could be: seconds until one may be."""
+        """Send one recording and record its answer. Return the seconds until one may be sent."""
         self._answers.record()
         self._answers.record_what_stumbled()
-        with self._beginning:  # two that look at once would take the same recording, and one of them for nothing
+        with self._beginning:  # two that look at once would choose the same recording, one of them in vain
             taken = self._take()
         if isinstance(taken, float):
             return taken
@@ -77,11 +77,11 @@ class Submission:
         return 0.0
 
     def finish(self) -> bool:
-        """For a stop, when no step runs any more: the last answer is in the books. False: they do not take it."""
+        """Record the last answer at a stop, when no step runs any more. Return False where the database cannot."""
         return self._answers.finish()
 
     def _take(self) -> tuple[Claim, BinaryIO] | float:
-        """The next recording, claimed and open; or seconds until there may be one."""
+        """Return the next recording, claimed and open; or the seconds until there may be one."""
         site = self._site
         now = site.clock.now()
         with site.store.reading() as books:
@@ -94,7 +94,7 @@ class Submission:
             return upload.wait
         try:
             return self._take_this(upload.item, canary=upload.canary)
-        except Exception as error:  # it is this recording's, and no other's
+        except Exception as error:  # it concerns this recording alone
             if is_of_the_store(error):
                 raise
             _log.exception("recording.stumbled", item=upload.item.id, path=upload.item.path)
@@ -104,7 +104,7 @@ class Submission:
     def _take_this(self, item: Item, *, canary: bool) -> tuple[Claim, BinaryIO] | float:
         """See _take."""
         opened = self._claims.open(item)
-        if opened is None:  # a canary is chosen whether it is due or not, so it may be the same one again
+        if opened is None:  # a canary is chosen even if it is not due, so it may be the same one again
             return _CANARY_SECONDS if item.due_at > self._site.clock.now() else 0.0
         file, filed_as = opened
         claim, wait = None, 0.0
@@ -130,10 +130,10 @@ class Submission:
         start = find_start(books, gate, item, self._windows, limits, now)
         if start.wait or item is None:
             return NextUpload(wait=start.wait)
-        return NextUpload(item, gate.canary)  # a cap that is reached is written down by the claim
+        return NextUpload(item, gate.canary)  # if a cap is reached, the claim records it
 
     def _is_stale(self, books: Books, item: Item | None, now: float) -> bool:
-        """Whether something is to be written before anything is sent. Looked for now and then, or when idle."""
+        """Return whether something must be written before anything is sent: checked once a second, or if idle."""
         if item is not None and item.duplicate_of is not None:
             return True  # what it waited for is decided
         monotonic = self._site.clock.monotonic()

@@ -1,4 +1,4 @@
-"""Answers that the books have not taken yet: not one is forgotten, and each is tried again."""
+"""Answers that are not in the database yet: none is forgotten, and each is tried again."""
 
 import threading
 from dataclasses import dataclass
@@ -7,37 +7,40 @@ from watcher import logs
 from watcher.errors import StoreContradicted, StoreError, WatcherError
 from watcher.identifai.client import Accepted
 from watcher.journey.site import Site
+from watcher.journey.submit import journal
 from watcher.journey.submit.claim import Claim
 from watcher.journey.submit.record import Outcomes
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 
-_STUMBLED_SECONDS = 5.0  # until an answer is recorded that nobody foresaw an error about; then twice as long, …
+_STUMBLED_SECONDS = 5.0  # until recording an answer is tried again after an unexpected error; doubled each time
 _MOST_STUMBLED_SECONDS = 600.0
-_FINISH_SECONDS = 5.0  # so long a stop tries to record the last answer
+_ONLY_HERE = "do not end the process; should it end, this line has the answer"
+_FINISH_SECONDS = 5.0  # how long a stop tries to record the last answer
 
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a claim, and when; until it is recorded."""
+    """The outcome of a claim, and when it came, until it is recorded."""
 
     claim: Claim
     what: Accepted | WatcherError
     at: float
-    is_told: bool = False  # in the log, since the books do not take it
+    is_told: bool = False  # logged, since the database does not take it
 
 
 @dataclass(slots=True)
 class Stumble:
-    """An answer whose attempt has its end, and whose item has not moved on: nobody foresaw why."""
+    """An answer that is in the ledger, but not in its item, because of an unexpected error."""
 
     answer: Answer
     due_at: float  # monotonic
-    seconds: float = _STUMBLED_SECONDS  # after which it is tried again
+    seconds: float = _STUMBLED_SECONDS  # until it is tried again
 
 
 class UnrecordedAnswers:
-    """The answer to one's own latest upload, until it is recorded, and those that met an error nobody foresaw."""
+    """The answer to the latest upload, until it is recorded, and those that met an unexpected error."""
 
     def __init__(self, site: Site, outcomes: Outcomes) -> None:
         self._site = site
@@ -46,15 +49,15 @@ class UnrecordedAnswers:
         self._stumbles: list[Stumble] = []
 
     def keep(self, claim: Claim, answer: Accepted | WatcherError) -> None:
-        """The answer is recorded, or will be: see `record`."""
+        """Keep the answer and record it, now or later: see `record`."""
         self._unrecorded = Answer(claim, answer, self._site.clock.now())
         self.record()
 
     def record(self) -> None:
-        """What came of the upload is in the books. Should they not take it (a full disk), the next step does.
+        """Record the outcome of the upload. Where the database cannot (a full disk), raise; the next step retries.
 
-        After an error that nobody foresaw the ledger alone has it, which is what must not be lost, and all that
-        others wait for.
+        After an unexpected error only the ledger has it: that is what must not be lost, and all that others wait
+        for.
         """
         if (answer := self._unrecorded) is None:
             return
@@ -70,11 +73,13 @@ class UnrecordedAnswers:
         self._unrecorded = None
 
     def _tell_unrecorded(self, left: Answer, error: Exception) -> None:
-        """Once: until the books take it, the answer stands nowhere but in this process and in the log."""
+        """Log the answer, once, and keep an identifier on the disk, until the database takes it."""
         if left.is_told:
             return
         left.is_told = True
         answer, item = left.what, left.claim.item
+        kept_in = journal.keep(self._site, left.claim, answer, left.at) if isinstance(answer, Accepted) else None
+        last = f"it is in {show_path(kept_in)} as well, which the next start reads" if kept_in else _ONLY_HERE
         _log.error(
             "answer.unrecorded",
             item=item.id,
@@ -82,12 +87,12 @@ class UnrecordedAnswers:
             identifier=answer.identifier if isinstance(answer, Accepted) else None,
             answer="accepted" if isinstance(answer, Accepted) else answer.message,
             reason=str(error),
-            hint="Make the database writable again (room on its disk, its rights): the answer is recorded then. "
-            "Do not end the process before; should it end, this line has the answer.",
+            hint="Make the database writable again (disk space, permissions): the answer is then recorded. "
+            f"Until then {last}.",
         )
 
     def record_what_stumbled(self) -> None:
-        """Answers that only the ledger has are recorded, if they can be by now."""
+        """Try again to record answers that only the ledger has."""
         monotonic = self._site.clock.monotonic()
         for stumble in [one for one in self._stumbles if one.due_at <= monotonic]:
             answer = stumble.answer
@@ -102,7 +107,7 @@ class UnrecordedAnswers:
                 self._stumbles.remove(stumble)
 
     def finish(self) -> bool:
-        """For a stop, when no step runs any more: the last answer is in the books. False: they do not take it."""
+        """Record the last answer at a stop, when no step runs any more. Return False where the database cannot."""
         clock = self._site.clock
         give_up_at, wait = clock.monotonic() + _FINISH_SECONDS, _FINISH_SECONDS / 20
         while True:
@@ -117,5 +122,5 @@ class UnrecordedAnswers:
 
 
 def is_of_the_store(error: Exception) -> bool:
-    """Whether the database could not be used at all, which is no recording's trouble."""
+    """Return whether the database could not be used at all: no single recording is to blame."""
     return isinstance(error, StoreError) and not isinstance(error, StoreContradicted)

@@ -1,4 +1,4 @@
-"""The rate windows, as the books know them: shared by all uploads and questions, by restarts and nodes."""
+"""The rate windows, kept in the database: shared by all uploads and questions, and kept across restarts."""
 
 from watcher import logs
 from watcher.config import Limits, Window
@@ -10,30 +10,30 @@ from watcher.store import Books
 _log = logs.get_logger(__name__)
 
 _LEAD_SECONDS = 5.0
-"""How long an upload may stand with its last part held back, waiting for the windows to have room.
+"""How long an upload may hold back its last part while it waits for room in the windows.
 
-Far below the 20 seconds after which the strictest of the usual web servers give up on a body.
+Far below the 20 seconds after which the strictest common web servers give up on a body.
 """
 _MOST_TRAVEL_SECONDS = 120.0
 _FACT = "limits.writes.lowered"
 
 
 class Windows:
-    """When uploads may begin and end. With no limits configured it asks and writes nothing."""
+    """When uploads may begin and end. Without configured limits it reads and writes nothing."""
 
     def __init__(self, site: Site) -> None:
         self._clock = site.clock
         self._site = site
-        self._seconds_per_byte = 0.0  # that the latest upload travelled
+        self._seconds_per_byte = 0.0  # of the latest upload
 
     @property
     def _configured(self) -> tuple[Window, ...]:
         return self._site.config.limits.writes
 
     def starts_at(self, books: Books, now: float, size: int) -> float:
-        """When to begin an upload of so many bytes, so that its last part need not be held back for long.
+        """Return when to begin an upload of this size so that its last part is not held back for long.
 
-        The bodies of slow uploads travel side by side; only their ends keep to the windows.
+        Slow uploads send their bodies side by side; only their ends keep to the windows.
         """
         if not self._configured:
             return now
@@ -42,20 +42,25 @@ class Windows:
         return self._room_at(books, now, ahead) - _LEAD_SECONDS - travels
 
     def release_at(self, books: Books, now: float) -> float:
-        """When an upload may end; where one that has no answer yet stands in the way, a lower bound."""
+        """Return when an upload may end; a lower bound, while another upload has no answer yet."""
         return self._room_at(books, now) if self._configured else now
 
     def count(self, books: Books, now: float) -> int | None:
         """An upload is let go, and counts from now on. The number of its rate event."""
         return books.ledger.add_rate_event("write", now) if self._configured else None
 
+    def end(self, books: Books, rate_event: int, now: float) -> None:
+        """The upload was answered, or is lost."""
+        books.ledger.end_rate_event(rate_event, now)
+        self._site.write_pace.ended(rate_event, self._clock.monotonic(), self._configured)
+
     def travelled(self, size: int, seconds: float) -> None:
-        """An upload of so many bytes took so long until its last part was due."""
-        # Of a short one the time says nothing about the line.
+        """Learn from an upload of this size how long it took until its last part was due."""
+        # The time of a short upload says nothing about the line.
         self._seconds_per_byte = max(seconds - 1.0, 0.0) / max(size, 1)
 
     def learn(self, books: Books, error: Throttled, now: float) -> tuple[Window, ...] | None:
-        """The window that a 429 speaks of is narrower for an hour. The windows, where that is news."""
+        """Narrow the window that a 429 is about, for an hour. Return the windows where that is new."""
         known = budget.read_lessons(books.site.get(_FACT))
         lessons = budget.lower(self._configured, known, error.limit, now)
         books.site.put(_FACT, budget.write_lessons(lessons))
@@ -63,7 +68,7 @@ class Windows:
         return budget.lowered(self._configured, lessons, now) if is_news else None
 
     def is_stale(self, books: Books, now: float) -> bool:
-        """Whether the books hold what `refresh` would correct."""
+        """Return whether the database holds what `refresh` would correct."""
         if not self._configured:
             return False
         latest = books.ledger.nth_last_end("write", 1)
@@ -71,7 +76,7 @@ class Windows:
         return (latest is not None and latest > now) or any(lesson.until <= now for lesson in lessons.values())
 
     def refresh(self, books: Books, now: float) -> None:
-        """Lessons that are over are forgotten; after the clock was set back, nothing has ended in the future."""
+        """Forget expired lessons; after the clock was set back, move ends in the future to now."""
         books.ledger.pull_back_rate_events("write", now)
         lessons = budget.read_lessons(books.site.get(_FACT))
         lasting = {name: lesson for name, lesson in lessons.items() if lesson.until > now}
@@ -82,57 +87,62 @@ class Windows:
 
     def _room_at(self, books: Books, now: float, ahead: int = 0) -> float:
         ledger = books.ledger
-        lessons = budget.read_lessons(books.site.get(_FACT))
-        return budget.room_at(
-            budget.lowered(self._configured, lessons, now),
-            lambda n: ledger.nth_last_end("write", n),
-            now,
-            unended=ledger.unended_rate_events("write"),
-            ahead=ahead,
+        windows = budget.lowered(self._configured, budget.read_lessons(books.site.get(_FACT)), now)
+        unended = ledger.unended_rate_events("write")
+        by_books = budget.room_at(
+            windows, lambda n: ledger.nth_last_end("write", n), now, unended=unended, ahead=ahead
         )
+        monotonic, pace = self._clock.monotonic(), self._site.write_pace
+        by_pace = budget.room_at(windows, pace.nth_last_end, monotonic, unended=unended, ahead=ahead)
+        return max(by_books, now + (by_pace - monotonic))
 
 
 class Reads:
-    """The rate windows for questions, for one who asks one at a time."""
+    """The rate windows for questions, asked one at a time."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._rate_event: int | None = None  # of the latest question
 
     def begin(self) -> float:
-        """0: a question counts from now on, until it has ended. Else the seconds until there is room for one."""
+        """Count a question from now until its `end`, and return 0; or return the seconds until there is room."""
         site = self._site
         now = site.clock.now()
         with site.store.writing() as books:
-            self.end(books, now)  # where that could not be written down
+            self.end(books, now)  # where that could not be recorded before
             books.ledger.pull_back_rate_events("read", now)  # the clock may have been set back
-            room = room_for_read(books, site.config.limits.reads, now)
-            if room > now:
-                return room - now
+            limits = site.config.limits.reads
+            room = room_for_read(books, limits, now)
+            monotonic = site.clock.monotonic()
+            wait = max(room - now, budget.room_at(limits, site.read_pace.nth_last_end, monotonic) - monotonic)
+            if wait > 0:
+                return wait
             rate_event = books.ledger.add_rate_event("read", now)
         self._rate_event = rate_event
         return 0.0
 
     def end(self, books: Books, now: float) -> None:
-        """The question was answered, or is lost; it may be told so twice."""
+        """Record that the question was answered, or is lost; calling this twice does no harm."""
         if self._rate_event is not None:
             books.ledger.end_rate_event(self._rate_event, now)
+            site = self._site
+            site.read_pace.ended(self._rate_event, site.clock.monotonic(), site.config.limits.reads)
 
 
 def room_for_read(books: Books, windows: tuple[Window, ...], now: float) -> float:
-    """When these windows have room for one more question."""
+    """Return when these windows have room for one more question."""
     ledger = books.ledger
     unended = ledger.unended_rate_events("read")
     return budget.room_at(windows, lambda n: ledger.nth_last_end("read", n), now, unended=unended)
 
 
 def count_read(books: Books, now: float) -> None:
-    """A question counts that has begun and ended now."""
+    """Count a question that has begun and ended now."""
     books.ledger.end_rate_event(books.ledger.add_rate_event("read", now), now)
 
 
 def restore_rate_events(site: Site, limits: Limits) -> None:
-    """Uploads of the past count against windows that are longer than those that were kept to until now."""
+    """Count earlier uploads against windows that are longer than those in force until now."""
     longest = max((window.seconds for window in limits.writes), default=0.0)
     now = site.clock.now()
     if longest:
@@ -141,10 +151,10 @@ def restore_rate_events(site: Site, limits: Limits) -> None:
 
 
 def find_windows(books: Books, configured: tuple[Window, ...], now: float) -> tuple[Window, ...]:
-    """The windows for submissions that are kept to now: as configured, or narrower after a 429."""
+    """Return the windows for submissions in force now: as configured, or narrower after a 429."""
     return budget.lowered(configured, budget.read_lessons(books.site.get(_FACT)), now)
 
 
 def describe(windows: tuple[Window, ...]) -> str:
-    """The rate in words."""
+    """Return the rate in words."""
     return " and ".join(f"{window.limit} in {window.seconds:.4g} s" for window in windows) or "no limit"

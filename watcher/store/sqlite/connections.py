@@ -20,14 +20,14 @@ BUSY_SECONDS = 10.0  # for what is not ours, such as an sqlite3 shell
 
 
 def empty_database() -> Engine:
-    """A database in memory that has the tables and nothing in them: what a site has before its first start."""
+    """A database in memory with empty tables: what a site has before its first start."""
     engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     metadata.create_all(engine)
     return engine
 
 
 def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
-    """A connection that begins no transaction by itself. Neither mode makes a file that is not there."""
+    """A connection that begins no transaction by itself. Neither mode creates a missing file."""
     uri = f"{path.as_uri()}?mode={mode}"
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
@@ -40,7 +40,7 @@ def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
 
 @contextmanager
 def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    """What could not be set up is not left to the garbage collector, with its locks and descriptors."""
+    """Close what could not be set up: its locks and descriptors must not wait for the garbage collector."""
     try:
         yield
     except BaseException:
@@ -49,7 +49,7 @@ def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def make_engine(opened: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> Engine:
-    """An engine that opens each transaction with `begin`, on `size` connections at the most; 0: no limit."""
+    """An engine that opens each transaction with `begin`, on at most `size` connections; 0: no limit."""
     engine = create_engine(
         "sqlite://", creator=opened, poolclass=QueuePool, pool_size=size, max_overflow=0, pool_timeout=0
     )

@@ -16,9 +16,9 @@ Facts (measured, or SQLite's own documentation):
      the database file, of which every connection that has read anything holds a shared one for as long as
      it is open. So nobody else can be writing, and who comes then waits until it is over.
   The reading engine opens the file read-only: it can take no checkpoint on any of these occasions.
-- A connection that only reads can not roll a rollback journal back that a killed process left. So the database is
-  made under another name, with the one change of its journal's mode that it ever has, and gets its own when it is
-  whole; from then on a kill leaves a write-ahead log, which readers take up as it is.
+- A connection that only reads cannot roll back a rollback journal that a killed process left. So the database is
+  created under another name, where its journal mode is changed, once, and renamed when it is complete. From then
+  on a kill leaves a write-ahead log, which readers can use as it is.
 - SQLite's locks on a file are the process's: closing any descriptor of the database or of its -shm drops them
   all. So nothing here opens these two but SQLite itself.
 """
@@ -77,7 +77,7 @@ class SqliteDatabase:
         self._bytes_worth_saying = _LONG_LOG_BYTES
 
     def exists(self) -> bool:
-        """Whether the file is there and holds our tables, of whatever version."""
+        """Whether the file exists and has our tables, of any version."""
         if not self._is_ours:
             self._is_ours = self.version() is not None
         return self._is_ours
@@ -92,7 +92,7 @@ class SqliteDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """One consistent view, read only, on a connection of its own. It hinders no writer."""
+        """A consistent read-only view on a connection of its own. It blocks no writer."""
         if self.exists():
             with self._viewing() as connection:
                 yield connection
@@ -108,7 +108,7 @@ class SqliteDatabase:
             yield connection
 
     def tidy(self) -> None:
-        """The write-ahead log is in the database file.
+        """Move the write-ahead log into the database file.
 
         While somebody reads, the log keeps what was written since: that it grows is said once, and again each
         time it has doubled.
@@ -124,7 +124,7 @@ class SqliteDatabase:
             _log.info("database.log_shrank", path=str(self.path), bytes=size)
 
     def checkpoint(self) -> None:
-        """Everything committed is in the database file, and the log is empty, unless somebody reads it now."""
+        """Move all that was committed into the database file and empty the log, unless it is being read."""
         with self._alone():
             self._check_file()
             with our_errors(self.path), self._engine.connect() as connection:
@@ -137,14 +137,14 @@ class SqliteDatabase:
                     cursor.close()
 
     def log_size(self) -> int:
-        """Bytes in the write-ahead log's file. More than some millions: somebody has been reading for long."""
+        """The size of the write-ahead log in bytes. Some millions mean that somebody has been reading for long."""
         try:
             return self._beside("-wal").stat().st_size
         except OSError:
             return 0
 
     def version(self) -> str | None:
-        """The version the file is at; null while there is none, or nothing in it."""
+        """The file's version; null if it does not exist or is empty."""
         if not self._is_there():
             return None
         with self._viewing() as connection:
@@ -157,15 +157,15 @@ class SqliteDatabase:
         return version
 
     def is_of_this_version(self) -> bool:
-        """Whether the file is there, and exactly of this program's version."""
+        """Whether the file exists and has exactly this program's version."""
         return self.version() == revisions.known()[-1]
 
     def is_older(self) -> bool:
-        """Whether it is there, of an older version that `migrate` brings up to this program's."""
+        """Whether the file exists and has an older version, which `migrate` upgrades."""
         return self.version() in revisions.known()[:-1]
 
     def check_version(self) -> None:
-        """Raises StoreError unless the file is exactly of this program's version."""
+        """Raise StoreError unless the file has exactly this program's version."""
         if self.is_of_this_version():
             return
         version = self.version()
@@ -183,7 +183,7 @@ class SqliteDatabase:
             return [str(found) for found in connection.execute(_QUICK_CHECK).scalars() if found != "ok"]
 
     def migrate(self) -> tuple[str | None, str | None]:
-        """The file is of this program's version; a copy of what it was lies beside it. (before, after)
+        """Upgrade the file to this program's version and keep a copy. Return the versions before and after.
 
         All revisions run in one transaction: either all took place or none did. Refused with StoreError
         when the file was written by a newer program.
@@ -266,7 +266,7 @@ class SqliteDatabase:
             check_folder(self.path.parent)
             return self._identity is not None  # it was there: who reads is told that it is gone
         except OSError as error:
-            raise refused_by_system(self.path, "the database can not be reached", error) from error
+            raise refused_by_system(self.path, "the database cannot be reached", error) from error
         self._check_kind(found)
         return found.st_size > 0
 
@@ -329,7 +329,7 @@ class SqliteDatabase:
                         create(beside, like=self.path)
 
     def _back_up(self, version: str) -> None:
-        """A copy lies beside the database, whole or not at all; the oldest copies are gone."""
+        """Make a copy beside the database, complete or not at all, and delete the oldest copies."""
         target = self._beside(f".before-{version}.bak")
         # Connection.backup() sees the log too; a copy of the file alone lost what was in it (measured).
         with (
@@ -344,7 +344,7 @@ class SqliteDatabase:
 
     def _failed_upgrade(self, before: str | None, after: str, error: Exception) -> StoreError:
         if isinstance(error, OSError):
-            error = refused_by_system(self.path, "a file beside it can not be made", error)
+            error = refused_by_system(self.path, "a file beside it cannot be created", error)
         kind, reason, hint = StoreError, str(error), "Please report this."
         if isinstance(error, StoreError):
             kind, reason, hint = type(error), error.message, error.hint
@@ -357,7 +357,7 @@ class SqliteDatabase:
 
 @contextmanager
 def _built(path: Path, like: Path | None) -> Iterator[Path]:
-    """What is built in the block, under another name, lies at `path` after it, whole; on an error nothing does.
+    """Put what the block builds under another name at `path`, complete; after an error there is nothing.
 
     Its owner is that of `like`, else of the folder.
     """

@@ -1,4 +1,4 @@
-"""What SQLite's and the system's errors mean for a person: the border where they become ours."""
+"""Turn SQLite's and the system's errors into ours, which say what to do."""
 
 import errno
 import os
@@ -17,55 +17,55 @@ _MEANINGS = {
         "End what has it open for writing, such as an sqlite3 shell (`fuser -v {path}` names it), and try again.",
     ),
     sqlite3.SQLITE_READONLY: (
-        "it can not be written",
+        "it cannot be written",
         "Run this as the user that the daemon runs as. The disk of {folder} must not be mounted read-only.",
     ),
     sqlite3.SQLITE_CANTOPEN: (
-        "it can not be opened",
+        "it cannot be opened",
         "Run this as the user that the daemon runs as, who must be able to write the file and in {folder}.",
     ),
     sqlite3.SQLITE_FULL: (
         "the disk is full",
-        "Make room on the disk of {folder}. What was committed is safe, and the daemon goes on by itself.",
+        "Make room on the disk of {folder}. What was committed is safe, and the daemon resumes by itself.",
     ),
     sqlite3.SQLITE_IOERR: (
         "the disk failed to read or write it",
-        "Look at the disk: `dmesg`, `df {folder}`. Where the file is damaged, restore a copy of it.",
+        "Check the disk: `dmesg`, `df {folder}`. If the file is damaged, restore a copy of it.",
     ),
     sqlite3.SQLITE_CORRUPT: (
         "the file is damaged",
         "Stop the daemon and restore a copy of the file. The receipts in done/ and failed/ have what it knew.",
     ),
     sqlite3.SQLITE_NOTADB: (
-        "the file is no database, or it is damaged",
-        "See whether store.url names the right file. If so, restore a copy of it.",
+        "the file is not a database, or it is damaged",
+        "Check that store.url names the right file. If so, restore a copy of it.",
     ),
     sqlite3.SQLITE_CONSTRAINT: (
-        "it refused what contradicts what it holds",
+        "it refused data that contradicts what it has",
         "Nothing was written. This is a fault of the program: please report it.",
     ),
     sqlite3.SQLITE_ERROR: (
-        "it does not hold the tables of this program's version",
+        "it does not have the tables of this program's version",
         "Run `watcher migrate`. If that says all is well, please report this.",
     ),
 }
 _SYSTEM_HINTS = {
     errno.ENOSPC: "Make room on the disk of {folder}.",
     errno.EDQUOT: "Make room on the disk of {folder}, or raise the quota.",
-    errno.EIO: "Look at the disk: `dmesg`, `df {folder}`.",
+    errno.EIO: "Check the disk: `dmesg`, `df {folder}`.",
     errno.EROFS: "The disk of {folder} is mounted read-only.",
 }
 _BY_THE_WRONG_USER = "Run this as the user that the daemon runs as, who must be able to write there."
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _UNKNOWN = (
-    "it can not be used",
-    "Look at the disk and at the file. Where that is damaged, restore a copy of it.",
+    "it cannot be used",
+    "Check the disk and the file. If the file is damaged, restore a copy of it.",
 )
 
 
 @contextmanager
 def our_errors(path: Path) -> Iterator[None]:
-    """Inside, whatever SQLite raises about the database at `path` is a StoreError."""
+    """Turn whatever SQLite raises about the database at `path` into a StoreError."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
@@ -76,7 +76,7 @@ def our_errors(path: Path) -> Iterator[None]:
 
 
 def refused_by_system(path: Path, what: str, error: OSError) -> StoreError:
-    """What the system refused of a file at or beside the database."""
+    """The error for what the system refused to do with the database or a file beside it."""
     kind = StoreUnavailable if error.errno in PASSING_ERRORS else StoreError
     hint = _SYSTEM_HINTS.get(error.errno or 0, _BY_THE_WRONG_USER)
     return kind(f"{path}: {what}: {os.strerror(error.errno or 0)}", hint=hint.format(folder=path.parent))

@@ -1,4 +1,4 @@
-"""The files beside the database, and the database's own: whose they are, and the lock between processes."""
+"""The database's file and those beside it: creating them with the right owner, and the lock between processes."""
 
 import fcntl
 import os
@@ -19,12 +19,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def create(path: Path, like: Path | None = None) -> None:
-    """An empty file lies at `path`, on the disk for good; FileExistsError when something lay there.
+    """Create an empty file at `path`, durably. Raises FileExistsError if the name is taken.
 
-    Made by root it belongs to whom `like` belongs, else to whom the folder belongs: what a command run by
-    root leaves behind, the daemon's user must be able to write. Strangers can not read it: names of
-    recordings hold phone numbers. The owner is set through the descriptor of what was made here and now,
-    so that no link in a folder of somebody else's makes root give another file away.
+    If root creates it, it gets the owner of `like`, else of the folder, since the daemon's user must be able to
+    write what a command run by root leaves behind. Strangers cannot read it: names of recordings contain phone
+    numbers. The owner is set through the descriptor of the new file, so that no link in somebody else's folder
+    can make root give another file away.
     """
     owner = os.stat(like or path.parent)
     folder = os.open(path.parent, _FOLDER)
@@ -43,13 +43,13 @@ def _give(made: int, owner: os.stat_result) -> None:
 
 
 def remove(path: Path, *, but_itself: bool = False) -> None:
-    """No database lies at `path`, nor what SQLite keeps beside one; with `but_itself` only the latter."""
+    """Remove the database at `path` and SQLite's files beside it; with `but_itself` only the latter."""
     for ending in ("-journal", "-wal", "-shm") if but_itself else ("-journal", "-wal", "-shm", ""):
         path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """The names in the folder outlive a power cut."""
+    """Make the names in the folder survive a power failure."""
     descriptor = os.open(folder, _FOLDER)
     try:
         os.fsync(descriptor)
@@ -58,7 +58,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises StoreError unless a database can lie in this folder: it can be reached, and is on this machine."""
+    """Raise StoreError unless a database can be kept in this folder: reachable, and on this machine."""
     try:
         is_there = stat.S_ISDIR(os.stat(folder).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -73,14 +73,14 @@ def check_folder(folder: Path) -> None:
     mount = mounts.mount_of(os.fsencode(os.path.realpath(folder)), mounts.read_mounts())
     if mount is not None and mount.is_network:
         raise StoreError(
-            f"store.url: {folder} lies on a network file system ({mount.kind} from {mount.source}), "
-            "where SQLite's locks can not be trusted",
+            f"store.url: {folder} is on a network file system ({mount.kind} from {mount.source}), "
+            "where SQLite's locks cannot be trusted",
             hint='Put the database on a disk of this machine, as in store.url = "sqlite:////var/lib/…/watcher.db".',
         )
 
 
 class FileLock:
-    """An exclusive lock between processes. It dies with the process that holds it, however that ends."""
+    """An exclusive lock between processes. It ends with the process that holds it, however that ends."""
 
     def __init__(self, path: Path, like: Path) -> None:
         self.path = path
@@ -89,7 +89,7 @@ class FileLock:
         self._clock = SystemClock()
 
     def acquire(self, seconds: float) -> None:
-        """The lock is ours; StoreUnavailable after so many seconds in which it was not to be had."""
+        """Acquire the lock. Raises StoreUnavailable if it is not free within this many seconds."""
         end = self._clock.monotonic() + seconds
         while not self._try():
             if self._clock.monotonic() > end:
@@ -127,4 +127,4 @@ class FileLock:
                     create(self.path, self._like if self._like.exists() else None)
             return os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            raise refused_by_system(self.path, "the lock can not be opened", error) from error
+            raise refused_by_system(self.path, "the lock cannot be opened", error) from error

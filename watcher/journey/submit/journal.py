@@ -1,0 +1,124 @@
+"""Answers that the database does not take, on the disk all the same: an identifier is money, a process may die.
+
+One line of JSON for each, in a file beside the database, or in the drop folder where that cannot be written. The
+next start reads them before it decides what is in doubt, and removes them once that is committed.
+"""
+
+import json
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+
+from watcher.domain import Attempt
+from watcher.folders import disk
+from watcher.folders.names import draft_name
+from watcher.identifai.client import Accepted
+from watcher.journey.site import Site, owners_of
+from watcher.journey.submit.claim import Claim
+
+_SUFFIX = b"-answers"
+_MOST_BYTES = 1 << 20
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """The service accepted the recording of this attempt, at that time."""
+
+    identifier: str
+    status: int
+    at: float
+
+
+Kept = dict[tuple[int, str, float], KeptAnswer]
+"""By the attempt's number, its item and its beginning: a number may come again in a restored database."""
+
+
+def _paths(site: Site) -> list[bytes]:
+    """Where the journal may lie, the better place first."""
+    return [os.fsencode(site.store.database.path) + _SUFFIX, os.path.join(site.drop.root, draft_name("answers"))]
+
+
+def keep(site: Site, claim: Claim, accepted: Accepted, at: float) -> bytes | None:
+    """Append the answer to the journal, durably. Return its path, or None where no place takes it."""
+    line = {
+        "attempt": claim.number,
+        "item": claim.item.id,
+        "started_at": claim.started_at,
+        "identifier": accepted.identifier,
+        "status": accepted.status,
+        "at": at,
+    }
+    for path in _paths(site):
+        with suppress(OSError):
+            _append(path, json.dumps(line).encode(), _owners(site))
+            return path
+    return None
+
+
+def read(site: Site) -> Kept:
+    """Return the answers in the journal. A line that was cut off, or is a stranger's, is none."""
+    return {key: answer for path in _paths(site) for key, answer in _read(path, _owners(site)).items()}
+
+
+def find(kept: Kept, attempt: Attempt) -> KeptAnswer | None:
+    """Return the answer to this attempt, if it was kept."""
+    return kept.get((attempt.number, attempt.item_id, attempt.started_at))
+
+
+def remove(site: Site) -> None:
+    """Remove the journal: the database has what was in it."""
+    owners = _owners(site)
+    for path in _paths(site):
+        with suppress(OSError):
+            if os.lstat(path).st_uid in owners:
+                os.unlink(path)
+
+
+def _owners(site: Site) -> frozenset[int]:
+    return owners_of(site.store.database.path) | {os.geteuid()}
+
+
+def _append(path: bytes, line: bytes, owners: frozenset[int]) -> None:
+    opened = os.open(path, _NEW, 0o600)
+    try:
+        if not _is_ours(os.fstat(opened), owners):
+            raise FileExistsError(path)
+        # The newline before it ends a line that was cut off.
+        if os.write(opened, b"\n" + line + b"\n") != len(line) + 2:
+            raise OSError(path)
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+    folder = os.open(os.path.dirname(path) or b".", disk.FOLDER)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _is_ours(status: os.stat_result, owners: frozenset[int]) -> bool:
+    """Return whether nobody else made the file, or linked another one of ours to its name."""
+    return stat.S_ISREG(status.st_mode) and status.st_uid in owners and status.st_nlink == 1
+
+
+def _read(path: bytes, owners: frozenset[int]) -> Kept:
+    try:
+        opened = os.open(path, _OLD)
+    except OSError:
+        return {}
+    try:
+        lines = os.read(opened, _MOST_BYTES).split(b"\n") if _is_ours(os.fstat(opened), owners) else []
+    except OSError:
+        lines = []
+    finally:
+        os.close(opened)
+    kept: Kept = {}
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
+            told = json.loads(line)
+            key = int(told["attempt"]), str(told["item"]), float(told["started_at"])
+            kept[key] = KeptAnswer(str(told["identifier"]), int(told["status"]), float(told["at"]))
+    return kept
