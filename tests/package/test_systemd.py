@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.audio_files import recording
 from tests.package.units import SYSTEMD, UNITS, call, machine, seconds, settings, value, values
 from tests.people import (
     CREW,
@@ -236,7 +237,7 @@ def confined() -> Iterator[Service]:
         missing("libseccomp.so.2 is not installed (Debian: libseccomp2)")
     python, environment, options = sys.executable, ENVIRONMENT, {}
     if os.geteuid() == 0:
-        stranger = python_for_strangers()
+        stranger = python_for_strangers("av")
         python, environment, options = stranger.executable, stranger.environment, {"umask": 0o022}
     with tempfile.TemporaryDirectory(prefix="watcher-tests-") as name:
         folder = Path(name)
@@ -352,6 +353,37 @@ def test_a_recording_is_filed_under_the_rules_of_the_unit(confined: Service) -> 
     assert (site / "done/agent-7/call.wav").exists()
     ours = [line for line in program.log if line["logger"].startswith("watcher.")]
     assert {line["level"] for line in ours} == {"info"}
+
+
+def test_a_recording_is_converted_under_the_rules_of_the_unit(confined: Service) -> None:
+    """The codec's child starts, decodes, encodes and ends there, within the limits that it asks its kernel for."""
+    (confined.folder / "call.aiff").write_bytes(recording("aiff", 2.0))
+    spool = confined.folder / "spool"
+    spool.mkdir()
+    for path in (confined.folder / "call.aiff", spool):
+        path.chmod(0o777)
+    program = f"""
+import os, resource
+from watcher.journey.prepare.codec import Codec
+from watcher.journey.prepare.made import Order
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+with open({str(confined.folder / "call.aiff")!r}, "rb") as file:
+    outcome = Codec().flac(file, os.open({str(spool)!r}, os.O_RDONLY), Order("id", 15_000_000))
+print(*(part.name for part in outcome.made))
+"""
+    done = subprocess.run(
+        [confined.executable, "-c", program],
+        env=confined.environment,
+        cwd=confined.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **confined.options,
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["id-1.flac"]
+    assert (spool / "id-1.flac").read_bytes()[:4] == b"fLaC"
 
 
 def test_the_capability_of_the_unit_is_used(confined: Service) -> None:

@@ -14,10 +14,10 @@ import sys
 import tempfile
 import threading
 from array import array
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeVar
 
 from watcher.clock import SystemClock
 from watcher.domain import Mode
@@ -27,6 +27,7 @@ from watcher.journey.prepare.quiet import Levels
 from watcher.text import JsonObject
 
 Deed = Literal["listen", "copy", "flac"]
+_Answer = TypeVar("_Answer")
 
 INSTALL = "pip install 'identifai-watcher[audio]'"
 
@@ -34,9 +35,9 @@ _POLL_SECONDS = 0.05
 _ANSWER_BYTES = 32 * 1024 * 1024  # the loudness of a week
 _COMPLAINT_BYTES = 64 * 1024
 _SLACK_BYTES = 1 << 20
-_COMMAND = (sys.executable, "-I", "-m", "watcher.journey.prepare.codec_child")
-# Nothing else of ours: the key may stand in the environment.
+_COMMAND = (sys.executable, "-P", "-m", "watcher.journey.prepare.codec_child")
 _ENVIRONMENT = {"LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "2"}
+_INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME")  # nothing else of ours: the key may stand in the environment
 
 
 class CodecMissing(RecordingRefused):
@@ -71,12 +72,12 @@ class Bounds:
     def seconds_for(self, size: int) -> float:
         return self.seconds + size / self.bytes_a_second
 
-    def limits(self, size: int, max_bytes: int) -> dict[str, int]:
+    def limits(self, seconds: float, file_bytes: int) -> dict[str, int]:
         """Return what the child asks of its kernel: setrlimit(2)."""
         return {
             "AS": self.memory_bytes,
-            "CPU": int(self.seconds_for(size)) + 1,
-            "FSIZE": max(size, max_bytes) + _SLACK_BYTES,
+            "CPU": int(seconds) + 1,
+            "FSIZE": file_bytes,
             "CORE": 0,
             "NOFILE": 64,
         }
@@ -112,13 +113,8 @@ class Codec:
 
     def listen(self, file: BinaryIO, raw: Raw | None = None) -> tuple[Facts, Levels]:
         """Return what the samples tell, and how loud they are. Raises as `copy` does."""
-        with tempfile.TemporaryFile() as nothing:  # no folder is needed, but the child wants one
-            told = self._run("listen", file, nothing.fileno(), Order("", 0, raw=raw))
-        try:
-            levels = Levels(array("f", told["levels"]["values"]), float(told["levels"]["grain_seconds"]))
-            return Facts.of(told["facts"]), levels
-        except (KeyError, TypeError, ValueError) as error:
-            raise _nonsense(error) from error
+        with tempfile.TemporaryFile() as nothing:  # it writes nothing, and needs no folder
+            return self._run("listen", file, nothing.fileno(), Order("", 0, raw=raw), _heard)
 
     def copy(self, file: BinaryIO, folder: int, order: Order) -> Outcome:
         """Put the packets, unchanged, into a container that the service takes, in parts that fit.
@@ -133,43 +129,39 @@ class Codec:
         return self._made("flac", file, folder, order)
 
     def _made(self, deed: Deed, file: BinaryIO, folder: int, order: Order) -> Outcome:
-        told = self._run(deed, file, folder, order)
-        try:
-            outcome = Outcome.of(told)
+        with _clearing(folder):
+            outcome = self._run(deed, file, folder, order, Outcome.of)
             kept = [(made.name, made.size) for made in outcome.made if made.name is not None]
-            there = [(name, os.stat(name, dir_fd=folder, follow_symlinks=False).st_size) for name, _ in kept]
-        except (KeyError, TypeError, ValueError, AttributeError, FileNotFoundError) as error:
-            raise _nonsense(error) from error
-        if there != kept:
-            raise _nonsense(ValueError("sizes"))
+            if kept != [(name, _size(folder, name)) for name, _ in kept]:
+                raise _nonsense(ValueError("sizes"))
         return outcome
 
-    def _run(self, deed: Deed, file: BinaryIO, folder: int, order: Order) -> JsonObject:
+    def _run(
+        self, deed: Deed, file: BinaryIO, folder: int, order: Order, understand: Callable[[JsonObject], _Answer]
+    ) -> _Answer:
         if not has_codec():
             raise CodecMissing
         size = os.fstat(file.fileno()).st_size
+        seconds, file_bytes = self._bounds.seconds_for(size), max(size, order.max_bytes) + _SLACK_BYTES
         told = {
             "deed": deed,
             "recording": file.fileno(),
             "folder": folder,
-            "limits": self._bounds.limits(size, order.max_bytes),
+            "limits": self._bounds.limits(seconds, file_bytes),
             "order": order.as_json(),
         }
-        before = _names(folder)
+        answer = self._answer(told, seconds, file_bytes)
+        _check(answer)
         try:
-            answer = self._answer(json.dumps(told).encode(), file.fileno(), folder, self._bounds.seconds_for(size))
-            _check(answer)
-        except BaseException:
-            for name in _names(folder) - before:
-                with suppress(OSError):
-                    os.unlink(name, dir_fd=folder)
-            raise
-        return answer
+            return understand(answer)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _nonsense(error) from error
 
-    def _answer(self, order: bytes, recording: int, folder: int, seconds: float) -> JsonObject:
+    def _answer(self, told: JsonObject, seconds: float, file_bytes: int) -> JsonObject:
         """Run the child, and return the one object that it prints."""
+        recording, folder = told["recording"], told["folder"]
         with tempfile.TemporaryFile() as given:
-            given.write(order)
+            given.write(json.dumps(told).encode())
             given.seek(0)
             child = subprocess.Popen(  # noqa: S603 — our own interpreter, no shell
                 self._command,
@@ -177,13 +169,13 @@ class Codec:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(recording, folder),
-                env=_ENVIRONMENT,
+                env=_ENVIRONMENT | {name: os.environ[name] for name in _INHERITED if name in os.environ},
                 cwd="/",
                 start_new_session=True,  # a Ctrl-C is for us: we end it
             )
         with child:
             try:
-                said, complaint = self._watch(child, seconds)
+                said, complaint = self._watch(child, seconds, folder, file_bytes)
             finally:
                 if child.poll() is None:
                     child.kill()
@@ -197,8 +189,13 @@ class Codec:
             raise _nonsense(TypeError("no object"))
         return answer
 
-    def _watch(self, child: "subprocess.Popen[bytes]", seconds: float) -> tuple[bytes, bytes]:
-        """Read what it says until it is done. CodecDied beyond a bound, CodecStopped."""
+    def _watch(
+        self, child: "subprocess.Popen[bytes]", seconds: float, folder: int, file_bytes: int
+    ) -> tuple[bytes, bytes]:
+        """Read what it says until it is done. CodecDied beyond a bound, CodecStopped.
+
+        The kernel keeps the same bounds, but not where a service's filter lets nobody set them.
+        """
         clock = SystemClock()
         until = clock.monotonic() + seconds
         assert child.stdout is not None  # noqa: S101 — both are pipes
@@ -226,6 +223,8 @@ class Codec:
                 raise CodecDied(f"The codec was not done after {seconds:,.0f} seconds.", hint=_OTHERWISE)
             if _resident(child.pid) > self._bounds.memory_bytes // 2:
                 raise CodecDied("The codec took more memory than any recording needs.", hint=_OTHERWISE)
+            if _largest(folder) > file_bytes:
+                raise CodecDied(_OVERFLOWING, hint=_OTHERWISE)
             if len(answer) > _ANSWER_BYTES or len(complaint) > _COMPLAINT_BYTES:
                 raise CodecDied("The codec answers without end.", hint=_OTHERWISE)
             if not listening:
@@ -234,6 +233,7 @@ class Codec:
         return bytes(answer), bytes(complaint)
 
 
+_OVERFLOWING = "The codec wrote far more than it was asked for."
 _OTHERWISE = (
     "Play it to see whether it is damaged. Get it again from its source, or export it as WAV, and drop that."
 )
@@ -249,7 +249,7 @@ def _check(answer: JsonObject) -> None:
         if not isinstance(number, int):
             raise _nonsense(TypeError("no number"))
         if number == errno.EFBIG:
-            raise CodecDied("The codec wrote far more than it was asked for.", hint=_OTHERWISE)
+            raise CodecDied(_OVERFLOWING, hint=_OTHERWISE)
         raise OSError(number, str(answer.get("reason")))
 
 
@@ -274,9 +274,35 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def _names(folder: int) -> set[str]:
-    """Return what lies in the folder; nothing where it is no folder."""
+def _heard(told: JsonObject) -> tuple[Facts, Levels]:
+    levels = Levels(array("f", told["levels"]["values"]), float(told["levels"]["grain_seconds"]))
+    return Facts.of(told["facts"]), levels
+
+
+@contextmanager
+def _clearing(folder: int) -> Iterator[None]:
+    """Remove what is new in the folder, should the block fail."""
+    before = set(os.listdir(folder))
     try:
-        return set(os.listdir(folder))
+        yield
+    except BaseException:
+        for name in set(os.listdir(folder)) - before:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+        raise
+
+
+def _largest(folder: int) -> int:
+    """Return the size of the largest file there; 0 where there is none, or no folder."""
+    try:
+        return max((_size(folder, name) or 0 for name in os.listdir(folder)), default=0)
     except NotADirectoryError:
-        return set()
+        return 0
+
+
+def _size(folder: int, name: str) -> int | None:
+    """Return the size of a file in the folder; None where there is none."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return None

@@ -1,7 +1,7 @@
 """Put a recording's packets, unchanged, into a container that the service takes, in parts that fit: in the child.
 
 Together the parts have exactly the packets of the whole. Where a decoder needs what is before a cut, a part begins
-with that besides: Opus with 80 ms that are decoded and dropped, MP3 with a silent frame that carries its
+with that besides: Opus with 250 ms that are decoded and dropped, MP3 with a silent frame that carries its
 reservoir. AAC, AMR and Vorbis begin a part with an empty memory, like every recording.
 """
 
@@ -30,7 +30,7 @@ from watcher.journey.prepare.quiet import Ruler, TooDense, cuts
 
 _TRIES = 4
 _TIGHTER = 0.97
-_LEAD_PACKETS = 64  # more than the largest reservoir of MP3, and than 80 ms of Opus, can span
+_LEAD_PACKETS = 128  # more than the largest reservoir of MP3, and than the pre-roll of Opus, can span
 _Packets = Iterable["av.Packet[av.AudioStream]"]
 
 
