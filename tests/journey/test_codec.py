@@ -439,7 +439,7 @@ def test_a_child_that_writes_too_much_is_stopped(limited: bool, spool: Spool, tm
         "made = os.open('huge', os.O_WRONLY | os.O_CREAT, dir_fd=told['folder'])\n"
         "while True: os.write(made, bytes(1 << 20)); time.sleep(0.01)\n"
     )
-    with dropped(wav(1.0), tmp_path) as file, pytest.raises(CodecDied, match="File too large|far more"):
+    with dropped(wav(1.0), tmp_path) as file, pytest.raises(CodecDied, match=r"File too large|far more"):
         child(program, limited=limited).flac(file, spool.opened, Order("id", 1_000_000))
     assert spool.names() == []
 

@@ -221,16 +221,20 @@ class Codec:
                 )
             if clock.monotonic() > until:
                 raise CodecDied(f"The codec was not done after {seconds:,.0f} seconds.", hint=_OTHERWISE)
-            if _resident(child.pid) > self._bounds.memory_bytes // 2:
-                raise CodecDied("The codec took more memory than any recording needs.", hint=_OTHERWISE)
-            if _largest(folder) > file_bytes:
-                raise CodecDied(_OVERFLOWING, hint=_OTHERWISE)
+            if reason := self._excess(child.pid, folder, file_bytes):
+                raise CodecDied(reason, hint=_OTHERWISE)
             if len(answer) > _ANSWER_BYTES or len(complaint) > _COMPLAINT_BYTES:
                 raise CodecDied("The codec answers without end.", hint=_OTHERWISE)
             if not listening:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(_POLL_SECONDS)
         return bytes(answer), bytes(complaint)
+
+    def _excess(self, pid: int, folder: int, file_bytes: int) -> str | None:
+        """Return what the child takes too much of; None if nothing."""
+        if _resident(pid) > self._bounds.memory_bytes // 2:
+            return "The codec took more memory than any recording needs."
+        return _OVERFLOWING if _largest(folder) > file_bytes else None
 
 
 _OVERFLOWING = "The codec wrote far more than it was asked for."
