@@ -187,7 +187,7 @@ def test_the_unit_starts_what_the_package_installs() -> None:
 
 @both
 def test_the_configuration_of_the_readme_fits_the_unit(unit: str, tmp_path: Path) -> None:
-    """With it the service may write its database and all three folders, and rename between them.
+    """With it the service may write its database, its spool and all three folders, and rename between them.
 
     One site takes config.toml beside the units as it is; that of several sites stands in the README. Each path in
     ReadWritePaths= is a mount of its own, and a rename between two mounts is refused (EXDEV); a share mounted on
@@ -204,6 +204,7 @@ def test_the_configuration_of_the_readme_fits_the_unit(unit: str, tmp_path: Path
     assert all(top in Path(os.fsdecode(folder)).parent.parents for folder in folders)
     state = Path("/var/lib", value(unit, "StateDirectory").replace("%i", "north"))
     assert config.store.path.parent == state
+    assert Path(os.fsdecode(config.audio.spool)).parent == state
     assert Path(value(unit, "WorkingDirectory").replace("%i", "north")) == state
 
 
