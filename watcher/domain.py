@@ -68,7 +68,10 @@ TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
         State.DONE: (Mover.FILE,),
         State.FAILED: (Mover.FILE,),
     },
-    State.DONE: {},
+    State.DONE: {
+        State.DONE: (Mover.SUBMIT,),  # completed with the recording whose parts it shares
+        State.RETURNING: (Mover.PERSON,),  # by `retry`, where the service did not accept all of its parts
+    },
     State.FAILED: {
         State.FAILED: (Mover.PERSON,),  # dismissed
         State.RETURNING: (Mover.PERSON, Mover.ARRIVE),  # by `retry`, or dragged back into the drop folder
@@ -88,7 +91,8 @@ TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
         State.QUEUED: (Mover.FILE,),
         State.FILING: (Mover.FILE,),
         State.HELD: (Mover.FILE,),
-        State.FAILED: (Mover.FILE,),  # its recording is nowhere
+        State.DONE: (Mover.FILE,),  # its recording is nowhere
+        State.FAILED: (Mover.FILE,),  # likewise
     },
     State.WITHDRAWN: {  # its file is back
         State.PREPARING: (Mover.ARRIVE,),
@@ -180,6 +184,10 @@ PART_TRANSITIONS: dict[PartState | None, frozenset[PartState]] = {
 
 UNSETTLED = frozenset({PartState.QUEUED, PartState.SUBMITTING, PartState.HELD})
 """The states of a part of which it is not known yet what becomes of it."""
+
+
+SENT = frozenset({PartState.SUBMITTING, PartState.ACCEPTED})
+"""The states of a part that was charged, or may be just now."""
 
 
 class Mode(StrEnum):

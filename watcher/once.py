@@ -243,7 +243,7 @@ def _look(journey: Journey, answers: _Answers, until: float) -> Progress:
     return Progress(
         settling=journey.arrivals.pending(until) + len(journey.arrivals.settled),
         counts=counts,
-        verdicts_awaited=len({item.identifier for item in awaited}),
+        verdicts_awaited=len({item.identifier or item.id for item in awaited}),
         paused=pauses[0].reason if pauses else None,
     )
 

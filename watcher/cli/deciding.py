@@ -14,7 +14,7 @@ from watcher.errors import Exit, UsageError
 from watcher.journey import decisions
 from watcher.text import show_path
 from watcher.views.context import CommandContext
-from watcher.views.lookup import Named, find_failed, find_held, read_name
+from watcher.views.lookup import Named, find_failed, find_held, find_retriable, read_name
 from watcher.views.prospects import IDLE, ending, explain_delay, explain_retry, find_hindrance, is_barred
 
 
@@ -26,7 +26,7 @@ def retry(options: argparse.Namespace) -> int:
     with open_to_decide(options) as context:
         named = None if options.failed else [read_name(context, text) for text in options.items]
         with context.store.reading() as books:
-            asked = find_failed(books, named, "Only failed recordings can be retried.")
+            asked = find_retriable(books, named)
         hindered = [(item, fault) for item in asked if (fault := find_hindrance(context, item)) is not None]
         left = {item.id for item, _ in hindered}
         with context.store.writing() as books:
@@ -87,10 +87,9 @@ def fail(options: argparse.Namespace) -> int:
     with open_to_decide(options) as context:
         named = _named(context, options)
         with context.store.writing() as books:
-            items = find_held(books, named)
-            decisions.give_up(books, items, context.clock.now(), name_person(os.environ))
+            items = decisions.give_up(books, find_held(books, named), context.clock.now(), name_person(os.environ))
         for item in items:
-            print(f"{item.id} {show_path(item.path)}: is given up and will be filed in failed/")
+            print(f"{item.id} {show_path(item.path)}: is given up and will be filed in {item.outcome}/")
         _tell_delay(context, items, PauseKind.FOLDER)
     if not items:
         print("Nothing is held.", file=sys.stderr)

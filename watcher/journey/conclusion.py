@@ -1,21 +1,25 @@
-"""What becomes of a recording once each of its parts has come to its end. Pure."""
+"""What becomes of a recording once its answer is known, or those of all its parts are. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from watcher.domain import UNSETTLED, Fault, Item, Part, PartState, State
-from watcher.journey.duplicates import to_file
 
 _NONE = Fault("refused", "The service accepted none of its parts.")
 
 
+def to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:
+    """Return the changes to an item once it is decided where it goes."""
+    return {"state": State.FILING, "outcome": outcome, "filed_as": item.path, "fault": fault}
+
+
 def conclude(item: Item, parts: Sequence[Part]) -> dict[str, Any] | None:
-    """Return what its row reads then; None while a part is still to be sent, or a person is to decide.
+    """Return what its row reads then; None while one is still to be sent or decided on, and without any.
 
     With at least one identifier it is done, and says how many seconds nobody judged; with none it failed. Its own
     identifier is that of its only part.
     """
-    if any(part.state in UNSETTLED for part in parts):
+    if not parts or any(part.state in UNSETTLED for part in parts):
         return None
     accepted = [part for part in parts if part.state is PartState.ACCEPTED]
     if not accepted:

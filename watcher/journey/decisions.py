@@ -1,10 +1,12 @@
 """A person's decisions: each is recorded with who made it, and the daemon does the rest."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from watcher.domain import Dismissed, Item, Pause, PauseKind, State
+from watcher.domain import UNSETTLED, Dismissed, Item, PartState, Pause, PauseKind, State
 from watcher.folders import names_for
 from watcher.journey.arrive.companions import companion_name
+from watcher.journey.conclusion import conclude, to_file
 from watcher.journey.submit.doubt import decided
 from watcher.journey.submit.pauses import try_at_once
 from watcher.store import Books
@@ -13,7 +15,7 @@ from watcher.store import Books
 def retry(
     books: Books, asked: Iterable[Item], now: float, person: str, *, fresh: bool, spares_dismissed: bool
 ) -> tuple[list[Item], list[Item]]:
-    """Send these failed recordings back to the drop folder.
+    """Send these recordings back to the drop folder: failed ones, and those of which only parts were accepted.
 
     Return those that go back, and those left as they are because somebody decided on them meanwhile. `fresh`: have
     each classified anew. `spares_dismissed`: leave what was dismissed meanwhile.
@@ -21,7 +23,8 @@ def retry(
     items, overtaken = [], []
     for found in asked:
         item = books.items.get(found.id) or found
-        if item.state is not State.FAILED or (spares_dismissed and item.dismissed is not None):
+        is_asked = item.state is State.FAILED or is_incomplete(books, item)
+        if not is_asked or (spares_dismissed and item.dismissed is not None):
             overtaken.append(item)
             continue
         path = _free_path(books, item)
@@ -38,15 +41,37 @@ def release(books: Books, items: Iterable[Item], now: float, person: str) -> Non
     for item in items:
         fault = decided(item, "A person released it.")
         changes = {"due_at": now, "faults": 0, "suspected_at": None, "duplicate_of": None, "fault": fault}
+        for part in books.parts.of(item.id):
+            if part.state is PartState.HELD:
+                # One that could not be made again as it was has no file: it may go out as other bytes now.
+                in_doubt = part.in_doubt and part.name is not None
+                books.parts.change(part, PartState.QUEUED, fault=None, in_doubt=in_doubt)
         books.items.change(item, State.QUEUED, now, f"released by {person}", by=person, **changes)
 
 
-def give_up(books: Books, items: Iterable[Item], now: float, person: str) -> None:
-    """File these held recordings in failed/."""
+def give_up(books: Books, items: Iterable[Item], now: float, person: str) -> list[Item]:
+    """File these held recordings in failed/; in done/, where a part of one was accepted before. Return them."""
+    given_up = []
     for item in items:
         fault = decided(item, "A person gave it up.")
-        changes = {"outcome": State.FAILED, "filed_as": item.path, "fault": fault}
+        for part in books.parts.of(item.id):
+            if part.state in UNSETTLED:
+                books.parts.change(part, PartState.REFUSED, fault=part.fault or fault)
+        changes = to_file(State.FAILED, item, fault)
+        concluded = conclude(item, books.parts.of(item.id))
+        if concluded is not None and concluded["outcome"] is State.DONE:
+            changes = concluded
+        changes.pop("state")
         books.items.change(item, State.FILING, now, f"given up by {person}", by=person, **changes)
+        given_up.append(replace(item, state=State.FILING, **changes))
+    return given_up
+
+
+def is_incomplete(books: Books, item: Item) -> bool:
+    """Return whether the item is done, but some of it was not judged: another try may complete it."""
+    if item.state is not State.DONE or item.plan is None or item.duplicate_of is not None:
+        return False
+    return any(part.state is PartState.REFUSED and not part.silent for part in books.parts.of(item.id))
 
 
 def dismiss(books: Books, items: Iterable[Item], now: float, person: str) -> None:

@@ -4,9 +4,11 @@ The original is the recording that decides for all with its bytes: the one with 
 way to it. The others wait for it and share its outcome; where it has none, its successor takes its place.
 """
 
+from dataclasses import replace
 from typing import Any
 
-from watcher.domain import UNANSWERED, UNDECIDED, UNSENT, Fault, Item, State
+from watcher.domain import UNANSWERED, UNDECIDED, UNSENT, Item, Part, PartState, State
+from watcher.journey.conclusion import conclude, to_file
 from watcher.journey.site import Site
 from watcher.journey.submit.doubt import after_lost_answer
 from watcher.journey.submit.policy import REFUSED
@@ -32,7 +34,7 @@ def follow_original(books: Books, original: Item, now: float) -> None:
         note = f"the same bytes as {original.id}"
         facts: dict[str, Any]
         if _has_word(original, duplicate):
-            facts = follow(duplicate, original)
+            facts = follow(books, duplicate, original)
         elif successor is None:
             successor, note = duplicate, f"in place of {original.id}, with the same bytes"
             in_doubt = duplicate.in_doubt or original.in_doubt
@@ -45,7 +47,7 @@ def follow_original(books: Books, original: Item, now: float) -> None:
 
 def _has_word(original: Item, duplicate: Item) -> bool:
     """Return whether the original's outcome decides this one's."""
-    if original.identifier is not None or original.state is State.HELD:
+    if is_accepted(original) or original.state is State.HELD:
         return True
     if original.state in UNDECIDED:
         return duplicate.state is State.HELD  # the original was released: this one waits for it again
@@ -57,10 +59,20 @@ def _is_refused(item: Item) -> bool:
     return item.fault is not None and item.fault.code == REFUSED
 
 
-def follow(item: Item, original: Item) -> dict[str, Any]:
-    """Return the changes to an item whose bytes another item has already: it is never paid for again."""
+def is_accepted(item: Item) -> bool:
+    """Return whether the service gave an identifier for it, or for one of its parts at least."""
+    return item.identifier is not None or item.outcome is State.DONE
+
+
+def follow(books: Books, item: Item, original: Item) -> dict[str, Any]:
+    """Return the changes to an item whose bytes another item has already: it is never paid for again.
+
+    It has the parts of the other from then on, with their identifiers.
+    """
     follows: dict[str, Any] = {"duplicate_of": original.id}
-    if original.identifier is not None:
+    if is_accepted(original):
+        if (concluded := conclude(item, _share_parts(books, item, original))) is not None:
+            return follows | {"plan": original.plan} | concluded
         shared = {"identifier": original.identifier, "submitted_at": original.submitted_at}
         return follows | shared | to_file(State.DONE, item, None)
     if original.state is State.HELD:
@@ -70,9 +82,33 @@ def follow(item: Item, original: Item) -> dict[str, Any]:
     return follows | {"state": State.QUEUED, "fault": None}  # it waits for the original's outcome
 
 
-def to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:
-    """Return the changes to an item once it is decided where it goes."""
-    return {"state": State.FILING, "outcome": outcome, "filed_as": item.path, "fault": fault}
+def _share_parts(books: Books, item: Item, original: Item) -> list[Part]:
+    """Give the item the original's parts, as they are; none where that was sent as it is."""
+    parts = books.parts.of(original.id)
+    if not parts:
+        return []
+    books.parts.forget(item.id)
+    shared = [replace(part, item_id=item.id, name=None) for part in parts]
+    books.parts.add(shared)
+    return shared
+
+
+def complete_duplicates(books: Books, original: Item, now: float) -> None:
+    """Give those that share an original's parts what was accepted of it since: a person had it completed."""
+    accepted = {part.index: part for part in books.parts.of(original.id) if part.identifier is not None}
+    for duplicate in books.copies.with_content(original.content_key) if original.content_key else ():
+        parts = books.parts.of(duplicate.id) if duplicate.duplicate_of == original.id else []
+        lacking = [one for one in parts if one.state is PartState.REFUSED and one.index in accepted]
+        if duplicate.state is not State.DONE or not lacking:
+            continue
+        for part in lacking:
+            known = accepted[part.index]
+            books.parts.change(part, PartState.QUEUED, fault=None)
+            facts = {"identifier": known.identifier, "submitted_at": known.submitted_at}
+            books.parts.change(replace(part, state=PartState.QUEUED), PartState.ACCEPTED, **facts)
+        warning = (conclude(duplicate, books.parts.of(duplicate.id)) or {}).get("warning")
+        note = f"completed with {original.id}"
+        books.items.change(duplicate, State.DONE, now, note, warning=warning, receipt_due=True)
 
 
 def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | None:
@@ -83,21 +119,29 @@ def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | 
     """
     if item.sha256 is None:
         return None
-    key = site.content_key(item.sha256)
+    key = site.content_key(item.sha256, item.audio.channels if item.audio else None)
     copies = books.copies.with_content(key)
     others = [copy for copy in copies if copy.id != item.id]
-    original = next((copy for copy in others if copy.identifier is not None), None)
+    original = next((copy for copy in others if is_accepted(copy)), None)
     if original is None:
         own_place = next((n for n, copy in enumerate(copies) if copy.id == item.id), len(copies))
         earlier = [copy for copy in copies[:own_place] if copy.state in UNSENT]
         sent = [copy for copy in others if copy.state is State.SUBMITTING]
         original = next((copy for copy in [*sent, *earlier] if copy.duplicate_of is None), None)
     if original is not None:
-        return {"state": State.QUEUED, **follow(item, original), "content_key": key}
+        return {"state": State.QUEUED, **follow(books, item, original), "content_key": key}
+    if item.plan is None and (twin := _accepted_part(books, key)) is not None:
+        shared = {"identifier": twin.identifier, "submitted_at": twin.submitted_at, "duplicate_of": twin.item_id}
+        return {**shared, **to_file(State.DONE, item, None), "content_key": key}
     if item.in_doubt or not any(_left_in_doubt(copy) for copy in others):
         return None if key == item.content_key else {"state": State.QUEUED, "content_key": key}
     holds = site.config.identifai.holds_in_doubt
     return {"content_key": key, **after_lost_answer(item, holds=holds, of_another=True)}
+
+
+def _accepted_part(books: Books, key: str) -> Part | None:
+    """Return a part of exactly these bytes that has its identifier."""
+    return next((part for part in books.parts.with_content(key) if part.identifier is not None), None)
 
 
 def _left_in_doubt(copy: Item) -> bool:

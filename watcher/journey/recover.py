@@ -4,11 +4,12 @@ import os
 from contextlib import suppress
 
 from watcher import logs
-from watcher.domain import Attempt, Charged, Item, State
+from watcher.domain import Attempt, Charged, Item, Part, PartState, State
 from watcher.errors import FolderError
 from watcher.folders.names import is_check_note
 from watcher.journey.site import Site
 from watcher.journey.submit import doubt, journal, pauses
+from watcher.journey.submit.by_part import accept_part, lose_answer
 from watcher.journey.submit.record import after_acceptance, await_verdict
 from watcher.store import Books
 
@@ -97,7 +98,7 @@ def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
     books.ledger.end(attempt.number, now, outcome=outcome, charged=charged, decision=decision, detail=_ENDED)
     if item is None or item.state is not State.SUBMITTING:
         return
-    _put_back(site, books, item, charged, now)
+    _put_back(site, books, item, attempt.part, charged, now)
     told = {"item": item.id, "path": item.path, "charged": charged, "decision": decision}
     books.afterwards(lambda: _log.warning("recording.recovered", **told))
 
@@ -106,23 +107,49 @@ def _resume(site: Site, books: Books, item: Item, now: float) -> None:
     """Bring an item whose last attempt had ended to where that attempt leaves it."""
     attempts = books.ledger.of_item(item.id)
     last = attempts[-1] if attempts else None
+    index = None if last is None else last.part
     if last is not None and last.identifier is not None:
         await_verdict(site, books, last.identifier, now)
         note = "found half done at start: it had been accepted"
+        if (part := _part(books, item, index)) is not None:
+            accept_part(books, item, part, last.identifier, last.ended_at or now, filed_as=item.path, note=note)
+            return
         facts = after_acceptance(last.identifier, item.path, last.ended_at)
         books.items.change(item, State.FILING, now, note, **facts)
     elif last is not None and last.charged is Charged.UNKNOWN:
-        _put_back(site, books, item, last.charged, now)
+        _put_back(site, books, item, index, last.charged, now)
     else:
-        books.items.change(item, State.QUEUED, now, "found half done at start")
+        _put_back(site, books, item, index, Charged.NO, now, "found half done at start")
 
 
-def _put_back(site: Site, books: Books, item: Item, charged: Charged, now: float) -> None:
-    """Queue the item again, or hold it where it may have been charged and a person is to decide."""
+def _part(books: Books, item: Item, index: int | None) -> Part | None:
+    """Return the part of the item that was being sent; None where it was sent as it is."""
+    return next((one for one in books.parts.of(item.id) if one.index == index), None)
+
+
+def _put_back(
+    site: Site,
+    books: Books,
+    item: Item,
+    index: int | None,
+    charged: Charged,
+    now: float,
+    note: str = "the daemon ended before it was sent",
+) -> None:
+    """Queue the item again, or hold it where it may have been charged and a person is to decide.
+
+    `index`: of the part of it that was being sent.
+    """
+    part, holds = _part(books, item, index), site.config.identifai.holds_in_doubt
     if charged is Charged.NO:
-        books.items.change(item, State.QUEUED, now, "the daemon ended before it was sent")
+        if part is not None:
+            books.parts.change(part, PartState.QUEUED)
+        books.items.change(item, State.QUEUED, now, note)
         return
-    facts = doubt.after_lost_answer(item, holds=site.config.identifai.holds_in_doubt)
+    if part is not None:
+        lose_answer(books, item, part, now, _ENDED, holds=holds)
+        return
+    facts = doubt.after_lost_answer(item, holds=holds)
     after = State(str(facts.pop("state")))
     if after is State.QUEUED:
         facts["due_at"] = now

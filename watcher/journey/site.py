@@ -99,10 +99,15 @@ class Site:
         """The options that change the question: the same bytes with others are another submission."""
         return {"prevent_c2pa_forces": self.config.identifai.prevent_c2pa_forces}
 
-    def content_key(self, digest: str) -> str:
-        """Return the content key: equal for two recordings exactly when the second need not be paid for."""
+    def content_key(self, digest: str, channels: int | None = None) -> str:
+        """Return the content key: equal for two recordings exactly when the second need not be paid for.
+
+        `channels`: how many a recording has, since another question is asked where they are not sent together.
+        """
         service = self.config.identifai
         parts = [digest, service.base_url, service.account, str(service.prevent_c2pa_forces)]
+        if self.config.audio.channels != "together" and (channels or 0) > 1:
+            parts.append(self.config.audio.channels)
         return sha256("\n".join(parts).encode()).hexdigest()
 
     def look_at_folders(self) -> bool:

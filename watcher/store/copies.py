@@ -6,21 +6,24 @@ from watcher.domain import UNDECIDED, Item, State
 from watcher.store.schema import WAITS_FOR_ANOTHER, items
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, FIRST, all_of, is_one_of, one
 
+IS_ACCEPTED = items.c.outcome == State.DONE
+"""Whether the service has given an identifier for it, or, where it is sent in parts, for at least one of them."""
+
 _ORIGINAL_OF = (
     select(items)
     .where(
         items.c.content_key == bindparam("content_key"),
         items.c.id != bindparam("apart_from"),
-        or_(items.c.duplicate_of.is_(None), items.c.identifier.is_not(None)),
+        or_(items.c.duplicate_of.is_(None), IS_ACCEPTED),
         or_(
-            items.c.identifier.is_not(None),
+            IS_ACCEPTED,
             is_one_of(items, UNDECIDED | {State.HELD}),
             and_(items.c.outcome == State.FAILED, items.c.fault_code == "refused"),
         ),
     )
     .order_by(
         case(
-            (items.c.identifier.is_not(None), 0),
+            (IS_ACCEPTED, 0),
             (is_one_of(items, UNDECIDED), 1),
             (items.c.state == State.HELD, 2),
             else_=3,

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, bindparam, exists, or_, select, update
 from watcher.domain import FILED, Item, State
 from watcher.store.rows import flattened
 from watcher.store.schema import items, obstacles
-from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, all_of, is_one_of
+from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, all_of, has_identifier, is_one_of
 
 _IS_OBSTRUCTED = exists().where(
     obstacles.c.item_id == items.c.id,
@@ -40,6 +40,7 @@ _MARK_ALTERED = (
         receipt_due=True,
     )
 )
+_MARK_RECEIPTS_DUE = update(items).where(has_identifier(bindparam("the_identifier"))).values(receipt_due=True)
 _ALL_RECEIPTS_DUE = ALL_ITEMS.where(items.c.receipt_due, is_one_of(items, FILED))
 
 
@@ -57,9 +58,10 @@ class FilingQueue:
         query = _TO_DONE if outcome is State.DONE else _TO_FAILED
         return all_of(self._connection, query, state=State.FILING, now=now, latest=latest, limit=limit)
 
-    def to_return(self, now: float, latest: float, limit: int) -> list[Item]:
-        """The oldest items that are being moved back to the drop folder."""
-        return all_of(self._connection, _TO_MOVE, state=State.RETURNING, now=now, latest=latest, limit=limit)
+    def to_return(self, outcome: State, now: float, latest: float, limit: int) -> list[Item]:
+        """The oldest items that are being moved back to the drop folder, from done/ or from failed/."""
+        query = _TO_DONE if outcome is State.DONE else _TO_FAILED
+        return all_of(self._connection, query, state=State.RETURNING, now=now, latest=latest, limit=limit)
 
     def with_receipt_due(self, state: State, now: float, latest: float, limit: int) -> list[Item]:
         """Items at rest in done/ or failed/ whose receipts are out of date."""
@@ -75,7 +77,7 @@ class FilingQueue:
 
     def mark_receipts_due(self, identifier: str) -> None:
         """Mark every receipt that names this identifier as due."""
-        self._connection.execute(update(items).where(items.c.identifier == identifier).values(receipt_due=True))
+        self._connection.execute(_MARK_RECEIPTS_DUE, {"the_identifier": identifier})
 
     def mark_altered(self, item: Item) -> None:
         """Record how the recording was altered after filing, and mark its receipt as due.

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Update, bindparam, exists, func, insert, or_,
 from watcher.domain import LIVE, TRANSITIONS, Item, State, VerdictState
 from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
 from watcher.store.rows import columns_of, flattened, item_of
-from watcher.store.schema import items, transitions, verdicts
-from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, LATEST_FIRST, all_of, is_one_of, one
+from watcher.store.schema import items, parts, transitions, verdicts
+from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, LATEST_FIRST, all_of, has_identifier, is_one_of, one
 from watcher.text import JsonObject, rfc3339, show_path
 
 _BY_ID = select(items).where(items.c.id == bindparam("id"))
@@ -28,21 +28,22 @@ _OF_STEM = ALL_ITEMS.where(
     items.c.companions != b"",
     items.c.state != State.WITHDRAWN,
 )
-_BY_IDENTIFIER = ALL_ITEMS.where(items.c.identifier == bindparam("identifier"))
+_BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
 _COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
 _DISMISSED = select(func.count()).where(items.c.state == State.FAILED, items.c.dismissed_at.is_not(None))
 _LAST_CHANGE = select(func.coalesce(func.max(transitions.c.serial), 0))
-_ACCEPTED_AFTER = (
-    ALL_ITEMS.join(verdicts, verdicts.c.identifier == items.c.identifier)
-    .where(verdicts.c.state.in_(bindparam("states", expanding=True)))
-    .where(
-        exists().where(
-            transitions.c.item_id == items.c.id,
-            transitions.c.serial > bindparam("serial"),
-            transitions.c.before.is_distinct_from(transitions.c.after),
-            or_(transitions.c.after == State.FILING, transitions.c.after == State.DONE),
-        )
-    )
+_OF_VERDICTS = select(verdicts.c.identifier).where(verdicts.c.state.in_(bindparam("states", expanding=True)))
+_ACCEPTED_AFTER = ALL_ITEMS.where(
+    or_(
+        items.c.identifier.in_(_OF_VERDICTS),
+        items.c.id.in_(select(parts.c.item_id).where(parts.c.identifier.in_(_OF_VERDICTS))),
+    ),
+    exists().where(
+        transitions.c.item_id == items.c.id,
+        transitions.c.serial > bindparam("serial"),
+        transitions.c.before.is_distinct_from(transitions.c.after),
+        or_(transitions.c.after == State.FILING, transitions.c.after == State.DONE),
+    ),
 )
 _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
 _IN_STATE = (

@@ -1,7 +1,7 @@
 """The parts that recordings are sent in: their boundaries, what was made of them, and what became of each."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -13,13 +13,14 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
     or_,
     select,
     update,
 )
 
-from watcher.domain import IN_DROP, PART_TRANSITIONS, Fault, Item, Part, PartState, State
+from watcher.domain import BACKLOG, IN_DROP, PART_TRANSITIONS, SENT, Fault, Item, Part, PartState, State
 from watcher.errors import StaleItem, TransitionRefused
 from watcher.store.schema import items, obstacles, parts
 from watcher.store.statements import BY_ARRIVAL, WAITS, is_one_of, one
@@ -34,6 +35,7 @@ _WITH_CONTENT = (
 _WITH_IDENTIFIER = (
     select(parts).where(parts.c.identifier == bindparam("identifier")).order_by(parts.c.item_id, parts.c.index)
 )
+_ACCEPTED = select(parts).where(parts.c.identifier.is_not(None)).order_by(parts.c.item_id, parts.c.index)
 _OF_LIVE = (
     select(parts)
     .join(items, items.c.id == parts.c.item_id)
@@ -41,6 +43,17 @@ _OF_LIVE = (
     .order_by(*BY_ARRIVAL, parts.c.index)
 )
 _STATES = select(items.c.id, items.c.state).where(items.c.id.in_(bindparam("ids", expanding=True)))
+_begun = parts.alias("begun")
+HAS_BEGUN = exists().where(
+    _begun.c.item_id == items.c.id, or_(_begun.c.in_doubt, *(_begun.c.state == state for state in SENT))
+)
+"""Whether any part of the item was sent, so that the caps keep room for the others."""
+_RESERVED = (
+    select(func.count())
+    .select_from(parts)
+    .join(items, items.c.id == parts.c.item_id)
+    .where(items.c.plan_mode.is_not(None), is_one_of(items, BACKLOG), parts.c.state == PartState.QUEUED, HAS_BEGUN)
+)
 _IS_OBSTRUCTED = exists().where(
     obstacles.c.item_id == items.c.id,
     obstacles.c.again_at > bindparam("now"),
@@ -80,9 +93,19 @@ class Parts:
         """Return every part that has this identifier: more than one where they share it."""
         return self._all(_WITH_IDENTIFIER, identifier=identifier)
 
+    def accepted(self) -> Iterator[Part]:
+        """Yield every part that has its identifier."""
+        for row in self._connection.execute(_ACCEPTED, execution_options={"yield_per": 1000}):
+            yield _part(row)
+
     def of_live(self) -> list[Part]:
         """Return every part of the recordings that lie in the drop folder, the oldest arrival's first."""
         return self._all(_OF_LIVE)
+
+    def reserved(self) -> int:
+        """Return how many parts are still to be sent of recordings of which some were."""
+        counted: int = self._connection.execute(_RESERVED).scalar_one()
+        return counted
 
     def add(self, new: Iterable[Part]) -> None:
         """Add the parts of one item."""

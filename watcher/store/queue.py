@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from watcher.domain import Item, State
-from watcher.store.parts import IS_SENDABLE
+from watcher.store.parts import HAS_BEGUN, IS_SENDABLE
 from watcher.store.schema import items
 from watcher.store.statements import BY_ARRIVAL, WAITS, all_of, one
 
@@ -14,6 +14,12 @@ _IS_DUE = or_(
     items.c.due_at <= bindparam("now"), items.c.attempted_at > bindparam("now")
 )  # the clock was set back
 _NEXT_DUE = _FREE.where(_IS_DUE).order_by(*BY_ARRIVAL)
+_IS_AFFORDABLE = or_(
+    func.coalesce(items.c.parts_most, 1) <= bindparam("left"),
+    and_(items.c.parts_most > bindparam("cap"), bindparam("left") > 0),  # no day would ever have room for all
+    HAS_BEGUN,
+)
+_NEXT_AFFORDABLE = _NEXT_DUE.where(_IS_AFFORDABLE)
 _NEXT_CANARY = _FREE.order_by(func.coalesce(items.c.attempted_at, 0.0), *BY_ARRIVAL)
 _NEXT_DUE_AT = select(func.min(items.c.due_at)).where(
     items.c.state == State.QUEUED, items.c.due_at > bindparam("now")
@@ -57,6 +63,10 @@ class Queue:
         bytes are with another item now waits for that one.
         """
         return one(self._connection, _NEXT_CANARY) if canary else one(self._connection, _NEXT_DUE, now=now)
+
+    def next_affordable(self, now: float, *, left: int, cap: int) -> Item | None:
+        """As next_due, where the caps have room for so many submissions more, and for `cap` in all."""
+        return one(self._connection, _NEXT_AFFORDABLE, now=now, left=left, cap=cap)
 
     def next_due_at(self, now: float) -> float | None:
         """When the next queued item in back-off is due; null if there is none."""

@@ -6,11 +6,11 @@ The statements are built once: building one costs several times as much as runni
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, exists, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Select, exists, or_, select
 
 from watcher.domain import UNDECIDED, Item, State
 from watcher.store.rows import item_of
-from watcher.store.schema import items
+from watcher.store.schema import items, parts
 
 
 def is_one_of(table: FromClause, states: AbstractSet[State]) -> ColumnElement[bool]:
@@ -25,6 +25,12 @@ BY_ARRIVAL = (items.c.arrived_at, items.c.serial)
 FIRST = items.alias("first")
 WAITS = exists().where(FIRST.c.id == items.c.duplicate_of, is_one_of(FIRST, UNDECIDED))
 """Whether the item waits for another one with the same bytes, FIRST."""
+
+
+def has_identifier(identifier: BindParameter[str]) -> ColumnElement[bool]:
+    """Return whether the item has this identifier, or one of its parts has it."""
+    of_parts = select(parts.c.item_id).where(parts.c.identifier == identifier)
+    return or_(items.c.identifier == identifier, items.c.id.in_(of_parts))
 
 
 def one(connection: Connection, query: Select[Any], **values: Any) -> Item | None:

@@ -11,6 +11,7 @@ from watcher.domain import MOVING, Item, State
 from watcher.errors import NoSuchItem
 from watcher.folders import Folder
 from watcher.folders.names import RECEIPT
+from watcher.journey.decisions import is_incomplete
 from watcher.mounts import resolve
 from watcher.store import Books
 from watcher.text import show_path
@@ -95,6 +96,20 @@ def find_failed(books: Books, names: Iterable[Named] | None, remedy: str) -> lis
     if names is None:
         return [item for item in books.items.listed([State.FAILED]) if item.dismissed is None]
     return _find_in_state(books, names, State.FAILED, remedy)
+
+
+def find_retriable(books: Books, names: Iterable[Named] | None) -> list[Item]:
+    """Return what find_failed does, and of those a person named also what is done only in part."""
+    if names is None:
+        return find_failed(books, None, "")
+    incomplete, others = [], []
+    for name in names:
+        item = find_item(books, name)
+        if is_incomplete(books, item):
+            incomplete.append(item)
+        else:
+            others.append(name)
+    return incomplete + find_failed(books, others, "Only failed recordings can be sent again.")
 
 
 def find_held(books: Books, names: Iterable[Named] | None) -> list[Item]:

@@ -93,10 +93,11 @@ def find_hindrance(context: CommandContext, item: Item) -> Fault | None:
     fault = _GONE
     try:
         if item.filed_as is not None:
-            context.failed.check_gives(item.filed_as)
-            if lies_there(context.failed, item):
+            folder = context.filed_in(item)
+            folder.check_gives(item.filed_as)
+            if lies_there(folder, item):
                 return None
-            fault = Fault("gone", f"another recording has its name now: {context.failed.label(item.filed_as)}")
+            fault = Fault("gone", f"another recording has its name now: {folder.label(item.filed_as)}")
     except RecordingGone as error:
         fault = error.as_fault()
     except (RecordingError, FolderError) as error:
@@ -154,7 +155,16 @@ def _explain_done(context: CommandContext, item: Item) -> str:
         where += ", but no longer in done/"
     shared = f" It has the same bytes as {item.duplicate_of} and cost nothing." if item.duplicate_of else ""
     since = _explain_aftermath(context, item)
-    return f"is done: identifier {item.identifier}, {where}.{shared}{since}"
+    return f"is done: {_explain_identifier(context, item)}, {where}.{shared}{since}"
+
+
+def _explain_identifier(context: CommandContext, item: Item) -> str:
+    if item.identifier is not None:
+        return f"identifier {item.identifier}"
+    with context.store.reading() as books:
+        parts = [part for part in books.parts.of(item.id) if not part.silent]
+    accepted = sum(part.identifier is not None for part in parts)
+    return f"{accepted:,} of its {len(parts):,} parts were accepted"
 
 
 def _explain_preparing(context: CommandContext, item: Item) -> str:
@@ -208,7 +218,7 @@ def _explain_submitting(context: CommandContext, item: Item) -> str:
 def _explain_filing(context: CommandContext, item: Item, fault: str) -> str:
     move = _explain_move(context, item, f"to {item.outcome}/")
     if item.outcome is State.DONE:
-        return f"was accepted (identifier {item.identifier}), and is {move}"
+        return f"was accepted ({_explain_identifier(context, item)}), and is {move}"
     return f"{'failed' if item.attempts else 'failed without being sent'}: {fault} It is {move}"
 
 

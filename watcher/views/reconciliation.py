@@ -101,5 +101,9 @@ def _compare_ledger(books: Books) -> Iterator[str]:
             held.add(item.identifier)
             if item.identifier not in accepted:
                 yield f"{item.id[:6]} {show_path(item.path)}: its identifier is not in the ledger"
+    for part in books.parts.accepted():
+        held.add(part.identifier or "")
+        if part.identifier not in accepted:
+            yield f"{part.item_id[:6]}: the identifier of part {part.index} is not in the ledger"
     for identifier in accepted.keys() - held:
         yield f"{identifier}: the service has given this identifier, but no item has it"

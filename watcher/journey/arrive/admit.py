@@ -27,7 +27,8 @@ from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.arrive.foreign import is_left
 from watcher.journey.arrive.recheck import withdraw
 from watcher.journey.arrive.registry import Settled
-from watcher.journey.duplicates import follow, to_file
+from watcher.journey.conclusion import to_file
+from watcher.journey.duplicates import follow
 from watcher.journey.filed import lies_there
 from watcher.journey.prepare.plan import make_plan, may_be_sent
 from watcher.journey.site import Site
@@ -276,7 +277,7 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
         "extension": examination.extension if examination else None,
         "audio": _audio(examination),
         "warning": examined.warning,
-        "content_key": site.content_key(examined.sha256) if examined.sha256 else None,
+        "content_key": _content_key(site, examined),
         "state": State.QUEUED,
         "fault": None,
         "duplicate_of": None,
@@ -285,7 +286,10 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
         "altered": None,
         "suspected_at": None,  # answers to others since an earlier try say nothing about this one
     }
-    facts |= _place_parts(books, item, examined)
+    if _is_partly_paid(books, item, examined):
+        return facts | _place_paid(books, item)
+    books.parts.forget(item.id)
+    facts |= _place_planned(examined.plan)
     if examined.refusal is not None:
         return facts | to_file(State.FAILED, item, examined.refusal.as_fault())
     if site.config.identifai.no_cache or item.fresh:
@@ -293,25 +297,35 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
     first = books.copies.original_of(str(facts["content_key"]), apart_from=item.id)
     if first is None or (item.retried and first.state is State.FAILED):
         return facts
-    return facts | follow(item, first)
+    return facts | follow(books, item, first)
 
 
-def _place_parts(books: Books, item: Item, examined: Examined) -> dict[str, Any]:
-    """Return how it is to be prepared, if it is. What it was paid for, or may have been, stays in its parts.
+def _is_partly_paid(books: Books, item: Item, examined: Examined) -> bool:
+    """Return whether parts of exactly these bytes were paid for, or may have been."""
+    if item.sha256 != examined.sha256:
+        return False
+    return any(part.identifier or part.in_doubt for part in books.parts.of(item.id))
 
-    Then the boundaries that are committed hold, whatever the plan would be now; those that were refused are tried
-    again.
+
+def _place_paid(books: Books, item: Item) -> dict[str, Any]:
+    """Return what a recording's row reads that is to be completed: the boundaries that are committed hold.
+
+    Whatever its plan would be now. What was refused is tried again; what has its identifier stays paid.
     """
-    plan = examined.plan
-    parts = books.parts.of(item.id)
-    if item.sha256 == examined.sha256 and any(part.identifier or part.in_doubt for part in parts):
-        plan = item.plan
-        for part in parts:
-            if part.state is PartState.REFUSED and not part.silent:
-                books.parts.change(part, PartState.QUEUED, fault=None)
-    elif parts:
-        books.parts.forget(item.id)
-    return {"plan": plan} if plan is None else {"plan": plan, "state": State.PREPARING}
+    for part in books.parts.of(item.id):
+        if part.state is PartState.REFUSED and not part.silent:
+            books.parts.change(part, PartState.QUEUED, fault=None)
+    return {"plan": item.plan, "state": State.PREPARING}
+
+
+def _place_planned(plan: Planned | None) -> dict[str, Any]:
+    return {"plan": None} if plan is None else {"plan": plan, "state": State.PREPARING}
+
+
+def _content_key(site: Site, examined: Examined) -> str | None:
+    if examined.sha256 is None:
+        return None
+    return site.content_key(examined.sha256, examined.examination.channels if examined.examination else None)
 
 
 def _audio(examination: Examination | None) -> Audio | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from watcher import logs
 from watcher.domain import Item, State
 from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable
-from watcher.folders import hash_of, move, receipt_name, tokens_for
+from watcher.folders import Folder, hash_of, move, receipt_name, tokens_for
 from watcher.journey.arrive.admit import Examined, examine_file, place
 from watcher.journey.arrive.companions import companion_name
 from watcher.journey.file.along import move_companions
@@ -33,30 +33,32 @@ class Back:
 
     def move(self, item: Item) -> Returned:
         """Move the recording back into the drop folder, and remove its receipt."""
-        site = self._site
+        site, folder = self._site, self._folder(item)
         former, failed_as = item, item.filed_as or item.path
         try:
             item = self._move_back(item, failed_as)
             examined = examine_file(site, item.path, item.fingerprint)
         except RecordingGone as error:
             return Returned(item, None, error.message)
-        if not is_anothers(site.failed, former):  # else what lies beside that one belongs to that one
-            move_companions(site, item, site.failed, site.drop)
-            if has_receipt(site.failed, receipt_name(failed_as), item):
-                site.failed.remove(receipt_name(failed_as))
+        if not is_anothers(folder, former):  # else what lies beside that one belongs to that one
+            move_companions(site, item, folder, site.drop)
+            if has_receipt(folder, receipt_name(failed_as), item):
+                folder.remove(receipt_name(failed_as))
         return Returned(item, examined)
+
+    def _folder(self, item: Item) -> Folder:
+        """Return where it was filed: done/, where only parts of it were accepted."""
+        return self._site.done if item.outcome is State.DONE else self._site.failed
 
     def _move_back(self, item: Item, failed_as: bytes) -> Item:
         """Move the recording back, unless it is there already, moved before a crash or by a person."""
-        site = self._site
-        if not lies_there(site.failed, item):
+        site, folder = self._site, self._folder(item)
+        if not lies_there(folder, item):
             back = site.drop.fingerprint(item.path)
             if back.inode != item.fingerprint.inode and _digest(site, item.path) != item.sha256:
-                raise RecordingGone(
-                    f"other recordings have its name in {site.failed.label()} and in the drop folder"
-                )
+                raise RecordingGone(f"other recordings have its name in {folder.label()} and in the drop folder")
             return replace(item, fingerprint=back)
-        resting = site.failed.fingerprint(failed_as)
+        resting = folder.fingerprint(failed_as)
         for token in tokens_for(item.id, plain=True):
             name = site.acceptance.fit(site.drop, item.path, item.id, token)
             if name != item.path:
@@ -65,7 +67,7 @@ class Back:
                     books.items.change(item, State.RETURNING, site.clock.now(), path=name, companions=companions)
                 item = replace(item, path=name, companions=companions)
             try:
-                return replace(item, fingerprint=move(site.failed, failed_as, site.drop, name, resting))
+                return replace(item, fingerprint=move(folder, failed_as, site.drop, name, resting))
             except NameTaken:
                 continue
         raise RecordingUnreachable(
@@ -76,7 +78,8 @@ class Back:
         """Record the item like a new one; or leave it failed, where its recording is nowhere."""
         item, examined, now = returned.item, returned.examined, self._site.clock.now()
         if examined is None:
-            books.items.change(item, State.FAILED, now, f"it could not be returned: {returned.reason}")
+            before = State.DONE if item.outcome is State.DONE else State.FAILED
+            books.items.change(item, before, now, f"it could not be returned: {returned.reason}")
             return
         facts = place(self._site, books, item, examined)
         after = State(str(facts.pop("state")))

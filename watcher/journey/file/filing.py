@@ -80,8 +80,8 @@ class Filing:
             items = books.filing.to_file(outcome, now, latest, _BATCH)
             self._papers.fetch(books, items)
             yield Batch(items, (drop, folder), self._out.move, self._out.record, self._tell_filed)
-        items = books.filing.to_return(now, latest, _BATCH)
-        yield Batch(items, (drop, failed), self._back.move, self._back.record, self._back.tell)
+            items = books.filing.to_return(outcome, now, latest, _BATCH)
+            yield Batch(items, (drop, folder), self._back.move, self._back.record, self._back.tell)
         for state, folder in ((State.DONE, done), (State.FAILED, failed)):
             items = books.filing.with_receipt_due(state, now, latest, _BATCH)
             self._papers.fetch(books, items)

@@ -23,8 +23,8 @@ from watcher.errors import (
 )
 from watcher.folders import hash_of
 from watcher.journey.arrive.arrivals import Arrivals
-from watcher.journey.conclusion import conclude
-from watcher.journey.duplicates import follow_original, to_file
+from watcher.journey.conclusion import conclude, to_file
+from watcher.journey.duplicates import follow_original
 from watcher.journey.prepare import refusals
 from watcher.journey.prepare.made import Made, Order, Outcome, Span
 from watcher.journey.prepare.makers import Maker
@@ -265,7 +265,7 @@ class Preparation:
                 return
             fault = _unlike(item, unlike)
             for index in unlike:
-                books.parts.change(before[index], PartState.HELD, fault=fault)
+                books.parts.change(before[index], PartState.HELD, name=None, fault=fault)
             books.items.change(item, State.HELD, now, fault.message, fault=fault, in_doubt=True)
             books.obstacles.remove(item.id)
             follow_original(books, replace(item, state=State.HELD, fault=fault), now)

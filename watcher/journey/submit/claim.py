@@ -1,11 +1,12 @@
 """The first part of a submission: open the recording as it was examined, and commit the intent to pay."""
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from watcher import logs
-from watcher.domain import Item, State
+from watcher.domain import Item, Part, PartState, State
 from watcher.errors import (
     FolderError,
     NoRoom,
@@ -21,6 +22,8 @@ from watcher.journey.duplicates import resolve_duplicate
 from watcher.journey.room import check_companions, check_room, postpone_for_room
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses
+from watcher.journey.submit.by_part import open_part, resolve_same_bytes
+from watcher.journey.submit.caps import has_begun
 from watcher.journey.submit.start import find_start
 from watcher.journey.submit.windows import Windows
 from watcher.store import Books
@@ -35,6 +38,7 @@ class Claim:
     """An item that is being sent, and its line in the ledger."""
 
     item: Item
+    part: Part | None  # of it, where it is sent in parts
     number: int
     started_at: float
     filed_as: bytes  # its name in done/ once it is accepted: done/ can take it
@@ -54,8 +58,11 @@ class Claims:
         self._recognise_at = 0.0  # monotonic
         self._recognised: list[tuple[int, int] | None] = []
 
-    def open(self, item: Item) -> tuple[BinaryIO, bytes] | None:
-        """Return the recording, open, and its name in done/; None if it was changed or cannot be filed now."""
+    def open(self, item: Item, part: Part | None) -> tuple[BinaryIO, bytes] | None:
+        """Return what is to be sent, open, and the recording's name in done/.
+
+        None if the recording was changed or cannot be filed now. Of a part it is the file in the spool.
+        """
         site = self._site
         try:
             self._recognise_folders()
@@ -86,8 +93,28 @@ class Claims:
                 # The recheck could not tell, as while its disk is away: else it would be tried all the time.
                 self.set_aside(item, RecordingChanged("it is not the file that was queued, or its disk is away"))
             return None
+        if part is not None:
+            file.close()
+            opened = self._open_part(item, part)
+            if opened is None:
+                return None
+            file = opened
         site.reminders.forget(item.id)
         return file, filed_as
+
+    def _open_part(self, item: Item, part: Part) -> BinaryIO | None:
+        """Open the part's file. Where it is not there as it was made, it is to be made again, and not sent now."""
+        site = self._site
+        try:
+            file = open_part(site, part)
+        except FolderError as error:  # the spool's
+            self.set_aside(item, RecordingUnreachable(error.message, hint=error.hint))
+            return None
+        if file is None:
+            with suppress(StaleItem), site.store.writing() as books:
+                books.parts.change(part, part.state, name=None)
+            _log.warning("part.lost", item=item.id, path=item.path, part=part.index, file=part.name)
+        return file
 
     def _find_destination(self, item: Item) -> bytes:
         """Return a name under which done/ can take it and its companions.
@@ -139,7 +166,7 @@ class Claims:
                 "recording.postponed", item=item.id, path=item.path, reason=error.message, hint=error.hint
             )
 
-    def claim(self, item: Item, filed_as: bytes, *, canary: bool) -> Claim | None:
+    def claim(self, item: Item, part: Part | None, filed_as: bytes, *, canary: bool) -> Claim | None:
         """Commit the state submitting and the spend. Return None where it must not be sent, or not now.
 
         `canary`: the question that precedes a canary has been answered. It has not where a pause began, and became
@@ -147,7 +174,8 @@ class Claims:
         """
         site = self._site
         now = site.clock.now()
-        no_cache = (site.config.identifai.no_cache or item.fresh) and not item.in_doubt
+        in_doubt = item.in_doubt if part is None else part.in_doubt
+        no_cache = (site.config.identifai.no_cache or item.fresh) and not in_doubt
         claimed = replace(
             item,
             state=State.SUBMITTING,
@@ -158,25 +186,35 @@ class Claims:
         try:
             with site.store.writing() as books:
                 gate = pauses.find_gate(books, books.pauses.active(), now)
-                start = find_start(books, gate, item, self._windows, site.config.limits, now)
+                start = find_start(books, gate, item, part, self._windows, site.config.limits, now)
                 if start.cap is not None:
                     books.pauses.set(start.cap)
                 if not start.is_free or (gate.canary and not canary):
                     return None
-                instead = None if no_cache else resolve_duplicate(site, books, item)
-                if instead is not None:
-                    after = State(str(instead.pop("state")))
-                    books.items.change(item, after, now, "the same bytes as another recording", **instead)
+                if not no_cache and self._has_original(books, item, part, now):
                     return None
                 books.items.change(
                     item, State.SUBMITTING, now, claim=claimed.claim, attempts=claimed.attempts, attempted_at=now
                 )
-                number = books.ledger.begin(item, now, no_cache=no_cache, canary=gate.canary)
+                if part is not None:
+                    books.parts.change(part, PartState.SUBMITTING)
+                number = books.ledger.begin(item, now, part=part, no_cache=no_cache, canary=gate.canary)
                 if gate.canary:
                     pauses.count_try(books, site.config.retry, now)
         except StaleItem:
             return None
-        return Claim(claimed, number, now, filed_as, canary=gate.canary, no_cache=no_cache)
+        sent = None if part is None else replace(part, state=PartState.SUBMITTING)
+        return Claim(claimed, sent, number, now, filed_as, canary=gate.canary, no_cache=no_cache)
+
+    def _has_original(self, books: Books, item: Item, part: Part | None, now: float) -> bool:
+        """Settle what is about to be sent, where the same bytes are with another item; False: send it."""
+        is_begun = part is not None and has_begun(books.parts.of(item.id))
+        instead = None if is_begun else resolve_duplicate(self._site, books, item)
+        if instead is not None:
+            after = State(str(instead.pop("state")))
+            books.items.change(item, after, now, "the same bytes as another recording", **instead)
+            return True
+        return part is not None and resolve_same_bytes(self._site, books, item, part, now)
 
 
 def postpone(site: Site, books: Books, item: Item, error: RecordingError, now: float) -> None:

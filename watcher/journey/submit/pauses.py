@@ -7,14 +7,13 @@ person's `watcher pause` is in the daemon's log like any other.
 import threading
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from zoneinfo import ZoneInfo
 
 from watcher import logs
 from watcher.config import Limits, Retry
 from watcher.domain import Pause, PauseKind
 from watcher.errors import ServiceError
-from watcher.identifai.budget import day_of, month_of
 from watcher.journey.submit import policy
+from watcher.journey.submit.caps import is_cap_lifted
 from watcher.store import Books
 from watcher.store.pause_rows import PauseRow
 from watcher.text import rfc3339
@@ -241,31 +240,3 @@ def end_by_canary(books: Books, now: float, *, accepted: bool) -> None:
             failed = books.ledger.items_with(policy.OF_AN_OUTAGE, pause.since) if accepted else []
             if len(failed) > 1:
                 books.queue.bring_forward(failed, now)
-
-
-# Caps
-
-
-def find_cap(books: Books, limits: Limits, now: float) -> Pause | None:
-    """Return the pause for a cap that is reached, until its reset; of two, the one that is reset later."""
-    zone = ZoneInfo(limits.timezone) if limits.timezone else None
-    reached = []
-    for most, period, word in ((limits.per_day, day_of, "day"), (limits.per_month, month_of, "month")):
-        if most:
-            since, until = period(now, zone)
-            if books.ledger.spent_since(since) >= most:
-                reason = (
-                    f"The cap of {most:,} submissions a {word} is reached (limits.per_{word}); "
-                    f"the next {word} begins at {rfc3339(until)}."
-                )
-                reached.append(Pause(PauseKind.CAP, f"per_{word}", reason, now, until))
-    return max(reached, key=lambda pause: pause.until or 0.0, default=None)
-
-
-def is_cap_lifted(books: Books, pauses: list[Pause], limits: Limits, now: float) -> bool:
-    """Return whether a cap's pause has lost its reason: a submission was given back, or the cap was raised."""
-    standing = next((pause for pause in pauses if pause.kind is PauseKind.CAP), None)
-    if standing is None:
-        return False
-    cap = find_cap(books, limits, now)
-    return cap is None or cap.until != standing.until

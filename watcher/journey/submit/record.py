@@ -1,17 +1,38 @@
 """The third part of a submission: record its outcome in the ledger, the item, and whatever depends on it."""
 
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from watcher import logs
-from watcher.domain import Charged, Item, PauseKind, State, Verdict, VerdictState
-from watcher.errors import RecordingChanged, RecordingError, ServiceError, StaleItem, Throttled, WatcherError
+from watcher.domain import (
+    UNSETTLED,
+    Charged,
+    Item,
+    Part,
+    PartState,
+    PauseKind,
+    State,
+    Verdict,
+    VerdictState,
+)
+from watcher.errors import (
+    FolderError,
+    RecordingChanged,
+    RecordingError,
+    ServiceError,
+    StaleItem,
+    Throttled,
+    WatcherError,
+)
 from watcher.identifai.client import Accepted
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.duplicates import follow_original
+from watcher.journey.prepare.upkeep import keep_identifier
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses, policy
+from watcher.journey.submit.by_part import AFRESH, accept_part, move_part
 from watcher.journey.submit.claim import Claim, postpone
 from watcher.journey.submit.windows import Windows, describe
 from watcher.store import Books
@@ -72,6 +93,7 @@ class Outcomes:
                 case Accepted():
                     identifier = answer.identifier
                     self._end_accepted(books, claim, answer, now, _LATE)
+                    self._accept_late_part(books, claim, answer, now)
                 case ServiceError():
                     reason = answer.message
                     decision = policy.decide(answer, item, self._situation(books, item, now))
@@ -82,19 +104,38 @@ class Outcomes:
                     self._end(books, claim, answer, now, answer.code, Charged.NO, _LATE)
         _log.error("answer.late", item=item.id, path=item.path, identifier=identifier, reason=reason)
 
+    def _accept_late_part(self, books: Books, claim: Claim, accepted: Accepted, now: float) -> None:
+        """Give the part its identifier, whoever has the item: so nobody pays for it again."""
+        for part in books.parts.of(claim.item.id) if claim.part is not None else ():
+            is_it = claim.part is not None and (part.index, part.sha256) == (claim.part.index, claim.part.sha256)
+            if is_it and part.state in UNSETTLED:
+                facts = {"identifier": accepted.identifier, "submitted_at": now, "in_doubt": False, "fault": None}
+                books.parts.change(part, PartState.ACCEPTED, **facts)
+                await_verdict(self._site, books, accepted.identifier, now)
+
     def _accept(self, claim: Claim, accepted: Accepted, now: float) -> None:
         site, item = self._site, claim.item
         with site.store.writing() as books:
             self._end_accepted(books, claim, accepted, now, "done")
-            facts = after_acceptance(accepted.identifier, claim.filed_as, now)
-            books.items.change(item, State.FILING, now, **facts)
             await_verdict(site, books, accepted.identifier, now)
-            follow_original(
-                books, replace(item, state=State.FILING, identifier=accepted.identifier, submitted_at=now), now
-            )
+            if claim.part is None:
+                facts = after_acceptance(accepted.identifier, claim.filed_as, now)
+                books.items.change(item, State.FILING, now, **facts)
+                follow_original(books, replace(item, state=State.FILING, **facts), now)
+            else:
+                accept_part(books, item, claim.part, accepted.identifier, now, filed_as=claim.filed_as)
             if claim.canary:
                 pauses.end_by_canary(books, now, accepted=True)
-        _log.info("recording.submitted", item=item.id, path=item.path, identifier=accepted.identifier)
+        part = {} if claim.part is None else {"part": claim.part.index}
+        _log.info("recording.submitted", item=item.id, path=item.path, identifier=accepted.identifier, **part)
+        self._keep_identifier(claim, accepted, now)
+
+    def _keep_identifier(self, claim: Claim, accepted: Accepted, now: float) -> None:
+        """Beside the part in the spool, for whoever loses the database. Where that fails, it is done later."""
+        if claim.part is not None:
+            accepted_part = replace(claim.part, identifier=accepted.identifier, submitted_at=now)
+            with suppress(FolderError):
+                keep_identifier(self._site, accepted_part)
 
     def _refuse(self, claim: Claim, error: ServiceError, now: float) -> None:
         item = claim.item
@@ -102,7 +143,7 @@ class Outcomes:
         with self._site.store.writing() as books:
             decision = policy.decide(error, item, self._situation(books, item, now))
             self._end(books, claim, error, now, str(decision.cause), error.charged, decision.text)
-            self._move_on(books, item, decision, now)
+            self._move_on(books, claim, decision, now)
             if isinstance(error, Throttled) and not _is_straggler(books, claim):
                 narrower = self._windows.learn(books, error, now)
             self._heed(books, claim, decision, now)
@@ -132,16 +173,27 @@ class Outcomes:
         item = claim.item
         with self._site.store.writing() as books:
             self._end(books, claim, error, now, error.code, Charged.NO, "not sent")
-            if isinstance(error, RecordingChanged):
+            if claim.part is not None:
+                self._cut_off_part(books, item, claim.part, error, now)
+            elif isinstance(error, RecordingChanged):
                 books.items.change(item, State.WITHDRAWN, now, error.message)
                 follow_original(books, replace(item, state=State.WITHDRAWN), now)
             elif isinstance(error, RecordingError):
                 postpone(self._site, books, item, error, now)
             else:
                 books.items.change(item, State.QUEUED, now, error.message)
-        if isinstance(error, RecordingChanged):
+        if isinstance(error, RecordingChanged) and claim.part is None:
             self._arrivals.hint(item.path)
         _log.info("recording.unsent", item=item.id, path=item.path, reason=error.message, charged=Charged.NO)
+
+    def _cut_off_part(self, books: Books, item: Item, part: Part, error: WatcherError, now: float) -> None:
+        """Queue the part again. One whose file is not as it was made is made again."""
+        lost = {"name": None} if isinstance(error, RecordingChanged) else {}
+        books.parts.change(part, PartState.QUEUED, **lost)
+        if isinstance(error, RecordingError) and not lost:
+            postpone(self._site, books, item, error, now)
+        else:
+            books.items.change(item, State.QUEUED, now, error.message)
 
     def _situation(self, books: Books, item: Item, now: float) -> policy.Situation:
         faulted, suspected = item.faulted_at, item.suspected_at
@@ -155,7 +207,8 @@ class Outcomes:
             jitter=secrets.randbelow(1000) / 1000,
         )
 
-    def _move_on(self, books: Books, item: Item, decision: policy.Decision, now: float) -> None:
+    def _move_on(self, books: Books, claim: Claim, decision: policy.Decision, now: float) -> None:
+        item, part = claim.item, claim.part
         changes: dict[str, Any] = {
             "fault": decision.fault,
             "faults": decision.faults,
@@ -166,12 +219,40 @@ class Outcomes:
             changes["faulted_at"] = now
         if decision.suspect:
             changes["suspected_at"] = item.suspected_at or now
+        if part is not None:
+            self._move_part_on(books, claim, part, decision, now, changes)
+            return
         state = {policy.Next.FAIL: State.FILING, policy.Next.HOLD: State.HELD}.get(decision.then, State.QUEUED)
         if state is State.FILING:
             changes |= {"outcome": State.FAILED, "filed_as": item.path}
         books.items.change(item, state, now, decision.fault.message, **changes)
         outcome = State.FAILED if state is State.FILING else None
         follow_original(books, replace(item, state=state, outcome=outcome, fault=decision.fault), now)
+
+    def _move_part_on(
+        self,
+        books: Books,
+        claim: Claim,
+        part: Part,
+        decision: policy.Decision,
+        now: float,
+        changes: dict[str, Any],
+    ) -> None:
+        """As for the recording, of which this is a part; one that is refused leaves the others their way."""
+        after = {policy.Next.FAIL: PartState.REFUSED, policy.Next.HOLD: PartState.HELD}.get(
+            decision.then, PartState.QUEUED
+        )
+        of_item = AFRESH | {"due_at": now} if after is PartState.REFUSED else changes
+        move_part(
+            books,
+            claim.item,
+            part,
+            after,
+            now,
+            f"part {part.index}: {decision.fault.message}",
+            of_part={"in_doubt": part.in_doubt or decision.in_doubt, "fault": decision.fault},
+            of_item=of_item | {"filed_as": claim.filed_as},
+        )
 
     def _end(
         self,

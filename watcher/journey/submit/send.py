@@ -4,13 +4,14 @@ import threading
 from typing import BinaryIO
 
 from watcher import logs
-from watcher.domain import Charged, Item
+from watcher.domain import Charged, Item, Part
 from watcher.errors import RecordingStumbled, Unanswered, WatcherError
 from watcher.identifai.client import Accepted, Client
 from watcher.identifai.upload import Upload
 from watcher.journey.site import Site
 from watcher.journey.submit import policy
 from watcher.journey.submit.claim import Claim
+from watcher.journey.submit.start import upload_bytes
 from watcher.journey.submit.windows import Windows
 from watcher.text import show_path
 
@@ -39,7 +40,7 @@ class Uploads:
         """Return the answer, or why there is none. It must be recorded before anything else is done."""
         answer: Accepted | WatcherError
         try:
-            upload = self._upload(claim.item, file, no_cache=claim.no_cache)
+            upload = self._upload(claim.item, claim.part, file, no_cache=claim.no_cache)
             answer = self._client.submit(upload, lambda: self._release(claim))
         except WatcherError as error:
             answer = error
@@ -50,20 +51,23 @@ class Uploads:
                 answer = Unanswered(f"The upload ended in {type(error).__name__}", charged=Charged.UNKNOWN)
         return answer
 
-    def _upload(self, item: Item, file: BinaryIO, *, no_cache: bool) -> Upload:
-        service = self._site.config.identifai
+    def _upload(self, item: Item, part: Part | None, file: BinaryIO, *, no_cache: bool) -> Upload:
+        """Return what is sent. A part is named after its recording, with its number."""
+        service, sent = self._site.config.identifai, item if part is None else part
+        number = "" if part is None else f"-{part.index}"
         folder, _, name = show_path(item.path).rpartition("/")
         stem, digest = name.rpartition(".")[0] or name, item.sha256 or ""
-        fields = {"ref_id": service.ref_id.format(id=item.id, stem=stem, folder=folder, sha256=digest)}
+        ref_id = service.ref_id.format(id=item.id, stem=stem, folder=folder, sha256=digest)
+        fields = {"ref_id": f"{ref_id}{number}" if ref_id else ""}
         fields |= {"webhook_url": service.webhook_url}
         fields |= {"no_cache": "true"} if no_cache else {}
         fields |= {"prevent_c2pa_forces": "true"} if service.prevent_c2pa_forces else {}
         return Upload(
             file=file,
-            size=item.size,
-            sha256=digest,
-            filename=(item.id if service.upload_name == "id" else stem) + (item.extension or ""),
-            media_type=item.media_type or "",
+            size=upload_bytes(item, part),
+            sha256=sent.sha256 or "",
+            filename=f"{item.id if service.upload_name == 'id' else stem}{number}{sent.extension or ''}",
+            media_type=sent.media_type or "",
             fields={name: value for name, value in fields.items() if value},
         )
 
@@ -73,7 +77,7 @@ class Uploads:
         Raises Stopped, or StaleItem where somebody else has decided on the item: then the body is cut off.
         """
         clock = self._site.clock
-        self._windows.travelled(claim.item.size, clock.now() - claim.started_at)
+        self._windows.travelled(upload_bytes(claim.item, claim.part), clock.now() - claim.started_at)
         # One upload waits for room at a time. If whoever asked first got the room, an unlucky one might hold its
         # body back for so long that the service gives up on it.
         with self._turn:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from watcher.config import Limits
-from watcher.domain import Item, Pause
-from watcher.journey.submit import pauses
+from watcher.domain import Item, Part, Pause
+from watcher.journey.submit.caps import find_cap
 from watcher.journey.submit.policy import Gate
 from watcher.journey.submit.windows import Windows
 from watcher.store import Books
@@ -26,8 +26,10 @@ class Start:
         return self.wait == 0.0 and self.cap is None
 
 
-def find_start(books: Books, gate: Gate, item: Item | None, windows: Windows, limits: Limits, now: float) -> Start:
-    """Return whether the upload of this item may begin; without an item, when there may be one.
+def find_start(
+    books: Books, gate: Gate, item: Item | None, part: Part | None, windows: Windows, limits: Limits, now: float
+) -> Start:
+    """Return whether the upload of this item, or of this part of it, may begin; without an item, when one may.
 
     The claim asks this in its own transaction, so that two uploads cannot both take the last room.
     """
@@ -38,7 +40,12 @@ def find_start(books: Books, gate: Gate, item: Item | None, windows: Windows, li
     if item is None:
         due_at = books.queue.next_due_at(now)
         return Start(IDLE if due_at is None else max(due_at - now, 0.001))
-    if (wait := windows.starts_at(books, now, item.size) - now) > 0:
+    if (wait := windows.starts_at(books, now, upload_bytes(item, part)) - now) > 0:
         # Uploads ahead of this one move its start while they are sent: do not ask all the time.
         return Start(max(wait, _LOOK_SECONDS))
-    return Start(cap=pauses.find_cap(books, limits, now))
+    return Start(cap=find_cap(books, limits, now, item))
+
+
+def upload_bytes(item: Item, part: Part | None) -> int:
+    """Return how many bytes are uploaded: the part's, or the recording's as it is."""
+    return item.size if part is None else part.size or 0

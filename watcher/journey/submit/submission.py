@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from watcher import logs
-from watcher.domain import Item
+from watcher.domain import Item, Part, Pause, PauseKind
 from watcher.errors import RecordingStumbled
 from watcher.identifai.client import Client
 from watcher.journey.arrive.arrivals import Arrivals
@@ -13,11 +13,14 @@ from watcher.journey.duplicates import follow_originals
 from watcher.journey.keys import Keys
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses
+from watcher.journey.submit.by_part import next_part
+from watcher.journey.submit.caps import is_cap_lifted, next_due
 from watcher.journey.submit.claim import Claim, Claims
+from watcher.journey.submit.policy import Gate
 from watcher.journey.submit.probe import Probe
 from watcher.journey.submit.record import Outcomes
 from watcher.journey.submit.send import Uploads
-from watcher.journey.submit.start import find_start
+from watcher.journey.submit.start import IDLE, find_start
 from watcher.journey.submit.unrecorded import UnrecordedAnswers, is_of_the_store
 from watcher.journey.submit.windows import Windows
 from watcher.store import Books
@@ -33,6 +36,7 @@ class NextUpload:
     """What the database allows now: an item to send, or a wait; unless something must be written first."""
 
     item: Item | None = None
+    part: Part | None = None  # of it, where it is sent in parts
     canary: bool = False  # the item is one: ask a question first
     wait: float = 0.0
     is_stale: bool = False
@@ -93,7 +97,7 @@ class Submission:
         if upload.item is None:
             return upload.wait
         try:
-            return self._take_this(upload.item, canary=upload.canary)
+            return self._take_this(upload.item, upload.part, canary=upload.canary)
         except Exception as error:  # it concerns this recording alone
             if is_of_the_store(error):
                 raise
@@ -101,9 +105,9 @@ class Submission:
             self._claims.set_aside(upload.item, RecordingStumbled(error))
             return _CANARY_SECONDS if upload.item.due_at > now else 0.0
 
-    def _take_this(self, item: Item, *, canary: bool) -> tuple[Claim, BinaryIO] | float:
+    def _take_this(self, item: Item, part: Part | None, *, canary: bool) -> tuple[Claim, BinaryIO] | float:
         """See _take."""
-        opened = self._claims.open(item)
+        opened = self._claims.open(item, part)
         if opened is None:  # a canary is chosen even if it is not due, so it may be the same one again
             return _CANARY_SECONDS if item.due_at > self._site.clock.now() else 0.0
         file, filed_as = opened
@@ -112,7 +116,7 @@ class Submission:
             if canary:
                 wait = self._probe.ask()
             if not wait:
-                claim = self._claims.claim(item, filed_as, canary=canary)
+                claim = self._claims.claim(item, part, filed_as, canary=canary)
         finally:
             if claim is None:
                 file.close()
@@ -122,15 +126,28 @@ class Submission:
         limits = self._site.config.limits
         standing = self._site.pause_log.look(books)
         gate = pauses.find_gate(books, standing, now)
-        if gate.over or pauses.is_cap_lifted(books, standing, limits, now):
+        if gate.over or is_cap_lifted(books, standing, limits, now):
             return NextUpload(is_stale=True)
-        item = books.queue.next_due(now, canary=gate.canary) if gate.is_open else None
+        item = self._next(books, gate, now) if gate.is_open else None
         if self._is_stale(books, item, now):
             return NextUpload(is_stale=True)
-        start = find_start(books, gate, item, self._windows, limits, now)
+        part = None if item is None else next_part(books, item)
+        start = find_start(books, gate, item, part, self._windows, limits, now)
         if start.wait or item is None:
-            return NextUpload(wait=start.wait)
-        return NextUpload(item, gate.canary)  # if a cap is reached, the claim records it
+            return NextUpload(wait=min(start.wait, self._cap_may_end_in(books, standing, now)))
+        return NextUpload(item, part, gate.canary)  # if a cap is reached, the claim records it
+
+    def _cap_may_end_in(self, books: Books, standing: list[Pause], now: float) -> float:
+        """Return the seconds until a cap's pause is looked at again: what is due then may have its room kept."""
+        if not any(pause.kind is PauseKind.CAP for pause in standing):
+            return IDLE
+        due_at = books.queue.next_due_at(now)
+        return IDLE if due_at is None else max(due_at - now, 0.001)
+
+    def _next(self, books: Books, gate: Gate, now: float) -> Item | None:
+        if gate.canary:
+            return books.queue.next_due(now, canary=True)
+        return next_due(books, self._site.config.limits, now)
 
     def _is_stale(self, books: Books, item: Item | None, now: float) -> bool:
         """Return whether something must be written before anything is sent: checked once a second, or if idle."""
