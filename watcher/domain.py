@@ -347,14 +347,14 @@ class Part:
 
     item_id: str
     index: int  # from 1
-    channel: int | None  # from 0; null: all together
+    channel: int | None  # from 0; None: all together
     start: int  # in blocks of a cut, packets of a copy, samples of a FLAC
     end: int
     start_seconds: float
     end_seconds: float
     silent: bool = False  # no sound in it: it is not made, not sent, and not judged
-    name: str | None = None  # of its file in the spool; null: none lies there
-    how: str | None = None  # "remux", "cut", "copy" or "flac"; null, as the next six: it was never made
+    name: str | None = None  # of its file in the spool; None: none lies there
+    how: str | None = None  # "remux", "cut", "copy" or "flac"; None, as the next six: it was never made
     sha256: str | None = None
     size: int | None = None
     media_type: str | None = None
@@ -390,7 +390,7 @@ class Item:
     extension: str | None = None  # the documented one that fits the content, with its dot
     audio: Audio | None = None  # None where it was not examined, or is not a recording
     content_key: str | None = None  # equal for the same bytes, options, base URL and account
-    plan: Planned | None = None  # null: it is sent as it is
+    plan: Planned | None = None  # None: it is sent as it is
     due_at: float = 0.0
     claim: str | None = None  # the token of the step that is working on it
     identifier: str | None = None
@@ -432,7 +432,7 @@ class Attempt:
     detail: str = ""
     identifier: str | None = None
     no_cache: bool = False
-    part: int | None = None  # the index of the part that it was for; null: the recording as it is
+    part: int | None = None  # the index of the part that it was for; None: the recording as it is
 
     def as_json(self) -> JsonObject:
         return {

@@ -39,6 +39,14 @@ class Site:
     def add(self, **contents: bytes) -> None:
         add(self.place, self.journey, **contents)
 
+    def look(self) -> None:
+        """Whatever lies in the drop folder, or no longer does, is noticed."""
+        self.journey.arrivals.hints.scan_soon()
+        self.journey.arrivals.step()
+        self.place.clock.wait(70.0, self.journey.stopping)
+        while self.journey.arrivals.step() <= 0 or self.journey.admission.step() <= 0:
+            pass
+
     def prepare(self) -> None:
         while self.journey.preparation.step() <= 0:
             pass
@@ -317,21 +325,44 @@ def test_what_was_taken_away_half_sent_and_comes_back_is_completed(place: Place,
         site.send(2)
         aside = place.root / "aside.wav"
         (place.root / "drop/long.wav").rename(aside)
-        site.journey.arrivals.hints.scan_soon()
-        site.journey.arrivals.step()
+        site.look()
         assert site.item().state is State.WITHDRAWN
         site.drain()
         assert list(site.spool.iterdir()) == []
         aside.rename(place.root / "drop/long.wav")
-        site.add()
-        site.journey.arrivals.hints.scan_soon()
-        site.journey.arrivals.step()
-        place.clock.wait(70.0, site.journey.stopping)
-        while site.journey.arrivals.step() <= 0 or site.journey.admission.step() <= 0:
-            pass
+        site.look()
         site.drain()
         assert site.item().state is State.DONE
         assert len(posts(service)) == 5
+        check(site, service)
+
+
+def test_what_was_held_and_comes_back_is_held(make_place: MakePlace, service: Sandbox) -> None:
+    """Coming back decides nothing: a person does, on the part that may have been charged."""
+    place = make_place(**SPLIT, identifai={"in_doubt": "hold"})
+    service.add_fault("lose_answer", ordinal=2)
+    with opened(place, long=LONG) as site:
+        site.drain()
+        (place.root / "drop/long.wav").rename(place.root / "aside.wav")
+        site.look()
+        assert site.item().state is State.WITHDRAWN
+        (place.root / "aside.wav").rename(place.root / "drop/long.wav")
+        site.look()
+        assert site.item().state is State.HELD
+        site.decide(decisions.release)
+        site.drain()
+        assert site.item().state is State.DONE
+        check(site, service)
+
+
+def test_a_part_that_somebody_else_left_half_sent_is_in_doubt(place: Place, service: Sandbox) -> None:
+    """Whoever had the item has it no longer, and nobody knows what came of the part: it is sent as it was."""
+    with opened(place, long=LONG) as site:
+        site.send(4)
+        with place.books() as books:
+            books.parts.change(books.parts.of(place.item_in(books, "long.wav").id)[4], PartState.SUBMITTING)
+        site.drain()
+        assert site.item().state is State.DONE
         check(site, service)
 
 

@@ -312,9 +312,13 @@ def _place_paid(books: Books, item: Item) -> dict[str, Any]:
 
     Whatever its plan would be now. What was refused is tried again; what has its identifier stays paid.
     """
-    for part in books.parts.of(item.id):
+    parts = books.parts.of(item.id)
+    for part in parts:
         if part.state is PartState.REFUSED and not part.silent:
             books.parts.change(part, PartState.QUEUED, fault=None)
+    held = next((part for part in parts if part.state is PartState.HELD), None)
+    if held is not None:  # coming back decides nothing
+        return {"plan": item.plan, "state": State.HELD, "fault": held.fault}
     return {"plan": item.plan, "state": State.PREPARING}
 
 

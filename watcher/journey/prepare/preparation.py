@@ -25,10 +25,10 @@ from watcher.folders import hash_of
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.conclusion import conclude, to_file
 from watcher.journey.duplicates import follow_original
-from watcher.journey.prepare import refusals
+from watcher.journey.prepare import unsendable
 from watcher.journey.prepare.made import Made, Order, Outcome, Span
 from watcher.journey.prepare.makers import Maker
-from watcher.journey.prepare.room import Job, Share, find_share
+from watcher.journey.prepare.share import Job, Share, find_share
 from watcher.journey.prepare.upkeep import tidy
 from watcher.journey.site import Site
 from watcher.journey.submit.doubt import hint_to_decide
@@ -147,6 +147,9 @@ class Preparation:
     def _pass_on(self, job: Job) -> None:
         """Queue what needs nothing made; file it where each of its parts has come to its end before."""
         with self._site.store.writing() as books:
+            for part in job.parts:
+                if part.state is PartState.SUBMITTING:  # by somebody who lost the item: nobody knows what came
+                    books.parts.change(part, PartState.QUEUED, in_doubt=True)
             facts = conclude(job.item, job.parts)
             if facts is None:
                 self._queue(books, job, "its parts are there", job.parts)
@@ -202,7 +205,7 @@ class Preparation:
                 try:
                     outcome = self._maker.make(file, mode, order, folder)
                 except CodecDied as again:
-                    raise refusals.undecodable(again) from again
+                    raise unsendable.undecodable(again) from again
         if drop.fingerprint(item.path) != fingerprint:
             raise RecordingChanged("it changed while its parts were made")
         return outcome
@@ -212,11 +215,11 @@ class Preparation:
         audio, facts = self._site.config.audio, outcome.facts
         sent = [span for span in outcome.spans if not span.silent]
         if not sent or facts.has_sound is False:
-            raise refusals.no_sound()
+            raise unsendable.no_sound()
         if facts.seconds < audio.min_seconds:
-            raise refusals.too_short(facts.seconds, audio.min_seconds)
+            raise unsendable.too_short(facts.seconds, audio.min_seconds)
         if len(sent) > audio.max_parts:
-            raise refusals.too_long(len(sent), audio.max_parts)
+            raise unsendable.too_long(len(sent), audio.max_parts)
         return [self._new_part(item, span, made.get(span.index)) for span in outcome.spans]
 
     def _new_part(self, item: Item, span: Span, made: Made | None) -> Part:
@@ -231,7 +234,7 @@ class Preparation:
             silent=span.silent,
         )
         if span.silent:
-            return replace(part, state=PartState.REFUSED, fault=refusals.SILENT)
+            return replace(part, state=PartState.REFUSED, fault=unsendable.SILENT)
         return part if made is None else replace(part, **self._facts(item, made))
 
     def _facts(self, item: Item, made: Made) -> dict[str, Any]:
