@@ -18,6 +18,8 @@ from watcher.journey.instance import Instance
 from watcher.journey.keys import FindKey, Keys
 from watcher.journey.loaded_settings import note_loaded
 from watcher.journey.loss import find_loss
+from watcher.journey.prepare.codec import Codec
+from watcher.journey.prepare.cutter import all_makers
 from watcher.journey.prepare.makers import Makers
 from watcher.journey.prepare.preparation import Preparation
 from watcher.journey.recover import recover
@@ -114,7 +116,7 @@ def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, onc
         site=site,
         arrivals=arrivals,
         admission=Admission(site, arrivals, stopping),
-        preparation=Preparation(site, arrivals, Makers({}), stopping),
+        preparation=Preparation(site, arrivals, Makers(all_makers(Codec(stopping=stopping))), stopping),
         submissions=tuple(
             Submission(site, client, keys, arrivals, stopping, beginning=beginning, ending=ending) for _ in workers
         ),
