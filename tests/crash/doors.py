@@ -1,8 +1,9 @@
 """The three doors of the product, wrapped from outside, with a crash at any crossing of any of them.
 
-Whatever outlasts a process passes one of them: the service (`Client`), the folders (`Folder`, `move`), the store
-(`SqliteDatabase`). A run under `Doors` counts the crossings and ends at the one it is told. What is on the disk
-and at the service then is what a killed process leaves: nothing that runs while the crash unwinds can change it.
+Whatever outlasts a process passes one of them: the service (`Client`), the folders (`Folder`, `move`, `Spool`),
+the store (`SqliteDatabase`). A run under `Doors` counts the crossings and ends at the one it is told. What is on
+the disk and at the service then is what a killed process leaves: nothing that runs while the crash unwinds can
+change it.
 """
 
 import os
@@ -20,12 +21,18 @@ from watcher.folders import Folder, acceptance, disk, folder, move
 from watcher.folders.lock import Lock
 from watcher.identifai.client import Client
 from watcher.identifai.upload import Body
+from watcher.journey.prepare import part_file, spool
+from watcher.journey.prepare.makers import Makers
+from watcher.journey.prepare.spool import Spool
 from watcher.store.sqlite import SqliteDatabase
 
 CHANGES_FOLDER = frozenset({"write_whole", "remove", "sweep", "mark"})
 """What changes a folder, of Folder's operations. Beside them only `move` does."""
 
-_SYSCALLS = frozenset({"unlink", "rename", "replace", "link", "mkdir", "write", "fchmod", "utime"})
+CHANGES_SPOOL = frozenset({"keep", "note", "remove", "clear", "sweep"})
+"""What changes the spool, of Spool's operations, beside what is made in a folder of its own there."""
+
+_SYSCALLS = frozenset({"unlink", "rmdir", "rename", "replace", "link", "mkdir", "write", "fchmod", "utime"})
 _MOVE = sys.modules[move.__module__]  # the package's own attribute of this name is the function
 
 
@@ -116,6 +123,9 @@ class Doors:
     def _wrap_folders(self, patch: pytest.MonkeyPatch, left_by_the_dead: ExitStack) -> None:
         for name in sorted(CHANGES_FOLDER):
             patch.setattr(Folder, name, self.around(name, getattr(Folder, name)))
+        for name in sorted(CHANGES_SPOOL):
+            patch.setattr(Spool, name, self.around(f"spool's {name}", getattr(Spool, name)))
+        patch.setattr(Makers, "make", self.around("make", Makers.make))
         for name, module in list(sys.modules.items()):
             if name.startswith("watcher.journey") and getattr(module, "move", None) is move:
                 patch.setattr(module, "move", self.around("move", move))
@@ -169,7 +179,7 @@ class Doors:
         patch.setattr(SqliteDatabase, "close", closed)
 
     def _wrap_syscalls(self, patch: pytest.MonkeyPatch) -> None:
-        for module in (acceptance, disk, folder, _MOVE):
+        for module in (acceptance, disk, folder, part_file, spool, _MOVE):
             patch.setattr(module, "os", _System(self))
         patch.setattr(disk, "_renameat2", self.around("renameat2", disk._renameat2, is_syscall=True))
 

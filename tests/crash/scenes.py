@@ -1,13 +1,15 @@
 """What people dropped, on a disk and before a service of its own, and what must be true of it in the end."""
 
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from threading import Event
 from typing import Any
 
@@ -15,22 +17,51 @@ from tests.clock import FalseClock
 from tests.crash.doors import Doors
 from tests.places import REFUSED, Place, sandbox
 from watcher import cli
+from watcher.audio.riff import find_blocks
+from watcher.audio.source import Source
 from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
 from watcher.domain import Attempt, Charged, Item, State, VerdictState
 from watcher.errors import Exit
 from watcher.folders import LOCK, MARKER
+from watcher.journey.prepare import wav_cut
+from watcher.journey.prepare.made import Order
 from watcher.sandbox import LedgerEntry, Sandbox
 
 _WAIT_SECONDS = 10.0
 _HOUR = 3600.0
 _MOST_DECISIONS = 2  # on one recording: a crash and a lost answer may each leave it in doubt
+PARTS = 5
+PART_BYTES = 15_000
 
 
 @cache
 def recording(seed: str) -> bytes:
     """A WAV of 4 KB, whole, of its own content for each seed."""
     return wav(0.25, seed=len(seed), note=seed.encode())
+
+
+@cache
+def long_recording(seed: str) -> bytes:
+    """A WAV of 61 KB, whole, that is sent in five parts where one may have PART_BYTES."""
+    return wav(76.0, rate=800, codec="mulaw", seed=len(seed), note=seed.encode())
+
+
+@cache
+def parts_of(content: bytes) -> tuple[bytes, ...]:
+    """What is sent in its stead: the same bytes whenever and however often it is made."""
+    with TemporaryFile() as file, TemporaryDirectory() as name:
+        file.write(content)
+        file.flush()
+        blocks = find_blocks(Source(file, len(content)))
+        assert blocks is not None
+        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            made = wav_cut.cut(file.fileno(), blocks, folder, Order("part", PART_BYTES)).made
+        finally:
+            os.close(folder)
+        assert len(made) == PARTS
+        return tuple(Path(name, part.name or "").read_bytes() for part in made)
 
 
 class World:
@@ -41,6 +72,7 @@ class World:
         self.service = service
         self.dropped: Counter[tuple[State, bytes]] = Counter()  # where each recording's bytes must end
         self.companions: Counter[bytes] = Counter()
+        self.in_parts: set[bytes] = set()  # of what was dropped
         self._let_go = 0
         self._is_released = False
 
@@ -48,6 +80,12 @@ class World:
         """Somebody dropped a recording, which is to end as `fate`."""
         self.dropped[fate, content] += 1
         return self.place.drop(path, content)
+
+    def drop_long(self, path: str, seed: str) -> None:
+        """Somebody dropped a recording that goes out as five parts."""
+        content = long_recording(seed)
+        self.in_parts.add(content)
+        self.drop(path, content)
 
     def drop_companion(self, path: str, content: bytes) -> None:
         """Somebody dropped a file that is to lie in done/, beside its recording."""
@@ -84,6 +122,7 @@ class World:
         for path, content in found.items():
             is_filed = content in recordings and not path.startswith("drop/") and not _is_draft(path)
             assert not is_filed or f"{path}.json" in found, f"filed without a receipt: {path}"
+        self._check_doubtful_parts()
 
     def check(self) -> None:
         """Asserts all that must be true of a site at rest, whatever happened before.
@@ -101,6 +140,21 @@ class World:
 
     # Within
 
+    def _check_doubtful_parts(self) -> None:
+        """What the service was paid for lies in the spool, byte for byte, until its answer is known."""
+        if not self.in_parts:
+            return
+        reader = sqlite3.connect(f"{self.place.config.store.path.as_uri()}?mode=ro", uri=True)
+        with closing(reader):
+            open_parts = reader.execute(
+                "SELECT parts.sha256 FROM parts JOIN items ON items.id = parts.item_id "
+                "WHERE parts.identifier IS NULL AND items.state IN ('preparing', 'queued', 'submitting', 'held')"
+            ).fetchall()
+        spool = self.place.root / "spool"
+        lying = {sha256(path.read_bytes()).hexdigest() for path in spool.glob("*.wav")}
+        paid = {entry.sha256 for entry in self._uploads() if entry.charged}
+        assert not {digest for (digest,) in open_parts if digest in paid} - lying, "what is paid for was not kept"
+
     def _check(self) -> list[str]:
         """The ids of recordings that are held."""
         with self.place.books() as books:
@@ -108,6 +162,7 @@ class World:
             attempts = {item.id: books.ledger.of_item(item.id) for item in items}
         self._check_states(items)
         self._check_files(items, attempts)
+        self._check_spool(items)
         self._check_money(items, attempts)
         config = str(self.place.config_path)
         assert cli.main(["reconcile", "--config", config]) == Exit.WELL, "the books do not add up"
@@ -117,7 +172,8 @@ class World:
         assert len(items) == self.dropped.total(), f"one item a recording: {items}"
         at_rest = {State.DONE, State.FAILED, State.HELD}
         assert {item.state for item in items} <= at_rest, f"not at rest: {items}"
-        assert not [item for item in items if item.state is State.DONE and not item.identifier]
+        done = [item for item in items if item.state is State.DONE]
+        assert not [item for item in done if not item.identifier and not self._has_parts(item)]
         assert not [item for item in items if item.claim is not None]
         assert not [item for item in items if item.state is State.HELD and not item.fault], "held without a reason"
 
@@ -161,9 +217,23 @@ class World:
         assert receipt["identifier"] == item.identifier
         assert (receipt["error"] is None) == (item.state is State.DONE)
         assert receipt["attempts"] == [attempt.as_json() for attempt in attempts], "the receipt is old"
-        if item.state is State.DONE:
+        if item.state is State.DONE and not self._has_parts(item):
             assert receipt["verdict"], "no verdict in the receipt"
             assert receipt["verdict"]["state"] == VerdictState.KNOWN
+
+    def _check_spool(self, items: list[Item]) -> None:
+        """Nothing lies in the spool but what is of recordings that are held."""
+        held = tuple(item.id for item in items if item.state is State.HELD)
+        lying = [path.name for path in (self.place.root / "spool").glob("*")]
+        assert not [name for name in lying if not held or not name.startswith(held)], f"in the spool: {lying}"
+
+    def _has_parts(self, item: Item) -> bool:
+        """Whether it has all its parts, each with the identifier that the service gave for it."""
+        with self.place.books() as books:
+            parts = books.parts.of(item.id)
+        given = {(entry.sha256, entry.identifier) for entry in self._uploads()}
+        assert all((part.sha256, part.identifier) in given for part in parts if part.identifier)
+        return len(parts) == PARTS and all(part.identifier for part in parts)
 
     def _check_money(self, items: list[Item], attempts: dict[str, list[Attempt]]) -> None:
         uploads = self._uploads()
@@ -171,13 +241,18 @@ class World:
         accepted = Counter(entry.sha256 for entry in uploads if entry.charged or entry.cached)
         charged = Counter(entry.sha256 for entry in uploads if entry.charged)
         assert not charged or max(charged.values()) == 1, "paid twice"
-        done = {sha256(content).hexdigest() for fate, content in self.dropped if fate is State.DONE}
+        done = {
+            sha256(sent).hexdigest()
+            for fate, content in self.dropped
+            if fate is State.DONE
+            for sent in (parts_of(content) if content in self.in_parts else (content,))
+        }
         if not self._holds:
             assert set(charged) == done, "paid for exactly what was accepted"
         elif not self._is_released:
             assert not accepted or max(accepted.values()) == 1, "sent again under hold"
         for item in items:
-            mine = [entry for entry in uploads if entry.ref_id == item.id]
+            mine = [entry for entry in uploads if _item_id(entry) == item.id]
             made = attempts[item.id]
             assert len(made) == item.attempts
             assert not [attempt for attempt in made if attempt.ended_at is None]
@@ -185,7 +260,7 @@ class World:
             assert len(mine) <= sum(attempt.released_at is not None for attempt in made), "sent unseen"
             known = sum(attempt.charged is not Charged.NO for attempt in made)
             assert sum(entry.charged or entry.cached for entry in mine) <= known, "its cost is denied"
-        assert {entry.ref_id for entry in uploads} <= {item.id for item in items}, "sent for no item"
+        assert {_item_id(entry) for entry in uploads} <= {item.id for item in items}, "sent for no item"
 
     @property
     def _holds(self) -> bool:
@@ -193,6 +268,11 @@ class World:
 
     def _uploads(self) -> list[LedgerEntry]:
         return [entry for entry in self.service.ledger if entry.method == "POST" and entry.is_whole]
+
+
+def _item_id(entry: LedgerEntry) -> str:
+    """Whose upload it was: the ref_id is the item's id, and of a part its number behind that."""
+    return (entry.ref_id or "").partition("-")[0]
 
 
 def _is_draft(path: str) -> bool:
@@ -208,6 +288,7 @@ class Scene:
     service: dict[str, Any] = field(default_factory=dict)
     is_first_start: bool = False
     elsewhere: tuple[str, ...] = ()  # folders that lie on another file system
+    stride: int = 1  # every so many crossings a crash; `make crash` plays each
 
     @contextmanager
     def world(self, root: Path, template: Path, other: Path | None = None) -> Iterator[World]:
@@ -273,8 +354,32 @@ def _lost_answer(world: World) -> None:
     world.drop("call.wav", recording("call"))
 
 
+def _in_parts_twice(world: World) -> None:
+    """With one more that is sent as it is, and lost answers on the way."""
+    world.service.add_fault("lose_answer", ordinal=3)
+    world.drop_long("a/long.wav", "long")
+    world.drop("call.wav", recording("call"))
+    world.drop_long("copy.wav", "long")
+
+
+def _in_parts_lost_answer(world: World) -> None:
+    world.service.add_fault("lose_answer", ordinal=3)
+    world.drop_long("long.wav", "long")
+
+
+def _in_parts_retried(world: World) -> None:
+    """The service refused its second part; a person has it completed."""
+    world.service.add_fault(**REFUSED, ordinal=2)
+    world.drop_long("long.wav", "long")
+    world.run()
+    world.place.retry("long.wav")
+
+
 _COMPANIONS = {"arrivals": {"marker": ".done", "sidecar": [".xml"]}}
 _HOLD = {"identifai": {"in_doubt": "hold"}}
+_PARTS: dict[str, dict[str, Any]] = {"limits": {"max_upload_bytes": PART_BYTES}, "audio": {"oversize": "split"}}
+_STRIDE = 1 if os.environ.get("EVERY_CROSSING") else 7  # five parts cross the same doors five times
+_LITTLE_ROOM = _PARTS | {"audio": {"oversize": "split", "spool_bytes": 2 * PART_BYTES}}
 
 SCENES = {
     "plain": Scene(_plain),
@@ -295,4 +400,8 @@ SCENES = {
     "retried_from_other_disk": Scene(_retried, elsewhere=("failed",)),
     "hold": Scene(_duplicates, _HOLD),
     "hold_lost_answer": Scene(_lost_answer, _HOLD),
+    "parts_twice": Scene(_in_parts_twice, _PARTS, stride=_STRIDE),
+    "parts_one_by_one": Scene(_in_parts_lost_answer, _LITTLE_ROOM, stride=_STRIDE),
+    "parts_hold": Scene(_in_parts_lost_answer, _PARTS | _HOLD, stride=_STRIDE),
+    "parts_retried": Scene(_in_parts_retried, _PARTS, stride=_STRIDE),
 }

@@ -12,7 +12,7 @@ _MOST = 300  # crossings in one run: more would mean that it never comes to rest
 
 
 def sweep(scene: Scene, ground: Path, template: Path, other: Path | None, doors: Callable[[int], Doors]) -> int:
-    """Whatever crossing the process ends at, nothing is lost, nor is it after the next start. The crashes.
+    """Whatever crossing the process ends at, nothing is lost, nor is it after the next start. The crossings.
 
     `doors` makes those of the run that ends at the k-th crossing. The last run is the one that ends by itself.
     What a start does before its first look at the drop folder is the same in every scene: where the first start
@@ -21,7 +21,7 @@ def sweep(scene: Scene, ground: Path, template: Path, other: Path | None, doors:
     (whole,) = play(scene, "whole", ground, template, other, [doors(_MOST)])
     swept = [number for number, name in enumerate(whole.crossed, start=1) if name.endswith(" sweep")]
     first = 1 if scene.is_first_start or not swept else swept[-1]
-    for k in range(first, _MOST):
+    for k in range(first, _MOST, scene.stride):
         if not play(scene, f"crash-{k}", ground, template, other, [doors(k)])[0].is_dead:
             return k - first
     pytest.fail("the run never came to its end")

@@ -19,6 +19,7 @@ _FILED_OUT_OF_THE_WAY = (
     "owned_retried",
     "other_disk",
     "retried_from_other_disk",
+    "parts_one_by_one",
 )
 
 
