@@ -337,6 +337,9 @@ class Planned:
     most: int  # submissions: an upper bound until its parts are made, then their number
     reason: str  # for a person, in a sentence
 
+    def as_json(self) -> JsonObject:
+        return {"mode": str(self.mode), "submissions": self.most, "reason": self.reason}
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

@@ -8,6 +8,7 @@ import pytest
 from tests.journey.test_commands_that_look import said
 from tests.places import REFUSED, Place
 from watcher.domain import State
+from watcher.journey.answer import Answer
 from watcher.sandbox import Sandbox
 from watcher.text import JsonObject, to_json
 from watcher.views.context import open_to_read
@@ -57,4 +58,4 @@ def test_json_says_whose_an_item_is(filed: Place, capsys: pytest.CaptureFixture[
 
     with filed.books() as books:
         items = [replace(item, site="north") for item in books.items.listed([State.DONE])]
-    assert [Recording(item, None).as_json()["site"] for item in items] == ["north"]
+    assert [Recording(item, Answer()).as_json()["site"] for item in items] == ["north"]

@@ -103,6 +103,7 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "parts.reserved": lambda books: books.parts.reserved(),
     "parts.next_to_prepare": lambda books: books.parts.next_to_prepare(ROWS / 2, ROWS),
     "verdicts.get": lambda books: books.verdicts.get(f"{77:064x}"),
+    "verdicts.of": lambda books: books.verdicts.of([f"{n:064x}" for n in (77, 78)]),
     "verdicts.due": lambda books: _due(books, ROWS / 2),
     "verdicts.due, the clock set back": lambda books: _due(books, -ROWS),
     "verdicts.next_due_at": lambda books: books.verdicts.next_due_at(ROWS / 2),

@@ -8,13 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from watcher.cli.opening import open_as_it_stands, open_context, print_json, wide_console
-from watcher.domain import ARTIFICIAL, Alteration, Item, State, Verdict
+from watcher.domain import ARTIFICIAL, BACKLOG, Alteration, PartState, State
 from watcher.errors import Exit
 from watcher.journey.alterations import explain
+from watcher.journey.answer import Answer, Judgement
+from watcher.journey.joined import Joined, OfRecording
 from watcher.outlet import say
 from watcher.text import name_once, rfc3339, show_path
 from watcher.views.explanation import explain_path
-from watcher.views.recordings import History, find_history, list_recordings, list_waiting
+from watcher.views.recordings import History, Recording, find_history, list_recordings, list_waiting
 from watcher.views.status import Status, read_status
 from watcher.views.unbooked import Unbooked
 
@@ -159,9 +161,11 @@ def list_items(options: argparse.Namespace) -> int:
         for recording in recordings:
             item = recording.item
             told = item.identifier[:12] if item.identifier else item.fault.code if item.fault else ""
+            told = told or _parts_in_words(recording.answer)
             said = verdict_in_words(recording.verdict, marked=console.is_terminal)
-            notes = [item.altered.kind] if item.altered else []
-            state = ", ".join([item.state, *notes, *(["dismissed"] if item.dismissed else [])])
+            progress = recording.answer.progress() if item.state in BACKLOG else ""
+            altered = item.altered.kind if item.altered else ""
+            state = ", ".join(filter(None, [item.state, progress, altered, "dismissed" if item.dismissed else ""]))
             table.add_row(item.id[:6], state, show_path(item.path), told, said)
     console.print(table)
     return Exit.WELL
@@ -195,7 +199,7 @@ def why(options: argparse.Namespace) -> int:
     return Exit.WELL
 
 
-def verdict_in_words(verdict: Verdict | None, *, marked: bool, detailed: bool = False) -> Text:
+def verdict_in_words(verdict: Judgement | Joined | None, *, marked: bool, detailed: bool = False) -> Text:
     """The verdict in a word or two. `marked`: an artificial one stands out, even without colours."""
     if verdict is None:
         return Text()
@@ -223,18 +227,52 @@ def _print_history(found: History) -> None:
     console = wide_console()
     if found.note:
         console.print(Text(found.note))
-    for name, told in _story(found.recording.item, found.recording.verdict):
+    for name, told in _story(found.recording):
         console.print(Text.assemble(f"{name:<13}", told))
     if found.obstacle:
         console.print(Text(f"{'stuck':<13}{found.obstacle}"))
+    _print_parts(found.recording.answer)
     print("\nwhat happened")
     for change in found.changes:
         print(f"  {change['at']}  {change['to']:<11}{change['note']}")
     for attempt in found.requests:
+        part = "" if attempt.part is None else f", part {attempt.part}"
         print(
-            f"  {rfc3339(attempt.started_at)}  request {attempt.number}: {attempt.outcome}, "
+            f"  {rfc3339(attempt.started_at)}  request {attempt.number}{part}: {attempt.outcome}, "
             f"charged: {attempt.charged}, {attempt.decision}"
         )
+
+
+def _parts_in_words(answer: Answer) -> str:
+    """How many parts were accepted of a recording that was sent in several; "" for any other."""
+    accepted = sum(part.state is PartState.ACCEPTED for part in answer.parts or ())
+    return f"{accepted:,} part{'' if accepted == 1 else 's'}" if accepted else ""
+
+
+def _print_parts(answer: Answer) -> None:
+    """Print the parts of a recording, each with its stretch of it, what became of it, and its verdict."""
+    if not answer.parts:
+        return
+    console = wide_console()
+    table = Table(
+        "part", "channel", "from", "to", "state", "identifier or error", "verdict", box=None, pad_edge=False
+    )
+    for part in answer.parts:
+        told = part.identifier[:12] if part.identifier else part.fault.code if part.fault else ""
+        said = verdict_in_words(answer.of_part(part), marked=console.is_terminal, detailed=True)
+        channel = answer.channel_in_words(part.channel)
+        stretch = [clock_in_words(part.start_seconds), clock_in_words(part.end_seconds)]
+        table.add_row(str(part.index), channel, *stretch, str(part.state), told, said)
+    console.print()
+    console.print(table)
+
+
+def clock_in_words(seconds: float) -> str:
+    """The place in a recording, or its length, as players show it: `1:02:03.4`."""
+    whole, tenths = divmod(round(seconds * 10), 10)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}.{tenths}" if hours else f"{minutes}:{rest:02}.{tenths}"
 
 
 def _print_unbooked(found: Unbooked) -> None:
@@ -244,13 +282,17 @@ def _print_unbooked(found: Unbooked) -> None:
     console.print(Text(f"{show_path(found.path)} {found}"))
 
 
-def _story(item: Item, verdict: Verdict | None) -> Iterator[tuple[str, str | Text]]:
+def _story(recording: Recording) -> Iterator[tuple[str, str | Text]]:
     """What is known of an item, by name: first what became of it, then what it is."""
+    item, answer = recording.item, recording.answer
+    progress = answer.progress() if item.state in BACKLOG else ""
     yield "id", item.id
     yield "path", show_path(item.path)
-    yield "state", str(item.state)
-    if verdict is not None:
-        yield "verdict", verdict_in_words(verdict, marked=True, detailed=True)
+    yield "state", ", ".join(filter(None, [item.state, progress]))
+    if answer.verdict is not None:
+        yield "verdict", verdict_in_words(answer.verdict, marked=True, detailed=True)
+    if isinstance(answer.verdict, OfRecording):
+        yield from _joining_in_words(answer.verdict, answer)
     if item.fault is not None:
         yield "error", str(item.fault)
     if item.altered is not None:
@@ -263,7 +305,23 @@ def _story(item: Item, verdict: Verdict | None) -> Iterator[tuple[str, str | Tex
         "duplicate_of": item.duplicate_of,
         "filed_as": None if item.filed_as is None else show_path(item.filed_as),
         "audio": item.audio,
+        "sent": None if item.plan is None else f"not as it is ({item.plan.mode}): {item.plan.reason}",
         "size": f"{item.size:,} bytes",
         "sha256": item.sha256,
     }
     yield from ((name, str(value)) for name, value in facts.items() if value is not None)
+
+
+def _joining_in_words(verdict: OfRecording, answer: Answer) -> Iterator[tuple[str, str | Text]]:
+    """What the joined verdict rests on."""
+    for one in verdict.channels:
+        said = (
+            verdict_in_words(one.verdict, marked=True, detailed=True)
+            if one.verdict
+            else Text("no sound: not judged")
+        )
+        yield "", Text.assemble(f"{answer.channel_in_words(one.channel)}: ", said)
+    if verdict.whole.detail:
+        yield "", verdict.whole.detail
+    if verdict.whole.unjudged_seconds:
+        yield "", f"{verdict.whole.unjudged_seconds:,.1f} s were not judged"

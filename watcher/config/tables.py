@@ -134,8 +134,10 @@ class AudioConfig(Table):
     oversize: Literal["shrink", "split", "fail"] = "shrink"
     foreign: Literal["convert", "fail"] = "convert"
     channels: Literal["together", "apart", "first", "second"] = "together"
+    channel_names: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     min_seconds: Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)] = 0.0
     max_parts: AtLeastOne = 24
+    join: Literal["any", "majority"] = "any"
     spool: Folder = b"spool"
     spool_bytes: AtLeastOne = 2_000_000_000
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote_from_bytes
 
-from watcher.domain import Alteration, Attempt, Item, Verdict
+from watcher.domain import Alteration, Attempt, Item
 from watcher.errors import TooLong
 from watcher.folders import Folder
 from watcher.journey.alterations import explain
+from watcher.journey.answer import Answer
 from watcher.text import JsonObject, from_json, path_text, rfc3339, to_json
 
 FORMAT = 1
@@ -19,11 +20,11 @@ _ATTEMPTS_BYTES = (
 )
 
 
-def describe(item: Item, verdict: Verdict | None) -> JsonObject:
+def describe(item: Item, answer: Answer) -> JsonObject:
     """Return the item as `list --json`, `show --json` and receipts have it: its outcome, what it is, and when."""
     return {
         "state": str(item.state),
-        "verdict": verdict.as_json() if verdict else None,
+        "verdict": answer.verdict.as_json() if answer.verdict else None,
         "error": item.fault.as_json() if item.fault else None,
         "warning": item.warning,
         "dismissed": item.dismissed.as_json() if item.dismissed else None,
@@ -36,6 +37,8 @@ def describe(item: Item, verdict: Verdict | None) -> JsonObject:
         "size": item.size,
         "sha256": item.sha256,
         "audio": item.audio.as_json() if item.audio else None,
+        "plan": item.plan.as_json() if item.plan else None,
+        "parts": answer.parts_as_json(),
         "arrived_at": rfc3339(item.arrived_at),
         "submitted_at": rfc3339(item.submitted_at),
         "filed_at": rfc3339(item.filed_at),
@@ -56,7 +59,7 @@ def _describe_alteration(item: Item) -> JsonObject:
 def write_receipt(
     item: Item,
     attempts: list[Attempt],
-    verdict: Verdict | None,
+    answer: Answer,
     *,
     base_url: str,
     account: str,
@@ -68,7 +71,7 @@ def write_receipt(
     Of very many it has the first and the last ones, and how many were left out in between.
     """
     receipt: JsonObject = {}
-    for name, value in describe(item, verdict).items():
+    for name, value in describe(item, answer).items():
         receipt[name] = value
         if name == "path" and path_text(item.path).encode() != item.path:
             receipt["path_quoted"] = quote_from_bytes(item.path)  # the very bytes, percent-encoded

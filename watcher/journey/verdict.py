@@ -17,6 +17,7 @@ from watcher.errors import (
 )
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
+from watcher.journey.answer import Judgement, read_answer
 from watcher.journey.keys import Keys
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses, policy
@@ -137,7 +138,7 @@ class VerdictPoller:
         with self._site.store.writing() as books:
             self._reads.end(books, now)
             answers = [self._answer(one, readings.get(one.identifier), now) for one in asked]
-            firsts = [self._put(books, *pair) for pair in zip(asked, answers, strict=True)]
+            news = [one for pair in zip(asked, answers, strict=True) for one in self._put(books, *pair)]
         if self._is_told:
             _log.info("verdicts.resumed", tries=self._troubles)
             self._site.failures.succeeded(_FAILING)
@@ -147,16 +148,35 @@ class VerdictPoller:
         self._most = min(self._most * 2, IDENTIFIERS_A_CALL)
         for verdict in asked:
             self._alone.pop(verdict.identifier, None)
-        for before, after, first in zip(asked, answers, firsts, strict=True):
-            _tell(before, after, first)
+        for one in news:
+            one.tell()
 
-    def _put(self, books: Books, before: Verdict, after: Verdict) -> Item | None:
-        """The verdict is as given, and where that is news its receipts are due. Its first item."""
+    def _put(self, books: Books, before: Verdict, after: Verdict) -> "list[_News]":
+        """Store the verdict. If its state is news, its receipts are due. Return what there is to tell then.
+
+        Recordings with the same bytes are told of once, by the first of them; one that was sent in parts, once all
+        of its parts are at rest.
+        """
         books.verdicts.put(after)
         if after.state is before.state:
+            return []
+        identifier = before.identifier
+        books.filing.mark_receipts_due(identifier)
+        having = books.items.with_identifier(identifier)
+        news = [self._joined(books, item, before) for item in having if item.plan is not None]
+        as_it_is = next((item for item in having if item.plan is None), None)
+        if as_it_is is not None or not having:
+            news.append(_News(as_it_is, identifier, before.state, after))
+        return [one for one in news if one is not None]
+
+    def _joined(self, books: Books, item: Item, before: Verdict) -> "_News | None":
+        """Return the news of a recording that was sent in parts: a verdict was as given before it was stored."""
+        audio = self._site.config.audio
+        now = read_answer(books, item, audio)
+        was = now.as_if(before, audio)
+        if item.duplicate_of is not None or now.verdict is None or was.verdict is None:
             return None
-        books.filing.mark_receipts_due(before.identifier)
-        return next(iter(books.items.with_identifier(before.identifier)), None)
+        return _News(item, item.identifier, was.verdict.state, now.verdict)
 
     def _answer(self, verdict: Verdict, reading: Reading | None, now: float) -> Verdict:
         """The verdict as it stands after this answer; null: not visible yet, as soon after the submission."""
@@ -242,8 +262,9 @@ class VerdictPoller:
         postponed = self._postponed(verdict, times, now)
         with site.store.writing() as books:
             self._reads.end(books, now)
-            first = self._put(books, verdict, postponed)
-        _tell(verdict, postponed, first)
+            news = self._put(books, verdict, postponed)
+        for one in news:
+            one.tell()
         is_news = not known.is_told and (known.answered < self._answered or times >= _TIMES_TOLD)
         self._alone[verdict.identifier] = _Alone(times, self._answered, known.is_told or is_news)
         if is_news:
@@ -256,17 +277,26 @@ class VerdictPoller:
             )
 
 
-def _tell(before: Verdict, after: Verdict, first: Item | None) -> None:
-    """What became known of a verdict is in the log, with its first item."""
-    if after.state is before.state:
-        return
-    # A name of its own tells it from a hundred others; its level raises no alarm.
-    is_artificial = after.classification == ARTIFICIAL
-    _log.info(
-        "verdict.artificial" if is_artificial else f"verdict.{after.state}",
-        item=first.id if first else None,
-        path=first.path if first else None,
-        identifier=before.identifier,
-        classification=after.classification,
-        confidence=after.confidence,
-    )
+@dataclass(frozen=True, slots=True)
+class _News:
+    """A recording whose verdict was in one state and is as given now. `identifier`: null where it has several."""
+
+    item: Item | None
+    identifier: str | None
+    before: VerdictState
+    after: Judgement
+
+    def tell(self) -> None:
+        """Log the change of state, if it is one."""
+        if self.after.state is self.before:
+            return
+        # A separate event name makes artificial ones easy to find; at info level, since they need no action.
+        is_artificial = self.after.classification == ARTIFICIAL
+        _log.info(
+            "verdict.artificial" if is_artificial else f"verdict.{self.after.state}",
+            item=self.item.id if self.item else None,
+            path=self.item.path if self.item else None,
+            identifier=self.identifier,
+            classification=self.after.classification,
+            confidence=self.after.confidence,
+        )

@@ -1,6 +1,7 @@
 """The verdicts: what the service says about each identifier. Duplicates share one."""
 
 import json
+from collections.abc import Collection
 from math import inf
 from typing import Any
 
@@ -13,6 +14,7 @@ from watcher.store.schema import verdicts
 _ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
 
 _GET = select(verdicts).where(verdicts.c.identifier == bindparam("identifier"))
+_OF = select(verdicts).where(verdicts.c.identifier.in_(bindparam("identifiers", expanding=True)))
 _ADD = insert_or_leave(verdicts)
 _PUT = update(verdicts).where(verdicts.c.identifier == bindparam("the_identifier"))
 _DUE = (
@@ -44,6 +46,13 @@ class Verdicts:
             return None
         row = self._connection.execute(_GET, {"identifier": identifier}).one_or_none()
         return None if row is None else _verdict(row)
+
+    def of(self, identifiers: Collection[str]) -> dict[str, Verdict]:
+        """Return the verdicts on these, by identifier; one that is not asked for is left out."""
+        if not identifiers:
+            return {}
+        rows = self._connection.execute(_OF, {"identifiers": sorted(set(identifiers))})
+        return {row.identifier: _verdict(row) for row in rows}
 
     def add(self, verdict: Verdict) -> None:
         """Ask for this verdict from now on; one that is known already stays unchanged."""

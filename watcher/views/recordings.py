@@ -3,10 +3,11 @@
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from watcher.domain import Attempt, Fault, Item, State, Verdict
+from watcher.domain import Attempt, Fault, Item, State
 from watcher.errors import NoSuchItem
 from watcher.folders.names import RECEIPT
 from watcher.journey import receipt
+from watcher.journey.answer import Answer, Judgement, read_answer
 from watcher.store import Waiting
 from watcher.text import JsonObject
 from watcher.views.context import CommandContext
@@ -19,13 +20,17 @@ _BATCH = 1000  # rows in memory at a time
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An item with the verdict on it."""
+    """An item, and what the service says of it."""
 
     item: Item
-    verdict: Verdict | None
+    answer: Answer
+
+    @property
+    def verdict(self) -> Judgement | None:
+        return self.answer.verdict
 
     def as_json(self) -> JsonObject:
-        return receipt.describe(self.item, self.verdict) | {"site": self.item.site}
+        return receipt.describe(self.item, self.answer) | {"site": self.item.site}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ def list_recordings(context: CommandContext, states: Sequence[State]) -> Generat
     while True:
         with context.store.reading() as books:
             rows = books.items.listed_after(after, _BATCH, states)
-            found = [Recording(item, books.verdicts.get(item.identifier)) for _, item in rows]
+            found = [Recording(item, read_answer(books, item, context.config.audio)) for _, item in rows]
         if not rows:
             return
         yield from found
@@ -100,7 +105,7 @@ def find_history(context: CommandContext, text: str) -> History | Unbooked:
         with context.store.reading() as books:
             item = find_item(books, named)
             return History(
-                Recording(item, books.verdicts.get(item.identifier)),
+                Recording(item, read_answer(books, item, context.config.audio)),
                 books.obstacles.fault_of(item.id),
                 books.items.history(item.id),
                 books.ledger.of_item(item.id),

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 
 from watcher import logs
-from watcher.domain import Alteration, Attempt, Item, State, Verdict
+from watcher.domain import Alteration, Attempt, Item, State
 from watcher.errors import FolderRefuses, NameTaken, Unreadable
 from watcher.folders import Folder, receipt_name
 from watcher.journey.alterations import tell_alteration
+from watcher.journey.answer import Answer, read_answer
 from watcher.journey.filed import find_alteration, has_lost_name, has_receipt, read_receipt
 from watcher.journey.receipt import write_receipt
 from watcher.journey.site import Site
@@ -20,13 +21,13 @@ class Papers:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._of: dict[str, tuple[list[Attempt], Verdict | None]] = {}
+        self._of: dict[str, tuple[list[Attempt], Answer]] = {}
         self._written: dict[str, bytes] = {}
 
     def fetch(self, books: Books, items: list[Item]) -> None:
         """Read the requests and verdicts of these items."""
         for item in items:
-            self._of[item.id] = books.ledger.of_item(item.id), books.verdicts.get(item.identifier)
+            self._of[item.id] = books.ledger.of_item(item.id), self._answer(books, item)
 
     def forget(self) -> None:
         self._of.clear()
@@ -40,11 +41,14 @@ class Papers:
         """Return the item's receipt, as things were when the step began."""
         return self._compose(item, self._of[item.id][1])
 
-    def _compose(self, item: Item, verdict: Verdict | None) -> bytes:
+    def _answer(self, books: Books, item: Item) -> Answer:
+        return read_answer(books, item, self._site.config.audio)
+
+    def _compose(self, item: Item, answer: Answer) -> bytes:
         service = self._site.config.identifai
         attempts, _ = self._of[item.id]
         return write_receipt(
-            item, attempts, verdict, base_url=service.base_url, account=service.account, options=self._site.options
+            item, attempts, answer, base_url=service.base_url, account=service.account, options=self._site.options
         )
 
     def write(self, folder: Folder, name: bytes, item: Item, *, replacing: bool) -> None:
@@ -83,7 +87,7 @@ class Papers:
 
     def is_outdated(self, books: Books, item: Item) -> bool:
         """Return whether the receipt would now be written differently."""
-        return self._compose(item, books.verdicts.get(item.identifier)) != self._written.get(item.id)
+        return self._compose(item, self._answer(books, item)) != self._written.get(item.id)
 
     def bring_up_to_date(self, item: Item) -> "Visited":
         """Rewrite the receipt with what was known when the step began, and whether its recording was altered.

@@ -1,0 +1,80 @@
+"""What the service says of a recording, and of each part of it: as `show`, `list` and the receipt have it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from watcher.config import AudioConfig
+from watcher.domain import Item, Part, PartState, Verdict
+from watcher.journey.joined import OfRecording, join, name_of
+from watcher.store import Books
+from watcher.text import JsonObject, rfc3339
+
+Judgement = Verdict | OfRecording
+"""The verdict on a recording: the service's own, or joined where it was sent in parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The verdict on a recording, null before it is asked for; and its parts, if it is not sent as it is."""
+
+    verdict: Judgement | None = None
+    parts: tuple[Part, ...] | None = None
+    of_parts: Mapping[str, Verdict] = field(default_factory=dict)  # by identifier
+    names: tuple[str, ...] = ()  # of the channels
+
+    def parts_as_json(self) -> list[JsonObject] | None:
+        """Return the parts in their order; None where the recording is sent as it is."""
+        return None if self.parts is None else [self._part_as_json(part) for part in self.parts]
+
+    def as_if(self, verdict: Verdict, audio: AudioConfig) -> "Answer":
+        """Return the same with this verdict in place of the one that its identifier has."""
+        return compose(self.parts or (), {**self.of_parts, verdict.identifier: verdict}, audio)
+
+    def of_part(self, part: Part) -> Verdict | None:
+        """Return the verdict on the part; None where it is not asked for."""
+        return None if part.identifier is None else self.of_parts.get(part.identifier)
+
+    def channel_in_words(self, channel: int | None) -> str:
+        """Return what a person calls the channel: its name, else its number, from 1."""
+        return "" if channel is None else name_of(channel, self.names) or f"channel {channel + 1}"
+
+    def _part_as_json(self, part: Part) -> JsonObject:
+        verdict = self.of_part(part)
+        return {
+            "index": part.index,
+            "channel": part.channel,
+            "name": name_of(part.channel, self.names),
+            "start_seconds": round(part.start_seconds, 3),
+            "end_seconds": round(part.end_seconds, 3),
+            "how": part.how,
+            "sha256": part.sha256,
+            "size": part.size,
+            "state": str(part.state),
+            "identifier": part.identifier,
+            "submitted_at": rfc3339(part.submitted_at),
+            "verdict": verdict.as_json() if verdict else None,
+            "error": part.fault.as_json() if part.fault else None,
+            "silent": part.silent,
+            "proof": part.proof,
+        }
+
+    def progress(self) -> str:
+        """Return how far a recording in parts is, for a person: "part 3 of 8"; "" where it has one, or none."""
+        sent = [part for part in self.parts or () if not part.silent]
+        settled = sum(part.state in (PartState.ACCEPTED, PartState.REFUSED) for part in sent)
+        return f"part {min(settled + 1, len(sent)):,} of {len(sent):,}" if len(sent) > 1 else ""
+
+
+def read_answer(books: Books, item: Item, audio: AudioConfig) -> Answer:
+    """Return what the books have of it."""
+    if item.plan is None:
+        return Answer(books.verdicts.get(item.identifier))
+    parts = tuple(books.parts.of(item.id))
+    known = books.verdicts.of([part.identifier for part in parts if part.identifier is not None])
+    return compose(parts, known, audio)
+
+
+def compose(parts: tuple[Part, ...], verdicts: Mapping[str, Verdict], audio: AudioConfig) -> Answer:
+    """Return the answer for a recording that was sent as these parts. Pure."""
+    verdict = join(parts, verdicts, audio.join, audio.channel_names)
+    return Answer(verdict, parts, verdicts, audio.channel_names)
