@@ -137,7 +137,12 @@ def test_a_pass_that_is_stopped_before_its_scan_has_ended_says_so(
     with place.opened(once=True) as journey, pytest.MonkeyPatch.context() as patch:
         if is_in_the_middle:
             look_at_folders = journey.site.look_at_folders
-            patch.setattr(journey.site, "look_at_folders", lambda: (look_at_folders(), journey.stopping.set())[0])
+
+            def stopped() -> bool:
+                journey.stopping.set()
+                return look_at_folders()
+
+            patch.setattr(journey.site, "look_at_folders", stopped)
         else:
             journey.stopping.set()
         outcome = run_once(journey)

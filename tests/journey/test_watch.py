@@ -19,6 +19,7 @@ from tests.queues import listening, told
 from watcher.composition import Journey
 from watcher.domain import State
 from watcher.journey.arrive.look import Look
+from watcher.journey.arrive.settle import Candidate
 from watcher.journey.arrive.watch import Watch, try_events
 from watcher.sandbox import Sandbox
 
@@ -292,7 +293,7 @@ def test_who_has_it_open_is_forgotten_with_the_watch_and_no_rename_makes_up_for_
 
 
 def test_what_is_whole_is_settled_once_however_long_it_waits_to_be_examined(place: Place) -> None:
-    """Nor does our own look into it, which is heard too, lead to another one: the database may be away for hours."""
+    """Our own look into it, which is heard too, leads to no other: the database may be away for hours."""
     with watched(place) as (journey, _):
 
         def is_told(code: str) -> bool:
@@ -322,7 +323,12 @@ def test_a_look_at_what_a_lease_shows_to_be_open_leads_to_no_other(
         recorder.write(speech("call"))
         looks: list[object] = []
         judge = Look.judge
-        monkeypatch.setattr(Look, "judge", lambda it, one: (looks.append(one), judge(it, one)))
+
+        def count(it: Look, candidate: Candidate) -> None:
+            looks.append(candidate)
+            judge(it, candidate)
+
+        monkeypatch.setattr(Look, "judge", count)
         with watched(place) as (journey, _):
             wait_until(lambda: journey.arrivals.step() >= 0 and bool(looks), "it is looked at")
             for _ in range(10):
