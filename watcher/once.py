@@ -20,6 +20,7 @@ VERDICT_SECONDS = 600.0
 _NO_ANSWERS = {PauseKind.ACCOUNT, PauseKind.SERVICE}  # while submissions are refused, no verdicts come either
 _CANARIES = 3  # this many failures end the pass
 _ASKED_AGAIN = "the daemon, and each pass with --verdicts, asks again in time"
+_UNSEEN = "the stop came before it was scanned; the next pass scans it"
 _PATIENCE_SECONDS = 60.0  # for files to settle or be given up, on top of their quiet time
 _TICK_SECONDS = 1.0
 
@@ -86,10 +87,12 @@ def run_once(
     if not journey.stopping.is_set():
         journey.filing.look_again()
         journey.preparation.tidy()
-    journey.arrivals.look_at_receipts()
-    journey.arrivals.publish(is_last=True)
+    is_cut_short = journey.stopping.is_set() and journey.arrivals.scanner.last_scan_at is None
+    if not is_cut_short:  # else what was published last is more than what was seen
+        journey.arrivals.look_at_receipts()
+        journey.arrivals.publish(is_last=True)
     tidy(site)
-    return _conclude(journey, answers, failed_before)
+    return _conclude(journey, answers, failed_before, is_cut_short=is_cut_short)
 
 
 @contextmanager
@@ -303,7 +306,8 @@ def _describe_missing(books: Books, item: Item) -> str:
     return f"{show_path(item.path)}: {item.state}, its verdict is awaited{since} ({_ASKED_AGAIN})"
 
 
-def _conclude(journey: Journey, answers: _Answers, failed_before: int) -> Outcome:
+def _conclude(journey: Journey, answers: _Answers, failed_before: int, *, is_cut_short: bool) -> Outcome:
+    """`is_cut_short`: a stop came before the drop folder was scanned."""
     with journey.site.store.reading() as books:
         counts = books.items.counts()
         paused = [pause.reason for pause in books.pauses.active()]
@@ -311,6 +315,8 @@ def _conclude(journey: Journey, answers: _Answers, failed_before: int) -> Outcom
         left = [_describe(books, item) for item in books.items.listed(unfinished)]
         missing = answers.missing(books, VerdictState.AWAITED, VerdictState.OVERDUE)
         left += [_describe_missing(books, item) for item in missing if item.state is State.DONE]
+    if is_cut_short:
+        left.append(f"{show_path(journey.site.drop.root)}: {_UNSEEN}")
     waiting = journey.arrivals.waiting()
     if sum(counts[state] for state in BACKLOG) and _is_blocked(journey):
         exit_code = Exit.UNAVAILABLE

@@ -10,8 +10,10 @@ from tests.conftest import MakePlace
 from tests.odd_disk import OddDisk, odd_disk
 from tests.places import Place, speech
 from watcher.composition import Journey
-from watcher.domain import Item, State
+from watcher.domain import Fingerprint, Item, State
 from watcher.errors import Exit
+from watcher.journey.arrive import admit
+from watcher.journey.site import Site
 from watcher.sandbox import Sandbox
 
 __all__ = ["odd_disk"]
@@ -79,6 +81,34 @@ def test_a_recording_that_is_numbered_anew_is_the_one_it_was(
     assert place.states() == {"one.wav": State.DONE}
     assert place.item("one.wav").filed_as == b"one.wav"
     assert len([entry for entry in service.ledger if entry.method == "POST"]) == 1
+
+
+def test_a_recording_that_is_filed_while_it_is_read_anew_is_no_second_one(
+    place: Place, share: Path, odd_disk: OddDisk, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under its new number it looks like a newcomer; by the time it would get an item it lies in done/."""
+    (share / "drop" / "one.wav").write_bytes(speech("one"))
+    with place.opened() as journey:
+        queue(place, journey)
+        journey.submissions[0].step()
+        number_anew(share, odd_disk)
+        examine = admit.examine_file
+
+        def examine_slowly(site: Site, path: bytes, expected: Fingerprint) -> admit.Examined:
+            examined = examine(site, path, expected)
+            journey.filing.step()
+            assert place.states() == {"one.wav": State.DONE}
+            return examined
+
+        monkeypatch.setattr(admit, "examine_file", examine_slowly)
+        queue(place, journey)
+        assert len(place.items()) == 1
+        monkeypatch.undo()
+        queue(place, journey)
+    assert place.run_once().exit_code == Exit.WELL
+    assert place.item("one.wav").filed_as == b"one.wav"
+    with place.books() as books:
+        assert len(list(books.items.listed())) == 1
 
 
 def test_an_error_at_a_close_is_none_of_the_recordings(

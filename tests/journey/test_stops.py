@@ -9,11 +9,13 @@ from tests.places import REFUSED, Place, speech
 from tests.queues import drain, queued
 from watcher.composition import Journey
 from watcher.domain import State
+from watcher.errors import Exit
 from watcher.journey.arrive import admit
 from watcher.journey.file import relook
 from watcher.journey.file.back import Back
 from watcher.journey.file.out import Out
 from watcher.journey.file.papers import Papers
+from watcher.once import run_once
 from watcher.sandbox import Sandbox
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -120,3 +122,31 @@ def test_a_stop_while_receipts_are_written(place: Place, service: Sandbox) -> No
         journey.filing.step()
     with place.books() as books:
         assert len(books.filing.with_any_receipt_due()) == 3
+
+
+@pytest.mark.parametrize("is_in_the_middle", [False, True])
+def test_a_pass_that_is_stopped_before_its_scan_has_ended_says_so(
+    place: Place, service: Sandbox, is_in_the_middle: bool
+) -> None:
+    """By its exit code, and by name: nothing of what lies there was seen. What was published before stays."""
+    place.drop("cut.wav", speech("cut")[:1000])
+    place.run_once()
+    with place.books() as books:
+        assert [file.path for file in books.waiting.listed()] == [b"cut.wav"]
+    place.drop("call.wav", speech("call"))
+    with place.opened(once=True) as journey, pytest.MonkeyPatch.context() as patch:
+        if is_in_the_middle:
+            look_at_folders = journey.site.look_at_folders
+
+            def stopped() -> bool:
+                journey.stopping.set()
+                return look_at_folders()
+
+            patch.setattr(journey.site, "look_at_folders", stopped)
+        else:
+            journey.stopping.set()
+        outcome = run_once(journey)
+    assert outcome.exit_code is Exit.INCOMPLETE
+    assert any("scanned" in line for line in outcome.left)
+    with place.books() as books:
+        assert [file.path for file in books.waiting.listed()] == [b"cut.wav"]

@@ -18,6 +18,8 @@ from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, let_pa
 from tests.queues import listening, told
 from watcher.composition import Journey
 from watcher.domain import State
+from watcher.journey.arrive.look import Look
+from watcher.journey.arrive.settle import Candidate
 from watcher.journey.arrive.watch import Watch, try_events
 from watcher.sandbox import Sandbox
 
@@ -288,6 +290,54 @@ def test_who_has_it_open_is_forgotten_with_the_watch_and_no_rename_makes_up_for_
         place.drop("next.wav", speech("next"))
         wait_until(lambda: settles("next.wav"), "what is closed is taken")
         assert settles("call.wav") is not is_lost
+
+
+def test_what_is_whole_is_settled_once_however_long_it_waits_to_be_examined(place: Place) -> None:
+    """Our own look into it, which is heard too, leads to no other: the database may be away for hours."""
+    with watched(place) as (journey, _):
+
+        def is_told(code: str) -> bool:
+            journey.arrivals.step()
+            return [file.code for file in journey.arrivals.waiting()] == [code]
+
+        with (place.root / "drop" / "call.wav").open("xb", buffering=0) as recorder:
+            recorder.write(speech("call"))
+            wait_until(lambda: is_told("open"), "it is open")
+        settled = journey.arrivals.settled
+        wait_until(lambda: journey.arrivals.step() >= 0 and bool(settled), "it is whole")
+        for _ in range(10):
+            let_pass(0.05)
+            journey.arrivals.step()
+        assert [one.path for one in settled] == [b"call.wav"]
+
+
+def test_a_look_at_what_a_lease_shows_to_be_open_leads_to_no_other(
+    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer was there before us: a reader's close is not that one's, least of all our own. The recording is
+    looked at again after a while, and when somebody who wrote it closes it.
+    """
+    place = make_place(arrivals=HOURLY | {"settle_seconds": 600})
+    path = place.root / "drop" / "call.wav"
+    with path.open("xb", buffering=0) as recorder:
+        recorder.write(speech("call"))
+        looks: list[object] = []
+        judge = Look.judge
+
+        def count(it: Look, candidate: Candidate) -> None:
+            looks.append(candidate)
+            judge(it, candidate)
+
+        monkeypatch.setattr(Look, "judge", count)
+        with watched(place) as (journey, _):
+            wait_until(lambda: journey.arrivals.step() >= 0 and bool(looks), "it is looked at")
+            for _ in range(10):
+                path.read_bytes()
+                let_pass(0.05)
+                journey.arrivals.step()
+            assert len(looks) == 1
+            recorder.close()
+            wait_until(lambda: journey.arrivals.step() >= 0 and bool(journey.arrivals.settled), "it is closed")
 
 
 # The machine gives none

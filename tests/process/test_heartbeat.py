@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.odd_disk import OddDisk, odd_disk
+from tests.people import STRANGER, needs_root
 from tests.places import Place
 from tests.process.conftest import MakePlace
 from tests.process.programs import CLOCK, Programs, let_pass, wait_until
@@ -121,6 +122,39 @@ def test_a_lock_that_its_server_still_holds_for_ourselves_is_waited_for(place: P
 
         note(place).unlink()
         with note(place).open("wb") as other:
+            take_lock(other.fileno())
+            other.write(json.dumps(ANOTHER).encode())
+            other.flush()
+            with pytest.raises(InstanceRunning, match="another, process 7"):
+                journey.instance.keep()
+
+
+def test_each_time_that_a_share_comes_back_its_server_has_as_long(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time in which the share was away does not count."""
+    drop, aside = place.root / "drop", place.root / "aside"
+    with place.opened() as journey:
+        note(place).unlink()
+        with note(place).open("wb") as other:
+            take_lock(other.fileno())
+            journey.instance.keep()
+            drop.rename(aside)
+            journey.instance.keep()
+            let_pass(0.2)
+            monkeypatch.setattr(instance, "_OWN_REST_SECONDS", 0.1)
+            aside.rename(drop)
+            journey.instance.keep()
+
+
+def test_whoever_is_named_in_a_file_of_the_service_s_user_is_no_lock_of_ours(place: Place) -> None:
+    """The daemon is run by root: a note that the database's owner wrote counts for it."""
+    needs_root()
+    with place.opened() as journey:
+        os.chown(place.config.store.path, STRANGER.uid or 0, -1)
+        note(place).unlink()
+        with note(place).open("wb") as other:
+            os.chown(note(place), STRANGER.uid or 0, -1)
             take_lock(other.fileno())
             other.write(json.dumps(ANOTHER).encode())
             other.flush()

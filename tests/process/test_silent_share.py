@@ -102,6 +102,44 @@ def test_a_stop_does_not_wait_for_a_look_through_a_slow_share(
     wait_until(lambda: place.states() == {"1.wav": State.DONE}, "it is done", told=lambda: daemon.err)
 
 
+def test_a_copy_that_a_stop_cuts_off_is_made_again_at_the_next_start(
+    tmp_path: Path, odd_disk: OddDisk, make_place: MakePlace, watcher: Programs
+) -> None:
+    """To another file system, and slower than a stop may be: no half of it has the recording's name, the recording
+    is where it was, and the next start files it whole and sweeps what was left.
+    """
+    place = make_place(limits={"max_upload_bytes": 1_000_000})
+    odd_disk.mount(place.root / "failed")
+    content = speech("long", seconds=200)
+    assert len(content) > 3_000_000
+    odd_disk.rule(write_seconds=1.0)
+    try:
+        daemon = watcher.daemon(place)
+        place.drop("long.wav", content)
+        wait_until(lambda: _drafts(place), "the copy is under way", seconds=60, told=lambda: daemon.err)
+        assert daemon.end(signal.SIGTERM, seconds=100) == 1
+    finally:
+        odd_disk.rule()
+    assert daemon.events("daemon.cut_off")[0]["steps"] == ["file"]
+    assert not (place.root / "failed" / "long.wav").exists()
+    assert _drafts(place)
+    assert (place.root / "drop" / "long.wav").read_bytes() == content
+
+    daemon = watcher.daemon(place)
+
+    daemon.wait_for("recording.failed")
+    assert place.states() == {"long.wav": State.FAILED}
+    assert (place.root / "failed" / "long.wav").read_bytes() == content
+    assert not (place.root / "drop" / "long.wav").exists()
+    assert _drafts(place) == []
+    assert daemon.stop() == 0
+
+
+def _drafts(place: Place) -> list[Path]:
+    """What is half written in failed/, of a recording's size."""
+    return [path for path in (place.root / "failed").glob(".watcher-*.tmp") if path.stat().st_size > 65_536]
+
+
 def test_a_pass_that_is_held_ends_all_the_same(
     place: Place, share: OddDisk, tmp_path: Path, watcher: Programs
 ) -> None:

@@ -1,14 +1,18 @@
 """An answer that the database does not take: it is told at once, and no stop passes over it."""
 
 import json
+import os
 
 import pytest
 
+from tests.people import STRANGER, needs_root
 from tests.places import Place
 from tests.process.conftest import MakePlace
 from tests.process.programs import Program, Programs, mend, posts, spoil, wait_until
+from tests.queues import listening, queued, told
 from watcher.domain import State
-from watcher.errors import Exit
+from watcher.errors import Exit, StoreError
+from watcher.journey.submit import journal
 from watcher.sandbox import Sandbox
 
 ANSWERS = "UPDATE OF ended_at ON attempts"
@@ -78,7 +82,9 @@ def test_an_identifier_that_could_not_be_recorded_outlives_the_process(
     site.drop("call.wav")
     line = unrecorded(daemon)
     kept = beside if has_room else in_drop
-    assert str(kept) in str(line["hint"])
+    (told,) = daemon.wait_for("answer.kept")
+    assert told["identifier"] == line["identifier"]
+    assert str(kept) in str(told["reason"])
     assert kept.is_file()
     daemon.kill() if ends == "killed" else daemon.stop()
     with kept.open("ab") as file:
@@ -93,6 +99,41 @@ def test_an_identifier_that_could_not_be_recorded_outlives_the_process(
     assert site.states() == {"call.wav": State.DONE}
     assert not kept.exists()
     assert daemon.stop() == Exit.WELL
+
+
+def test_the_log_has_the_identifier_before_any_disk_is_asked_to_keep_it(
+    site: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk that the database cannot write may not answer, nor the drop folder's server."""
+    with queued(site, "call") as journey, listening() as lines:
+        spoil(site, ANSWERS)
+
+        def keep(*_: object) -> None:
+            (line,) = told(lines, "answer.unrecorded")
+            assert line["identifier"] == posts(service)[0].identifier
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(journal, "keep", keep)
+        with pytest.raises(KeyboardInterrupt):
+            journey.submissions[0].step()
+        mend(site)
+
+
+@pytest.mark.parametrize("has_room", [True, False], ids=["beside the database", "in the drop folder"])
+def test_what_root_keeps_can_be_read_by_the_service_s_user(site: Place, service: Sandbox, has_room: bool) -> None:
+    """The next start may be that user's."""
+    needs_root()
+    beside = site.config.store.path.with_name(site.config.store.path.name + "-answers")
+    if not has_room:
+        beside.mkdir()
+    with queued(site, "call") as journey:
+        os.chown(site.config.store.path, STRANGER.uid or 0, -1)
+        spoil(site, ANSWERS)
+        with pytest.raises(StoreError):
+            journey.submissions[0].step()
+        kept = beside if has_room else site.root / "drop" / ".watcher-answers.tmp"
+        assert kept.stat().st_uid == STRANGER.uid
+        mend(site)
 
 
 def test_a_stranger_s_file_of_answers_is_believed_by_nobody(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.people import PROJECT
-from watcher.cli.checking.unit import find_unit
+from watcher.cli.checking.unit import find_unit, quote_word
 
 
 def test_our_units_are_found_by_the_configuration_that_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +96,13 @@ def test_what_is_no_unit_of_ours_is_passed_over(
         ("ProtectHome=no", "/home/anna/calls", ""),
         ("PrivateTmp=yes", "/tmp/calls", "PrivateTmp=yes"),
         ("", "/data", ""),
+        ('ProtectSystem=strict\nReadWritePaths=-"/data/my drop" /srv', "/data/my drop/in", ""),
+        ("ProtectSystem=strict\nReadWritePaths=%S/calls /srv/100%%", "/var/lib/calls/drop", ""),
+        ("ProtectSystem=strict\nReadWritePaths=%S/calls /srv/100%%", "/srv/100%/drop", ""),
+        ("BindReadOnlyPaths=/mnt/share:/data", "/data/drop", "BindReadOnlyPaths=/data"),
+        ("DynamicUser=yes", "/data/drop", "ProtectSystem=strict"),
+        ("DynamicUser=yes", "/home/anna/calls", "ProtectHome=read-only"),
+        ("DynamicUser=yes\nStateDirectory=watcher", "/var/lib/private/watcher", ""),
     ],
 )
 def test_a_unit_that_keeps_the_daemon_from_a_folder_is_seen(
@@ -111,3 +118,32 @@ def test_a_unit_that_keeps_the_daemon_from_a_folder_is_seen(
     assert unit is not None
     assert unit.name == "watcher@north"
     assert unit.barrier_to(Path(path)) == barrier
+
+
+def test_links_in_what_a_unit_names_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As systemd follows them: the folders are looked for where they really are."""
+    monkeypatch.setenv("SYSTEMD_UNIT_PATH", str(tmp_path))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "calls").symlink_to("disk")
+    (tmp_path / "watcher.service").write_text(
+        "[Service]\nExecStart=/opt/watcher/bin/watcher run --config /c.toml\nProtectSystem=strict\n"
+        f"ReadWritePaths={tmp_path}/calls\n"
+    )
+    unit = find_unit(Path("/c.toml"))
+    assert unit is not None
+    assert unit.barrier_to(tmp_path / "disk" / "drop") == ""
+
+
+@pytest.mark.parametrize("path", ["/data/my drop", "/data/100%", "/data/drop", "/data/back\\slash", "/data/%i"])
+def test_a_path_in_an_advised_line_is_read_as_it_is(
+    path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Blanks, specifiers and all."""
+    monkeypatch.setenv("SYSTEMD_UNIT_PATH", str(tmp_path))
+    (tmp_path / "watcher.service").write_text(
+        "[Service]\nExecStart=/opt/watcher/bin/watcher run --config /c.toml\nProtectSystem=strict\n"
+        f"ReadWritePaths={quote_word(path)}\n"
+    )
+    unit = find_unit(Path("/c.toml"))
+    assert unit is not None
+    assert unit.barrier_to(Path(path) / "in") == ""

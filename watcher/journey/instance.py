@@ -120,23 +120,24 @@ class Instance:
         try:
             past, _ = self._site.judge(self._site.drop)
         except FolderError:
+            self._in_the_way_since = None
             return  # it is away: nobody else can have it
         try:
             self._take(past)
         except InstanceRunning:
-            if not self._is_in_our_own_way():
+            if not self._is_in_our_own_way(past.owners):
                 raise
         else:
             self._in_the_way_since = None
 
-    def _is_in_our_own_way(self) -> bool:
+    def _is_in_our_own_way(self, owners: Collection[int]) -> bool:
         """Return whether the lock that could not be taken may be the one that we have just closed.
 
         After a share was unmounted and mounted again its server may still hold that one for a while (measured: NFS
         4.2, now and then). Our note is cleared by then, and anybody else who took the lock would be named in it.
         """
         with suppress(OSError):
-            named = read_note_at(self._path)
+            named = read_note_at(self._path, owners)
             if named is not None and not named.is_same(Holder.ourselves()):
                 return False
         now = _WALL.monotonic()

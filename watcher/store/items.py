@@ -45,6 +45,14 @@ _ACCEPTED_AFTER = ALL_ITEMS.where(
         or_(transitions.c.after == State.FILING, transitions.c.after == State.DONE),
     ),
 )
+_LEFT_SINCE = select(
+    exists().where(
+        items.c.path == bindparam("path"),
+        ~is_one_of(items, LIVE),
+        transitions.c.item_id == items.c.id,
+        transitions.c.serial > bindparam("serial"),
+    )
+)
 _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
 _IN_STATE = (
     select(items).where(items.c.state == bindparam("state")).order_by(*BY_ARRIVAL).limit(bindparam("limit"))
@@ -126,6 +134,10 @@ class Items:
     def last_change(self) -> int:
         """The number of the latest line in all histories; 0 if there is none."""
         return int(self._connection.execute(_LAST_CHANGE).scalar_one())
+
+    def has_left(self, path: bytes, serial: int) -> bool:
+        """Return whether an item has given up this path in the drop folder since this change."""
+        return bool(self._connection.execute(_LEFT_SINCE, {"path": path, "serial": serial}).scalar_one())
 
     def accepted_after(self, serial: int, states: Sequence[VerdictState]) -> list[Item]:
         """What has come to be filed, or was filed, since this change, by the state of its verdict."""

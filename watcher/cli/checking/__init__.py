@@ -19,6 +19,7 @@ from watcher.cli.checking.child import find_as
 from watcher.cli.checking.finding import Condition, Finding, exit_code, warning, well, wrong
 from watcher.cli.checking.lookout import check_watch
 from watcher.cli.checking.premises import check_premises
+from watcher.cli.checking.unit import quote_word
 from watcher.cli.checking.user import (
     User,
     find_handed_key,
@@ -296,7 +297,7 @@ def _check_unit(context: CommandContext, user: User | None) -> Iterator[Finding]
         yield well("unit", f"{name} lets the daemon write in the folders and beside the database")
         return
     above = os.path.commonpath(barriers)
-    named = " ".join(show_text(one) for one in ([above] if above != "/" else barriers))
+    named = " ".join(show_text(quote_word(one)) for one in ([above] if above != "/" else barriers))
     in_home = any(barrier.startswith("ProtectHome") for barrier in barriers.values())
     lines = f"ProtectHome=tmpfs and BindPaths={named}" if in_home else f"ReadWritePaths={named}"
     yield wrong(

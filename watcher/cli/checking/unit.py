@@ -20,8 +20,11 @@ _FOLDERS = (
 _CREDENTIALS = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
 _LISTS = (
     *("SupplementaryGroups", "AmbientCapabilities", "LoadCredential", "Environment", "EnvironmentFile"),
-    *("ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "BindPaths", "StateDirectory"),
+    *("ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "BindPaths", "BindReadOnlyPaths", "StateDirectory"),
 )
+_BINDS = ("BindPaths", "BindReadOnlyPaths")
+# systemd.unit(5), for the system's own services.
+_SPECIFIERS = {"S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc", "t": "/run", "%": "%"}
 _YES = ("yes", "true", "on", "1")
 _HOMES = ("/home", "/root", "/run/user")
 # systemd.exec(5): what each value of ProtectSystem= leaves read-only.
@@ -96,32 +99,43 @@ class Unit:
         Of several that name a folder above it the nearest counts, as when systemd mounts them (systemd.exec(5)).
         """
         rules: dict[str, str] = {}  # by folder: the setting that forbids, or "" where it is allowed
-        system, home = self._last("ProtectSystem"), self._last("ProtectHome")
+        system, home, is_tmp_hidden = self._last("ProtectSystem"), self._last("ProtectHome"), False
+        if self._last("DynamicUser") in _YES:  # which implies these
+            system, home, is_tmp_hidden = "strict", home if home in (*_YES, "tmpfs") else "read-only", True
         rules |= dict.fromkeys(_PROTECTED.get(system, ()), f"ProtectSystem={system}")
         if system == "strict":
             rules |= dict.fromkeys(("/dev", "/proc", "/sys"), "")
         if home in (*_YES, "read-only", "tmpfs"):
             rules |= dict.fromkeys(_HOMES, f"ProtectHome={home}")
-        if self._last("PrivateTmp") in (*_YES, "disconnected"):
+        if is_tmp_hidden or self._last("PrivateTmp") in (*_YES, "disconnected"):
             rules |= dict.fromkeys(("/tmp", "/var/tmp"), "PrivateTmp=yes")  # noqa: S108 — the names that it hides
-        rules |= {f"/var/lib/{name}": "" for name in self._paths("StateDirectory")}
-        for key in ("ReadWritePaths", "BindPaths", "ReadOnlyPaths", "InaccessiblePaths"):
+        for name in self._paths("StateDirectory"):
+            rules |= {f"/var/lib/{name}": "", f"/var/lib/private/{name}": ""}  # the latter with DynamicUser=
+        for key in ("ReadWritePaths", "BindPaths", "ReadOnlyPaths", "BindReadOnlyPaths", "InaccessiblePaths"):
             is_allowed = key in ("ReadWritePaths", "BindPaths")
-            rules |= {one: "" if is_allowed else f"{key}={one}" for one in self._paths(key)}
+            # systemd follows links in these.
+            rules |= {os.path.realpath(one): "" if is_allowed else f"{key}={one}" for one in self._paths(key)}
         within = [folder for folder in rules if path.is_relative_to(folder)]
         return rules[max(within, key=lambda folder: len(Path(folder).parts))] if within else ""
 
     def _paths(self, key: str) -> list[str]:
         """The paths in a list, as the service sees them: without "-" and "+", and of "from:to" the latter."""
-        words = [word.lstrip("-+") for line in self._all(key) for word in line.split()]
-        return [word.split(":")[1] if key == "BindPaths" and ":" in word else word for word in words]
+        words = [word.lstrip("-+") for line in self._all(key) for word in _words_of(line)]
+        return [word.split(":")[1] if key in _BINDS and ":" in word else word for word in words]
 
     def _last(self, key: str) -> str:
         return next(reversed(list(self._all(key))), "")
 
     def _all(self, key: str) -> Iterator[str]:
+        known = {**_SPECIFIERS, "i": self.instance, "I": self.instance}
         for value in self.settings.get(key, ()):
-            yield value.replace("%i", self.instance).replace("%I", self.instance).replace("%%", "%")
+            yield re.sub("%(.)", lambda found: known.get(found[1], found[0]), value)
+
+
+def quote_word(path: str) -> str:
+    """The path as one word of a setting."""
+    text = path.replace("\\", "\\\\").replace("%", "%%")
+    return f'"{text}"' if re.search(r"\s", path) else text
 
 
 def find_unit(config: Path) -> Unit | None:
@@ -179,6 +193,13 @@ def _read(path: Path, settings: dict[str, list[str]]) -> None:
             if not value or key not in (*_LISTS, "ExecStart"):
                 settings[key] = []
             settings.setdefault(key, []).extend([value] if value else [])
+
+
+def _words_of(line: str) -> list[str]:
+    """The words of a list, which may be quoted."""
+    with suppress(ValueError):  # a quote is missing
+        return shlex.split(line)
+    return line.split()
 
 
 def _instance(words: list[str], told: str, config: Path, *, is_template: bool) -> str | None:

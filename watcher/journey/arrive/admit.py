@@ -53,6 +53,7 @@ class Examined:
     refusal: RecordingRefused | None
     warning: str | None = None
     plan: Planned | None = None  # how it is made acceptable; None: it is sent as it is
+    last_change: int = 0  # the number of the latest change in the database before it was read
     has_identity: bool = True  # false: its file system may change its inode or times
     left_failed: tuple[str, ...] = ()  # ids of failed items with these bytes that are no longer in failed/
 
@@ -132,6 +133,8 @@ class Admission:
             if self._stopping.is_set():  # what was examined is admitted; the next start sees the rest again
                 self._arrivals.registry.give_back(batch)
                 break
+            with self._site.store.reading() as books:
+                last_change = books.items.last_change()
             size, taken = 0, 0
             examined: list[tuple[Settled, Examined]] = []
             try:
@@ -140,7 +143,7 @@ class Admission:
                     taken += 1
                     size += settled.fingerprint.size
                     if (one := self._examine(settled)) is not None:
-                        examined.append((settled, one))
+                        examined.append((settled, replace(one, last_change=last_change)))
                 self._admit(examined)
             except Exception:
                 self._arrivals.registry.give_back(batch)  # nobody else knows about them
@@ -248,6 +251,9 @@ def admit(site: Site, books: Books, settled: Settled, examined: Examined) -> Ite
         if live.state not in UNTOUCHED:
             raise RecordingBusy("another recording of this name is being filed; this one waits for it")
         withdraw(books, live, now, "another file took its name before it was sent")
+    elif books.items.has_left(settled.path, examined.last_change):
+        # Its item was filed while it was read: a share that changes numbers had it look like a new file.
+        raise RecordingBusy("a recording of this name was filed just now; this one is looked at again")
     item = _known_before(site, books, settled, examined, now)
     if item is not None:
         return item

@@ -12,7 +12,7 @@ from watcher.domain import Fingerprint
 from watcher.journey.arrive.companions import Companions
 from watcher.journey.arrive.openings import Identity, Openings
 from watcher.journey.arrive.reach import Reach
-from watcher.journey.arrive.settle import Patience, Settler
+from watcher.journey.arrive.settle import HEARD_OPEN, Patience, Settler
 from watcher.store import Books
 from watcher.store.waiting import STUMBLED, WAITING_SHOWN
 from watcher.text import show_path
@@ -84,9 +84,13 @@ class Registry:
         )
 
     def awaits_close(self, path: bytes) -> bool:
-        """Return whether the file waits to be closed."""
+        """Return whether the file waits for any close of an open that was heard.
+
+        One that a lease shows to be open waits for its writer's: the close after our own look tells nothing of it,
+        and each would lead to another look.
+        """
         candidate = self.settler.get(path)  # without the lock: whoever reads the events asks
-        return candidate is not None and candidate.code == "open"
+        return candidate is not None and candidate.reason == HEARD_OPEN and not candidate.is_settled
 
     def identity(self, path: bytes) -> Identity | None:
         """Return the candidate's device and inode; None where this path has no candidate."""

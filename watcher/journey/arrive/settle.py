@@ -166,7 +166,9 @@ class Settler:
         elif is_closed and not candidate.is_settled:
             is_worth_a_look, is_changed = True, False
         else:
-            if not candidate.is_settled and candidate.look_at == math.inf:
+            if candidate.is_settled:
+                return candidate
+            if candidate.look_at == math.inf:
                 self._look(candidate, monotonic)  # its look was interrupted by a change that was undone
             elif candidate.code == "open" and not is_open and candidate.look_at != _NEVER:
                 self._look(candidate, self._soonest(candidate, monotonic))  # a lease may show that it was closed

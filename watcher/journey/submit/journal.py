@@ -53,7 +53,7 @@ def keep(site: Site, claim: Claim, accepted: Accepted, at: float) -> bytes | Non
     }
     for path in _paths(site):
         with suppress(OSError):
-            _append(path, json.dumps(line).encode(), _owners(site))
+            _append(path, json.dumps(line).encode(), owners_of(site.store.database.path))
             return path
     return None
 
@@ -81,11 +81,16 @@ def _owners(site: Site) -> frozenset[int]:
     return owners_of(site.store.database.path) | {os.geteuid()}
 
 
-def _append(path: bytes, line: bytes, owners: frozenset[int]) -> None:
+def _append(path: bytes, line: bytes, service: frozenset[int]) -> None:
+    """`service`: the user whom it is given to if root creates it: the next start may be that user's."""
     opened = os.open(path, _NEW, 0o600)
     try:
-        if not _is_ours(os.fstat(opened), owners):
+        status = os.fstat(opened)
+        if not _is_ours(status, service | {os.geteuid()}):
             raise FileExistsError(path)
+        if os.geteuid() == 0 and status.st_size == 0:
+            for owner in service:
+                os.fchown(opened, owner, -1)
         # The newline before it ends a line that was cut off.
         if os.write(opened, b"\n" + line + b"\n") != len(line) + 2:
             raise OSError(path)

@@ -16,7 +16,6 @@ _log = logs.get_logger(__name__)
 
 _STUMBLED_SECONDS = 5.0  # until recording an answer is tried again after an unexpected error; doubled each time
 _MOST_STUMBLED_SECONDS = 600.0
-_ONLY_HERE = "do not end the process; should it end, this line has the answer"
 _FINISH_SECONDS = 5.0  # how long a stop tries to record the last answer
 
 
@@ -78,8 +77,7 @@ class UnrecordedAnswers:
             return
         left.is_told = True
         answer, item = left.what, left.claim.item
-        kept_in = journal.keep(self._site, left.claim, answer, left.at) if isinstance(answer, Accepted) else None
-        last = f"it is in {show_path(kept_in)} as well, which the next start reads" if kept_in else _ONLY_HERE
+        # First: where the database cannot be written, the disk may not answer either.
         _log.error(
             "answer.unrecorded",
             item=item.id,
@@ -88,8 +86,11 @@ class UnrecordedAnswers:
             answer="accepted" if isinstance(answer, Accepted) else answer.message,
             reason=str(error),
             hint="Make the database writable again (disk space, permissions): the answer is then recorded. "
-            f"Until then {last}.",
+            "Do not end the process before, unless answer.kept follows; should it end, this line has the answer.",
         )
+        if isinstance(answer, Accepted) and (kept_in := journal.keep(self._site, left.claim, answer, left.at)):
+            reason = f"it is in {show_path(kept_in)} too, which the next start reads"
+            _log.warning("answer.kept", item=item.id, identifier=answer.identifier, reason=reason)
 
     def record_what_stumbled(self) -> None:
         """Try again to record answers that only the ledger has."""
