@@ -32,6 +32,7 @@ class Dropped:
     fate: str  # "done" or "failed": where they lie in the end
     is_companion: bool = False  # it travels with a recording, and has no receipt
     is_charged: bool = True  # once, by the bank
+    parts: tuple[bytes, ...] = ()  # what is sent in its stead
 
 
 def audit_wreck(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
@@ -87,7 +88,9 @@ def audit_rest(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
 
 def _audit_beside(root: Path) -> Iterator[str]:
     for path in root.iterdir():
-        if path.name not in FOLDERS and not _OURS.fullmatch(path.name):
+        if path.name == "spool":
+            yield from (f"a stray in the spool: {part.name}" for part in path.iterdir())
+        elif path.name not in FOLDERS and not _OURS.fullmatch(path.name):
             yield f"a stray beside the folders: {path.name}"
     for path in (root / "watcher.db", *root.glob("watcher.db.*.bak")):
         yield from _audit_database(path)
@@ -108,7 +111,8 @@ def audit_money(
             yield f"charged {number} times: {digest}"
     if is_held_back:
         yield from (f"accepted {number} times: {digest}" for digest, number in accepted.items() if number > 1)
-    due = {_digest(each.content) for each in dropped if each.is_charged and not each.is_companion}
+    to_be_sent = [each for each in dropped if each.is_charged and not each.is_companion]
+    due = {_digest(sent) for each in to_be_sent for sent in each.parts or (each.content,)}
     yield from (f"charged for nothing: {digest}" for digest in charged.keys() - due)
     if not is_held_back:
         yield from (f"never charged: {digest}" for digest in due - charged.keys())
@@ -118,13 +122,14 @@ def audit_money(
 
 
 def audit_identifiers(root: Path, ledger: Sequence[LedgerEntry]) -> Iterator[str]:
-    """Each receipt in done/ names the identifier that the bank gave for these bytes."""
+    """Each receipt in done/ names the identifier that the bank gave for these bytes, or for each of its parts."""
     given = {(entry.sha256, entry.identifier) for entry in ledger if entry.charged or entry.cached}
     for path, content in _files(root):
         if path.startswith("done/") and path.endswith(".json"):
             receipt = _parse(content)
-            if (receipt.get("sha256"), receipt.get("identifier")) not in given:
-                yield f"an identifier that nobody gave: {path}"
+            for told in receipt.get("parts") or [receipt]:
+                if (told.get("sha256"), told.get("identifier")) not in given:
+                    yield f"an identifier that nobody gave: {path}"
 
 
 def _files(root: Path) -> Iterator[tuple[str, bytes]]:
@@ -148,8 +153,12 @@ def _audit_receipt(path: str, content: bytes, receipt: bytes | None) -> Iterator
         yield f"the receipt of {path} is of other bytes"
     elif (told.get("state"), told.get("filed_as")) != (folder, name):
         yield f"the receipt of {path} says {told.get('state')}/{told.get('filed_as')}"
-    elif (folder == "done") != bool(told.get("identifier")) or (folder == "failed") != bool(told.get("error")):
+    elif (folder == "done") != _is_accepted(told) or (folder == "failed") != bool(told.get("error")):
         yield f"the receipt of {path} has {told.get('identifier')} and {told.get('error')}"
+
+
+def _is_accepted(told: dict[str, Any]) -> bool:
+    return any(each.get("identifier") for each in told.get("parts") or [told])
 
 
 def _parse(receipt: bytes) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from alembic.config import Config
 
 from tests.crash import audit, commander, tracer
 from tests.crash.audit import Dropped
+from tests.crash.long import PART_BYTES, long_recording, parts_of
 from tests.people import PROJECT, STRANGER
 from tests.places import KEY, REFUSED, Place
 from watcher.audio.synthesis import wav
@@ -146,6 +147,13 @@ class Stage:
         content = wav(0.5, seed=len(self.dropped) + 1, note=path.encode()) if content is None else content
         self.place.drop(path, content)
         self.dropped.append(Dropped(content, fate, companion, is_charged=fate == "done"))
+        return content
+
+    def drop_long(self, path: str) -> bytes:
+        """Somebody dropped a recording that goes out in parts, and is to end in done/."""
+        content = long_recording(path)
+        self.place.drop(path, content)
+        self.dropped.append(Dropped(content, "done", parts=parts_of(content)))
         return content
 
     def refuse(self, content: bytes, times: int = 0) -> None:
@@ -438,7 +446,29 @@ def _make_first_version(path: Path) -> None:
     older.with_name("older.db.lock").unlink()
 
 
+def _in_parts(stage: Stage) -> None:
+    stage.place.run_once()
+    stage.drop_long("a/long.wav")
+    stage.drop("call.wav")
+
+
+def _in_parts_lost_answer(stage: Stage) -> None:
+    stage.place.run_once()
+    stage.bank.add_fault("lose_answer", ordinal=3)
+    stage.drop_long("long.wav")
+
+
+def _in_parts_incomplete(stage: Stage) -> None:
+    """One of its parts was refused: it is done as far as it was accepted."""
+    stage.refuse(parts_of(stage.drop_long("long.wav"))[1], times=1)
+    stage.place.run_once()
+
+
 _HOLD: dict[str, dict[str, Any]] = {"identifai": {"in_doubt": "hold"}}
+_PARTS: dict[str, dict[str, Any]] = {
+    "limits": {"max_upload_bytes": PART_BYTES},
+    "audio": {"oversize": "split", "spool_bytes": 2 * PART_BYTES},
+}
 
 STORIES: dict[str, Story] = {
     "first_start": Story(_first_start),
@@ -462,5 +492,9 @@ STORIES: dict[str, Story] = {
     "held": Story(_lost_answer, settings=_HOLD),
     "released": Story(_held, (("release", "call.wav"), ONE_PASS), settings=_HOLD),
     "given_up": Story(_given_up, (("fail", "call.wav"), ONE_PASS), settings=_HOLD),
+    "parts": Story(_in_parts, settings=_PARTS),
+    "parts_daemon": Story(_in_parts, (DAEMON,), settings=_PARTS),
+    "parts_held": Story(_in_parts_lost_answer, settings=_PARTS | _HOLD),
+    "parts_retried": Story(_in_parts_incomplete, (("retry", "long.wav"), ONE_PASS), settings=_PARTS),
     "commands": Story(_both_fates, (("check", "--as", "root"), ("pause",), ("resume",))),
 }

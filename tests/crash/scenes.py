@@ -9,59 +9,30 @@ from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
 from threading import Event
 from typing import Any
 
 from tests.clock import FalseClock
 from tests.crash.doors import Doors
+from tests.crash.long import PART_BYTES, PARTS, long_recording, parts_of
 from tests.places import REFUSED, Place, sandbox
 from watcher import cli
-from watcher.audio.riff import find_blocks
-from watcher.audio.source import Source
 from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
 from watcher.domain import Attempt, Charged, Item, State, VerdictState
 from watcher.errors import Exit
 from watcher.folders import LOCK, MARKER
-from watcher.journey.prepare import wav_cut
-from watcher.journey.prepare.made import Order
 from watcher.sandbox import LedgerEntry, Sandbox
 
 _WAIT_SECONDS = 10.0
 _HOUR = 3600.0
 _MOST_DECISIONS = 2  # on one recording: a crash and a lost answer may each leave it in doubt
-PARTS = 5
-PART_BYTES = 15_000
 
 
 @cache
 def recording(seed: str) -> bytes:
     """A WAV of 4 KB, whole, of its own content for each seed."""
     return wav(0.25, seed=len(seed), note=seed.encode())
-
-
-@cache
-def long_recording(seed: str) -> bytes:
-    """A WAV of 61 KB, whole, that is sent in five parts where one may have PART_BYTES."""
-    return wav(76.0, rate=800, codec="mulaw", seed=len(seed), note=seed.encode())
-
-
-@cache
-def parts_of(content: bytes) -> tuple[bytes, ...]:
-    """What is sent in its stead: the same bytes whenever and however often it is made."""
-    with TemporaryFile() as file, TemporaryDirectory() as name:
-        file.write(content)
-        file.flush()
-        blocks = find_blocks(Source(file, len(content)))
-        assert blocks is not None
-        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            made = wav_cut.cut(file.fileno(), blocks, folder, Order("part", PART_BYTES)).made
-        finally:
-            os.close(folder)
-        assert len(made) == PARTS
-        return tuple(Path(name, part.name or "").read_bytes() for part in made)
 
 
 class World:
