@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from watcher import logs
-from watcher.domain import ARTIFICIAL, Charged, Item, Verdict, VerdictState
+from watcher.domain import Charged, Verdict, VerdictState
 from watcher.errors import (
     Forbidden,
     NeverSent,
@@ -17,11 +17,11 @@ from watcher.errors import (
 )
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
-from watcher.journey.answer import Judgement, read_answer
 from watcher.journey.keys import Keys
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses, policy
 from watcher.journey.submit.windows import Reads
+from watcher.journey.verdict_news import News, find_news
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -151,7 +151,7 @@ class VerdictPoller:
         for one in news:
             one.tell()
 
-    def _put(self, books: Books, before: Verdict, after: Verdict) -> "list[_News]":
+    def _put(self, books: Books, before: Verdict, after: Verdict) -> list[News]:
         """Store the verdict. If its state is news, its receipts are due. Return what there is to tell then.
 
         Recordings with the same bytes are told of once, by the first of them; one that was sent in parts, once all
@@ -163,20 +163,12 @@ class VerdictPoller:
         identifier = before.identifier
         books.filing.mark_receipts_due(identifier)
         having = books.items.with_identifier(identifier)
-        news = [self._joined(books, item, before) for item in having if item.plan is not None]
+        audio = self._site.config.audio
+        news = [find_news(books, item, before, audio) for item in having if item.plan is not None]
         as_it_is = next((item for item in having if item.plan is None), None)
         if as_it_is is not None or not having:
-            news.append(_News(as_it_is, identifier, before.state, after))
+            news.append(News(as_it_is, identifier, before.state, after))
         return [one for one in news if one is not None]
-
-    def _joined(self, books: Books, item: Item, before: Verdict) -> "_News | None":
-        """Return the news of a recording that was sent in parts: a verdict was as given before it was stored."""
-        audio = self._site.config.audio
-        now = read_answer(books, item, audio)
-        was = now.as_if(before, audio)
-        if item.duplicate_of is not None or now.verdict is None or was.verdict is None:
-            return None
-        return _News(item, item.identifier, was.verdict.state, now.verdict)
 
     def _answer(self, verdict: Verdict, reading: Reading | None, now: float) -> Verdict:
         """The verdict as it stands after this answer; null: not visible yet, as soon after the submission."""
@@ -275,28 +267,3 @@ class VerdictPoller:
                 hint="It is asked for again, by itself. Should it last, ask identifAI's support.",
                 again_in_seconds=round(postponed.due_at - now),
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _News:
-    """A recording whose verdict was in one state and is as given now. `identifier`: null where it has several."""
-
-    item: Item | None
-    identifier: str | None
-    before: VerdictState
-    after: Judgement
-
-    def tell(self) -> None:
-        """Log the change of state, if it is one."""
-        if self.after.state is self.before:
-            return
-        # A separate event name makes artificial ones easy to find; at info level, since they need no action.
-        is_artificial = self.after.classification == ARTIFICIAL
-        _log.info(
-            "verdict.artificial" if is_artificial else f"verdict.{self.after.state}",
-            item=self.item.id if self.item else None,
-            path=self.item.path if self.item else None,
-            identifier=self.identifier,
-            classification=self.after.classification,
-            confidence=self.after.confidence,
-        )

@@ -8,6 +8,7 @@ from watcher.domain import UNDER_WAY, Fault, Item, Pause, PauseKind, State
 from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
 from watcher.folders import receipt_name
 from watcher.journey.alterations import explain
+from watcher.journey.answer import read_answer
 from watcher.journey.arrive.admit import stays_refused
 from watcher.journey.filed import has_receipt, lies_there
 from watcher.journey.submit.policy import NEEDS_CANARY
@@ -182,9 +183,12 @@ def _explain_queued(context: CommandContext, item: Item) -> str:
     now = context.clock.now()
     with context.store.reading() as books:
         pauses, ahead = books.pauses.active(), books.queue.ahead_of(item)
+        progress = read_answer(books, item, context.config.audio).progress()
     is_late = item.due_at > now and not any(pause.kind in NEEDS_CANARY for pause in pauses)
     behind = f" behind {ahead:,} {'others' if ahead > 1 else 'other'}" if ahead else ""
     said = [f"is queued{behind or ('' if is_late else ' and is the next')}."]
+    if progress:
+        said.append(f"It is sent in parts: {progress} comes next.")
     said += explain_pauses(pauses, now)
     if is_late:
         sooner = ", or as soon as there is room" if item.fault and item.fault.code == NoRoom.code else ""
@@ -203,8 +207,10 @@ def _explain_duplicate(context: CommandContext, first_id: str) -> str:
 
 
 def _explain_submitting(context: CommandContext, item: Item) -> str:
+    with context.store.reading() as books:
+        progress = read_answer(books, item, context.config.audio).progress()
     if not context.is_idle():
-        return "is being sent now."
+        return f"is being sent now{f': {progress}' if progress else ''}."
     with context.store.reading() as books:
         requests = books.ledger.of_item(item.id)
     if requests and requests[-1].released_at is None:

@@ -35,6 +35,7 @@ from watcher.journey.submit import pauses, policy
 from watcher.journey.submit.by_part import AFRESH, accept_part, move_part
 from watcher.journey.submit.claim import Claim, postpone
 from watcher.journey.submit.windows import Windows, describe
+from watcher.journey.verdict_news import tell_if_known
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -243,7 +244,7 @@ class Outcomes:
             decision.then, PartState.QUEUED
         )
         of_item = AFRESH | {"due_at": now} if after is PartState.REFUSED else changes
-        move_part(
+        moved = move_part(
             books,
             claim.item,
             part,
@@ -253,6 +254,8 @@ class Outcomes:
             of_part={"in_doubt": part.in_doubt or decision.in_doubt, "fault": decision.fault},
             of_item=of_item | {"filed_as": claim.filed_as},
         )
+        if after is PartState.REFUSED:
+            tell_if_known(books, moved, self._site.config.audio)
 
     def _end(
         self,
