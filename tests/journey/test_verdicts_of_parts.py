@@ -1,5 +1,7 @@
 """A recording in parts has one verdict: in its receipt, in what is shown of it, and in the log."""
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +10,17 @@ from tests.conftest import MakePlace
 from tests.journey.test_parts import LONG, SPLIT, opened
 from tests.journey.test_verdicts import ask
 from tests.places import REFUSED, Place
+from tests.pure.test_joined import verdict
 from tests.queues import listening
+from watcher.domain import Attempt, PartState
 from watcher.errors import Exit
-from watcher.journey.answer import read_answer
+from watcher.folders import RESERVE_BYTES
+from watcher.journey.answer import compose, read_answer
+from watcher.journey.receipt import write_receipt
 from watcher.sandbox import Sandbox
 from watcher.text import JsonObject
+from watcher.views.context import CommandContext
+from watcher.views.status import read_status
 
 _BYTES_A_SECOND = 16_000
 
@@ -144,6 +152,26 @@ def test_how_far_it_has_come(place: Place, service: Sandbox) -> None:
         site.send(2)
         with place.books() as books:
             answer = read_answer(books, place.item_in(books, "long.wav"), place.config.audio)
+        told = read_status(CommandContext(place.config, site.journey.site.store, place.clock)).as_json()
     assert answer.progress() == "part 3 of 5"
+    assert [(one["path"], one["progress"]) for one in told["in_parts"]] == [("long.wav", "part 3 of 5")]
+    assert told["backlog"] == 1
+    assert told["eta_seconds"] > 1.0  # three more submissions, one a second
     assert answer.verdict is not None
     assert answer.verdict.state == "awaited"
+
+
+def test_a_receipt_with_many_parts_and_requests_fits_into_the_room_for_it(place: Place, service: Sandbox) -> None:
+    """Of many requests the first and the last are in it; each part is."""
+    with opened(place, long=LONG) as site:
+        item, [first, *_] = site.item(), site.parts()
+    parts = tuple(replace(first, index=n, identifier=f"{n:064x}", state=PartState.ACCEPTED) for n in range(1, 25))
+    known = {f"{n:064x}": verdict(n, "h") for n in range(1, 25)}
+    attempts = [Attempt(n, item.id, 0.0, 100, outcome="throttled", part=n % 24 + 1) for n in range(500)]
+    answer = compose(parts, known, place.config.audio)
+    written = write_receipt(item, attempts, answer, base_url="http://x", account="a", options={})
+    assert len(written) < RESERVE_BYTES
+    told = json.loads(written)
+    assert [part["index"] for part in told["parts"]] == list(range(1, 25))
+    assert told["attempts"][0]["number"] == 0
+    assert told["attempts"][-1]["number"] == 499

@@ -101,6 +101,7 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "parts.with_content": lambda books: books.parts.with_content(f"{77:064x}"),
     "parts.with_identifier": lambda books: books.parts.with_identifier(f"{77:064x}"),
     "parts.reserved": lambda books: books.parts.reserved(),
+    "parts.begun": lambda books: books.parts.begun(3),
     "parts.next_to_prepare": lambda books: books.parts.next_to_prepare(ROWS / 2, ROWS),
     "verdicts.get": lambda books: books.verdicts.get(f"{77:064x}"),
     "verdicts.of": lambda books: books.verdicts.of([f"{n:064x}" for n in (77, 78)]),

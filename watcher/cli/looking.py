@@ -34,6 +34,8 @@ def status(options: argparse.Namespace) -> int:
     _print_troubles(found)
     print(f"rate         {found.rate}")
     print(f"backlog      {_backlog_in_words(found)}")
+    for one in found.in_parts:
+        print(f"in parts     {show_path(one.item.path)}: {one.progress}")
     never = "unknown" if found.lost else "never: the daemon has not run yet"
     print(f"last scan    {rfc3339(found.last_scan_at) or never}")
     if found.waiting:
@@ -305,7 +307,7 @@ def _story(recording: Recording) -> Iterator[tuple[str, str | Text]]:
         "duplicate_of": item.duplicate_of,
         "filed_as": None if item.filed_as is None else show_path(item.filed_as),
         "audio": item.audio,
-        "sent": None if item.plan is None else f"not as it is ({item.plan.mode}): {item.plan.reason}",
+        "sent": None if item.plan is None else f"{item.plan.mode}: {item.plan.reason}",
         "size": f"{item.size:,} bytes",
         "sha256": item.sha256,
     }

@@ -15,9 +15,10 @@ FORMAT = 1
 RECEIPT_BYTES = 1 << 20
 """Anything longer is not a receipt of ours."""
 
-_ATTEMPTS_BYTES = (
-    20_000  # at each end: so a receipt fits into the room reserved for it, and stays far below RECEIPT_BYTES
-)
+_ATTEMPTS_BYTES = 20_000
+"""For requests, at each end, less half of what the parts take: so a receipt fits into the room reserved for it."""
+
+_LEAST_ATTEMPTS_BYTES = 4_000
 
 
 def describe(item: Item, answer: Answer) -> JsonObject:
@@ -78,7 +79,9 @@ def write_receipt(
     receipt |= {"state": str(item.outcome), "format": FORMAT}
     receipt |= {"base_url": base_url, "account": account, "options": options}
     del receipt["attempts"]  # their number: the requests themselves follow
-    first, last = _both_ends([attempt.as_json() for attempt in attempts])
+    parts_bytes = len(to_json(receipt["parts"], indent=4).encode())
+    room = max(_ATTEMPTS_BYTES - parts_bytes // 2, _LEAST_ATTEMPTS_BYTES)
+    first, last = _both_ends([attempt.as_json() for attempt in attempts], room)
     left_out = len(attempts) - len(first) - len(last)
     if left_out:
         receipt["attempts_left_out"] = {"number": left_out, "after": len(first), "hint": "see `watcher show`"}
@@ -86,15 +89,14 @@ def write_receipt(
     return to_json(receipt, indent=2).encode() + b"\n"
 
 
-def _both_ends(attempts: list[JsonObject]) -> tuple[list[JsonObject], list[JsonObject]]:
+def _both_ends(attempts: list[JsonObject], room: int) -> tuple[list[JsonObject], list[JsonObject]]:
     """Return as many of the first, and then of the last, as there is room for at either end."""
-    first = list(_fitting(attempts))
-    last = list(_fitting(reversed(attempts[len(first) :])))
+    first = list(_fitting(attempts, room))
+    last = list(_fitting(reversed(attempts[len(first) :]), room))
     return first, last[::-1]
 
 
-def _fitting(attempts: Iterable[JsonObject]) -> Iterator[JsonObject]:
-    room = _ATTEMPTS_BYTES
+def _fitting(attempts: Iterable[JsonObject], room: int) -> Iterator[JsonObject]:
     for attempt in attempts:
         room -= len(to_json([attempt], indent=4).encode())  # as deep as it lies in the receipt, or deeper
         if room < 0:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     Update,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from watcher.domain import BACKLOG, IN_DROP, PART_TRANSITIONS, SENT, Fault, Item, Part, PartState, State
 from watcher.errors import StaleItem, TransitionRefused
 from watcher.store.schema import items, obstacles, parts
-from watcher.store.statements import BY_ARRIVAL, WAITS, is_one_of, one
+from watcher.store.statements import BY_ARRIVAL, WAITS, all_of, is_one_of, one
 
 _FAULT = ("fault_code", "fault_message", "fault_hint")
 _PLAIN = tuple(name for name in Part.__dataclass_fields__ if name not in ("fault", "proof", "state"))
@@ -53,6 +54,21 @@ _RESERVED = (
     .select_from(parts)
     .join(items, items.c.id == parts.c.item_id)
     .where(items.c.plan_mode.is_not(None), is_one_of(items, BACKLOG), parts.c.state == PartState.QUEUED, HAS_BEGUN)
+)
+_ANY_OF_ITEM = exists().where(parts.c.item_id == items.c.id)
+_UNSENT_OF_ITEM = (
+    select(func.count())
+    .where(parts.c.item_id == items.c.id, parts.c.state.in_([PartState.QUEUED, PartState.SUBMITTING]))
+    .scalar_subquery()
+)
+_LEFT_TO_SEND = select(
+    func.count(), func.coalesce(func.sum(case((_ANY_OF_ITEM, _UNSENT_OF_ITEM), else_=items.c.parts_most)), 0)
+).where(items.c.plan_mode.is_not(None), is_one_of(items, BACKLOG), ~WAITS)
+_IN_PARTS = (
+    select(items)
+    .where(items.c.plan_mode.is_not(None), is_one_of(items, BACKLOG), HAS_BEGUN)
+    .order_by(*BY_ARRIVAL)
+    .limit(bindparam("limit"))
 )
 _IS_OBSTRUCTED = exists().where(
     obstacles.c.item_id == items.c.id,
@@ -106,6 +122,15 @@ class Parts:
         """Return how many parts are still to be sent of recordings of which some were."""
         counted: int = self._connection.execute(_RESERVED).scalar_one()
         return counted
+
+    def left_to_send(self) -> tuple[int, int]:
+        """Return how many recordings are to be sent in parts, and the submissions that takes at the most."""
+        row = self._connection.execute(_LEFT_TO_SEND).one()
+        return int(row[0]), int(row[1])
+
+    def begun(self, limit: int) -> list[Item]:
+        """Return the oldest recordings of which some parts were sent, and others are still to be."""
+        return all_of(self._connection, _IN_PARTS, limit=limit)
 
     def add(self, new: Iterable[Part]) -> None:
         """Add the parts of one item."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from watcher.domain import BACKLOG, Alteration, Fault, Item, Pause, State, VerdictState
 from watcher.errors import UNSENDABLE
 from watcher.journey.alterations import explain
+from watcher.journey.answer import read_answer
 from watcher.journey.failures import Failure
 from watcher.journey.filed import find_alteration
 from watcher.journey.submit.windows import describe, find_windows
@@ -18,6 +19,7 @@ from watcher.views.estimate import seconds_for
 _BLOCKED_SHOWN = 1000
 _STUCK_SHOWN = 1000
 _ALTERED_LOOKED_AT = 1000
+_IN_PARTS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,17 @@ class Altered:
 
     def as_json(self) -> JsonObject:
         return {"id": self.item.id, "path": path_text(self.item.path), **self.fault.as_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class InParts:
+    """A recording that is sent in parts just now, and the next of them."""
+
+    item: Item
+    progress: str
+
+    def as_json(self) -> JsonObject:
+        return {"id": self.item.id, "path": path_text(self.item.path), "progress": self.progress}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,7 @@ class Status:
     eta_seconds: float
     last_scan_at: float | None
     oldest_queued_at: float | None
+    in_parts: list[InParts]  # the oldest of which some parts were sent
     waiting: list[Waiting]  # no items yet: blocked ones first, then by how long they wait
     blocked: list[Blocked]  # the oldest first
     stuck: list[Obstacle]
@@ -113,6 +127,7 @@ class Status:
             "rate": self.rate,
             "backlog": counts.backlog,
             "eta_seconds": self.eta_seconds,
+            "in_parts": [one.as_json() for one in self.in_parts],
             "last_scan_at": rfc3339(self.last_scan_at),
             "oldest_queued_at": rfc3339(self.oldest_queued_at),
             "waiting": [file.as_json() for file in self.waiting],
@@ -141,6 +156,7 @@ def read_status(context: CommandContext) -> Status:
         working = replace(working, reason=silent[0].message)
     with context.store.reading() as books:
         counts = _count(books)
+        in_parts, submissions = books.parts.left_to_send()
         oldest = next(books.items.listed(sorted(BACKLOG)), None)
         windows = find_windows(books, context.config.limits.writes, context.clock.now())
         altered = list(books.filing.altered(_ALTERED_LOOKED_AT))
@@ -154,9 +170,10 @@ def read_status(context: CommandContext) -> Status:
             counts=counts,
             pauses=books.pauses.active(),
             rate=describe(windows),
-            eta_seconds=seconds_for(counts.backlog, windows),
+            eta_seconds=seconds_for(counts.backlog - in_parts + submissions, windows),
             last_scan_at=books.site.get("last_scan_at"),
             oldest_queued_at=oldest.arrived_at if oldest else None,
+            in_parts=[_look_at(books, item, context) for item in books.parts.begun(_IN_PARTS_SHOWN)],
             waiting=waiting,
             blocked=_find_blocked(books, waiting),
             stuck=books.obstacles.listed(_STUCK_SHOWN),
@@ -165,6 +182,10 @@ def read_status(context: CommandContext) -> Status:
         )
     outdated = context.outdated() if working.holder is not None else []
     return replace(status, outdated=outdated, altered=find_altered(context, altered))
+
+
+def _look_at(books: Books, item: Item, context: CommandContext) -> InParts:
+    return InParts(item, read_answer(books, item, context.config.audio).progress())
 
 
 def _count(books: Books) -> Counts:
