@@ -15,6 +15,7 @@ import pytest
 
 from tests.cutting import Cutter
 from tests.disks import Disk
+from tests.people import needs_root
 from tests.places import Place, sandbox, speech
 from tests.queues import add, posts, settle
 from watcher.composition import Journey
@@ -329,6 +330,34 @@ def test_after_a_crash_nothing_half_made_is_left(tmp_path: Path, service: Sandbo
     with site.place.opened() as journey:
         journey.preparation.step()
         assert spool(site.place) == names(item, 1, 2, 3, 4, 5) | {"somebody's.txt", unknown}
+
+
+def test_packets_that_cannot_be_taken_over_are_decoded(tmp_path: Path, service: Sandbox) -> None:
+    """The last resort, where its headers had promised more."""
+    with opened(tmp_path, service) as site:
+        site.cutter.troubles = [RecordingRefused("no_copy", "no", hint="")]
+        site.prepare()
+        item = site.item()
+        assert item.state is State.QUEUED
+        assert item.plan is not None
+        assert item.plan.mode is Mode.FLAC
+
+
+def test_a_spool_of_somebody_else_s_is_not_used(tmp_path: Path, service: Sandbox) -> None:
+    """Whoever owns it could exchange what is sent."""
+    needs_root()
+    (tmp_path / "spool").mkdir(mode=0o700)
+    os.chown(tmp_path / "spool", 12345, 12345)
+    with opened(tmp_path, service) as site:
+        site.prepare()
+        assert site.item().state is State.PREPARING
+        with site.place.books() as books:
+            [obstacle] = books.obstacles.listed(10)
+        assert "belongs to somebody else" in obstacle.fault.message
+        os.chown(tmp_path / "spool", 0, 0)
+        site.place.clock.wait(60.0, site.journey.stopping)
+        site.prepare()
+        assert site.item().state is State.QUEUED
 
 
 def test_what_nobody_can_make_fails_and_says_what_to_install(tmp_path: Path, service: Sandbox) -> None:

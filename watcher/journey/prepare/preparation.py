@@ -37,6 +37,7 @@ from watcher.store import Books
 _log = logs.get_logger(__name__)
 
 IDLE = float("inf")
+_NO_COPY = "no_copy"  # the codec's word for packets that cannot be taken over
 _TROUBLE_SECONDS = 5.0  # until the spool is tried again, after it took nothing
 
 
@@ -98,11 +99,7 @@ class Preparation:
         if item is None or item.plan is None:
             return IDLE if again_at is None else max(again_at - now, 0.001)
         job = Job(item, item.plan, parts)
-        try:
-            share = find_share(site, job)
-        except FolderError as error:
-            self._obstruct(item, error.as_fault())
-            raise
+        share = find_share(site, job)
         return IDLE if share is None else (job, share)  # what is sent or filed makes room
 
     def _claim(self, item: Item) -> Item | None:
@@ -132,8 +129,7 @@ class Preparation:
             self._obstruct(
                 item, error.as_fault()
             )  # no more than it was withdrawn: else its disk was away just then
-        except FolderError as error:  # the spool's: those of the drop folder are the recording's, see _run
-            self._obstruct(item, error.as_fault())
+        except FolderError:  # the spool's: those of the drop folder are the recording's, see _run
             raise
         except WatcherError as error:
             if isinstance(error, StoreError) and not isinstance(error, StoreContradicted):
@@ -174,7 +170,14 @@ class Preparation:
             keep_bytes=share.keep_bytes,
         )
         with site.spool.making(item.id) as folder:
-            outcome = self._run(item, job.plan.mode, order, folder)
+            try:
+                outcome = self._run(item, job.plan.mode, order, folder)
+            except RecordingRefused as error:
+                if error.code != _NO_COPY or job.parts:
+                    raise
+                # Its headers promised packets that can be taken over as they are: only decoding is left.
+                job = replace(job, plan=replace(job.plan, mode=Mode.FLAC))
+                outcome = self._run(item, Mode.FLAC, order, folder)
             made = {one.span.index: one for one in outcome.made}
             if job.parts:
                 self._make_again(job, made, folder)
@@ -276,8 +279,10 @@ class Preparation:
 
     def _queue(self, books: Books, job: Job, note: str, parts: Sequence[Part]) -> None:
         plan = replace(job.plan, most=sum(not part.silent for part in parts))
-        books.items.change(job.item, State.QUEUED, self._site.clock.now(), note, plan=plan, fault=None)
-        books.obstacles.remove(job.item.id)
+        now = self._site.clock.now()
+        books.items.change(job.item, State.QUEUED, now, note, plan=plan, fault=None)
+        if books.obstacles.remove(job.item.id):  # what was mended may have been in the way of others too
+            books.obstacles.bring_forward(now)
 
     # What stands in the way
 
@@ -312,7 +317,13 @@ class Preparation:
             )
 
     def _wait_for_spool(self, error: FolderError) -> float:
-        self._try_at = self._site.clock.monotonic() + _TROUBLE_SECONDS
+        """Put off all preparation. The recording whose turn it is shows why; it is not to blame."""
+        site = self._site
+        self._try_at = site.clock.monotonic() + _TROUBLE_SECONDS
+        with site.store.reading() as books:
+            item = books.parts.next_to_prepare(site.clock.now(), 0.0)
+        if item is not None:
+            self._obstruct(item, error.as_fault())
         if self._site.reminders.is_due("spool", error.message):
             _log.warning("spool.unusable", reason=error.message, hint=error.hint)
         return _TROUBLE_SECONDS

@@ -166,14 +166,19 @@ class Spool:
             self._make()
         with self._root.opened() as here:
             found = os.fstat(here)
+            if found.st_uid not in self._owners():
+                raise FolderRefuses(
+                    f"{self._root.label()} belongs to somebody else",
+                    hint=f"remove it, or give it to the user that runs watcher: {self._root.quoted()}",
+                )
             if stat.S_IMODE(found.st_mode) & ~_MODE:
-                if found.st_uid not in (os.geteuid(), 0):
-                    raise FolderRefuses(
-                        f"{self._root.label()} belongs to somebody else, and others can read it",
-                        hint=f"give it to the user that runs watcher, with mode 700: {self._root.quoted()}",
-                    )
                 os.fchmod(here, _MODE)
             yield here
+
+    def _owners(self) -> set[int]:
+        """Return who may own it: we; for root, as whom the folder above it is given away, that one's owner too."""
+        ours = {os.geteuid()}
+        return ours if os.geteuid() else ours | {os.stat(os.path.dirname(self.root)).st_uid}
 
     @contextmanager
     def _opened_if_there(self) -> Iterator[int | None]:

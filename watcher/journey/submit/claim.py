@@ -174,7 +174,7 @@ class Claims:
         """
         site = self._site
         now = site.clock.now()
-        in_doubt = item.in_doubt if part is None else part.in_doubt
+        in_doubt = item.in_doubt or (part is not None and part.in_doubt)
         no_cache = (site.config.identifai.no_cache or item.fresh) and not in_doubt
         claimed = replace(
             item,
