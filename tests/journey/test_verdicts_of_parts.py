@@ -12,6 +12,7 @@ from tests.journey.test_verdicts import ask
 from tests.places import REFUSED, Place
 from tests.pure.test_joined import verdict
 from tests.queues import listening
+from watcher.cli.looking import _story
 from watcher.domain import Attempt, PartState
 from watcher.errors import Exit
 from watcher.folders import RESERVE_BYTES
@@ -20,6 +21,7 @@ from watcher.journey.receipt import write_receipt
 from watcher.sandbox import Sandbox
 from watcher.text import JsonObject
 from watcher.views.context import CommandContext
+from watcher.views.recordings import Recording
 from watcher.views.status import read_status
 
 _BYTES_A_SECOND = 16_000
@@ -175,3 +177,25 @@ def test_a_receipt_with_many_parts_and_requests_fits_into_the_room_for_it(place:
     assert [part["index"] for part in told["parts"]] == list(range(1, 25))
     assert told["attempts"][0]["number"] == 0
     assert told["attempts"][-1]["number"] == 499
+
+
+def test_show_tells_each_channel_and_what_was_not_judged(place: Place, service: Sandbox) -> None:
+    """By the names of `audio.channel_names`, and a silent side as what it is: not judged."""
+    place.configure(limits=SPLIT["limits"], audio={"oversize": "split", "channel_names": ["agent", "customer"]})
+    with opened(place, long=LONG) as site:
+        item, [first, *_] = site.item(), site.parts()
+    sides = [replace(first, index=n, channel=n - 1) for n in (1, 2, 3)]
+    paid = [replace(one, state=PartState.ACCEPTED, identifier=f"{one.index:064x}") for one in sides[:2]]
+    silent = replace(sides[2], state=PartState.REFUSED, silent=True)
+    known = {one.identifier: one for one in (verdict(1, "h", 0.7), verdict(2, "a", 0.8))}
+    recording = Recording(item, compose((*paid, silent), known, place.config.audio))
+    lines = [(name, str(said)) for name, said in _story(recording)]
+    at = lines.index(("verdict", "artificial (confidence 0.8) <--"))
+    assert lines[at + 1 : at + 5] == [
+        ("", "agent: human (confidence 0.7)"),
+        ("", "customer: artificial (confidence 0.8) <--"),
+        ("", "channel 3: no sound: not judged"),
+        ("", "10.0 s were not judged"),
+    ]
+    told = recording.as_json()["parts"]
+    assert [(one["channel"], one["name"]) for one in told] == [(0, "agent"), (1, "customer"), (2, None)]
