@@ -66,7 +66,7 @@ _ENCODED: dict[str, tuple[str, str, int | None, dict[str, str]]] = {
     "ogg.flac": ("ogg", "flac", None, {}),
     "flac": ("flac", "flac", None, {}),
     "flac.stereo": ("flac", "flac", 44100, {"channels": "2"}),
-    # what the service does not take
+    # what the service does not take, the first of them because their sound would have to be looked for
     "webm": ("webm", "libopus", 48000, {}),
     "matroska": ("matroska", "libopus", 48000, {}),
     "wma": ("asf", "wmav2", 44100, {"channels": "2", "bit_rate": "64000"}),
@@ -76,11 +76,21 @@ _ENCODED: dict[str, tuple[str, str, int | None, dict[str, str]]] = {
     "mov": ("mov", "aac", None, {}),
     "caf": ("caf", "pcm_s16be", None, {}),
     "wave64": ("w64", "pcm_s16le", None, {}),
+    "webm.live": ("webm", "libopus", 48000, {"live": "1"}),
+    "matroska.pcm": ("matroska", "pcm_s16le", 8000, {"channels": "2"}),
+    "matroska.mp3": ("matroska", "libmp3lame", None, {}),
+    "aifc.mulaw": ("aiff", "pcm_mulaw", 8000, {}),
+    "au.mulaw": ("au", "pcm_mulaw", 8000, {}),
+    "caf.alac": ("caf", "alac", None, {}),
+    "caf.alaw": ("caf", "pcm_alaw", 8000, {"channels": "2"}),
+    "mov.pcm": ("mov", "pcm_s16le", 8000, {}),
+    "mov.faststart": ("mov", "aac", None, {"movflags": "faststart"}),
+    "wave64.adpcm": ("w64", "adpcm_ms", 8000, {}),
+    "flv": ("flv", "libmp3lame", 22050, {}),
     "ts": ("mpegts", "aac", None, {}),
     "avi": ("avi", "pcm_s16le", None, {}),
     "loas": ("latm", "aac", None, {}),
 }
-_FOREIGN = ("webm", "matroska", "wma", "aiff", "au", "amr", "mov", "caf", "wave64", "ts", "avi", "loas")
 
 PROVABLE = (
     *("wav", "wav.gsm", "wav.extensible", "wav.odd", "wav.listed", "wav.stereo", "wav.float", "wav.24bit"),
@@ -95,7 +105,25 @@ UNPROVABLE = ("mp3.bare", "aac", "mp4.live")
 """The kinds that could always go on."""
 
 ACCEPTED = (*PROVABLE, *UNPROVABLE)
-REFUSED = _FOREIGN
+REFUSED = ("ts", "avi", "loas")
+
+FOREIGN_PROVABLE = (
+    *(
+        "webm",
+        "matroska",
+        "matroska.pcm",
+        "matroska.mp3",
+        "aiff",
+        "aifc.mulaw",
+        "au",
+        "au.mulaw",
+        "caf",
+        "caf.alac",
+    ),
+    *("caf.alaw", "wave64", "wave64.adpcm", "mov", "mov.pcm", "mov.faststart"),
+)
+FOREIGN = (*FOREIGN_PROVABLE, "wma", "webm.live", "amr", "amr.wide", "flv")
+"""What the service does not take, and what can be made acceptable."""
 
 
 @cache
@@ -104,6 +132,8 @@ def recording(kind: str, seconds: float = 1.0) -> bytes:
     match kind:
         case "wav":
             return wav(seconds, seed=7)
+        case "amr.wide":
+            return b"#!AMR-WB\n" + (b"\x14" + _noise(32)) * round(50 * seconds)  # frames of 33 bytes
         case "wav.gsm":
             return _gsm(seconds)
         case "wav.extensible":

@@ -62,6 +62,11 @@ def _ffmpeg() -> Iterator[Kind]:
     yield from _ffmpeg_ogg()
 
 
+def foreign_kinds() -> list[Kind]:
+    """Every kind that the service does not take, and that can be made acceptable, in a fixed order."""
+    return [*_foreign_by_ffmpeg(), *_foreign_by_libsndfile(), *_foreign_by_sox()]
+
+
 def _by_muxer(container: str, codecs: str, *shapes: tuple[int, int], **options: str) -> Iterator[Kind]:
     return _kinds_of("ffmpeg", container, codecs, *shapes, **options)
 
@@ -138,6 +143,58 @@ def _ffmpeg_ogg() -> Iterator[Kind]:
     yield from _by_muxer("flac", "flac", _PHONE, sample_fmt="s32")
     yield from _by_muxer("flac", "flac", _PHONE, frame_size="1152")
     yield Kind("ffmpeg", "flac", "flac", piped=True)
+
+
+def _foreign_by_ffmpeg() -> Iterator[Kind]:
+    yield from _by_muxer(
+        "aiff", "pcm_s8 pcm_s16be pcm_s24be pcm_s32be pcm_f32be pcm_mulaw pcm_alaw", _PHONE, _DISC
+    )
+    yield from _by_muxer("aiff", "adpcm_ima_qt", _PHONE)
+    yield from _by_muxer("au", "pcm_s8 pcm_s16be pcm_s24be pcm_f32be pcm_f64be pcm_mulaw pcm_alaw", _PHONE, _DISC)
+    yield from _by_muxer("w64", "pcm_u8 pcm_s16le pcm_s24le pcm_f32le pcm_mulaw pcm_alaw adpcm_ms", _PHONE, _DISC)
+    yield from _by_muxer("caf", "pcm_s16be pcm_s16le pcm_s24be pcm_f32be pcm_mulaw pcm_alaw alac", _PHONE, _DISC)
+    yield from _by_muxer("amr", "libopencore_amrnb", _PHONE)
+    yield from _by_muxer("asf", "wmav2", (22050, 1), _DISC)
+    yield from _by_muxer("asf", "libmp3lame pcm_s16le", _DISC)
+    yield from _by_muxer("webm", "libopus", (48000, 1), (8000, 1), (48000, 2))
+    yield from _by_muxer("webm", "vorbis", _DISC)
+    yield from _by_muxer("webm", "libopus", (48000, 1), live="1")
+    yield from _by_muxer("webm", "libopus", (48000, 1), dash="1")
+    yield from _by_muxer("matroska", "libopus", (48000, 1), cluster_time_limit="200")
+    yield from _by_muxer("matroska", "pcm_s16le pcm_s16be pcm_f32le aac flac libmp3lame alac ac3", _DISC)
+    yield from _by_muxer("matroska", "vorbis", _DISC, reserve_index_space="4000")
+    yield from _by_muxer("mov", "pcm_s16le pcm_s16be pcm_mulaw pcm_alaw aac alac libmp3lame", _DISC)
+    yield from _by_muxer("mov", "pcm_s16le aac", _PHONE)
+    yield from _by_muxer("mov", "aac", _WIDE, movflags="faststart")
+    yield from _by_muxer("mov", "aac", _WIDE, movflags="empty_moov", frag_duration="500000")
+    yield from _by_muxer("flv", "libmp3lame aac", (22050, 1), _DISC)
+    yield Kind("ffmpeg", "matroska", "libopus", 48000, piped=True)
+    yield Kind("ffmpeg", "webm", "libopus", 48000, piped=True)
+    yield Kind("ffmpeg", "au", "pcm_mulaw", piped=True)
+
+
+def _foreign_by_libsndfile() -> Iterator[Kind]:
+    def of(container: str, codecs: str, *shapes: tuple[int, int]) -> Iterator[Kind]:
+        return _kinds_of("libsndfile", container, codecs, *shapes)
+
+    yield from of("AIFF", "PCM_S8 PCM_16 PCM_24 PCM_32 FLOAT DOUBLE ULAW ALAW", _PHONE, _DISC)
+    yield from of("AIFF", "IMA_ADPCM", _PHONE, _DISC)
+    yield from of("AIFF", "GSM610", _PHONE)
+    yield from of("AU", "PCM_S8 PCM_16 PCM_24 PCM_32 FLOAT DOUBLE ULAW ALAW", _PHONE, _DISC)
+    yield from of("AU", "G721_32", _PHONE)
+    yield from of("W64", "PCM_U8 PCM_16 PCM_24 FLOAT ULAW ALAW IMA_ADPCM MS_ADPCM", _PHONE, _DISC)
+    yield from of("W64", "GSM610", _PHONE)
+    yield from of("CAF", "PCM_16 PCM_24 FLOAT ULAW ALAW ALAC_16", _PHONE, _DISC)
+
+
+def _foreign_by_sox() -> Iterator[Kind]:
+    if shutil.which("sox") is None:
+        return
+    for container in ("aiff", "aifc", "au", "caf", "w64"):
+        yield from _kinds_of("sox", container, "", _PHONE, _DISC)
+    yield from _kinds_of("sox", "au", "mu-law a-law", _PHONE)
+    yield from _kinds_of("sox", "w64", "mu-law gsm-full-rate", _PHONE)
+    yield from (Kind("sox", container, "", piped=True) for container in ("aiff", "au"))
 
 
 def _libsndfile() -> Iterator[Kind]:

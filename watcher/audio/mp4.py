@@ -4,7 +4,7 @@ Facts: ISO/IEC 14496-12 (boxes), 14496-14 (MP4), 3GPP TS 26.244 (3GP).
 """
 
 from watcher.audio.boxes import Box, Ending, Walk, content, inner, walk
-from watcher.audio.examination import Completeness, Examination
+from watcher.audio.examination import FOREIGN, Completeness, Examination
 from watcher.audio.fragments import Heard, listen
 from watcher.audio.source import HOLE_BYTES, Source
 from watcher.audio.track import Track, sound_tracks, times
@@ -14,8 +14,9 @@ _ALL_BOXES = 100_000
 _FRAGMENTS = 8  # examined in any case
 
 _TOP_LEVEL = frozenset(
-    b"ftyp styp moov mdat moof mfra sidx ssix free skip wide uuid meta udta pdin prft emsg jumb".split()
+    b"ftyp styp moov mdat moof mfra sidx ssix free skip wide pnot uuid meta udta pdin prft emsg jumb".split()
 )
+_MOVIE_BEGINNINGS = frozenset((b"moov", b"mdat", b"wide", b"pnot"))  # of QuickTime movies older than `ftyp`
 _AUDIO_BRANDS = {
     b"M4A ": ("M4A", "audio/m4a", ".m4a"),
     b"M4B ": ("M4B", "audio/m4b", ".m4b"),
@@ -34,12 +35,20 @@ def is_mp4(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and head[8:12] not in _FOREIGN_BRANDS
 
 
+def is_mov(head: bytes) -> bool:
+    """Return whether this is the beginning of a QuickTime movie: by its brand, or of those without any."""
+    if head[4:8] == b"ftyp":
+        return head[8:12] == b"qt  "
+    return head[4:8] in _MOVIE_BEGINNINGS and (head[:4] == b"\0\0\0\1" or int.from_bytes(head[:4], "big") >= 8)
+
+
 def examine_mp4(source: Source) -> Examination:
-    """Examine the MP4, M4A or 3GP in `source`, which begins with an `ftyp` box.
+    """Examine the MP4, M4A, 3GP or MOV in `source`.
 
     Proven: its boxes fill the file exactly, and the required ones are there. The first sound track is described.
     """
-    container, media_type, extension = _brand(source.head)
+    is_movie = is_mov(source.head)
+    container, media_type, extension = ("MOV", *FOREIGN["MOV"]) if is_movie else _brand(source.head)
     found = walk(source, 0, source.size, _ALL_BOXES if source.is_thorough else _BOXES)
     moov = next((box for box in found.whole() if box.kind == b"moov"), None)
     tracks = sound_tracks(source, moov) if moov else []
@@ -68,6 +77,7 @@ def examine_mp4(source: Source) -> Examination:
         missing_bytes=missing,
         has_sound=track is not None and track.samples + heard.samples > 0,
         damage=damage,
+        is_accepted=not is_movie,
     )
 
 

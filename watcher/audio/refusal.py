@@ -8,6 +8,7 @@ hint says what to ask.
 import posixpath
 from unicodedata import category
 
+from watcher.audio.asf import is_protected
 from watcher.errors import RecordingRefused
 from watcher.text import quote_path
 
@@ -65,10 +66,6 @@ _MEDIA: tuple[tuple[int, bytes, str, tuple[str, str] | str], ...] = (  # offset,
     (4, b"pnot", "MOV (QuickTime)", _FLAC),
     (4, b"styp", "a fragment of an MP4 stream", _FRAGMENT),
     (4, b"moof", "a fragment of an MP4 stream", _FRAGMENT),
-)
-_ENCRYPTION = (  # objects of an ASF header: Content Encryption, and its extended form
-    bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),
-    bytes.fromhex("14e68a292226174cb935dae07ee9289c"),
 )
 _SHORTEN = b"embedded-"  # marks compressed SPHERE, which few programs can read
 
@@ -176,7 +173,7 @@ def _media(head: bytes) -> tuple[str, tuple[str, str] | str] | None:
     if head[:1] == b"\x56" and len(head) > 2 and head[1] & 0xE0 == 0xE0 and _is_loas(head):
         return "AAC in LOAS", _FLAC
     found = next(((what, way) for offset, magic, what, way in _MEDIA if head.startswith(magic, offset)), None)
-    if found == ("WMA (ASF)", _FLAC) and any(mark in head for mark in _ENCRYPTION):
+    if found == ("WMA (ASF)", _FLAC) and is_protected(head):
         return "a protected WMA (ASF)", _PROTECTED
     if found == ("NIST SPHERE", _FLAC) and _SHORTEN in head[:1024]:
         return "NIST SPHERE, compressed", _EXPORT

@@ -93,7 +93,7 @@ _BITS = {_PCM: (*range(1, 33), 64), _FLOAT: (32, 64), _IMA_ADPCM: (2, 3, 4, 5)}
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
+class Format:
     """What the `fmt ` chunk says; `bits` are those of one sample."""
 
     tag: int
@@ -181,7 +181,7 @@ class _Layout:
 def examine_wav(source: Source) -> Examination:
     """Examine the WAV in `source`; its first four bytes name one of the three forms."""
     layout = _walk(source)
-    described = _Format.of(layout.format or b"")
+    described = Format.of(layout.format or b"")
     completeness, missing = _judge(layout, source)
     seconds = None
     present = _sound_bytes(layout, source)
@@ -372,7 +372,7 @@ def _judge(layout: _Layout, source: Source) -> tuple[Completeness, int]:
     return Completeness.UNKNOWN, 0
 
 
-def _damage(layout: _Layout, described: _Format | None) -> str | None:
+def _damage(layout: _Layout, described: Format | None) -> str | None:
     if layout.data_start is None:
         return "it has no `data` chunk"
     if described is None:

@@ -292,7 +292,9 @@ def _voice(entry: bytes) -> aac.Voice | None:
 
 def _inside(entry: bytes, kind: bytes) -> bytes:
     """Return the content of a box in a sample entry, in QuickTime's or ISO's layout."""
-    at = entry.find(kind, 36)
-    if at < 4:
-        return b""
-    return entry[at + 4 : at - 4 + int.from_bytes(entry[at - 4 : at], "big")]
+    at = 35
+    while (at := entry.find(kind, at + 1)) >= 4:  # the name may also stand where no box begins
+        end = at - 4 + int.from_bytes(entry[at - 4 : at], "big")
+        if at + 4 <= end <= len(entry):
+            return entry[at + 4 : end]
+    return b""
