@@ -65,8 +65,16 @@ def examine_aiff(source: Source) -> Examination:
     length = present if extent.length is None else extent.length
     seconds = length / block * block_samples / rate if block and damage is None else None
     has_sound = present >= (max(1, block) if codec is not None else 1)
+    told = Lengths(completeness, missing, seconds, has_sound, damage)
+    is_plain = codec in ("PCM", "IEEE float")
     return foreign(
-        container, codec, channels, round(rate), Lengths(completeness, missing, seconds, has_sound, damage)
+        container,
+        codec,
+        channels,
+        round(rate),
+        told,
+        bits=8 * (width or (bits + 7) // 8) if is_plain else None,
+        is_big_endian=is_plain and kind != b"sowt",
     )
 
 

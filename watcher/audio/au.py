@@ -43,4 +43,6 @@ def examine_au(source: Source) -> Examination:
     seconds = expected * 8 / bits / channels / rate if damage is None else None
     completeness, missing = extent.judge(source)
     has_sound = present * 8 >= max(8, bits * min(channels, 512))
-    return foreign("AU", codec, channels, rate, Lengths(completeness, missing, seconds, has_sound, damage))
+    told = Lengths(completeness, missing, seconds, has_sound, damage)
+    is_plain = codec in ("PCM", "IEEE float")
+    return foreign("AU", codec, channels, rate, told, bits=bits if is_plain else None, is_big_endian=is_plain)

@@ -9,7 +9,7 @@ from watcher.audio.source import Source
 _CHUNKS = 256
 _UNKNOWN = -1
 _DESCRIPTION = struct.Struct(">d4sIIIII")
-_IS_FLOAT = 1
+_IS_FLOAT, _IS_LITTLE = 1, 2
 _CODECS = {
     b"lpcm": "PCM",
     b"ulaw": "µ-law",
@@ -65,7 +65,12 @@ def examine_caf(source: Source) -> Examination:
         completeness = Completeness.SHORT  # the table of its packets (`pakt`) comes behind the sound
     seconds = frames / rate if frames and damage is None else None
     has_sound = present >= max(1, min(packet_bytes, 1 << 16))
-    return foreign("CAF", codec, channels, round(rate), Lengths(completeness, missing, seconds, has_sound, damage))
+    told = Lengths(completeness, missing, seconds, has_sound, damage)
+    is_plain = kind == b"lpcm"
+    is_big = is_plain and not flags & _IS_LITTLE
+    return foreign(
+        "CAF", codec, channels, round(rate), told, bits=bits if is_plain else None, is_big_endian=is_big
+    )
 
 
 def _walk(source: Source) -> tuple[Extent, dict[bytes, bytes]]:

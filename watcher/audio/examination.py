@@ -37,6 +37,8 @@ class Examination:
     missing_bytes: int = 0  # with SHORT: at least this many; 0 if not known
     has_sound: bool = True  # false: only headers, or pictures; digital silence is sound
     damage: str | None = None  # why no decoder can play it, as a clause; never with PROVEN
+    bits: int | None = None  # of one sample, of PCM and of fractions
+    is_big_endian: bool = False
     is_accepted: bool = True  # false: the service takes no such container, but its sound can be put into another
     has_provenance: bool = False  # a C2PA manifest, which survives only if the bytes are sent as they are
 
@@ -71,7 +73,14 @@ class Lengths:
 
 
 def foreign(
-    container: str, codec: str | None, channels: int | None, rate: int | None, told: Lengths
+    container: str,
+    codec: str | None,
+    channels: int | None,
+    rate: int | None,
+    told: Lengths,
+    *,
+    bits: int | None = None,
+    is_big_endian: bool = False,
 ) -> Examination:
     """Return the examination of a recording in one of the containers of FOREIGN.
 
@@ -91,5 +100,7 @@ def foreign(
         missing_bytes=told.missing_bytes if told.completeness is Completeness.SHORT else 0,
         has_sound=told.has_sound,
         damage=damage,
+        bits=bits,
+        is_big_endian=is_big_endian,
         is_accepted=False,
     )

@@ -17,7 +17,7 @@ _CLUSTER, _CUES, _TAGS, _CHAPTERS, _ATTACHMENTS, _SEEK_HEAD = (
 _TOP = frozenset((_INFO, _TRACKS, _CLUSTER, _CUES, _TAGS, _CHAPTERS, _ATTACHMENTS, _SEEK_HEAD, 0xEC, 0xBF))
 _SCALE, _DURATION = 0x2AD7B1, 0x4489
 _ENTRY, _NUMBER, _TYPE, _CODEC, _PRIVATE, _AUDIO, _ENCODINGS = 0xAE, 0xD7, 0x83, 0x86, 0x63A2, 0xE1, 0x6D80
-_RATE, _OUTPUT_RATE, _CHANNELS = 0xB5, 0x78B5, 0x9F
+_RATE, _OUTPUT_RATE, _CHANNELS, _DEPTH = 0xB5, 0x78B5, 0x9F, 0x6264
 _ENCRYPTION = 0x5035
 _TIMESTAMP, _BLOCK, _GROUP, _INNER_BLOCK = 0xE7, 0xA3, 0xA0, 0xA1
 _SOUND = 2
@@ -60,6 +60,8 @@ class _Track:
     codec: str | None = None
     channels: int = 1
     rate: float = 8000.0
+    bits: int | None = None
+    is_big_endian: bool = False
     is_encrypted: bool = False
 
 
@@ -114,7 +116,15 @@ def examine_matroska(source: Source) -> Examination:
     if track is None:
         return foreign(container, None, None, None, told)
     rate = round(track.rate) if 0 < track.rate < 1 << 31 else None
-    return foreign(container, track.codec, track.channels, rate, told)
+    return foreign(
+        container,
+        track.codec,
+        track.channels,
+        rate,
+        told,
+        bits=track.bits,
+        is_big_endian=track.is_big_endian,
+    )
 
 
 def _read(source: Source) -> _Layout:
@@ -209,19 +219,29 @@ def _track(source: Source, entry: _Element) -> _Track | None:
     if _ENCODINGS in found:
         encodings = _children(source, found[_ENCODINGS])
         track.is_encrypted = any(True for one in encodings for _ in _children(source, one, _ENCRYPTION))
-    for child in _children(source, found[_AUDIO]) if _AUDIO in found else ():
-        if child.kind == _CHANNELS:
-            track.channels = _number(source, child)
-        elif child.kind in (_RATE, _OUTPUT_RATE):
-            track.rate = _float(source, child)
+    if _AUDIO in found:
+        _note_sound(source, track, found[_AUDIO])
     name = _text(source, found[_CODEC]).rstrip(b"\0").decode("ascii", "replace") if _CODEC in found else ""
     track.codec = _CODECS.get(name) or ("AAC" if name.startswith("A_AAC") else None)
     if name == "A_MS/ACM" and _PRIVATE in found:
         described = Format.of(_text(source, found[_PRIVATE]))
         track.codec = described.codec if described is not None and described.damage() is None else None
+    if track.codec not in ("PCM", "IEEE float"):
+        track.bits = None
+    track.is_big_endian = name == "A_PCM/INT/BIG"
     if track.codec == "Opus":
         track.rate = 48000.0  # at which it is decoded, whatever it was made of
     return track
+
+
+def _note_sound(source: Source, track: _Track, audio: _Element) -> None:
+    for child in _children(source, audio):
+        if child.kind == _CHANNELS:
+            track.channels = _number(source, child)
+        elif child.kind in (_RATE, _OUTPUT_RATE):
+            track.rate = _float(source, child)
+        elif child.kind == _DEPTH:
+            track.bits = _number(source, child)
 
 
 def _hear(source: Source, layout: _Layout, cluster: _Element) -> None:

@@ -77,6 +77,7 @@ def examine_mp4(source: Source) -> Examination:
         missing_bytes=missing,
         has_sound=track is not None and track.samples + heard.samples > 0,
         damage=damage,
+        is_big_endian=track is not None and track.kind in (b"twos", b"in24", b"in32", b"fl32", b"fl64", b"lpcm"),
         is_accepted=not is_movie,
     )
 

@@ -12,7 +12,8 @@ from watcher.audio.flac import examine_flac
 from watcher.audio.mp4 import examine_mp4, is_mov, is_mp4
 from watcher.audio.mpeg import examine_mpeg
 from watcher.audio.ogg import examine_ogg, is_ogg_video
-from watcher.audio.refusal import refusal
+from watcher.audio.raw import Raw, examine_raw
+from watcher.audio.refusal import find_other, refusal
 from watcher.audio.riff import examine_wav
 from watcher.audio.source import Source
 from watcher.audio.tags import leading_tags_end
@@ -39,7 +40,9 @@ _MANIFEST = b"jumdc2pa"  # how the box of a C2PA manifest begins
 _MANIFEST_BLOCK = 256 * 1024
 
 
-def examine(file: BinaryIO, size: int, *, name: bytes = b"", thorough: bool = False) -> Examination:
+def examine(
+    file: BinaryIO, size: int, *, name: bytes = b"", thorough: bool = False, raw: Raw | None = None
+) -> Examination:
     """Examine the first `size` bytes of `file`: what they are, and whether they are complete.
 
     What the service does not take, yet could be made acceptable, is examined too: `is_accepted` is false then.
@@ -48,12 +51,13 @@ def examine(file: BinaryIO, size: int, *, name: bytes = b"", thorough: bool = Fa
     middle and the exact length. The position of `file` afterwards is undefined. `size` is at least 1. `name` only
     appears in the hint of a refusal: an absolute path, or just the file's name. A file that ends where its kind
     can only be guessed is short, never refused. A refusal and damage describe the present content: they mean
-    nothing for a file that is still being written.
+    nothing for a file that is still being written. `raw` is what its name says it is: it counts unless the content
+    begins as something else.
 
     Raises RecordingRefused (`unsupported_type`) for what cannot be made acceptable, and lets OSError pass.
     """
     source = Source(file, size, is_thorough=thorough)
-    found = _recognise(source)
+    found = _recognise(source) if raw is None else _recognise_raw(source, raw)
     if found is None:
         raise refusal(source.head, name)
     return replace(found, has_provenance=True) if _has_manifest(source) else found
@@ -80,6 +84,14 @@ def _recognise(source: Source) -> Examination | None:
     if head[:4] == b"OggS" and is_ogg_video(head):
         return None
     return _magical(source) or _foreign(source) or examine_mpeg(source) or _beginning(head)
+
+
+def _recognise_raw(source: Source, raw: Raw) -> Examination | None:
+    """Examine a file that is said to have no header. None for a text or an archive, which has no sound at all."""
+    headed = _magical(source) or _foreign(source)
+    if headed is not None:
+        return headed
+    return None if find_other(source.head) is not None else examine_raw(source, raw)
 
 
 def _magical(source: Source) -> Examination | None:

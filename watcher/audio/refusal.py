@@ -8,7 +8,7 @@ hint says what to ask.
 import posixpath
 from unicodedata import category
 
-from watcher.audio.asf import is_protected
+from watcher.audio.examination import Examination
 from watcher.errors import RecordingRefused
 from watcher.text import quote_path
 
@@ -28,17 +28,12 @@ _PROTECTED = (
     "Its sound is encrypted: export it unprotected from the program that holds the licence, and drop that."
 )
 
+_CONVERSIONS = {"WebM": _OPUS_OR_VORBIS, "AMR": _AMR, "AMR-WB": _AMR}
+
 _MEDIA: tuple[tuple[int, bytes, str, tuple[str, str] | str], ...] = (  # offset, magic, what it is, the way out
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA (ASF)", _FLAC),
-    (8, b"AIFF", "AIFF", _FLAC),
-    (8, b"AIFC", "AIFF-C", _FLAC),
-    (0, b".snd", "AU", _FLAC),
-    (0, b"#!AMR-WB\n", "AMR outside a 3GP container", _AMR),
-    (0, b"#!AMR\n", "AMR outside a 3GP container", _AMR),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a protected WMA (ASF)", _PROTECTED),
     (0, b"#!AMR", "AMR of several channels", _EXPORT),
-    (0, b"caff", "CAF", _FLAC),
     (0, b"RIFX", "big-endian WAV (RIFX)", _FLAC),
-    (0, b"riff\x2e\x91\xcf\x11", "Sony Wave64", _FLAC),
     (0, b"wvpk", "WavPack", _FLAC),
     (0, b"MAC ", "Monkey's Audio", _EXPORT),
     (0, b"TTA1", "True Audio", _FLAC),
@@ -56,14 +51,8 @@ _MEDIA: tuple[tuple[int, bytes, str, tuple[str, str] | str], ...] = (  # offset,
     (0, b"#!SILK_V3", "SILK", _EXPORT),
     (0, b"\x02#!SILK_V3", "SILK", _EXPORT),
     (0, b"ADIF", "AAC in ADIF", _EXPORT),
-    (0, b"FLV\x01", "Flash video", _FLAC),
     (0, b"\0\0\x01\xba", "MPEG video", _FLAC),
     (8, b"AVI ", "AVI video", _FLAC),
-    (4, b"ftypqt  ", "MOV (QuickTime)", _FLAC),
-    (4, b"moov", "MOV (QuickTime)", _FLAC),
-    (4, b"mdat", "MOV (QuickTime)", _FLAC),
-    (4, b"wide", "MOV (QuickTime)", _FLAC),
-    (4, b"pnot", "MOV (QuickTime)", _FLAC),
     (4, b"styp", "a fragment of an MP4 stream", _FRAGMENT),
     (4, b"moof", "a fragment of an MP4 stream", _FRAGMENT),
 )
@@ -141,7 +130,7 @@ def refusal(head: bytes, name: bytes) -> RecordingRefused:
     if head[:3] == b"ID3":
         hint = f"{_TAKEN} Play it to see what it is. {_EXPORT}"
         return _refused("It begins with an ID3 tag, but no MP3 or AAC sound follows it.", hint)
-    if (other := _other(head)) is not None:
+    if (other := find_other(head)) is not None:
         what, hint = other
         return _refused(f"It looks like {what}, not like a recording.", f"{hint}{_KEEP_OUT}", is_foreign=True)
     if head.startswith((_BOM, b"\xff\xfeR\0I\0F\0F\0", b"\xfe\xff\0R\0I\0F\0F")):
@@ -158,14 +147,19 @@ def refusal(head: bytes, name: bytes) -> RecordingRefused:
     return _refused(f"It has no known audio format.{by_name}", _ASK, is_foreign=True)
 
 
+def conversion(found: Examination, name: bytes) -> str:
+    """Return how a person can make a recording in one of the containers of FOREIGN acceptable."""
+    if found.container == "raw":
+        return _ASK
+    return _conversion(name, *_CONVERSIONS.get(found.container, _FLAC))
+
+
 def _refused(message: str, hint: str, *, is_foreign: bool = False) -> RecordingRefused:
     return RecordingRefused("unsupported_type", message, hint=hint, is_foreign=is_foreign)
 
 
 def _media(head: bytes) -> tuple[str, tuple[str, str] | str] | None:
     """Return the kind of sound or video, and how to convert it; None where it is of no known kind."""
-    if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return ("WebM", _OPUS_OR_VORBIS) if b"webm" in head[:64] else ("Matroska", _FLAC)
     if head.startswith(b"OggS"):
         return "Ogg video", _FLAC
     if head[:377:188] == b"\x47\x47\x47":
@@ -173,8 +167,6 @@ def _media(head: bytes) -> tuple[str, tuple[str, str] | str] | None:
     if head[:1] == b"\x56" and len(head) > 2 and head[1] & 0xE0 == 0xE0 and _is_loas(head):
         return "AAC in LOAS", _FLAC
     found = next(((what, way) for offset, magic, what, way in _MEDIA if head.startswith(magic, offset)), None)
-    if found == ("WMA (ASF)", _FLAC) and is_protected(head):
-        return "a protected WMA (ASF)", _PROTECTED
     if found == ("NIST SPHERE", _FLAC) and _SHORTEN in head[:1024]:
         return "NIST SPHERE, compressed", _EXPORT
     return found
@@ -187,7 +179,7 @@ def _is_loas(head: bytes) -> bool:
     return following[:1] == b"\x56" and following[1:] >= b"\xe0"
 
 
-def _other(head: bytes) -> tuple[str, str] | None:
+def find_other(head: bytes) -> tuple[str, str] | None:
     """Return the kind of a file without sound, and what to do; None where it may have some."""
     found = next(((what, hint) for offset, magic, what, hint in _OTHER if head.startswith(magic, offset)), None)
     if found is None and (text := _text(head)):

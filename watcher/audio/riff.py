@@ -209,6 +209,7 @@ def examine_wav(source: Source) -> Examination:
         missing_bytes=missing,
         has_sound=present >= max(1, described.frame_bytes if described else 1),
         damage=damage,
+        bits=described.bits if described and described.codec in ("PCM", "IEEE float") else None,
     )
 
 
@@ -252,7 +253,7 @@ class Blocks:
 def find_blocks(source: Source) -> Blocks | None:
     """Return the blocks of a WAV; None where there are none, or where each needs what is before it."""
     layout = _walk(source)
-    described = _Format.of(layout.format or b"")
+    described = Format.of(layout.format or b"")
     if layout.format is None or described is None or layout.data_start is None or described.damage():
         return None
     block_bytes, block_samples = _block_of(described)
@@ -279,7 +280,7 @@ def find_blocks(source: Source) -> Blocks | None:
     )
 
 
-def _block_of(described: _Format) -> tuple[int, int]:
+def _block_of(described: Format) -> tuple[int, int]:
     """Return the bytes and the samples of a block; 0 bytes where blocks do not stand alone."""
     channels, size, told = described.channels, described.block_bytes, described.block_samples
     if described.frame_bytes:

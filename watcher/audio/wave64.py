@@ -27,7 +27,8 @@ def examine_wave64(source: Source) -> Examination:
     seconds = described.seconds_of(present if extent.length is None else extent.length, counted)
     damage = "it has no `data` chunk" if extent.start is None else described.damage()
     told = Lengths(completeness, missing, seconds, present >= max(1, described.frame_bytes), damage)
-    return foreign("Wave64", described.codec, described.channels, described.rate, told)
+    bits = described.bits if described.frame_bytes else None
+    return foreign("Wave64", described.codec, described.channels, described.rate, told, bits=bits)
 
 
 def _walk(source: Source) -> tuple[Extent, bytes, int]:

@@ -19,10 +19,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, TypeVar
 
+from watcher.audio.raw import Raw
 from watcher.clock import SystemClock
 from watcher.domain import Mode
 from watcher.errors import CodecDied, RecordingError, RecordingRefused
-from watcher.journey.prepare.made import Facts, Order, Outcome, Raw
+from watcher.journey.prepare.made import Facts, Order, Outcome
 from watcher.journey.prepare.quiet import Levels
 from watcher.text import JsonObject
 

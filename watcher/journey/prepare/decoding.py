@@ -7,8 +7,8 @@ from typing import BinaryIO
 import av
 import av.error
 
+from watcher.audio.raw import Raw
 from watcher.journey.prepare.impossible import Refused, undecodable
-from watcher.journey.prepare.made import Raw
 from watcher.journey.prepare.quiet import WIDTHS
 
 # What a recording may be. Nothing that names other files, or an address, is among them: no playlist.

@@ -3,8 +3,9 @@
 from contextlib import closing
 from typing import BinaryIO
 
+from watcher.audio.raw import Raw
 from watcher.journey.prepare.decoding import opened
-from watcher.journey.prepare.made import Facts, Raw
+from watcher.journey.prepare.made import Facts
 from watcher.journey.prepare.quiet import WIDTHS, Levels, Listener
 from watcher.journey.prepare.silence import Comparison, Silence
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Self
 
+from watcher.audio.raw import Raw
 from watcher.text import JsonObject
 
 Channels = Literal["together", "apart", "first", "second"]
@@ -11,15 +12,6 @@ Channels = Literal["together", "apart", "first", "second"]
 
 How = Literal["remux", "cut", "copy", "flac"]
 """Another container with the same packets; blocks of a WAV; packets, in several parts; FLAC of the samples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """What a headerless recording is said to be."""
-
-    codec: str
-    rate: int
-    channels: int
 
 
 @dataclass(frozen=True, slots=True)
