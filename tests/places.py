@@ -28,6 +28,13 @@ REFUSED: dict[str, Any] = {
 """The sandbox's fault that is the service's verdict on a recording, in its documented words."""
 
 
+def _toml(value: object) -> str:
+    """JSON is TOML, but for tables in lists."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
 class Place:
     """One site on a real disk. `root` holds drop/, done/, failed/, config.toml and the database."""
 
@@ -48,7 +55,7 @@ class Place:
         lines = []
         for name, section in tables.items():
             lines.append(f"[{name}]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+            lines += [f"{key} = {_toml(value)}" for key, value in section.items()]
         self.config_path.write_text("\n".join(lines) + "\n")
 
     @property

@@ -20,13 +20,13 @@ import soundfile
 
 from tests.audio_files import recording
 from tests.audio_writers import Kind, made
-from watcher.audio import Completeness, examine
+from watcher.audio import Completeness, Raw, examine
 from watcher.audio.synthesis import wav
 from watcher.domain import Mode
 from watcher.errors import CodecDied
 from watcher.journey.prepare import codec
 from watcher.journey.prepare.codec import Bounds, Codec, CodecMissing, CodecRefused, CodecStopped
-from watcher.journey.prepare.made import Facts, Made, Order, Outcome, Raw, Span
+from watcher.journey.prepare.made import Facts, Made, Order, Outcome, Span
 from watcher.journey.prepare.mp3_reservoir import needs_before
 
 PATIENCE_SECONDS = 60.0

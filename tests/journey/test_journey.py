@@ -66,8 +66,11 @@ def test_the_verdict_is_fetched_and_written_into_the_receipt(place: Place) -> No
     assert kept.classification == "artificial"
 
 
-def test_what_the_service_can_not_take_costs_nothing_and_is_explained(place: Place, service: Sandbox) -> None:
+def test_what_the_service_can_not_take_costs_nothing_and_is_explained(
+    make_place: MakePlace, service: Sandbox
+) -> None:
     """Text named .wav and a recording over the limit are failed unpaid, an empty file waits; each says why."""
+    place = make_place(audio={"oversize": "fail"})
     place.drop("notes.wav", b"Call back on Monday.\n")
     place.drop("huge.wav", speech("huge") + bytes(16_000_000))
     place.drop("empty.wav", b"")

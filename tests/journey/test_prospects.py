@@ -79,7 +79,7 @@ def test_no_promise_is_made_that_something_stands_against(
     What is paused says so, with each reason; what would only be refused again is not said to be sent again; and
     what needs a daemon says that there is none.
     """
-    place = make_place(limits={"max_upload_bytes": 100})
+    place = make_place(limits={"max_upload_bytes": 100}, audio={"oversize": "fail"})
     now = clock.now()
     with context_of(place) as context:
         with context.store.writing() as books:
@@ -135,7 +135,9 @@ def test_a_retry_of_what_is_refused_unsent_says_so_and_it_is(
     make_place: MakePlace, service: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Cut short, too large, no recording: nothing is sent, now or then."""
-    place = make_place(limits={"max_upload_bytes": 100_000}, arrivals={"incomplete_minutes": 0.05})
+    place = make_place(
+        limits={"max_upload_bytes": 100_000}, arrivals={"incomplete_minutes": 0.05}, audio={"oversize": "fail"}
+    )
     place.drop("short.wav", wav(4.0, seed=1)[:-5000])
     place.drop("large.wav", wav(8.0, seed=2))
     place.drop("page.wav", b"<html>not found</html>")
@@ -162,7 +164,9 @@ def test_a_retry_after_the_settings_were_changed_says_that_it_is_sent_and_it_is(
     make_place: MakePlace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With lenient lengths and a larger limit, the same files are accepted."""
-    place = make_place(limits={"max_upload_bytes": 100_000}, arrivals={"incomplete_minutes": 0.05})
+    place = make_place(
+        limits={"max_upload_bytes": 100_000}, arrivals={"incomplete_minutes": 0.05}, audio={"oversize": "fail"}
+    )
     place.drop("short.wav", wav(4.0, seed=1)[:-5000])
     place.drop("large.wav", wav(8.0, seed=2))
     place.run_once()

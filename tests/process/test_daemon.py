@@ -141,9 +141,10 @@ def test_an_idle_daemon_says_nothing(make_place: MakePlace, watcher: Programs) -
 
 
 def test_what_is_no_recording_costs_nothing_and_is_explained(
-    place: Place, service: Sandbox, watcher: Programs
+    make_place: MakePlace, service: Sandbox, watcher: Programs
 ) -> None:
     """Text named .wav and 16 MB fail unsent, an empty file waits; `why` and `status` tell, in words."""
+    place = make_place(audio={"oversize": "fail"})
     daemon = watcher.daemon(place)
     place.drop("text.wav", b"Call back on Monday.\n")
     place.drop("large.wav", speech("large") + bytes(16_000_000))

@@ -176,9 +176,70 @@ MIXED = "their receipts could not be told apart"
 
 
 @pytest.mark.parametrize(
+    ("rule", "key", "found", "expected"),
+    [
+        ('names = "*.x", codec = "opus"', "codec", '"opus"', "one of "),
+        ('names = "*", codec = "mulaw"', "names", '"*"', "a pattern for one name"),
+        ('names = "*.gsm", codec = "gsm", rate = 16000', "rate", "16000", "8000, as gsm always has"),
+        ('names = "*.g722", codec = "g722"', "rate", "8000", "16000, as g722 always has"),
+        ('names = "*.g729", codec = "g729", channels = 2', "channels", "2", "1, as g729 always has"),
+        ('names = "*.x", codec = "pcm", rate = 0', "rate", "0", "at least 1,000"),
+        ('codec = "pcm"', "names", "", "names"),
+    ],
+)
+def test_headerless_recordings_are_described_fully(
+    file: Path, rule: str, key: str, found: str, expected: str
+) -> None:
+    """A wrong description makes noise, which is paid for: what cannot be is an error that names the key."""
+    file.write_text(f"[audio]\nraw = [{{ {rule} }}]\n")
+    with pytest.raises(ConfigError) as error:
+        load(file)
+    assert f"audio.raw[0].{key}" in error.value.message
+    assert found in error.value.message
+    assert expected in error.value.message
+
+
+def test_the_first_rule_that_names_a_file_says_what_it_is(file: Path) -> None:
+    """In either case, wherever it lies."""
+    rules = '{ names = "*.ulaw", codec = "mulaw" }, { names = "*.u*", codec = "pcm", rate = 16000 }'
+    file.write_text(f"[audio]\nraw = [{rules}]\n")
+    audio = load(file).audio
+    assert [(rule.codec, rule.rate) for name in (b"a/B.ULAW", b"c.ul") if (rule := audio.raw_for(name))] == [
+        ("mulaw", 8000),
+        ("pcm", 16000),
+    ]
+    assert audio.raw_for(b"x.ulaw/a.wav") is None
+
+
+def test_channels_are_called_differently(file: Path) -> None:
+    """Who reads a receipt must know which one is meant."""
+    file.write_text('[audio]\nchannel_names = ["agent", "agent"]\n')
+    with pytest.raises(ConfigError, match="expected names that differ"):
+        load(file)
+    file.write_text('[audio]\nchannel_names = ["agent", "customer"]\n')
+    audio = load(file).audio
+    assert [audio.channel_name(channel) for channel in (None, 0, 1, 2)] == [None, "agent", "customer", None]
+
+
+def test_channels_are_taken_apart_only_where_recordings_are_prepared(file: Path) -> None:
+    """Else the key would be obeyed by nothing."""
+    file.write_text('[audio]\nprepare = false\nchannels = "apart"\n')
+    with pytest.raises(ConfigError, match=r'audio.channels is "apart"; expected "together" while audio.prepare'):
+        load(file)
+
+
+@pytest.mark.parametrize(
     ("key", "written", "found", "expected"),
     [
         ("arrivals.incomplete_minutes", "0", "0", "more than 0"),
+        ("audio.oversize", '"squeeze"', '"squeeze"', 'one of "shrink", "split" or "fail"'),
+        ("audio.channels", '"left"', '"left"', 'one of "together", "apart", "first" or "second"'),
+        ("audio.channel_names", '[""]', '""', "a name, on one line"),
+        ("audio.join", '"all"', '"all"', 'one of "any" or "majority"'),
+        ("audio.min_seconds", "-1", "-1", "at least 0"),
+        ("audio.max_parts", "0", "0", "at least 1"),
+        ("audio.spool_bytes", "0", "0", "at least 1"),
+        ("audio.raw", '"*.ulaw"', '"*.ulaw"', "a list in [ ]"),
         ("arrivals.ignore", '["*"]', '"*"', PATTERN),
         ("arrivals.ignore", '["a/b"]', '"a/b"', PATTERN),
         ("arrivals.ignore", '[""]', '""', PATTERN),

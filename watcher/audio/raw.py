@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from itertools import islice
 from operator import mul
 from sys import byteorder
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from watcher.audio.examination import Completeness, Examination, Lengths, foreign
 from watcher.audio.g711 import decoded
 from watcher.audio.source import Source
-
-RawCodec = Literal["mulaw", "alaw", "pcm", "s16be", "gsm", "g722", "g729"]
 
 _PIECES, _PIECE_BYTES = 16, 4096
 _LOUD = 3000.0  # root mean square of 16 bits: no talk is so loud, and so unlike itself a sample later
@@ -47,14 +45,9 @@ _CODINGS: dict[str, _Coding] = {
 class Raw:
     """What a headerless recording is said to be."""
 
-    codec: RawCodec
+    codec: str  # a key of _CODINGS
     rate: int
     channels: int
-
-
-def only_rate(codec: RawCodec) -> int | None:
-    """Return the rate that this codec always has, with one channel; None where it may have any."""
-    return _CODINGS[codec].rate
 
 
 def examine_raw(source: Source, raw: Raw) -> Examination:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from watcher.cli.looking import duration_in_words
 from watcher.cli.opening import open_context, print_json
 from watcher.cli.printing import as_far_as_read
+from watcher.domain import Mode
 from watcher.errors import Exit, UsageError
 from watcher.outlet import standard_error
 from watcher.text import show_path
@@ -56,6 +57,14 @@ def _show_nothing(number: int, total: int) -> None:
     pass
 
 
+_WAYS = {
+    Mode.REMUX: "put into another container",
+    Mode.CUT: "cut",
+    Mode.COPY: "cut at packets",
+    Mode.FLAC: "encoded as FLAC",
+}
+
+
 def estimate(options: argparse.Namespace) -> int:
     if not os.path.isdir(options.path):
         raise UsageError(
@@ -70,8 +79,14 @@ def estimate(options: argparse.Namespace) -> int:
     unknown = f" ({found.of_unknown_length} of unknown length)" if found.of_unknown_length else ""
     print(f"recordings    {found.recordings:,}, {found.bytes:,} bytes")
     print(f"audio         {found.seconds_of_audio / 60:,.1f} minutes{unknown}")
-    print(f"submissions   {found.submissions:,}; {found.known:,} duplicates or known already, which cost nothing")
-    print(f"not accepted  {found.refused:,} (too large, cut short, empty, or not audio)")
+    least = f"{found.fewest_submissions:,} to " if found.fewest_submissions < found.submissions else ""
+    known = f"{found.known:,} duplicates or known already, which cost nothing"
+    print(f"submissions   {least}{found.submissions:,}; {known}")
+    if found.modes:
+        print(
+            f"prepared      {', '.join(f'{count:,} {_WAYS[Mode(mode)]}' for mode, count in found.modes.items())}"
+        )
+    print(f"not accepted  {found.refused:,} (too long, cut short, empty, or not audio)")
     if found.foreign:
         print(f"left alone    {found.foreign:,} (recordings neither by name nor by content)")
     if found.unreadable:

@@ -1,5 +1,8 @@
 """The sections with their keys and defaults. config.example.toml explains each key to operators."""
 
+import fnmatch
+import importlib.util
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +19,8 @@ from watcher.config.values import (
     Folder,
     Marker,
     Name,
+    Names,
+    Pattern,
     Patterns,
     RefId,
     Seconds,
@@ -127,6 +132,34 @@ class Arrivals(Table):
     ignore: Patterns = ()
 
 
+class RawNames(Table):
+    """What files of these names are, which have no header to tell it."""
+
+    names: Pattern
+    codec: Literal["mulaw", "alaw", "pcm", "s16be", "gsm", "g722", "g729"]
+    rate: Annotated[int, Field(ge=1_000, le=192_000)] = 8000
+    channels: Annotated[int, Field(ge=1, le=8)] = 1
+
+    @field_validator("rate")
+    @classmethod
+    def _rate_of_codec(cls, rate: int, info: ValidationInfo) -> int:
+        codec = str(info.data.get("codec", ""))
+        if rate != (only := _ONLY_RATES.get(codec, rate)):
+            raise ValueError(f"{only}, as {codec} always has")
+        return rate
+
+    @field_validator("channels")
+    @classmethod
+    def _channels_of_codec(cls, channels: int, info: ValidationInfo) -> int:
+        codec = str(info.data.get("codec", ""))
+        if codec in _ONLY_RATES and channels != 1:
+            raise ValueError(f"1, as {codec} always has")
+        return channels
+
+
+_ONLY_RATES = {"gsm": 8000, "g722": 16000, "g729": 8000}
+
+
 class AudioConfig(Table):
     """Which recordings are made acceptable before they are sent, and how."""
 
@@ -134,12 +167,36 @@ class AudioConfig(Table):
     oversize: Literal["shrink", "split", "fail"] = "shrink"
     foreign: Literal["convert", "fail"] = "convert"
     channels: Literal["together", "apart", "first", "second"] = "together"
-    channel_names: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    channel_names: Names = ()
     min_seconds: Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)] = 0.0
     max_parts: AtLeastOne = 24
     join: Literal["any", "majority"] = "any"
     spool: Folder = b"spool"
     spool_bytes: AtLeastOne = 2_000_000_000
+    raw: Annotated[tuple[RawNames, ...], Field(strict=False)] = ()
+
+    @field_validator("channels")
+    @classmethod
+    def _needs_preparation(cls, channels: str, info: ValidationInfo) -> str:
+        if channels != "together" and not info.data.get("prepare", True):
+            raise ValueError('"together" while audio.prepare is false')
+        return channels
+
+    @field_validator("raw")
+    @classmethod
+    def _needs_the_extra(cls, raw: tuple[RawNames, ...]) -> tuple[RawNames, ...]:
+        if raw and importlib.util.find_spec("av") is None:
+            raise ValueError("nothing until the extra is installed: pip install 'identifai-watcher[audio]'")
+        return raw
+
+    def raw_for(self, path: bytes) -> RawNames | None:
+        """Return what a file of this name is said to be, if it has no header; the first that names it."""
+        name = os.fsdecode(os.path.basename(path)).lower()
+        return next((one for one in self.raw if fnmatch.fnmatchcase(name, one.names.lower())), None)
+
+    def channel_name(self, channel: int | None) -> str | None:
+        """Return what the channel is called; None for all together, and where it has no name."""
+        return self.channel_names[channel] if channel is not None and channel < len(self.channel_names) else None
 
 
 class Retry(_BackOff):

@@ -120,6 +120,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("names that differ")
+    return names
+
+
 def _zone(name: str) -> str:
     if not name:
         return name
@@ -179,12 +185,14 @@ Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Windows = Annotated[tuple[Annotated[Window, PlainValidator(_window)], ...], Field(strict=False)]
 Suffixes = Annotated[tuple[Annotated[str, AfterValidator(_suffix)], ...], Field(strict=False)]
-Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], Field(strict=False)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Patterns = Annotated[tuple[Pattern, ...], Field(strict=False)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
 RefId = Annotated[str, AfterValidator(_ref_id)]
 Name = Annotated[str, AfterValidator(_name)]
+Names = Annotated[tuple[Name, ...], Field(strict=False), AfterValidator(_distinct)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Address = Annotated[str, AfterValidator(_listen)]
 Marker = Annotated[str, AfterValidator(_marker)]

@@ -213,7 +213,7 @@ def _compare_dropped(context: CommandContext, paths: set[bytes], found: Comparis
         unknown = paths - waiting - books.items.live_paths().keys() - set(books.items.live_companions())
         left = books.waiting.left()
     is_companion = Companions.of(settings).is_one
-    others = {path for path in unknown if may_be_left(settings, path) or is_companion(path)}
+    others = {path for path in unknown if may_be_left(context.config, path) or is_companion(path)}
     if len(others) > left.foreign + left.orphaned:  # only some of them are left, and it is unknown which
         found.unlisted += left.foreign + left.orphaned
     else:

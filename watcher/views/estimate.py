@@ -1,13 +1,15 @@
 """What submitting a folder would cost. Nothing is sent."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from watcher.audio import Completeness, Examination
 from watcher.config import Window
+from watcher.domain import Mode
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, hash_of
 from watcher.ignore import Ignore
-from watcher.journey.arrive.foreign import is_left, look_into
+from watcher.journey.arrive.foreign import is_left
+from watcher.journey.prepare.judgement import judge
+from watcher.journey.prepare.plan import Plan, sum_up
 from watcher.journey.submit.windows import describe, find_windows
 from watcher.text import JsonObject
 from watcher.views.context import CommandContext
@@ -21,7 +23,9 @@ class Estimate:
     seconds_of_audio: float = 0.0
     of_unknown_length: int = 0
     bytes: int = 0
-    submissions: int = 0
+    submissions: int = 0  # at most
+    fewest_submissions: int = 0  # how far some recordings shrink, only their samples tell
+    modes: dict[str, int] = field(default_factory=dict)  # recordings by how they are made acceptable
     known: int = 0  # recordings whose bytes were submitted before, or are in the folder twice
     refused: int = 0
     unreadable: int = 0
@@ -35,31 +39,33 @@ class Estimate:
 
 def estimate_folder(context: CommandContext, root: bytes) -> Estimate:
     """What this folder contains, wherever it is, and what submitting it would cost."""
-    found, keys = _look_through(context, Folder(root, "named"))
+    found, plans = _look_through(context, Folder(root, "named"))
     with context.store.reading() as books:
-        new = sum(books.copies.original_of(key) is None for key in keys)
+        new = [plan for key, plan in plans.items() if books.copies.original_of(key) is None]
         windows = find_windows(books, context.config.limits.writes, context.clock.now())
+    fewest, most = sum_up(new)
     return replace(
         found,
-        submissions=new,
-        known=found.recordings - new,
-        seconds_to_submit=seconds_for(new, windows),
+        submissions=most,
+        fewest_submissions=fewest,
+        known=found.recordings - len(new),
+        seconds_to_submit=seconds_for(most, windows),
         rate=describe(windows),
     )
 
 
-def _look_through(context: CommandContext, folder: Folder) -> tuple[Estimate, set[str]]:
-    """What the folder contains, and the content keys of its recordings."""
+def _look_through(context: CommandContext, folder: Folder) -> tuple[Estimate, dict[str, Plan]]:
+    """What the folder contains, and how each is made acceptable, by its content key."""
     found = Estimate()
-    keys: set[str] = set()
+    plans: dict[str, Plan] = {}
     for entry in folder.walk(Ignore(context.config.arrivals.ignore).matching):
         if entry.kind != "file":
             continue
         try:
-            _add(context, folder, entry.path, found, keys)
+            _add(context, folder, entry.path, found, plans)
         except (RecordingError, FolderError):
             found.unreadable += 1
-    return found, keys
+    return found, plans
 
 
 def seconds_for(submissions: int, windows: tuple[Window, ...]) -> float:
@@ -67,24 +73,22 @@ def seconds_for(submissions: int, windows: tuple[Window, ...]) -> float:
     return max((window.seconds * submissions / window.limit for window in windows), default=0.0)
 
 
-def _lacks(content: Examination) -> bool:
-    return content.completeness is Completeness.SHORT or content.damage is not None or not content.has_sound
-
-
-def _add(context: CommandContext, folder: Folder, path: bytes, found: Estimate, keys: set[str]) -> None:
+def _add(context: CommandContext, folder: Folder, path: bytes, found: Estimate, plans: dict[str, Plan]) -> None:
     file, fingerprint = folder.open(path)
     with file:
-        size, limit = fingerprint.size, context.config.limits.max_upload_bytes
-        content = look_into(file, size, path, thorough=size <= limit)
-        if is_left(context.config.arrivals, path, size, content):
+        size = fingerprint.size
+        judged = judge(context.config, file, size, path) if size else None
+        if is_left(context.config, path, size, judged.found if judged else None):
             found.foreign += 1
             return
-        if not isinstance(content, Examination) or size > limit or _lacks(content):
+        if judged is None or judged.refusal is not None or judged.examination is None or judged.plan is None:
             found.refused += 1
             return
         file.seek(0)
-        keys.add(context.content_key(hash_of(file)))
+        plans[context.content_key(hash_of(file))] = judged.plan
     found.recordings += 1
     found.bytes += size
-    found.seconds_of_audio += content.seconds or 0.0
-    found.of_unknown_length += content.seconds is None
+    found.seconds_of_audio += judged.examination.seconds or 0.0
+    found.of_unknown_length += judged.examination.seconds is None
+    if judged.plan.mode is not Mode.AS_IS:
+        found.modes[judged.plan.mode] = found.modes.get(judged.plan.mode, 0) + 1

@@ -9,7 +9,7 @@ from watcher.folders import Folder, fingerprint_of
 from watcher.folders.names import RECEIPT
 from watcher.ignore import Ignore
 from watcher.journey.arrive.companions import Companions, companions_of
-from watcher.journey.arrive.foreign import is_left, look_into, may_be_left
+from watcher.journey.arrive.foreign import find_raw, is_left, look_into, may_be_left
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
 from watcher.store import Waiting
@@ -226,10 +226,9 @@ def _is_receipt(context: CommandContext, path: bytes, of: Item | None) -> bool:
 
 def _explain_left(context: CommandContext, path: bytes, of: Item | None) -> str | None:
     """Why this file in the drop folder is left where it is; null if it is taken."""
-    settings = context.config.arrivals
-    if Companions.of(settings).is_one(path):
+    if Companions.of(context.config.arrivals).is_one(path):
         return "is a marker or sidecar. It waits for its recording, with which it is filed; it is never submitted."
-    if not may_be_left(settings, path) or _is_receipt(context, path, of):
+    if not may_be_left(context.config, path) or _is_receipt(context, path, of):
         return None
     go = "It is not sent or paid for. If it is a recording, give it a recording's extension (such as .wav)"
     try:
@@ -241,8 +240,8 @@ def _explain_left(context: CommandContext, path: bytes, of: Item | None) -> str 
     except (RecordingError, FolderError):
         return None
     with file:
-        found = look_into(file, fingerprint.size, path)
-    if not is_left(settings, path, fingerprint.size, found):
+        found = look_into(file, fingerprint.size, path, raw=find_raw(context.config.audio, path))
+    if not is_left(context.config, path, fingerprint.size, found):
         return None
     looks = f" {found.message}" if isinstance(found, RecordingRefused) else ""
     return (

@@ -84,7 +84,7 @@ def ending(pause: Pause, now: float, *, is_barred: bool = False) -> str:
 
 def explain_retry(context: CommandContext, item: Item) -> str:
     """What a retry of this failed recording will do, as the end of a sentence."""
-    if item.fault is not None and stays_refused(item.fault, item.size, context.config):
+    if item.fault is not None and stays_refused(item, context.config):
         return f"goes back to the drop folder, and is refused again unless it was changed: {item.fault.message}"
     return "goes back to the drop folder and is sent again"
 
@@ -230,7 +230,7 @@ def _explain_filing(context: CommandContext, item: Item, fault: str) -> str:
 
 def _explain_returning(context: CommandContext, item: Item) -> str:
     said = f"is {_explain_move(context, item, 'back to the drop folder')}"
-    if item.fault is not None and stays_refused(item.fault, item.size, context.config):
+    if item.fault is not None and stays_refused(item, context.config):
         return f"{said} Then it is refused again, unless it was changed: {item.fault.message}"
     with context.store.reading() as books:
         others = [pause for pause in books.pauses.active() if pause.kind is not PauseKind.FOLDER]
@@ -252,7 +252,7 @@ def _explain_failed(context: CommandContext, item: Item) -> str:
     """What a person can do about it."""
     if not _lies_there(context, item):
         said = "It is no longer in failed/, so it cannot be retried from there."
-    elif item.fault is not None and stays_refused(item.fault, item.size, context.config):
+    elif stays_refused(item, context.config):
         said = "Unchanged, it would be refused again. A repaired or converted copy is a new recording."
     else:
         said = f"`watcher retry {item.id}` sends it again."

@@ -297,7 +297,7 @@ def _look_at_files(context: CommandContext) -> tuple[list[tuple[str, str]], Lack
             except RecordingGone:
                 continue
             except (RecordingError, FolderError) as error:
-                if may_be_left(context.config.arrivals, entry.path):
+                if may_be_left(context.config, entry.path):
                     continue
                 lacking = drop.lack(entry.path)
                 lack |= lacking

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from watcher import logs
-from watcher.audio import Completeness, Examination, examine
+from watcher.audio import Completeness, Examination
 from watcher.config import Config
-from watcher.domain import UNTOUCHED, Audio, Fault, Fingerprint, Item, Mode, PartState, Planned, State
+from watcher.domain import UNTOUCHED, Audio, Fingerprint, Item, Mode, PartState, Planned, State
 from watcher.errors import (
     FolderError,
     RecordingBusy,
@@ -25,12 +25,15 @@ from watcher.errors import (
 from watcher.folders import hash_of
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.arrive.foreign import is_left
+from watcher.journey.arrive.lack import lacking
 from watcher.journey.arrive.recheck import withdraw
 from watcher.journey.arrive.registry import Settled
 from watcher.journey.conclusion import to_file
 from watcher.journey.duplicates import follow
 from watcher.journey.filed import lies_there
-from watcher.journey.prepare.plan import make_plan, may_be_sent
+from watcher.journey.prepare.codec import has_codec
+from watcher.journey.prepare.judgement import judge, refuse_unread
+from watcher.journey.prepare.plan import may_be_sent
 from watcher.journey.site import Site
 from watcher.journey.submit.doubt import after_return
 from watcher.mounts import part_of
@@ -63,43 +66,27 @@ def examine_file(site: Site, path: bytes, expected: Fingerprint) -> Examined:
 
     Raises RecordingUnreachable, RecordingChanged or RecordingGone; FolderError where the drop folder is away.
     """
-    limit, audio = site.config.limits.max_upload_bytes, site.config.audio
+    config = site.config
     site.drop.check_gives(path)
-    if not may_be_sent(expected.size, audio, limit):
-        return Examined(expected, None, None, _too_large(expected.size, limit))  # unread
-    examination: Examination | None = None
-    refusal: RecordingRefused | None = None
+    if (refusal := refuse_unread(config, expected.size)) is not None:
+        return Examined(expected, None, None, refusal)
     file, fingerprint = site.drop.open(path)
     with file:
         if fingerprint != expected:
             raise RecordingChanged("it changed after it had settled")
-        try:
-            # Name it as it will be when somebody reads the message.
-            examination = examine(file, fingerprint.size, name=os.path.join(site.failed.root, path), thorough=True)
-        except RecordingRefused as error:
-            refusal = error
-        file.seek(0)
-        digest = hash_of(file)
+        # Name it as it will be when somebody reads the message.
+        judged = judge(config, file, fingerprint.size, path, name=os.path.join(site.failed.root, path))
+        digest: str | None = None
+        if judged.refusal is None or fingerprint.size <= config.limits.max_upload_bytes:
+            file.seek(0)
+            digest = hash_of(file)
     if site.drop.fingerprint(path) != fingerprint:
         raise RecordingChanged("it changed while it was read")
     plan: Planned | None = None
-    if examination is not None:
-        refusal = _lack_of(examination, lenient=site.config.arrivals.lengths == "lenient")
-        made = make_plan(examination, fingerprint.size, audio, limit)
-        if made.fault is not None:
-            refusal = refusal or RecordingRefused(made.fault.code, made.fault.message, hint=made.fault.hint)
-        elif made.mode is not Mode.AS_IS:
-            plan = Planned(made.mode, made.most, made.reason)
-    return Examined(fingerprint, digest, examination, refusal, _warning(examination), plan)
-
-
-def _lack_of(examination: Examination, *, lenient: bool) -> RecordingRefused | None:
-    """Return why a recording must not be paid for; None if it may. `lenient`: one that is cut short may."""
-    if examination.completeness is Completeness.SHORT and not (lenient and examination.has_sound):
-        return _truncated(examination.missing_bytes)
-    if examination.damage is not None:
-        return _undecodable(examination.damage)
-    return None if examination.has_sound else _no_sound(examination.container)
+    if judged.plan is not None and judged.plan.fault is None and judged.plan.mode is not Mode.AS_IS:
+        plan = Planned(judged.plan.mode, judged.plan.most, judged.plan.reason)
+    found = judged.examination
+    return Examined(fingerprint, digest, found, judged.refusal, _warning(found), plan)
 
 
 def _warning(examination: Examination | None) -> str | None:
@@ -108,7 +95,7 @@ def _warning(examination: Examination | None) -> str | None:
         return None
     warnings = []
     if examination.completeness is Completeness.SHORT:
-        by = _by(examination.missing_bytes)
+        by = lacking(examination.missing_bytes)
         warnings.append(f"The recording is cut short{by} by its own header, and was sent (arrivals.lengths).")
     if examination.seconds is not None and examination.seconds < _SHORT_SECONDS:
         seconds = f"{examination.seconds:.1f} s"
@@ -154,7 +141,7 @@ class Admission:
     def _examine(self, settled: Settled) -> Examined | None:
         try:
             examined = examine_file(self._site, settled.path, settled.fingerprint)
-            if is_left(self._site.config.arrivals, settled.path, settled.fingerprint.size, examined.refusal):
+            if is_left(self._site.config, settled.path, settled.fingerprint.size, examined.refusal):
                 self._arrivals.dismiss(settled)  # it looked like a recording when it settled
                 return None
             has_identity = part_of(self._site.drop.root, settled.path).keeps_identity
@@ -386,52 +373,21 @@ def _note(item: Item) -> str:
     return ""
 
 
-def stays_refused(fault: Fault, size: int, config: Config) -> bool:
+def stays_refused(item: Item, config: Config) -> bool:
     """Return whether an unchanged recording that was refused unsent would be refused again."""
-    match fault.code:
+    audio, known = config.audio, item.audio
+    match item.fault.code if item.fault is not None else "":
         case "too_large":
-            return size > config.limits.max_upload_bytes
+            return not may_be_sent(item.size, audio, config.limits.max_upload_bytes)
         case "truncated":
             return config.arrivals.lengths == "strict"
-        case "unsupported_type" | "undecodable" | "no_sound":
+        case "unsupported_type":
+            return known is None or not (audio.prepare and audio.foreign == "convert")
+        case "codec_missing":
+            return not has_codec()
+        case "too_short":
+            return known is not None and known.seconds is not None and known.seconds < audio.min_seconds
+        case "undecodable" | "no_sound":
             return True
         case _:
             return False
-
-
-def _too_large(size: int, limit: int) -> RecordingRefused:
-    return RecordingRefused(
-        "too_large",
-        f"The recording has {size:,} bytes; the service takes {limit:,} at most.",
-        hint="Split it, or export it in a compressed format (8 kHz mono, MP3 or Opus). Nothing was sent or paid.",
-    )
-
-
-def _truncated(missing: int) -> RecordingRefused:
-    return RecordingRefused(
-        "truncated",
-        f"The recording is cut short{_by(missing)}: its own header says that more should follow.",
-        hint="Export it again and drop the whole file. Nothing was sent or paid. If it does play to its end, "
-        'set arrivals.lengths = "lenient" and retry it.',
-    )
-
-
-def _no_sound(container: str) -> RecordingRefused:
-    return RecordingRefused(
-        "no_sound",
-        f"There is no sound in it: this {container} file has a header, but no audio after it.",
-        hint="It may be from a call that nobody answered. If it should have sound, export it again. "
-        "Nothing was sent or paid.",
-    )
-
-
-def _undecodable(damage: str) -> RecordingRefused:
-    return RecordingRefused(
-        "undecodable",
-        f"The recording is damaged and cannot be played: {damage}.",
-        hint="Export it again, and play it before you drop it. Nothing was sent or paid.",
-    )
-
-
-def _by(missing: int) -> str:
-    return f" by {missing:,} bytes" if missing else ""

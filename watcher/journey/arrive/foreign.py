@@ -7,8 +7,8 @@ however many names.
 from collections import OrderedDict
 from typing import BinaryIO
 
-from watcher.audio import Examination, examine
-from watcher.config import Arrivals as Settings
+from watcher.audio import Examination, Raw, examine
+from watcher.config import AudioConfig, Config
 from watcher.domain import Fingerprint
 from watcher.errors import RecordingRefused
 from watcher.extensions import is_recording_name
@@ -22,38 +22,45 @@ _REMEMBERED = 10_000
 _SURE_SECONDS = 2.5  # a bit more than the coarsest timestamps of file systems
 
 
-def may_be_left(settings: Settings, path: bytes) -> bool:
+def may_be_left(config: Config, path: bytes) -> bool:
     """Return whether a file of this name is left where it is unless its content is a recording's."""
-    return settings.foreign == "leave" and not is_recording_name(path)
+    is_named = is_recording_name(path) or config.audio.raw_for(path) is not None
+    return config.arrivals.foreign == "leave" and not is_named
 
 
-def is_left(settings: Settings, path: bytes, size: int, found: Examination | RecordingRefused | None) -> bool:
+def is_left(config: Config, path: bytes, size: int, found: Examination | RecordingRefused | None) -> bool:
     """Return whether a file is left where it is, after a look at its content. `found`: None if it has none."""
-    if not may_be_left(settings, path):
+    if not may_be_left(config, path):
         return False
     return size < _TELLING_BYTES or (isinstance(found, RecordingRefused) and found.is_foreign)
 
 
 def look_into(
-    file: BinaryIO, size: int, path: bytes, *, thorough: bool = False
+    file: BinaryIO, size: int, path: bytes, *, thorough: bool = False, raw: Raw | None = None
 ) -> Examination | RecordingRefused | None:
     """Return what the open file contains, or why it is refused; None for an empty one. See examine."""
     try:
-        return examine(file, size, name=path, thorough=thorough) if size else None
+        return examine(file, size, name=path, thorough=thorough, raw=raw) if size else None
     except RecordingRefused as error:
         return error.with_traceback(None)  # it would keep the frames alive, and the file with them
+
+
+def find_raw(audio: AudioConfig, path: bytes) -> Raw | None:
+    """Return what a file of this name is said to be, if it has no header."""
+    named = audio.raw_for(path)
+    return None if named is None else Raw(named.codec, named.rate, named.channels)
 
 
 class Looks:
     """What was found in the files that were looked into last."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[Fingerprint, tuple[Examination | RecordingRefused | None, bytes, bool]] = (
-            OrderedDict()
-        )
+        self._found: OrderedDict[
+            tuple[Fingerprint, Raw | None], tuple[Examination | RecordingRefused | None, bytes, bool]
+        ] = OrderedDict()
 
     def look(
-        self, file: BinaryIO, fingerprint: Fingerprint, path: bytes, quiet_seconds: float
+        self, file: BinaryIO, fingerprint: Fingerprint, path: bytes, quiet_seconds: float, raw: Raw | None = None
     ) -> Examination | RecordingRefused | None:
         """Return what is in the open file, read now or remembered. `quiet_seconds`: how long it has not changed.
 
@@ -61,14 +68,15 @@ class Looks:
         another name of the file, but never for the same name, and not for long.
         """
         is_sure = quiet_seconds >= _SURE_SECONDS
-        known = self._found.get(fingerprint)
+        key = fingerprint, raw
+        known = self._found.get(key)
         if known is not None:
             found, of, was_sure = known
             if was_sure or (not is_sure and of != path):
-                self._found.move_to_end(fingerprint)
+                self._found.move_to_end(key)
                 return found
-        result = look_into(file, fingerprint.size, path)
-        self._found[fingerprint] = result, path, is_sure
+        result = look_into(file, fingerprint.size, path, raw=raw)
+        self._found[key] = result, path, is_sure
         if len(self._found) > _REMEMBERED:
             self._found.popitem(last=False)
         return result

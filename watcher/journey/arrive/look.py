@@ -8,7 +8,7 @@ from watcher.audio import Examination
 from watcher.errors import FolderError, RecordingChanged, RecordingGone, RecordingUnreachable
 from watcher.folders import is_being_written
 from watcher.journey.arrive.companions import stem_of
-from watcher.journey.arrive.foreign import FOREIGN, Looks, is_left, may_be_left
+from watcher.journey.arrive.foreign import FOREIGN, Looks, find_raw, is_left, may_be_left
 from watcher.journey.arrive.openings import Openings
 from watcher.journey.arrive.reach import Reach
 from watcher.journey.arrive.registry import Registry, Settled
@@ -57,7 +57,7 @@ class Look:
             return
         except (RecordingUnreachable, FolderError) as error:
             code, reason = error.code, f"{error.message}; {error.hint}"
-            if isinstance(error, RecordingUnreachable) and may_be_left(self._site.config.arrivals, path):
+            if isinstance(error, RecordingUnreachable) and may_be_left(self._site.config, path):
                 code, reason = FOREIGN, f"is not a recording by its name, and its content is unknown: {reason}"
             with self._registry.lock:
                 self._registry.settler.wait(candidate, code, reason, clock.now(), clock.monotonic())
@@ -174,23 +174,21 @@ class Look:
 
     def _look_into(self, candidate: Candidate, evidence: Evidence) -> Evidence:
         """Add to the evidence whether its container is complete, and (by a lease) whether it is being written."""
-        path, size, settings = candidate.path, candidate.fingerprint.size, self._site.config.arrivals
-        is_read = may_be_sent(size, self._site.config.audio, self._site.config.limits.max_upload_bytes)
-        if size == 0 or not (is_read or may_be_left(settings, path)):
-            return replace(
-                evidence, is_foreign=is_left(settings, path, size, None)
-            )  # nothing to read, or too much
+        path, size, config = candidate.path, candidate.fingerprint.size, self._site.config
+        is_read = may_be_sent(size, config.audio, config.limits.max_upload_bytes)
+        if size == 0 or not (is_read or may_be_left(config, path)):
+            return replace(evidence, is_foreign=is_left(config, path, size, None))  # nothing to read, or too much
         file, fingerprint = self._site.drop.open(path)
         with file:
             if fingerprint != candidate.fingerprint:
                 raise RecordingChanged("it is still being written")
-            if evidence.heard_open and not may_be_left(settings, path):
+            if evidence.heard_open and not may_be_left(config, path):
                 evidence = replace(evidence, is_open=is_being_written(file))
                 if evidence.why_open:
                     return evidence  # its content does not matter yet
             quiet_seconds = self._site.clock.monotonic() - candidate.changed_at
-            found = self._looks.look(file, fingerprint, path, quiet_seconds)
-            evidence = replace(evidence, is_foreign=is_left(settings, path, size, found))
+            found = self._looks.look(file, fingerprint, path, quiet_seconds, find_raw(config.audio, path))
+            evidence = replace(evidence, is_foreign=is_left(config, path, size, found))
             if isinstance(found, Examination):  # else not a recording, or not yet: only quiet can tell
                 evidence = replace(
                     evidence,

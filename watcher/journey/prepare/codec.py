@@ -25,12 +25,12 @@ from watcher.domain import Mode
 from watcher.errors import CodecDied, RecordingError, RecordingRefused
 from watcher.journey.prepare.made import Facts, Order, Outcome
 from watcher.journey.prepare.quiet import Levels
+from watcher.journey.prepare.unsendable import INSTALL
 from watcher.text import JsonObject
 
 Deed = Literal["listen", "copy", "flac"]
 _Answer = TypeVar("_Answer")
 
-INSTALL = "pip install 'identifai-watcher[audio]'"
 
 _POLL_SECONDS = 0.05
 _ANSWER_BYTES = 32 * 1024 * 1024  # the loudness of a week

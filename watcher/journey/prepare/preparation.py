@@ -23,6 +23,7 @@ from watcher.errors import (
 )
 from watcher.folders import hash_of
 from watcher.journey.arrive.arrivals import Arrivals
+from watcher.journey.arrive.foreign import find_raw
 from watcher.journey.conclusion import conclude, to_file
 from watcher.journey.duplicates import follow_original
 from watcher.journey.prepare import unsendable
@@ -168,6 +169,7 @@ class Preparation:
             spans=tuple(map(_span, job.parts)) or None,
             indices=share.indices,
             keep_bytes=share.keep_bytes,
+            raw=find_raw(site.config.audio, item.path) if _is_raw(item) else None,
         )
         with site.spool.making(item.id) as folder:
             try:
@@ -327,6 +329,10 @@ class Preparation:
         if self._site.reminders.is_due("spool", error.message):
             _log.warning("spool.unusable", reason=error.message, hint=error.hint)
         return _TROUBLE_SECONDS
+
+
+def _is_raw(item: Item) -> bool:
+    return item.audio is not None and item.audio.container == "raw"
 
 
 def _span(part: Part) -> Span:

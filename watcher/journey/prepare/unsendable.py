@@ -3,6 +3,7 @@
 from watcher.domain import Fault
 from watcher.errors import CodecDied, RecordingRefused
 
+INSTALL = "pip install 'identifai-watcher[audio]'"
 SILENT = Fault("no_sound", "There is no sound in this part: it was not sent, and is not judged.")
 
 
@@ -36,4 +37,12 @@ def undecodable(error: CodecDied) -> RecordingRefused:
         "undecodable",
         f"The recording cannot be decoded: {error.message}.",
         hint="Export it again, and play it before you drop it. Nothing was sent or paid.",
+    )
+
+
+def codec_missing(container: str) -> RecordingRefused:
+    return RecordingRefused(
+        "codec_missing",
+        f"This {container} has to be converted before it can be sent, and what converts is not installed.",
+        hint=f"Install it ({INSTALL}), restart the service, and `watcher retry` this one. Nothing was paid.",
     )
