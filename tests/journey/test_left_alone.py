@@ -83,7 +83,7 @@ def test_what_is_no_recording_stays_where_it_is(
 
 
 def test_a_file_is_taken_by_its_content_whatever_its_name(place: Place, service: Sandbox) -> None:
-    """A recording is sent under any name, in another container if need be; one that nothing makes acceptable fails."""
+    """It is sent under any name, in another container if need be; what nothing makes acceptable fails."""
     for name in ("call.dat", "call", "call.wav.bak", "call.txt"):
         place.drop(name, speech(name))
     place.drop("voice.bin", recording("amr"))
@@ -220,9 +220,9 @@ def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The names of what is read to see what it is, from now on."""
     looks: list[bytes] = []
 
-    def counted(file: Any, size: int, *, name: bytes, thorough: bool) -> Any:
+    def counted(file: Any, size: int, *, name: bytes, thorough: bool, raw: Any) -> Any:
         looks.append(name)
-        return examine(file, size, name=name, thorough=thorough)
+        return examine(file, size, name=name, thorough=thorough, raw=raw)
 
     monkeypatch.setattr("watcher.journey.arrive.foreign.examine", counted)
     return looks
