@@ -31,6 +31,12 @@ _ENCODED: dict[str, tuple[str, str, int | None, dict[str, str]]] = {
     "mp3": ("mp3", "libmp3lame", None, {}),
     "mp3.tagged": ("mp3", "libmp3lame", None, {"write_id3v1": "1", "title": "a call"}),
     "mp3.bare": ("mp3", "libmp3lame", None, {"write_xing": "0", "id3v2_version": "0"}),
+    "mp3.320": (
+        "mp3",
+        "libmp3lame",
+        44100,
+        {"channels": "2", "bit_rate": "320000", "write_xing": "0", "id3v2_version": "0"},
+    ),
     "mp3.stereo": ("mp3", "libmp3lame", 44100, {"channels": "2"}),
     "mp3.8khz": ("mp3", "libmp3lame", 8000, {}),
     "mp3.vbr": ("mp3", "libmp3lame", 44100, {"quality": "5"}),

@@ -77,7 +77,7 @@ def _bare(root: Path, count: int, size: int) -> tuple[float, float, float]:
             [sys.executable, "-c", BARE, url, str(root / "bare")], check=True, capture_output=True, text=True
         ).stdout
     finally:
-        _end(server)
+        end(server)
     wall, peak, cpu = map(float, output.split())
     return wall, peak, cpu
 
@@ -116,8 +116,8 @@ def _ours(root: Path, count: int, size: int) -> tuple[float, float, float]:
             status = Path(f"/proc/{daemon.pid}/status").read_text()
             peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
         finally:
-            _end(daemon)
-            _end(server)
+            end(daemon)
+            end(server)
     return wall, peak, cpu
 
 
@@ -131,7 +131,7 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _end(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
+def end(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=30)
     if process.stdout is None:
