@@ -32,7 +32,10 @@ def test_the_demo_shows_every_fate_within_a_minute(watcher: Programs, tmp_path: 
             assert fate.error in rows[fate.path]
         else:
             receipt = json.loads((folder / "done" / f"{fate.path}.json").read_bytes())
-            assert receipt["identifier"][:16] in rows[fate.path]
+            sent = receipt["parts"] or [receipt]
+            assert len(sent) == fate.submissions
+            assert all(one["identifier"][:16] in rows[fate.path] for one in sent)
+            assert receipt["verdict"]["classification"] == fate.verdict
     assert str(folder) in program.out
     again = watcher.call("demo", "--dir", folder, environment=NEWCOMER)
     assert again.process.returncode == Exit.CONFIG

@@ -8,7 +8,7 @@ import av
 import pytest
 
 from watcher.audio import Completeness, examine
-from watcher.audio.synthesis import Codec, wav
+from watcher.audio.synthesis import Codec, amr, long_wav, wav
 
 
 def decoded(data: bytes) -> list[int]:
@@ -61,3 +61,22 @@ def test_plain_recordings_open_in_the_standard_library() -> None:
 def test_the_shortest_recording_has_one_sample() -> None:
     """No length gives an empty file."""
     assert len(wav(0)) == 46
+
+
+def test_a_long_one_has_its_marks_where_they_are_wanted() -> None:
+    """So that one part of it can have another verdict than the rest."""
+    made = long_wav(120.0, codec="mulaw", marks=[(b"mark", 70.0, 80.0)])
+    found = examine(io.BytesIO(made), len(made))
+    assert (found.completeness, found.seconds, found.channels) == (Completeness.PROVEN, 120.0, 2)
+    places = [at for at in range(len(made)) if made.startswith(b"mark", at)]
+    assert len(places) == 40
+    assert 70.0 <= (places[0] - 58) / 16_000 < 70.1
+    assert 79.5 <= (places[-1] - 58) / 16_000 < 80.0
+
+
+def test_an_amr_recording_can_be_decoded() -> None:
+    """It has sound all through, so that nothing of it is taken for silence."""
+    assert amr(1.0, seed=3) == amr(1.0, seed=3)
+    samples = decoded(amr(2.0))
+    assert len(samples) == 16_000
+    assert all(any(samples[at : at + 1600]) for at in range(0, 16_000, 1600))

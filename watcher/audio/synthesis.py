@@ -1,14 +1,17 @@
-"""Synthetic recordings for the demo: WAV files that sound like somebody mumbling."""
+"""Synthetic recordings for the demo: WAV files that sound like somebody mumbling, and AMR of noise."""
 
 import random
 import struct
 from array import array
+from collections.abc import Sequence
 from functools import cache
 from math import pi, sin
 from sys import byteorder
 from typing import Literal
 
 Codec = Literal["pcm", "mulaw", "alaw"]
+
+Marks = Sequence[tuple[bytes, float, float]]
 
 _TAGS = {"pcm": 1, "alaw": 6, "mulaw": 7}
 _HARMONICS = (1.0, 0.7, 0.45, 0.5, 0.3, 0.12)
@@ -40,6 +43,30 @@ def wav(
         table = _companded(codec)
         data = bytes([table[sample >> 3] for sample in samples])
     return _riff(data, rate, channels, codec, note)
+
+
+def long_wav(
+    seconds: float, *, channels: int = 2, codec: Codec = "pcm", seed: int = 0, marks: Marks = ()
+) -> bytes:
+    """Return a WAV of whole minutes: one minute of `wav`, again and again, since more takes long to make.
+
+    Over its sound lie `marks`: a note every quarter of a second, from one time to another.
+    """
+    minute = wav(60.0, channels=channels, codec=codec, seed=seed)
+    at = minute.index(b"data") + 8
+    sound = bytearray(minute[at:] * round(seconds / 60))
+    a_second = (len(minute) - at) // 60
+    for note, start, end in marks:
+        for place in range(round(start * a_second), round(end * a_second), a_second // 4):
+            sound[place : place + len(note)] = note
+    return _riff(bytes(sound), 8000, channels, codec, b"")
+
+
+def amr(seconds: float, *, seed: int = 0) -> bytes:
+    """Return an AMR recording of 12.2 kbit/s, of noise. The same seed gives the same bytes."""
+    chance = random.Random(seed)  # noqa: S311
+    frames = (chance.randbytes(30) + bytes([chance.randrange(16) << 4]) for _ in range(round(seconds * 50)))
+    return b"#!AMR\n" + b"".join(b"\x3c" + frame for frame in frames)
 
 
 def _voice(count: int, rate: int, chance: random.Random) -> "array[int]":

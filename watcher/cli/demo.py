@@ -13,13 +13,14 @@ from rich.live import Live
 from rich.table import Table
 
 from watcher import logs, once
-from watcher.audio.synthesis import wav
+from watcher.audio.synthesis import amr, long_wav, wav
 from watcher.cli.opening import wide_console
 from watcher.clock import SystemClock
 from watcher.composition import opened
 from watcher.config import load
-from watcher.domain import State
+from watcher.domain import Mode, State
 from watcher.errors import ConfigError, Exit
+from watcher.journey.prepare.codec import has_codec
 from watcher.key import Key
 from watcher.outlet import standard_error
 from watcher.sandbox import Sandbox
@@ -28,6 +29,10 @@ from watcher.views.context import CommandContext
 from watcher.views.recordings import Recording, list_recordings, list_waiting
 
 _KEY = "demo-key"
+_LACKING = (
+    "Without the extra `audio` no long call is encoded and no foreign recording converted: these are left out."
+)
+_MODES = {Mode.FLAC: "FLAC", Mode.REMUX: "other container", Mode.CUT: "WAV", Mode.COPY: "stream"}
 _CONFIG = """\
 # Written by `watcher demo`. For real use, begin with a copy of config.example.toml.
 [identifai]
@@ -54,6 +59,9 @@ class Fate:
     error: str | None = None
     verdict: str | None = None
     duplicate: bool = False
+    mode: Mode | None = None  # how it is made acceptable; null: it is sent as it is
+    submissions: int = 1
+    needs_codec: bool = False
 
 
 def _voice(seed: int, *, note: bytes = b"", codec: str = "pcm", channels: int = 1) -> Callable[[], bytes]:
@@ -70,9 +78,33 @@ FATES = (
     Fate("voicemail/bank.wav", _voice(7, note=b"sandbox:artificial"), State.DONE, verdict="artificial"),
     Fate("voicemail/noise.wav", _voice(8, note=b"sandbox:inconclusive"), State.DONE, verdict="inconclusive"),
     Fate("voicemail/call-0001 again.wav", _voice(1), State.DONE, verdict="human", duplicate=True),
+    Fate(
+        "long/ten minutes.wav",
+        lambda: long_wav(600.0, seed=12),
+        State.DONE,
+        verdict="human",
+        mode=Mode.FLAC,
+        needs_codec=True,
+    ),
+    Fate(
+        "long/twenty minutes, µ-law.wav",
+        # The second part begins in the stretch that is marked.
+        lambda: long_wav(1200.0, codec="mulaw", seed=13, marks=[(b"sandbox:artificial", 600.0, 1000.0)]),
+        State.DONE,
+        verdict="artificial",
+        mode=Mode.CUT,
+        submissions=2,
+    ),
+    Fate(
+        "foreign/dictated.amr",
+        lambda: amr(12.0, seed=14),
+        State.DONE,
+        verdict="human",
+        mode=Mode.REMUX,
+        needs_codec=True,
+    ),
     Fate("problems/refused.wav", _voice(9, note=b"sandbox:unsupported"), State.FAILED, error="refused"),
     Fate("problems/cut short.wav", lambda: wav(12.0, seed=10)[:-5000], State.FAILED, error="truncated"),
-    Fate("problems/too large.wav", lambda: wav(1000.0, seed=11), State.FAILED, error="too_large"),
     Fate(
         "problems/notes.wav",
         lambda: b"Call back on Monday. This is no recording.\n" * 20,
@@ -82,9 +114,14 @@ FATES = (
 )
 
 
+def demo_fates() -> tuple[Fate, ...]:
+    """Return the recordings of the demo that this installation can make acceptable."""
+    return tuple(fate for fate in FATES if has_codec() or not fate.needs_codec)
+
+
 def show_demo(folder: Path | None) -> Exit:
     """Run the demo and print a table of what became of each recording. 1 if one did not end as it should."""
-    root = _prepare(folder)
+    root, fates = _prepare(folder), demo_fates()
     with Sandbox(_KEY, verdict_after_seconds=1.0) as service:
         path = root / "config.toml"
         path.write_text(_CONFIG.format(url=service.url), encoding="utf-8")
@@ -95,10 +132,12 @@ def show_demo(folder: Path | None) -> Exit:
         console.print(
             f"The sandbox answers at {service.url}, at the service's own limits: "
             f"1 submission a second, 30 a minute.\n"
-            f"Dropping {len(FATES)} recordings into {root / 'drop'} …",
+            f"Dropping {len(fates)} recordings into {root / 'drop'} …",
             soft_wrap=True,
         )
-        for fate in FATES:
+        if len(fates) < len(FATES):
+            console.print(_LACKING, soft_wrap=True)
+        for fate in fates:
             target = root / "drop" / os.fsdecode(fate.path.encode())  # str paths are not UTF-8 in every locale
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(fate.content())
@@ -129,29 +168,48 @@ def _recordings(context: CommandContext) -> dict[str, Recording]:
 
 
 def _table(context: CommandContext, marks: dict[str, str] | None = None) -> Table:
-    table = Table("file", "became", "identifier or reason", "verdict", box=None, pad_edge=False)
+    table = Table("file", "became", "sent as", "identifier or reason", "verdict", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
     waiting = {path_text(file.path): file for file in list_waiting(context).files}
     recordings = _recordings(context)  # read after the waiting files: one taken in between is among these
-    for fate in FATES:
+    for fate in demo_fates():
         recording = recordings.get(fate.path)
         if recording is None:
             reason = waiting[fate.path].reason if fate.path in waiting else ""
-            table.add_row(fate.path, "settling", reason, "")
+            table.add_row(fate.path, "settling", "", reason, "")
             continue
         item, verdict = recording.item, recording.verdict
-        told = item.fault.code if item.fault else item.identifier[:16] + "…" if item.identifier else ""
+        told = item.fault.code if item.fault else ", ".join(_identifiers(recording))
         if item.duplicate_of:
             told += " (duplicate, not paid for)"
         said = (verdict.classification or "awaited") if verdict else ""
-        table.add_row(fate.path, str(item.state), told, said, *([marks[fate.path]] if marks else []))
+        table.add_row(
+            fate.path, str(item.state), _sent_as(recording), told, said, *([marks[fate.path]] if marks else [])
+        )
     return table
+
+
+def _identifiers(recording: Recording) -> list[str]:
+    """Return the beginnings of its identifier, or of those of its parts."""
+    parts = [part.identifier for part in recording.answer.parts or () if part.identifier is not None]
+    found = [recording.item.identifier] if recording.item.identifier is not None else parts
+    return [f"{identifier[:16]}…" for identifier in found]
+
+
+def _sent_as(recording: Recording) -> str:
+    """Return what was, or is to be, sent of it."""
+    item = recording.item
+    if item.plan is None:
+        return "" if item.outcome is State.FAILED else "as it is"
+    parts = sum(not part.silent for part in recording.answer.parts or ())
+    return _MODES[item.plan.mode] + (f", {parts} parts" if parts > 1 else "")
 
 
 def _conclude(context: CommandContext, service: Sandbox, root: Path) -> Exit:
     wrong: list[str] = []
     recordings = _recordings(context)
-    for fate in FATES:
+    fates = demo_fates()
+    for fate in fates:
         recording = recordings.get(fate.path)
         if recording is None:
             wrong.append(f"{fate.path}: was never taken")
@@ -160,13 +218,15 @@ def _conclude(context: CommandContext, service: Sandbox, root: Path) -> Exit:
         became = (item.state, item.fault and item.fault.code, verdict and verdict.classification)
         if became != (fate.state, fate.error, fate.verdict) or bool(item.duplicate_of) != fate.duplicate:
             wrong.append(f"{fate.path}: should be {fate.state} {fate.error or fate.verdict}, became {became}")
+        if (mode := item.plan and item.plan.mode) != fate.mode:
+            wrong.append(f"{fate.path}: should be made acceptable by {fate.mode}, not by {mode}")
     out = wide_console()
     out.print(_table(context))
-    paid = sum(1 for fate in FATES if fate.state is State.DONE and not fate.duplicate)
+    paid = sum(fate.submissions for fate in fates if fate.state is State.DONE and not fate.duplicate)
     if service.charged != paid:
         wrong.append(f"{service.charged} submissions were charged, not {paid}")
     out.print(
-        f"\n{len(FATES)} recordings, {service.charged} charged. Each is in done/ or failed/ with its receipt:"
+        f"\n{len(fates)} recordings, {service.charged} charged. Each is in done/ or failed/ with its receipt:"
     )
     out.print(f"  {root}")
     out.print(f"Look around:  watcher list --config {root / 'config.toml'}")
