@@ -169,7 +169,7 @@ def test_a_new_database_is_made_from_the_packaged_migrations(installed: Installe
     """`watcher migrate` finds the migrations in the package; a second time there is nothing to do."""
     config = tmp_path / "config.toml"
     config.touch()
-    assert installed.says("watcher", "migrate", "--config", config).endswith("new.")
+    assert "was created with version" in installed.says("watcher", "migrate", "--config", config)
     assert "already has this version" in installed.says("watcher", "migrate", "--config", config)
 
 

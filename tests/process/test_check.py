@@ -288,7 +288,7 @@ def test_a_database_that_can_not_be_made_is_found_before_the_first_start(
     (place.root / "other.db").write_bytes(b"no database at all, but a text of some length\n" * 50)
     checked = Checked(place, capsys)
     assert checked.code == Exit.CONFIG
-    checked.is_now("database", "wrong", "no database")
+    checked.is_now("database", "wrong", "not a database")
 
 
 def test_a_clock_that_was_set_back_is_a_warning(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

