@@ -52,6 +52,7 @@ def test_before_the_first_start_all_is_looked_at_and_nothing_made_or_spent(
         "subfolders",
         "privacy",
         "recordings",
+        "spool",
         "watch",
         "inotify",
         "database",

@@ -19,6 +19,7 @@ from watcher.cli.checking.child import find_as
 from watcher.cli.checking.finding import Condition, Finding, exit_code, warning, well, wrong
 from watcher.cli.checking.lookout import check_watch
 from watcher.cli.checking.premises import check_premises
+from watcher.cli.checking.preparing import check_preparing
 from watcher.cli.checking.unit import quote_word
 from watcher.cli.checking.user import (
     User,
@@ -125,6 +126,7 @@ def _look(
         *_check_unit(context, user),
         key_found,
         *premises,
+        *check_preparing(context.config),
         *watch,
         books,
         daemon,
