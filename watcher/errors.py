@@ -81,6 +81,11 @@ class StoreContradicted(StoreError):
     exit_code = Exit.INCOMPLETE
 
 
+def is_of_the_store(error: Exception) -> bool:
+    """Return whether the database could not be used at all: no single recording is to blame."""
+    return isinstance(error, StoreError) and not isinstance(error, StoreContradicted)
+
+
 class TransitionRefused(StoreContradicted):
     """The table of transitions does not allow this one: a bug, which stops only this item."""
 

@@ -12,6 +12,7 @@ from tests.conftest import MakePlace
 from tests.disks import Disk
 from tests.places import REFUSED, speech
 from tests.queues import drain, posts, queued
+from watcher.composition import Journey
 from watcher.domain import State
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
@@ -191,6 +192,18 @@ def _dies(*_: object, **__: object) -> None:
     raise SystemExit
 
 
+def die_while_it_is_filed(
+    journey: Journey, service: Sandbox, monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    """The recording is accepted, and the daemon dies at this call of its filing."""
+    while not service.charged:
+        journey.submissions[0].step()
+    with monkeypatch.context() as death:
+        death.setattr(f"watcher.journey.file.{dies_at}", _dies)
+        with pytest.raises(SystemExit):
+            journey.filing.step()
+
+
 @pytest.mark.parametrize("dies_at", ["out.move_companions", "out.Out.record"])
 @pytest.mark.parametrize("is_on_another_disk", [False, True], ids=["one disk", "two disks"])
 def test_what_comes_after_a_crash_is_the_next_recording_s(
@@ -213,12 +226,7 @@ def test_what_comes_after_a_crash_is_the_next_recording_s(
         for name in ("call.xml", "call.wav.ok"):
             place.drop(name, b"first")
         with queued(place, "call") as journey:
-            while not service.charged:
-                journey.submissions[0].step()
-            with monkeypatch.context() as death:
-                death.setattr(f"watcher.journey.file.{dies_at}", _dies)
-                with pytest.raises(SystemExit):
-                    journey.filing.step()
+            die_while_it_is_filed(journey, service, monkeypatch, dies_at)
         assert place.states() == {"call.wav": State.FILING}
         assert place.files() & {"drop/call.wav", "drop/call.xml", "done/call.wav"} == (
             {"done/call.wav", "drop/call.xml"} if before_its_companions else {"done/call.wav"}
@@ -253,11 +261,6 @@ def test_after_a_crash_companions_follow_their_recording(
     for name in ("call.xml", "call.wav.ok"):
         place.drop(name, b"first")
     with queued(place, "call") as journey:
-        while not service.charged:
-            journey.submissions[0].step()
-        with monkeypatch.context() as death:
-            death.setattr("watcher.journey.file.out.move_companions", _dies)
-            with pytest.raises(SystemExit):
-                journey.filing.step()
+        die_while_it_is_filed(journey, service, monkeypatch, "out.move_companions")
         drain(journey)
     assert place.files() == {f"done/{name}" for name in ("call.wav", "call.wav.json", "call.xml", "call.wav.ok")}

@@ -10,10 +10,9 @@ from watcher.errors import (
     NeverSent,
     ServiceError,
     ServiceFault,
-    StoreContradicted,
-    StoreError,
     Throttled,
     Unauthorized,
+    is_of_the_store,
 )
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
@@ -124,7 +123,7 @@ class VerdictPoller:
         try:
             self._record_together(asked, readings)
         except Exception as error:
-            if isinstance(error, StoreError) and not isinstance(error, StoreContradicted):
+            if is_of_the_store(error):
                 raise  # the database's own trouble
             if len(asked) > 1:
                 for one in asked:

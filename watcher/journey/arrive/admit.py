@@ -19,8 +19,8 @@ from watcher.errors import (
     RecordingRefused,
     RecordingUnreachable,
     StaleItem,
-    StoreContradicted,
     StoreError,
+    is_of_the_store,
 )
 from watcher.folders import hash_of
 from watcher.journey.arrive.arrivals import Arrivals
@@ -185,7 +185,7 @@ class Admission:
         try:
             self._write(examined)
         except Exception as error:
-            if isinstance(error, StoreError) and not isinstance(error, StoreContradicted):
+            if is_of_the_store(error):
                 raise  # the database's own trouble
             if len(examined) > 1:
                 for one in examined:

@@ -7,7 +7,7 @@ from typing import Any
 
 from watcher import logs
 from watcher.domain import Fault, Item, State
-from watcher.errors import FolderError, StaleItem, StoreContradicted, StoreError, WatcherError
+from watcher.errors import FolderError, StaleItem, StoreContradicted, WatcherError, is_of_the_store
 from watcher.folders import Folder
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file.back import Back
@@ -105,7 +105,7 @@ class Filing:
             try:
                 done.append((item, batch.work(item)))
             except Exception as error:  # whatever it is, it concerns this item alone
-                if _is_of_the_store(error):
+                if is_of_the_store(error):
                     raise
                 if isinstance(error, FolderError):
                     trouble = self._site.find_trouble(batch.folders, taking=True)
@@ -154,11 +154,6 @@ class Filing:
             ]
         for item, error in news:
             _tell_stuck(item, error)
-
-
-def _is_of_the_store(error: Exception) -> bool:
-    """Return whether the database could not be used at all: no single item is to blame."""
-    return isinstance(error, StoreError) and not isinstance(error, StoreContradicted)
 
 
 def _as_fault(error: Exception) -> Fault:

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from watcher import logs
 from watcher.domain import Item, Part, Pause, PauseKind
-from watcher.errors import RecordingStumbled
+from watcher.errors import RecordingStumbled, is_of_the_store
 from watcher.identifai.client import Client
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.duplicates import follow_originals
@@ -21,7 +21,7 @@ from watcher.journey.submit.probe import Probe
 from watcher.journey.submit.record import Outcomes
 from watcher.journey.submit.send import Uploads
 from watcher.journey.submit.start import IDLE, find_start
-from watcher.journey.submit.unrecorded import UnrecordedAnswers, is_of_the_store
+from watcher.journey.submit.unrecorded import UnrecordedAnswers
 from watcher.journey.submit.windows import Windows
 from watcher.store import Books
 

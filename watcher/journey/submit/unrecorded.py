@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass
 
 from watcher import logs
-from watcher.errors import StoreContradicted, StoreError, WatcherError
+from watcher.errors import StoreError, WatcherError, is_of_the_store
 from watcher.identifai.client import Accepted
 from watcher.journey.site import Site
 from watcher.journey.submit import journal
@@ -120,8 +120,3 @@ class UnrecordedAnswers:
                 clock.wait(wait, threading.Event())
             else:
                 return True
-
-
-def is_of_the_store(error: Exception) -> bool:
-    """Return whether the database could not be used at all: no single recording is to blame."""
-    return isinstance(error, StoreError) and not isinstance(error, StoreContradicted)
