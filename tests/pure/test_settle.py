@@ -237,6 +237,25 @@ def test_a_time_that_is_set_after_the_close_opens_nothing(
     assert look(it, PROVEN, 103.0) is verdict
 
 
+@pytest.mark.parametrize("change", [0, 1], ids=["seen before the move was heard", "and changed by it"])
+def test_a_close_that_was_another_file_s_is_taken_back(change: int) -> None:
+    """A file that may be open is renamed onto one that was just closed: the close is heard first, and only the
+    newcomer is seen.
+    """
+    it = settler()
+    it.see(b"a", mark(), NOW, 100.0, is_closed=True)
+    it.see(b"a", mark(ctime_ns=mark().ctime_ns + change), NOW, 100.1, is_closed=False)
+    assert wait_for(it, UNKNOWN, 1000.0) == pytest.approx(100.0 + UNCLOSED, abs=0.2)
+
+
+def test_a_look_that_knows_nothing_of_closes_takes_none_back() -> None:
+    """A scan sees the file again, and so does whoever was only told that something happened."""
+    it = settler()
+    it.see(b"a", mark(), NOW, 100.0, is_closed=True)
+    it.see(b"a", mark(), NOW, 100.1)
+    assert wait_for(it, UNKNOWN, 1000.0) == 102.0
+
+
 def test_proof_can_be_switched_off() -> None:
     """With `proof = false` every file waits out its quiet time."""
     it = settler(proof=False)

@@ -87,7 +87,7 @@ class Arrivals:
         """Something happened to this path; see Hints.add."""
         self.hints.add(path, is_closed=is_closed)
 
-    def recheck(self, path: bytes, *, is_closed: bool = False) -> None:
+    def recheck(self, path: bytes, *, is_closed: bool | None = None) -> None:
         """See Recheck.recheck."""
         self._recheck.recheck(path, is_closed=is_closed)
 

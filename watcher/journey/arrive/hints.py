@@ -12,7 +12,7 @@ class Hints:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # held briefly: the thread that reads the events waits for it
-        self._paths: dict[bytes, bool] = {}  # whether each was closed, or moved in
+        self._paths: dict[bytes, bool | None] = {}  # see `add`
         self._moved_in: dict[bytes, int] = {}  # folders that were moved in, and when, in ns
         self._is_in_doubt = False  # events were lost: what was closed may be open again
         self.is_scan_asked = True
@@ -24,12 +24,12 @@ class Hints:
     def add(self, path: bytes, *, is_closed: bool | None = None) -> None:
         """Add a path to which something happened.
 
-        `is_closed`: true when its last writer closed it, or it was moved in; false when a new file begins there;
-        None when neither is known.
+        `is_closed`: true when its last writer closed it, or it was moved in while nobody had it open; false when
+        what is there now may be open: a file that begins, or one that was moved there; None when neither is known.
         """
         with self._lock:
             if is_closed is None:
-                self._paths.setdefault(path, False)
+                self._paths.setdefault(path, None)
             else:
                 self._paths[path] = is_closed
             if len(self._paths) > _MOST_HINTS:
@@ -53,7 +53,7 @@ class Hints:
         self.is_scan_asked = True
         self.wake()
 
-    def taken(self) -> tuple[dict[bytes, bool], bool]:
+    def taken(self) -> tuple[dict[bytes, bool | None], bool]:
         """Return, once, the paths so far, each with whether it was closed; and whether events were lost."""
         with self._lock:
             paths, self._paths = self._paths, {}

@@ -23,7 +23,7 @@ class Recheck:
         self._registry = registry
         self._reach = reach
 
-    def recheck(self, path: bytes, *, is_closed: bool = False) -> None:
+    def recheck(self, path: bytes, *, is_closed: bool | None = None) -> None:
         """Withdraw an item whose file was taken away or changed before it was sent; what is there now is new.
 
         `is_closed`: see Hints.add.
@@ -48,7 +48,7 @@ class Recheck:
             note = "its file was changed or replaced before it was sent"
             # Copiers set owner, mode and times after their close: do not wait for another close.
             is_same = item.fingerprint.same_file(now_there) and item.size == now_there.size
-            is_closed |= is_same and self._registry.is_closed(path)
+            is_closed = (is_same and self._registry.is_closed(path)) or is_closed
         try:
             site.check_mounted(path)  # after the look: a disk that is there now was there then, or seemed away
         except FolderError as error:
@@ -66,7 +66,7 @@ class Recheck:
         _log.info("recording.withdrawn", item=item.id, path=path, reason=note)
         self.look_at(path, is_closed=is_closed)
 
-    def look_at(self, path: bytes, *, is_closed: bool = False) -> None:
+    def look_at(self, path: bytes, *, is_closed: bool | None = None) -> None:
         clock = self._site.clock
         now, monotonic = clock.now(), clock.monotonic()
         try:

@@ -67,7 +67,7 @@ class Registry:
             self._beside = defaultdict(set, {name: paths for name, paths in kept if paths})
 
     def see(
-        self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool = False
+        self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool | None = None
     ) -> None:
         """Make the file a candidate, or update it; to be called under the lock."""
         if self.companions.is_one(path):

@@ -107,7 +107,7 @@ class Scanner:
                         )
                         is_closed = is_moved and self._openings.came_closed(path, fingerprint[:2])
                         with self._registry.lock:
-                            self._registry.see(path, fingerprint, now, started, is_closed=is_closed)
+                            self._registry.see(path, fingerprint, now, started, is_closed=is_closed or None)
                     except Exception as error:  # noqa: BLE001 — see `stumble`
                         self._registry.stumble(path, error)
         except FolderError as error:

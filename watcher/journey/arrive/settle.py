@@ -139,14 +139,15 @@ class Settler:
         now: float,
         monotonic: float,
         *,
-        is_closed: bool = False,
+        is_closed: bool | None = None,
         is_open: bool = False,
         is_shut: bool = False,
         is_local: bool = False,
     ) -> Candidate:
         """Note what the file looks like now. A change starts its quiet time anew.
 
-        `is_closed`: it was seen after its last writer had closed it, or after it was moved in. `is_open`: somebody
+        `is_closed`: it was seen after its last writer had closed it, or after it was moved in; false takes that
+        back: the close that was heard was another file's, which this one has replaced since. `is_open`: somebody
         was heard to open it. `is_shut`: nobody can have it open, as far as events tell. `is_local`: this machine's
         kernel sets its ctime at every change.
         """
@@ -157,23 +158,15 @@ class Settler:
             self._candidates[path] = candidate
             is_worth_a_look, is_changed = not is_open, True
         elif candidate.fingerprint != fingerprint:
-            # A new owner, mode or name is not new content: what was closed still is. Nor is a new mtime where
-            # nobody can have written: copiers set it after their close. A new size is.
-            is_same = candidate.fingerprint.same_content(fingerprint)
-            is_same |= is_shut and candidate.fingerprint.size == fingerprint.size
-            is_closed |= candidate.is_closed and is_same
+            if is_closed is None:
+                is_closed = candidate.is_closed and _has_same_content(candidate, fingerprint, is_shut=is_shut)
             is_worth_a_look, is_changed = is_closed, True
         elif is_closed and not candidate.is_settled:
             is_worth_a_look, is_changed = True, False
         else:
-            if candidate.is_settled:
-                return candidate
-            if candidate.look_at == math.inf:
-                self._look(candidate, monotonic)  # its look was interrupted by a change that was undone
-            elif candidate.code == "open" and not is_open and candidate.look_at != _NEVER:
-                self._look(candidate, self._soonest(candidate, monotonic))  # a lease may show that it was closed
-            return candidate  # nothing new
-        candidate.is_closed = is_closed
+            self._see_unchanged(candidate, monotonic, is_closed=is_closed, is_open=is_open)
+            return candidate
+        candidate.is_closed = bool(is_closed)
         if is_changed:
             self._note_change(candidate, fingerprint, now, monotonic, is_local=is_local)
         if is_open:
@@ -183,6 +176,17 @@ class Settler:
         else:
             self._look(candidate, monotonic + max(self._patience.settle_seconds, 1.0 if is_open else 0.0))
         return candidate
+
+    def _see_unchanged(
+        self, candidate: Candidate, monotonic: float, *, is_closed: bool | None, is_open: bool
+    ) -> None:
+        if candidate.is_settled:
+            return
+        candidate.is_closed = candidate.is_closed and is_closed is not False
+        if candidate.look_at == math.inf:
+            self._look(candidate, monotonic)  # its look was interrupted by a change that was undone
+        elif candidate.code == "open" and not is_open and candidate.look_at != _NEVER:
+            self._look(candidate, self._soonest(candidate, monotonic))  # a lease may show that it was closed
 
     def _note_change(
         self, candidate: Candidate, fingerprint: Fingerprint, now: float, monotonic: float, *, is_local: bool
@@ -388,6 +392,16 @@ class Settler:
             planned = [c for c in self._candidates.values() if c.is_fresh is is_fresh and c.look_at < _NEVER]
             agenda[:] = [(c.look_at, c.fingerprint.ctime_ns, c.path) for c in planned]
             heapq.heapify(agenda)
+
+
+def _has_same_content(candidate: Candidate, fingerprint: Fingerprint, *, is_shut: bool) -> bool:
+    """Return whether only its attributes changed, so that what was closed still is.
+
+    A new owner, mode or name is not new content. Nor is a new mtime where nobody can have written: copiers set it
+    after their close. A new size is.
+    """
+    before = candidate.fingerprint
+    return before.same_content(fingerprint) or (is_shut and before.size == fingerprint.size)
 
 
 def _closed(candidate: Candidate, evidence: Evidence) -> bool:
