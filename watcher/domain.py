@@ -330,6 +330,17 @@ class Dismissed:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """A filed recording is no longer there, and that is as it should be: since when this is known, and how."""
+
+    at: float
+    how: str  # "retention": its time was over; "collected": somebody had taken it away by then
+
+    def as_json(self) -> JsonObject:
+        return {"at": rfc3339(self.at), "how": self.how}
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """How a recording that the service does not take as it is is made acceptable."""
 
@@ -415,6 +426,8 @@ class Item:
     companions: tuple[bytes, ...] = ()  # marker and sidecars that travel with it, relative to the drop folder
     altered: Altered | None = None  # since it was filed, as far as anybody has looked
     dismissed: Dismissed | None = None  # failed, and no longer listed as needing a person
+    removed: Removed | None = None  # its recording, since it was filed
+    receipt_removed_at: float | None = None  # a tombstone lies there in its place
     site: str = ""  # the site it belongs to, where one database has several; "": the only one
 
 

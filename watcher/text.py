@@ -17,6 +17,15 @@ def rfc3339(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def seconds_of(text: object) -> float | None:
+    """Return the time that rfc3339 wrote; None for None. Raises ValueError for anything else."""
+    if text is None:
+        return None
+    if not isinstance(text, str) or not text.endswith("Z"):
+        raise ValueError(text)
+    return datetime.fromisoformat(text).timestamp()
+
+
 def show_path(path: bytes) -> str:
     r"""Return the path safe to print: bytes that are not UTF-8, and control characters, as `\xNN`."""
     text = path.decode("utf-8", errors="backslashreplace")

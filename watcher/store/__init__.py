@@ -18,10 +18,12 @@ from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
 from watcher.store.queue import Queue
+from watcher.store.removal_rows import Removal, Removals
+from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
 
-__all__ = ["Books", "Database", "Left", "Obstacle", "Store", "Waiting"]
+__all__ = ["Books", "Database", "Left", "Obstacle", "Removal", "Store", "Waiting"]
 
 
 class Books:
@@ -45,6 +47,8 @@ class Books:
         self.site = SiteFacts(connection)
         self.waiting = WaitingFiles(connection, self.site)
         self.audit = Audit(connection)
+        self.removals = Removals(connection)
+        self.tombstones = Tombstones(connection, self.site)
 
     def afterwards(self, say: Callable[[], object]) -> None:
         """Call `say` after the commit, and never if the transaction is rolled back."""

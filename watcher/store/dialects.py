@@ -41,3 +41,10 @@ def insert_or_replace(table: Table) -> Insert:
     adding, key = insert(table), [column.name for column in table.primary_key]
     given = {column.name: adding.excluded[column.name] for column in table.c if column.name not in key}
     return adding.on_conflict_do_update(index_elements=key, set_=given)
+
+
+def add_to(table: Table) -> Insert:
+    """A statement that inserts a row, or adds its numbers to those of the one that has its key."""
+    adding, key = insert(table), [column.name for column in table.primary_key]
+    sums = {c.name: c + adding.excluded[c.name] for c in table.c if c.name not in key}
+    return adding.on_conflict_do_update(index_elements=key, set_=sums)

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal
 
 from watcher.domain import Attempt, Charged, Item, Part, State
 from watcher.errors import StaleItem
-from watcher.store.schema import attempts, items, rate_events
+from watcher.store.dialects import add_to
+from watcher.store.schema import attempts, items, rate_events, spent_sums
 
 _LONGEST_UPLOAD_SECONDS = 3600.0  # so that an index finds those that ended since: it has their beginnings
 
@@ -28,6 +29,13 @@ _OF_ITEM = select(attempts).where(attempts.c.item_id == bindparam("id")).order_b
 _UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None)).order_by(attempts.c.number)
 _LATEST = select(attempts).order_by(attempts.c.number.desc()).limit(bindparam("limit"))
 _SPENT = select(func.count()).where(attempts.c.started_at >= bindparam("since"), attempts.c.charged != Charged.NO)
+_SPENT_BEFORE = select(func.coalesce(func.sum(spent_sums.c.charged), 0)).where(
+    spent_sums.c.since >= bindparam("since")
+)
+_TO_SUM = select(attempts.c.started_at, attempts.c.charged).where(attempts.c.item_id == bindparam("id"))
+_SUM_SECONDS = 900.0  # wherever a day begins, it begins at a quarter of an hour
+_ADD_SUM = add_to(spent_sums)
+_SUMS = select(func.coalesce(func.sum(spent_sums.c.requests), 0), func.coalesce(func.sum(spent_sums.c.charged), 0))
 _ACCEPTED_SINCE = (
     select(attempts.c.number)
     .where(attempts.c.started_at > bindparam("since"), attempts.c.item_id != bindparam("id"))
@@ -131,7 +139,25 @@ class Ledger:
     def spent_since(self, since: float) -> int:
         """How many requests since then were charged, may have been, or still may be."""
         spent: int = self._connection.execute(_SPENT, {"since": since}).scalar_one()
-        return spent
+        summed: int = self._connection.execute(_SPENT_BEFORE, {"since": since}).scalar_one()
+        return spent + summed
+
+    def sum_up(self, item_id: str) -> int:
+        """Add the requests made for this item to the sums: its lines are to be deleted.
+
+        Return how many were charged, or may have been.
+        """
+        rows = self._connection.execute(_TO_SUM, {"id": item_id}).all()
+        for row in rows:
+            since = row.started_at // _SUM_SECONDS * _SUM_SECONDS
+            is_charged = int(row.charged != Charged.NO)
+            self._connection.execute(_ADD_SUM, {"since": since, "requests": 1, "charged": is_charged})
+        return sum(row.charged != Charged.NO for row in rows)
+
+    def sums(self) -> tuple[int, int]:
+        """Return how many requests are only in the sums, and how many of them were charged, or may have been."""
+        row = self._connection.execute(_SUMS).one()
+        return int(row[0]), int(row[1])
 
     def accepted_since(self, since: float, apart_from: str) -> bool:
         """Whether a request that began after that moment had an item other than this one accepted."""

@@ -16,6 +16,7 @@ from watcher.domain import (
     Item,
     Mode,
     Planned,
+    Removed,
     State,
 )
 from watcher.store.schema import items
@@ -69,6 +70,7 @@ KEPT: Mapping[str, Kept] = {
     "plan": _group(_planned, mode="plan_mode", most="parts_most", reason="plan_reason"),
     "altered": _group(_altered, kind="altered", size="altered_size", at="altered_at"),
     "dismissed": _group(Dismissed, at="dismissed_at", by="dismissed_by"),
+    "removed": _group(Removed, at="removed_at", how="removed_how"),
 }
 """Every other field has a column of its own name."""
 

@@ -75,6 +75,9 @@ items = Table(
     Column("altered_at", Float),  # when that was found
     Column("dismissed_at", Float),  # failed, and a person is done with it
     Column("dismissed_by", Text),
+    Column("removed_at", Float),  # its recording is no longer where it was filed; null: it is
+    Column("removed_how", String(12)),
+    Column("receipt_removed_at", Float),  # a tombstone lies there in its place
     # paths, each ended by a NUL byte
     Column("companions", LargeBinary, nullable=False, server_default=EMPTY_BYTES),
     Column("site", String(16), nullable=False, server_default=""),  # "": the only one of this database
@@ -103,6 +106,8 @@ Index("ix_items_dismissed", items.c.state, **where(items.c.dismissed_at.is_not(N
 # One file, one row: whatever else goes wrong, no path of a site is ever queued twice at the same time.
 Index("ux_items_live_path", items.c.path, items.c.site, **where(_in(LIVE)), unique=True)
 
+# What retention looks for: filed so long ago, and still there.
+Index("ix_items_filed_at", items.c.filed_at, items.c.removed_at, items.c.receipt_removed_at)
 Index("ix_items_planned", items.c.state, items.c.arrived_at, **where(items.c.plan_mode.is_not(None)))
 
 parts = Table(
@@ -245,4 +250,45 @@ site = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+removals = Table(  # what is being removed, or is to be: the wish is committed before anything is touched
+    "removals",
+    metadata,
+    Column("item_id", String(16), primary_key=True),
+    Column("what", String(12), nullable=False),  # "recording", "receipt", or "everything"
+    Column("why", String(12), nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("by", Text),  # the person who asked for it; null: retention did
+    Column("fault_code", Text),  # why it could not be done; null: nobody has tried yet
+    Column("fault_message", Text),
+    Column("fault_hint", Text),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("id", String(16), primary_key=True),  # of the item
+    Column("content", String(64)),  # the keyed hash of its content key
+    Column("outcome", String(16)),  # done or failed; null: it was withdrawn
+    Column("identifier", Text),
+    Column("mode", String(8)),  # null: it was sent as it is
+    Column("parts", Text, nullable=False, server_default="[]"),
+    Column("submitted_at", Float),
+    Column("erased_at", Float, nullable=False),
+    Column("why", String(12), nullable=False),
+    Column("base_url", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("charged", Integer, nullable=False),
+    Column("in_doubt", Boolean, nullable=False),
+    Column("refused", Boolean, nullable=False),
+    Index("ix_tombstones_content", "content"),
+)
+
+spent_sums = Table(  # of the requests whose lines in the ledger are gone
+    "spent_sums",
+    metadata,
+    Column("since", Float, primary_key=True),  # the beginning of a quarter of an hour, in which any day may begin
+    Column("requests", Integer, nullable=False),
+    Column("charged", Integer, nullable=False),  # or possibly so
 )
