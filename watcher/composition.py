@@ -23,6 +23,7 @@ from watcher.journey.prepare.cutter import all_makers
 from watcher.journey.prepare.makers import Makers
 from watcher.journey.prepare.preparation import Preparation
 from watcher.journey.recover import recover
+from watcher.journey.retain import Retention
 from watcher.journey.site import Site
 from watcher.journey.submit.submission import Submission
 from watcher.journey.submit.windows import restore_rate_events
@@ -46,6 +47,7 @@ class Journey:
     submissions: tuple[Submission, ...]
     filing: Filing
     verdict_poller: VerdictPoller
+    retention: Retention
     keys: Keys
     instance: Instance
     stopping: threading.Event
@@ -122,6 +124,7 @@ def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, onc
         ),
         filing=Filing(site, arrivals, stopping),
         verdict_poller=VerdictPoller(site, client, keys),
+        retention=Retention(site, stopping),
         keys=keys,
         instance=instance,
         stopping=stopping,

@@ -158,10 +158,11 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     steps: dict[str, Callable[[], float]] = {"arrive": journey.arrivals.step, "admit": journey.admission.step}
     submitters = [f"submit-{n}" for n in range(1, len(journey.submissions) + 1)]
     steps |= {name: s.step for name, s in zip(submitters, journey.submissions, strict=True)}
-    steps |= {"prepare": journey.preparation.step, "file": journey.filing.step}
+    steps |= {"prepare": journey.preparation.step, "file": journey.filing.step, "retain": journey.retention.step}
     followers = {"arrive": ["admit"], "admit": ["prepare", *submitters, "file"], "prepare": [*submitters, "file"]}
     followers |= {name: ["prepare", "file", "verdict"] for name in submitters}
     followers["file"] = [*submitters, "prepare"]
+    followers["retain"] = ["file"]  # receipts say what was removed
     if journey.site.config.verdicts.fetch:
         steps["verdict"] = journey.verdict_poller.step
         followers["verdict"] = ["file"]

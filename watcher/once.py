@@ -86,6 +86,8 @@ def run_once(
             clock.wait(min(wait, _TICK_SECONDS), senders.woken if is_working else journey.stopping)
     if not journey.stopping.is_set():
         journey.filing.look_again()
+        journey.retention.finish()
+        journey.filing.look_again()
         journey.preparation.tidy()
     is_cut_short = journey.stopping.is_set() and journey.arrivals.scanner.last_scan_at is None
     if not is_cut_short:  # else what was published last is more than what was seen

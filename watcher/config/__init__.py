@@ -5,7 +5,7 @@ lists all problems of a file, one per line.
 """
 
 from watcher.config.loading import SYSTEM_CONFIG, find_config, load
-from watcher.config.tables import Arrivals, AudioConfig, Config, Limits, Retry
+from watcher.config.tables import Arrivals, AudioConfig, Config, Limits, RetentionConfig, Retry
 from watcher.config.values import Window
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "AudioConfig",
     "Config",
     "Limits",
+    "RetentionConfig",
     "Retry",
     "Window",
     "find_config",

@@ -60,7 +60,8 @@ def load(path: Path) -> Config:
     except ValidationError as error:
         problems = [(detail["loc"], _problem(detail)) for detail in error.errors(include_url=False)]
     else:
-        problems = [(tuple(name.split(".")), problem) for name, problem in _misplaced(config)]
+        found = [*_misplaced(config), *_contradicted(config)]
+        problems = [(tuple(name.split(".")), problem) for name, problem in found]
         if not problems:
             return config
     # Outside of `except`: pydantic's error repeats the values, and a URL may hold a password.
@@ -144,6 +145,15 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
                 "identifai.api_key_file",
                 f"{found}; expected a place outside folders.{folder}, which others read",
             )
+
+
+def _contradicted(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield each key of one section that cannot take effect because of another section, and the message."""
+    for name, days in config.retention:
+        if days and not config.verdicts.fetch:
+            key = f"retention.{name}"
+            why = "nothing is removed before its verdict is known"
+            yield key, f"{key} is {days:.15g}; expected 0 while verdicts.fetch is false, since {why}"
 
 
 def _problem(detail: ErrorDetails) -> str:

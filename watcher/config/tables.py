@@ -15,6 +15,7 @@ from watcher.config.values import (
     AtLeastOne,
     BaseUrl,
     Count,
+    Days,
     File,
     Folder,
     Marker,
@@ -212,6 +213,28 @@ class Verdicts(_BackOff):
     give_up_hours: Annotated[float, Field(gt=0, le=YEAR // 3_600, allow_inf_nan=False)] = 48.0
 
 
+class RetentionConfig(Table):
+    """After how many days, counted from when it came to rest, what was filed is removed; 0: never."""
+
+    recordings_days: Days = 0.0
+    receipts_days: Days = 0.0
+    history_days: Days = 0.0
+
+    @field_validator("receipts_days", "history_days")
+    @classmethod
+    def _not_before_what_it_tells_of(cls, days: float, info: ValidationInfo) -> float:
+        for name in ("recordings_days", "receipts_days"):
+            least = info.data.get(name, 0.0)
+            if days and days < least:
+                raise ValueError(f"0, or {least:.15g} or more, as {name}: what tells of it stays as long")
+        return days
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing is ever removed."""
+        return not (self.recordings_days or self.receipts_days or self.history_days)
+
+
 class Web(Table):
     listen: Address = ""
 
@@ -244,6 +267,7 @@ class Config(Table):
     retry: Retry = _DEFAULTS
     verdicts: Verdicts = _DEFAULTS
     web: Web = _DEFAULTS
+    retention: RetentionConfig = _DEFAULTS
     log: Log = _DEFAULTS
     _source: _Source
 

@@ -181,6 +181,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 Folder = Annotated[bytes, PlainValidator(_folder)]
 File = Annotated[Path, PlainValidator(_file)]
 Seconds = Annotated[float, Field(gt=0, le=YEAR, allow_inf_nan=False)]
+Days = Annotated[float, Field(ge=0, le=100 * 365, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Windows = Annotated[tuple[Annotated[Window, PlainValidator(_window)], ...], Field(strict=False)]

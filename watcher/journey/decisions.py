@@ -24,6 +24,7 @@ def retry(
     for found in asked:
         item = books.items.get(found.id) or found
         is_asked = item.state is State.FAILED or is_incomplete(books, item)
+        is_asked = is_asked and item.removed is None and books.removals.get(item.id) is None
         if not is_asked or (spares_dismissed and item.dismissed is not None):
             overtaken.append(item)
             continue

@@ -7,12 +7,25 @@ way to it. The others wait for it and share its outcome; where it has none, its 
 from dataclasses import replace
 from typing import Any
 
-from watcher.domain import UNANSWERED, UNDECIDED, UNSENT, Item, Part, PartState, State
+from watcher.domain import (
+    UNANSWERED,
+    UNDECIDED,
+    UNSENT,
+    Fault,
+    Item,
+    Part,
+    PartState,
+    State,
+    Verdict,
+    VerdictState,
+)
 from watcher.journey.conclusion import conclude, to_file
 from watcher.journey.site import Site
 from watcher.journey.submit.doubt import after_lost_answer
 from watcher.journey.submit.policy import REFUSED
 from watcher.store import Books
+from watcher.text import rfc3339
+from watcher.tombstone import Tombstone, hash_content
 
 
 def follow_originals(books: Books, now: float) -> None:
@@ -70,6 +83,9 @@ def follow(books: Books, item: Item, original: Item) -> dict[str, Any]:
     It has the parts of the other from then on, with their identifiers.
     """
     follows: dict[str, Any] = {"duplicate_of": original.id}
+    if original.removed is not None and original.removed.how != "collected":
+        item = replace(item, warning=_tell_of_erased(item, original.id, original.removed.at))
+        follows["warning"] = item.warning
     if is_accepted(original):
         if (concluded := conclude(item, _share_parts(books, item, original))) is not None:
             return follows | {"plan": original.plan} | concluded
@@ -80,6 +96,43 @@ def follow(books: Books, item: Item, original: Item) -> dict[str, Any]:
     if original.outcome is State.FAILED and original.state is not State.RETURNING:
         return follows | to_file(State.FAILED, item, original.fault)
     return follows | {"state": State.QUEUED, "fault": None}  # it waits for the original's outcome
+
+
+def find_buried(books: Books, content_key: object) -> Tombstone | None:
+    """Return the tombstone of this content; None where none was erased, or its bytes are not known."""
+    key = books.tombstones.key()
+    if key is None or not isinstance(content_key, str):
+        return None
+    return books.tombstones.of_content(hash_content(key, content_key))
+
+
+def follow_buried(books: Books, item: Item, buried: Tombstone, now: float) -> dict[str, Any] | None:
+    """Return the changes to an item whose bytes an erased recording had; None: it goes its own way.
+
+    That one's identifier is this one's, and its verdict is asked for anew, which costs nothing. What the service
+    refused it refuses again, unless a person wants another try.
+    """
+    follows: dict[str, Any] = {"duplicate_of": buried.id}
+    item = replace(item, warning=_tell_of_erased(item, buried.id, buried.erased_at))
+    if buried.is_accepted:
+        for identifier in buried.identifiers:
+            books.verdicts.add(Verdict(identifier, VerdictState.AWAITED, asked_at=None, due_at=now, since=now))
+        books.parts.forget(item.id)
+        parts = buried.buried_parts(item)
+        books.parts.add(parts)
+        shared = {"identifier": buried.identifier, "submitted_at": buried.submitted_at, "plan": buried.plan()}
+        facts = to_file(State.DONE, item, None) | {"warning": item.warning}
+        return follows | facts | shared | (conclude(item, parts) or {})
+    if buried.refused and not item.retried:
+        message = "The service refused the same bytes before, and that recording was erased since."
+        fault = Fault(REFUSED, message, f"To have it sent again: `watcher retry {item.id}`.")
+        return follows | to_file(State.FAILED, item, fault) | {"warning": item.warning}
+    return None
+
+
+def _tell_of_erased(item: Item, erased_id: str, at: float) -> str:
+    told = f"It has the same bytes as {erased_id}, which was erased at {rfc3339(at)}: nothing was sent."
+    return " ".join(filter(None, [item.warning, told]))
 
 
 def _share_parts(books: Books, item: Item, original: Item) -> list[Part]:
@@ -130,10 +183,14 @@ def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | 
         original = next((copy for copy in [*sent, *earlier] if copy.duplicate_of is None), None)
     if original is not None:
         return {"state": State.QUEUED, **follow(books, item, original), "content_key": key}
+    buried = find_buried(books, key)
+    if buried is not None and (instead := follow_buried(books, item, buried, site.clock.now())) is not None:
+        return {**instead, "content_key": key}
     if item.plan is None and (twin := _accepted_part(books, key)) is not None:
         shared = {"identifier": twin.identifier, "submitted_at": twin.submitted_at, "duplicate_of": twin.item_id}
         return {**shared, **to_file(State.DONE, item, None), "content_key": key}
-    if item.in_doubt or not any(_left_in_doubt(copy) for copy in others):
+    in_doubt = buried is not None and buried.in_doubt and not buried.refused
+    if item.in_doubt or not (in_doubt or any(_left_in_doubt(copy) for copy in others)):
         return None if key == item.content_key else {"state": State.QUEUED, "content_key": key}
     holds = site.config.identifai.holds_in_doubt
     return {"content_key": key, **after_lost_answer(item, holds=holds, of_another=True)}

@@ -33,6 +33,7 @@ def describe(item: Item, answer: Answer) -> JsonObject:
         "identifier": item.identifier,
         "duplicate_of": item.duplicate_of,
         "filed_as": None if item.filed_as is None else path_text(item.filed_as),
+        "removed": item.removed.as_json() if item.removed else None,
         "id": item.id,
         "path": path_text(item.path),
         "size": item.size,

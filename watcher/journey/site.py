@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -75,6 +76,8 @@ class Site:
     failures: Failures = field(default_factory=Failures)
     write_pace: Pace = field(default_factory=Pace)
     read_pace: Pace = field(default_factory=Pace)
+    papers: threading.Lock = field(default_factory=threading.Lock)
+    """Held by whoever replaces or removes a receipt of what was filed before."""
     reminders: Reminders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -142,17 +142,16 @@ class Ledger:
         summed: int = self._connection.execute(_SPENT_BEFORE, {"since": since}).scalar_one()
         return spent + summed
 
-    def sum_up(self, item_id: str) -> int:
-        """Add the requests made for this item to the sums: its lines are to be deleted.
+    def charged_for(self, item_id: str) -> int:
+        """How many requests for this item were charged, or may have been."""
+        return sum(row.charged != Charged.NO for row in self._connection.execute(_TO_SUM, {"id": item_id}))
 
-        Return how many were charged, or may have been.
-        """
-        rows = self._connection.execute(_TO_SUM, {"id": item_id}).all()
-        for row in rows:
+    def sum_up(self, item_id: str) -> None:
+        """Add the requests made for this item to the sums: its lines are to be deleted."""
+        for row in self._connection.execute(_TO_SUM, {"id": item_id}).all():
             since = row.started_at // _SUM_SECONDS * _SUM_SECONDS
             is_charged = int(row.charged != Charged.NO)
             self._connection.execute(_ADD_SUM, {"since": since, "requests": 1, "charged": is_charged})
-        return sum(row.charged != Charged.NO for row in rows)
 
     def sums(self) -> tuple[int, int]:
         """Return how many requests are only in the sums, and how many of them were charged, or may have been."""

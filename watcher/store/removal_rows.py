@@ -33,12 +33,11 @@ _HAS_REST = and_(
     items.c.filed_at <= bindparam("before"),
     is_one_of(items, FILED),
     items.c.claim.is_(None),
-    ~items.c.receipt_due,
     or_(items.c.identifier.is_(None), _is_at_rest(items.c.identifier)),
     ~exists().where(
         parts.c.item_id == items.c.id, parts.c.identifier.is_not(None), ~_is_at_rest(parts.c.identifier)
     ),
-    ~exists().where(removals.c.item_id == items.c.id),
+    ~exists().where(removals.c.item_id == items.c.id, removals.c.fault_code.is_(None)),
 )
 _IS_GONE = or_(items.c.removed_at.is_not(None), items.c.filed_as.is_(None))
 _AFTER = or_(
@@ -56,7 +55,12 @@ def _due(*conditions: Any) -> Select[Any]:
     )
 
 
-_DUE_RECORDINGS = _due(items.c.removed_at.is_(None), items.c.filed_as.is_not(None), items.c.altered.is_(None))
+_DUE_RECORDINGS = _due(
+    items.c.removed_at.is_(None),
+    items.c.filed_as.is_not(None),
+    items.c.altered.is_(None),
+    ~items.c.receipt_due,  # it may be about to say that the recording was altered
+)
 _DUE_RECEIPTS = _due(items.c.receipt_removed_at.is_(None), _IS_GONE)
 _DUE_ROWS = _due(_IS_GONE, or_(items.c.receipt_removed_at.is_not(None), bindparam("keeps_receipts")))
 _LAST_CHANGE = (
@@ -81,7 +85,12 @@ _DUE_WITHDRAWN = (
 )
 
 _ASK = insert_or_replace(removals)
-_CLAIMED = select(removals).order_by(removals.c.asked_at, removals.c.item_id).limit(bindparam("limit"))
+_CLAIMED = (
+    select(removals)
+    .where(removals.c.fault_code.is_(None))
+    .order_by(removals.c.asked_at, removals.c.item_id)
+    .limit(bindparam("limit"))
+)
 _GET = select(removals).where(removals.c.item_id == bindparam("id"))
 _END = delete(removals).where(removals.c.item_id == bindparam("id"))
 _FAIL = update(removals).where(removals.c.item_id == bindparam("the_id"))
@@ -180,11 +189,11 @@ class Removals:
         return None if row is None else _removal(row)
 
     def claimed(self, limit: int) -> list[Removal]:
-        """What is to be removed, the longest asked for first."""
+        """What is to be removed, and did not fail: the longest asked for first."""
         return [_removal(row) for row in self._connection.execute(_CLAIMED, {"limit": limit})]
 
     def fail(self, removal: Removal, fault: Fault) -> None:
-        """Record why it cannot be removed: it is tried again, as long as it is asked for."""
+        """Record why it cannot be removed: it is not tried again, unless it is asked for once more."""
         values = {"fault_code": fault.code, "fault_message": fault.message, "fault_hint": fault.hint}
         self._connection.execute(_FAIL.values(**values), {"the_id": removal.item_id})
 
@@ -206,22 +215,23 @@ class Removals:
         done = self._connection.execute(_REMOVED.values(**values), self._as_read(item))
         return done.rowcount == 1
 
-    def forget(self, item: Item, identifiers: list[str]) -> bool:
-        """Delete all rows of the item. False, and nothing is deleted: it has changed since it was read.
-
-        The ledger's lines are to be summed up before. A verdict that another item shares stays. The number of the
-        last change is never given again: readers ask what came after it.
-        """
+    def forget_item(self, item: Item) -> bool:
+        """Delete the item's row. False, and nothing is deleted: it has changed since it was read."""
         expected = {"the_id": item.id, "the_state": item.state}
-        if self._connection.execute(_FORGET_ITEM, expected).rowcount != 1:
-            return False
+        return self._connection.execute(_FORGET_ITEM, expected).rowcount == 1
+
+    def forget_rest(self, item_id: str, identifiers: list[str]) -> None:
+        """Delete what is left of an item without a row: the ledger's lines, which are summed up, and its history.
+
+        A verdict that another item shares stays. The number of the last change is never given again: readers ask
+        what came after it.
+        """
         for statement in _OF_ITEM.values():
-            self._connection.execute(statement, {"id": item.id})
-        self._connection.execute(_FORGET_HISTORY, {"id": item.id, "nobody": _NOBODY})
-        self._connection.execute(_KEEP_NUMBER, {"the_id": item.id, "nobody": _NOBODY})
+            self._connection.execute(statement, {"id": item_id})
+        self._connection.execute(_FORGET_HISTORY, {"id": item_id, "nobody": _NOBODY})
+        self._connection.execute(_KEEP_NUMBER, {"the_id": item_id, "nobody": _NOBODY})
         for identifier in identifiers:
             self._connection.execute(_FORGET_VERDICT, {"identifier": identifier})
-        return True
 
     def forget_pauses(self, before: float) -> int:
         """Delete the pauses that ended before then. Return how many."""

@@ -29,7 +29,7 @@ from watcher.journey.arrive.lack import lacking
 from watcher.journey.arrive.recheck import withdraw
 from watcher.journey.arrive.registry import Settled
 from watcher.journey.conclusion import to_file
-from watcher.journey.duplicates import follow
+from watcher.journey.duplicates import find_buried, follow, follow_buried, is_accepted
 from watcher.journey.filed import lies_there
 from watcher.journey.prepare.codec import has_codec
 from watcher.journey.prepare.judgement import judge, refuse_unread
@@ -169,7 +169,8 @@ class Admission:
             return ()
         failed = self._site.failed
         with self._site.store.reading() as books:
-            known = [one for one in books.items.failed_with(examined.sha256) if one.filed_as is not None]
+            with_bytes = books.items.failed_with(examined.sha256)
+            known = [one for one in with_bytes if one.filed_as is not None and one.removed is None]
         try:
             if known:
                 self._site.recognise(failed)  # on a bare mount point everything would seem to be gone
@@ -288,6 +289,10 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
     if site.config.identifai.no_cache or item.fresh:
         return facts
     first = books.copies.original_of(str(facts["content_key"]), apart_from=item.id)
+    if first is None or not is_accepted(first):
+        buried = find_buried(books, facts["content_key"])
+        if buried is not None and (instead := follow_buried(books, item, buried, site.clock.now())) is not None:
+            return facts | instead
     if first is None or (item.retried and first.state is State.FAILED):
         return facts
     return facts | follow(books, item, first)

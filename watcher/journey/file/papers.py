@@ -99,14 +99,15 @@ class Papers:
         if altered is not None and not altered.is_as(item.altered):
             item = replace(item, altered=altered)
         self._written[item.id] = self.compose(item)
-        if item.filed_as is not None:
-            name = receipt_name(item.filed_as)
-            receipt = read_receipt(folder, name, item)
-            if receipt is not None:
-                was_told = any(receipt.get(kind) for kind in Alteration)
-                self.write(folder, name, item, replacing=True)
-            elif folder.occupied(name) and not has_lost_name(folder, item):
-                displaced_by = folder.label(name)  # not overwritten: the log has the news instead
+        with self._site.papers:  # else one that was just removed would be written again
+            if item.filed_as is not None:
+                name = receipt_name(item.filed_as)
+                receipt = read_receipt(folder, name, item)
+                if receipt is not None:
+                    was_told = any(receipt.get(kind) for kind in Alteration)
+                    self.write(folder, name, item, replacing=True)
+                elif folder.occupied(name) and not has_lost_name(folder, item):
+                    displaced_by = folder.label(name)  # not overwritten: the log has the news instead
         return Visited(item, was_told, displaced_by)
 
     def record(self, books: Books, visited: "Visited") -> None:

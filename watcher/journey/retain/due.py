@@ -1,0 +1,87 @@
+"""What the configuration says is to be removed now: found in small steps, so that nobody waits for it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from watcher.config import RetentionConfig
+from watcher.domain import Item, State
+from watcher.journey.filed import lies_there
+from watcher.journey.site import Site
+from watcher.store import Books
+from watcher.store.removal_rows import Place
+
+_DAY = 86_400.0
+
+
+class Stage(StrEnum):
+    """What is looked for, in this order: a receipt never goes before its recording, nor a row before either."""
+
+    RECORDINGS = "recordings"
+    RECEIPTS = "receipts"
+    ROWS = "rows"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Some items that are due, and where the look goes on; None: there are no more."""
+
+    items: list[Item]
+    collected: list[Item]  # their recordings were taken away by people: only that is to be recorded
+    after: Place | None
+
+
+def stages(settings: RetentionConfig, now: float) -> Iterator[tuple[Stage, float]]:
+    """Yield what is to be looked for, with the time since which it must have been at rest."""
+    recordings, receipts, history = settings.recordings_days, settings.receipts_days, settings.history_days
+    first = min((days for days in (recordings, receipts, history) if days), default=0.0)
+    if first:
+        yield Stage.RECORDINGS, now - first * _DAY
+    if receipts:
+        yield Stage.RECEIPTS, now - receipts * _DAY
+    if history:
+        yield Stage.ROWS, now - history * _DAY
+        yield Stage.WITHDRAWN, now - history * _DAY
+
+
+def find(site: Site, stage: Stage, before: float, after: Place, limit: int) -> Found:
+    """Return the next items of this stage that are due. Raises FolderError.
+
+    A recording must lie where it was filed: one that somebody has collected is not ours to remove.
+    """
+    settings = site.config.retention
+    with site.store.reading() as books:
+        rows = _query(books, stage, settings)(before, after, limit)
+    place = rows[-1][0] if len(rows) == limit else None
+    items = [item for _, item in rows]
+    if stage is not Stage.RECORDINGS:
+        return Found(items, [], place)
+    there = [item for item in items if _is_there(site, item)]
+    absent = [item for item in items if item not in there and _may_be_collected(item)]
+    return Found(there if settings.recordings_days else [], absent, place)
+
+
+def _query(
+    books: Books, stage: Stage, settings: RetentionConfig
+) -> Callable[[float, Place, int], list[tuple[Place, Item]]]:
+    match stage:
+        case Stage.RECORDINGS:
+            return books.removals.due_recordings
+        case Stage.RECEIPTS:
+            return books.removals.due_receipts
+        case Stage.ROWS:
+            keeps = not settings.receipts_days
+            return lambda before, after, limit: books.removals.due_rows(before, after, limit, keeps_receipts=keeps)
+        case Stage.WITHDRAWN:
+            return books.removals.due_withdrawn
+
+
+def _is_there(site: Site, item: Item) -> bool:
+    folder = site.done if item.state is State.DONE else site.failed
+    return folder.occupied(item.filed_as or item.path) and lies_there(folder, item)
+
+
+def _may_be_collected(item: Item) -> bool:
+    """Return whether people may take it away: what was accepted, or dismissed. Else its absence is a fault."""
+    return item.state is State.DONE or item.dismissed is not None
