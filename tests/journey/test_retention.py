@@ -11,6 +11,7 @@ from tests.clock import FalseClock
 from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, speech
 from tests.queues import pay_table, posts
+from watcher.cli import main
 from watcher.domain import State
 from watcher.folders import Folder
 from watcher.folders.tombstone_files import KEY, read_tombstones
@@ -36,6 +37,16 @@ def done_call(place: Place, name: str = "a/call.wav") -> str:
     place.run_once(verdicts=True)
     assert place.receipt(f"done/{name}.json")["verdict"]["state"] == "known"
     return place.item(name).id
+
+
+def said(place: Place, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command prints; the books add up beside it."""
+    config = ["--config", str(place.config_path)]
+    capsys.readouterr()
+    assert main(["reconcile", *config]) == 0, capsys.readouterr()
+    capsys.readouterr()
+    assert main([*words, *config]) == 0
+    return capsys.readouterr().out
 
 
 def tombstones(place: Place, name: str = "done") -> list[Any]:
@@ -104,6 +115,43 @@ def test_a_content_whose_recording_receipt_or_row_is_gone_is_paid_for_once(
     assert list(pay_table(service).values()) == [1]
     later(clock, days)
     place.run_once()
+
+
+def test_whoever_asks_is_told(place: Place, clock: FalseClock, capsys: pytest.CaptureFixture[str]) -> None:
+    """`why` and `show` say what was removed, and when, as long as anything is known of it; the books add up."""
+    item_id = done_call(place)
+    later(clock, 31)
+    place.run_once()
+    assert "removed at" in said(place, capsys, "why", "a/call.wav")
+    assert "retention" in said(place, capsys, "show", item_id)
+    later(clock, 60)
+    place.run_once()
+    assert "so was its receipt" in said(place, capsys, "why", "a/call.wav")
+    later(clock, 365)
+    place.run_once()
+    for words in (("show", item_id), ("show", item_id[:6]), ("why", f"done/a/{item_id}.erased.json")):
+        assert "removed when its time was over" in said(place, capsys, *words)
+    assert json.loads(said(place, capsys, "show", "--json", item_id))["tombstone"] is True
+    place.drop("again.wav", CALL)
+    place.run_once(verdicts=True)
+    assert "erased" in said(place, capsys, "show", "again.wav")
+    assert "erased" in said(place, capsys, "why", "again.wav")
+
+
+def test_a_receipt_outlives_its_row_where_receipts_are_kept(
+    make_place: MakePlace, clock: FalseClock, capsys: pytest.CaptureFixture[str], service: Sandbox
+) -> None:
+    """The row goes on its own clock; `show` then reads the receipt, and the content is still known."""
+    place = make_place(retention={"recordings_days": 1, "history_days": 2})
+    item_id = done_call(place)
+    identifier = place.item("a/call.wav").identifier
+    later(clock, 3)
+    place.run_once()
+    place.run_once()
+    assert place.items() == {}
+    assert place.files() == {"done/a/call.wav.json"}
+    assert item_id in said(place, capsys, "show", "done/a/call.wav")
+    check_known(place, service, item_id, identifier)
 
 
 def test_nothing_goes_before_its_verdict(place: Place, service: Sandbox, clock: FalseClock) -> None:

@@ -15,6 +15,7 @@ from watcher.journey.answer import Answer, Judgement
 from watcher.journey.joined import Joined, OfRecording
 from watcher.outlet import say
 from watcher.text import name_once, rfc3339, show_path
+from watcher.views.buried import Buried
 from watcher.views.explanation import explain_path
 from watcher.views.recordings import History, Recording, find_history, list_recordings, list_waiting
 from watcher.views.status import Status, read_status
@@ -220,6 +221,11 @@ def show(options: argparse.Namespace) -> int:
         print_json(found.as_json())
     elif isinstance(found, Unbooked):
         _print_unbooked(found)
+    elif isinstance(found, Buried):
+        console = wide_console()
+        for name, told in found.facts():
+            console.print(Text(f"{name:<13}{told}"))
+        console.print(Text(f"It {found}"))
     else:
         _print_history(found)
     return Exit.WELL
@@ -299,6 +305,8 @@ def _story(recording: Recording) -> Iterator[tuple[str, str | Text]]:
         yield "error", str(item.fault)
     if item.altered is not None:
         yield str(item.altered.kind), str(explain(item))
+    if item.removed is not None:
+        yield "removed", f"at {rfc3339(item.removed.at)} ({item.removed.how})"
     if item.dismissed is not None:
         yield "dismissed", f"by {item.dismissed.by}, at {rfc3339(item.dismissed.at)}"
     facts: dict[str, object] = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from watcher.errors import FolderError, RecordingError, StoreError, StoreLost
 from watcher.folders import MARKER, Folder
 from watcher.folders.names import is_receipts_name
+from watcher.folders.tombstone_files import KEY
 from watcher.journey.receipt import receipt_at
 from watcher.journey.site import owners_of
 from watcher.text import show_path
@@ -59,8 +60,10 @@ def _is_marked(drop: Folder, database: Path) -> bool:
 
 
 def _a_receipt(folder: Folder) -> str:
-    """Return where a receipt lies in the folder, for a person; "" where none is found."""
+    """Return where a receipt, or what is left of one, lies in the folder, for a person; "" where none is found."""
     with suppress(FolderError):
+        if folder.occupied(KEY):
+            return f"tombstones of what was erased, and their key {folder.name}/{show_path(KEY)}"
         names = (entry.path for entry in islice(folder.walk(lambda _: None), _NAMES_LOOKED_AT))
         for name in filter(is_receipts_name, names):
             with suppress(FolderError, RecordingError):

@@ -1,6 +1,7 @@
 """The tombstones: what stays of recordings that were erased, and of those whose receipts or rows are gone."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, case, func, or_, select
@@ -27,6 +28,7 @@ _OF_CONTENT = (
     )
     .limit(1)
 )
+_IDENTIFIERS = select(tombstones.c.identifier, tombstones.c.parts)
 _FORGOTTEN = (
     select(func.count())
     .select_from(tombstones)
@@ -72,6 +74,15 @@ class Tombstones:
         """Return the tombstone of this content that tells most: accepted, else refused, else in doubt."""
         row = self._connection.execute(_OF_CONTENT, {"content": content}).one_or_none()
         return None if row is None else _tombstone(row)
+
+    def identifiers(self) -> Iterator[str]:
+        """Yield every identifier that any of them has."""
+        for row in self._connection.execute(_IDENTIFIERS, execution_options={"yield_per": 1000}):
+            if row.identifier is not None:
+                yield row.identifier
+            for part in json.loads(row.parts):
+                if part["identifier"] is not None:
+                    yield part["identifier"]
 
     def forgotten(self) -> int:
         """Return of how many items a tombstone is all that is left."""

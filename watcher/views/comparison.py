@@ -8,6 +8,7 @@ from watcher.domain import FILED, MOVING, UNTOUCHED, Item, State
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.folders.names import RECEIPT
+from watcher.folders.tombstone_files import is_tombstone_name, tombstone_at
 from watcher.ignore import Ignore
 from watcher.journey.alterations import explain
 from watcher.journey.arrive.companions import Companions, companions_of
@@ -146,10 +147,10 @@ def _is_there(folder: Folder, found: Comparison) -> bool:
 
 
 def _home(context: CommandContext, item: Item) -> Folder | None:
-    """The folder where its recording must be; null while it is moving, or if the books say that it is nowhere."""
+    """The folder where its recording must be; null while it is moving, or if the books say that it is gone."""
     if item.state in UNTOUCHED:
         return context.drop
-    if item.state in FILED and item.filed_as is not None:
+    if item.state in FILED and item.filed_as is not None and item.removed is None:
         return context.filed_in(item)
     return None
 
@@ -238,6 +239,7 @@ def _compare_filed(context: CommandContext, folder: Folder, paths: set[bytes], f
             f"drop the recording again; `watcher show {folder.name}/{recording}` shows what the receipt says"
         )
     unknown -= receipts.keys() | {path.removesuffix(RECEIPT) for path in receipts}
+    unknown -= {path for path in unknown if is_tombstone_name(path) and tombstone_at(folder, path)}
     found.strays |= {(folder.name, path) for path in unknown}
 
 

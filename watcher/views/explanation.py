@@ -15,6 +15,7 @@ from watcher.mounts import resolve
 from watcher.store import Waiting
 from watcher.store.waiting import FOLDER_UNREADABLE
 from watcher.text import rfc3339, show_path
+from watcher.views.buried import buried_at
 from watcher.views.context import CommandContext
 from watcher.views.lookup import find_lying, other_spellings, places_of, read_path
 from watcher.views.prospects import explain_item, explain_wait
@@ -89,6 +90,8 @@ def _explain_filed(context: CommandContext, folder: Folder, path: bytes) -> str 
         return str(error.as_fault())
     if (unbooked := find_unbooked(context, [(folder, path)])) is not None:
         return str(unbooked)
+    if (buried := buried_at(folder, path)) is not None:
+        return f"is the tombstone of item {buried.tombstone.id}, which {buried}"
     came = _explain_companion(context, path, [State(folder.name)])
     return came or f"is in {folder.name}/, but was not filed there by watcher."
 

@@ -152,11 +152,31 @@ def _explain(context: CommandContext, item: Item) -> str:
 
 def _explain_done(context: CommandContext, item: Item) -> str:
     where = f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
-    if item.filed_as and not _lies_there(context, item):
+    if item.removed is not None:
+        where += _explain_removed(item)
+    elif item.filed_as and not _lies_there(context, item):
         where += ", but no longer in done/"
-    shared = f" It has the same bytes as {item.duplicate_of} and cost nothing." if item.duplicate_of else ""
+    shared = _explain_shared(context, item.duplicate_of)
     since = _explain_aftermath(context, item)
     return f"is done: {_explain_identifier(context, item)}, {where}.{shared}{since}"
+
+
+def _explain_shared(context: CommandContext, original_id: str | None) -> str:
+    """What a duplicate shares with its original, which may be erased by now."""
+    if original_id is None:
+        return ""
+    with context.store.reading() as books:
+        is_erased = books.items.get(original_id) is None and books.tombstones.get(original_id) is not None
+    return f" It has the same bytes as {original_id}{', which was erased,' if is_erased else ''} and cost nothing."
+
+
+def _explain_removed(item: Item) -> str:
+    if item.removed is None:
+        return ""
+    if item.removed.how == "collected":
+        return ", but no longer there: somebody has collected it"
+    receipt = "; so was its receipt" if item.receipt_removed_at is not None else ""
+    return f", and was removed at {rfc3339(item.removed.at)}, as its time was over (retention){receipt}"
 
 
 def _explain_identifier(context: CommandContext, item: Item) -> str:
@@ -250,6 +270,8 @@ def _explain_move(context: CommandContext, item: Item, where: str) -> str:
 
 def _explain_failed(context: CommandContext, item: Item) -> str:
     """What a person can do about it."""
+    if item.removed is not None and item.removed.how != "collected":
+        return f"It was removed from failed/ at {rfc3339(item.removed.at)}, as its time was over (retention)."
     if not _lies_there(context, item):
         said = "It is no longer in failed/, so it cannot be retried from there."
     elif stays_refused(item, context.config):
@@ -277,7 +299,7 @@ def _explain_aftermath(context: CommandContext, item: Item) -> str:
 def _lacks_receipt(context: CommandContext, item: Item) -> bool:
     """Whether the recording is where it was filed, and its receipt surely is not."""
     folder = context.filed_in(item)
-    if item.filed_as is None:
+    if item.filed_as is None or item.removed is not None:
         return False
     with suppress(FolderError, RecordingError):
         return lies_there(folder, item) and not has_receipt(folder, receipt_name(item.filed_as), item)

@@ -38,7 +38,8 @@ def reconcile_books(context: CommandContext, show: Callable[[int, int], object] 
     """
     with context.store.reading() as books:
         counts, waiting = books.items.counts(), books.waiting.total()
-        seen = books.audit.arrivals() + waiting
+        erased = books.tombstones.forgotten()
+        seen = books.audit.arrivals() + waiting + erased
         wrong = [*_compare_rows(books), *_compare_ledger(books), *_list_stuck(books)]
     comparison = compare(context)
     with suppress(StoreError):  # a user who may only read still gets the result
@@ -53,6 +54,8 @@ def reconcile_books(context: CommandContext, show: Callable[[int, int], object] 
         "in flight": sum(counts[state] for state in MOVING | {State.SUBMITTING}),
         "held": counts[State.HELD],
     }
+    if erased:
+        accounted["erased"] = erased
     if seen != sum(accounted.values()):
         wrong.insert(0, f"{seen:,} recordings were seen, and {sum(accounted.values()):,} are accounted for")
     wrong += comparison.wrong + [line for line in differing if line[:6] not in _ids(comparison)]
@@ -95,15 +98,16 @@ def _compare_ledger(books: Books) -> Iterator[str]:
     for attempt in books.ledger.listed():
         if attempt.identifier is not None:
             accepted[attempt.identifier] += 1
+    in_sums = set(books.tombstones.identifiers())  # the ledger's lines of what was erased are only summed up
     held: set[str] = set()
     for item in books.items.listed():
         if item.identifier is not None:
             held.add(item.identifier)
-            if item.identifier not in accepted:
+            if item.identifier not in accepted and item.identifier not in in_sums:
                 yield f"{item.id[:6]} {show_path(item.path)}: its identifier is not in the ledger"
     for part in books.parts.accepted():
         held.add(part.identifier or "")
-        if part.identifier not in accepted:
+        if part.identifier not in accepted and part.identifier not in in_sums:
             yield f"{part.item_id[:6]}: the identifier of part {part.index} is not in the ledger"
-    for identifier in accepted.keys() - held:
+    for identifier in accepted.keys() - held - in_sums:
         yield f"{identifier}: the service has given this identifier, but no item has it"

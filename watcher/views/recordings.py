@@ -10,6 +10,7 @@ from watcher.journey import receipt
 from watcher.journey.answer import Answer, Judgement, read_answer
 from watcher.store import Waiting
 from watcher.text import JsonObject
+from watcher.views.buried import Buried, find_buried_item
 from watcher.views.context import CommandContext
 from watcher.views.lookup import find_item, read_name, read_path
 from watcher.views.spelling import tell_spelling
@@ -98,7 +99,7 @@ def list_waiting(context: CommandContext) -> WaitingList:
         return WaitingList(books.waiting.listed(), books.waiting.total(), books.site.get("last_scan_at"))
 
 
-def find_history(context: CommandContext, text: str) -> History | Unbooked:
+def find_history(context: CommandContext, text: str) -> History | Unbooked | Buried:
     """All that is known of the recording that a person named. Raises NoSuchItem."""
     named = read_name(context, text)
     try:
@@ -112,6 +113,10 @@ def find_history(context: CommandContext, text: str) -> History | Unbooked:
                 _tell_spelling(read_path(text), item),
             )
     except NoSuchItem:
+        with context.store.reading() as books:
+            buried = find_buried_item(books, text)
+        if buried is not None:
+            return buried
         for places in named.spellings:
             if (unbooked := find_unbooked(context, places)) is not None:
                 return unbooked

@@ -21,6 +21,7 @@ class Unbooked:
     folder: str
     path: bytes
     receipt: JsonObject
+    is_forgotten: bool = False  # its row was removed, as its time was over
 
     def __str__(self) -> str:
         told = [f"item {self._said('id')}"]
@@ -30,12 +31,12 @@ class Unbooked:
         if isinstance(error, dict):
             told.append(f"error {_shown(error.get('message'))}")
         told.append(f"verdict {self._verdict()}")
-        return (
-            f"was filed in {self.folder}/ as {show_path(self.path)} on {self._said('filed_at')}: "
-            f"{', '.join(told)}. "
-            "This is from its receipt: the database does not know it (restored from an older copy?). It is not "
-            "sent or paid for while it is there; do not drop it again."
-        )
+        filed = f"was filed in {self.folder}/ as {show_path(self.path)} on {self._said('filed_at')}"
+        source = "the database does not know it (restored from an older copy?)"
+        advice = " It is not sent or paid for while it is there; do not drop it again."
+        if self.is_forgotten:
+            source, advice = "the time of its row in the database was over (retention)", ""
+        return f"{filed}: {', '.join(told)}. This is from its receipt: {source}.{advice}"
 
     def as_json(self) -> JsonObject:
         return {**self.receipt, "unbooked": True}
@@ -63,7 +64,7 @@ def is_unbooked(books: Books, receipt: JsonObject) -> bool:
     """Whether the database does not have this receipt's item, or only as it was before it was accepted."""
     item = books.items.get(receipt["id"])
     if item is None:
-        return True
+        return books.tombstones.get(receipt["id"]) is None  # else its row is gone, as it should be
     identifier = receipt.get("identifier")
     return identifier is not None and item.identifier is None
 
@@ -81,7 +82,8 @@ def find_unbooked(context: CommandContext, places: Iterable[tuple[Folder | None,
             if receipt is None:
                 continue
             with context.store.reading() as books:
-                is_known = not is_unbooked(books, receipt)
+                is_forgotten = books.items.get(receipt["id"]) is None and not is_unbooked(books, receipt)
+                is_known = not is_forgotten and not is_unbooked(books, receipt)
             if not is_known:
-                return Unbooked(folder.name, recording, receipt)
+                return Unbooked(folder.name, recording, receipt, is_forgotten)
     return None
