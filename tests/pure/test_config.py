@@ -169,7 +169,9 @@ ONE_LINE = "text on one line, without control characters"
 FIELDS = "text with only the fields {id} {stem} {folder} {sha256}"
 LISTEN = '"" or host:port, such as "127.0.0.1:8473"'
 YEAR = "at most 31,536,000"
-SECTIONS = "the sections are folders, store, identifai, limits, arrivals, audio, retry, verdicts, web, log"
+SECTIONS = (
+    "the sections are folders, store, identifai, limits, arrivals, audio, retry, verdicts, web, retention, log"
+)
 TAKEN = "what is filed there would be taken for a new arrival"
 LANDS = "folders.drop lies inside it, so what is filed could land there"
 MIXED = "their receipts could not be told apart"
@@ -226,6 +228,47 @@ def test_channels_are_taken_apart_only_where_recordings_are_prepared(file: Path)
     file.write_text('[audio]\nprepare = false\nchannels = "apart"\n')
     with pytest.raises(ConfigError, match=r'audio.channels is "apart"; expected "together" while audio.prepare'):
         load(file)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "found"),
+    [
+        (
+            "recordings_days = 30\nreceipts_days = 29",
+            "receipts_days",
+            "29; expected 0, or 30 or more, as recordings_days",
+        ),
+        (
+            "recordings_days = 30\nhistory_days = 1",
+            "history_days",
+            "1; expected 0, or 30 or more, as recordings_days",
+        ),
+        (
+            "receipts_days = 9\nhistory_days = 8.5",
+            "history_days",
+            "8.5; expected 0, or 9 or more, as receipts_days",
+        ),
+    ],
+)
+def test_what_tells_of_a_recording_is_kept_as_long(file: Path, settings: str, key: str, found: str) -> None:
+    """A receipt never goes before its recording, nor a row before either: such a number could mean nothing."""
+    error = refused(file, f"[retention]\n{settings}\n")
+    assert error.message == f"{file}: retention.{key} is {found}: what tells of it stays as long (at line 3)"
+
+
+@pytest.mark.parametrize("name", ["recordings_days", "receipts_days", "history_days"])
+def test_without_verdicts_nothing_would_ever_be_removed(file: Path, name: str) -> None:
+    """Everything stays until its verdict is known: where none is fetched, the number is an error."""
+    error = refused(file, f"[verdicts]\nfetch = false\n[retention]\n{name} = 30\n")
+    assert f"retention.{name} is 30; expected 0 while verdicts.fetch is false" in error.message
+
+
+def test_retention_may_begin_anywhere(file: Path) -> None:
+    """Receipts or rows alone may have a number: of what people have collected; parts of a day are days, too."""
+    file.write_text("[retention]\nreceipts_days = 0.5\nhistory_days = 0.5\n")
+    assert load(file).retention.receipts_days == 0.5
+    file.write_text("[retention]\nhistory_days = 7\n")
+    assert not load(file).retention.keeps_all
 
 
 @pytest.mark.parametrize(
@@ -314,6 +357,10 @@ def test_channels_are_taken_apart_only_where_recordings_are_prepared(file: Path)
         ("limits.writes", '"1/second"', '"1/second"', "a list in [ ]"),
         ("log.format", '"text"', '"text"', 'one of "auto", "console" or "json"'),
         ("log.level", '"INFO"', '"INFO"', 'one of "debug", "info", "warning" or "error"'),
+        ("retention.history_days", "true", "true", "a number"),
+        ("retention.receipts_days", "40_000", "40000", "at most 36,500"),
+        ("retention.recordings_days", "-1", "-1", "at least 0"),
+        ("retention.recordings_days", '"30d"', '"30d"', "a number"),
         ("retry.first_seconds", "0", "0", "more than 0"),
         ("retry.hold_after", "0", "0", "at least 1"),
         ("retry.max_seconds", "3", "3", "first_seconds (5) or more"),
