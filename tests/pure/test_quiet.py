@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from watcher.audio.g711 import decoded
 from watcher.audio.synthesis import wav
 from watcher.journey.prepare.quiet import LEAST_SECONDS, Levels, Listener, Ruler, TooDense, counts, cuts
-from watcher.journey.prepare.silence import Comparison, Silence
+from watcher.journey.prepare.sound import Comparison, Silence
 
 
 def even(units: int, unit_bytes: int, rate: float) -> Ruler:

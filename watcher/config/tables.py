@@ -247,6 +247,15 @@ class Config(Table):
     log: Log = _DEFAULTS
     _source: _Source
 
+    @field_validator("audio", mode="before")
+    @classmethod
+    def _spool_beside_database(cls, audio: object, info: ValidationInfo) -> object:
+        """Unless it is set, the spool lies beside the database: there whoever runs this may write."""
+        store = info.data.get("store")
+        if not isinstance(audio, dict) or "spool" in audio or store is None:
+            return audio
+        return {**audio, "spool": store.path.parent / "spool"}
+
     def model_post_init(self, context: Any) -> None:
         self._source = _Source(context["path"], context.get("digest", ""))
 

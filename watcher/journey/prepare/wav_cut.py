@@ -16,7 +16,7 @@ from watcher.folders import disk
 from watcher.journey.prepare.made import Channels, Facts, Made, Order, Outcome, Span, wanted_channels
 from watcher.journey.prepare.part_file import writing
 from watcher.journey.prepare.quiet import WIDTHS, Levels, Listener, Ruler, cuts
-from watcher.journey.prepare.silence import Comparison, Silence
+from watcher.journey.prepare.sound import Comparison, Silence
 
 _CHUNK = 1 << 20
 _LARGEST = (1 << 32) - 64  # what a RIFF header can count
