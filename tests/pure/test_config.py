@@ -254,6 +254,7 @@ def test_channels_are_taken_apart_only_where_recordings_are_prepared(file: Path)
         ("audio.join", '"all"', '"all"', 'one of "any" or "majority"'),
         ("audio.min_seconds", "-1", "-1", "at least 0"),
         ("audio.max_parts", "0", "0", "at least 1"),
+        ("audio.max_parts", "501", "501", "at most 500"),
         ("audio.spool_bytes", "0", "0", "at least 1"),
         ("audio.raw", '"*.ulaw"', '"*.ulaw"', "a list in [ ]"),
         ("arrivals.ignore", '["*"]', '"*"', PATTERN),

@@ -169,7 +169,7 @@ class AudioConfig(Table):
     channels: Literal["together", "apart", "first", "second"] = "together"
     channel_names: Names = ()
     min_seconds: Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)] = 0.0
-    max_parts: AtLeastOne = 24
+    max_parts: Annotated[int, Field(ge=1, le=500)] = 24  # the receipt, which lists them all, stays below 1 MiB
     join: Literal["any", "majority"] = "any"
     spool: Folder = b"spool"
     spool_bytes: AtLeastOne = 2_000_000_000
