@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -350,6 +350,19 @@ def test_cut_input_ends_in_an_answer(kind: str, cut: float, spool: Spool) -> Non
             spool.read(make(mode, data[: round(len(data) * cut)], spool, Order("id", ROOMY)))
         except CodecRefused:
             assert spool.names() == []
+        for path in spool.path.iterdir():
+            path.unlink()
+
+
+@pytest.mark.parametrize("kind", ["amr", "webm", "matroska", "mov", "flv", "wma", "mp3", "wave64"])
+@pytest.mark.parametrize("damage", [bytes(3000), bytes(range(256)) * 12], ids=["zeros", "noise"])
+def test_damage_is_no_trouble_of_the_spool(kind: str, damage: bytes, spool: Spool) -> None:
+    """What the codec's libraries call "not permitted" or "no such file" is about this recording: nothing waits."""
+    data = data_of(kind, 12.0)
+    middle = len(data) // 2
+    for mode in (Mode.COPY, Mode.FLAC):
+        with suppress(CodecRefused, CodecDied):
+            make(mode, data[:middle] + damage + data[middle + len(damage) :], spool, Order("id", ROOMY))
         for path in spool.path.iterdir():
             path.unlink()
 

@@ -48,21 +48,26 @@ def _answer(told: JsonObject) -> JsonObject:
 
 
 def _do(told: JsonObject, file: BinaryIO) -> JsonObject:
-    import av.logging  # noqa: PLC0415 — within the limits
+    import av.error  # noqa: PLC0415 — within the limits
+    import av.logging  # noqa: PLC0415
 
     from watcher.journey.prepare.copying import copy  # noqa: PLC0415
     from watcher.journey.prepare.encoding import encode  # noqa: PLC0415
+    from watcher.journey.prepare.impossible import undecodable  # noqa: PLC0415
     from watcher.journey.prepare.listening import listen  # noqa: PLC0415
     from watcher.journey.prepare.made import Order  # noqa: PLC0415
 
     av.logging.set_level(av.logging.PANIC)
     order: Any = Order.of(told["order"])
-    if told["deed"] == "listen":
-        facts, levels = listen(file, order.raw)
-        values = [round(value) for value in levels.values]
-        return {"facts": facts.as_json(), "levels": {"values": values, "grain_seconds": levels.grain_seconds}}
-    deed = {"copy": copy, "flac": encode}[told["deed"]]
-    return deed(file, told["folder"], order).as_json()
+    deed = {"copy": copy, "flac": encode}.get(told["deed"])
+    try:
+        if deed is None:
+            facts, levels = listen(file, order.raw)
+            values = [round(value) for value in levels.values]
+            return {"facts": facts.as_json(), "levels": {"values": values, "grain_seconds": levels.grain_seconds}}
+        return deed(file, told["folder"], order).as_json()
+    except av.error.FFmpegError as error:  # some are OSErrors too, and yet nothing that a disk said
+        raise undecodable(str(error)) from error
 
 
 if __name__ == "__main__":

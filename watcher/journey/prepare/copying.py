@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import av
+import av.error
 
 from watcher.audio.riff import find_blocks
 from watcher.audio.source import Source
@@ -262,7 +263,22 @@ def _write_muxed(
 ) -> None:
     """Write by FFmpeg's muxer, each part from the time 0 on."""
     with os.fdopen(os.dup(file), "r+b") as output:
-        container = av.open(output, "w", format=target.muxer, options={"fflags": "+bitexact"})
+        try:
+            _mux(output, recording, target, packets, put_before, is_first=is_first)
+        except av.error.FFmpegError as error:  # some are OSErrors too, and yet nothing that a disk said
+            raise Refused("no_copy", f"Its packets cannot stand in {target.extension}: {error}.", "") from error
+
+
+def _mux(
+    output: IO[bytes],
+    recording: Opened,
+    target: _Target,
+    packets: _Packets,
+    put_before: list[bytes],
+    *,
+    is_first: bool,
+) -> None:
+    with av.open(output, "w", format=target.muxer, options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream_from_template(recording.stream)
         shift: int | None = None
         for packet in packets:
@@ -280,7 +296,6 @@ def _write_muxed(
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
             container.mux_one(packet)
-        container.close()
 
 
 def _packets_in(file: int) -> str:
