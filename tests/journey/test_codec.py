@@ -20,6 +20,7 @@ import soundfile
 
 from tests.audio_files import recording
 from tests.audio_writers import Kind, made
+from watcher import daemon
 from watcher.audio import Completeness, Raw, examine
 from watcher.audio.synthesis import wav
 from watcher.domain import Mode
@@ -463,6 +464,11 @@ def test_a_child_that_swells_is_stopped_where_its_kernel_does_not(spool: Spool, 
     bounds = Bounds(memory_bytes=256 << 20)
     with dropped(wav(1.0), tmp_path) as file, pytest.raises(CodecDied, match="more memory"):
         child(program, bounds=bounds, limited=False).flac(file, spool.opened, Order("id", ROOMY))
+
+
+def test_two_deaths_of_old_age_are_no_death_of_the_daemon() -> None:
+    """However large a recording is, the codec ends before the service's watchdog takes the step for dead."""
+    assert 2 * Bounds().seconds_for(10**12) < daemon._PREPARING_SECONDS
 
 
 def test_a_full_disk_is_no_verdict(spool: Spool, tmp_path: Path) -> None:

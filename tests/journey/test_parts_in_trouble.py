@@ -7,6 +7,7 @@ import pytest
 
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
+from tests.cutting import Cutter
 from tests.journey.test_parts import LONG, SPLIT, Site, check, opened
 from tests.places import Place, speech
 from tests.queues import posts
@@ -157,3 +158,16 @@ def test_a_link_where_a_part_should_lie_is_replaced(place: Place, service: Sandb
         assert site.item().state is State.DONE
         check(site, service)
     assert other.read_bytes() == b"of somebody else"
+
+
+def test_sound_that_no_decoder_finds_is_told_of(place: Place, service: Sandbox) -> None:
+    """Its header says more than there is: the recording is done, and its warning says what was not judged."""
+    with place.opened() as journey:
+        cutter = Cutter()
+        journey.preparation._maker = cutter
+        site = Site(place, journey, cutter)
+        site.add(long=LONG)
+        cutter.lost_seconds = 15.0
+        site.drain()
+        assert site.item().state is State.DONE
+        assert "Only 30.0 of the 45.0 s" in (site.item().warning or "")

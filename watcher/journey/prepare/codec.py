@@ -69,9 +69,10 @@ class Bounds:
     memory_bytes: int = 768 * 1024 * 1024  # of address space; of memory, half
     seconds: float = 120.0
     bytes_a_second: int = 100_000  # of the recording: a longer one may take longer
+    most_seconds: float = 1200.0  # twice that, and the daemon's watchdog still knows that work goes on
 
     def seconds_for(self, size: int) -> float:
-        return self.seconds + size / self.bytes_a_second
+        return min(self.seconds + size / self.bytes_a_second, self.most_seconds)
 
     def limits(self, seconds: float, file_bytes: int) -> dict[str, int]:
         """Return what the child asks of its kernel: setrlimit(2)."""

@@ -41,6 +41,7 @@ _log = logs.get_logger(__name__)
 
 IDLE = float("inf")
 _NO_COPY = "no_copy"  # the codec's word for packets that cannot be taken over
+_TOLERATED_SECONDS, _TOLERATED_SHARE = 1.0, 0.01  # between what a header tells and what is found
 _TROUBLE_SECONDS = 5.0  # until the spool is tried again, after it took nothing
 
 
@@ -188,9 +189,10 @@ class Preparation:
             else:
                 new = self._new_parts(item, outcome, made)
                 site.spool.keep(folder, _names(item, made.values()))
+                warning = _lacking(item, outcome.facts.seconds)
                 with site.store.writing() as books:
                     books.parts.add(new)
-                    self._queue(books, job, f"prepared: {_in_parts(new)}", new)
+                    self._queue(books, job, f"prepared: {_in_parts(new)}", new, warning=warning)
         _log.info("recording.prepared", item=item.id, path=item.path, made=len(made))
 
     def _run(self, item: Item, mode: Mode, order: Order, folder: int) -> Outcome:
@@ -281,10 +283,10 @@ class Preparation:
             follow_original(books, replace(item, state=State.HELD, fault=fault), now)
         _log.warning("recording.held", item=item.id, path=item.path, reason=fault.message, hint=fault.hint)
 
-    def _queue(self, books: Books, job: Job, note: str, parts: Sequence[Part]) -> None:
+    def _queue(self, books: Books, job: Job, note: str, parts: Sequence[Part], **changes: Any) -> None:
         plan = replace(job.plan, most=sum(not part.silent for part in parts))
         now = self._site.clock.now()
-        books.items.change(job.item, State.QUEUED, now, note, plan=plan, fault=None)
+        books.items.change(job.item, State.QUEUED, now, note, plan=plan, fault=None, **changes)
         if books.obstacles.remove(job.item.id):  # what was mended may have been in the way of others too
             books.obstacles.bring_forward(now)
 
@@ -356,6 +358,15 @@ class Preparation:
         if self._site.reminders.is_due("spool", error.message):
             _log.warning("spool.unusable", reason=error.message, hint=error.hint)
         return _TROUBLE_SECONDS
+
+
+def _lacking(item: Item, found_seconds: float) -> str | None:
+    """Return the item's warning, and with it how much of its sound no decoder found, if any."""
+    told = None if item.audio is None else item.audio.seconds
+    if told is None or found_seconds >= told - max(_TOLERATED_SECONDS, told * _TOLERATED_SHARE):
+        return item.warning
+    note = f"Only {found_seconds:,.1f} of the {told:,.1f} s that its header tells are in it: the rest is damaged."
+    return " ".join(filter(None, [item.warning, note]))
 
 
 def _is_raw(item: Item) -> bool:
