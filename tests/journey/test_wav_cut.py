@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from array import array
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from tests.audio_writers import Kind, made
 from watcher.audio.riff import Blocks, find_blocks
 from watcher.audio.source import Source
 from watcher.audio.synthesis import wav
+from watcher.domain import Mode
+from watcher.errors import RecordingRefused
+from watcher.journey.prepare.codec import Codec
+from watcher.journey.prepare.cutter import Cutter
 from watcher.journey.prepare.made import Order, Outcome
 from watcher.journey.prepare.wav_cut import cut
 
@@ -156,6 +161,30 @@ def test_a_long_silence_is_a_part_that_is_not_sent(tmp_path: Path) -> None:
     assert [part.span for part in outcome.made] == [span for span in outcome.spans if not span.silent]
     for span in outcome.spans:
         assert span.silent is not any(sound[span.start * 2 : span.end * 2])
+
+
+@pytest.mark.parametrize("codec", ["MS_ADPCM", "IMA_ADPCM", "GSM610"])
+def test_silence_that_only_a_decoder_hears(codec: str, tmp_path: Path) -> None:
+    """A stretch of it is a part like others, since no sample can be looked at; all of it is not sent."""
+    speech = wav(30.0)[44:]
+    for sound in (speech + bytes(16000 * 120) + speech, bytes(16000 * 60)):
+        path = tmp_path / "whole.wav"
+        soundfile.write(path, memoryview(array("h", sound)), 8000, format="WAV", subtype=codec)
+        data = path.read_bytes()
+        spool = tmp_path / "spool"
+        spool.mkdir(exist_ok=True)
+        opened, order = os.open(spool, os.O_RDONLY), Order("id", len(data) // 4)
+        try:
+            with path.open("rb") as file:
+                if any(sound):
+                    outcome = Cutter(Codec()).make(file, Mode.CUT, order, opened)
+                    assert sum(span.end - span.start for span in outcome.spans) == blocks_of(data).count
+                else:
+                    with pytest.raises(RecordingRefused) as refused:
+                        Cutter(Codec()).make(file, Mode.CUT, order, opened)
+                    assert refused.value.code == "no_sound"
+        finally:
+            os.close(opened)
 
 
 @pytest.mark.parametrize("kind", ["wav.mp3", "wav.g722", "wav.yamaha"])

@@ -101,7 +101,7 @@ def _spans(file: int, blocks: Blocks, order: Order, heard: Heard) -> tuple[Span,
         limit = min(order.max_bytes, _LARGEST) - overhead(part)
         for start, end in pairwise([0, part.count] if is_silent else cuts(ruler, limit, levels)):
             begin, finish = ruler.seconds_before(start), ruler.seconds_before(end)
-            may_be = levels is not None and levels.is_faint(begin, finish)
+            may_be = blocks.form in WIDTHS and levels is not None and levels.is_faint(begin, finish)
             silent = is_silent or (may_be and _is_silent(file, blocks, start, end, channel))
             spans.append(Span(len(spans) + 1, channel, start, end, begin, finish, silent))
     return tuple(spans)
