@@ -158,6 +158,15 @@ def test_compressed_parts_have_together_exactly_the_packets_of_the_whole(kind: s
     assert outcome.made[-1].span.end_seconds == pytest.approx(outcome.facts.seconds, abs=0.2)
 
 
+def test_a_part_with_fewer_packets_than_it_should_have_is_not_made(spool: Spool) -> None:
+    """Its number on the receipt is counted, not supposed."""
+    data = data_of("webm", 12.0)
+    span = Span(1, None, 0, len(packets(data)) + 1, 0.0, 12.0, silent=False)
+    with pytest.raises(CodecRefused):
+        make(Mode.COPY, data, spool, Order("id", ROOMY, spans=(span,), indices=(1,)))
+    assert spool.names() == []
+
+
 def test_opus_parts_sound_like_the_whole_from_their_first_sample(spool: Spool) -> None:
     """A part begins with packets that are decoded and dropped: without them its beginning would be noise."""
     data = data_of("ogg.opus", 60.0)

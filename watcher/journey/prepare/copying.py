@@ -183,8 +183,12 @@ def _part(
         put_before = _needed_before(target, list(lead), bytes(first))
         total, everything = hashlib.sha256(), hashlib.sha256(b"".join(put_before))
 
+        count = 0
+
         def counted() -> _Packets:
+            nonlocal count
             for packet in chain((first,), body):
+                count += 1
                 total.update(bytes(packet))
                 everything.update(bytes(packet))
                 yield packet
@@ -196,6 +200,8 @@ def _part(
         else:
             for packet in counted():
                 disk.write(draft.opened, bytes(packet))
+        if count != span.end - span.start:
+            raise undecodable("its packets are not where they were")
         if _packets_in(draft.opened) != everything.hexdigest():
             raise undecodable("its packets are not the same in another container")
         size = os.fstat(draft.opened).st_size
@@ -213,7 +219,7 @@ def _part(
                 "of": "packets",
                 "sha256": total.hexdigest(),
                 "decoder": decoder_name(recording.codec),
-                "packets": span.end - span.start,
+                "packets": count,
                 "put_before": len(put_before),
             },
         )
