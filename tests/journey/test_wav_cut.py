@@ -15,7 +15,7 @@ from watcher.audio.riff import Blocks, find_blocks
 from watcher.audio.source import Source
 from watcher.audio.synthesis import wav
 from watcher.domain import Mode
-from watcher.errors import RecordingRefused
+from watcher.errors import RecordingChanged, RecordingRefused
 from watcher.journey.prepare.codec import Codec
 from watcher.journey.prepare.cutter import Cutter
 from watcher.journey.prepare.made import Order, Outcome
@@ -52,7 +52,7 @@ def parts(data: bytes, folder: Path, order: Order) -> tuple[Outcome, list[bytes]
     opened = os.open(target, os.O_RDONLY)
     try:
         with path.open("rb") as file:
-            outcome = cut(file.fileno(), blocks_of(data), opened, order)
+            outcome = cut(file, blocks_of(data), opened, order)
     finally:
         os.close(opened)
     names = [one.name for one in outcome.made if one.name]
@@ -104,7 +104,7 @@ def test_made_again_the_parts_are_the_same(tmp_path: Path) -> None:
 def parts_again(data: bytes, folder: Path, order: Order) -> tuple[Outcome, None]:
     opened = os.open(folder / "spool", os.O_RDONLY)
     with (folder / "whole.wav").open("rb") as file:
-        outcome = cut(file.fileno(), blocks_of(data), opened, order)
+        outcome = cut(file, blocks_of(data), opened, order)
     os.close(opened)
     return outcome, None
 
@@ -201,7 +201,7 @@ def test_a_recording_that_shrinks_leaves_no_part(tmp_path: Path) -> None:
     path.write_bytes(data[:-100_000])
     spool.mkdir()
     opened = os.open(spool, os.O_RDONLY)
-    with path.open("rb") as file, pytest.raises(OSError, match="before its sound does"):
-        cut(file.fileno(), blocks_of(data), opened, Order("id", 10_000_000))
+    with path.open("rb") as file, pytest.raises(RecordingChanged, match="before its sound does"):
+        cut(file, blocks_of(data), opened, Order("id", 10_000_000))
     os.close(opened)
     assert list(spool.iterdir()) == []

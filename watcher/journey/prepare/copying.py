@@ -334,7 +334,7 @@ def _as_wav(recording: Opened, folder: int, order: Order) -> Outcome:
             ):
                 raise undecodable("its sound is not the same in a WAV")
             try:
-                made = wav_cut.cut(written.fileno(), blocks, folder, order)
+                made = wav_cut.cut(written, blocks, folder, order)
             except TooDense:
                 raise Refused(
                     "too_large", f"One block alone is larger than {order.max_bytes:,} bytes.", ""

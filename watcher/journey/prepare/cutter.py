@@ -33,7 +33,7 @@ class Cutter:
             if facts.has_sound is False:
                 raise unsendable.no_sound()
         try:
-            return wav_cut.cut(file.fileno(), blocks, folder, order, levels)
+            return wav_cut.cut(file, blocks, folder, order, levels)
         except TooDense as error:
             raise RecordingRefused(
                 "too_large",
