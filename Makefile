@@ -29,7 +29,7 @@ test: check
 	$(BIN)/pytest -n $${TEST_WORKERS:-2} --dist worksteal
 
 crash: $(VENV)/.installed-dev
-	EVERY_CROSSING=1 $(BIN)/pytest -q -k parts tests/crash/test_crashes.py
+	EVERY_CROSSING=1 $(BIN)/pytest -q tests/crash/test_crashes.py
 	$(BIN)/python -m tests.crash
 
 network: $(VENV)/.installed-dev

@@ -19,6 +19,7 @@ class Cutter:
         self.orders: list[Order] = []
         self.troubles: list[Exception] = []
         self.salt = b""
+        self.lost_seconds = 0.0  # at its end, that no decoder finds
         self.silent: frozenset[int] = frozenset()  # the indices of parts without sound
 
     def make(self, file: BinaryIO, mode: Mode, order: Order, folder: int) -> Outcome:  # noqa: ARG002
@@ -29,7 +30,7 @@ class Cutter:
         content = file.read()
         at = content.index(b"data")
         sound = content[at + 8 :]
-        frames = len(sound) // _FRAME_BYTES
+        frames = len(sound) // _FRAME_BYTES - round(self.lost_seconds * _RATE)
         spans = order.spans or self._spans(frames)
         made: list[Made] = []
         for span in spans:

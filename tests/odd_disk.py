@@ -242,6 +242,8 @@ class Server:
 
     def _read(self, node: int, data: bytes) -> bytes:
         opened, offset, size = struct.unpack_from("<QQI", data)
+        if offset + size > self._rules.given.get("reads_to", offset + size):
+            raise OSError(errno.EIO, "")
         return os.pread(opened, size, offset)
 
     def _write(self, node: int, data: bytes) -> bytes:

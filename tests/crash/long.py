@@ -31,7 +31,7 @@ def parts_of(content: bytes) -> tuple[bytes, ...]:
         assert blocks is not None
         folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            made = wav_cut.cut(file.fileno(), blocks, folder, Order("part", PART_BYTES)).made
+            made = wav_cut.cut(file, blocks, folder, Order("part", PART_BYTES)).made
         finally:
             os.close(folder)
         assert len(made) == PARTS

@@ -44,6 +44,43 @@ def place(make_place: MakePlace) -> Place:
     return make_place(limits={"max_upload_bytes": LIMIT, "writes": []}, audio={"raw": RAW})
 
 
+@pytest.mark.parametrize("folder", ["drop", "elsewhere"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("short.wav", "How it would be sent: as it is, in 1 submission."),
+        ("long.wav", "it is encoded as FLAC, without loss, in 1 to 6 submissions."),
+        ("law.wav", "it is cut at its blocks, without loss, in 2 submissions."),
+        ("call.webm", "its packets go into Ogg, unchanged, in 1 submission."),
+    ],
+)
+def test_why_tells_how_a_file_would_be_sent_before_it_is_dropped_or_seen(
+    place: Place, capsys: pytest.CaptureFixture[str], folder: str, name: str, told: str
+) -> None:
+    """Wherever it lies: the mode, the submissions and the reason, as the receipt will have them."""
+    path = place.root / folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(CALLS[name])
+    assert told in said(place, capsys, "why", str(path))
+
+
+def test_why_tells_that_a_file_would_be_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the reason, before it costs a minute. What a file lacks that is still being written may come."""
+    (place.root / "cut.wav").write_bytes(speech("cut")[:-5_000])
+    (place.root / "text.wav").write_bytes(b"this is no recording")
+    (place.root / "text.txt").write_bytes(b"this is no recording")
+    assert "It would be refused: " in said(place, capsys, "why", str(place.root / "cut.wav"))
+    assert "It would be refused: " in said(place, capsys, "why", str(place.root / "text.wav"))
+    assert "it would be left where it is" in said(place, capsys, "why", str(place.root / "text.txt"))
+    place.configure(audio={"max_parts": 1, "oversize": "split"}, limits={"max_upload_bytes": LIMIT})
+    place.drop("long.wav", CALLS["long.wav"])
+    assert "submissions, more than 1 (audio.max_parts)" in said(place, capsys, "why", "long.wav")
+    place.drop("cut.wav", speech("cut")[:-5_000])
+    place.run_once()
+    told = said(place, capsys, "why", "cut.wav")
+    assert "would be refused" not in told
+
+
 def test_whatever_a_call_centre_records_is_done(
     place: Place, service: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:

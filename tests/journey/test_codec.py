@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,7 @@ import soundfile
 
 from tests.audio_files import recording
 from tests.audio_writers import Kind, made
+from watcher import daemon
 from watcher.audio import Completeness, Raw, examine
 from watcher.audio.synthesis import wav
 from watcher.domain import Mode
@@ -155,6 +156,15 @@ def test_compressed_parts_have_together_exactly_the_packets_of_the_whole(kind: s
         together += inside
     assert b"".join(together) == b"".join(packets(data))
     assert outcome.made[-1].span.end_seconds == pytest.approx(outcome.facts.seconds, abs=0.2)
+
+
+def test_a_part_with_fewer_packets_than_it_should_have_is_not_made(spool: Spool) -> None:
+    """Its number on the receipt is counted, not supposed."""
+    data = data_of("webm", 12.0)
+    span = Span(1, None, 0, len(packets(data)) + 1, 0.0, 12.0, silent=False)
+    with pytest.raises(CodecRefused):
+        make(Mode.COPY, data, spool, Order("id", ROOMY, spans=(span,), indices=(1,)))
+    assert spool.names() == []
 
 
 def test_opus_parts_sound_like_the_whole_from_their_first_sample(spool: Spool) -> None:
@@ -354,6 +364,19 @@ def test_cut_input_ends_in_an_answer(kind: str, cut: float, spool: Spool) -> Non
             path.unlink()
 
 
+@pytest.mark.parametrize("kind", ["amr", "webm", "matroska", "mov", "flv", "wma", "mp3", "wave64"])
+@pytest.mark.parametrize("damage", [bytes(3000), bytes(range(256)) * 12], ids=["zeros", "noise"])
+def test_damage_is_no_trouble_of_the_spool(kind: str, damage: bytes, spool: Spool) -> None:
+    """What the codec's libraries call "not permitted" or "no such file" is about this recording: nothing waits."""
+    data = data_of(kind, 12.0)
+    middle = len(data) // 2
+    for mode in (Mode.COPY, Mode.FLAC):
+        with suppress(CodecRefused, CodecDied):
+            make(mode, data[:middle] + damage + data[middle + len(damage) :], spool, Order("id", ROOMY))
+        for path in spool.path.iterdir():
+            path.unlink()
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"\0" * 5000, b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", os.urandom(3000)]
 )
@@ -450,6 +473,11 @@ def test_a_child_that_swells_is_stopped_where_its_kernel_does_not(spool: Spool, 
     bounds = Bounds(memory_bytes=256 << 20)
     with dropped(wav(1.0), tmp_path) as file, pytest.raises(CodecDied, match="more memory"):
         child(program, bounds=bounds, limited=False).flac(file, spool.opened, Order("id", ROOMY))
+
+
+def test_two_deaths_of_old_age_are_no_death_of_the_daemon() -> None:
+    """However large a recording is, the codec ends before the service's watchdog takes the step for dead."""
+    assert 2 * Bounds().seconds_for(10**12) < daemon._PREPARING_SECONDS
 
 
 def test_a_full_disk_is_no_verdict(spool: Spool, tmp_path: Path) -> None:

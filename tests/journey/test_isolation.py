@@ -38,7 +38,7 @@ ERRORS = [RuntimeError("nobody foresaw it \udcff\n"), RecursionError("too deep")
 DOORS: list[tuple[Any, str, bool]] = [  # whose, which, and whether it is crossed by what is queued already
     *((Folder, "fingerprint", False), (Folder, "open", False), (foreign, "examine", False)),
     *((look, "find_receipt", False), (Settler, "see", False), (Settler, "judge", False)),
-    *((admit, "examine_file", False), (Folder, "check_gives", False), (admit, "examine", False)),
+    *((admit, "examine_file", False), (Folder, "check_gives", False), (admit, "judge", False)),
     *((admit, "admit", False), (Items, "add", False)),
     (Folder, "fingerprint", True),  # what was queued is looked at again by events and scans
 ]

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from array import array
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from tests.audio_writers import Kind, made
 from watcher.audio.riff import Blocks, find_blocks
 from watcher.audio.source import Source
 from watcher.audio.synthesis import wav
+from watcher.domain import Mode
+from watcher.errors import RecordingChanged, RecordingRefused
+from watcher.journey.prepare.codec import Codec
+from watcher.journey.prepare.cutter import Cutter
 from watcher.journey.prepare.made import Order, Outcome
 from watcher.journey.prepare.wav_cut import cut
 
@@ -47,7 +52,7 @@ def parts(data: bytes, folder: Path, order: Order) -> tuple[Outcome, list[bytes]
     opened = os.open(target, os.O_RDONLY)
     try:
         with path.open("rb") as file:
-            outcome = cut(file.fileno(), blocks_of(data), opened, order)
+            outcome = cut(file, blocks_of(data), opened, order)
     finally:
         os.close(opened)
     names = [one.name for one in outcome.made if one.name]
@@ -99,7 +104,7 @@ def test_made_again_the_parts_are_the_same(tmp_path: Path) -> None:
 def parts_again(data: bytes, folder: Path, order: Order) -> tuple[Outcome, None]:
     opened = os.open(folder / "spool", os.O_RDONLY)
     with (folder / "whole.wav").open("rb") as file:
-        outcome = cut(file.fileno(), blocks_of(data), opened, order)
+        outcome = cut(file, blocks_of(data), opened, order)
     os.close(opened)
     return outcome, None
 
@@ -158,6 +163,30 @@ def test_a_long_silence_is_a_part_that_is_not_sent(tmp_path: Path) -> None:
         assert span.silent is not any(sound[span.start * 2 : span.end * 2])
 
 
+@pytest.mark.parametrize("codec", ["MS_ADPCM", "IMA_ADPCM", "GSM610"])
+def test_silence_that_only_a_decoder_hears(codec: str, tmp_path: Path) -> None:
+    """A stretch of it is a part like others, since no sample can be looked at; all of it is not sent."""
+    speech = wav(30.0)[44:]
+    for sound in (speech + bytes(16000 * 120) + speech, bytes(16000 * 60)):
+        path = tmp_path / "whole.wav"
+        soundfile.write(path, memoryview(array("h", sound)), 8000, format="WAV", subtype=codec)
+        data = path.read_bytes()
+        spool = tmp_path / "spool"
+        spool.mkdir(exist_ok=True)
+        opened, order = os.open(spool, os.O_RDONLY), Order("id", len(data) // 4)
+        try:
+            with path.open("rb") as file:
+                if any(sound):
+                    outcome = Cutter(Codec()).make(file, Mode.CUT, order, opened)
+                    assert sum(span.end - span.start for span in outcome.spans) == blocks_of(data).count
+                else:
+                    with pytest.raises(RecordingRefused) as refused:
+                        Cutter(Codec()).make(file, Mode.CUT, order, opened)
+                    assert refused.value.code == "no_sound"
+        finally:
+            os.close(opened)
+
+
 @pytest.mark.parametrize("kind", ["wav.mp3", "wav.g722", "wav.yamaha"])
 def test_what_needs_what_is_before_it_has_no_blocks(kind: str) -> None:
     """Frames, or a decoder that carries its state along: not cut without a codec."""
@@ -172,7 +201,7 @@ def test_a_recording_that_shrinks_leaves_no_part(tmp_path: Path) -> None:
     path.write_bytes(data[:-100_000])
     spool.mkdir()
     opened = os.open(spool, os.O_RDONLY)
-    with path.open("rb") as file, pytest.raises(OSError, match="before its sound does"):
-        cut(file.fileno(), blocks_of(data), opened, Order("id", 10_000_000))
+    with path.open("rb") as file, pytest.raises(RecordingChanged, match="before its sound does"):
+        cut(file, blocks_of(data), opened, Order("id", 10_000_000))
     os.close(opened)
     assert list(spool.iterdir()) == []

@@ -6,7 +6,8 @@ import struct
 import pytest
 
 from tests.audio_files import FOREIGN, FOREIGN_PROVABLE, box, chunk, recording
-from watcher.audio import Completeness, Examination, examine
+from watcher.audio import Completeness, Examination, examine, matroska
+from watcher.audio.source import Source
 from watcher.errors import RecordingRefused
 
 PROVEN, UNKNOWN, SHORT = Completeness.PROVEN, Completeness.UNKNOWN, Completeness.SHORT
@@ -47,6 +48,35 @@ def test_foreign_sound_is_described_and_marked(kind: str) -> None:
     assert (found.container, found.codec, found.channels, found.sample_rate) == LOOKS[kind]
     assert (found.is_accepted, found.has_sound, found.damage) == (False, True, None)
     assert found.seconds == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["webm", "webm.live", "matroska", "matroska.mp3"])
+@pytest.mark.parametrize("what", [bytes(30_000), bytes(range(256)) * 120], ids=["zeros", "noise"])
+def test_a_cluster_that_is_torn_is_damage(kind: str, what: bytes) -> None:
+    """Players go on behind it without a word: seconds of sound would be missing from what is judged."""
+    whole = recording(kind, 20.0)
+    middle = len(whole) // 2
+    assert look(whole, thorough=True).damage is None
+    torn = whole[:middle] + what[: len(whole) // 4] + whole[middle + len(what[: len(whole) // 4]) :]
+    found = look(torn, thorough=True)
+    assert found.completeness is UNKNOWN
+    assert "instead of sound" in (found.damage or "")
+
+
+def test_only_so_many_elements_are_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters of empty elements, gigabytes of them, do not keep the look for hours."""
+    asked: list[int] = []
+    one = matroska._element
+
+    def counted(source: Source, at: int) -> matroska._Element | None:
+        asked.append(at)
+        return one(source, at)
+
+    monkeypatch.setattr(matroska, "_ALL_ELEMENTS", 1000)
+    monkeypatch.setattr(matroska, "_element", counted)
+    cluster = b"\x1f\x43\xb6\x75" + (1600 | 1 << 14).to_bytes(2, "big") + b"\xec\x80" * 800
+    look(recording("webm.live", 3.0) + cluster * 200, thorough=True)
+    assert len(asked) < 5000
 
 
 def test_what_the_service_takes_is_accepted() -> None:

@@ -72,6 +72,22 @@ def test_an_empty_file_is_a_configuration(file: Path) -> None:
     assert (config.log.format, config.log.level) == ("auto", "info")
 
 
+def test_the_spool_lies_beside_the_database(file: Path) -> None:
+    """The configuration's folder is often not the daemon's to write; a path that is set counts from it."""
+    here = os.fsencode(file.parent)
+    assert loaded(file, "").audio.spool == here + b"/spool"
+    elsewhere = '[store]\nurl = "sqlite:////var/lib/watcher/w.db"\n'
+    assert loaded(file, elsewhere).audio.spool == b"/var/lib/watcher/spool"
+    assert loaded(file, elsewhere + "[audio]\nmax_parts = 3\n").audio.spool == b"/var/lib/watcher/spool"
+    assert loaded(file, elsewhere + '[audio]\nspool = "spool"\n').audio.spool == here + b"/spool"
+
+
+def test_the_spool_is_no_drop_folder(file: Path) -> None:
+    """Whether it was set or not."""
+    assert "audio.spool is" in refused(file, '[folders]\ndrop = "spool"\n').message
+    assert "audio.spool is" in refused(file, '[audio]\nspool = "drop/spool"\n').message
+
+
 def test_the_example_is_the_defaults(file: Path) -> None:
     """config.example.toml loads, and says what holds without it."""
     assert loaded(file, EXAMPLE.read_text(encoding="utf-8")) == loaded(file, "")
@@ -281,6 +297,7 @@ def test_retention_may_begin_anywhere(file: Path) -> None:
         ("audio.join", '"all"', '"all"', 'one of "any" or "majority"'),
         ("audio.min_seconds", "-1", "-1", "at least 0"),
         ("audio.max_parts", "0", "0", "at least 1"),
+        ("audio.max_parts", "501", "501", "at most 500"),
         ("audio.spool_bytes", "0", "0", "at least 1"),
         ("audio.raw", '"*.ulaw"', '"*.ulaw"', "a list in [ ]"),
         ("arrivals.ignore", '["*"]', '"*"', PATTERN),

@@ -30,6 +30,13 @@ def test_a_spool_that_cannot_be_made_is_wrong(tmp_path: Path) -> None:
     assert told(config(tmp_path, '[audio]\nspool = "file/spool"\n')) == {"spool": Condition.WRONG}
 
 
+def test_a_spool_whose_folder_is_missing_is_wrong(tmp_path: Path) -> None:
+    """The spool is made when it is needed, the folder that holds it is not: it may be the point of a mount."""
+    assert told(config(tmp_path, '[audio]\nspool = "gone/spool"\n')) == {"spool": Condition.WRONG}
+    (tmp_path / "gone").mkdir()
+    assert told(config(tmp_path, '[audio]\nspool = "gone/spool"\n')) == {"spool": Condition.WELL}
+
+
 def test_a_cap_below_the_parts_of_a_recording_is_a_warning(tmp_path: Path) -> None:
     """Such a recording takes several days."""
     found = told(config(tmp_path, "[limits]\nper_day = 10\n"))

@@ -3,7 +3,7 @@
 import struct
 from array import array
 from itertools import pairwise
-from math import sin
+from math import inf, nan, sin
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from watcher.audio.g711 import decoded
 from watcher.audio.synthesis import wav
 from watcher.journey.prepare.quiet import LEAST_SECONDS, Levels, Listener, Ruler, TooDense, counts, cuts
-from watcher.journey.prepare.silence import Comparison, Silence
+from watcher.journey.prepare.sound import Comparison, Silence
 
 
 def even(units: int, unit_bytes: int, rate: float) -> Ruler:
@@ -153,3 +153,12 @@ def test_channels_that_are_the_same_are_found() -> None:
     other = Comparison(2)
     other.note(bytes(doubled), 2)
     assert other.same_as() == (0, 1)
+
+
+@pytest.mark.parametrize("value", [1e308, 1e150, 1e40, inf, -inf, nan])
+def test_nonsense_for_samples_has_borders_too(value: float) -> None:
+    """A broken recorder writes any fraction: however loud that would be, there is a place to cut."""
+    ear = Listener("f64", 1, 8000)
+    ear.hear((struct.pack("<d", 0.1) * 4000 + struct.pack("<d", value) * 4000) * 60)
+    borders = cuts(even(60 * 8000, 8, 8000), 25 * 8000 * 8, ear.levels())
+    assert (borders[0], borders[-1], len(borders)) == (0, 60 * 8000, 4)

@@ -79,7 +79,9 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "items.with_identifier": lambda books: books.items.with_identifier(f"{77:064x}"),
     "items.history": lambda books: books.items.history(f"{77:016x}"),
     "queue.next_due": lambda books: books.queue.next_due(5e8, canary=False),
-    "queue.next_affordable": lambda books: books.queue.next_affordable(5e8, left=2, cap=2),
+    "queue.next_affordable": lambda books: books.queue.next_affordable(
+        5e8, canary=False, day=(2, 2), month=(2, 2)
+    ),
     "queue.next_due_at": lambda books: books.queue.next_due_at(5e8),
     "items.in_state": lambda books: books.items.in_state(State.DONE, limit=3),
     "filing.to_file": lambda books: [books.filing.to_file(s, 1.0, 9.0, 3) for s in (State.DONE, State.FAILED)],

@@ -26,6 +26,7 @@ _ALL_ELEMENTS = 2_000_000
 _INNER = 200
 _LONGEST_HEADER = 12
 _CONTENT_BYTES = 64 * 1024
+_STRETCH_BYTES = 128 * 1024
 
 _CODECS = {
     "A_OPUS": "Opus",
@@ -79,6 +80,8 @@ class _Layout:
     missing: int = 0
     is_cut: bool = False
     is_lost: bool = False
+    heard: int = 0  # elements within clusters
+    torn: int | None = None  # where what is no element stands in the middle of the sound
 
 
 def examine_matroska(source: Source) -> Examination:
@@ -90,6 +93,7 @@ def examine_matroska(source: Source) -> Examination:
         completeness = Completeness.SHORT
     elif (
         not layout.is_lost
+        and layout.torn is None
         and layout.segment
         and layout.segment.end == layout.at == source.size
         and layout.clusters
@@ -105,6 +109,8 @@ def examine_matroska(source: Source) -> Examination:
         damage = "its header names an unknown codec"
     elif layout.is_lost and not layout.blocks:
         damage = f"at byte {layout.at:,} there is no element"
+    elif layout.torn is not None:
+        damage = f"from byte {layout.torn:,} on it has something else instead of sound"
     length = (layout.duration or layout.last) * layout.scale / 1e9
     told = Lengths(
         completeness,
@@ -187,13 +193,24 @@ def _walk(source: Source, layout: _Layout, segment: _Element) -> None:
             layout.is_cut, layout.missing = True, at - source.size
             break
     layout.at = at
+    if source.is_thorough and layout.is_lost and layout.blocks and _has_cluster(source, at, end):
+        layout.torn = at
+
+
+def _has_cluster(source: Source, at: int, end: int) -> bool:
+    """Return whether sound goes on somewhere behind what is no element."""
+    return any(
+        _CLUSTER.to_bytes(4, "big") in source.at(start, _STRETCH_BYTES + 3)
+        for start in range(at, end, _STRETCH_BYTES)
+    )
 
 
 def _note(source: Source, layout: _Layout, element: _Element) -> None:
     """Take what this element of the segment tells."""
     if element.kind == _CLUSTER:
         layout.clusters += 1
-        if element.end is not None and (layout.blocks == 0 or source.is_thorough or not layout.duration):
+        wants_more = layout.blocks == 0 or source.is_thorough or not layout.duration
+        if element.end is not None and wants_more and layout.heard < _ALL_ELEMENTS:
             _hear(source, layout, element)
     elif element.end is None or element.end > source.size:
         return
@@ -245,13 +262,21 @@ def _note_sound(source: Source, track: _Track, audio: _Element) -> None:
 
 
 def _hear(source: Source, layout: _Layout, cluster: _Element) -> None:
-    stamp = 0
+    """Note the blocks of a cluster. It is torn where its elements do not fill it: no player finds the rest."""
+    stamp, at = 0, cluster.start
     for child in _children(source, cluster):
+        at = child.end or at
+        layout.heard += 1
+        if layout.heard > _ALL_ELEMENTS:
+            return  # enough for hours: nobody waits for more
         if child.kind == _TIMESTAMP:
             stamp = _number(source, child)
         _note_block(source, layout, child, stamp)
         if layout.blocks and not source.is_thorough and layout.duration:
             return
+    is_read = source.is_thorough and cluster.end is not None and cluster.end <= source.size
+    if is_read and at != cluster.end and layout.torn is None:
+        layout.torn = at
 
 
 def _note_block(source: Source, layout: _Layout, element: _Element, stamp: int) -> None:

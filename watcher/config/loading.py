@@ -133,6 +133,10 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
         "identifai.api_key_file": config.identifai.api_key_file,
         "audio.spool": Path(os.fsdecode(config.audio.spool)),
     }
+    if lies_in(os.fsencode(config.store.path.parent), config.folders.drop) and (
+        ours["audio.spool"] == config.store.path.parent / "spool"
+    ):
+        del ours["audio.spool"]  # it moves with the database
     for name, path in ours.items():
         if lies_in(os.fsencode(path), config.folders.drop):
             found = f"{name} is {_shown(os.fsencode(path))}"

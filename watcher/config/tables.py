@@ -170,7 +170,7 @@ class AudioConfig(Table):
     channels: Literal["together", "apart", "first", "second"] = "together"
     channel_names: Names = ()
     min_seconds: Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)] = 0.0
-    max_parts: AtLeastOne = 24
+    max_parts: Annotated[int, Field(ge=1, le=500)] = 24  # the receipt, which lists them all, stays below 1 MiB
     join: Literal["any", "majority"] = "any"
     spool: Folder = b"spool"
     spool_bytes: AtLeastOne = 2_000_000_000
@@ -270,6 +270,15 @@ class Config(Table):
     retention: RetentionConfig = _DEFAULTS
     log: Log = _DEFAULTS
     _source: _Source
+
+    @field_validator("audio", mode="before")
+    @classmethod
+    def _spool_beside_database(cls, audio: object, info: ValidationInfo) -> object:
+        """Unless it is set, the spool lies beside the database: there whoever runs this may write."""
+        store = info.data.get("store")
+        if not isinstance(audio, dict) or "spool" in audio or store is None:
+            return audio
+        return {**audio, "spool": store.path.parent / "spool"}
 
     def model_post_init(self, context: Any) -> None:
         self._source = _Source(context["path"], context.get("digest", ""))

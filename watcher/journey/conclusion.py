@@ -13,6 +13,24 @@ def to_file(outcome: State, item: Item, fault: Fault | None) -> dict[str, Any]:
     return {"state": State.FILING, "outcome": outcome, "filed_as": item.path, "fault": fault}
 
 
+def settle(item: Item, parts: Sequence[Part], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return what its row reads, with these changes, now that its parts are as given.
+
+    It is queued for its next part; held, where a person is to decide on one; and filed, once each has come to its
+    end. `filed_as` of the changes is the name that done/ takes, if it goes there.
+    """
+    facts = {name: value for name, value in changes.items() if name != "filed_as"}
+    facts["in_doubt"] = any(part.in_doubt for part in parts)
+    concluded = conclude(item, parts)
+    if any(part.state is PartState.HELD for part in parts):
+        return facts | {"state": State.HELD}
+    if concluded is None:
+        return facts | {"state": State.QUEUED}
+    if concluded["outcome"] is State.DONE:
+        concluded["filed_as"] = changes.get("filed_as") or item.path
+    return facts | concluded
+
+
 def conclude(item: Item, parts: Sequence[Part]) -> dict[str, Any] | None:
     """Return what its row reads then; None while one is still to be sent or decided on, and without any.
 

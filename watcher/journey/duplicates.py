@@ -80,7 +80,7 @@ def is_accepted(item: Item) -> bool:
 def follow(books: Books, item: Item, original: Item) -> dict[str, Any]:
     """Return the changes to an item whose bytes another item has already: it is never paid for again.
 
-    It has the parts of the other from then on, with their identifiers.
+    It has the parts of the other from then on, with their identifiers; none where that has none.
     """
     follows: dict[str, Any] = {"duplicate_of": original.id}
     if original.removed is not None and original.removed.how != "collected":
@@ -89,7 +89,8 @@ def follow(books: Books, item: Item, original: Item) -> dict[str, Any]:
     if is_accepted(original):
         if (concluded := conclude(item, _share_parts(books, item, original))) is not None:
             return follows | {"plan": original.plan} | concluded
-        shared = {"identifier": original.identifier, "submitted_at": original.submitted_at}
+        books.parts.forget(item.id)  # the original went out as it was, whatever is planned by now
+        shared = {"plan": None, "identifier": original.identifier, "submitted_at": original.submitted_at}
         return follows | shared | to_file(State.DONE, item, None)
     if original.state is State.HELD:
         return follows | {"state": State.HELD, "fault": original.fault}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
 from watcher.domain import Item, State
 from watcher.store.parts import HAS_BEGUN, IS_SENDABLE
@@ -14,13 +14,18 @@ _IS_DUE = or_(
     items.c.due_at <= bindparam("now"), items.c.attempted_at > bindparam("now")
 )  # the clock was set back
 _NEXT_DUE = _FREE.where(_IS_DUE).order_by(*BY_ARRIVAL)
-_IS_AFFORDABLE = or_(
-    func.coalesce(items.c.parts_most, 1) <= bindparam("left"),
-    and_(items.c.parts_most > bindparam("cap"), bindparam("left") > 0),  # no day would ever have room for all
-    HAS_BEGUN,
-)
+
+
+def _has_room(period: str) -> ColumnElement[bool]:
+    left: BindParameter[int] = bindparam(f"left_{period}")
+    never_has_room_for_all = items.c.parts_most > bindparam(f"most_{period}")
+    return or_(func.coalesce(items.c.parts_most, 1) <= left, and_(never_has_room_for_all, left > 0))
+
+
+_IS_AFFORDABLE = or_(and_(_has_room("day"), _has_room("month")), HAS_BEGUN)
 _NEXT_AFFORDABLE = _NEXT_DUE.where(_IS_AFFORDABLE)
 _NEXT_CANARY = _FREE.order_by(func.coalesce(items.c.attempted_at, 0.0), *BY_ARRIVAL)
+_NEXT_AFFORDABLE_CANARY = _NEXT_CANARY.where(_IS_AFFORDABLE)
 _NEXT_DUE_AT = select(func.min(items.c.due_at)).where(
     items.c.state == State.QUEUED, items.c.due_at > bindparam("now")
 )
@@ -64,9 +69,15 @@ class Queue:
         """
         return one(self._connection, _NEXT_CANARY) if canary else one(self._connection, _NEXT_DUE, now=now)
 
-    def next_affordable(self, now: float, *, left: int, cap: int) -> Item | None:
-        """As next_due, where the caps have room for so many submissions more, and for `cap` in all."""
-        return one(self._connection, _NEXT_AFFORDABLE, now=now, left=left, cap=cap)
+    def next_affordable(
+        self, now: float, *, canary: bool, day: tuple[int, int], month: tuple[int, int]
+    ) -> Item | None:
+        """As next_due, of those for which both caps have room: how many submissions each has left, of how many."""
+        (left_day, most_day), (left_month, most_month) = day, month
+        room = {"left_day": left_day, "most_day": most_day, "left_month": left_month, "most_month": most_month}
+        if canary:
+            return one(self._connection, _NEXT_AFFORDABLE_CANARY, **room)
+        return one(self._connection, _NEXT_AFFORDABLE, now=now, **room)
 
     def next_due_at(self, now: float) -> float | None:
         """When the next queued item in back-off is due; null if there is none."""

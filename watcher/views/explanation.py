@@ -18,6 +18,7 @@ from watcher.text import rfc3339, show_path
 from watcher.views.buried import buried_at
 from watcher.views.context import CommandContext
 from watcher.views.lookup import find_lying, other_spellings, places_of, read_path
+from watcher.views.outlook import explain_outlook
 from watcher.views.prospects import explain_item, explain_wait
 from watcher.views.spelling import tell_spelling
 from watcher.views.unbooked import find_unbooked
@@ -52,9 +53,11 @@ def _explain_as_named(context: CommandContext, text: str, raw: bytes) -> str | N
     if (itself := _explain_root(context, whole, named=text)) is not None:
         return f"{text} {itself}"
     if not context.silent and os.path.lexists(whole):
-        return (
+        said = (
             f"{text} is not in {context.drop.label()}, so it is not submitted. Copy it there to have it submitted."
         )
+        holder = Folder(os.path.dirname(whole), "named")
+        return f"{said} {explain_outlook(context, holder, os.path.basename(whole))}".strip()
     return None
 
 
@@ -115,19 +118,20 @@ def _explain_dropped(context: CommandContext, path: bytes) -> str | None:
     # The waiting list is as old as the last scan. If the item belongs to the file that is here now, or to one that
     # has left since, the item is newer.
     if file is not None and (item is None or (on_disk and fingerprint_of(on_disk) != item.fingerprint)):
-        return _explain_waiting(file, explain_wait(context))
+        plan = explain_outlook(context, context.drop, path, is_settled=False)
+        return _explain_waiting(file, f"{f' {plan}' if plan else ''}{explain_wait(context)}")
     is_gone = on_disk is None and (item is None or item.state not in FILED)
     if is_gone and (unbooked := find_unbooked(context, [(None, path)])) is not None:
         return str(unbooked)
     if item is not None:
         said = explain_item(context, item)
         is_another = on_disk is not None and item.state in FILED
-        return f"{_explain_unseen(context)} An earlier recording of this name {said}" if is_another else said
+        return f"{_explain_unseen(context, path)} An earlier recording of this name {said}" if is_another else said
     if of is not None:
         return _explain_receipt(context, of)
     if on_disk is None:
         return _explain_companion(context, path, sorted(FILED))
-    return _explain_unseen(context)
+    return _explain_unseen(context, path)
 
 
 def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
@@ -139,16 +143,18 @@ def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
     return f"{said}.{meanwhile} {remedy[:1].upper()}{remedy[1:]}".strip()
 
 
-def _explain_unseen(context: CommandContext) -> str:
+def _explain_unseen(context: CommandContext, path: bytes) -> str:
     """What becomes of a file in the drop folder that has neither an item nor a place in the waiting list."""
     with context.store.reading() as books:
         seen = books.site.get("last_scan_at")
+    plan = explain_outlook(context, context.drop, path)
+    then = f" {plan}" if plan else ""
     if seen is None:
-        return "is in the drop folder, which was never scanned. Start `watcher run`."
+        return f"is in the drop folder, which was never scanned. Start `watcher run`.{then}"
     return (
         "is in the drop folder, but was not there, or not among the first 1,000 waiting files, at the last scan "
         f"({rfc3339(seen)}). A running daemon scans again within {context.config.arrivals.rescan_seconds:g} s."
-        f"{explain_wait(context)}"
+        f"{then}{explain_wait(context)}"
     )
 
 

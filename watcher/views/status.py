@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from watcher.config import AudioConfig
 from watcher.domain import BACKLOG, Alteration, Fault, Item, Pause, State, VerdictState
 from watcher.errors import UNSENDABLE
 from watcher.journey.alterations import explain
@@ -173,7 +174,7 @@ def read_status(context: CommandContext) -> Status:
             eta_seconds=seconds_for(counts.backlog - in_parts + submissions, windows),
             last_scan_at=books.site.get("last_scan_at"),
             oldest_queued_at=oldest.arrived_at if oldest else None,
-            in_parts=[_look_at(books, item, context) for item in books.parts.begun(_IN_PARTS_SHOWN)],
+            in_parts=[_look_at(books, item, context.config.audio) for item in books.parts.begun(_IN_PARTS_SHOWN)],
             waiting=waiting,
             blocked=_find_blocked(books, waiting),
             stuck=books.obstacles.listed(_STUCK_SHOWN),
@@ -184,8 +185,8 @@ def read_status(context: CommandContext) -> Status:
     return replace(status, outdated=outdated, altered=find_altered(context, altered))
 
 
-def _look_at(books: Books, item: Item, context: CommandContext) -> InParts:
-    return InParts(item, read_answer(books, item, context.config.audio).progress())
+def _look_at(books: Books, item: Item, audio: AudioConfig) -> InParts:
+    return InParts(item, read_answer(books, item, audio).progress())
 
 
 def _count(books: Books) -> Counts:

@@ -30,10 +30,12 @@ def check_preparing(config: Config) -> Iterator[Finding]:
 
 
 def _check_spool(spool: bytes) -> Finding:
-    """Look whether the spool, or the nearest folder above it that is there, can be written. OSError."""
-    there = spool
-    while not os.path.lexists(there) and there != os.path.dirname(there):
-        there = os.path.dirname(there)
+    """Look whether the spool can be written, or made where it is not there."""
+    above = os.path.dirname(spool)
+    there = spool if os.path.lexists(spool) else above
+    if not os.path.lexists(there):
+        hint = f"Create it as a folder of this user: {quote_path(above)}, or name another folder as audio.spool."
+        return wrong("spool", f"audio.spool ({show_path(spool)}) cannot be made: its folder does not exist", hint)
     if os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         return well("spool", f"{show_path(spool)} can be written")
     hint = f"Give this user {quote_path(there)}, or name another folder as audio.spool."

@@ -22,7 +22,7 @@ from typing import BinaryIO, Literal, TypeVar
 from watcher.audio.raw import Raw
 from watcher.clock import SystemClock
 from watcher.domain import Mode
-from watcher.errors import CodecDied, RecordingError, RecordingRefused
+from watcher.errors import CodecDied, RecordingError, RecordingRefused, RecordingUnreachable
 from watcher.journey.prepare.made import Facts, Order, Outcome
 from watcher.journey.prepare.quiet import Levels
 from watcher.journey.prepare.unsendable import INSTALL
@@ -69,9 +69,10 @@ class Bounds:
     memory_bytes: int = 768 * 1024 * 1024  # of address space; of memory, half
     seconds: float = 120.0
     bytes_a_second: int = 100_000  # of the recording: a longer one may take longer
+    most_seconds: float = 1200.0  # twice that, and the daemon's watchdog still knows that work goes on
 
     def seconds_for(self, size: int) -> float:
-        return self.seconds + size / self.bytes_a_second
+        return min(self.seconds + size / self.bytes_a_second, self.most_seconds)
 
     def limits(self, seconds: float, file_bytes: int) -> dict[str, int]:
         """Return what the child asks of its kernel: setrlimit(2)."""
@@ -121,7 +122,8 @@ class Codec:
         """Put the packets, unchanged, into a container that the service takes, in parts that fit.
 
         The parts lie in the open `folder`, whole and synced, or not at all; nothing of a child that died is left.
-        Raises CodecMissing, CodecRefused, CodecDied, CodecStopped, and OSError where the disk refuses.
+        Raises CodecMissing, CodecRefused, CodecDied, CodecStopped, RecordingUnreachable, and OSError where the
+        folder's disk refuses.
         """
         return self._made("copy", file, folder, order)
 
@@ -249,6 +251,11 @@ def _check(answer: JsonObject) -> None:
     if isinstance(refused := answer.get("refused"), dict):
         hint = str(refused.get("hint") or _OTHERWISE)
         raise CodecRefused(str(refused.get("code")), str(refused.get("message")), hint=hint)
+    if isinstance(number := answer.get("unread"), int):
+        raise RecordingUnreachable(
+            f"The recording cannot be read to its end ({os.strerror(number)})",
+            hint="look at the disk or share that it lies on, and in dmesg; it is tried again",
+        )
     if "disk" in answer:
         number = answer["disk"]
         if not isinstance(number, int):

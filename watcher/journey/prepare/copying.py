@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import av
+import av.error
 
 from watcher.audio.riff import find_blocks
 from watcher.audio.source import Source
@@ -182,8 +183,12 @@ def _part(
         put_before = _needed_before(target, list(lead), bytes(first))
         total, everything = hashlib.sha256(), hashlib.sha256(b"".join(put_before))
 
+        count = 0
+
         def counted() -> _Packets:
+            nonlocal count
             for packet in chain((first,), body):
+                count += 1
                 total.update(bytes(packet))
                 everything.update(bytes(packet))
                 yield packet
@@ -195,6 +200,8 @@ def _part(
         else:
             for packet in counted():
                 disk.write(draft.opened, bytes(packet))
+        if count != span.end - span.start:
+            raise undecodable("its packets are not where they were")
         if _packets_in(draft.opened) != everything.hexdigest():
             raise undecodable("its packets are not the same in another container")
         size = os.fstat(draft.opened).st_size
@@ -212,7 +219,7 @@ def _part(
                 "of": "packets",
                 "sha256": total.hexdigest(),
                 "decoder": decoder_name(recording.codec),
-                "packets": span.end - span.start,
+                "packets": count,
                 "put_before": len(put_before),
             },
         )
@@ -262,7 +269,22 @@ def _write_muxed(
 ) -> None:
     """Write by FFmpeg's muxer, each part from the time 0 on."""
     with os.fdopen(os.dup(file), "r+b") as output:
-        container = av.open(output, "w", format=target.muxer, options={"fflags": "+bitexact"})
+        try:
+            _mux(output, recording, target, packets, put_before, is_first=is_first)
+        except av.error.FFmpegError as error:  # some are OSErrors too, and yet nothing that a disk said
+            raise Refused("no_copy", f"Its packets cannot stand in {target.extension}: {error}.", "") from error
+
+
+def _mux(
+    output: IO[bytes],
+    recording: Opened,
+    target: _Target,
+    packets: _Packets,
+    put_before: list[bytes],
+    *,
+    is_first: bool,
+) -> None:
+    with av.open(output, "w", format=target.muxer, options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream_from_template(recording.stream)
         shift: int | None = None
         for packet in packets:
@@ -280,7 +302,6 @@ def _write_muxed(
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
             container.mux_one(packet)
-        container.close()
 
 
 def _packets_in(file: int) -> str:
@@ -313,7 +334,7 @@ def _as_wav(recording: Opened, folder: int, order: Order) -> Outcome:
             ):
                 raise undecodable("its sound is not the same in a WAV")
             try:
-                made = wav_cut.cut(written.fileno(), blocks, folder, order)
+                made = wav_cut.cut(written, blocks, folder, order)
             except TooDense:
                 raise Refused(
                     "too_large", f"One block alone is larger than {order.max_bytes:,} bytes.", ""

@@ -8,7 +8,7 @@ from watcher.audio.riff import find_blocks
 from watcher.audio.source import Source
 from watcher.domain import Mode
 from watcher.errors import RecordingRefused
-from watcher.journey.prepare import wav_cut
+from watcher.journey.prepare import unsendable, wav_cut
 from watcher.journey.prepare.codec import Codec, has_codec
 from watcher.journey.prepare.made import Order, Outcome
 from watcher.journey.prepare.makers import Maker
@@ -29,9 +29,11 @@ class Cutter:
             raise RecordingRefused("undecodable", "Its blocks cannot be found.", hint="Export it again as WAV.")
         levels: Levels | None = None
         if blocks.form is None and order.spans is None and has_codec():
-            _, levels = self._codec.listen(file)
+            facts, levels = self._codec.listen(file)
+            if facts.has_sound is False:
+                raise unsendable.no_sound()
         try:
-            return wav_cut.cut(file.fileno(), blocks, folder, order, levels)
+            return wav_cut.cut(file, blocks, folder, order, levels)
         except TooDense as error:
             raise RecordingRefused(
                 "too_large",

@@ -23,7 +23,7 @@ from watcher.journey.prepare.impossible import Refused, undecodable
 from watcher.journey.prepare.made import Facts, How, Made, Order, Outcome, Span, wanted_channels
 from watcher.journey.prepare.part_file import Draft, writing
 from watcher.journey.prepare.quiet import WIDTHS, Levels, Listener, Ruler, TooDense, cuts
-from watcher.journey.prepare.silence import Comparison, Silence
+from watcher.journey.prepare.sound import Comparison, Silence
 from watcher.journey.prepare.wav_cut import header, one_channel
 
 _LAYOUTS = ("", "mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")

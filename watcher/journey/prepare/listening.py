@@ -7,7 +7,7 @@ from watcher.audio.raw import Raw
 from watcher.journey.prepare.decoding import opened
 from watcher.journey.prepare.made import Facts
 from watcher.journey.prepare.quiet import WIDTHS, Levels, Listener
-from watcher.journey.prepare.silence import Comparison, Silence
+from watcher.journey.prepare.sound import Comparison, Silence
 
 
 def listen(file: BinaryIO, raw: Raw | None = None) -> tuple[Facts, Levels]:

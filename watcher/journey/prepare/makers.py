@@ -14,7 +14,8 @@ class Maker(Protocol):
     def make(self, file: BinaryIO, mode: Mode, order: Order, folder: int) -> Outcome:
         """Put the parts into the open folder, each whole.
 
-        Raises RecordingRefused where there is no way to make them; CodecDied; OSError, of the folder.
+        Raises RecordingRefused where there is no way to make them; CodecDied; RecordingUnreachable where it
+        cannot be read; OSError, of the folder.
         """
 
 

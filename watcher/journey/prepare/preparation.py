@@ -24,21 +24,24 @@ from watcher.errors import (
 from watcher.folders import hash_of
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.arrive.foreign import find_raw
-from watcher.journey.conclusion import conclude, to_file
-from watcher.journey.duplicates import follow_original
+from watcher.journey.conclusion import conclude, settle, to_file
+from watcher.journey.duplicates import complete_duplicates, follow_original
 from watcher.journey.prepare import unsendable
 from watcher.journey.prepare.made import Made, Order, Outcome, Span
 from watcher.journey.prepare.makers import Maker
 from watcher.journey.prepare.share import Job, Share, find_share
 from watcher.journey.prepare.upkeep import tidy
 from watcher.journey.site import Site
+from watcher.journey.submit.caps import has_begun
 from watcher.journey.submit.doubt import hint_to_decide
+from watcher.journey.verdict_news import tell_if_known
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
 
 IDLE = float("inf")
 _NO_COPY = "no_copy"  # the codec's word for packets that cannot be taken over
+_TOLERATED_SECONDS, _TOLERATED_SHARE = 1.0, 0.01  # between what a header tells and what is found
 _TROUBLE_SECONDS = 5.0  # until the spool is tried again, after it took nothing
 
 
@@ -124,7 +127,7 @@ class Preparation:
         except StaleItem:
             pass  # it was taken away meanwhile; what was made of it goes with the next tidying
         except RecordingRefused as error:
-            self._refuse(item, error)
+            self._refuse(job, share, error)
         except (RecordingChanged, RecordingGone) as error:
             self._arrivals.recheck(item.path)
             self._obstruct(
@@ -186,9 +189,10 @@ class Preparation:
             else:
                 new = self._new_parts(item, outcome, made)
                 site.spool.keep(folder, _names(item, made.values()))
+                warning = _lacking(item, outcome.facts.seconds)
                 with site.store.writing() as books:
                     books.parts.add(new)
-                    self._queue(books, job, f"prepared: {_in_parts(new)}", new)
+                    self._queue(books, job, f"prepared: {_in_parts(new)}", new, warning=warning)
         _log.info("recording.prepared", item=item.id, path=item.path, made=len(made))
 
     def _run(self, item: Item, mode: Mode, order: Order, folder: int) -> Outcome:
@@ -279,24 +283,49 @@ class Preparation:
             follow_original(books, replace(item, state=State.HELD, fault=fault), now)
         _log.warning("recording.held", item=item.id, path=item.path, reason=fault.message, hint=fault.hint)
 
-    def _queue(self, books: Books, job: Job, note: str, parts: Sequence[Part]) -> None:
+    def _queue(self, books: Books, job: Job, note: str, parts: Sequence[Part], **changes: Any) -> None:
         plan = replace(job.plan, most=sum(not part.silent for part in parts))
         now = self._site.clock.now()
-        books.items.change(job.item, State.QUEUED, now, note, plan=plan, fault=None)
+        books.items.change(job.item, State.QUEUED, now, note, plan=plan, fault=None, **changes)
         if books.obstacles.remove(job.item.id):  # what was mended may have been in the way of others too
             books.obstacles.bring_forward(now)
 
     # What stands in the way
 
-    def _refuse(self, item: Item, error: RecordingRefused) -> None:
-        now = self._site.clock.now()
-        facts = to_file(State.FAILED, item, error.as_fault())
-        after = State(str(facts.pop("state")))
+    def _refuse(self, job: Job, share: Share, error: RecordingRefused) -> None:
+        item, now = job.item, self._site.clock.now()
         with suppress(StaleItem), self._site.store.writing() as books:
-            books.items.change(item, after, now, error.message, **facts)
+            if has_begun(list(job.parts)):
+                self._refuse_rest(books, job, share, error)
+            else:
+                facts = to_file(State.FAILED, item, error.as_fault())
+                after = State(str(facts.pop("state")))
+                books.items.change(item, after, now, error.message, **facts)
+                follow_original(books, replace(item, state=after, **facts), now)
             books.obstacles.remove(item.id)
-            follow_original(books, replace(item, state=after, **facts), now)
         _log.warning("recording.refused", item=item.id, path=item.path, error=error.code, reason=error.message)
+
+    def _refuse_rest(self, books: Books, job: Job, share: Share, error: RecordingRefused) -> None:
+        """Go on without the parts that cannot be made again, since others of the recording may be paid for.
+
+        Whether one of them that is in doubt was paid for, nobody knows: a person must decide on that.
+        """
+        item, now, lost = job.item, self._site.clock.now(), error.as_fault()
+        unmade = [part for part in job.parts if part.index in (share.indices or ())]
+        doubtful = [part.index for part in unmade if part.in_doubt]
+        fault = _unlike(item, doubtful) if doubtful else None
+        for part in unmade:
+            if part.in_doubt:
+                books.parts.change(part, PartState.HELD, name=None, fault=fault)
+            elif fault is None:  # else they are tried again once it is decided
+                books.parts.change(part, PartState.REFUSED, name=None, fault=lost)
+        facts = settle(item, books.parts.of(item.id), {"fault": fault, "due_at": now})
+        moved, after = replace(item, **facts), State(str(facts.pop("state")))
+        books.items.change(item, after, now, fault.message if fault else error.message, **facts)
+        if after is not State.QUEUED:
+            follow_original(books, moved, now)
+            complete_duplicates(books, moved, now)
+        tell_if_known(books, moved, self._site.config.audio)
 
     def _obstruct(self, item: Item, fault: Fault) -> None:
         """Write down what stands in its way, if it still is to be prepared, and put it off."""
@@ -329,6 +358,15 @@ class Preparation:
         if self._site.reminders.is_due("spool", error.message):
             _log.warning("spool.unusable", reason=error.message, hint=error.hint)
         return _TROUBLE_SECONDS
+
+
+def _lacking(item: Item, found_seconds: float) -> str | None:
+    """Return the item's warning, and with it how much of its sound no decoder found, if any."""
+    told = None if item.audio is None else item.audio.seconds
+    if told is None or found_seconds >= told - max(_TOLERATED_SECONDS, told * _TOLERATED_SHARE):
+        return item.warning
+    note = f"Only {found_seconds:,.1f} of the {told:,.1f} s that its header tells are in it: the rest is damaged."
+    return " ".join(filter(None, [item.warning, note]))
 
 
 def _is_raw(item: Item) -> bool:

@@ -93,7 +93,8 @@ class Listener:
         for at in range(0, len(samples), count):
             heard = samples[at : at + count : stride]
             power = sum(map(squares.__getitem__, heard)) if squares else sum(map(mul, heard, heard))  # type: ignore[arg-type]
-            self._values.append(sqrt(power / len(heard)) * full if isfinite(power) else _DEAFENING)
+            loudness = sqrt(power / len(heard)) * full if isfinite(power) else _DEAFENING
+            self._values.append(min(loudness, _DEAFENING))
 
 
 WIDTHS = {"u8": 1, "mulaw": 1, "alaw": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8, "s64": 8}

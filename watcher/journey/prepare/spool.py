@@ -1,5 +1,6 @@
 """The spool: where the parts of recordings lie until these are filed, and beside each its identifier."""
 
+import errno
 import os
 import re
 import stat
@@ -71,7 +72,9 @@ class Spool:
         with self._root.taking(os.fsencode(name)), self._opened_if_there() as here:
             try:
                 opened = None if here is None else os.open(name, disk.RECORDING, dir_fd=here)
-            except FileNotFoundError:
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP):  # a link is not followed: it is no part
+                    raise
                 opened = None
             if opened is None:
                 return None

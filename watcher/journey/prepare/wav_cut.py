@@ -5,18 +5,19 @@ after a quarter of a second. Facts about the header: Microsoft's Multimedia Prog
 """
 
 import hashlib
-import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import BinaryIO
 
 from watcher.audio.riff import Blocks
+from watcher.errors import RecordingChanged
 from watcher.folders import disk
 from watcher.journey.prepare.made import Channels, Facts, Made, Order, Outcome, Span, wanted_channels
 from watcher.journey.prepare.part_file import writing
 from watcher.journey.prepare.quiet import WIDTHS, Levels, Listener, Ruler, cuts
-from watcher.journey.prepare.silence import Comparison, Silence
+from watcher.journey.prepare.sound import Comparison, Silence
 
 _CHUNK = 1 << 20
 _LARGEST = (1 << 32) - 64  # what a RIFF header can count
@@ -32,8 +33,8 @@ class Heard:
     levels: dict[int | None, Levels]
 
 
-def listen(file: int, blocks: Blocks, channels: Channels = "together") -> Heard:
-    """Read all samples once, where no decoder is needed for that. OSError."""
+def listen(file: BinaryIO, blocks: Blocks, channels: Channels = "together") -> Heard:
+    """Read all samples once, where no decoder is needed for that. Raises as `cut` does."""
     form = blocks.form
     if form not in WIDTHS:
         return Heard(Facts(blocks.seconds, blocks.channels, blocks.rate), {})
@@ -49,12 +50,13 @@ def listen(file: int, blocks: Blocks, channels: Channels = "together") -> Heard:
     return Heard(facts, {channel: ear.levels() for channel, ear in ears.items()})
 
 
-def cut(file: int, blocks: Blocks, folder: int, order: Order, levels: Levels | None = None) -> Outcome:
+def cut(file: BinaryIO, blocks: Blocks, folder: int, order: Order, levels: Levels | None = None) -> Outcome:
     """Write the parts into the open `folder`, each whole and synced or not at all. Memory is constant.
 
     `levels`: the loudness, where only a decoder knows it; without it such codecs are cut in the middle of each
-    window. Raises OSError; TooDense where one block is larger than a part may be; ValueError where channels are
-    asked for that only a decoder can tell apart.
+    window. Raises OSError, of the folder; what `file.read` raises; RecordingChanged where it ends too early;
+    TooDense where one block is larger than a part may be; ValueError where channels are asked for that only a
+    decoder can tell apart.
     """
     facts, spans = Facts(blocks.seconds, blocks.channels, blocks.rate), order.spans
     if wanted_channels(order.channels, blocks.channels) != [None] and blocks.form not in WIDTHS:
@@ -87,7 +89,7 @@ def one_channel(data: bytes, channel: int, channels: int, width: int) -> bytes:
     return bytes(taken)
 
 
-def _spans(file: int, blocks: Blocks, order: Order, heard: Heard) -> tuple[Span, ...]:
+def _spans(file: BinaryIO, blocks: Blocks, order: Order, heard: Heard) -> tuple[Span, ...]:
     spans: list[Span] = []
     for channel in heard.facts.distinct(wanted_channels(order.channels, blocks.channels)):
         part = _blocks_of(blocks, channel)
@@ -101,13 +103,13 @@ def _spans(file: int, blocks: Blocks, order: Order, heard: Heard) -> tuple[Span,
         limit = min(order.max_bytes, _LARGEST) - overhead(part)
         for start, end in pairwise([0, part.count] if is_silent else cuts(ruler, limit, levels)):
             begin, finish = ruler.seconds_before(start), ruler.seconds_before(end)
-            may_be = levels is not None and levels.is_faint(begin, finish)
+            may_be = blocks.form in WIDTHS and levels is not None and levels.is_faint(begin, finish)
             silent = is_silent or (may_be and _is_silent(file, blocks, start, end, channel))
             spans.append(Span(len(spans) + 1, channel, start, end, begin, finish, silent))
     return tuple(spans)
 
 
-def _is_silent(file: int, blocks: Blocks, start: int, end: int, channel: int | None) -> bool:
+def _is_silent(file: BinaryIO, blocks: Blocks, start: int, end: int, channel: int | None) -> bool:
     silence = Silence(blocks.form or "", blocks.channels)
     for data in _pieces(file, blocks, start, end):
         silence.note(data)
@@ -115,7 +117,7 @@ def _is_silent(file: int, blocks: Blocks, start: int, end: int, channel: int | N
     return all(found) if channel is None else found[channel]
 
 
-def _write(file: int, blocks: Blocks, folder: int, order: Order, span: Span, before: Sequence[Made]) -> Made:
+def _write(file: BinaryIO, blocks: Blocks, folder: int, order: Order, span: Span, before: Sequence[Made]) -> Made:
     part = _blocks_of(blocks, span.channel)
     width = WIDTHS.get(blocks.form or "", 1)
     last = span.end == blocks.count
@@ -153,18 +155,19 @@ def _write(file: int, blocks: Blocks, folder: int, order: Order, span: Span, bef
     )
 
 
-def _pieces(file: int, blocks: Blocks, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes of these blocks, some whole ones at a time. OSError."""
+def _pieces(file: BinaryIO, blocks: Blocks, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes of these blocks, some whole ones at a time. RecordingChanged; what `file.read` raises."""
     at = blocks.start + start * blocks.block_bytes
     stop = blocks.start + min(end * blocks.block_bytes, blocks.size)
     step = max(1, _CHUNK // blocks.block_bytes) * blocks.block_bytes
     while at < stop:
         data = b""
         wanted = min(step, stop - at)
-        while len(data) < wanted and (more := os.pread(file, wanted - len(data), at + len(data))):
+        file.seek(at)  # others read from it between two pieces
+        while len(data) < wanted and (more := file.read(wanted - len(data))):
             data += more
         if len(data) < wanted:
-            raise OSError(f"the recording ends at byte {at + len(data):,}, before its sound does")
+            raise RecordingChanged(f"it ends at byte {at + len(data):,} now, before its sound does")
         yield data
         at += wanted
 

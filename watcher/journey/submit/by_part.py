@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 
 from watcher.domain import Item, Part, PartState, State
 from watcher.folders import hash_of
-from watcher.journey.conclusion import conclude
+from watcher.journey.conclusion import settle
 from watcher.journey.duplicates import complete_duplicates, follow_original
 from watcher.journey.site import Site
 from watcher.journey.submit.doubt import after_lost_answer
@@ -53,23 +53,10 @@ def move_part(
 ) -> Item:
     """Put the part in the state `after`, and the item where that leaves it. Return the item as it is then.
 
-    It is queued for its next part; held, where a person is to decide on one; and filed, once each has come to its
-    end. `of_part`, `of_item`: what else changes; `filed_as`, the name that done/ takes, if it goes there. Raises
-    StaleItem.
+    See `settle` for that. `of_part`, `of_item`: what else changes. Raises StaleItem.
     """
     books.parts.change(part, after, **of_part)
-    parts = books.parts.of(item.id)
-    facts = {name: value for name, value in of_item.items() if name != "filed_as"}
-    facts["in_doubt"] = any(one.in_doubt for one in parts)
-    concluded = conclude(item, parts)
-    if any(one.state is PartState.HELD for one in parts):
-        facts["state"] = State.HELD
-    elif concluded is None:
-        facts["state"] = State.QUEUED
-    else:
-        facts |= concluded
-        if facts["outcome"] is State.DONE:
-            facts["filed_as"] = of_item.get("filed_as") or item.path
+    facts = settle(item, books.parts.of(item.id), of_item)
     changes = dict(facts)
     books.items.change(item, State(str(changes.pop("state"))), now, note, **changes)
     moved = replace(item, **facts)

@@ -67,23 +67,27 @@ def _submissions(item: Item) -> int:
     return 1 if item.plan is None else max(item.plan.most, 1)
 
 
-def next_due(books: Books, limits: Limits, now: float) -> Item | None:
-    """Return the item to submit next: the oldest that is due and for which the caps have room.
+def next_due(books: Books, limits: Limits, now: float, *, canary: bool = False) -> Item | None:
+    """Return the item to submit next, as the queue's next_due, of those for which the caps have room.
 
-    Where they have room for none of those that are due, the oldest of them: its cap is what all wait for.
+    Where they have room for none, the one that would be next: its cap is what all wait for.
     """
-    return _next_affordable(books, limits, now) or books.queue.next_due(now, canary=False)
+    found = _next_affordable(books, limits, now, canary=canary)
+    return found or books.queue.next_due(now, canary=canary)
 
 
-def _next_affordable(books: Books, limits: Limits, now: float) -> Item | None:
-    caps = list(_caps(books, limits, now))
+def _next_affordable(books: Books, limits: Limits, now: float, *, canary: bool) -> Item | None:
+    caps = {cap.word: cap for cap in _caps(books, limits, now)}
     if not caps:
-        return books.queue.next_due(now, canary=False)
-    left = min(cap.most - cap.spent for cap in caps)
-    if left <= 0:
+        return books.queue.next_due(now, canary=canary)
+    if any(cap.spent >= cap.most for cap in caps.values()):
         return None
-    left, cap = left - books.parts.reserved(), min(cap.most for cap in caps)
-    return books.queue.next_affordable(now, left=left, cap=cap)
+    reserved = books.parts.reserved()
+    room = {word: (cap.most - cap.spent - reserved, cap.most) for word, cap in caps.items()}
+    only = next(iter(room.values()))
+    return books.queue.next_affordable(
+        now, canary=canary, day=room.get("day", only), month=room.get("month", only)
+    )
 
 
 def is_cap_lifted(books: Books, pauses: list[Pause], limits: Limits, now: float) -> bool:
@@ -92,8 +96,8 @@ def is_cap_lifted(books: Books, pauses: list[Pause], limits: Limits, now: float)
     if standing is None:
         return False
     cap = find_cap(books, limits, now)
-    if cap is None and _next_affordable(books, limits, now) is None:
-        waiting = books.queue.next_due(now, canary=False)
+    if cap is None and _next_affordable(books, limits, now, canary=False) is None:
+        waiting = books.queue.next_due(now, canary=False) or next_due(books, limits, now, canary=True)
         cap = None if waiting is None else find_cap(books, limits, now, waiting)
     return cap is None or cap.until != standing.until
 

@@ -145,9 +145,7 @@ class Submission:
         return IDLE if due_at is None else max(due_at - now, 0.001)
 
     def _next(self, books: Books, gate: Gate, now: float) -> Item | None:
-        if gate.canary:
-            return books.queue.next_due(now, canary=True)
-        return next_due(books, self._site.config.limits, now)
+        return next_due(books, self._site.config.limits, now, canary=gate.canary)
 
     def _is_stale(self, books: Books, item: Item | None, now: float) -> bool:
         """Return whether something must be written before anything is sent: checked once a second, or if idle."""
