@@ -110,6 +110,13 @@ class NoSuchItem(WatcherError):
     exit_code = Exit.USAGE
 
 
+class NotAtRest(WatcherError):
+    """The item is under way, or a person must decide on it first."""
+
+    code = "not_at_rest"
+    exit_code = Exit.USAGE
+
+
 # The folders
 
 

@@ -143,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_looking(commands)
     _add_proving(commands)
     _add_deciding(commands)
+    _add_clearing(commands)
     return parser
 
 
@@ -382,3 +383,34 @@ def _add_deciding(commands: Commands) -> None:
         "submit again",
         "Ends a person's pause. If the account or the service is the reason, one\nrecording is tried at once.",
     )
+
+
+def _add_clearing(commands: Commands) -> None:
+    prune = _add(
+        commands,
+        "prune",
+        "clearing.prune",
+        "remove what was kept long enough",
+        "Removes the recordings, receipts and rows whose time\nis over ([retention]). The daemon does this by "
+        "itself. A tombstone stays, so that nothing is paid for\nagain. What was altered after it was filed stays "
+        "and is named (exit code 1).",
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    erase = _add(
+        commands,
+        "erase",
+        "clearing.erase",
+        "erase recordings everywhere, for good",
+        "Removes the recording, its receipt, its companions and its\nrows, and says what it cannot reach. Only a "
+        "tombstone stays, which names nobody: dropped again, it is\nnot paid for again. Only for what is done, "
+        "failed or withdrawn. If a daemon is running, it does it.",
+    )
+    erase.add_argument(
+        "items",
+        type=_given,
+        nargs="+",
+        metavar="ITEM",
+        help="its id, the first 6 characters of it or more, or its path",
+    )
+    erase.add_argument("--all-copies", action="store_true", help="also every other recording with the same bytes")
+    erase.add_argument("--dry-run", action="store_true", help="only say what would be erased, and what stays")

@@ -4,6 +4,7 @@ Each kind is a folder beside `sqlite/`, and a line below. Locks, files, pragmas 
 own affair.
 """
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -58,6 +59,9 @@ class Database(Protocol):
 
         Reads all of it, hinders nobody, and changes nothing.
         """
+
+    def copies_with(self, item_ids: Collection[str]) -> list[str]:
+        """The copies beside it from before upgrades that may still have one of these items."""
 
     def tidy(self) -> None:
         """Do its regular housekeeping, and log what a person should know."""

@@ -59,6 +59,7 @@ _IN_STATE = (
 )
 _WITHDRAWN_AT = LATEST_FIRST.where(items.c.path == bindparam("path"), items.c.state == State.WITHDRAWN)
 _FAILED_WITH = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"), items.c.state == State.FAILED)
+_WITH_SHA256 = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"))
 _NOTE = insert(transitions)
 _ADD = insert(items)
 
@@ -168,6 +169,10 @@ class Items:
         same_bytes = (item for item in withdrawn if item.sha256 == sha256)
         same_file = (item for item in withdrawn[:1] if item.attempts == 0 and item.fingerprint.inode == inode)
         return next(same_bytes, None) or next(same_file, None)
+
+    def with_sha256(self, sha256: str) -> list[Item]:
+        """All items of these bytes, whatever was asked about them, the latest first."""
+        return all_of(self._connection, _WITH_SHA256, sha256=sha256)
 
     def failed_with(self, sha256: str) -> list[Item]:
         """Failed items of these bytes, the latest first."""

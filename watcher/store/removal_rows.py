@@ -61,8 +61,12 @@ _DUE_RECORDINGS = _due(
     items.c.altered.is_(None),
     ~items.c.receipt_due,  # it may be about to say that the recording was altered
 )
-_DUE_RECEIPTS = _due(items.c.receipt_removed_at.is_(None), _IS_GONE)
-_DUE_ROWS = _due(_IS_GONE, or_(items.c.receipt_removed_at.is_not(None), bindparam("keeps_receipts")))
+_DUE_ALTERED = _due(items.c.removed_at.is_(None), items.c.filed_as.is_not(None), items.c.altered.is_not(None))
+_DUE_RECEIPTS = _due(items.c.receipt_removed_at.is_(None), or_(_IS_GONE, bindparam("foresees")))
+_DUE_ROWS = _due(
+    or_(_IS_GONE, bindparam("foresees")),
+    or_(items.c.receipt_removed_at.is_not(None), bindparam("keeps_receipts"), bindparam("foresees")),
+)
 _LAST_CHANGE = (
     select(func.max(transitions.c.at))
     .where(transitions.c.item_id == items.c.id)
@@ -156,15 +160,28 @@ class Removals:
         """Items whose recordings lie in done/ or failed/, as far as is known, unaltered; first filed first."""
         return self._due(_DUE_RECORDINGS, before, after, limit)
 
-    def due_receipts(self, before: float, after: Place, limit: int) -> list[tuple[Place, Item]]:
-        """Items whose recordings are gone and whose receipts are not, as far as is known."""
-        return self._due(_DUE_RECEIPTS, before, after, limit)
+    def due_altered(self, before: float, after: Place, limit: int) -> list[tuple[Place, Item]]:
+        """Items whose time is over, and whose recordings stay, since they were altered after they were filed."""
+        return self._due(_DUE_ALTERED, before, after, limit)
+
+    def due_receipts(
+        self, before: float, after: Place, limit: int, *, foresees: bool = False
+    ) -> list[tuple[Place, Item]]:
+        """Items whose recordings are gone and whose receipts are not, as far as is known.
+
+        `foresees`: those whose recordings are still there as well.
+        """
+        return self._due(_DUE_RECEIPTS, before, after, limit, foresees=foresees)
 
     def due_rows(
-        self, before: float, after: Place, limit: int, *, keeps_receipts: bool
+        self, before: float, after: Place, limit: int, *, keeps_receipts: bool, foresees: bool = False
     ) -> list[tuple[Place, Item]]:
-        """Items whose recordings are gone, and whose receipts are too unless these are kept for ever."""
-        return self._due(_DUE_ROWS, before, after, limit, keeps_receipts=keeps_receipts)
+        """Items whose recordings are gone, and whose receipts are too unless these are kept for ever.
+
+        `foresees`: those of which something is still there as well.
+        """
+        more = {"keeps_receipts": keeps_receipts, "foresees": foresees}
+        return self._due(_DUE_ROWS, before, after, limit, **more)
 
     def due_withdrawn(self, before: float, after: Place, limit: int) -> list[tuple[Place, Item]]:
         """Items that were withdrawn, and of which nothing can have been paid."""

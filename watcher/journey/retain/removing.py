@@ -1,7 +1,6 @@
 """Remove a filed recording, its companions and its receipt from the disk: only what was filed, and unaltered."""
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 
 from watcher.domain import Fingerprint, Item
@@ -11,7 +10,6 @@ from watcher.folders.discard import discard
 from watcher.journey.arrive.companions import names_beside
 from watcher.journey.filed import lies_there
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
-from watcher.text import show_path
 
 _CLOCK_NS = 2_000_000_000  # FAT's times are as coarse as this
 
@@ -92,12 +90,3 @@ def remove_receipt(folder: Folder, path: bytes, item: Item) -> None:
 
 def _content(opened: int) -> bytes:
     return os.pread(opened, RECEIPT_BYTES + 1, 0)
-
-
-def what_stays(item: Item, backups: list[str]) -> Iterator[str]:
-    """Yield, for a person, what cannot be reached from here."""
-    if item.identifier is not None or item.attempts:
-        yield "the copy at the service, which offers no way to delete it: ask identifAI"
-    yield from (f"the copy of the database {backup}, from before an upgrade: delete it" for backup in backups)
-    name = show_path(item.path)
-    yield f"other backups of the folders and the database, and lines of the log with the name {name}"

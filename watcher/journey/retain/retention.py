@@ -33,7 +33,7 @@ _DAY = 86_400.0
 
 ASKED = "retention.asked"
 SWEPT = "retention.swept"
-"""Facts of the site: when a person last asked for a look at everything, and when the last one began that ended."""
+"""Facts of the site: when a person last asked for a look at everything; which was answered last, and how."""
 
 
 @dataclass(slots=True)
@@ -55,6 +55,8 @@ class Retention:
         self._sweep: _Sweep | None = None
         self._next_at = 0.0  # monotonic
         self._answered_at: float | None = None  # when the request was made that was answered last
+        self.trouble: FolderError | None = None
+        """Why the last look could not be made, or what was found not be removed."""
         self._told: set[str] = set()  # what stays, though its time is over, and was named
 
     def step(self) -> float:
@@ -62,11 +64,12 @@ class Retention:
         site = self._site
         with site.store.reading() as books:
             claimed = books.removals.claimed(_BATCH)
-            asked_at, swept_at = books.site.get(ASKED), books.site.get(SWEPT)
+            asked_at = books.site.get(ASKED)
+            answered_at = (books.site.get(SWEPT) or {}).get("asked_at")
         if claimed:
             return self._remove(claimed)
         if self._sweep is None:
-            is_asked = asked_at is not None and asked_at not in (swept_at, self._answered_at)
+            is_asked = asked_at is not None and asked_at not in (answered_at, self._answered_at)
             if not is_asked and site.clock.monotonic() < self._next_at:
                 return self._next_at - site.clock.monotonic()
             now = site.clock.now()
@@ -81,10 +84,20 @@ class Retention:
             return _LATER_SECONDS
 
     def finish(self) -> None:
-        """Remove all that is to be removed now, as far as its folders are there."""
-        self._next_at = 0.0
+        """Remove all that is to be removed now, as far as its folders are there; else `trouble` says why not."""
+        self._next_at, self.trouble = 0.0, None
         while not self._stopping.is_set() and self.step() <= 0:
             pass
+
+    def remove_claimed(self) -> None:
+        """Remove what a person wants erased, and nothing else; `trouble` says why not."""
+        self.trouble = None
+        while self.trouble is None:
+            with self._site.store.reading() as books:
+                claimed = books.removals.claimed(_BATCH)
+            if not claimed or self._stopping.is_set():
+                return
+            self._remove(claimed)
 
     # What is due
 
@@ -108,7 +121,6 @@ class Retention:
                         books.removals.ask(Removal(item.id, what, Why.RETENTION, now))
                 for item in found.collected:
                     books.removals.mark_recording(item, Removed(now, "collected"))
-        sweep.removed[stage] = sweep.removed.get(stage, 0) + len(found.items)
         if found.after is None:
             sweep.stages.pop(0)
             sweep.after = Place()
@@ -121,7 +133,7 @@ class Retention:
         with self._site.store.writing() as books:
             if settings.history_days:
                 books.removals.forget_pauses(sweep.began - settings.history_days * _DAY)
-            books.site.put(SWEPT, self._answered_at or sweep.began)
+            books.site.put(SWEPT, {"asked_at": self._answered_at, "removed": sweep.removed})
         if removed := {stage: number for stage, number in sweep.removed.items() if number}:
             _log.info("retention.applied", **removed)
         days = [n for n in (settings.recordings_days, settings.receipts_days, settings.history_days) if n]
@@ -129,7 +141,8 @@ class Retention:
         self._next_at = self._site.clock.monotonic() + interval
         self._sweep = None
 
-    def _put_off(self, error: WatcherError) -> None:
+    def _put_off(self, error: FolderError) -> None:
+        self.trouble = error
         _log.warning("retention.postponed", reason=error.message, hint=error.hint)
         self._sweep = None
         self._next_at = self._site.clock.monotonic() + _LATER_SECONDS
@@ -144,8 +157,13 @@ class Retention:
                 tombstone = burial.compose(self._site, books, item, key, Why.RETENTION, now)
                 if burial.forget(books, item, tombstone):
                     forgotten.append(item)
+        self._count(Stage.ROWS, len(forgotten))
         for item in forgotten:
             _log.info("history.removed", item=item.id, why=str(Why.RETENTION))
+
+    def _count(self, stage: Stage, number: int) -> None:
+        if self._sweep is not None:
+            self._sweep.removed[str(stage)] = self._sweep.removed.get(str(stage), 0) + number
 
     # What is to be removed
 
@@ -231,8 +249,15 @@ class Retention:
                     books.removals.fail(removal, error.as_fault())
                 else:
                     books.removals.end(removal.item_id)
+        self._tell(recorded, failed)
+
+    def _tell(self, recorded: list["_Done"], failed: list[tuple[Removal, WatcherError]]) -> None:
+        if any(one.removal.what == EVERYTHING for one in recorded):
+            self._site.store.database.checkpoint()  # what was erased is not in the write-ahead log any more either
         for one in recorded:
             one.tell()
+            if one.removal.why is Why.RETENTION:
+                self._count(Stage.RECORDINGS if one.removal.what == RECORDING else Stage.RECEIPTS, 1)
         for removal, error in failed:
             if removal.why is Why.ERASED or removal.item_id not in self._told:
                 self._told.add(removal.item_id)

@@ -27,7 +27,7 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -181,6 +181,9 @@ class SqliteDatabase:
     def find_damage(self) -> list[str]:
         with self._viewing() as connection:
             return [str(found) for found in connection.execute(_QUICK_CHECK).scalars() if found != "ok"]
+
+    def copies_with(self, item_ids: Collection[str]) -> list[str]:
+        return [str(path) for path in self._backups() if _may_have(path, item_ids)]
 
     def migrate(self) -> tuple[str | None, str | None]:
         """Upgrade the file to this program's version and keep a copy. Return the versions before and after.
@@ -338,9 +341,12 @@ class SqliteDatabase:
             closing(sqlite3.connect(fresh)) as copy,
         ):
             source.backup(copy)
-        kept = sorted(self.path.parent.glob(f"{self.path.name}.before-*.bak"), key=lambda p: p.stat().st_mtime)
-        for old in kept[:-_BACKUPS_KEPT]:
+        for old in self._backups()[:-_BACKUPS_KEPT]:
             old.unlink()
+
+    def _backups(self) -> list[Path]:
+        """The copies from before upgrades, oldest first."""
+        return sorted(self.path.parent.glob(f"{self.path.name}.before-*.bak"), key=lambda p: p.stat().st_mtime)
 
     def _failed_upgrade(self, before: str | None, after: str, error: Exception) -> StoreError:
         if isinstance(error, OSError):
@@ -353,6 +359,17 @@ class SqliteDatabase:
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.path.name + ending)
+
+
+def _may_have(copy: Path, item_ids: Collection[str]) -> bool:
+    """Whether the copy has one of these items, or cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            return any(
+                connection.execute("SELECT 1 FROM items WHERE id = ?", (one,)).fetchone() for one in item_ids
+            )
+    except sqlite3.Error:
+        return True
 
 
 @contextmanager
