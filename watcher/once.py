@@ -162,10 +162,10 @@ class _Answers:
 
 
 class _Senders:
-    """The senders, each in a loop of its own as in the daemon: a slow upload holds up no other.
+    """The senders, each in a loop of its own as in the daemon: none waits for another, or for what is filed.
 
     A sender with nothing to send comes to rest until something has changed or is due. So when the pass is over,
-    none of them is about to send. A single sender takes turns with the other steps.
+    none of them is about to send.
     """
 
     def __init__(self, journey: Journey, pool: ThreadPoolExecutor) -> None:
@@ -182,8 +182,6 @@ class _Senders:
     def step(self, *, is_news: bool) -> float:
         """Start each resting sender that is due; all, if there `is_news`. Return the seconds until one is due."""
         self.woken.clear()
-        if len(self._steps) == 1:
-            return self._steps[0]()
         if self._sent.is_set():
             self._sent.clear()
             is_news = True

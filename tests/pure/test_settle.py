@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from watcher.audio import Completeness
 from watcher.domain import Fingerprint
-from watcher.journey.arrive.settle import Candidate, Evidence, Judgement, Patience, Settler
+from watcher.journey.arrive.roll import Candidate
+from watcher.journey.arrive.settle import Evidence, Judgement, Patience, Settler
 
 SETTLE, UNCLOSED, INCOMPLETE, RELOOK = 2.0, 20.0, 60.0, 30.0
 NOW = 1_700_000_000.0
