@@ -1,6 +1,7 @@
-"""A drop folder in which very many files wait: what a second costs must not depend on how many. Counted, not timed."""
+"""Very many files wait in the drop folder: what a second costs does not depend on how many. Counted, not timed."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -8,10 +9,14 @@ from typing import Any
 import pytest
 
 from tests.places import Place
+from tests.queues import settle
 from watcher.composition import Journey
+from watcher.domain import Item, State
 from watcher.errors import RecordingUnreachable
+from watcher.journey.arrive import recheck
 from watcher.journey.arrive.look import Look
 from watcher.sandbox import Sandbox
+from watcher.store import Books, Store
 
 FEW, MANY = 1_500, 4_500
 
@@ -70,3 +75,65 @@ def test_a_second_costs_as_much_with_many_waiting_files_as_with_few(
         wait(place, journey, MANY - FEW)
         with_many = max(second(place, journey, f"many-{n}.wav") for n in range(3))
     assert with_many < with_few + 1_000
+
+
+def commits_of(act: Callable[[], object]) -> int:
+    """How many transactions that write are begun meanwhile."""
+    count = 0
+    writing = Store.writing
+
+    def counted(store: Store) -> Any:
+        nonlocal count
+        count += 1
+        return writing(store)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "writing", counted)
+        act()
+    return count
+
+
+def test_recordings_that_are_taken_away_together_are_withdrawn_together(place: Place, service: Sandbox) -> None:
+    """Some commits for hundreds of them; what still lies there, or was replaced, is not mistaken for gone."""
+    for n in range(250):
+        place.drop(f"{n:03}.wav")
+    with place.opened() as journey:
+        settle(journey)
+        place.drop("../another.wav").replace(place.root / "drop/007.wav")
+        for n in {*range(240)} - {7}:
+            (place.root / f"drop/{n:03}.wav").unlink()
+        journey.arrivals.hints.scan_soon()
+
+        commits = commits_of(journey.arrivals.scanner.scan)
+
+        assert Counter(place.states().values()) == {State.WITHDRAWN: 239, State.QUEUED: 11}
+        assert [one.path for one in journey.arrivals.registry.settler] == [b"007.wav"]
+        one = place.item("001.wav")
+        with place.books() as books:
+            assert books.items.history(one.id)[-1]["note"] == "its file was taken out of the drop folder"
+    assert commits < 10
+
+
+def test_one_that_cannot_be_withdrawn_keeps_no_other(
+    place: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with it: the others of its batch are withdrawn all the same, and it is tried again."""
+    for n in range(20):
+        place.drop(f"{n:03}.wav")
+    withdraw = recheck.withdraw
+
+    def stumble(books: Books, item: Item, now: float, note: str) -> None:
+        if item.path == b"007.wav":
+            raise ZeroDivisionError
+        withdraw(books, item, now, note)
+
+    with place.opened() as journey:
+        settle(journey)
+        for path in (place.root / "drop").glob("*.wav"):
+            path.unlink()
+        monkeypatch.setattr(recheck, "withdraw", stumble)
+        journey.arrivals.scanner.scan()
+        assert Counter(place.states().values()) == {State.WITHDRAWN: 19, State.QUEUED: 1}
+        monkeypatch.undo()
+        journey.arrivals.scanner.scan()
+    assert Counter(place.states().values()) == {State.WITHDRAWN: 20}

@@ -1,4 +1,4 @@
-"""The candidates by path, grouped by what becomes of them, so that publishing costs what has changed alone. Pure."""
+"""The candidates by path, grouped by what becomes of them: publishing costs what has changed alone. Pure."""
 
 import math
 from collections.abc import Iterator, KeysView

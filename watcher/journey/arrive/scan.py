@@ -45,17 +45,17 @@ class Scanner:
         ignore: Ignore,
         openings: Openings,
         reach: Reach,
-        recheck: Callable[[bytes], None],
+        recheck_missing: Callable[[list[bytes]], None],
         stopping: threading.Event,
     ) -> None:
-        """`recheck`: finds out whether an item's file that was not found is gone."""
+        """`recheck_missing`: finds out which of the files that were not found are gone, unless it is stopped."""
         self._site = site
         self._registry = registry
         self._hints = hints
         self._ignore = ignore
         self._openings = openings
         self._reach = reach
-        self._recheck = recheck
+        self._recheck_missing = recheck_missing
         self._stopping = stopping
         self._scan_due = 0.0
         self._asked_scan_from = 0.0  # monotonic: a scan that is asked for waits until then
@@ -118,11 +118,9 @@ class Scanner:
             return False
         self._note_unreadable(listing.unreadable)
         self._note_nameless(listing.nameless)
-        for path in listing.missing:
-            if self._stopping.is_set():
-                return False
-            if not path.startswith(self.away):
-                self._recheck(path)
+        self._recheck_missing([path for path in listing.missing if not path.startswith(self.away)])
+        if self._stopping.is_set():
+            return False
         self.last_scan_at = site.clock.now()
         with site.store.writing() as books:
             books.site.put("last_scan_at", self.last_scan_at)
