@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from watcher.clock import SystemClock
 from watcher.composition import Journey
 from watcher.daemon import tidy
 from watcher.domain import BACKLOG, HALF_DONE, UNDER_WAY, Item, PauseKind, State, VerdictState
@@ -23,6 +24,7 @@ _ASKED_AGAIN = "the daemon, and each pass with --verdicts, asks again in time"
 _UNSEEN = "the stop came before it was scanned; the next pass scans it"
 _PATIENCE_SECONDS = 60.0  # for files to settle or be given up, on top of their quiet time
 _TICK_SECONDS = 1.0
+_WALL = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,10 @@ def run_once(
             is_working = senders.is_sending() or preparer.is_working()
             if not is_working and _is_over(journey, progress, began) and not answers.must_wait(progress):
                 break
-            clock.wait(min(wait, _TICK_SECONDS), senders.woken if is_working else journey.stopping)
+            if is_working:
+                _WALL.wait(min(wait, _TICK_SECONDS), senders.woken)  # it is they who wait for times to come
+            else:
+                clock.wait(min(wait, _TICK_SECONDS), journey.stopping)
     if not journey.stopping.is_set():
         journey.filing.look_again()
         journey.retention.finish()
