@@ -137,3 +137,15 @@ def test_one_that_cannot_be_withdrawn_keeps_no_other(
         monkeypatch.undo()
         journey.arrivals.scanner.scan()
     assert Counter(place.states().values()) == {State.WITHDRAWN: 20}
+
+
+def test_a_first_look_enters_few_functions_for_each_file(place: Place, service: Sandbox) -> None:
+    """It is made of loops over a thousand files at a time: a call costs as much as what it does."""
+    with place.opened() as journey:
+        scanner = journey.arrivals.scanner
+        scanner.scan()
+        for n in range(2_000):
+            place.drop(f"day-{n % 10}/{n}.wav", b"")
+        calls = calls_of(scanner.scan)
+        assert len(journey.arrivals.registry.settler) == 2_000
+    assert calls < 10 * 2_000

@@ -34,6 +34,10 @@ class Settled:
     companions: tuple[bytes, ...] = ()
 
 
+Found = list[tuple[bytes, Fingerprint]]
+"""Paths at which a scan has found files that it did not know."""
+
+
 class Registry:
     """What is known about each path in the drop folder. Hold `lock` to use the settler."""
 
@@ -82,6 +86,18 @@ class Registry:
             is_shut=self._openings.is_closed(path),
             is_local=self._reach.part(path).has_ctime,
         )
+
+    def see_newcomers(self, found: Found, now: float, monotonic: float) -> Found:
+        """Make candidates of those files of which nothing is known, as `see` does. Return the others."""
+        part = self._reach.only_part()
+        if part is None or self.companions.marker or self.companions.sidecars:
+            return found
+        with self.lock:
+            is_known = self.settler.roll.holding([path for path, _ in found])
+            is_known |= self._openings.opened_of(path for path, _ in found)
+            new = [one for one in found if one[0] not in is_known] if is_known else found
+            self.settler.see_newcomers(new, now, monotonic, is_local=part.has_ctime)
+        return [one for one in found if one[0] in is_known] if is_known else []
 
     def awaits_close(self, path: bytes) -> bool:
         """Return whether the file waits for any close of an open that was heard.

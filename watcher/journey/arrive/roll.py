@@ -22,11 +22,11 @@ class Candidate:
     changed_at: float  # monotonic: when the last change was seen
     rests_since: float  # monotonic: when it last changed, as far as can be told
     look_at: float  # monotonic
+    reason_since: float  # wall clock
     is_closed: bool = False  # moved in, or closed by its last writer, after its last change
     is_settled: bool = False  # judged whole; a recording is waiting to be examined
     code: str = "settling"
     reason: str = ""
-    reason_since: float = 0.0  # wall clock
     stumbles: int = 0  # unexpected errors since its last change
     is_fresh: bool = True  # nobody has looked into it since its last change
     looked_at: float = -math.inf  # monotonic
@@ -76,6 +76,16 @@ class Roll:
             if (found := members.get(path)) is not None:
                 return found
         return None
+
+    def holding(self, paths: list[bytes]) -> set[bytes]:
+        """Return those of these paths that have a candidate."""
+        return {path for members in self._all if members for path in members.keys() & paths}
+
+    def put_newcomers(self, candidates: list[Candidate]) -> None:
+        """Enter candidates that wait for a first look, with paths that have none."""
+        self._groups[Group.WAITING].update({candidate.path: candidate for candidate in candidates})
+        self._moves[Group.WAITING] += len(candidates)
+        self.revision += len(candidates)
 
     def put(self, candidate: Candidate) -> None:
         """Enter a candidate, in the place of any other with its path."""

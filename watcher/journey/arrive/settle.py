@@ -85,6 +85,7 @@ class Settler:
         self.roll = Roll()
         self._fresh: list[tuple[float, int, bytes]] = []
         self._again: list[tuple[float, int, bytes]] = []
+        self._unplanned: list[Candidate] = []  # newcomers, before anybody has asked what is due
         self._offset: float | None = None  # of the wall clock from the monotonic one
         self._clock_set_at = -math.inf  # monotonic
 
@@ -130,7 +131,7 @@ class Settler:
         self._note_wall_clock(now, monotonic)
         candidate = self.roll.get(path)
         if candidate is None or not candidate.fingerprint.same_file(fingerprint):
-            candidate = Candidate(path, fingerprint, now, monotonic, monotonic, 0.0, reason_since=now)
+            candidate = Candidate(path, fingerprint, now, monotonic, monotonic, 0.0, now)
             self.roll.put(candidate)
             is_worth_a_look, is_changed = not is_open, True
         elif candidate.fingerprint != fingerprint:
@@ -152,6 +153,27 @@ class Settler:
         else:
             self._look(candidate, monotonic + max(self._patience.settle_seconds, 1.0 if is_open else 0.0))
         return candidate
+
+    def see_newcomers(
+        self, found: list[tuple[bytes, Fingerprint]], now: float, monotonic: float, *, is_local: bool
+    ) -> None:
+        """As `see` for each of these, which are no candidates, and of which nothing was heard.
+
+        A first look meets 100,000 of them: so all is done in one loop, without a call for each.
+        """
+        self._note_wall_clock(now, monotonic)
+        look_at = monotonic if self._patience.proof else monotonic + self._patience.settle_seconds
+        most_rested, rests_since = monotonic - self._clock_set_at, monotonic
+        candidates = []
+        for path, fingerprint in found:
+            if is_local:
+                rested = now - fingerprint[4] / 1e9
+                if rested > most_rested:  # noqa: PLR1730 — a third of the time of min()
+                    rested = most_rested
+                rests_since = monotonic - rested if rested > 0.0 else monotonic
+            candidates.append(Candidate(path, fingerprint, now, monotonic, rests_since, look_at, now))
+        self._unplanned += candidates
+        self.roll.put_newcomers(candidates)
 
     def _see_unchanged(
         self, candidate: Candidate, monotonic: float, *, is_closed: bool | None, is_open: bool
@@ -210,6 +232,7 @@ class Settler:
 
     def due(self, monotonic: float, limit: int) -> list[Candidate]:
         """Return candidates to look at now, each once: up to `limit`, and some more of those looked at before."""
+        self._plan_newcomers()
         found = self._due(self._fresh, monotonic, limit)
         return found + self._due(self._again, monotonic, max(limit - len(found), limit // 8))
 
@@ -234,6 +257,7 @@ class Settler:
 
     def next_look(self) -> float | None:
         """Return when the next candidate is due, on the monotonic clock; None when none is."""
+        self._plan_newcomers()
         times = [look_at for look_at in map(self._next, (self._fresh, self._again)) if look_at is not None]
         return min(times, default=None)
 
@@ -363,6 +387,12 @@ class Settler:
         heapq.heappush(agenda, (at, candidate.fingerprint.ctime_ns, candidate.path))
         if len(self._fresh) + len(self._again) > 1000 + 4 * len(self.roll):
             self._plan_anew()
+
+    def _plan_newcomers(self) -> None:
+        if self._unplanned:
+            self._fresh += [(one.look_at, one.fingerprint.ctime_ns, one.path) for one in self._unplanned]
+            self._unplanned = []
+            heapq.heapify(self._fresh)
 
     def _plan_anew(self) -> None:
         """Drop looks from the agendas that have been postponed since."""
