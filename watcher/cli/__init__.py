@@ -285,7 +285,7 @@ def _add_looking(commands: Commands) -> None:
         "and when the drop folder was last scanned.",
         json=True,
     )
-    listing = _add(commands, "list", "looking.list_items", "list the recordings, oldest first", json=True)
+    listing = _add(commands, "list", "listing.list_items", "list the recordings, oldest first", json=True)
     kinds = listing.add_mutually_exclusive_group()
     kinds.add_argument(
         "--waiting",

@@ -1,23 +1,21 @@
-"""The commands that only read: status, list, show, why. They need no key, and exit with 0 when they could read."""
+"""The commands status, show and why: they need no key, and exit with 0 when they could read."""
 
 import argparse
 from collections.abc import Iterator
-from contextlib import closing
 
 from rich.table import Table
 from rich.text import Text
 
 from watcher.cli.opening import open_as_it_stands, open_context, print_json, wide_console
-from watcher.domain import ARTIFICIAL, BACKLOG, Alteration, PartState, State
+from watcher.domain import ARTIFICIAL, BACKLOG, Alteration
 from watcher.errors import Exit
 from watcher.journey.alterations import explain
 from watcher.journey.answer import Answer, Judgement
 from watcher.journey.joined import Joined, OfRecording
-from watcher.outlet import say
 from watcher.text import name_once, rfc3339, show_path
 from watcher.views.buried import Buried
 from watcher.views.explanation import explain_path
-from watcher.views.recordings import History, Recording, find_history, list_recordings, list_waiting
+from watcher.views.recordings import History, Recording, find_history
 from watcher.views.status import Status, read_status
 from watcher.views.unbooked import Unbooked
 
@@ -59,7 +57,7 @@ def status(options: argparse.Namespace) -> int:
     return Exit.WELL
 
 
-_JUST_SEEN = "was just seen"
+JUST_SEEN = "was just seen"
 _DECISIONS = {"failed": "`retry` or `dismiss`", "held": "`release` or `fail`"}
 
 
@@ -120,7 +118,7 @@ def _waiting_in_words(found: Status) -> str:
     blocked = found.counts.waiting_blocked
     said = f"{found.counts.waiting:,} not taken yet{f', {blocked:,} of them blocked' if blocked else ''}"
     oldest = next((file for file in found.waiting if not file.is_blocked), None)
-    return said if oldest is None else f"{said}; the oldest: {name_once(oldest.path, oldest.reason or _JUST_SEEN)}"
+    return said if oldest is None else f"{said}; the oldest: {name_once(oldest.path, oldest.reason or JUST_SEEN)}"
 
 
 def _left_in_words(found: Status) -> str:
@@ -148,52 +146,6 @@ def duration_in_words(seconds: float) -> str:
         if minutes
         else f"about {seconds:.0f} s"
     )
-
-
-def list_items(options: argparse.Namespace) -> int:
-    if options.waiting:
-        return _list_waiting(options)
-    states = [State(state) for state in options.state or ()]
-    with open_context(options) as context, closing(list_recordings(context, states)) as recordings:
-        if options.json:
-            for recording in recordings:
-                print_json(recording.as_json())
-            return Exit.WELL
-        console = wide_console()
-        table = Table("id", "state", "path", "identifier or error", "verdict", box=None, pad_edge=False)
-        for recording in recordings:
-            item = recording.item
-            told = item.identifier[:12] if item.identifier else item.fault.code if item.fault else ""
-            told = told or _parts_in_words(recording.answer)
-            said = verdict_in_words(recording.verdict, marked=console.is_terminal)
-            progress = recording.answer.progress() if item.state in BACKLOG else ""
-            altered = item.altered.kind if item.altered else ""
-            state = ", ".join(filter(None, [item.state, progress, altered, "dismissed" if item.dismissed else ""]))
-            table.add_row(item.id[:6], state, show_path(item.path), told, said)
-    console.print(table)
-    return Exit.WELL
-
-
-def _list_waiting(options: argparse.Namespace) -> int:
-    """Print the files that are not taken yet: blocked ones first, then by how long they wait."""
-    with open_context(options) as context:
-        found, is_running = list_waiting(context), context.is_running()
-    if not is_running and not options.json:  # newer files are missing from the list
-        seen_at = rfc3339(found.seen_at)
-        seen = f"this list is from {seen_at}" if seen_at is not None else "the drop folder was never scanned"
-        say(f"watcher: no daemon is running: {seen}")
-    if options.json:
-        for file in found.files:
-            print_json(file.as_json())
-    else:
-        # One line per file, however long: it ends with the command to run.
-        print(f"{'since':<24}  {'size':>13}  path: why it is not taken yet")
-        for file in found.files:
-            why = f"{'blocked: ' if file.is_blocked else ''}{name_once(file.path, file.reason or _JUST_SEEN)}"
-            print(f"{rfc3339(file.since):<24}  {file.size:>13,}  {why}")
-    if found.total > len(found.files):
-        say(f"watcher: {found.total - len(found.files):,} more are waiting and not listed")
-    return Exit.WELL
 
 
 def why(options: argparse.Namespace) -> int:
@@ -249,12 +201,6 @@ def _print_history(found: History) -> None:
             f"  {rfc3339(attempt.started_at)}  request {attempt.number}{part}: {attempt.outcome}, "
             f"charged: {attempt.charged}, {attempt.decision}"
         )
-
-
-def _parts_in_words(answer: Answer) -> str:
-    """How many parts were accepted of a recording that was sent in several; "" for any other."""
-    accepted = sum(part.state is PartState.ACCEPTED for part in answer.parts or ())
-    return f"{accepted:,} part{'' if accepted == 1 else 's'}" if accepted else ""
 
 
 def _print_parts(answer: Answer) -> None:

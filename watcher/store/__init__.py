@@ -14,6 +14,7 @@ from watcher.store.facts import SiteFacts
 from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
+from watcher.store.listing import FIRST, Listed, Listing
 from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
@@ -23,7 +24,7 @@ from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
 
-__all__ = ["Books", "Database", "Left", "Obstacle", "Removal", "Store", "Waiting"]
+__all__ = ["FIRST", "Books", "Database", "Left", "Listed", "Obstacle", "Removal", "Store", "Waiting"]
 
 
 class Books:
@@ -41,6 +42,7 @@ class Books:
         self.parts = Parts(connection)
         self.filing = FilingQueue(connection)
         self.ledger = Ledger(connection)
+        self.listing = Listing(connection)
         self.obstacles = Obstacles(connection)
         self.pauses = Pauses(connection)
         self.verdicts = Verdicts(connection)

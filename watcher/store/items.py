@@ -16,7 +16,6 @@ from watcher.text import JsonObject, rfc3339, show_path
 
 _BY_ID = select(items).where(items.c.id == bindparam("id"))
 _BY_BEGINNING = select(items).where(items.c.id.between(bindparam("low"), bindparam("high"))).limit(2)
-_AFTER = ALL_ITEMS.where(items.c.serial > bindparam("serial")).limit(bindparam("limit"))
 _LATEST_AT = LATEST_FIRST.where(
     (items.c.path == bindparam("path")) | (items.c.filed_as == bindparam("path"))
 ).limit(1)
@@ -121,13 +120,6 @@ class Items:
         query = ALL_ITEMS.where(items.c.state.in_(states)) if states else ALL_ITEMS
         for row in self._connection.execute(query, execution_options={"yield_per": 1000}):
             yield item_of(row)
-
-    def listed_after(self, serial: int, limit: int, states: Sequence[State] = ()) -> list[tuple[int, Item]]:
-        """Return the first items after this number, all or those in these states, each with its own number."""
-        # Not the bare column: through an index on it each batch would read and sort all rows of these states.
-        query = _AFTER.where(items.c.state.concat("").in_(states)) if states else _AFTER
-        rows = self._connection.execute(query, {"serial": serial, "limit": limit})
-        return [(row.serial, item_of(row)) for row in rows]
 
     def with_identifier(self, identifier: str) -> list[Item]:
         return all_of(self._connection, _BY_IDENTIFIER, identifier=identifier)
