@@ -1,15 +1,22 @@
 """The composition root: build the steps of a site, ready to be driven."""
 
 import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.config import Config
 from watcher.errors import ConfigError, FolderError, FolderForeign, FolderMissing
+from watcher.folders import LOCK
+from watcher.folders.holder import holder_of
+from watcher.folders.lock import running
 from watcher.identifai.client import Client
 from watcher.journey.arrive.admit import Admission
 from watcher.journey.arrive.arrivals import Arrivals
@@ -23,8 +30,10 @@ from watcher.journey.prepare.cutter import all_makers
 from watcher.journey.prepare.makers import Makers
 from watcher.journey.prepare.preparation import Preparation
 from watcher.journey.recover import recover
+from watcher.journey.recovery import Found, Left, Rebuilding, check_marks, owners_trusted
 from watcher.journey.retain import Retention
 from watcher.journey.site import Site
+from watcher.journey.submit import journal
 from watcher.journey.submit.submission import Submission
 from watcher.journey.submit.windows import restore_rate_events
 from watcher.journey.verdict import VerdictPoller
@@ -34,6 +43,8 @@ from watcher.store import Store
 from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
+
+_QUICK_SECONDS = 1.0  # for a look at the whole database at a start; what it does not get to, `check` does
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,9 @@ def opened(
 def _bring_up_to_date(site: Site) -> None:
     """Create or migrate the database. At the first start all three folders must exist already."""
     database = site.store.database
-    if loss := find_loss(database.path, site.drop, (site.done, site.failed)):
+    if database.exists():
+        database.check_damage(_QUICK_SECONDS)
+    if loss := find_loss(site.store, site.drop, (site.done, site.failed)):
         raise loss
     with site.store.reading() as books:
         is_known = books.site.get("id") is not None
@@ -146,6 +159,70 @@ def _await_drop_folder(site: Site, instance: Instance, *, once: bool) -> None:
             site.clock.wait(wait, threading.Event())
         else:
             return
+
+
+def recover_books(
+    config: Config,
+    clock: Clock,
+    *,
+    trusted: Collection[int],
+    hashes: bool,
+    is_trial: bool,
+    tell: Callable[[Left], object],
+    show: Callable[[int], object],
+) -> Found:
+    """Rebuild the site's database from its receipts, or complete it, while no daemon runs: see Rebuilding.
+
+    `trusted`: whose receipts count beside the service's user's. `is_trial`: only say what would come of it, from a
+    scratch copy of the database; nothing is changed. Raises InstanceRunning, ConfigError, FolderError, StoreError.
+    """
+    with Store(config.store.url) as store:
+        site = Site.open(config, store, clock)
+        path = store.database.path
+        check_first_start(site)
+        owners = owners_trusted(os.fsencode(path)) | set(trusted)
+        options: dict[str, Any] = {"hashes": hashes, "tell": tell, "show": show}
+        if is_trial:
+            with _scratch(site) as trial:
+                return _rebuild(site, trial, owners, is_trial=True, **options)
+        with Instance(site, is_pass=True) as instance:
+            return _rebuild(site, site, owners, instance=instance, **options)
+
+
+def _rebuild(
+    site: Site, working: Site, owners: Collection[int], *, instance: Instance | None = None, **options: Any
+) -> Found:
+    """Rebuild the books of `working`: the site itself, or its folders with a scratch copy of its database."""
+    database = working.store.database
+    is_lost = not database.path.exists() or database.path.stat().st_size == 0
+    if not is_lost:
+        database.check_damage(_QUICK_SECONDS)
+        is_lost = find_loss(working.store, site.drop, (site.done, site.failed)) is not None
+    if is_lost:
+        check_marks(site, owners)
+    kept = journal.read(site)  # beside the site's own database
+    database.migrate()
+    if instance is not None:
+        instance.take_drop_folder()
+        for folder in (site.done, site.failed):
+            site.recognise(folder)
+    return Rebuilding(working, owners, kept=kept, **options).run(is_lost=is_lost)
+
+
+@contextmanager
+def _scratch(site: Site) -> Iterator[Site]:
+    """Yield the site with a copy of its database, which is gone after the block. Nobody works on the site."""
+    path = site.store.database.path
+    for lock in (f"{path}.instance", os.path.join(os.fsdecode(site.drop.root), os.fsdecode(LOCK))):
+        if (holder := holder_of(os.fsencode(lock))) is not None:
+            raise running(os.fsencode(lock), holder)
+    with tempfile.TemporaryDirectory(prefix="watcher-") as folder:
+        copy = Path(folder, "watcher.db")
+        for ending in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{ending}", f"{copy}{ending}")
+        with Store(f"sqlite:///{copy}") as store:
+            yield replace(site, store=store)
 
 
 def check_first_start(site: Site) -> None:

@@ -140,6 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_trying(commands)
     _add_upgrading(commands)
+    _add_recovering(commands)
     _add_looking(commands)
     _add_proving(commands)
     _add_deciding(commands)
@@ -237,6 +238,33 @@ def _add_upgrading(commands: Commands) -> None:
         "upgrade the database to this version",
         "A copy of the old one is left beside it. The daemon does\nthis by itself at its start. "
         "While a daemon uses the database, the upgrade is refused with exit\ncode 75.",
+    )
+
+
+def _add_recovering(commands: Commands) -> None:
+    recover = _add(
+        commands,
+        "recover",
+        "recovering.recover",
+        "rebuild a lost database from the receipts",
+        "Reads done/, failed/ and the spool, and adds to the\ndatabase what it does not know: recordings, parts, "
+        "identifiers, verdicts, requests. So nothing that any\nreceipt knows is paid for again. It also completes "
+        "an older copy that was restored, and may be repeated.\nA receipt counts if its file belongs to the "
+        "service's user and the recording beside it has its size;\nothers are named and left as they are. What "
+        "waits in drop/ without a trace may have been sent: it is in\ndoubt, as identifai.in_doubt says.\n\n"
+        "exit codes: 0 all is well; 1 done, but something was left or will be held, and is named; 75 a daemon is\n"
+        "running; 78 the configuration is wrong, a folder is not there, or the database is damaged.",
+    )
+    recover.add_argument("--dry-run", action="store_true", help="only say what would be added; change nothing")
+    recover.add_argument(
+        "--trust-owner",
+        type=_given,
+        action="append",
+        metavar="USER",
+        help="receipts of this user (name or number) count as well (may be repeated)",
+    )
+    recover.add_argument(
+        "--verify", action="store_true", help="also read the recordings and compare their hashes with the receipts"
     )
 
 

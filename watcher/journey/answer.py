@@ -43,6 +43,8 @@ class Answer:
         return {
             "index": part.index,
             "channel": part.channel,
+            "start": part.start,
+            "end": part.end,
             "name": name_of(part.channel, self.names),
             "start_seconds": round(part.start_seconds, 3),
             "end_seconds": round(part.end_seconds, 3),

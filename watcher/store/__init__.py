@@ -19,6 +19,7 @@ from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
 from watcher.store.queue import Queue
+from watcher.store.rebuilt_rows import RebuiltRows
 from watcher.store.removal_rows import Removal, Removals
 from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
@@ -49,6 +50,7 @@ class Books:
         self.site = SiteFacts(connection)
         self.waiting = WaitingFiles(connection, self.site)
         self.audit = Audit(connection)
+        self.rebuilt = RebuiltRows(connection)
         self.removals = Removals(connection)
         self.tombstones = Tombstones(connection, self.site)
 

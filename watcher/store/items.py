@@ -170,13 +170,14 @@ class Items:
         """Failed items of these bytes, the latest first."""
         return all_of(self._connection, _FAILED_WITH, sha256=sha256)
 
-    def add(self, item: Item, note: str = "") -> None:
-        """Insert the item.
+    def add(self, item: Item, note: str = "", *, serial: int | None = None) -> None:
+        """Insert the item, as the latest arrival or under this number.
 
         Raises TransitionRefused where no item begins so; StoreContradicted where a live one has its path already.
         """
         _check_transition(item.id, None, item.state)
-        self._connection.execute(_ADD, {"id": item.id, **columns_of(item)})
+        place = {} if serial is None else {"serial": serial}
+        self._connection.execute(_ADD, {"id": item.id, **columns_of(item), **place})
         self._note(item.id, item.arrived_at, None, item.state, note)
 
     def change(

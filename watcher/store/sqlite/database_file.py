@@ -29,17 +29,20 @@ import stat
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
 from watcher import logs
+from watcher.clock import SystemClock
 from watcher.errors import StoreError
 from watcher.store import revisions
 from watcher.store.sqlite import connections
-from watcher.store.sqlite.error_codes import our_errors, refused_by_system
+from watcher.store.sqlite.error_codes import DAMAGED, our_errors, refused_by_system
 from watcher.store.sqlite.files import FileLock, check_folder, create, remove, sync_folder
 
 _log = logs.get_logger(__name__)
@@ -51,6 +54,7 @@ _BACKUPS_KEPT = 3
 _LONG_LOG_BYTES = 64_000_000
 _A_TABLE = "SELECT 1 FROM sqlite_master LIMIT 1"
 _QUICK_CHECK = text("PRAGMA quick_check(3)")
+_INSTRUCTIONS = 1000  # of SQLite's machine, between two looks at the clock
 
 
 class SqliteDatabase:
@@ -178,9 +182,17 @@ class SqliteDatabase:
     def check_place(self) -> None:
         check_folder(self.path.parent)
 
-    def find_damage(self) -> list[str]:
-        with self._viewing() as connection:
-            return [str(found) for found in connection.execute(_QUICK_CHECK).scalars() if found != "ok"]
+    def find_damage(self, seconds: float = inf) -> list[str]:
+        found: list[str] = []
+        with self._viewing() as connection, _bounded(connection, seconds):
+            found.extend(str(one) for one in connection.execute(_QUICK_CHECK).scalars() if one != "ok")
+        return found
+
+    def check_damage(self, seconds: float) -> None:
+        if damage := self.find_damage(seconds):
+            raise StoreError(
+                f"{self.path}: the file is damaged: {'; '.join(damage)}", hint=DAMAGED.format(path=self.path)
+            )
 
     def copies_with(self, item_ids: Collection[str]) -> list[str]:
         return [str(path) for path in self._backups() if _may_have(path, item_ids)]
@@ -370,6 +382,21 @@ def _may_have(copy: Path, item_ids: Collection[str]) -> bool:
             )
     except sqlite3.Error:
         return True
+
+
+@contextmanager
+def _bounded(connection: Connection, seconds: float) -> Iterator[None]:
+    """End the block's question, without an error, once it has taken so long."""
+    driver, clock = connection.connection.driver_connection, SystemClock()
+    until = clock.monotonic() + seconds
+    driver.set_progress_handler(lambda: clock.monotonic() > until, _INSTRUCTIONS)  # type: ignore[union-attr]
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+            raise
+    finally:
+        driver.set_progress_handler(None, 0)  # type: ignore[union-attr]
 
 
 @contextmanager
