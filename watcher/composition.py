@@ -87,6 +87,9 @@ def opened(
             site.failures.keep(clock.now, instance.note)
             _bring_up_to_date(site)
             _await_drop_folder(site, instance, once=once)
+            for folder in (site.done, site.failed):  # before anything is paid for: `recover` trusts no bare folder
+                with suppress(FolderError):  # the first scan meets it again, and says so
+                    site.recognise(folder)
             recover(site)
             restore_rate_events(site, config.limits)
             note_loaded(site, key)
