@@ -42,6 +42,8 @@ def _print(found: Found, *, is_trial: bool) -> None:
     print(f"parts        {adopted.parts:>9,} of them were accepted, unknown to the database")
     print(f"requests     {adopted.requests:>9,} added to the ledger")
     print(f"verdicts     {adopted.verdicts:>9,} added")
+    if found.buried:
+        print(f"erased       {found.buried:>9,} tombstones read, {adopted.tombstones:,} added")
     if found.unlisted:
         print(f"note: {found.unlisted:,} requests are in no receipt: it lists the first and the last of many.")
     if found.doubtful:

@@ -8,10 +8,11 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from watcher.domain import MOVING, UNSENT, Attempt, Item
 from watcher.store.rows import item_of
-from watcher.store.schema import attempts, items, parts, transitions
+from watcher.store.schema import attempts, items, parts, tombstones, transitions
 from watcher.store.statements import ALL_ITEMS, is_one_of
 
 _KNOWN = select(items.c.id).where(items.c.id.in_(bindparam("ids", expanding=True)))
+_BURIED = select(tombstones.c.id).where(tombstones.c.id.in_(bindparam("ids", expanding=True)))
 _PLACES_A_MILLISECOND = 1_000_000
 _LAST_PLACE = select(func.max(items.c.serial)).where(items.c.serial.between(bindparam("low"), bindparam("high")))
 _LAST_CHANGE = select(func.max(transitions.c.at)).where(transitions.c.item_id == bindparam("id"))
@@ -60,6 +61,10 @@ class RebuiltRows:
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those of the ids that items have."""
         return set(self._connection.execute(_KNOWN, {"ids": sorted(set(ids))}).scalars())
+
+    def buried(self, ids: Iterable[str]) -> set[str]:
+        """Return those of the ids that tombstones have."""
+        return set(self._connection.execute(_BURIED, {"ids": sorted(set(ids))}).scalars())
 
     def place_for(self, arrived_at: float) -> int:
         """Return a free number for an item of that arrival: the numbers have the order of arrival.

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from watcher.domain import FILED, MOVING, Attempt, Charged, Item, PartState, State, Verdict, VerdictState
+from watcher.domain import AT_REST, FILED, MOVING, Attempt, Charged, Item, PartState, State, Verdict, VerdictState
 from watcher.journey.duplicates import is_accepted
 from watcher.journey.recovery.evidence import Evidence
+from watcher.journey.retain.burial import forget
 from watcher.journey.site import Site
 from watcher.store import Books
 from watcher.text import rfc3339
+from watcher.tombstone import Tombstone, Why
 
 _ASKED = (VerdictState.AWAITED, VerdictState.OVERDUE)
 _OF_THE_BOOKS = frozenset(
@@ -28,24 +30,25 @@ class Adopted:
     parts: int = 0
     requests: int = 0
     verdicts: int = 0
+    tombstones: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.items or self.completed or self.parts or self.requests or self.verdicts)
+        return any(getattr(self, name) for name in self.__slots__)
 
     def add(self, other: "Adopted") -> None:
-        self.items += other.items
-        self.completed += other.completed
-        self.parts += other.parts
-        self.requests += other.requests
-        self.verdicts += other.verdicts
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 def adopt(site: Site, books: Books, found: Iterable[tuple[str, Evidence]], now: float) -> Adopted:
     """Adopt this evidence, each with where it comes from. May be repeated: then nothing is new."""
     batch, adopted = list(found), Adopted()
-    known = books.rebuilt.known(evidence.item.id for _, evidence in batch)
+    ids = [evidence.item.id for _, evidence in batch]
+    known, buried = books.rebuilt.known(ids), books.rebuilt.buried(ids)
     for source, evidence in batch:
         item_id = evidence.item.id
+        if item_id in buried - known:
+            continue  # its row was removed, and its receipt is kept for longer, or is about to go
         if item_id not in known:
             _add(books, evidence, source)
             known.add(item_id)
@@ -57,6 +60,19 @@ def adopt(site: Site, books: Books, found: Iterable[tuple[str, Evidence]], now: 
             books.rebuilt.recount(item_id)
         adopted.verdicts += _add_verdicts(site, books, evidence)
     return adopted
+
+
+def adopt_tombstone(books: Books, tombstone: Tombstone) -> bool:
+    """Adopt what is left of an erased recording, in place of an older row; False where the books have it."""
+    if books.tombstones.get(tombstone.id) is not None:
+        return False
+    item = books.items.get(tombstone.id)
+    if item is None:
+        books.ledger.add_sum(tombstone.submitted_at or tombstone.erased_at, tombstone.charged)
+    elif tombstone.why is Why.ERASED and item.state in AT_REST and forget(books, item, tombstone):
+        return True
+    books.tombstones.put(tombstone)
+    return True
 
 
 def _add(books: Books, evidence: Evidence, source: str) -> None:

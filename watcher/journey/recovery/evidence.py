@@ -20,6 +20,7 @@ from watcher.domain import (
     Part,
     PartState,
     Planned,
+    Removed,
     State,
     Verdict,
     VerdictState,
@@ -148,6 +149,7 @@ def _item(receipt: JsonObject) -> Item:
         ),
         altered=_altered(receipt),
         dismissed=_maybe(receipt, "dismissed", _dismissed),
+        removed=_maybe(receipt, "removed", _removed),
     )
 
 
@@ -183,6 +185,11 @@ def _fault(receipt: JsonObject, name: str) -> Fault:
 def _dismissed(receipt: JsonObject, name: str) -> Dismissed:
     told = _object(receipt, name)
     return Dismissed(_time(told, "at"), _text(told, "by"))
+
+
+def _removed(receipt: JsonObject, name: str) -> Removed:
+    told = _object(receipt, name)
+    return Removed(_time(told, "at"), _text(told, "how"))
 
 
 def _altered(receipt: JsonObject) -> Altered | None:

@@ -10,10 +10,11 @@ from typing import TypeVar
 from watcher.domain import Item, PartState, State
 from watcher.errors import ConfigError, FolderError
 from watcher.folders import LOCK, MARKER
+from watcher.folders.tombstone_files import KEY, FoundTombstone, read_key
 from watcher.ignore import Ignore
 from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.loss import find_loss_noted, note_loss
-from watcher.journey.recovery.adoption import Adopted, adopt, paid_line
+from watcher.journey.recovery.adoption import Adopted, adopt, adopt_tombstone, paid_line
 from watcher.journey.recovery.evidence import Evidence
 from watcher.journey.recovery.testimony import Left, Receipts, Testimony
 from watcher.journey.recovery.traces import read_journal, read_spool
@@ -22,6 +23,7 @@ from watcher.journey.submit import journal
 from watcher.journey.submit.doubt import after_loss
 from watcher.store import Books
 from watcher.text import show_path
+from watcher.tombstone import Tombstone
 
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ class Found:
 
     receipts: int = 0
     adopted: Adopted = field(default_factory=Adopted)
+    buried: int = 0  # tombstones of erased recordings
     left: int = 0  # receipts and others that do not count
     unlisted: int = 0  # requests that receipts do not list
     doubtful: int = 0  # recordings of which nobody knows whether they were sent: files without a trace, and items
@@ -69,14 +72,18 @@ class Rebuilding:
         self._show = show
         self._found = Found(holds=site.config.identifai.holds_in_doubt)
         self._until = site.clock.now()
+        self._has_key = False
 
     def run(self, *, is_lost: bool) -> Found:
         """Rebuild the books. `is_lost`: there was no database, and this one is new."""
         self._until = self._find_until()
         if is_lost:
             self._note_loss()
-        for testimonies in _batches(self._count(Receipts(self._site, self._owners, hashes=self._hashes)), _BATCH):
-            self._adopt([(f"its receipt, {_name(one)}", one.evidence) for one in testimonies])
+        self._adopt_key()
+        for found in _batches(self._count(Receipts(self._site, self._owners, hashes=self._hashes)), _BATCH):
+            told = [one for one in found if isinstance(one, Testimony)]
+            tombstones = [one.tombstone for one in found if isinstance(one, FoundTombstone)]
+            self._adopt([(f"its receipt, {_name(one)}", one.evidence) for one in told], tombstones)
         for traces in (read_journal(self._site, self._kept), read_spool(self._site)):
             for batch in _batches(self._apart(traces), _BATCH):
                 self._adopt(batch)
@@ -96,10 +103,25 @@ class Rebuilding:
             return max(now, os.stat(os.path.join(self._site.drop.root, LOCK)).st_mtime)
         return now
 
-    def _count(self, found: Iterable[Testimony | Left]) -> Iterator[Testimony]:
+    def _adopt_key(self) -> None:
+        """Adopt the key to the contents of tombstones, which lies in done/ to outlive the database."""
+        with self._site.store.reading() as books:
+            self._has_key = books.tombstones.key() is not None
+        if not self._has_key and (key := read_key(self._site.done, self._owners)) is not None:
+            with self._site.store.writing() as books:
+                books.tombstones.put_key(key)
+            self._has_key = True
+
+    def _count(self, found: Iterable[Testimony | FoundTombstone | Left]) -> Iterator[Testimony | FoundTombstone]:
         for one in found:
             if isinstance(one, Left):
                 self._leave(one)
+            elif isinstance(one, FoundTombstone):
+                if not self._has_key and not self._found.buried:
+                    reason = "is missing: what was erased cannot be known again, and may be paid for again"
+                    self._leave(Left("done", KEY, reason))
+                self._found.buried += 1
+                yield one
             else:
                 self._found.receipts += 1
                 self._found.unlisted += one.evidence.left_out
@@ -117,9 +139,11 @@ class Rebuilding:
         self._found.left += 1
         self._tell(left)
 
-    def _adopt(self, batch: list[tuple[str, Evidence]]) -> None:
+    def _adopt(self, batch: list[tuple[str, Evidence]], tombstones: Iterable[Tombstone] = ()) -> None:
         with self._site.store.writing() as books:
+            buried = sum(adopt_tombstone(books, tombstone) for tombstone in tombstones)
             adopted = adopt(self._site, books, batch, self._site.clock.now())
+            adopted.tombstones += buried
             if adopted:
                 # In the same transaction: these books are older than the folders, so they miss more than this.
                 note_loss(books, self._until, is_settled=False)

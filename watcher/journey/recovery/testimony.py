@@ -15,10 +15,12 @@ from watcher.domain import Fingerprint, Item, State
 from watcher.errors import FolderError, RecordingError, TooLong
 from watcher.folders import Folder, hash_of, is_receipts_name, receipt_name
 from watcher.folders.names import RECEIPT, is_draft
+from watcher.folders.tombstone_files import FoundTombstone, is_tombstone_name
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt
 from watcher.journey.recovery.evidence import Evidence, Malformed, read_evidence
 from watcher.journey.site import Site
 from watcher.text import from_json, path_text, show_path
+from watcher.tombstone import read_tombstone
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Receipts:
         self._owners = owners
         self._hashes = hashes
 
-    def __iter__(self) -> Iterator[Testimony | Left]:
+    def __iter__(self) -> Iterator[Testimony | FoundTombstone | Left]:
         """Look at every file with the name of a receipt. Raises FolderMissing or FolderRefuses, of the root."""
         for folder in (self._site.done, self._site.failed):
             scan = folder.walk(lambda name: "a draft" if is_draft(name) else None)
@@ -64,7 +66,7 @@ class Receipts:
             for path, reason in scan.unreadable:
                 yield Left(folder.name, path, f"cannot be looked into ({reason})")
 
-    def _look(self, folder: Folder, path: bytes) -> Testimony | Left | None:
+    def _look(self, folder: Folder, path: bytes) -> Testimony | FoundTombstone | Left | None:
         """Return what lies there; None for a file that is no receipt at all. Whatever it is, it stops no other."""
         try:
             return self._judge(folder, path)
@@ -73,7 +75,7 @@ class Receipts:
         except (FolderError, RecordingError) as error:
             return Left(folder.name, path, error.message)
 
-    def _judge(self, folder: Folder, path: bytes) -> Testimony | Left | None:
+    def _judge(self, folder: Folder, path: bytes) -> Testimony | FoundTombstone | Left | None:
         try:
             found = folder.read_owned(path, RECEIPT_BYTES)
         except TooLong:
@@ -82,18 +84,24 @@ class Receipts:
             return Left(folder.name, path, "cannot be read")
         data, owner = found
         receipt = from_json(data)
+        if is_tombstone_name(path) and (tombstone := read_tombstone(receipt)) is not None:
+            if owner not in self._owners:
+                return Left(folder.name, path, self._forged(owner))
+            return FoundTombstone(path, owner, tombstone)
         if receipt is None or not is_receipt(receipt):
             return self._judge_damaged(folder, path, owner, is_json=receipt is not None)
         if owner not in self._owners:
-            whose = " or ".join(describe_user(uid) for uid in sorted(self._owners))
-            reason = f"belongs to {describe_user(owner)}, not to {whose}: it may be forged"
-            return Left(folder.name, path, reason)
+            return Left(folder.name, path, self._forged(owner))
         evidence = read_evidence(receipt, channels=self._site.config.audio.channels)
         if evidence.item.outcome is None:
             raise Malformed("its state is neither done nor failed")
         if str(evidence.item.outcome) != folder.name:
             return Left(folder.name, path, f"is of a recording in {evidence.item.outcome}/")
         return self._place(folder, path, evidence)
+
+    def _forged(self, owner: int) -> str:
+        whose = " or ".join(describe_user(uid) for uid in sorted(self._owners))
+        return f"belongs to {describe_user(owner)}, not to {whose}: it may be forged"
 
     def _judge_damaged(self, folder: Folder, path: bytes, owner: int, *, is_json: bool) -> Left | None:
         """Return that a receipt of ours is damaged; None for what was never one, such as a sidecar."""
