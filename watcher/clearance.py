@@ -11,7 +11,7 @@ from watcher.domain import Fault, Item
 from watcher.errors import InstanceRunning
 from watcher.journey.instance import lock_database
 from watcher.journey.retain.due import Stage, find_altered, foresee
-from watcher.journey.retain.retention import ASKED, SWEPT, Retention
+from watcher.journey.retain.retention import ASKED, SWEPT, Retention, sweep_claimed
 from watcher.journey.site import Site
 from watcher.store import Removal
 from watcher.store.removal_rows import EVERYTHING
@@ -41,7 +41,9 @@ def erase(context: CommandContext, items: list[Item], person: str) -> list[Erase
     trouble = None
     try:
         with lock_database(context.store.database):
-            retention = Retention(_site(context), threading.Event())
+            site = _site(context)
+            sweep_claimed(site)
+            retention = Retention(site, threading.Event())
             retention.remove_claimed()
             trouble = retention.trouble.as_fault() if retention.trouble else None
     except InstanceRunning:
@@ -92,6 +94,7 @@ def prune(context: CommandContext) -> Pruned:
     trouble = None
     try:
         with lock_database(context.store.database):
+            sweep_claimed(site)
             retention = Retention(site, threading.Event())
             retention.finish()
             trouble = retention.trouble.as_fault() if retention.trouble else None

@@ -31,7 +31,7 @@ from watcher.journey.prepare.makers import Makers
 from watcher.journey.prepare.preparation import Preparation
 from watcher.journey.recover import recover
 from watcher.journey.recovery import Found, Left, Rebuilding, check_marks, owners_trusted
-from watcher.journey.retain import Retention
+from watcher.journey.retain import Retention, sweep_claimed
 from watcher.journey.site import Site
 from watcher.journey.submit import journal
 from watcher.journey.submit.submission import Submission
@@ -91,6 +91,7 @@ def opened(
                 with suppress(FolderError):  # the first scan meets it again, and says so
                     site.recognise(folder)
             recover(site)
+            sweep_claimed(site)
             restore_rate_events(site, config.limits)
             note_loaded(site, key)
             service = config.identifai

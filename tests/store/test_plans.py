@@ -10,6 +10,7 @@ from sqlalchemy import text
 from watcher.domain import State
 from watcher.store import FIRST, Books, Store
 from watcher.store.listing import Place
+from watcher.store.removal_rows import Reached
 
 ROWS = 100_000
 QUEUED = ROWS // 5
@@ -61,13 +62,19 @@ _FILL = [
            CASE WHEN state = 'done' THEN 'accepted' ELSE 'queued' END, identifier
     FROM items, numbers WHERE plan_mode IS NOT NULL
     """,
+    # The oldest half of what was filed is gone, of the older half of that the receipts are, too.
+    """
+    UPDATE items SET filed_at = arrived_at, removed_at = CASE WHEN serial < :rows / 2 THEN arrived_at END,
+                     receipt_removed_at = CASE WHEN serial < :rows / 4 THEN arrived_at END
+    WHERE filed_as IS NOT NULL
+    """,
     """
     INSERT INTO transitions (item_id, at, after) SELECT id, arrived_at, 'queued' FROM items
     """,
 ]
 
-# Indexes that hold only the few rows that are asked for: all of such a one may be read.
-_SMALL = ("ix_attempts_open", "ux_pauses_active", "ix_items_receipt_due")
+# Indexes and tables that hold only the few rows that are asked for: all of such a one may be read.
+_SMALL = ("removals", "ix_attempts_open", "ux_pauses_active", "ix_items_receipt_due")
 
 QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "items.get": lambda books: books.items.get(f"{77:016x}"),
@@ -119,6 +126,13 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "verdicts.due, the clock set back": lambda books: _due(books, -ROWS),
     "verdicts.next_due_at": lambda books: books.verdicts.next_due_at(ROWS / 2),
     "pauses.active": lambda books: books.pauses.active(),
+    "removals.claimed": lambda books: books.removals.claimed(3),
+    "removals.get": lambda books: books.removals.get(f"{77:016x}"),
+    "removals.due_recordings": lambda books: books.removals.due_recordings(ROWS, Reached(ROWS * 0.7), 3),
+    "removals.due_receipts": lambda books: books.removals.due_receipts(ROWS, Reached(ROWS * 0.3), 3),
+    "removals.due_rows": lambda books: books.removals.due_rows(ROWS, Reached(ROWS * 0.1), 3, keeps_receipts=False),
+    "tombstones.of_content": lambda books: books.tombstones.of_content(f"{77:064x}"),
+    "tombstones.get": lambda books: books.tombstones.get(f"{77:016x}"),
     "site.get": lambda books: books.site.get("last_scan_at"),
 }
 

@@ -11,7 +11,7 @@ from watcher.folders import Folder
 from watcher.journey.filed import find_alteration, lies_there
 from watcher.journey.site import Site
 from watcher.store import Books
-from watcher.store.removal_rows import Place
+from watcher.store.removal_rows import Reached
 
 _DAY = 86_400.0
 _BATCH = 200
@@ -32,7 +32,7 @@ class Found:
 
     items: list[Item]
     collected: list[Item]  # their recordings were taken away by people: only that is to be recorded
-    after: Place | None
+    after: Reached | None
 
 
 def stages(settings: RetentionConfig, now: float) -> Iterator[tuple[Stage, float]]:
@@ -48,7 +48,7 @@ def stages(settings: RetentionConfig, now: float) -> Iterator[tuple[Stage, float
         yield Stage.WITHDRAWN, now - history * _DAY
 
 
-def find(site: Site, stage: Stage, before: float, after: Place, limit: int) -> Found:
+def find(site: Site, stage: Stage, before: float, after: Reached, limit: int) -> Found:
     """Return the next items of this stage that are due. Raises FolderError.
 
     A recording must lie where it was filed: one that somebody has collected is not ours to remove.
@@ -68,7 +68,7 @@ def find(site: Site, stage: Stage, before: float, after: Place, limit: int) -> F
 def foresee(site: Site, now: float) -> Iterator[tuple[Stage, Item]]:
     """Yield everything that would be removed now, stage by stage. Changes nothing. Raises FolderError."""
     for stage, before in stages(site.config.retention, now):
-        place: Place | None = Place()
+        place: Reached | None = Reached()
         while place is not None:
             with site.store.reading() as books:
                 rows = _query(books, stage, site.config.retention, foresees=True)(before, place, _BATCH)
@@ -80,7 +80,7 @@ def find_altered(site: Site, now: float) -> Iterator[Item]:
     """Yield what stays although its time is over, as it was altered after it was filed."""
     days = site.config.retention.recordings_days
     for is_known in (True, False) if days else ():
-        place: Place | None = Place()
+        place: Reached | None = Reached()
         while place is not None:
             with site.store.reading() as books:
                 query = books.removals.due_altered if is_known else books.removals.due_recordings
@@ -104,7 +104,7 @@ def _goes(site: Site, stage: Stage, item: Item, now: float) -> bool:
 
 def _query(
     books: Books, stage: Stage, settings: RetentionConfig, *, foresees: bool
-) -> Callable[[float, Place, int], list[tuple[Place, Item]]]:
+) -> Callable[[float, Reached, int], list[tuple[Reached, Item]]]:
     match stage:
         case Stage.RECORDINGS:
             return books.removals.due_recordings

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 
 from watcher.domain import Fingerprint, Item
-from watcher.errors import FolderError, RecordingChanged, RecordingError, RecordingGone
+from watcher.errors import RecordingChanged, RecordingGone
 from watcher.folders import LONGEST, Folder, disk, is_same_time
 from watcher.folders.discard import discard
 from watcher.journey.arrive.companions import names_beside
@@ -54,32 +54,26 @@ def _remove_companions(folder: Folder, item: Item, *, only_with_id: bool) -> lis
     """Remove the marker and the sidecars, unless they were written to after the recording was filed."""
     notes = []
     for companion in item.companions:
-        path = _companion_at(folder, item, companion, only_with_id=only_with_id)
-        if path is None:
-            continue
-        try:
-            discard(folder, path, item.id, lambda _, there: _is_older(item, there))
-        except RecordingGone:
-            pass
-        except RecordingChanged:
-            notes.append(f"{folder.label(path)} was written to after it was filed, and stays.")
+        for path in _names_of(item, companion, only_with_id=only_with_id):
+            try:
+                discard(folder, path, item.id, lambda _, there: _is_older(item, there))
+            except RecordingGone:
+                continue
+            except RecordingChanged:
+                notes.append(f"{folder.label(path)} was written to after it was filed, and stays.")
+            break
     return notes
+
+
+def _names_of(item: Item, companion: bytes, *, only_with_id: bool) -> list[bytes]:
+    """Return where the companion may lie: names with the item's id first, since a plain one may be another's."""
+    names = names_beside(item, companion, LONGEST)
+    with_id = [name for name in names if item.id[:6].encode() in name]
+    return with_id if only_with_id else [*with_id, *(name for name in names if name not in with_id)]
 
 
 def _is_older(item: Item, there: Fingerprint) -> bool:
     return there.mtime_ns <= item.fingerprint.ctime_ns + _CLOCK_NS
-
-
-def _companion_at(folder: Folder, item: Item, companion: bytes, *, only_with_id: bool) -> bytes | None:
-    """Return where the companion lies: a name with the item's id first, since a plain one may be another's."""
-    names = names_beside(item, companion, LONGEST)
-    with_id = [name for name in names if item.id[:6].encode() in name]
-    plain = [] if only_with_id else [name for name in names if name not in with_id]
-    for path in (*with_id, *plain):
-        with suppress(RecordingError, FolderError):
-            folder.fingerprint(path)
-            return path
-    return None
 
 
 def remove_receipt(folder: Folder, path: bytes, item: Item) -> None:

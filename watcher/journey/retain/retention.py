@@ -1,6 +1,8 @@
 """The step that removes: what a person wants erased, and what `[retention]` says, a few items at a time."""
 
+import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from watcher import logs
@@ -20,7 +22,7 @@ from watcher.journey.retain.due import Stage, find, stages
 from watcher.journey.retain.removing import remove_receipt, remove_recording
 from watcher.journey.site import Site
 from watcher.store import Books, Removal
-from watcher.store.removal_rows import EVERYTHING, RECEIPT, RECORDING, Place
+from watcher.store.removal_rows import EVERYTHING, RECEIPT, RECORDING, Reached
 from watcher.tombstone import Tombstone, Why
 
 _log = logs.get_logger(__name__)
@@ -30,6 +32,7 @@ _BATCH = 20  # between two of them everybody else has his turn
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 10.0, 3600.0  # between two looks at everything
 _LATER_SECONDS = 60.0
 _DAY = 86_400.0
+_ALL = 1_000_000
 
 ASKED = "retention.asked"
 SWEPT = "retention.swept"
@@ -42,7 +45,7 @@ class _Sweep:
 
     began: float
     stages: list[tuple[Stage, float]]
-    after: Place = field(default_factory=Place)
+    after: Reached = field(default_factory=Reached)
     removed: dict[str, int] = field(default_factory=dict)
 
 
@@ -123,7 +126,7 @@ class Retention:
                     books.removals.mark_recording(item, Removed(now, "collected"))
         if found.after is None:
             sweep.stages.pop(0)
-            sweep.after = Place()
+            sweep.after = Reached()
         else:
             sweep.after = found.after
         return 0.0
@@ -218,7 +221,7 @@ class Retention:
         notes = remove_recording(folder, item) if is_all else []
         with self._site.papers:  # nobody writes the receipt anew meanwhile
             burial.put_tombstone(folder, item, tombstone)
-            for path in burial.receipts_of(folder, item):
+            for path in burial.receipt_names(item):
                 remove_receipt(folder, path, item)
         return _Done(removal, item, now, notes, tombstone)
 
@@ -262,6 +265,22 @@ class Retention:
             if removal.why is Why.ERASED or removal.item_id not in self._told:
                 self._told.add(removal.item_id)
                 _log.warning("recording.kept", item=removal.item_id, reason=error.message, hint=error.hint)
+
+
+def sweep_claimed(site: Site) -> None:
+    """Remove what a process that was killed while it removed something left half written.
+
+    To be called by the one instance before it removes anything: nobody else may be writing there.
+    """
+    with site.store.reading() as books:
+        found = [books.items.get(one.item_id) for one in books.removals.claimed(_ALL)]
+    items = [item for item in found if item is not None]
+    if not items:
+        return
+    beside = {os.path.dirname(item.filed_as or item.path) for item in items}
+    for folder in (site.done, site.failed):
+        with suppress(FolderError):  # it is away: its own pause says so
+            folder.sweep(site.clock.now(), sorted({b"", *beside}))
 
 
 @dataclass(frozen=True, slots=True)
