@@ -2,11 +2,11 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from watcher.cli.looking import duration_in_words
 from watcher.cli.opening import open_context, print_json
@@ -15,13 +15,14 @@ from watcher.domain import Mode
 from watcher.errors import Exit, UsageError
 from watcher.outlet import standard_error
 from watcher.text import show_path
+from watcher.views.comparison import Show
 from watcher.views.estimate import Estimate, estimate_folder
 from watcher.views.reconciliation import reconcile_books
 
 
 def reconcile(options: argparse.Namespace) -> int:
-    with open_context(options) as context, _progress() if options.hashes else nullcontext() as show:
-        found = reconcile_books(context, show)
+    with open_context(options) as context, _progress() as show:
+        found = reconcile_books(context, show, hashes=options.hashes)
     with as_far_as_read():
         for name, number in found.accounted.items():
             print(f"{name:<10}{number:>9,}")
@@ -41,20 +42,26 @@ def reconcile(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error if that is a terminal, from the first recording that is read."""
+def _progress() -> Iterator[Show]:
+    """Show on standard error, if that is a terminal, what is being read and how much of it was."""
     console = Console(file=standard_error(), stderr=True)
     if not console.is_terminal:
-        yield _show_nothing
+        yield lambda _what, _number, _total: None
         return
-    columns = (TextColumn("read"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("read", total=None, visible=False)
-        yield lambda number, total: bar.update(task, completed=number, total=total, visible=True)
+        task = bar.add_task("", total=None, visible=False, count="")
 
+        def show(what: str, number: int, total: int | None) -> None:
+            count = f"{number:,}" if total is None else f"{number:,} of {total:,}"
+            bar.update(task, description=what, completed=number, total=total, visible=True, count=count)
 
-def _show_nothing(number: int, total: int) -> None:
-    pass
+        yield show
 
 
 _WAYS = {

@@ -7,7 +7,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from watcher.store.audit import Audit
+from watcher.store.audit import Audit, Missing
 from watcher.store.copies import Copies
 from watcher.store.database import Database, open_database
 from watcher.store.facts import SiteFacts
@@ -25,7 +25,7 @@ from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
 
-__all__ = ["FIRST", "Books", "Database", "Left", "Listed", "Obstacle", "Removal", "Store", "Waiting"]
+__all__ = ["FIRST", "Books", "Database", "Left", "Listed", "Missing", "Obstacle", "Removal", "Store", "Waiting"]
 
 
 class Books:

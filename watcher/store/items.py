@@ -1,13 +1,13 @@
 """The items: what arrived, the state of each, and its history."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Update, bindparam, exists, func, insert, or_, select, update
 
-from watcher.domain import LIVE, TRANSITIONS, Item, State, VerdictState
+from watcher.domain import LIVE, MOVING, TRANSITIONS, Item, State, VerdictState
 from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
 from watcher.store.rows import columns_of, flattened, item_of
 from watcher.store.schema import items, parts, transitions, verdicts
@@ -26,6 +26,21 @@ _OF_STEM = ALL_ITEMS.where(
     items.c.path.between(bindparam("low"), bindparam("high")),
     items.c.companions != b"",
     items.c.state != State.WITHDRAWN,
+)
+_FILED_BESIDE = ALL_ITEMS.where(
+    items.c.filed_as.between(bindparam("low"), bindparam("high")), items.c.companions != b""
+)
+_WITH_COMPANIONS = ALL_ITEMS.where(
+    items.c.serial > bindparam("after"), items.c.serial <= bindparam("until"), items.c.companions != b""
+)
+_LAST = select(func.max(items.c.serial))
+_PATHS: BindParameter[Any] = bindparam("paths", expanding=True)
+_LIVE_AMONG = select(items.c.path).where(items.c.path.in_(_PATHS), is_one_of(items, LIVE))
+_FILED_AMONG = select(items.c.filed_as).where(
+    items.c.filed_as.in_(_PATHS), or_(items.c.state == bindparam("state"), is_one_of(items, MOVING))
+)
+_FILING_AMONG = select(items.c.path).where(
+    items.c.path.in_(_PATHS), items.c.filed_as.is_(None), is_one_of(items, MOVING)
 )
 _BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
 _COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
@@ -114,6 +129,31 @@ class Items:
     def accompanied(self, stem: bytes) -> list[Item]:
         """The items of recordings with this stem and any extension that had a marker or sidecars."""
         return all_of(self._connection, _OF_STEM, low=stem + b".", high=stem + b"/")
+
+    def filed_beside(self, stem: bytes) -> list[Item]:
+        """The items filed under this stem and any extension that had a marker or sidecars."""
+        return all_of(self._connection, _FILED_BESIDE, low=stem + b".", high=stem + b"/")
+
+    def last_serial(self) -> int:
+        """The number of the latest item; 0 if there is none."""
+        return int(self._connection.execute(_LAST).scalar_one() or 0)
+
+    def with_companions(self, after: int) -> tuple[int, list[Item]]:
+        """Of the next 10,000 numbers after this one, the last, and the items that had a marker or sidecars."""
+        until = after + 10_000
+        return until, all_of(self._connection, _WITH_COMPANIONS, after=after, until=until)
+
+    def live_among(self, paths: Collection[bytes]) -> set[bytes]:
+        """Those of these paths in the drop folder that have an item."""
+        return set(self._connection.execute(_LIVE_AMONG, {"paths": list(paths)}).scalars()) if paths else set()
+
+    def filed_among(self, paths: Collection[bytes], state: State) -> set[bytes]:
+        """Those of these paths under which a recording was filed so, or is about to be filed or moved back."""
+        if not paths:
+            return set()
+        given: dict[str, Any] = {"paths": list(paths)}
+        filed = self._connection.execute(_FILED_AMONG, given | {"state": state}).scalars()
+        return {*filed, *self._connection.execute(_FILING_AMONG, given).scalars()}
 
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
         """All items, or those in these states, oldest arrival first."""
