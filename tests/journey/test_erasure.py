@@ -213,6 +213,19 @@ def test_another_recordings_files_stay(place: Place, run: Run) -> None:
     assert place.receipt("done/call.wav.json")["id"] == second
 
 
+def test_a_copy_under_its_name_stays(place: Place, service: Sandbox, run: Run) -> None:
+    """The first one was collected, and a recording with the very same bytes was filed under its name."""
+    first = done_call(place, "call.wav")
+    (place.root / "done/call.wav").unlink()
+    (place.root / "done/call.wav.json").unlink()
+    second = done_call(place, "call.wav")
+    code, out, _ = run("erase", first)
+    assert code == 0
+    assert f"stays: {second}" in out
+    assert (place.root / "done/call.wav").read_bytes() == CALL
+    assert place.receipt("done/call.wav.json")["id"] == second
+
+
 def test_a_copy_of_the_database_from_before_an_upgrade_is_named(place: Place, run: Run) -> None:
     """It has the item still, so a person is told to delete it; one without the item is not named."""
     item_id = done_call(place)

@@ -13,9 +13,10 @@ from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, speech
 from tests.queues import posts
 from watcher import composition
+from watcher.cli import main
 from watcher.domain import Charged, State
 from watcher.errors import StoreLost
-from watcher.journey.decisions import pause, resume
+from watcher.journey.decisions import pause, resume, retry
 from watcher.journey.loss import note_loss
 from watcher.journey.recovery import Found, Left
 from watcher.journey.recovery.evidence import Malformed, read_evidence
@@ -37,6 +38,10 @@ def lose(place: Place) -> Path:
     for ending in ("", "-wal", "-shm"):
         Path(f"{database}{ending}").unlink(missing_ok=True)
     return database
+
+
+def erase(place: Place, name: str) -> None:
+    assert main(["erase", name, "--config", str(place.config_path)]) == 0
 
 
 @pytest.mark.parametrize("days", [31, 91, 366])
@@ -170,6 +175,88 @@ def test_what_waits_in_an_older_copy_is_in_doubt(make_place: MakePlace, tmp_path
     assert place.states()["later.wav"] is State.DONE
 
 
+def test_what_was_going_back_in_an_older_copy_is_in_doubt(
+    make_place: MakePlace, service: Sandbox, tmp_path: Path
+) -> None:
+    """It was retried: since then it may have been sent, and the answer may have been lost with the database."""
+    place = make_place(identifai={"in_doubt": "hold"})
+    service.add_fault(**REFUSED, times=1)
+    place.drop("odd.wav", CALL)
+    place.run_once()
+    failed = [place.item("odd.wav")]
+    with place.books() as books:
+        retry(books, failed, 0.0, "somebody", fresh=False, spares_dismissed=True)
+    assert place.states() == {"odd.wav": State.RETURNING}
+    shutil.copy(place.root / "watcher.db", tmp_path / "copy.db")
+    place.drop("since.wav")
+    place.run_once()
+    (place.root / "done/odd.wav").rename(place.root / "drop/odd.wav")  # as if it had just been sent
+    (place.root / "done/odd.wav.json").unlink()
+    shutil.copy(tmp_path / "copy.db", lose(place))
+    sent = len(posts(service))
+
+    recover(place)
+    place.run_once()
+
+    assert place.states() == {"odd.wav": State.HELD, "since.wav": State.DONE}
+    assert len(posts(service)) == sent
+
+
+def test_what_was_erased_is_counted_once(place: Place) -> None:
+    """Its tombstone has what it cost. A copy that stays has its identifier, and was not charged for."""
+    place.drop("call.wav", CALL)
+    place.run_once()
+    place.drop("same.wav", CALL)
+    place.run_once()
+    erase(place, "call.wav")
+    lose(place)
+
+    recover(place)
+
+    with place.books() as books:
+        assert books.ledger.spent_since(0.0) == 1
+
+
+def test_what_was_erased_is_counted_where_an_older_copy_has_it_as_waiting(place: Place, tmp_path: Path) -> None:
+    """The older copy knows of no request; the tombstone does."""
+    place.drop("call.wav", CALL)
+    with place.opened(once=True) as journey, journey.site.store.writing() as books:
+        pause(books, "", 0.0, "somebody")
+    place.run_once()
+    shutil.copy(place.root / "watcher.db", tmp_path / "copy.db")
+    with place.books() as books:
+        resume(books, 0.0, "somebody")
+    place.run_once()
+    erase(place, "call.wav")
+    shutil.copy(tmp_path / "copy.db", lose(place))
+
+    recover(place)
+
+    with place.books() as books:
+        assert books.ledger.spent_since(0.0) == 1
+
+
+def test_what_a_person_erased_is_erased_in_an_older_copy_too(make_place: MakePlace, clock: FalseClock) -> None:
+    """There, retention had only removed its receipt."""
+    place = make_place(retention={"recordings_days": 30, "receipts_days": 60})
+    place.drop("call.wav", CALL)
+    place.run_once(verdicts=True)
+    clock.advance(61 * 86_400.0)
+    place.run_once()
+    copy = place.root / "copy.db"
+    shutil.copy(place.root / "watcher.db", copy)
+    erase(place, "call.wav")
+    shutil.copy(copy, lose(place))
+    assert set(place.items()) == {"call.wav"}
+
+    found, _ = recover(place)
+    again, _ = recover(place)
+
+    assert place.items() == {}
+    assert found.adopted
+    assert not again.adopted
+
+
 def test_a_start_on_half_of_the_books_is_refused(place: Place) -> None:
     """A recovery was cut off: nothing is sent before it has come to its end."""
     place.drop("call.wav", CALL)
@@ -203,6 +290,11 @@ def test_a_start_on_half_of_the_books_is_refused(place: Place) -> None:
         {"parts": [{"index": 1}]},
         {"verdict": {"state": "wonderful"}},
         {"audio": {"container": 5}},
+        {"arrived_at": "9999-12-31T23:59:59.999Z"},
+        {"filed_as": "../call.wav"},
+        {"filed_as": "/call.wav"},
+        {"companions": 5},
+        {"companions": ["../call.xml"]},
     ],
     ids=str,
 )

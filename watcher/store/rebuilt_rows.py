@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, update
 
 from watcher.domain import MOVING, UNSENT, Attempt, Item
 from watcher.store.rows import item_of
@@ -29,9 +29,17 @@ _RECOUNT = (
     )
 )
 _PAID = select(attempts.c.identifier).where(attempts.c.identifier.is_not(None))
+_is_summed_up = exists().where(  # what an erased recording cost is in the sums, and its copies cost nothing
+    tombstones.c.id.in_([items.c.id, items.c.duplicate_of]), tombstones.c.charged > 0
+)
 _ITEMS_UNPAID = (
     select(items.c.id, items.c.identifier, items.c.submitted_at, items.c.arrived_at, items.c.size)
-    .where(items.c.identifier.is_not(None), items.c.plan_mode.is_(None), items.c.identifier.not_in(_PAID))
+    .where(
+        items.c.identifier.is_not(None),
+        items.c.plan_mode.is_(None),
+        items.c.identifier.not_in(_PAID),
+        ~_is_summed_up,
+    )
     .limit(bindparam("limit"))
 )
 _PARTS_UNPAID = (
@@ -44,7 +52,7 @@ _PARTS_UNPAID = (
         parts.c.size,
     )
     .join(items, items.c.id == parts.c.item_id)
-    .where(parts.c.identifier.is_not(None), parts.c.identifier.not_in(_PAID))
+    .where(parts.c.identifier.is_not(None), parts.c.identifier.not_in(_PAID), ~_is_summed_up)
     .limit(bindparam("limit"))
 )
 _UNSENT_AFTER = ALL_ITEMS.where(items.c.serial > bindparam("serial"), is_one_of(items, UNSENT - MOVING)).limit(

@@ -266,12 +266,12 @@ def admit(site: Site, books: Books, settled: Settled, examined: Examined) -> Ite
         companions=settled.companions,
     )
     facts = place(site, books, item, examined)
-    item = replace(item, **_after_loss(site, replace(item, **facts), examined, facts))
+    item = replace(item, **doubt_after_loss(site, replace(item, **facts), examined, facts))
     books.items.add(item, _note(item))
     return item
 
 
-def _after_loss(site: Site, item: Item, examined: Examined, facts: dict[str, Any]) -> dict[str, Any]:
+def doubt_after_loss(site: Site, item: Item, examined: Examined, facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a placed item, in doubt if it may have been sent before the database was lost."""
     if not examined.is_doubtful or item.state not in UNSENT or item.duplicate_of is not None:
         return facts
@@ -365,7 +365,7 @@ def _known_before(site: Site, books: Books, settled: Settled, examined: Examined
     back = books.items.returnable(settled.path, examined.sha256, examined.fingerprint.inode)
     if back is not None:
         facts = place(site, books, back, examined)
-        facts = _after_loss(site, replace(back, **facts), examined, facts)
+        facts = doubt_after_loss(site, replace(back, **facts), examined, facts)
         facts["companions"] = settled.companions
         if back.in_doubt and site.config.identifai.holds_in_doubt:
             facts |= after_return(back)

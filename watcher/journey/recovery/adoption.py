@@ -64,12 +64,19 @@ def adopt(site: Site, books: Books, found: Iterable[tuple[str, Evidence]], now: 
 
 def adopt_tombstone(books: Books, tombstone: Tombstone) -> bool:
     """Adopt what is left of an erased recording, in place of an older row; False where the books have it."""
-    if books.tombstones.get(tombstone.id) is not None:
+    known = books.tombstones.get(tombstone.id)
+    if known is not None and (known.why is Why.ERASED or tombstone.why is Why.RETENTION):
         return False
+    if known is None:
+        unlisted = tombstone.charged - books.ledger.charged_for(tombstone.id)
+        books.ledger.add_sum(tombstone.submitted_at or tombstone.erased_at, max(unlisted, 0))
     item = books.items.get(tombstone.id)
-    if item is None:
-        books.ledger.add_sum(tombstone.submitted_at or tombstone.erased_at, tombstone.charged)
-    elif tombstone.why is Why.ERASED and item.state in AT_REST and forget(books, item, tombstone):
+    if (
+        item is not None
+        and tombstone.why is Why.ERASED
+        and item.state in AT_REST
+        and forget(books, item, tombstone)
+    ):
         return True
     books.tombstones.put(tombstone)
     return True

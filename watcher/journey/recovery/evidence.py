@@ -35,6 +35,7 @@ _ID = re.compile(r"[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_CHARACTERS = 1 << 16
 _MOST_NUMBER = 1 << 62
+_LATEST = 9e9  # in the year 2255; the place of an item of that time fits into a column
 _AT_REST = (VerdictState.KNOWN, VerdictState.ERRORED)
 
 
@@ -124,7 +125,6 @@ def _item(receipt: JsonObject) -> Item:
         raise Malformed("its id is none of ours")
     state = receipt.get("state")
     outcome = {"done": State.DONE, "failed": State.FAILED}.get(str(state))
-    filed_as = _maybe(receipt, "filed_as", _text)
     warning = _maybe(receipt, "warning", _text)
     return Item(
         id=receipt["id"],
@@ -141,12 +141,10 @@ def _item(receipt: JsonObject) -> Item:
         fault=_maybe(receipt, "error", _fault),
         warning=warning,
         duplicate_of=_maybe(receipt, "duplicate_of", _text),
-        filed_as=None if filed_as is None else filed_as.encode(),
+        filed_as=_maybe(receipt, "filed_as", _way),
         submitted_at=_maybe(receipt, "submitted_at", _time),
         filed_at=_maybe(receipt, "filed_at", _time),
-        companions=tuple(
-            text.encode() for text in receipt.get("companions") or () if isinstance(text, str) and "\0" not in text
-        ),
+        companions=_companions(receipt),
         altered=_altered(receipt),
         dismissed=_maybe(receipt, "dismissed", _dismissed),
         removed=_maybe(receipt, "removed", _removed),
@@ -155,10 +153,24 @@ def _item(receipt: JsonObject) -> Item:
 
 def _path(receipt: JsonObject) -> bytes:
     quoted = _maybe(receipt, "path_quoted", _text)
-    path = _text(receipt, "path").encode() if quoted is None else unquote_to_bytes(quoted)
-    if b"\0" in path or any(name in (b"", b".", b"..") for name in path.split(b"/")):
-        raise Malformed("its path leads out of the drop folder")
+    return _way(receipt, "path") if quoted is None else _checked(unquote_to_bytes(quoted), "path")
+
+
+def _way(told: JsonObject, name: str) -> bytes:
+    return _checked(_text(told, name).encode(), name)
+
+
+def _checked(path: bytes, name: str) -> bytes:
+    if b"\0" in path or any(one in (b"", b".", b"..") for one in path.split(b"/")):
+        raise Malformed(f"its {name} leads out of its folder")
     return path
+
+
+def _companions(receipt: JsonObject) -> tuple[bytes, ...]:
+    told = receipt.get("companions", [])
+    if not isinstance(told, list):
+        raise Malformed("its companions are not a list")
+    return tuple(_way({"companion": one}, "companion") for one in told)
 
 
 def _audio(receipt: JsonObject, name: str) -> Audio:
@@ -314,9 +326,12 @@ def _decimal(told: JsonObject, name: str) -> float:
 
 def _time(told: JsonObject, name: str) -> float:
     try:
-        return seconds_of(_text(told, name)) or 0.0
+        seconds = seconds_of(_text(told, name)) or 0.0
     except (ValueError, OverflowError) as error:
         raise Malformed(f"its {name} is not a time") from error
+    if not 0 <= seconds < _LATEST:
+        raise Malformed(f"its {name} is not a time")
+    return seconds
 
 
 def _digest(told: JsonObject, name: str) -> str | None:

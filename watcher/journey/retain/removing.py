@@ -8,7 +8,7 @@ from watcher.errors import RecordingChanged, RecordingGone
 from watcher.folders import LONGEST, Folder, disk, is_same_time
 from watcher.folders.discard import discard
 from watcher.journey.arrive.companions import names_beside
-from watcher.journey.filed import lies_there
+from watcher.journey.filed import is_anothers, lies_there
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 
 _CLOCK_NS = 2_000_000_000  # FAT's times are as coarse as this
@@ -21,29 +21,32 @@ def remove_recording(folder: Folder, item: Item) -> list[str]:
     RecordingUnreachable.
     """
     notes: list[str] = []
-    path, is_anothers = item.filed_as, False
+    path, has_newcomer = item.filed_as, False
     if path is not None:
         try:
-            others = discard(folder, path, item.id, lambda opened, there: _is_recording(item, opened, there))
+            others = discard(folder, path, item.id, lambda at, there: _is_recording(folder, item, at, there))
         except RecordingGone:
             others = 0  # collected, or removed before a crash
         except RecordingChanged:
             if lies_there(folder, item):
                 raise
-            others, is_anothers = 0, True  # collected: another has its name
+            others, has_newcomer = 0, True  # collected: another has its name
         if others:
             notes.append(
                 f"{folder.label(path)} had {others:,} other name{'' if others == 1 else 's'} (hard links): "
                 "its content is still there."
             )
-    return notes + _remove_companions(folder, item, only_with_id=is_anothers)
+    return notes + _remove_companions(folder, item, only_with_id=has_newcomer)
 
 
-def _is_recording(item: Item, opened: int, there: Fingerprint) -> bool:
-    """Return whether the open file is the item's recording, unchanged. It is read where its numbers differ."""
-    if there == item.fingerprint:
+def _is_recording(folder: Folder, item: Item, opened: int, there: Fingerprint) -> bool:
+    """Return whether the open file is the item's recording, unchanged. It is read where its numbers differ.
+
+    What lies beside another item's receipt is that one's, though it has the same bytes: this one was collected.
+    """
+    if there.same_content(item.fingerprint):
         return True
-    if there.size != item.size:
+    if there.size != item.size or is_anothers(folder, item):
         return False
     if item.sha256 is None:
         return is_same_time(there.mtime_ns, item.fingerprint.mtime_ns)
