@@ -44,7 +44,7 @@ from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 
-_QUICK_SECONDS = 1.0  # for a look at the whole database at a start; what it does not get to, `check` does
+_QUICK_SECONDS = 0.5  # for a look at the whole database at a start; what it does not get to, `check` does
 
 
 @dataclass(frozen=True)
@@ -204,9 +204,12 @@ def _rebuild(
         is_lost = find_loss(working.store, site.drop, (site.done, site.failed)) is not None
     if is_lost:
         check_marks(site, owners)
-    kept = journal.read(site)  # beside the site's own database
+    kept = journal.read(site, owners)  # beside the site's own database
     database.migrate()
-    if instance is not None:
+    if instance is None:
+        for folder in (site.drop, site.done, site.failed):
+            working.judge(folder)
+    else:
         instance.take_drop_folder()
         for folder in (site.done, site.failed):
             site.recognise(folder)

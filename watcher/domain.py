@@ -190,7 +190,8 @@ class PartState(StrEnum):
 
 
 PART_TRANSITIONS: dict[PartState | None, frozenset[PartState]] = {
-    None: frozenset({PartState.QUEUED, PartState.ACCEPTED, PartState.REFUSED}),  # with the same bytes; silent
+    # With the same bytes; silent; or in doubt, after a loss.
+    None: frozenset({PartState.QUEUED, PartState.ACCEPTED, PartState.REFUSED, PartState.HELD}),
     PartState.QUEUED: frozenset(PartState),
     PartState.SUBMITTING: frozenset({PartState.QUEUED, PartState.ACCEPTED, PartState.REFUSED, PartState.HELD}),
     PartState.ACCEPTED: frozenset(),  # what is paid for stays so

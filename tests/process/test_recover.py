@@ -446,3 +446,41 @@ def test_an_answer_that_only_the_journal_has_is_taken_from_there(
     assert len(posts(service)) == 1
     assert not (site.root / "watcher.db-answers").exists()
     assert watcher.call("reconcile", "--config", site.config_path).process.returncode == Exit.WELL
+
+
+@pytest.mark.parametrize("moment", ["between", "on the wire"])
+def test_parts_that_are_paid_for_are_kept_while_a_person_decides_on_the_others(
+    moment: str, make_place: MakePlace, service: Sandbox, watcher: Programs
+) -> None:
+    """Of a recording in parts the spool has the identifiers. It is held; released, only the others are sent."""
+    site = make_place(
+        identifai={"in_doubt": "hold"}, limits={"max_upload_bytes": LIMIT}, audio={"oversize": "split"}
+    )
+    daemon = watcher.daemon(site)
+    service.latency_seconds = 0.5
+    site.drop("folder/long.wav", RECORDINGS["long.wav"])
+    wait_until(
+        lambda: list((site.root / "spool").glob("*-1.*.json")), "a part is paid for", told=lambda: daemon.err
+    )
+    if moment == "on the wire":
+        wait_until(lambda: len(posts(service)) >= 2, "the next is on the wire")
+    daemon.kill()
+    service.latency_seconds = 0.0
+    lose(site)
+
+    recovered = watcher.call("recover", "--config", site.config_path)
+    assert site.states() == {"folder/long.wav": State.HELD}, recovered.out + recovered.err
+    watcher.call("run", "--once", "--config", site.config_path)
+    paid = [entry.sha256 for entry in posts(service) if entry.charged]
+    assert site.states() == {"folder/long.wav": State.HELD}
+    assert watcher.call("release", "--all", "--config", site.config_path).process.returncode == Exit.WELL
+    watcher.call("run", "--once", "--verdicts", "--config", site.config_path, seconds=60)
+
+    receipt = site.receipt("done/folder/long.wav.json")
+    assert [part["state"] for part in receipt["parts"]] == ["accepted"] * len(receipt["parts"])
+    charged = Counter(entry.sha256 for entry in posts(service) if entry.charged)
+    assert set(charged.values()) == {1}
+    assert len(charged) == len(receipt["parts"])
+    first = [entry for entry in posts(service) if entry.sha256 == paid[0]]
+    assert len(first) == 1
+    assert watcher.call("reconcile", "--config", site.config_path).process.returncode == Exit.WELL

@@ -56,7 +56,7 @@ def _print(found: Found, *, is_trial: bool) -> None:
             f"note: {found.doubtful:,} recordings that wait in the drop folder may have been sent before the "
             f"database was lost; no trace tells. They {then}."
         )
-    if not adopted:
+    if not found.is_changed:
         print("The database has everything that the receipts know; nothing was changed.")
     elif is_trial:
         print("This was a dry run: nothing was changed.")

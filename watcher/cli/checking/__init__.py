@@ -151,9 +151,9 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
     path = show_path(os.fsencode(database.path))
     try:
         database.check_place()
+        if loss := context.loss():
+            return Known(is_started=True), replace(Finding.of(name, loss), stops=True)
         if not database.exists():
-            if loss := context.loss():
-                return Known(is_started=True), replace(Finding.of(name, loss), stops=True)
             return Known(), _check_room_for_database(context)
         if database.is_older():
             hint = "The next start of the daemon, or `watcher migrate`, upgrades it and keeps a copy."

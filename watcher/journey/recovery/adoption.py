@@ -53,11 +53,12 @@ def adopt(site: Site, books: Books, found: Iterable[tuple[str, Evidence]], now: 
             _add(books, evidence, source)
             known.add(item_id)
             adopted.items += 1
+            adopted.requests += len(evidence.attempts)
         elif (item := books.items.get(item_id)) is not None:
             _complete(books, item, evidence, source, now, adopted)
-        if adopted_requests := _add_requests(books, evidence):
-            adopted.requests += adopted_requests
-            books.rebuilt.recount(item_id)
+            if added := _add_requests(books, evidence):
+                adopted.requests += added
+                books.rebuilt.recount(item_id)
         adopted.verdicts += _add_verdicts(site, books, evidence)
     return adopted
 
@@ -86,7 +87,8 @@ def _add(books: Books, evidence: Evidence, source: str) -> None:
     item = evidence.item
     if item.state is State.FILING and books.items.live_at(item.path) is not None:
         item = replace(item, state=item.outcome or State.FAILED)  # that name is another's by now
-    item = replace(item, attempts=0, attempted_at=None)  # its requests are counted as they are added
+    for attempt in evidence.attempts:
+        books.rebuilt.add_attempt(attempt)
     books.items.add(item, f"from {source}", serial=books.rebuilt.place_for(item.arrived_at))
     books.parts.add(evidence.parts)
 

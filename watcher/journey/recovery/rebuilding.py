@@ -41,6 +41,7 @@ class Found:
     left: int = 0  # receipts and others that do not count
     unlisted: int = 0  # requests that receipts do not list
     doubtful: int = 0  # recordings of which nobody knows whether they were sent: files without a trace, and items
+    is_changed: bool = False  # the database is new, or had not known everything
     holds: bool = False  # whether a person decides on those
 
 
@@ -88,6 +89,7 @@ class Rebuilding:
             for batch in _batches(self._apart(traces), _BATCH):
                 self._adopt(batch)
         if self._is_unsettled():
+            self._found.is_changed = True
             self._complete_ledger()
             self._doubt_items()
             if not self._is_trial:

@@ -7,7 +7,7 @@ next start reads them before it decides what is in doubt, and removes them once 
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -79,9 +79,13 @@ def _parts(site: Site, claim: Claim) -> Sequence[Part]:
     return [claim.part]
 
 
-def read(site: Site) -> Kept:
-    """Return the answers in the journal. A line that was cut off, or is a stranger's, is none."""
-    return {key: answer for path in _paths(site) for key, answer in _read(path, _owners(site)).items()}
+def read(site: Site, owners: Collection[int] = ()) -> Kept:
+    """Return the answers in the journal. A line that was cut off, or is a stranger's, is none.
+
+    `owners`: whose journal counts beside that of the database's owner, where that is lost.
+    """
+    trusted = _owners(site) | set(owners)
+    return {key: answer for path in _paths(site) for key, answer in _read(path, trusted).items()}
 
 
 def find(kept: Kept, attempt: Attempt) -> KeptAnswer | None:

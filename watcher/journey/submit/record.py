@@ -129,9 +129,9 @@ class Outcomes:
                 parts = books.parts.of(item.id)
             if claim.canary:
                 pauses.end_by_canary(books, now, accepted=True)
+        self._keep_identifier(item, parts, claim.part)
         part = {} if claim.part is None else {"part": claim.part.index}
         _log.info("recording.submitted", item=item.id, path=item.path, identifier=accepted.identifier, **part)
-        self._keep_identifier(item, parts, claim.part)
 
     def _keep_identifier(self, item: Item, parts: list[Part], sent: Part | None) -> None:
         """Beside the part in the spool, for whoever loses the database. Where that fails, it is done later."""

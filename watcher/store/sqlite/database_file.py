@@ -38,7 +38,6 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from watcher import logs
-from watcher.clock import SystemClock
 from watcher.errors import StoreError
 from watcher.store import revisions
 from watcher.store.sqlite import connections
@@ -54,7 +53,6 @@ _BACKUPS_KEPT = 3
 _LONG_LOG_BYTES = 64_000_000
 _A_TABLE = "SELECT 1 FROM sqlite_master LIMIT 1"
 _QUICK_CHECK = text("PRAGMA quick_check(3)")
-_INSTRUCTIONS = 1000  # of SQLite's machine, between two looks at the clock
 
 
 class SqliteDatabase:
@@ -386,17 +384,24 @@ def _may_have(copy: Path, item_ids: Collection[str]) -> bool:
 
 @contextmanager
 def _bounded(connection: Connection, seconds: float) -> Iterator[None]:
-    """End the block's question, without an error, once it has taken so long."""
-    driver, clock = connection.connection.driver_connection, SystemClock()
-    until = clock.monotonic() + seconds
-    driver.set_progress_handler(lambda: clock.monotonic() > until, _INSTRUCTIONS)  # type: ignore[union-attr]
+    """End the block's question, without an error, once it has taken so long.
+
+    By an interrupt, not by SQLite's progress handler: that is not called while one large table is checked.
+    """
+    driver = connection.connection.driver_connection
+    timer = threading.Timer(seconds, driver.interrupt) if seconds < inf else None  # type: ignore[union-attr]
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
     try:
         yield
     except OperationalError as error:
         if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
             raise
     finally:
-        driver.set_progress_handler(None, 0)  # type: ignore[union-attr]
+        if timer is not None:
+            timer.cancel()
+            timer.join()  # it must not interrupt the next question
 
 
 @contextmanager
