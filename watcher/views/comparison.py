@@ -252,7 +252,8 @@ def _tell_orphan(folder: Folder, path: bytes, item_id: str) -> str:
     return (
         f"{show_path(path)}: is a receipt in {folder.name}/ of item {show_path(item_id.encode())}, which is not "
         "filed according to the database: is that a restored, older copy? Leave both files where they are, and do "
-        f"not drop the recording again before `watcher recover` has added it; `watcher show {folder.name}/{recording}` shows what the receipt says"
+        "not drop the recording again before `watcher recover` has added it; "
+        f"`watcher show {folder.name}/{recording}` shows what the receipt says"
     )
 
 
