@@ -117,6 +117,8 @@ def test_the_order_of_arrival_is_kept(place: Place, clock: FalseClock) -> None:
     place.drop("0.wav")
     place.run_once()
     assert list(place.items()) == ["z/1.wav", "m.wav", "a/3.wav", "0.wav"]
+    with place.books() as books:
+        assert books.items.last_serial() == 4  # whoever goes through all of them does so by their numbers
 
 
 def test_a_failed_recording_that_was_retried_since_the_copy_is_as_its_latest_receipt_says(

@@ -15,8 +15,17 @@ _KNOWN = select(items.c.id).where(items.c.id.in_(bindparam("ids", expanding=True
 _BURIED = select(tombstones.c.id).where(tombstones.c.id.in_(bindparam("ids", expanding=True)))
 _PLACES_A_MILLISECOND = 1_000_000
 _LAST_PLACE = select(func.max(items.c.serial)).where(items.c.serial.between(bindparam("low"), bindparam("high")))
+_LOWEST_PLACE = 1 << 40
+_PLACED = (
+    select(items.c.serial)
+    .where(items.c.serial >= bindparam("low"))
+    .order_by(items.c.serial)
+    .limit(bindparam("limit"))
+)
+_RENUMBER = update(items).where(items.c.serial == bindparam("old")).values(serial=bindparam("new"))
 _LAST_CHANGE = select(func.max(transitions.c.at)).where(transitions.c.item_id == bindparam("id"))
 _IS_NUMBER_TAKEN = select(attempts.c.number).where(attempts.c.number == bindparam("number"))
+_MOST_NUMBER = 1 << 30
 _ADD = insert(attempts)
 _RECOUNT = (
     update(items)
@@ -75,15 +84,24 @@ class RebuiltRows:
         return set(self._connection.execute(_BURIED, {"ids": sorted(set(ids))}).scalars())
 
     def place_for(self, arrived_at: float) -> int:
-        """Return a free number for an item of that arrival: the numbers have the order of arrival.
-
-        Those that a step gives begin from 1, and go on behind the highest one.
-        """
-        low = round(arrived_at * 1000) * _PLACES_A_MILLISECOND
+        """Return a free number for an item of that arrival, far above all that steps give; see `renumber`."""
+        low = max(round(arrived_at * 1000), _LOWEST_PLACE) * _PLACES_A_MILLISECOND
         last = self._connection.execute(
             _LAST_PLACE, {"low": low, "high": low + _PLACES_A_MILLISECOND - 1}
         ).scalar()
         return low if last is None else int(last) + 1
+
+    def renumber(self, limit: int) -> int:
+        """Put the first items numbered by `place_for` behind the others, in their order. Return how many.
+
+        So all numbers have the order of arrival, without gaps: whoever goes through them does so in ranges.
+        """
+        highest = self._connection.execute(_LAST_PLACE, {"low": 0, "high": _LOWEST_PLACE - 1}).scalar() or 0
+        placed = self._connection.execute(_PLACED, {"low": _LOWEST_PLACE, "limit": limit}).scalars().all()
+        if placed:
+            rows = [{"old": old, "new": highest + n} for n, old in enumerate(placed, start=1)]
+            self._connection.execute(_RENUMBER, rows)
+        return len(placed)
 
     def changed_at(self, item_id: str) -> float:
         """Return when the item's history ends."""
@@ -93,7 +111,10 @@ class RebuiltRows:
         """Add a line to the ledger, under its own number if that is free."""
         values: dict[str, Any] = {field.name: getattr(attempt, field.name) for field in fields(Attempt)}
         number = {"number": attempt.number}
-        if attempt.number < 1 or self._connection.execute(_IS_NUMBER_TAKEN, number).first() is not None:
+        if (
+            not 1 <= attempt.number < _MOST_NUMBER
+            or self._connection.execute(_IS_NUMBER_TAKEN, number).first() is not None
+        ):
             del values["number"]
         self._connection.execute(_ADD, values)
 

@@ -90,6 +90,7 @@ class Rebuilding:
                 self._adopt(batch)
         if self._is_unsettled():
             self._found.is_changed = True
+            self._renumber()
             self._complete_ledger()
             self._doubt_items()
             if not self._is_trial:
@@ -165,6 +166,13 @@ class Rebuilding:
             noted = find_loss_noted(books)
             if noted is not None:
                 note_loss(books, noted.until, is_settled=True)
+
+    def _renumber(self) -> None:
+        """Number the new items in the order of their arrival: receipts come in none."""
+        numbered = 1
+        while numbered:
+            with self._site.store.writing() as books:
+                numbered = books.rebuilt.renumber(_ROWS)
 
     def _complete_ledger(self) -> None:
         """Have a line in the ledger for each identifier: receipts of duplicates do not have their original's."""
