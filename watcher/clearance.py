@@ -5,12 +5,15 @@ Either way it is committed first, and done by the same step: a kill leaves it to
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from watcher.domain import Fault, Item
 from watcher.errors import InstanceRunning
+from watcher.folders import receipt_name
+from watcher.folders.tombstone_files import write_tombstone
 from watcher.journey.instance import lock_database
 from watcher.journey.retain.due import Stage, find_altered, foresee
+from watcher.journey.retain.removing import remove_receipt
 from watcher.journey.retain.retention import ASKED, SWEPT, Retention, sweep_claimed
 from watcher.journey.site import Site
 from watcher.store import Removal
@@ -18,6 +21,7 @@ from watcher.store.removal_rows import EVERYTHING
 from watcher.text import JsonObject
 from watcher.tombstone import Why
 from watcher.views.context import CommandContext
+from watcher.views.unbooked import Unbooked
 
 _PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
@@ -49,6 +53,21 @@ def erase(context: CommandContext, items: list[Item], person: str) -> list[Erase
     except InstanceRunning:
         _wait(context, lambda: not _pending(context, items))
     return list(_outcomes(context, items, trouble))
+
+
+def erase_receipt(context: CommandContext, found: Unbooked) -> None:
+    """Erase the receipt of an item whose row is gone: nobody else works on it. Raises FolderError."""
+    folder = context.done if found.folder == context.done.name else context.failed
+    item_id = str(found.receipt["id"])
+    with context.store.reading() as books:
+        tombstone = books.tombstones.get(item_id)
+    if tombstone is None:  # found so just now
+        return
+    erased = replace(tombstone, why=Why.ERASED, erased_at=context.clock.now())
+    write_tombstone(folder, found.path, erased)
+    remove_receipt(folder, receipt_name(found.path), item_id)
+    with context.store.writing() as books:
+        books.tombstones.put(erased)
 
 
 def _pending(context: CommandContext, items: list[Item]) -> bool:

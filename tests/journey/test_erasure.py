@@ -304,3 +304,42 @@ def test_prune_says_what_it_would_remove_and_removes_it(
 def test_prune_without_retention_says_so(place: Place, run: Run) -> None:
     done_call(place)
     assert run("prune") == (0, "[retention] keeps everything for ever: there is nothing to remove.\n", "")
+
+
+def test_a_receipt_that_outlived_its_row_is_erased_by_its_path(
+    place: Place, clock: FalseClock, run: Run, service: Sandbox
+) -> None:
+    """Where receipts are kept for ever, only the receipt still has a name: its path finds it."""
+    place.configure(retention={"recordings_days": 0.01, "history_days": 0.01})
+    item_id = done_call(place)
+    clock.advance(2000)
+    place.run_once()
+    assert place.items() == {}
+    assert place.files() == {f"done/a/{NAME}.wav.json"}
+    code, out, err = run("erase", f"done/a/{NAME}.wav")
+    assert code == 0, err
+    assert f"{item_id}: its receipt is erased" in out
+    assert place.files() == {f"done/a/{item_id}.erased.json"}
+    done_call(place, "again.wav")
+    assert list(pay_table(service).values()) == [1]
+
+
+def test_what_may_have_been_paid_for_stays_in_doubt(
+    place: Place, clock: FalseClock, run: Run, service: Sandbox
+) -> None:
+    """Under "hold" a lost answer is a person's to decide on, even after its recording was withdrawn and erased."""
+    place.configure(identifai={"in_doubt": "hold"})
+    service.add_fault("lose_answer", times=1)
+    held = place.drop("held.wav", CALL)
+    place.run_once()
+    assert place.item("held.wav").state is State.HELD
+    held.unlink()
+    place.run_once()
+    assert place.item("held.wav").state is State.WITHDRAWN
+    item_id = place.item("held.wav").id
+    assert run("erase", item_id)[0] == 0
+    assert place.files() == {f"failed/{item_id}.erased.json"}
+    place.drop("again.wav", CALL)
+    place.run_once()
+    assert place.item("again.wav").state is State.HELD
+    assert len(posts(service)) == 1

@@ -62,8 +62,13 @@ def erase(options: argparse.Namespace) -> int:
         if options.dry_run:
             for item in plan.items:
                 print(f"would be erased: {item.id}: {describe_places(context, item)}")
+            for receipt in plan.receipts:
+                print(f"would be erased: the receipt of {receipt.folder}/{show_path(receipt.path)}")
             outcomes = []
         else:
+            for receipt in plan.receipts:
+                clearance.erase_receipt(context, receipt)
+                print(f"{receipt.receipt['id']}: its receipt is erased; its tombstone stays")
             outcomes = clearance.erase(context, plan.items, name_person(os.environ)) if plan.items else []
     left = [outcome for outcome in outcomes if not _tell(outcome)]
     _tell_rest(plan)
@@ -89,6 +94,6 @@ def _tell_rest(plan: Erasure) -> None:
     for item in plan.copies:
         path = show_path(item.filed_as or item.path)
         print(f"stays: {item.id} {path} ({item.state}) has the same bytes; --all-copies erases it as well")
-    if plan.items:
+    if plan.items or plan.receipts:
         for line in plan.out_of_reach():
             print(f"out of reach: {line}")

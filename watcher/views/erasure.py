@@ -11,7 +11,8 @@ from watcher.store import Books
 from watcher.text import show_path
 from watcher.views.buried import Buried, find_buried_item
 from watcher.views.context import CommandContext
-from watcher.views.lookup import find_item, read_name
+from watcher.views.lookup import Named, find_item, read_name
+from watcher.views.unbooked import Unbooked, find_unbooked
 
 _ERASABLE = FILED | {State.WITHDRAWN}
 _FIRST = {
@@ -28,6 +29,7 @@ class Erasure:
     items: list[Item]
     copies: list[Item]  # others with the same bytes, which stay
     erased: list[Buried]
+    receipts: list[Unbooked]  # of items whose rows are gone
     reaches_service: bool
     old_databases: list[str]
 
@@ -48,16 +50,22 @@ def plan_erasure(context: CommandContext, texts: Iterable[str], *, all_copies: b
     named = [read_name(context, text) for text in texts]
     items: dict[str, Item] = {}
     erased: list[Buried] = []
-    with context.store.reading() as books:
-        for name in named:
-            try:
+    receipts: list[Unbooked] = []
+    for name in named:
+        try:
+            with context.store.reading() as books:
                 item = find_item(books, name)
-            except NoSuchItem:
-                if (buried := find_buried_item(books, name.text)) is None:
-                    raise
-                erased.append(buried)
+        except NoSuchItem:
+            forgotten = _find_forgotten(context, name)
+            if isinstance(forgotten, Buried):
+                erased.append(forgotten)
+            elif forgotten is not None:
+                receipts.append(forgotten)
             else:
-                items[item.id] = item
+                raise
+        else:
+            items[item.id] = item
+    with context.store.reading() as books:
         copies = _copies(books, items)
     if all_copies:
         items |= copies
@@ -68,9 +76,20 @@ def plan_erasure(context: CommandContext, texts: Iterable[str], *, all_copies: b
         items=list(items.values()),
         copies=list(copies.values()),
         erased=erased,
-        reaches_service=any(item.attempts or item.identifier for item in items.values()),
+        receipts=receipts,
+        reaches_service=bool(receipts) or any(item.attempts or item.identifier for item in items.values()),
         old_databases=context.store.database.copies_with(list(items)),
     )
+
+
+def _find_forgotten(context: CommandContext, name: Named) -> Buried | Unbooked | None:
+    """What is left of an item without a row: its tombstone, or a receipt that outlived it; null for neither."""
+    with context.store.reading() as books:
+        buried = find_buried_item(books, name.text)
+    if buried is not None:
+        return buried
+    found = (find_unbooked(context, places) for places in name.spellings)
+    return next((one for one in found if one is not None and one.is_forgotten), None)
 
 
 def _copies(books: Books, items: dict[str, Item]) -> dict[str, Item]:

@@ -79,10 +79,10 @@ def _is_older(item: Item, there: Fingerprint) -> bool:
     return there.mtime_ns <= item.fingerprint.ctime_ns + _CLOCK_NS
 
 
-def remove_receipt(folder: Folder, path: bytes, item: Item) -> None:
+def remove_receipt(folder: Folder, path: bytes, item_id: str) -> None:
     """Remove the item's receipt at `path`; anything else of that name stays. Idempotent. Raises FolderError."""
     with suppress(RecordingGone, RecordingChanged):
-        discard(folder, path, item.id, lambda opened, _: is_receipt_of(_content(opened), item.id))
+        discard(folder, path, item_id, lambda opened, _: is_receipt_of(_content(opened), item_id))
 
 
 def _content(opened: int) -> bytes:

@@ -23,6 +23,7 @@ from watcher.journey.retain.removing import remove_receipt, remove_recording
 from watcher.journey.site import Site
 from watcher.store import Books, Removal
 from watcher.store.removal_rows import EVERYTHING, RECEIPT, RECORDING, Reached
+from watcher.text import JsonObject
 from watcher.tombstone import Tombstone, Why
 
 _log = logs.get_logger(__name__)
@@ -56,7 +57,8 @@ class Retention:
         self._site = site
         self._stopping = stopping
         self._sweep: _Sweep | None = None
-        self._next_at = 0.0  # monotonic
+        self._next_at: float | None = None  # monotonic, of the next look; None: as the last process left it
+        self._quiet_until = 0.0  # monotonic: a folder is away
         self._answered_at: float | None = None  # when the request was made that was answered last
         self.trouble: FolderError | None = None
         """Why the last look could not be made, or what was found not be removed."""
@@ -64,31 +66,45 @@ class Retention:
 
     def step(self) -> float:
         """Remove some items, or look for some that are due. Return the seconds until there may be more."""
-        site = self._site
-        with site.store.reading() as books:
+        monotonic = self._site.clock.monotonic()
+        if monotonic < self._quiet_until:
+            return self._quiet_until - monotonic
+        with self._site.store.reading() as books:
             claimed = books.removals.claimed(_BATCH)
-            asked_at = books.site.get(ASKED)
-            answered_at = (books.site.get(SWEPT) or {}).get("asked_at")
+            asked_at, swept = books.site.get(ASKED), books.site.get(SWEPT) or {}
         if claimed:
             return self._remove(claimed)
         if self._sweep is None:
-            is_asked = asked_at is not None and asked_at not in (answered_at, self._answered_at)
-            if not is_asked and site.clock.monotonic() < self._next_at:
-                return self._next_at - site.clock.monotonic()
-            now = site.clock.now()
-            looks = list(stages(site.config.retention, now))
-            if not looks and not is_asked:
-                return IDLE
-            self._sweep, self._answered_at = _Sweep(now, looks), asked_at
+            is_asked = asked_at is not None and asked_at not in (swept.get("asked_at"), self._answered_at)
+            if not is_asked and (wait := self._until_next(swept)) > 0:
+                return wait
+            now = self._site.clock.now()
+            self._sweep = _Sweep(now, list(stages(self._site.config.retention, now)))
+            self._answered_at = asked_at
         try:
             return self._look(self._sweep)
         except FolderError as error:
             self._put_off(error)
             return _LATER_SECONDS
 
+    def _until_next(self, swept: JsonObject) -> float:
+        """Return the seconds until the next look. A process that has just begun keeps to the last one's pace."""
+        interval = self._interval()
+        if self._next_at is None and interval < IDLE:
+            since = self._site.clock.now() - swept.get("at", 0.0)
+            left = interval - since if 0.0 <= since < interval else 0.0
+            self._next_at = self._site.clock.monotonic() + left
+        return IDLE if self._next_at is None else self._next_at - self._site.clock.monotonic()
+
+    def _interval(self) -> float:
+        """Return the seconds between two looks: the fewer days, the fewer."""
+        settings = self._site.config.retention
+        days = [n for n in (settings.recordings_days, settings.receipts_days, settings.history_days) if n]
+        return min(max(min(days) * _DAY / 24, _SHORTEST_SECONDS), _LONGEST_SECONDS) if days else IDLE
+
     def finish(self) -> None:
-        """Remove all that is to be removed now, as far as its folders are there; else `trouble` says why not."""
-        self._next_at, self.trouble = 0.0, None
+        """Remove all that is due now, as far as its folders are there; else `trouble` says why not."""
+        self.trouble = None
         while not self._stopping.is_set() and self.step() <= 0:
             pass
 
@@ -108,7 +124,7 @@ class Retention:
         """Claim the next items that are due, or end the look."""
         if not sweep.stages:
             self._end(sweep)
-            return self._next_at - self._site.clock.monotonic()
+            return self._interval()
         stage, before = sweep.stages[0]
         if trouble := self._site.find_trouble([self._site.done, self._site.failed]):
             raise trouble
@@ -136,19 +152,17 @@ class Retention:
         with self._site.store.writing() as books:
             if settings.history_days:
                 books.removals.forget_pauses(sweep.began - settings.history_days * _DAY)
-            books.site.put(SWEPT, {"asked_at": self._answered_at, "removed": sweep.removed})
+            books.site.put(SWEPT, {"at": sweep.began, "asked_at": self._answered_at, "removed": sweep.removed})
         if removed := {stage: number for stage, number in sweep.removed.items() if number}:
             _log.info("retention.applied", **removed)
-        days = [n for n in (settings.recordings_days, settings.receipts_days, settings.history_days) if n]
-        interval = min(max(min(days) * _DAY / 24, _SHORTEST_SECONDS), _LONGEST_SECONDS) if days else IDLE
-        self._next_at = self._site.clock.monotonic() + interval
+        self._next_at = self._site.clock.monotonic() + self._interval()
         self._sweep = None
 
     def _put_off(self, error: FolderError) -> None:
         self.trouble = error
         _log.warning("retention.postponed", reason=error.message, hint=error.hint)
         self._sweep = None
-        self._next_at = self._site.clock.monotonic() + _LATER_SECONDS
+        self._quiet_until = self._next_at = self._site.clock.monotonic() + _LATER_SECONDS
 
     def _forget_rows(self, items: list[Item], now: float) -> None:
         """Replace these items' rows with their tombstones."""
@@ -222,7 +236,7 @@ class Retention:
         with self._site.papers:  # nobody writes the receipt anew meanwhile
             burial.put_tombstone(folder, item, tombstone)
             for path in burial.receipt_names(item):
-                remove_receipt(folder, path, item)
+                remove_receipt(folder, path, item.id)
         return _Done(removal, item, now, notes, tombstone)
 
     def _as_error(self, item: Item, folder: Folder, error: Exception) -> WatcherError:
