@@ -369,7 +369,7 @@ def test_a_backup_and_its_return(started: Day) -> None:
     assert started.mode("/var/lib/watcher/watcher.db") == "640 watcher watcher"
     assert "since.wav" in started.server.does("watcher list")
     started.drop("/srv/recordings/drop/after.wav", "after")
-    started.drop("/srv/recordings/drop/since again.wav", "since")
+    started.drop("/srv/recordings/drop/since-again.wav", "since")
     started.wait_for(done=4)
     assert started.service.charged == len(posts(started.service)) == 3
 
