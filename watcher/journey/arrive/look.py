@@ -48,7 +48,7 @@ class Look:
             evidence = look(candidate, evidence)
         except RecordingGone:
             with self._registry.lock:
-                self._registry.settler.forget(path)
+                self._registry.lose(path)
             return
         except RecordingChanged:
             self._look_again(path)

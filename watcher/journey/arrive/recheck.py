@@ -119,7 +119,7 @@ class Recheck:
             fingerprint = self._site.drop.fingerprint(path)
         except (RecordingGone, RecordingUnreachable, FolderError):
             with self._registry.lock:
-                self._registry.settler.forget(path)
+                self._registry.lose(path)
             return
         with self._registry.lock:
             self._registry.see(path, fingerprint, now, monotonic, is_closed=is_closed)

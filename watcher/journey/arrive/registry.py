@@ -1,7 +1,7 @@
 """The known files: candidates, settled files, and those that need no look. Thread-safe."""
 
 import threading
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 
+_MOST_LOST = 4_096
 _STUMBLED_SECONDS = 5.0  # until a file with an unexpected error is tried again; doubled each time
 _MOST_STUMBLED_SECONDS = 600.0
 _ERROR_SHOWN = 200  # characters
@@ -60,6 +61,7 @@ class Registry:
         self.settled: deque[Settled] = deque()  # whole, and not admitted yet
         self.known: dict[bytes, int] = {}  # inodes by path: the scan need not look at these
         self.carried: set[bytes] = set()  # companions of recordings that have an item
+        self._lost: OrderedDict[bytes, Identity] = OrderedDict()  # the last that were gone and may be open
         self._stumbled: set[bytes] = set()  # some paths, not of candidates, whose errors were logged
 
     def begin_scan(self, books: Books) -> None:
@@ -108,16 +110,30 @@ class Registry:
         candidate = self.settler.get(path)  # without the lock: whoever reads the events asks
         return candidate is not None and candidate.reason == HEARD_OPEN and not candidate.is_settled
 
+    def lose(self, path: bytes) -> None:
+        """Forget a file that is gone, under the lock.
+
+        A look may find it gone before the event that it was moved away is read: if it may be open, what it was is
+        still known then, so that it is not taken for a closed one when it comes back.
+        """
+        candidate = self.settler.get(path)
+        if candidate is not None and not self._openings.is_closed(path):
+            self._lost[path] = candidate.fingerprint[:2]
+            if len(self._lost) > _MOST_LOST:
+                self._lost.popitem(last=False)
+        self.settler.forget(path)
+
     def identity(self, path: bytes) -> Identity | None:
-        """Return the candidate's device and inode; None where this path has no candidate."""
+        """Return the device and inode of the candidate there, or of the one that was lost; None without."""
         candidate = self.settler.get(path)  # without the lock: whoever reads the events asks
-        return None if candidate is None else candidate.fingerprint[:2]
+        return self._lost.get(path) if candidate is None else candidate.fingerprint[:2]
 
     def identities_below(self, folder: bytes) -> list[tuple[bytes, Identity]]:
-        """Return the candidates in this folder, each with its device and inode."""
+        """Return the candidates that are or were in this folder, each with its device and inode."""
         with self.lock:
+            lost = [(path, identity) for path, identity in self._lost.items() if path.startswith(folder + b"/")]
             found = [one for one in self.settler if one.path.startswith(folder + b"/")]
-        return [(one.path, one.fingerprint[:2]) for one in found]
+        return lost + [(one.path, one.fingerprint[:2]) for one in found]
 
     def is_closed(self, path: bytes) -> bool:
         """Return whether every open of it was heard, and has its close."""
