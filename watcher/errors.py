@@ -96,6 +96,10 @@ class StaleItem(WatcherError):
     code = "late_writer"
 
 
+class ClockDoubted(WatcherError):
+    """The machine's clock is so far ahead of all that is known that it may be wrong."""
+
+
 class UsageError(WatcherError):
     """The command's arguments do not go together."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,32 @@ def test_a_receipt_that_is_not_as_we_write_them_is_no_evidence(place: Place, cha
 
     assert [one.path for one in left] == [b"call.wav.json"]
     assert set(place.items()) == {"other.wav"}
+
+
+@pytest.mark.parametrize("name", ["foo.json", "foo~abc.json"])
+def test_what_was_dropped_is_no_receipt(make_place: MakePlace, service: Sandbox, name: str) -> None:
+    """A sidecar may say what it likes, and belongs to the service where it was copied."""
+    place = make_place(arrivals={"sidecar": [".json"]}, folders={"own": True})
+    for stem in ("foo", "foo~abc"):
+        place.drop(f"{stem}.json", b"{}")
+        place.drop(f"{stem}.wav", speech(stem))
+    place.run_once()
+    receipt = place.receipt("done/foo.wav.json")
+    assert (place.root / "done" / name).read_bytes() == b"{}"
+    receipt |= {"id": "0" * 16, "path": "victim.wav", "filed_as": "victim.wav", "content_key": None}
+    receipt |= {"companions": [], "sha256": hashlib.sha256(CALL).hexdigest(), "size": len(CALL)}
+    (place.root / "done" / name).write_text(json.dumps(receipt))
+    lose(place)
+
+    _, left = recover(place)
+
+    assert [one.path for one in left] == [os.fsencode(name)]
+    assert place.items().keys() == {"foo.wav", "foo~abc.wav"}
+    sent = len(posts(service))
+    place.drop("victim.json", b"{}")
+    place.drop("victim.wav", CALL)
+    place.run_once()
+    assert len(posts(service)) == sent + 1
 
 
 def test_a_receipt_tells_all_that_its_row_did(place: Place, service: Sandbox) -> None:

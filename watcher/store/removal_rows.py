@@ -67,6 +67,7 @@ _DUE_ROWS = _due(
     or_(_IS_GONE, bindparam("foresees")),
     or_(items.c.receipt_removed_at.is_not(None), bindparam("keeps_receipts"), bindparam("foresees")),
 )
+_LAST_FILED = select(func.max(items.c.filed_at))
 _LAST_CHANGE = (
     select(func.max(transitions.c.at))
     .where(transitions.c.item_id == items.c.id)
@@ -182,6 +183,11 @@ class Removals:
         """
         more = {"keeps_receipts": keeps_receipts, "foresees": foresees}
         return self._due(_DUE_ROWS, before, after, limit, **more)
+
+    def last_filed(self) -> float | None:
+        """Return when an item was last filed."""
+        found: float | None = self._connection.execute(_LAST_FILED).scalar()
+        return found
 
     def due_withdrawn(self, before: float, after: Reached, limit: int) -> list[tuple[Reached, Item]]:
         """Items that were withdrawn, and of which nothing can have been paid."""

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from watcher.accounts import describe_user
 from watcher.domain import Fingerprint, Item, State
 from watcher.errors import FolderError, RecordingError, TooLong
+from watcher.extensions import is_recording_name
 from watcher.folders import Folder, hash_of, is_receipts_name, receipt_name
 from watcher.folders.names import RECEIPT, is_draft
 from watcher.folders.tombstone_files import FoundTombstone, is_tombstone_name
+from watcher.journey.arrive.companions import companions_of
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt
 from watcher.journey.recovery.evidence import Evidence, Malformed, read_evidence
 from watcher.journey.site import Site
@@ -92,12 +94,52 @@ class Receipts:
             return self._judge_damaged(folder, path, owner, is_json=receipt is not None)
         if owner not in self._owners:
             return Left(folder.name, path, self._forged(owner))
+        if self._was_dropped(folder, path):
+            return Left(folder.name, path, "came from the drop folder, so it is not a receipt of ours")
         evidence = read_evidence(receipt, channels=self._site.config.audio.channels)
         if evidence.item.outcome is None:
             raise Malformed("its state is neither done nor failed")
         if str(evidence.item.outcome) != folder.name:
             return Left(folder.name, path, f"is of a recording in {evidence.item.outcome}/")
         return self._place(folder, path, evidence)
+
+    def _was_dropped(self, folder: Folder, path: bytes) -> bool:
+        """Return whether a receipt says that this file is what was filed with it, or came with that.
+
+        Such a file belongs to the service where it was copied: on another disk, or with `folders.own`. One that
+        was dropped never gets the name of a receipt beside a recording.
+        """
+        if is_recording_name(path.removesuffix(RECEIPT)):
+            return False
+        above, name = posixpath.split(path)
+        way, beginning = above.split(b"/"), posixpath.splitext(name)[0].partition(b"~")[0]
+
+        def passed_over(other: bytes) -> str | None:
+            return None if other in way or (other.startswith(beginning) and is_receipts_name(other)) else "another"
+
+        return any(
+            entry.path != path
+            and posixpath.dirname(entry.path) == above
+            and self._has_filed(folder, entry.path, name)
+            and not self._was_dropped(folder, entry.path)
+            for entry in folder.walk(passed_over, below=above)
+        )
+
+    def _has_filed(self, folder: Folder, path: bytes, name: bytes) -> bool:
+        """Return whether a receipt of the service lies at this path, and has the file of that name beside it."""
+        with suppress(TooLong, Malformed):
+            found = folder.read_owned(path, RECEIPT_BYTES)
+            receipt = None if found is None or found[1] not in self._owners else from_json(found[0])
+            if receipt is None or not is_receipt(receipt):
+                return False
+            item = read_evidence(receipt, channels=self._site.config.audio.channels).item
+            if item.filed_as is None or posixpath.basename(receipt_name(item.filed_as)) != posixpath.basename(
+                path
+            ):
+                return False
+            names = {item.filed_as, *companions_of(item)}
+            return name in map(posixpath.basename, names)
+        return False
 
     def _forged(self, owner: int) -> str:
         whose = " or ".join(describe_user(uid) for uid in sorted(self._owners))

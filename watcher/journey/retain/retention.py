@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from watcher import logs
 from watcher.domain import FILED, Item, Removed, State
 from watcher.errors import (
+    ClockDoubted,
     FolderError,
     NoSuchItem,
     RecordingChanged,
@@ -23,7 +24,7 @@ from watcher.journey.retain.removing import remove_receipt, remove_recording
 from watcher.journey.site import Site
 from watcher.store import Books, Removal
 from watcher.store.removal_rows import EVERYTHING, RECEIPT, RECORDING, Reached
-from watcher.text import JsonObject
+from watcher.text import JsonObject, rfc3339
 from watcher.tombstone import Tombstone, Why
 
 _log = logs.get_logger(__name__)
@@ -33,10 +34,12 @@ _BATCH = 20  # between two of them everybody else has his turn
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 10.0, 3600.0  # between two looks at everything
 _LATER_SECONDS = 60.0
 _DAY = 86_400.0
+_FAR_DAYS = 731.0  # beyond the longest time in [retention]
 _ALL = 1_000_000
 
 ASKED = "retention.asked"
 SWEPT = "retention.swept"
+_CLOCK = "retention.clock"  # when the clock was last believed; when it was first found to be far ahead of that
 """Facts of the site: when a person last asked for a look at everything; which was answered last, and how."""
 
 
@@ -60,7 +63,7 @@ class Retention:
         self._next_at: float | None = None  # monotonic, of the next look; None: as the last process left it
         self._quiet_until = 0.0  # monotonic: a folder is away
         self._answered_at: float | None = None  # when the request was made that was answered last
-        self.trouble: FolderError | None = None
+        self.trouble: WatcherError | None = None
         """Why the last look could not be made, or what was found not be removed."""
         self._told: set[str] = set()  # what stays, though its time is over, and was named
 
@@ -79,8 +82,12 @@ class Retention:
             if not is_asked and (wait := self._until_next(swept)) > 0:
                 return wait
             now = self._site.clock.now()
-            self._sweep = _Sweep(now, list(stages(self._site.config.retention, now)))
-            self._answered_at = asked_at
+            looks, self._answered_at = list(stages(self._site.config.retention, now)), asked_at
+            if looks and (doubt := self._doubt_clock(now)) is not None:
+                self._tell_postponed(doubt)
+                self._next_at = self._site.clock.monotonic() + _LONGEST_SECONDS
+                return _LONGEST_SECONDS
+            self._sweep = _Sweep(now, looks)
         try:
             return self._look(self._sweep)
         except FolderError as error:
@@ -158,11 +165,38 @@ class Retention:
         self._next_at = self._site.clock.monotonic() + self._interval()
         self._sweep = None
 
+    def _doubt_clock(self, now: float) -> ClockDoubted | None:
+        """Return why nothing is removed by this clock; None where it may be right.
+
+        A clock that is wrong by years would have everything removed at once. One that says the same a day later is
+        believed: the machine was off for long.
+        """
+        settings = self._site.config.retention
+        with self._site.store.writing() as books:
+            noted: JsonObject = books.site.get(_CLOCK) or {}
+            known, doubted = noted.get("believed", books.removals.last_filed()), noted.get("doubted")
+            days = max(settings.recordings_days, settings.receipts_days, settings.history_days) + _FAR_DAYS
+            is_far = known is not None and now > known + days * _DAY
+            if not is_far or (doubted is not None and now >= doubted + _DAY):
+                books.site.put(_CLOCK, {"believed": now})
+                return None
+            if doubted is None or now < doubted:
+                doubted = now
+                books.site.put(_CLOCK, {"believed": known, "doubted": doubted})
+        return ClockDoubted(
+            f"the clock may be wrong: it says {rfc3339(now)}, and this site was last at work at {rfc3339(known)}; "
+            "nothing is removed",
+            hint=f"set it (date, timedatectl); if it is right, what is due goes after {rfc3339(doubted + _DAY)}",
+        )
+
     def _put_off(self, error: FolderError) -> None:
-        self.trouble = error
-        _log.warning("retention.postponed", reason=error.message, hint=error.hint)
+        self._tell_postponed(error)
         self._sweep = None
         self._quiet_until = self._next_at = self._site.clock.monotonic() + _LATER_SECONDS
+
+    def _tell_postponed(self, error: WatcherError) -> None:
+        self.trouble = error
+        _log.warning("retention.postponed", reason=error.message, hint=error.hint)
 
     def _forget_rows(self, items: list[Item], now: float) -> None:
         """Replace these items' rows with their tombstones."""
