@@ -136,6 +136,8 @@ class Retention:
         if trouble := self._site.find_trouble([self._site.done, self._site.failed]):
             raise trouble
         found = find(self._site, stage, before, sweep.after, _BATCH)
+        if found.collected and (trouble := self._site.find_trouble([self._site.done, self._site.failed])):
+            raise trouble  # its disk went away meanwhile, not the recordings
         now = self._site.clock.now()
         if stage in (Stage.ROWS, Stage.WITHDRAWN):
             self._forget_rows(found.items, now)
