@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import errno
+import gc
 import io
 import os
 import sys
@@ -122,7 +123,11 @@ def _as_bytes(error: UnicodeError) -> tuple[str, int]:
 def _find(command: str) -> Callable[[argparse.Namespace], int]:
     """The function of this command. Its module is imported only now, since many import half of the program."""
     module, _, name = command.partition(".")
-    found: Callable[[argparse.Namespace], int] = getattr(import_module(f"watcher.cli.{module}"), name)
+    gc.disable()  # nothing of what is made now is garbage, and looking for it takes a tenth of a short command
+    try:
+        found: Callable[[argparse.Namespace], int] = getattr(import_module(f"watcher.cli.{module}"), name)
+    finally:
+        gc.enable()
     return found
 
 
@@ -307,7 +312,7 @@ def _add_looking(commands: Commands) -> None:
     _add(
         commands,
         "status",
-        "looking.status",
+        "state.status",
         "show the state of the site",
         "Recordings by state, pauses with their reasons, the rate in use, how long the\nbacklog will take, "
         "and when the drop folder was last scanned.",

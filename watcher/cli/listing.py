@@ -8,8 +8,8 @@ from contextlib import closing
 
 from rich.cells import cell_len
 
-from watcher.cli.looking import JUST_SEEN
 from watcher.cli.opening import is_utf_8, open_context, print_json, wide_console
+from watcher.cli.state import JUST_SEEN
 from watcher.domain import ARTIFICIAL, BACKLOG, PartState, State
 from watcher.errors import Exit
 from watcher.journey.answer import Answer

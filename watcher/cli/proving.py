@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from watcher.cli.looking import duration_in_words
 from watcher.cli.opening import open_context, print_json
 from watcher.cli.printing import as_far_as_read
+from watcher.cli.state import duration_in_words
 from watcher.domain import Mode
 from watcher.errors import Exit, UsageError
 from watcher.outlet import standard_error

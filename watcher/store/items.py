@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
 
@@ -43,7 +44,10 @@ _FILING_AMONG = select(items.c.path).where(
     items.c.path.in_(_PATHS), items.c.filed_as.is_(None), is_one_of(items, MOVING)
 )
 _BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
-_COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
+_TOTAL = select(func.count()).select_from(items)
+_COUNTS = (
+    select(items.c.state, func.count()).where(is_one_of(items, set(State) - {State.DONE})).group_by(items.c.state)
+)
 _DISMISSED = select(func.count()).where(items.c.state == State.FAILED, items.c.dismissed_at.is_not(None))
 _LAST_CHANGE = select(func.coalesce(func.max(transitions.c.serial), 0))
 _OF_VERDICTS = select(verdicts.c.identifier).where(verdicts.c.state.in_(bindparam("states", expanding=True)))
@@ -178,8 +182,16 @@ class Items:
 
     def counts(self) -> dict[State, int]:
         """How many items are in each state; every state is included."""
+        # Most are done: so many as the others leave of all, whose number takes no look at any of them.
         counted = {State(state): number for state, number in self._connection.execute(_COUNTS)}
+        total: int = self._connection.execute(_TOTAL).scalar_one()
+        counted[State.DONE] = total - sum(counted.values())
         return {state: counted.get(state, 0) for state in State}
+
+    def oldest_in(self, states: AbstractSet[State]) -> Item | None:
+        """The item in one of these states that arrived first."""
+        found = [item for state in states for item in self.in_state(state, limit=1)]
+        return min(found, key=lambda item: item.arrived_at, default=None)
 
     def dismissed(self) -> int:
         """How many failed items were dismissed."""
