@@ -19,7 +19,7 @@ from watcher.clock import SystemClock
 from watcher.store import Store
 
 ROWS = 1_000_000
-FOLDERS = 2_500  # 365 days and a handful of agents
+_A_DAY = 400  # recordings in a subfolder
 CONTENT = b"RIFF, or so it says"
 
 _BATCH = 20_000
@@ -112,7 +112,7 @@ def _recording(n: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         state = ["failed", "withdrawn", "held", "withdrawn", "done"][place % 5]
     if n % 2_000 == 1_999:
         state = "queued"
-    path = f"day-{n % FOLDERS:04}/{_NAMES.format(n, n % 97)}".encode()
+    path = f"day-{n // _A_DAY:04}/{_NAMES.format(n, n % 97)}".encode()
     is_filed, is_done = state in ("done", "failed"), state == "done"
     original = n - 100 if is_done and n % 1_000 == 500 else None
     in_parts = is_done and n % 1_000 == 7

@@ -40,9 +40,7 @@ _LIVE_AMONG = select(items.c.path).where(items.c.path.in_(_PATHS), is_one_of(ite
 _FILED_AMONG = select(items.c.filed_as).where(
     items.c.filed_as.in_(_PATHS), or_(items.c.state == bindparam("state"), is_one_of(items, MOVING))
 )
-_FILING_AMONG = select(items.c.path).where(
-    items.c.path.in_(_PATHS), items.c.filed_as.is_(None), is_one_of(items, MOVING)
-)
+_MOVING_AMONG = select(items.c.path, items.c.filed_as).where(items.c.path.in_(_PATHS), is_one_of(items, MOVING))
 _BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
 _TOTAL = select(func.count()).select_from(items)
 _COUNTS = (
@@ -157,7 +155,9 @@ class Items:
             return set()
         given: dict[str, Any] = {"paths": list(paths)}
         filed = self._connection.execute(_FILED_AMONG, given | {"state": state}).scalars()
-        return {*filed, *self._connection.execute(_FILING_AMONG, given).scalars()}
+        # Not by a condition: through its index, each item that was never filed would be looked at (measured).
+        moving = self._connection.execute(_MOVING_AMONG, given)
+        return {*filed, *(row.path for row in moving if row.filed_as is None)}
 
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
         """All items, or those in these states, oldest arrival first."""
