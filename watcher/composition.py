@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ from watcher.text import show_path
 _log = logs.get_logger(__name__)
 
 _QUICK_SECONDS = 0.5  # for a look at the whole database at a start; what it does not get to, `check` does
+_TELLING_SECONDS = 10.0
+_START_MICROSECONDS = 60_000_000
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,25 @@ def _bring_up_to_date(site: Site) -> None:
         is_known = books.site.get("id") is not None
     if not is_known:
         check_first_start(site)
-    before, after = database.migrate()
+    before, after = database.migrate(_Upgrade(site.clock))
     if before != after:
         _log.info("database.migrated", before=before, after=after, path=str(database.path))
+
+
+class _Upgrade:
+    """Logs how far the database's upgrade has come: each thing that is done, and again every ten seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._told = ("", -inf)
+
+    def __call__(self, what: str, number: int, total: int | None) -> None:
+        now, (before, at) = self._clock.monotonic(), self._told
+        if what == before and now - at < _TELLING_SECONDS:
+            return
+        self._told = what, now
+        _log.info("database.upgrading", doing=what, number=number, of=total)
+        systemd.notify(f"EXTEND_TIMEOUT_USEC={_START_MICROSECONDS}")  # else systemd would end it in the middle
 
 
 def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, once: bool) -> Journey:

@@ -2,26 +2,20 @@
 
 import argparse
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from watcher.cli.opening import open_context, print_json
 from watcher.cli.printing import as_far_as_read
+from watcher.cli.progress import show_progress
 from watcher.cli.state import duration_in_words
 from watcher.domain import Mode
 from watcher.errors import Exit, UsageError
-from watcher.outlet import standard_error
 from watcher.text import show_path
-from watcher.views.comparison import Show
 from watcher.views.estimate import Estimate, estimate_folder
 from watcher.views.reconciliation import reconcile_books
 
 
 def reconcile(options: argparse.Namespace) -> int:
-    with open_context(options) as context, _progress() as show:
+    with open_context(options) as context, show_progress() as show:
         found = reconcile_books(context, show, hashes=options.hashes)
     with as_far_as_read():
         for name, number in found.accounted.items():
@@ -39,29 +33,6 @@ def reconcile(options: argparse.Namespace) -> int:
         if not found.wrong:
             print("The books add up: folders, items and ledger agree.")
     return Exit.INCOMPLETE if found.wrong else Exit.WELL
-
-
-@contextmanager
-def _progress() -> Iterator[Show]:
-    """Show on standard error, if that is a terminal, what is being read and how much of it was."""
-    console = Console(file=standard_error(), stderr=True)
-    if not console.is_terminal:
-        yield lambda _what, _number, _total: None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[count]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, visible=False, count="")
-
-        def show(what: str, number: int, total: int | None) -> None:
-            count = f"{number:,}" if total is None else f"{number:,} of {total:,}"
-            bar.update(task, description=what, completed=number, total=total, visible=True, count=count)
-
-        yield show
 
 
 _WAYS = {

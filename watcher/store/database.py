@@ -13,6 +13,7 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from watcher.errors import StoreError
+from watcher.outlet import Show
 from watcher.store.sqlite import SqliteDatabase
 
 _KINDS = {"sqlite": SqliteDatabase}
@@ -49,8 +50,11 @@ class Database(Protocol):
     def check_version(self) -> None:
         """Raise StoreError unless it has exactly this program's version."""
 
-    def migrate(self) -> tuple[str | None, str | None]:
-        """Upgrade it to this program's version; a failure changes nothing. Return both versions."""
+    def migrate(self, show: Show | None = None) -> tuple[str | None, str | None]:
+        """Upgrade it to this program's version; a failure changes nothing. Return both versions.
+
+        `show` is told how far it has come: with a million rows it takes a while.
+        """
 
     def check_place(self) -> None:
         """Raise StoreError unless a database can be kept at its place."""

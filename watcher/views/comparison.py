@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -17,6 +17,7 @@ from watcher.journey.arrive.companions import Companions, companions_of, stem_of
 from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.filed import find_alteration, lies_there
 from watcher.journey.receipt import receipt_at
+from watcher.outlet import Show
 from watcher.store import Books
 from watcher.text import JsonObject, show_path
 from watcher.views.context import CommandContext
@@ -28,9 +29,6 @@ _LOOKS = 3
 _MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes once a second
 _BATCH = 1000  # names of a folder for which the books are asked at once
 _SHOWN = 100  # characters
-
-Show = Callable[[str, int, int | None], object]
-"""Called with what is being read, how much of it was, and of how much; null: that is not known."""
 
 
 def compare(context: CommandContext, show: Show) -> Comparison:

@@ -8,9 +8,10 @@ from functools import partial
 
 from watcher.domain import MOVING, UNSENT, State
 from watcher.errors import StoreError
+from watcher.outlet import Show
 from watcher.store import Books, Missing
 from watcher.text import show_path
-from watcher.views.comparison import Show, compare
+from watcher.views.comparison import compare
 from watcher.views.context import CommandContext
 from watcher.views.differences import Comparison
 from watcher.views.hashes import Hashes, compare_hashes

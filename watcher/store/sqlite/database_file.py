@@ -32,13 +32,14 @@ from contextlib import closing, contextmanager, suppress
 from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from watcher import logs
 from watcher.errors import StoreError
+from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.sqlite import connections
 from watcher.store.sqlite.error_codes import DAMAGED, our_errors, refused_by_system
@@ -51,6 +52,8 @@ _LOG_PAGES = 1000  # in the write-ahead log, before a commit puts them into the 
 _LOG_BYTES = 8_000_000  # what a reader made grow beyond this is given back when it has gone
 _BACKUPS_KEPT = 3
 _LONG_LOG_BYTES = 64_000_000
+_PAGES_AT_ONCE = 2_500  # copied between two words of how far that is
+_STEPS_AT_ONCE = 5_000_000  # of SQLite's machine, likewise: about a second
 _A_TABLE = "SELECT 1 FROM sqlite_master LIMIT 1"
 _QUICK_CHECK = text("PRAGMA quick_check(3)")
 
@@ -195,7 +198,7 @@ class SqliteDatabase:
     def copies_with(self, item_ids: Collection[str]) -> list[str]:
         return [str(path) for path in self._backups() if _may_have(path, item_ids)]
 
-    def migrate(self) -> tuple[str | None, str | None]:
+    def migrate(self, show: Show | None = None) -> tuple[str | None, str | None]:
         """Upgrade the file to this program's version and keep a copy. Return the versions before and after.
 
         All revisions run in one transaction: either all took place or none did. Refused with StoreError
@@ -209,10 +212,11 @@ class SqliteDatabase:
             revisions.refuse_newer(before, str(self.path))
             try:
                 if self._is_there():
+                    told = _Told(show)
                     if before is not None:
-                        self._back_up(before)
-                    with self.writing() as connection:
-                        revisions.apply(connection)
+                        self._back_up(before, told)
+                    with self.writing() as connection, told.repeated(connection):
+                        revisions.apply(connection, before, told)
                 else:
                     self._make()
             except Exception as error:
@@ -299,7 +303,7 @@ class SqliteDatabase:
             try:
                 with engine.connect() as connection:
                     with connection.begin():
-                        revisions.apply(connection)
+                        revisions.apply(connection, None)
                     driver = connection.connection.driver_connection
                     # All is in the file now; SQLite syncs this as well, and leaves no log at the end.
                     driver.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
@@ -341,7 +345,7 @@ class SqliteDatabase:
                     with suppress(OSError):  # another process was quicker; or SQLite will meet what is wrong
                         create(beside, like=self.path)
 
-    def _back_up(self, version: str) -> None:
+    def _back_up(self, version: str, told: "_Told | None" = None) -> None:
         """Make a copy beside the database, complete or not at all, and delete the oldest copies."""
         target = self._beside(f".before-{version}.bak")
         # Connection.backup() sees the log too; a copy of the file alone lost what was in it (measured).
@@ -350,7 +354,13 @@ class SqliteDatabase:
             closing(self._connect_to_read()) as source,
             closing(sqlite3.connect(fresh)) as copy,
         ):
-            source.backup(copy)
+            (size,) = source.execute("PRAGMA page_size").fetchone()
+            told = told or _Told(None)
+            source.backup(
+                copy,
+                pages=_PAGES_AT_ONCE,
+                progress=lambda _, left, total: told("copying the database", (total - left) * size, total * size),
+            )
         for old in self._backups()[:-_BACKUPS_KEPT]:
             old.unlink()
 
@@ -402,6 +412,34 @@ def _bounded(connection: Connection, seconds: float) -> Iterator[None]:
         if timer is not None:
             timer.cancel()
             timer.join()  # it must not interrupt the next question
+
+
+class _Told:
+    """Says how far an upgrade has come."""
+
+    def __init__(self, show: Show | None) -> None:
+        self._show = show
+        self._last: tuple[str, int, int | None] | None = None
+
+    def __call__(self, what: str, number: int, total: int | None) -> None:
+        self._last = what, number, total
+        if self._show is not None:
+            self._show(what, number, total)
+
+    @contextmanager
+    def repeated(self, connection: Connection) -> Iterator[None]:
+        """Say the same again and again while one statement of the block changes many rows."""
+        driver: Any = connection.connection.driver_connection
+
+        def repeat() -> None:  # whatever else it returned would end the statement
+            if self._last is not None:
+                self(*self._last)
+
+        driver.set_progress_handler(repeat, _STEPS_AT_ONCE)
+        try:
+            yield
+        finally:
+            driver.set_progress_handler(None, 0)
 
 
 @contextmanager
