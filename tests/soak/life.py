@@ -150,7 +150,7 @@ class Life:
             return 2.0  # as a loop's back-off
 
     def _come_to_rest(self) -> None:
-        until = self._clock.monotonic() + _PATIENCE_SECONDS
+        until, counts = self._clock.monotonic() + _PATIENCE_SECONDS, dict[Any, int]()
         while self._clock.monotonic() < until:
             self._drive(self._clock.monotonic() + 600.0)
             with self._journey.site.store.reading() as books:

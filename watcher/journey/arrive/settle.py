@@ -65,6 +65,7 @@ class Evidence:
 
 
 _CLOCK_SET_SECONDS = 1.0  # time synchronisation moves a clock by less between two looks
+_RELOOKS_A_SECOND = 50.0  # at files that wait, at the most: with 100,000 of them a look may cost no more
 _HURRIES = 8.0  # looks in a row without a pause
 _UNHURRIED_SECONDS = 1.0
 _SOON_OVER = ("open", RecordingUnreachable.code, RecordingBusy.code)
@@ -335,7 +336,7 @@ class Settler:
         """Let the file wait for this reason, and look again later. Waiting costs nothing and has no limit."""
         candidate.is_fresh = False
         self._say(candidate, code, reason, now)
-        look_at = monotonic + self._patience.relook_seconds
+        look_at = monotonic + max(self._patience.relook_seconds, len(self.roll) / _RELOOKS_A_SECOND)
         if code in _SOON_OVER:
             lasts = monotonic - candidate.changed_at
             look_at = min(look_at, monotonic + max(1.0, self._patience.settle_seconds, lasts / 4))
