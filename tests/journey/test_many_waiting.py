@@ -17,6 +17,7 @@ from watcher.journey.arrive import recheck
 from watcher.journey.arrive.look import Look
 from watcher.sandbox import Sandbox
 from watcher.store import Books, Store
+from watcher.store.items import Items
 
 FEW, MANY = 1_500, 4_500
 
@@ -149,3 +150,36 @@ def test_a_first_look_enters_few_functions_for_each_file(place: Place, service: 
         calls = calls_of(scanner.scan)
         assert len(journey.arrivals.registry.settler) == 2_000
     assert calls < 10 * 2_000
+
+
+def test_a_scan_of_a_queue_that_has_not_changed_reads_no_row_of_it(
+    place: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies there is compared with what was read before; after any change it is read anew."""
+    read = list[int]()
+    live_paths = Items.live_paths
+
+    def noted(items: Items) -> dict[bytes, int]:
+        found = live_paths(items)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(Items, "live_paths", noted)
+    for n in range(5):
+        place.drop(f"{n}.wav")
+    with place.opened() as journey:
+        settle(journey)
+        scanner = journey.arrivals.scanner
+        scanner.scan()
+        read.clear()
+        scanner.scan()
+        assert read == []
+        place.drop("new.wav")
+        (place.root / "drop/3.wav").unlink()
+        settle(journey)
+        scanner.scan()
+        assert read[-1] == 5
+        read.clear()
+        scanner.scan()
+        assert read == []
+    assert Counter(place.states().values()) == {State.QUEUED: 5, State.WITHDRAWN: 1}

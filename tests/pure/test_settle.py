@@ -441,7 +441,7 @@ def test_what_is_left_is_looked_at_when_it_changes_and_not_before() -> None:
 
 
 def test_however_many_wait_they_are_looked_at_no_more_often_than_some_a_second() -> None:
-    """A hundred are looked at as often as one is; ten thousand, which may be opened and read each time, are not."""
+    """A hundred are looked at as often as one is; ten thousand, which are opened and read each time, are not."""
     for number, looks in ((100, 100 * 20), (10_000, 600 * 50)):
         it, seen = settler(), 0
         for n in range(number):

@@ -141,6 +141,8 @@ class Recheck:
             return False
         with suppress(StaleItem), site.store.writing() as books:
             books.items.change(item, item.state, site.clock.now(), fingerprint=opened)
+        with self._registry.lock:
+            self._registry.recognised(item.path, opened.inode)
         return True
 
 

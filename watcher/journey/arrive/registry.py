@@ -60,15 +60,21 @@ class Registry:
         )
         self.settled: deque[Settled] = deque()  # whole, and not admitted yet
         self.known: dict[bytes, int] = {}  # inodes by path: the scan need not look at these
+        self._live: dict[bytes, int] = {}  # those of the items, as of the change that the books had last then
+        self._live_at = -1
         self.carried: set[bytes] = set()  # companions of recordings that have an item
         self._lost: OrderedDict[bytes, Identity] = OrderedDict()  # the last that were gone and may be open
         self._stumbled: set[bytes] = set()  # some paths, not of candidates, whose errors were logged
 
     def begin_scan(self, books: Books) -> None:
         """Note what has an item or is a candidate as known: it costs the scan neither a stat nor a query."""
+        last_change = books.items.last_change()
         with self.lock:
-            self.known = books.items.live_paths() | self.settler.inodes()
-            self.carried = set(books.items.live_companions())
+            if last_change != self._live_at:  # else the 100,000 that lie in the queue are not read each minute
+                self._live_at = last_change
+                self._live = books.items.live_paths()
+                self.carried = set(books.items.live_companions())
+            self.known = self._live | self.settler.inodes() if len(self.settler) else self._live
             kept = ((name, {one for one in paths if one in self.settler}) for name, paths in self._beside.items())
             self._beside = defaultdict(set, {name: paths for name, paths in kept if paths})
 
@@ -154,11 +160,15 @@ class Registry:
     def admitted(self, settled: Settled) -> None:
         """Note that the file has an item now."""
         with self.lock:
-            self.known[settled.path] = settled.fingerprint.inode
+            self.recognised(settled.path, settled.fingerprint.inode)
             self.settler.forget(settled.path)
             for companion in settled.companions:
                 self.carried.add(companion)
                 self.settler.forget(companion)
+
+    def recognised(self, path: bytes, inode: int) -> None:
+        """Note that this is an item's file, though its history may not tell; to be called under the lock."""
+        self.known[path] = self._live[path] = inode
 
     def give_back(self, settled: list[Settled]) -> None:
         """Put back files that could not be examined for reasons of ours, in their old order."""
