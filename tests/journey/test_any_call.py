@@ -104,7 +104,6 @@ def test_whatever_a_call_centre_records_is_done(
     accepted = [entry for entry in posts if entry.status == 200]
     assert told["fewest_submissions"] <= len(posts)
     assert len(CALLS) < len(accepted) <= told["submissions"]
-    assert len(posts) > len(CALLS)
 
 
 @pytest.mark.parametrize("name", ["call.webm", "call.aiff", "call.wma"])
