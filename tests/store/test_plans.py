@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from watcher.domain import BACKLOG, State
 from watcher.store import FIRST, Books, Store
-from watcher.store.listing import Place
+from watcher.store.listed_rows import Place
 from watcher.store.removal_rows import Reached
 
 ROWS = 100_000

@@ -14,7 +14,7 @@ from watcher.store.facts import SiteFacts
 from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
-from watcher.store.listing import FIRST, Listed, Listing
+from watcher.store.listed_rows import FIRST, Listed, Listing
 from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
