@@ -2,26 +2,22 @@
 
 import argparse
 import pwd
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from watcher import logs
 from watcher.cli.opening import read_config
+from watcher.cli.progress import show_progress
 from watcher.clock import SystemClock
 from watcher.composition import recover_books
 from watcher.errors import Exit, UsageError
 from watcher.journey.recovery import Found
-from watcher.outlet import say, standard_error
+from watcher.outlet import say
 
 
 def recover(options: argparse.Namespace) -> int:
     config = read_config(options)
     logs.configure(config.log.format, config.log.level, None)
     trusted = [_uid(name) for name in options.trust_owner or ()]
-    with _progress() as show:
+    with show_progress() as show:
         found = recover_books(
             config,
             SystemClock(),
@@ -29,7 +25,7 @@ def recover(options: argparse.Namespace) -> int:
             hashes=options.verify,
             is_trial=options.dry_run,
             tell=lambda left: say(f"left: {left}"),
-            show=show,
+            show=lambda number: show("receipts", number, None),
         )
     _print(found, is_trial=options.dry_run)
     return Exit.INCOMPLETE if found.left or (found.doubtful and found.holds) else Exit.WELL
@@ -74,16 +70,3 @@ def _uid(name: str) -> int:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
         raise UsageError(f"recover: there is no user {name}", hint="Name a user, or give its number.") from None
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """Show the number of receipts on standard error if that is a terminal."""
-    console = Console(file=standard_error(), stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,} receipts"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("receipts", total=None)
-        yield lambda number: bar.update(task, completed=number)
