@@ -124,6 +124,7 @@ def test_an_idle_daemon_says_nothing(make_place: MakePlace, watcher: Programs) -
     place = make_place(arrivals={"settle_seconds": 0.1, "rescan_seconds": 0.4})
     place.drop("empty.wav", b"")
     daemon = watcher.daemon(place)
+    daemon.wait_for("watch.chosen")
     seen: set[object] = set()
 
     def looks() -> int:
