@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from watcher import __version__
 from watcher.cli.printing import as_far_as_read, flush, silence
-from watcher.domain import State
+from watcher.domain import ReviewWord, State
 from watcher.errors import Exit, WatcherError
 from watcher.outlet import say
 from watcher.text import text_to_path
@@ -302,6 +302,23 @@ def _add_looking(commands: Commands) -> None:
     show.add_argument(
         "item", type=_given, metavar="ITEM", help="its id, the first 6 characters of it or more, or its path"
     )
+    verdicts = _add(
+        commands,
+        "verdicts",
+        "judging.verdicts",
+        "show the verdicts and what they rest on",
+        "With --json also the service's whole result,\n"
+        "segments included. --refresh needs the key, and costs no credit.",
+        json=True,
+    )
+    verdicts.add_argument(
+        "items", type=_given, nargs="*", metavar="ITEM", help="a recording as for `show` (default: all)"
+    )
+    verdicts.add_argument(
+        "--refresh",
+        action="store_true",
+        help="ask the service again first, within limits.reads; what has changed is logged, and receipts follow",
+    )
     why = _add(commands, "why", "looking.why", "say in a sentence why a file is where it is and what happens next")
     why.add_argument("path", type=_given, metavar="PATH", help="a file, or a path relative to the drop folder")
 
@@ -367,6 +384,22 @@ def _add_deciding(commands: Commands) -> None:
         "They stay in failed/, and no longer count as needing a\nperson. `retry` undoes it.",
     )
     dismiss.add_argument("items", type=_given, nargs="+", metavar="ITEM", help=items)
+    review = _add(
+        commands,
+        "review",
+        "judging.review",
+        "record what a person says a recording is, beside the service's verdict",
+        "Both stand in the\nreceipt. A later word replaces an earlier one, which stays in the history.",
+    )
+    review.add_argument("item", type=_given, metavar="ITEM", help=items)
+    words = review.add_mutually_exclusive_group(required=True)
+    for word, told in (
+        (ReviewWord.HUMAN, "it is a person's voice"),
+        (ReviewWord.ARTIFICIAL, "it is not"),
+        (ReviewWord.UNCLEAR, "nobody can tell"),
+    ):
+        words.add_argument(f"--{word}", dest="word", action="store_const", const=str(word), help=told)
+    review.add_argument("--note", metavar="TEXT", default="", help="why, in a sentence")
     pause = _add(
         commands,
         "pause",

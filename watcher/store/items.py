@@ -188,7 +188,7 @@ class Items:
         """Change the item's state to `after`. Raises StaleItem if it was changed since `item` was read.
 
         Raises TransitionRefused where no item ever goes from the one state to the other.
-        `changes` are columns; `fault`, `fingerprint`, `audio`, `altered` and `dismissed` are as in the domain.
+        `changes` are columns; those that `rows.KEPT` names are as in the domain.
         What leaves failed/ is not dismissed any more. `by`: the person who decided it.
         """
         _check_transition(item.id, item.state, after)
@@ -204,6 +204,10 @@ class Items:
             raise StaleItem(msg)
         if after != item.state or note:
             self._note(item.id, now, item.state, after, note, by)
+
+    def note(self, item: Item, now: float, note: str) -> None:
+        """Add to the history what became known of the item; its row stays as it is."""
+        self._note(item.id, now, item.state, item.state, note)
 
     def _note(
         self, item_id: str, at: float, before: State | None, after: State, note: str, by: str | None = None

@@ -8,7 +8,17 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists,
 from watcher.domain import FILED, Fault, Item, Removed, State, VerdictState
 from watcher.store.dialects import insert_or_replace
 from watcher.store.rows import item_of
-from watcher.store.schema import attempts, items, obstacles, parts, pauses, removals, transitions, verdicts
+from watcher.store.schema import (
+    attempts,
+    items,
+    obstacles,
+    parts,
+    pauses,
+    removals,
+    results,
+    transitions,
+    verdicts,
+)
 from watcher.store.statements import is_one_of
 from watcher.tombstone import Why
 
@@ -112,10 +122,13 @@ _KEEP_NUMBER = (
     .where(transitions.c.item_id == bindparam("the_id"))
     .values(item_id=bindparam("nobody"), before=transitions.c.after, note="", by=None)
 )
-_FORGET_VERDICT = delete(verdicts).where(
-    verdicts.c.identifier == bindparam("identifier"),
-    ~select(_others.c.id).where(_others.c.identifier == bindparam("identifier")).exists(),
-    ~select(_other_parts.c.item_id).where(_other_parts.c.identifier == bindparam("identifier")).exists(),
+_FORGET_VERDICT = tuple(
+    delete(table).where(
+        table.c.identifier == bindparam("identifier"),
+        ~select(_others.c.id).where(_others.c.identifier == bindparam("identifier")).exists(),
+        ~select(_other_parts.c.item_id).where(_other_parts.c.identifier == bindparam("identifier")).exists(),
+    )
+    for table in (verdicts, results)
 )
 _FORGET_PAUSES = delete(pauses).where(
     pauses.c.ended_at < bindparam("before"),
@@ -231,7 +244,8 @@ class Removals:
         self._connection.execute(_FORGET_HISTORY, {"id": item_id, "nobody": _NOBODY})
         self._connection.execute(_KEEP_NUMBER, {"the_id": item_id, "nobody": _NOBODY})
         for identifier in identifiers:
-            self._connection.execute(_FORGET_VERDICT, {"identifier": identifier})
+            for statement in _FORGET_VERDICT:
+                self._connection.execute(statement, {"identifier": identifier})
 
     def forget_pauses(self, before: float) -> int:
         """Delete the pauses that ended before then. Return how many."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
-from watcher.domain import MOVING, Item, State
+from watcher.domain import FILED, MOVING, Item, State
 from watcher.errors import NoSuchItem
 from watcher.folders import Folder
 from watcher.folders.names import RECEIPT
@@ -117,6 +117,17 @@ def find_held(books: Books, names: Iterable[Named] | None) -> list[Item]:
     if names is None:
         return list(books.items.listed([State.HELD]))
     return _find_in_state(books, names, State.HELD, "Only held recordings can be released or failed.")
+
+
+def find_filed(books: Books, named: Named) -> Item:
+    """Return the filed item that a person named. Raises NoSuchItem for one that is not filed."""
+    item = find_item(books, named)
+    if item.state not in FILED:
+        raise NoSuchItem(
+            f"{show_path(os.fsencode(named.text))}: is {item.state}, not done or failed",
+            hint=f"Only what is filed can be reviewed. See `watcher show {item.id}`.",
+        )
+    return item
 
 
 def _find_in_state(books: Books, names: Iterable[Named], state: State, remedy: str) -> list[Item]:

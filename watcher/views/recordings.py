@@ -7,7 +7,7 @@ from watcher.domain import Attempt, Fault, Item, State
 from watcher.errors import NoSuchItem
 from watcher.folders.names import RECEIPT
 from watcher.journey import receipt
-from watcher.journey.answer import Answer, Judgement, read_answer
+from watcher.journey.answer import Answer, Judgement, read_answer, read_whole_answer
 from watcher.store import Waiting
 from watcher.text import JsonObject
 from watcher.views.buried import Buried, find_buried_item
@@ -106,7 +106,7 @@ def find_history(context: CommandContext, text: str) -> History | Unbooked | Bur
         with context.store.reading() as books:
             item = find_item(books, named)
             return History(
-                Recording(item, read_answer(books, item, context.config.audio)),
+                Recording(item, read_whole_answer(books, item, context.config.audio)),
                 books.obstacles.fault_of(item.id),
                 books.items.history(item.id),
                 books.ledger.of_item(item.id),

@@ -7,7 +7,7 @@ from watcher.domain import Alteration, Attempt, Item, State
 from watcher.errors import FolderRefuses, NameTaken, Unreadable
 from watcher.folders import Folder, receipt_name
 from watcher.journey.alterations import tell_alteration
-from watcher.journey.answer import Answer, read_answer
+from watcher.journey.answer import Answer, read_whole_answer
 from watcher.journey.filed import find_alteration, has_lost_name, has_receipt, read_receipt
 from watcher.journey.receipt import write_receipt
 from watcher.journey.site import Site
@@ -42,7 +42,7 @@ class Papers:
         return self._compose(item, self._of[item.id][1])
 
     def _answer(self, books: Books, item: Item) -> Answer:
-        return read_answer(books, item, self._site.config.audio)
+        return read_whole_answer(books, item, self._site.config.audio)
 
     def _compose(self, item: Item, answer: Answer) -> bytes:
         service = self._site.config.identifai
