@@ -153,6 +153,11 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
 
 def _contradicted(config: Config) -> Iterator[tuple[str, str]]:
     """Yield each key of one section that cannot take effect because of another section, and the message."""
+    if config.folders.by_verdict and not config.verdicts.fetch:
+        yield (
+            "folders.by_verdict",
+            "folders.by_verdict is true; expected false while verdicts.fetch is false, since no verdict is known",
+        )
     for name, days in config.retention:
         if days and not config.verdicts.fetch:
             key = f"retention.{name}"

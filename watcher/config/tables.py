@@ -59,6 +59,7 @@ class Folders(Table):
     done: Folder = b"done"
     failed: Folder = b"failed"
     own: bool = False
+    by_verdict: bool = False
 
     @field_validator("done", "failed")
     @classmethod

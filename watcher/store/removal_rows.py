@@ -43,6 +43,7 @@ _HAS_REST = and_(
     items.c.filed_at <= bindparam("before"),
     is_one_of(items, FILED),
     items.c.claim.is_(None),
+    items.c.moves_to.is_(None),
     or_(items.c.identifier.is_(None), _is_at_rest(items.c.identifier)),
     ~exists().where(
         parts.c.item_id == items.c.id, parts.c.identifier.is_not(None), ~_is_at_rest(parts.c.identifier)
@@ -95,9 +96,10 @@ _DUE_WITHDRAWN = (
 )
 
 _ASK = insert_or_replace(removals)
+_MOVES_ON = exists().where(items.c.id == removals.c.item_id, items.c.moves_to.is_not(None))
 _CLAIMED = (
     select(removals)
-    .where(removals.c.fault_code.is_(None))
+    .where(removals.c.fault_code.is_(None), ~_MOVES_ON)
     .order_by(removals.c.asked_at, removals.c.item_id)
     .limit(bindparam("limit"))
 )
@@ -108,7 +110,7 @@ _SAME_ROW = and_(
     items.c.id == bindparam("the_id"), items.c.state == bindparam("the_state"), items.c.claim.is_(None)
 )
 _REMOVED = update(items).where(_SAME_ROW, items.c.filed_as.is_not_distinct_from(bindparam("the_name")))
-_FORGET_ITEM = delete(items).where(_SAME_ROW)
+_FORGET_ITEM = delete(items).where(_SAME_ROW, items.c.filed_as.is_not_distinct_from(bindparam("the_name")))
 _OF_ITEM = {
     table: delete(table).where(table.c.item_id == bindparam("id"))
     for table in (attempts, parts, obstacles, removals)
@@ -202,7 +204,7 @@ class Removals:
         return None if row is None else _removal(row)
 
     def claimed(self, limit: int) -> list[Removal]:
-        """What is to be removed, and did not fail: the longest asked for first."""
+        """What is to be removed, did not fail, and does not move within done/: the longest asked for first."""
         return [_removal(row) for row in self._connection.execute(_CLAIMED, {"limit": limit})]
 
     def fail(self, removal: Removal, fault: Fault) -> None:
@@ -230,8 +232,7 @@ class Removals:
 
     def forget_item(self, item: Item) -> bool:
         """Delete the item's row. False, and nothing is deleted: it has changed since it was read."""
-        expected = {"the_id": item.id, "the_state": item.state}
-        return self._connection.execute(_FORGET_ITEM, expected).rowcount == 1
+        return self._connection.execute(_FORGET_ITEM, self._as_read(item)).rowcount == 1
 
     def forget_rest(self, item_id: str, identifiers: list[str]) -> None:
         """Delete what is left of an item without a row: the ledger's lines, which are summed up, and its history.

@@ -13,7 +13,7 @@ from watcher.ignore import Ignore
 from watcher.journey.alterations import explain
 from watcher.journey.arrive.companions import Companions, companions_of
 from watcher.journey.arrive.foreign import may_be_left
-from watcher.journey.filed import find_alteration, has_lost_name
+from watcher.journey.filed import find_alteration, has_lost_name, lies_there
 from watcher.journey.receipt import receipt_at
 from watcher.text import JsonObject, rfc3339, show_path
 from watcher.views.context import CommandContext
@@ -100,10 +100,11 @@ def _look(context: CommandContext, before: Comparison | None) -> Comparison:
     folders = [folder for folder in context.folders if _is_there(folder, found)]
     with context.store.reading() as books:
         found.last_scan_at = books.site.get("last_scan_at")
-    for item in list_items(context) if before is None else _get_items(context, before):
-        folder = _home(context, item)
+    for booked in list_items(context) if before is None else _get_items(context, before):
+        folder = _home(context, booked)
         if folder is None or folder not in folders:
             continue
+        item = _where_it_is(folder, booked)
         if _is_collected(folder, item):
             found.collected.add((folder.name, item.filed_as or item.path))
             continue
@@ -153,6 +154,16 @@ def _home(context: CommandContext, item: Item) -> Folder | None:
     if item.state in FILED and item.filed_as is not None and item.removed is None:
         return context.filed_in(item)
     return None
+
+
+def _where_it_is(folder: Folder, item: Item) -> Item:
+    """Return the item as it lies: a crash may have stopped its move within done/ between the two places."""
+    there = replace(item, filed_as=item.moves_to)
+    try:
+        is_there = item.moves_to is not None and not lies_there(folder, item) and lies_there(folder, there)
+    except (FolderError, RecordingError):
+        return item
+    return there if is_there else item
 
 
 def _is_collected(folder: Folder, item: Item) -> bool:
@@ -258,6 +269,6 @@ def _names_of(items: Iterable[Item]) -> set[bytes]:
     """Every name that these have or will have in done/ or failed/: recordings, receipts, companions."""
     names: set[bytes] = set()
     for item in items:
-        path = item.filed_as or item.path
-        names |= {path, receipt_name(path), *companions_of(item)}
+        for path in {item.filed_as or item.path, item.moves_to or item.filed_as or item.path}:
+            names |= {path, receipt_name(path), *companions_of(replace(item, filed_as=path))}
     return names

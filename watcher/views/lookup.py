@@ -174,4 +174,4 @@ def _find_at(books: Books, text: str, places: list[Place]) -> Item:
 def _may_lie(item: Item, state: State, path: bytes) -> bool:
     """Whether it was filed under this name, is about to be, or is still to be moved back from there."""
     is_moved = item.state in MOVING and item.outcome is state
-    return item.filed_as == path and (item.state is state or is_moved)
+    return path in (item.filed_as, item.moves_to) and (item.state is state or is_moved)
