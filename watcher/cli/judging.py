@@ -18,8 +18,8 @@ from watcher.key import read_key
 from watcher.outlet import say
 from watcher.text import show_path, show_text
 from watcher.views.context import CommandContext
+from watcher.views.judgements import Judged, find_judged, list_verdicts, refresh_verdicts
 from watcher.views.lookup import find_filed, read_name
-from watcher.views.verdicts import Judged, find_judged, list_verdicts, refresh_verdicts
 
 _LONGEST_NOTE = 500
 
