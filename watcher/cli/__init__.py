@@ -141,6 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_trying(commands)
     _add_upgrading(commands)
     _add_looking(commands)
+    _add_reporting(commands)
     _add_proving(commands)
     _add_deciding(commands)
     return parser
@@ -321,6 +322,36 @@ def _add_looking(commands: Commands) -> None:
     )
     why = _add(commands, "why", "looking.why", "say in a sentence why a file is where it is and what happens next")
     why.add_argument("path", type=_given, metavar="PATH", help="a file, or a path relative to the drop folder")
+
+
+def _add_reporting(commands: Commands) -> None:
+    report = _add(
+        commands,
+        "report",
+        "reporting.report",
+        "write what was submitted and what came back, for people, spreadsheets or programs",
+        "One row\nfor each recording that arrived in the period, in the days of limits.timezone. An HTML file "
+        "needs\nnothing but itself. It has at most 2,000 rows: artificial, failed and held ones come first.",
+    )
+    when = "a date (2026-03-01), or so long ago (7d, 24h)"
+    report.add_argument("--since", type=_given, metavar="D", help=f"from then on: {when}; default: all there is")
+    report.add_argument("--until", type=_given, metavar="D", help="until then; a date includes its whole day")
+    report.add_argument(
+        "--format",
+        choices=["html", "csv", "json"],
+        help="csv: for spreadsheets; json: an object a line, as `list --json` has it; html: one page with charts "
+        "(default: what the name of the output ends in, else csv)",
+    )
+    report.add_argument(
+        "--output", type=_given, metavar="PATH", help="a file, which is replaced as a whole (default: stdout)"
+    )
+    report.add_argument(
+        "--separator",
+        type=_given,
+        metavar="C",
+        default=",",
+        help='between the columns of CSV: one character, or "tab" (default: ","; many spreadsheets expect ";")',
+    )
 
 
 def _add_proving(commands: Commands) -> None:

@@ -133,6 +133,8 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
         "identifai.api_key_file": config.identifai.api_key_file,
         "audio.spool": Path(os.fsdecode(config.audio.spool)),
     }
+    if config.report.folder:
+        ours["report.folder"] = Path(os.fsdecode(config.report.folder))
     if lies_in(os.fsencode(config.store.path.parent), config.folders.drop) and (
         ours["audio.spool"] == config.store.path.parent / "spool"
     ):

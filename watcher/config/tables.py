@@ -18,6 +18,7 @@ from watcher.config.values import (
     Days,
     File,
     Folder,
+    FolderOrNone,
     Marker,
     Name,
     Names,
@@ -27,6 +28,7 @@ from watcher.config.values import (
     Seconds,
     StoreUrl,
     Suffixes,
+    TimeOfDay,
     WebhookUrl,
     Window,
     Windows,
@@ -60,6 +62,7 @@ class Folders(Table):
     failed: Folder = b"failed"
     own: bool = False
     by_verdict: bool = False
+    status: bool = False
 
     @field_validator("done", "failed")
     @classmethod
@@ -240,6 +243,22 @@ class Web(Table):
     listen: Address = ""
 
 
+class ReportConfig(Table):
+    """Where a report of each day is left, and when on the next one."""
+
+    folder: FolderOrNone = b""
+    at: TimeOfDay = "06:00"
+
+
+class Privacy(Table):
+    names: Literal["show", "hide"] = "show"
+
+    @property
+    def hides(self) -> bool:
+        """Whether no path may be seen in pages, reports, messages and logs."""
+        return self.names == "hide"
+
+
 class Log(Table):
     format: Literal["auto", "console", "json"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -269,6 +288,8 @@ class Config(Table):
     verdicts: Verdicts = _DEFAULTS
     web: Web = _DEFAULTS
     retention: RetentionConfig = _DEFAULTS
+    report: ReportConfig = _DEFAULTS
+    privacy: Privacy = _DEFAULTS
     log: Log = _DEFAULTS
     _source: _Source
 

@@ -19,11 +19,12 @@ from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
 from watcher.store.queue import Queue
 from watcher.store.removal_rows import Removal, Removals
+from watcher.store.report_rows import ReportRow, ReportRows, SpentQuarter
 from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
 
-__all__ = ["Books", "Database", "Left", "Obstacle", "Removal", "Store", "Waiting"]
+__all__ = ["Books", "Database", "Left", "Obstacle", "Removal", "ReportRow", "SpentQuarter", "Store", "Waiting"]
 
 
 class Books:
@@ -48,6 +49,7 @@ class Books:
         self.waiting = WaitingFiles(connection, self.site)
         self.audit = Audit(connection)
         self.removals = Removals(connection)
+        self.report = ReportRows(connection)
         self.tombstones = Tombstones(connection, self.site)
 
     def afterwards(self, say: Callable[[], object]) -> None:

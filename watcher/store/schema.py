@@ -88,6 +88,7 @@ items = Table(
     Column("moves_to", LargeBinary),  # where in done/ it moves on to, now that its verdict is known; null: nowhere
     Index("ix_items_due", "state", "due_at"),
     Index("ix_items_arrival", "state", "arrived_at"),
+    Index("ix_items_arrived_at", "arrived_at", "serial"),
     Index("ix_items_path", "path"),
     Index("ix_items_filed_as", "filed_as"),
     Index("ix_items_content_key", "content_key"),
@@ -222,6 +223,8 @@ results = Table(  # what the verdicts rest on: apart, since it is long and seldo
     Column("fetched_at", Float, nullable=False),
     Column("content", LargeBinary, nullable=False),  # the service's JSON, without the key, compressed
 )
+# Literal text, as SQLite needs to use the index.
+Index("ix_verdicts_artificial", verdicts.c.identifier, **where(text("classification = 'artificial'")))
 
 pauses = Table(
     "pauses",
