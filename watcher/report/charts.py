@@ -8,8 +8,8 @@ from watcher.store.report_rows import CONFIDENCE_STEPS, DELAYS
 from watcher.views.report import Outcome, Report, Span
 
 WIDTH, HEIGHT = 720, 220
-_LEFT, _TOP, _BOTTOM, _RIGHT = 52, 12, 26, 8
-_MOST_LABELS = 8
+_LEFT, _TOP, _BOTTOM, _RIGHT = 62, 14, 30, 8
+_MOST_LABELS = 6
 _LIMIT_SHOWN = 4  # a limit further above the highest bar than so many times would flatten all of them
 
 JUDGED = {

@@ -116,7 +116,7 @@ def read_board(context: CommandContext) -> Board:
 
 def board_key(context: CommandContext) -> object:
     """Return what differs whenever the board may have changed; it costs less than the board."""
-    now = context.clock.now()
+    now, failing, silent = context.clock.now(), context.failing(), context.silent
     with context.store.reading() as books:
         return (
             books.items.last_change(),
@@ -126,8 +126,8 @@ def board_key(context: CommandContext) -> object:
             books.waiting.total(),
             books.items.dismissed(),
             day_of(now, _zone(context.config.limits.timezone)),
-            [(failure.step, failure.fault.code) for failure in context.failing()],
-            sorted(context.silent),
+            [(failure.step, failure.fault.code) for failure in failing],
+            sorted(silent),
         )
 
 
