@@ -86,7 +86,7 @@ def _share(confidence: float | None) -> str:
 def _refresh(context: CommandContext, items: list[Item] | None) -> int:
     """Have the service asked again, and say what came of it. Return the exit code."""
     key = read_key(context.config, os.environ)
-    logs.configure(context.config.log.format, context.config.log.level, key)
+    logs.configure(context.config.log.format, context.config.log.level, key, veil=context.config.veil)
     client = make_client(context.config, key, context.clock)
     try:
         found = refresh_verdicts(context, items, client)

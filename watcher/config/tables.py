@@ -35,6 +35,7 @@ from watcher.config.values import (
     Zone,
     lies_in,
 )
+from watcher.privacy import Veil
 from watcher.text import show_path
 
 
@@ -310,6 +311,12 @@ class Config(Table):
         copy = self.model_copy()
         copy._source = other._source  # noqa: SLF001 — our own
         return copy
+
+    @property
+    def veil(self) -> Veil | None:
+        """What hides names in the log; null where they are shown."""
+        folders = self.folders
+        return Veil((folders.drop, folders.done, folders.failed)) if self.privacy.hides else None
 
     @property
     def digest(self) -> str:
