@@ -11,7 +11,7 @@ COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test crash network check bench lock clean help
+.PHONY: demo test crash network check bench soak lock clean help
 
 help:
 	@echo "make demo    see it work: no key, no configuration, no network"
@@ -19,6 +19,8 @@ help:
 	@echo "make crash   kill the program at each system call that changes something (half an hour)"
 	@echo "make network work on shares of real servers, NFS, SMB and sshfs, as root (an hour); the table for README"
 	@echo "make bench   the benchmarks (some minutes)"
+	@echo "make soak    a year of 200,000 recordings in compressed time, with faults and kills; what must stay flat does (hours;"
+	@echo "             SOAK_RECORDINGS=20000 for a part of the year, SOAK_SEED for the same faults again)"
 	@echo "make lock    pin the newest versions of everything, with their hashes, in requirements*.txt"
 	@echo "make clean   remove what the others made"
 
@@ -43,6 +45,9 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.soak
 
 lock:
 	rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock

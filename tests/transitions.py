@@ -40,9 +40,9 @@ def observed() -> Iterator[None]:
         _note(item.state, after)
         change(items, item, after, *args, **changes)
 
-    def added(items: Items, item: Item, *args: Any) -> None:
+    def added(items: Items, item: Item, *args: Any, **more: Any) -> None:
         _note(None, item.state)
-        add(items, item, *args)
+        add(items, item, *args, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Items, "change", changed)

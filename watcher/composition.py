@@ -1,15 +1,23 @@
 """The composition root: build the steps of a site, ready to be driven."""
 
 import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any
 
 from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.config import Config
 from watcher.errors import ConfigError, FolderError, FolderForeign, FolderMissing
+from watcher.folders import LOCK
+from watcher.folders.holder import holder_of
+from watcher.folders.lock import running
 from watcher.identifai.client import Client
 from watcher.journey.arrive.admit import Admission
 from watcher.journey.arrive.arrivals import Arrivals
@@ -23,8 +31,10 @@ from watcher.journey.prepare.cutter import all_makers
 from watcher.journey.prepare.makers import Makers
 from watcher.journey.prepare.preparation import Preparation
 from watcher.journey.recover import recover
-from watcher.journey.retain import Retention
+from watcher.journey.recovery import Found, Left, Rebuilding, check_marks, owners_trusted
+from watcher.journey.retain import Retention, sweep_claimed
 from watcher.journey.site import Site
+from watcher.journey.submit import journal
 from watcher.journey.submit.submission import Submission
 from watcher.journey.submit.windows import restore_rate_events
 from watcher.journey.verdict import VerdictPoller
@@ -34,6 +44,10 @@ from watcher.store import Store
 from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
+
+_QUICK_SECONDS = 0.5  # for a look at the whole database at a start; what it does not get to, `check` does
+_TELLING_SECONDS = 10.0
+_START_MICROSECONDS = 60_000_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,11 @@ def opened(
             site.failures.keep(clock.now, instance.note)
             _bring_up_to_date(site)
             _await_drop_folder(site, instance, once=once)
+            for folder in (site.done, site.failed):  # before anything is paid for: `recover` trusts no bare folder
+                with suppress(FolderError):  # the first scan meets it again, and says so
+                    site.recognise(folder)
             recover(site)
+            sweep_claimed(site)
             restore_rate_events(site, config.limits)
             note_loaded(site, key)
             client = make_client(config, key, clock)
@@ -103,15 +121,33 @@ def make_client(config: Config, key: Key, clock: Clock) -> Client:
 def _bring_up_to_date(site: Site) -> None:
     """Create or migrate the database. At the first start all three folders must exist already."""
     database = site.store.database
-    if loss := find_loss(database.path, site.drop, (site.done, site.failed)):
+    if database.exists():
+        database.check_damage(_QUICK_SECONDS)
+    if loss := find_loss(site.store, site.drop, (site.done, site.failed)):
         raise loss
     with site.store.reading() as books:
         is_known = books.site.get("id") is not None
     if not is_known:
         check_first_start(site)
-    before, after = database.migrate()
+    before, after = database.migrate(_Upgrade(site.clock))
     if before != after:
         _log.info("database.migrated", before=before, after=after, path=str(database.path))
+
+
+class _Upgrade:
+    """Logs how far the database's upgrade has come: each thing that is done, and again every ten seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._told = ("", -inf)
+
+    def __call__(self, what: str, number: int, total: int | None) -> None:
+        now, (before, at) = self._clock.monotonic(), self._told
+        if what == before and now - at < _TELLING_SECONDS:
+            return
+        self._told = what, now
+        _log.info("database.upgrading", doing=what, number=number, of=total)
+        systemd.notify(f"EXTEND_TIMEOUT_USEC={_START_MICROSECONDS}")  # else systemd would end it in the middle
 
 
 def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, once: bool) -> Journey:
@@ -151,6 +187,73 @@ def _await_drop_folder(site: Site, instance: Instance, *, once: bool) -> None:
             site.clock.wait(wait, threading.Event())
         else:
             return
+
+
+def recover_books(
+    config: Config,
+    clock: Clock,
+    *,
+    trusted: Collection[int],
+    hashes: bool,
+    is_trial: bool,
+    tell: Callable[[Left], object],
+    show: Callable[[int], object],
+) -> Found:
+    """Rebuild the site's database from its receipts, or complete it, while no daemon runs: see Rebuilding.
+
+    `trusted`: whose receipts count beside the service's user's. `is_trial`: only say what would come of it, from a
+    scratch copy of the database; nothing is changed. Raises InstanceRunning, ConfigError, FolderError, StoreError.
+    """
+    with Store(config.store.url) as store:
+        site = Site.open(config, store, clock)
+        path = store.database.path
+        check_first_start(site)
+        owners = owners_trusted(os.fsencode(path)) | set(trusted)
+        options: dict[str, Any] = {"hashes": hashes, "tell": tell, "show": show}
+        if is_trial:
+            with _scratch(site) as trial:
+                return _rebuild(site, trial, owners, is_trial=True, **options)
+        with Instance(site, is_pass=True) as instance:
+            return _rebuild(site, site, owners, instance=instance, **options)
+
+
+def _rebuild(
+    site: Site, working: Site, owners: Collection[int], *, instance: Instance | None = None, **options: Any
+) -> Found:
+    """Rebuild the books of `working`: the site itself, or its folders with a scratch copy of its database."""
+    database = working.store.database
+    is_lost = not database.path.exists() or database.path.stat().st_size == 0
+    if not is_lost:
+        database.check_damage(_QUICK_SECONDS)
+        is_lost = find_loss(working.store, site.drop, (site.done, site.failed)) is not None
+    if is_lost:
+        check_marks(site, owners)
+    kept = journal.read(site, owners)  # beside the site's own database
+    database.migrate()
+    if instance is None:
+        for folder in (site.drop, site.done, site.failed):
+            working.judge(folder)
+    else:
+        instance.take_drop_folder()
+        for folder in (site.done, site.failed):
+            site.recognise(folder)
+    return Rebuilding(working, owners, kept=kept, **options).run(is_lost=is_lost)
+
+
+@contextmanager
+def _scratch(site: Site) -> Iterator[Site]:
+    """Yield the site with a copy of its database, which is gone after the block. Nobody works on the site."""
+    path = site.store.database.path
+    for lock in (f"{path}.instance", os.path.join(os.fsdecode(site.drop.root), os.fsdecode(LOCK))):
+        if (holder := holder_of(os.fsencode(lock))) is not None:
+            raise running(os.fsencode(lock), holder)
+    with tempfile.TemporaryDirectory(prefix="watcher-") as folder:
+        copy = Path(folder, "watcher.db")
+        for ending in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{ending}", f"{copy}{ending}")
+        with Store(f"sqlite:///{copy}") as store:
+            yield replace(site, store=store)
 
 
 def check_first_start(site: Site) -> None:

@@ -31,55 +31,69 @@ class Mover(StrEnum):
     PREPARE = "prepare"  # its parts are made
     SUBMIT = "submit"  # for the item itself, and for those with the same bytes
     FILE = "file"
-    RECOVER = "recover"
+    RECOVER = "recover"  # at a start, after a crash; and by the command of that name, from receipts
     PERSON = "person"
 
 
 TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
     None: {
-        State.PREPARING: (Mover.ARRIVE,),
+        State.PREPARING: (Mover.ARRIVE, Mover.RECOVER),
         State.QUEUED: (Mover.ARRIVE,),
-        State.FILING: (Mover.ARRIVE,),  # refused unsent, or answered for the same bytes
-        State.HELD: (Mover.ARRIVE,),  # as the original of its bytes is
+        State.FILING: (Mover.ARRIVE, Mover.RECOVER),  # refused unsent, or answered for the same bytes
+        State.DONE: (Mover.RECOVER,),
+        State.FAILED: (Mover.RECOVER,),
+        State.HELD: (Mover.ARRIVE, Mover.RECOVER),  # as the original of its bytes is; or lost, and in doubt
+        State.WITHDRAWN: (Mover.RECOVER,),  # only its parts, or its identifier, are left
     },
     State.PREPARING: {
-        State.PREPARING: (Mover.ARRIVE, Mover.PREPARE),  # itself under other numbers; its parts are being made now
+        State.PREPARING: (Mover.ARRIVE, Mover.PREPARE, Mover.RECOVER),  # under other numbers; being made; in doubt
         State.QUEUED: (Mover.PREPARE,),
-        State.FILING: (Mover.PREPARE,),  # it has no sound, would be too many parts, or cannot be decoded
-        State.HELD: (Mover.PREPARE,),  # what is in doubt cannot be made again
+        State.FILING: (Mover.PREPARE, Mover.RECOVER),  # it has no sound, would be too many parts, or no decoder
+        State.DONE: (Mover.RECOVER,),
+        State.FAILED: (Mover.RECOVER,),
+        State.HELD: (Mover.PREPARE, Mover.RECOVER),  # what is in doubt cannot be made again
         State.WITHDRAWN: (Mover.ARRIVE, Mover.PREPARE),
     },
     State.QUEUED: {
         State.PREPARING: (Mover.PREPARE, Mover.SUBMIT),  # none of its parts is made, or its file is gone
-        State.QUEUED: (Mover.ARRIVE, Mover.SUBMIT),  # postponed, or found to be itself under other numbers
+        State.QUEUED: (Mover.ARRIVE, Mover.SUBMIT, Mover.RECOVER),  # postponed; under other numbers; in doubt
         State.SUBMITTING: (Mover.SUBMIT,),
-        State.FILING: (Mover.SUBMIT,),  # answered for the same bytes
-        State.HELD: (Mover.SUBMIT,),
+        State.FILING: (Mover.SUBMIT, Mover.RECOVER),  # answered for the same bytes
+        State.DONE: (Mover.RECOVER,),
+        State.FAILED: (Mover.RECOVER,),
+        State.HELD: (Mover.SUBMIT, Mover.RECOVER),
         State.WITHDRAWN: (Mover.ARRIVE,),
     },
     State.SUBMITTING: {
         State.QUEUED: (Mover.SUBMIT, Mover.RECOVER),
         State.FILING: (Mover.SUBMIT, Mover.RECOVER),
+        State.DONE: (Mover.RECOVER,),
+        State.FAILED: (Mover.RECOVER,),
         State.HELD: (Mover.SUBMIT, Mover.RECOVER),
         State.WITHDRAWN: (Mover.SUBMIT,),  # it changed while it was sent, and its body was cut off
     },
     State.FILING: {
-        State.FILING: (Mover.FILE,),  # under another name, committed before it is used
-        State.DONE: (Mover.FILE,),
-        State.FAILED: (Mover.FILE,),
+        State.FILING: (Mover.FILE, Mover.RECOVER),  # under another name, committed before it is used
+        State.DONE: (Mover.FILE, Mover.RECOVER),
+        State.FAILED: (Mover.FILE, Mover.RECOVER),
     },
     State.DONE: {
-        # Completed with the recording whose parts it shares; moved on within done/; reviewed.
-        State.DONE: (Mover.SUBMIT, Mover.FILE, Mover.PERSON),
+        # Completed with the recording whose parts it shares; moved on within done/; reviewed; from its receipt.
+        State.DONE: (Mover.SUBMIT, Mover.FILE, Mover.PERSON, Mover.RECOVER),
+        State.FILING: (Mover.RECOVER,),
         State.RETURNING: (Mover.PERSON,),  # by `retry`, where the service did not accept all of its parts
     },
     State.FAILED: {
-        State.FAILED: (Mover.PERSON,),  # dismissed, reviewed
+        State.FAILED: (Mover.PERSON, Mover.RECOVER),  # dismissed, reviewed
+        State.FILING: (Mover.RECOVER,),
+        State.DONE: (Mover.RECOVER,),
         State.RETURNING: (Mover.PERSON, Mover.ARRIVE),  # by `retry`, or dragged back into the drop folder
     },
     State.HELD: {
         State.QUEUED: (Mover.PERSON, Mover.SUBMIT),  # released, or the original of its bytes was
-        State.FILING: (Mover.PERSON, Mover.SUBMIT),
+        State.FILING: (Mover.PERSON, Mover.SUBMIT, Mover.RECOVER),
+        State.DONE: (Mover.RECOVER,),
+        State.FAILED: (Mover.RECOVER,),
         State.HELD: (
             Mover.ARRIVE,
             Mover.SUBMIT,
@@ -90,21 +104,24 @@ TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
         State.RETURNING: (Mover.FILE,),  # under another name, committed before it is used
         State.PREPARING: (Mover.FILE,),
         State.QUEUED: (Mover.FILE,),
-        State.FILING: (Mover.FILE,),
+        State.FILING: (Mover.FILE, Mover.RECOVER),
         State.HELD: (Mover.FILE,),
-        State.DONE: (Mover.FILE,),  # its recording is nowhere
-        State.FAILED: (Mover.FILE,),  # likewise
+        State.DONE: (Mover.FILE, Mover.RECOVER),  # its recording is nowhere
+        State.FAILED: (Mover.FILE, Mover.RECOVER),  # likewise
     },
     State.WITHDRAWN: {  # its file is back
         State.PREPARING: (Mover.ARRIVE,),
         State.QUEUED: (Mover.ARRIVE,),
-        State.FILING: (Mover.ARRIVE,),
+        State.FILING: (Mover.ARRIVE, Mover.RECOVER),
+        State.DONE: (Mover.RECOVER,),
+        State.FAILED: (Mover.RECOVER,),
         State.HELD: (Mover.ARRIVE,),
     },
 }
 """Every change of an item's state, and who may make it. The store refuses any other.
 
 From None: the item is new. From a state to itself: another field of the item changes, and only in that state.
+RECOVER brings a row to where its receipt has it, if that knows more, as after an older copy was restored.
 """
 
 AFTER_CRASH = {
@@ -174,7 +191,8 @@ class PartState(StrEnum):
 
 
 PART_TRANSITIONS: dict[PartState | None, frozenset[PartState]] = {
-    None: frozenset({PartState.QUEUED, PartState.ACCEPTED, PartState.REFUSED}),  # with the same bytes; silent
+    # With the same bytes; silent; or in doubt, after a loss.
+    None: frozenset({PartState.QUEUED, PartState.ACCEPTED, PartState.REFUSED, PartState.HELD}),
     PartState.QUEUED: frozenset(PartState),
     PartState.SUBMITTING: frozenset({PartState.QUEUED, PartState.ACCEPTED, PartState.REFUSED, PartState.HELD}),
     PartState.ACCEPTED: frozenset(),  # what is paid for stays so

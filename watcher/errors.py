@@ -96,6 +96,10 @@ class StaleItem(WatcherError):
     code = "late_writer"
 
 
+class ClockDoubted(WatcherError):
+    """The machine's clock is so far ahead of all that is known that it may be wrong."""
+
+
 class UsageError(WatcherError):
     """The command's arguments do not go together."""
 
@@ -107,6 +111,13 @@ class NoSuchItem(WatcherError):
     """The name that a person gave matches no item, or more than one."""
 
     code = "no_such_item"
+    exit_code = Exit.USAGE
+
+
+class NotAtRest(WatcherError):
+    """The item is under way, or a person must decide on it first."""
+
+    code = "not_at_rest"
     exit_code = Exit.USAGE
 
 

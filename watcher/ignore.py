@@ -125,8 +125,15 @@ class Ignore:
             one for one in EXTENSIONS if not any(f".{one}".endswith(e) or e.endswith(f".{one}") for e in ends)
         )
 
+        # Most recordings are named by letters, digits, "_" and "-", and one extension: whether any pattern matches
+        # such a name is found out once.
+        usual = re.compile(rb"[0-9a-z][0-9a-z_-]*\.(?:%b)" % "|".join(self._plain).encode(), re.IGNORECASE)
+        self._is_usual = None if any(map(_may_match_usual, folded)) else usual.fullmatch
+
     def matching(self, name: bytes) -> str | None:
         """Return the pattern that matches this name, or a component of this relative path; else None."""
+        if self._is_usual is not None and self._is_usual(name):
+            return None
         for part in name.decode("utf-8", "surrogateescape").split("/"):
             low = part.casefold()
             ending = low.rpartition(".")[2]
@@ -149,6 +156,21 @@ class Ignore:
     def source(self, pattern: str) -> str | None:
         """Return the program and kind of file behind a built-in pattern; None for one of `arrivals.ignore`."""
         return self._sources.get(pattern)
+
+
+def _may_match_usual(pattern: str) -> bool:
+    """Return whether this pattern, in lower case, may match a usual name; true in doubt. See Ignore.__init__."""
+    literals = _WILD.split(pattern)
+    whole, first, last = "".join(literals), literals[0], literals[-1]
+    extension = last.rpartition(".")[2]
+    is_elsewhere = (
+        re.fullmatch(r"[0-9a-z_.-]*", whole) is None
+        or whole.count(".") > 1
+        or first.startswith((".", "_", "-"))
+        or ("." in last and extension not in EXTENSIONS)
+        or ("." not in last and len(literals) == 1)
+    )
+    return not is_elsewhere
 
 
 def _shortest(beginnings: Iterable[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from watcher.clock import SystemClock
 from watcher.composition import Journey
 from watcher.daemon import tidy
 from watcher.domain import BACKLOG, HALF_DONE, UNDER_WAY, Item, PauseKind, State, VerdictState
@@ -25,6 +26,7 @@ _ASKED_AGAIN = "the daemon, and each pass with --verdicts, asks again in time"
 _UNSEEN = "the stop came before it was scanned; the next pass scans it"
 _PATIENCE_SECONDS = 60.0  # for files to settle or be given up, on top of their quiet time
 _TICK_SECONDS = 1.0
+_WALL = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,10 @@ def run_once(
             is_working = senders.is_sending() or preparer.is_working()
             if not is_working and _is_over(journey, progress, began) and not answers.must_wait(progress):
                 break
-            clock.wait(min(wait, _TICK_SECONDS), senders.woken if is_working else journey.stopping)
+            if is_working:
+                _WALL.wait(min(wait, _TICK_SECONDS), senders.woken)  # it is they who wait for times to come
+            else:
+                clock.wait(min(wait, _TICK_SECONDS), journey.stopping)
     if not journey.stopping.is_set():
         journey.filing.look_again()
         journey.retention.finish()
@@ -166,10 +171,10 @@ class _Answers:
 
 
 class _Senders:
-    """The senders, each in a loop of its own as in the daemon: a slow upload holds up no other.
+    """The senders, each in a loop of its own as in the daemon: none waits for another, or for what is filed.
 
     A sender with nothing to send comes to rest until something has changed or is due. So when the pass is over,
-    none of them is about to send. A single sender takes turns with the other steps.
+    none of them is about to send.
     """
 
     def __init__(self, journey: Journey, pool: ThreadPoolExecutor) -> None:
@@ -186,8 +191,6 @@ class _Senders:
     def step(self, *, is_news: bool) -> float:
         """Start each resting sender that is due; all, if there `is_news`. Return the seconds until one is due."""
         self.woken.clear()
-        if len(self._steps) == 1:
-            return self._steps[0]()
         if self._sent.is_set():
             self._sent.clear()
             is_news = True

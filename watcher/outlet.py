@@ -19,6 +19,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO, cast
 
+Show = Callable[[str, int, int | None], object]
+"""Called again and again with what is being done, how much of it is, and of how much; None: that is not known."""
+
 LAST_SECONDS = 2.0
 MOST_CHARACTERS = 4_000_000
 """Characters in the queue, some ten thousand lines; a single line may be longer."""

@@ -4,6 +4,7 @@ import json
 import shlex
 import string
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -14,6 +15,19 @@ def rfc3339(seconds: float | None) -> str | None:
     """Return the time as text in UTC, to the millisecond; None for None."""
     if seconds is None:
         return None
+    # As datetime does it, in a sixth of the time: a list of a million recordings has three million of them.
+    whole = int(seconds)
+    millis = int((seconds - whole) * 1e6 + 0.5) // 1000
+    if seconds < 0 or millis > 999:
+        return _moment(seconds)
+    return _minute(whole // 60) + _SECONDS[whole % 60] + _MILLIS[millis]
+
+
+_SECONDS = tuple(f"{number:02}." for number in range(60))
+_MILLIS = tuple(f"{number:03}Z" for number in range(1000))
+
+
+def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -26,9 +40,16 @@ def seconds_of(text: object) -> float | None:
     return datetime.fromisoformat(text).timestamp()
 
 
+@lru_cache(maxsize=1024)
+def _minute(number: int) -> str:
+    return datetime.fromtimestamp(60 * number, UTC).isoformat()[:17]
+
+
 def show_path(path: bytes) -> str:
     r"""Return the path safe to print: bytes that are not UTF-8, and control characters, as `\xNN`."""
     text = path.decode("utf-8", errors="backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
@@ -77,7 +98,17 @@ def quote_path(path: bytes) -> str:
 
 def to_json(value: object, *, indent: int | None = None) -> str:
     """Return the value as JSON, with everything escaped that a terminal would obey or not show."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    text = json.dumps(value, ensure_ascii=False, indent=indent) if indent else _encode(value)
+    return printable_json(text)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one for each value
+
+
+def printable_json(text: str) -> str:
+    """Return the JSON with everything escaped that a terminal would obey or not show, but for line feeds."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 

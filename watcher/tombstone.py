@@ -13,7 +13,7 @@ from hashlib import sha256
 from math import isfinite
 from typing import Any
 
-from watcher.domain import Item, Mode, Part, PartState, Planned, State
+from watcher.domain import FILED, Item, Mode, Part, PartState, Planned, State
 from watcher.text import JsonObject, rfc3339, seconds_of
 
 KEY_BYTES = 32
@@ -128,7 +128,7 @@ def bury(item: Item, parts: list[Part], content: str | None, **facts: Any) -> To
     return Tombstone(
         id=item.id,
         content=content,
-        outcome=item.outcome if item.state in (State.DONE, State.FAILED) else None,
+        outcome=item.outcome if item.state in FILED else None,
         identifier=item.identifier,
         mode=None if item.plan is None else item.plan.mode,
         parts=tuple(

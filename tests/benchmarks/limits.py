@@ -231,6 +231,14 @@ def main() -> None:
     _report(
         "5/s, 150/min  latency 0.5 s  in_flight 5", 1500, *measure(wide, 1500, in_flight=5, before=0.2, after=0.3)
     )
+    print("a wide rate and slow answers, a minute of backlog at 10/s:")
+    for in_flight in (1, 4, 16):
+        for once in (False, True):
+            _report(
+                f"10/s   latency 0.5 s  in_flight {in_flight}, {'run --once' if once else 'daemon'}",
+                600,
+                *measure(["10/second"], 600, in_flight=in_flight, before=0.2, after=0.3, span=60.0, once=once),
+            )
     print("bodies of 6 MB that travel for 6 s, two minutes of backlog at 30/min:")
     for in_flight in (1, 4, 6):
         for once in (False, True):

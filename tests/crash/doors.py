@@ -17,17 +17,19 @@ from typing import Any
 
 import pytest
 
-from watcher.folders import Folder, acceptance, disk, folder, move
+from watcher import ownership
+from watcher.folders import Folder, acceptance, discard, disk, folder, marker, move
 from watcher.folders.lock import Lock
 from watcher.identifai.client import Client
 from watcher.identifai.upload import Body
 from watcher.journey.prepare import part_file, spool
 from watcher.journey.prepare.makers import Makers
 from watcher.journey.prepare.spool import Spool
+from watcher.journey.retain import removing
 from watcher.store.sqlite import SqliteDatabase
 
 CHANGES_FOLDER = frozenset({"write_whole", "remove", "sweep", "mark"})
-"""What changes a folder, of Folder's operations. Beside them only `move` does."""
+"""What changes a folder, of Folder's operations. Beside them only `move` and `discard` do."""
 
 CHANGES_SPOOL = frozenset({"keep", "note", "remove", "clear", "sweep"})
 """What changes the spool, of Spool's operations, beside what is made in a folder of its own there."""
@@ -129,6 +131,7 @@ class Doors:
         for name, module in list(sys.modules.items()):
             if name.startswith("watcher.journey") and getattr(module, "move", None) is move:
                 patch.setattr(module, "move", self.around("move", move))
+        patch.setattr(removing, "discard", self.around("discard", discard.discard))
         take, close = Lock.__init__, Lock.close
 
         def taken(lock: Lock, held: int, displaced: bytes | None = None) -> None:
@@ -179,7 +182,7 @@ class Doors:
         patch.setattr(SqliteDatabase, "close", closed)
 
     def _wrap_syscalls(self, patch: pytest.MonkeyPatch) -> None:
-        for module in (acceptance, disk, folder, part_file, spool, _MOVE):
+        for module in (acceptance, discard, disk, folder, marker, ownership, part_file, spool, _MOVE):
             patch.setattr(module, "os", _System(self))
         patch.setattr(disk, "_renameat2", self.around("renameat2", disk._renameat2, is_syscall=True))
 

@@ -24,6 +24,8 @@ _LOOKS = frozenset(
         "check_gives",
         "check_takes",
         "read",
+        "read_owned",
+        "there_since",
         "drafts",
         "occupied",
         "taken",

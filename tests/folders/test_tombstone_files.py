@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.people import STRANGER, as_user, shared_folder
 from watcher.domain import Mode, PartState, State
 from watcher.folders import Folder
 from watcher.folders.tombstone_files import KEY, read_key, read_tombstones, write_key, write_tombstone
@@ -108,6 +109,19 @@ def test_the_key_is_nobody_elses_to_read_and_is_read_again(done: Folder, tmp_pat
     assert read_key(done) is None
     write_key(done, bytes(32))
     assert read_key(done) == bytes(32)
+
+
+def test_the_key_that_root_writes_is_the_services(place: Path) -> None:
+    """Though the folder is another's. One that only root can read is moved aside."""
+    folder = Folder(os.fsencode(shared_folder(place / "done")), "done")
+    write_key(folder, bytes(32))
+    assert as_user(read_key, folder) is None
+    displaced = as_user(write_key, folder, bytes(range(32)))
+    assert displaced is not None
+    assert as_user(read_key, folder) == bytes(range(32))
+    (place / "done" / os.fsdecode(KEY)).unlink()
+    write_key(folder, bytes(32), {STRANGER.uid or 0})
+    assert as_user(read_key, folder) == bytes(32)
 
 
 def test_a_link_in_the_keys_place_is_moved_aside(done: Folder, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from tests.places import Place, sandbox
 from tests.queues import IDLE, drain, listening, posts, queued, settle, told
 from watcher.clock import SystemClock
 from watcher.domain import PauseKind, State
+from watcher.errors import Exit
+from watcher.journey.file import Filing
 from watcher.journey.submit.submission import Submission
 from watcher.sandbox import Sandbox
 
@@ -99,6 +101,30 @@ def test_uploads_end_in_the_order_in_which_they_came_to_their_end(tmp_path: Path
     for one, other in itertools.permutations(attempts, 2):
         if one.started_at + 0.3 < other.started_at:
             assert (one.released_at or 0) < (other.released_at or 0)
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_a_pass_sends_the_next_while_others_are_filed(in_flight: int, tmp_path: Path) -> None:
+    """As the daemon does, with one sender too: a slow disk costs none of the rate."""
+    clock, deadline = SystemClock(), 30.0
+    with sandbox(clock, writes=()) as service, pytest.MonkeyPatch.context() as patch:
+        place = Place(tmp_path, service.url, clock, limits={"writes": [], "in_flight": in_flight})
+        for name in ("a.wav", "b.wav", "c.wav"):
+            place.drop(name)
+        file, seen = Filing.step, list[int]()
+
+        def file_slowly(filing: Filing) -> float:
+            until = clock.monotonic() + deadline
+            while 0 < (count := len(posts(service))) < 3 and clock.monotonic() < until:
+                clock.wait(0.01, threading.Event())
+            seen.append(count)
+            return file(filing)
+
+        patch.setattr(Filing, "step", file_slowly)
+        outcome = place.run_once()
+
+    assert outcome.exit_code is Exit.WELL
+    assert set(seen) <= {0, 3}
 
 
 def test_a_restart_loop_can_not_burst(make_place: MakePlace, service: Sandbox, clock: FalseClock) -> None:

@@ -389,12 +389,12 @@ def test_parts_of_equal_content_share_one_identifier(place: Place, service: Sand
     """Two recordings with the same announcement, and one that is sent as it is and is that."""
     hello, one, two = (wav(10.0, seed=n)[44:] for n in (1, 2, 3))
     first, second = (wav(20.0)[:44] + hello + rest for rest in (one, two))
-    with opened(place, first=_sized(first), second=_sized(second)) as site:
+    with opened(place, first=sized(first), second=sized(second)) as site:
         site.cutter.seconds = 10.0
         site.drain()
         assert site.parts("first.wav")[0].identifier == site.parts("second.wav")[0].identifier
         assert len(posts(service)) == 3
-        announcement = _sized(wav(10.0)[:44] + hello)
+        announcement = sized(wav(10.0)[:44] + hello)
         assert hashlib.sha256(announcement).hexdigest() == site.parts("first.wav")[0].sha256
         site.add(alone=announcement)
         site.drain()
@@ -402,7 +402,7 @@ def test_parts_of_equal_content_share_one_identifier(place: Place, service: Sand
         assert len(posts(service)) == 3
 
 
-def _sized(content: bytes) -> bytes:
+def sized(content: bytes) -> bytes:
     """The RIFF with the lengths that it has."""
     sound = len(content) - 44
     return (

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakePlace
-from tests.journey.test_parts import LONG, SPLIT, opened
+from tests.journey.test_parts import LONG, SPLIT, opened, sized
 from tests.journey.test_verdicts import ask
 from tests.places import REFUSED, Place
 from tests.pure.test_joined import verdict
-from tests.queues import listening
+from tests.queues import listening, posts
+from watcher.audio.synthesis import wav
 from watcher.cli.looking import _story
 from watcher.domain import Attempt, PartState
 from watcher.errors import Exit
@@ -137,6 +138,21 @@ def test_a_duplicate_has_its_parts_and_its_verdict(place: Place, service: Sandbo
     first, second = receipt(place), receipt(place, "again")
     assert first["verdict"] == second["verdict"]
     assert [part["identifier"] for part in first["parts"]] == [part["identifier"] for part in second["parts"]]
+
+
+def test_a_recording_of_parts_that_were_all_judged_before_is_told_of(place: Place, service: Sandbox) -> None:
+    """The same announcements in another order: nothing is sent, nothing need be asked, and the log has it."""
+    one, two = (wav(10.0, seed=n)[44:] for n in (1, 2))
+    first, second = (sized(wav(20.0)[:44] + content) for content in (one + two, two + one))
+    with opened(place, first=first) as site, listening() as log:
+        site.cutter.seconds = 10.0
+        site.drain()
+        ask(site.journey)
+        site.add(second=second)
+        site.drain()
+        known = {line["item"] for line in verdict_lines(log)}
+        assert known == {site.item("first.wav").id, site.item("second.wav").id}
+    assert len(posts(service)) == 2
 
 
 def test_a_pass_waits_for_the_verdicts_of_all_parts(place: Place, service: Sandbox) -> None:

@@ -19,7 +19,7 @@ from tests.queues import listening, told
 from watcher.composition import Journey
 from watcher.domain import State
 from watcher.journey.arrive.look import Look
-from watcher.journey.arrive.settle import Candidate
+from watcher.journey.arrive.roll import Candidate
 from watcher.journey.arrive.watch import Watch, try_events
 from watcher.sandbox import Sandbox
 
@@ -290,6 +290,40 @@ def test_who_has_it_open_is_forgotten_with_the_watch_and_no_rename_makes_up_for_
         place.drop("next.wav", speech("next"))
         wait_until(lambda: settles("next.wav"), "what is closed is taken")
         assert settles("call.wav") is not is_lost
+
+
+@pytest.mark.parametrize("is_folder", [False, True], ids=["itself", "with its folder"])
+def test_what_was_missed_before_its_move_was_heard_may_still_be_open_when_it_is_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch, is_folder: bool
+) -> None:
+    """A scan sees that it is gone a moment before the event that it left is read. It was there before we listened,
+    so that it came back proves nothing; what comes from elsewhere is closed.
+    """
+    monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
+    drop, aside = place.root / "drop", place.root / "aside"
+    path = place.drop("week/call.wav")
+    with path.open("ab"), watched(place) as (journey, watch):
+
+        def seen() -> dict[bytes, str]:
+            journey.arrivals.step()
+            waiting = {file.path: file.code for file in journey.arrivals.waiting()}
+            return waiting | {settled.path: "settled" for settled in journey.arrivals.settled}
+
+        wait_until(lambda: seen() == {b"week/call.wav": "unclosed"}, "it waits")
+        moved, back = (path.parent, drop / "came") if is_folder else (path, drop / "came.wav")
+        assert watch._observer is not None
+        emitter: Any = next(iter(watch._observer.emitters))
+        with emitter._inotify._lock:  # no event is taken in meanwhile
+            moved.rename(aside)
+            journey.arrivals.recheck(b"week/call.wav")
+            assert seen() == {}
+        wait_until(lambda: journey.arrivals.openings.has_left, "it is heard that it left")
+        aside.rename(back)
+        place.drop("other.wav", speech("other"))
+        came = b"came/call.wav" if is_folder else b"came.wav"
+        wait_until(lambda: seen().keys() == {came, b"other.wav"}, "both are seen")
+        wait_until(lambda: seen()[b"other.wav"] == "settled", "what is closed is taken")
+        wait_until(lambda: seen()[came] == "unclosed", "it waits")
 
 
 def test_what_is_whole_is_settled_once_however_long_it_waits_to_be_examined(place: Place) -> None:

@@ -1,14 +1,15 @@
-"""A sample of the scenarios on each share; `make network` runs all of them."""
+"""A sample of the scenarios on a share of each protocol; `make network` runs all of them on every kind."""
 
 import pytest
 
 from tests.network.__main__ import try_share
 from tests.network.machine import check_machine
-from tests.network.shares import IN_MACHINE, KINDS
+from tests.network.shares import IN_MACHINE
 from tests.people import needs_root
 from tests.process.servers import program
 
 SAMPLE = "test_filed and drop or test_second_instance and other or test_check"
+KINDS = ("nfs4.2", "smb", "sshfs")
 PROGRAMS = {
     "nfs": ("exportfs", "rpc.nfsd", "rpc.mountd", "rpc.statd", "rpcbind", "mount.nfs"),
     "smb": ("smbd", "smbpasswd", "mount.cifs"),

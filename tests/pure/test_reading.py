@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.echoes import ENCODINGS, bones, plain
 from watcher.domain import VerdictState
-from watcher.identifai.listing import read_list
+from watcher.identifai.elements import read_list
 from watcher.identifai.reading import Reader, Reading, find_limit, find_retry_after_seconds
 from watcher.redaction import Redactor
 

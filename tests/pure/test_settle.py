@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from watcher.audio import Completeness
 from watcher.domain import Fingerprint
-from watcher.journey.arrive.settle import Candidate, Evidence, Judgement, Patience, Settler
+from watcher.journey.arrive.roll import Candidate
+from watcher.journey.arrive.settle import Evidence, Judgement, Patience, Settler
 
 SETTLE, UNCLOSED, INCOMPLETE, RELOOK = 2.0, 20.0, 60.0, 30.0
 NOW = 1_700_000_000.0
@@ -437,3 +438,17 @@ def test_what_is_left_is_looked_at_when_it_changes_and_not_before() -> None:
     it.see(b"a", mark(20), NOW, 300.0)
     assert it.next_look() == 302.0
     assert candidate.code == "settling"
+
+
+def test_however_many_wait_they_are_looked_at_no_more_often_than_some_a_second() -> None:
+    """A hundred are looked at as often as one is; ten thousand, which are opened and read each time, are not."""
+    for number, looks in ((100, 100 * 20), (10_000, 600 * 50)):
+        it, seen = settler(), 0
+        for n in range(number):
+            it.see(b"%d" % n, mark(0, inode=n), NOW, 100.0, is_closed=True)
+        for second in range(601):
+            while due := it.due(100.0 + second, 1_000):
+                seen += len(due)
+                for candidate in due:
+                    it.judge(candidate, UNKNOWN, NOW, 100.0 + second)
+        assert seen == number + looks

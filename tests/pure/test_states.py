@@ -63,7 +63,7 @@ def test_what_is_under_way_is_ended_by_the_daemon_and_what_rests_by_no_step_of_i
         assert movers - {Mover.PERSON, Mover.RECOVER}, state
     for state in AT_REST:
         movers = {mover for after in UNDER_WAY for mover in TRANSITIONS[state].get(after, ())}
-        assert movers <= {Mover.PERSON, Mover.ARRIVE, Mover.SUBMIT}, state
+        assert movers <= {Mover.PERSON, Mover.ARRIVE, Mover.SUBMIT, Mover.RECOVER}, state
 
 
 def test_only_what_may_be_half_done_leaves_a_crash_something_to_do() -> None:

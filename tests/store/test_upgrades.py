@@ -17,6 +17,7 @@ from tests.store.recordings import item, sqlite_of
 from watcher.errors import StoreError
 from watcher.store import Store, revisions
 from watcher.store.schema import metadata
+from watcher.store.sqlite import database_file
 from watcher.store.sqlite.connections import empty_database
 
 NEWEST = revisions.known()[-1]
@@ -204,6 +205,34 @@ def test_before_an_upgrade_a_whole_copy_is_made(store: Store, own_revisions: Pat
     assert _dump(copy) == before
     with Store(f"sqlite:///{copy}") as restored, restored.writing() as books:
         assert books.items.get(item(1).id) == item(1)
+
+
+def test_an_upgrade_says_how_far_it_is(store: Store, own_revisions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy by its bytes, the revisions by their number; and again while one statement takes long."""
+    with store.writing() as books:
+        for number in range(300):
+            books.items.add(item(number), "x" * 3000)
+    monkeypatch.setattr(database_file, "_PAGES_AT_ONCE", 50)
+    monkeypatch.setattr(database_file, "_STEPS_AT_ONCE", 10)
+    first, second = (
+        _next_revision(own_revisions, "op.execute('UPDATE items SET due_at = due_at + 1')") for _ in "ab"
+    )
+    told: list[tuple[str, int, int | None]] = []
+    store.database.migrate(lambda *said: told.append(said))
+    copied = [(number, total) for what, number, total in told if what == "copying the database"]
+    assert len(copied) > 3
+    assert copied == sorted(copied)
+    assert (
+        copied[-1][0]
+        == copied[-1][1]
+        == sqlite_of(store).path.with_name("watcher.db.before-" + NEWEST + ".bak").stat().st_size
+    )
+    changed = [said for said in told if said[0] != "copying the database"]
+    assert list(dict.fromkeys(changed)) == [
+        (f"changing the tables to version {first}", 1, 2),
+        (f"changing the tables to version {second}", 2, 2),
+    ]
+    assert len(changed) > 20
 
 
 def test_only_the_last_three_copies_are_kept(store: Store, own_revisions: Path) -> None:

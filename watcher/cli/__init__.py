@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import errno
+import gc
 import io
 import os
 import sys
@@ -122,7 +123,11 @@ def _as_bytes(error: UnicodeError) -> tuple[str, int]:
 def _find(command: str) -> Callable[[argparse.Namespace], int]:
     """The function of this command. Its module is imported only now, since many import half of the program."""
     module, _, name = command.partition(".")
-    found: Callable[[argparse.Namespace], int] = getattr(import_module(f"watcher.cli.{module}"), name)
+    gc.disable()  # nothing of what is made now is garbage, and looking for it takes a tenth of a short command
+    try:
+        found: Callable[[argparse.Namespace], int] = getattr(import_module(f"watcher.cli.{module}"), name)
+    finally:
+        gc.enable()
     return found
 
 
@@ -140,10 +145,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_trying(commands)
     _add_upgrading(commands)
+    _add_recovering(commands)
     _add_looking(commands)
     _add_reporting(commands)
     _add_proving(commands)
     _add_deciding(commands)
+    _add_clearing(commands)
     return parser
 
 
@@ -240,6 +247,33 @@ def _add_upgrading(commands: Commands) -> None:
     )
 
 
+def _add_recovering(commands: Commands) -> None:
+    recover = _add(
+        commands,
+        "recover",
+        "recovering.recover",
+        "rebuild a lost database from the receipts",
+        "Reads done/, failed/ and the spool, and adds to the\ndatabase what it does not know: recordings, parts, "
+        "identifiers, verdicts, requests. So nothing that any\nreceipt knows is paid for again. It also completes "
+        "an older copy that was restored, and may be repeated.\nA receipt counts if its file belongs to the "
+        "service's user and the recording beside it has its size;\nothers are named and left as they are. What "
+        "waits in drop/ without a trace may have been sent: it is in\ndoubt, as identifai.in_doubt says.\n\n"
+        "exit codes: 0 all is well; 1 done, but something was left or will be held, and is named; 75 a daemon is\n"
+        "running; 78 the configuration is wrong, a folder is not there, or the database is damaged.",
+    )
+    recover.add_argument("--dry-run", action="store_true", help="only say what would be added; change nothing")
+    recover.add_argument(
+        "--trust-owner",
+        type=_given,
+        action="append",
+        metavar="USER",
+        help="receipts of this user (name or number) count as well (may be repeated)",
+    )
+    recover.add_argument(
+        "--verify", action="store_true", help="also read the recordings and compare their hashes with the receipts"
+    )
+
+
 def _seconds(said: str) -> float:
     """Parse a number of seconds. Raises ValueError, from which argparse makes its message."""
     seconds = float(said)
@@ -279,13 +313,13 @@ def _add_looking(commands: Commands) -> None:
     _add(
         commands,
         "status",
-        "looking.status",
+        "state.status",
         "show the state of the site",
         "Recordings by state, pauses with their reasons, the rate in use, how long the\nbacklog will take, "
         "and when the drop folder was last scanned.",
         json=True,
     )
-    listing = _add(commands, "list", "looking.list_items", "list the recordings, oldest first", json=True)
+    listing = _add(commands, "list", "listing.list_items", "list the recordings, oldest first", json=True)
     kinds = listing.add_mutually_exclusive_group()
     kinds.add_argument(
         "--waiting",
@@ -446,3 +480,34 @@ def _add_deciding(commands: Commands) -> None:
         "submit again",
         "Ends a person's pause. If the account or the service is the reason, one\nrecording is tried at once.",
     )
+
+
+def _add_clearing(commands: Commands) -> None:
+    prune = _add(
+        commands,
+        "prune",
+        "clearing.prune",
+        "remove what was kept long enough",
+        "Removes the recordings, receipts and rows whose time\nis over ([retention]). The daemon does this by "
+        "itself. A tombstone stays, so that nothing is paid for\nagain. What was altered after it was filed stays "
+        "and is named (exit code 1).",
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    erase = _add(
+        commands,
+        "erase",
+        "clearing.erase",
+        "erase recordings everywhere, for good",
+        "Removes the recording, its receipt, its companions and its\nrows, and says what it cannot reach. Only a "
+        "tombstone stays, which names nobody: dropped again, it is\nnot paid for again. Only for what is done, "
+        "failed or withdrawn. If a daemon is running, it does it.",
+    )
+    erase.add_argument(
+        "items",
+        type=_given,
+        nargs="+",
+        metavar="ITEM",
+        help="its id, the first 6 characters of it or more, or its path",
+    )
+    erase.add_argument("--all-copies", action="store_true", help="also every other recording with the same bytes")
+    erase.add_argument("--dry-run", action="store_true", help="only say what would be erased, and what stays")

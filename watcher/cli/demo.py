@@ -164,7 +164,7 @@ def _prepare(folder: Path | None) -> Path:
 
 
 def _recordings(context: CommandContext) -> dict[str, Recording]:
-    return {path_text(recording.item.path): recording for recording in list_recordings(context, ())}
+    return {path_text(recording.item.path): recording for recording in list_recordings(context)}
 
 
 def _table(context: CommandContext, marks: dict[str, str] | None = None) -> Table:

@@ -51,10 +51,14 @@ def open_to_decide(options: argparse.Namespace) -> Iterator[CommandContext]:
         yield context
 
 
+def is_utf_8() -> bool:
+    """Whether standard output takes any character."""
+    return codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+
+
 def print_json(value: object) -> None:
     """Print the value as a line of JSON: in UTF-8, or in ASCII if stdout has another encoding."""
-    is_utf_8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
-    print(to_json(value) if is_utf_8 else json.dumps(value))
+    print(to_json(value) if is_utf_8() else json.dumps(value))
 
 
 class _Console(Console):

@@ -2,26 +2,21 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from watcher.cli.looking import duration_in_words
 from watcher.cli.opening import open_context, print_json
 from watcher.cli.printing import as_far_as_read
+from watcher.cli.progress import show_progress
+from watcher.cli.state import duration_in_words
 from watcher.domain import Mode
 from watcher.errors import Exit, UsageError
-from watcher.outlet import standard_error
 from watcher.text import show_path
 from watcher.views.estimate import Estimate, estimate_folder
 from watcher.views.reconciliation import reconcile_books
 
 
 def reconcile(options: argparse.Namespace) -> int:
-    with open_context(options) as context, _progress() if options.hashes else nullcontext() as show:
-        found = reconcile_books(context, show)
+    with open_context(options) as context, show_progress() as show:
+        found = reconcile_books(context, show, hashes=options.hashes)
     with as_far_as_read():
         for name, number in found.accounted.items():
             print(f"{name:<10}{number:>9,}")
@@ -38,23 +33,6 @@ def reconcile(options: argparse.Namespace) -> int:
         if not found.wrong:
             print("The books add up: folders, items and ledger agree.")
     return Exit.INCOMPLETE if found.wrong else Exit.WELL
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error if that is a terminal, from the first recording that is read."""
-    console = Console(file=standard_error(), stderr=True)
-    if not console.is_terminal:
-        yield _show_nothing
-        return
-    columns = (TextColumn("read"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("read", total=None, visible=False)
-        yield lambda number, total: bar.update(task, completed=number, total=total, visible=True)
-
-
-def _show_nothing(number: int, total: int) -> None:
-    pass
 
 
 _WAYS = {

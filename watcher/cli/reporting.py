@@ -8,7 +8,7 @@ from watcher.cli.opening import open_context
 from watcher.errors import Exit, UsageError
 from watcher.report.output import print_bytes, write_file
 from watcher.report.spreadsheet import write_csv
-from watcher.text import show_text, to_json
+from watcher.text import show_text
 from watcher.views.context import CommandContext
 from watcher.views.period import Period, read_period
 from watcher.views.report import read_report, stream_json
@@ -40,8 +40,8 @@ def _compose(context: CommandContext, period: Period, form: str, separator: str)
     if form == "csv":
         yield from write_csv(context, period, separator)
     elif form == "json":
-        for one in stream_json(context, period):
-            yield to_json(one).encode("utf-8", "replace") + b"\n"
+        for lines in stream_json(context, period):
+            yield "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
     else:
         from watcher.report.page import write_report  # noqa: PLC0415 — the templates' library takes a while
 

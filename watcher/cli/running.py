@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from watcher import daemon, logs, once
 from watcher.cli.demo import show_demo
 from watcher.cli.opening import read_config
+from watcher.cli.progress import show_progress
 from watcher.clock import SystemClock
 from watcher.composition import opened
 from watcher.domain import FILED, UNDER_WAY, State
@@ -120,8 +121,8 @@ def migrate(options: argparse.Namespace) -> int:
             return Exit.WELL
         if loss := context.loss():
             raise loss
-        with lock_database(database):  # the schema must not change under a running daemon
-            before, after = database.migrate()
+        with lock_database(database), show_progress() as show:  # no daemon may run while the schema changes
+            before, after = database.migrate(show)
     how = f"was upgraded from version {before} to {after}." if before else f"was created with version {after}."
     print(f"{config.store.path} {how}")
     return Exit.WELL

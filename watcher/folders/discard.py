@@ -58,8 +58,10 @@ def _finish(folder: Folder, here: int, path: bytes, aside: bytes, is_meant: Chec
     finally:
         disk.close(opened)
     if not is_it:
-        with suppress(FileExistsError):  # a newcomer has its name: it stays where it is, and is named
+        try:
             disk.rename_noreplace(here, aside, here, os.path.basename(path))
+        except FileExistsError:  # a newcomer has its name: it stays where it is, and is named
+            path = os.path.join(os.path.dirname(path), aside)
         raise _changed(folder, path)
     os.unlink(aside, dir_fd=here)
     disk.sync(here)

@@ -192,9 +192,12 @@ def uid_given(folder: int) -> int:
         close(made)
 
 
-def birth_of(opened: int) -> int | None:
-    """Return the birth time in nanoseconds, which nobody can change; None where the file system has none."""
-    answer = _statx(opened, b"", _STATX_BTIME)
+def birth_of(opened: int, name: bytes = b"") -> int | None:
+    """Return the birth time of what is open, or of this name in it, which nobody can change.
+
+    In nanoseconds; None where the file system has none.
+    """
+    answer = _statx(opened, name, _STATX_BTIME)
     if answer is None:
         return None
     (found,) = struct.unpack_from("=I", answer)

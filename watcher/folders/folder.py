@@ -66,6 +66,17 @@ class Folder(Root):
             self._regular(path, status)
             return status.st_uid
 
+    def there_since(self, path: bytes) -> float:
+        """Return since when the file at `path` has existed, in seconds since the epoch, on its disk's clock.
+
+        Its birth, where that is known: every chmod and rename renews its ctime. RecordingGone as in `fingerprint`.
+        """
+        with self.giving(path), self.holder(path) as (here, name):
+            status = os.stat(name, dir_fd=here, follow_symlinks=False)
+            self._regular(path, status)
+            born = disk.birth_of(here, name)
+        return min(status.st_ctime_ns, status.st_ctime_ns if born is None else born) / 1e9
+
     def open(self, path: bytes) -> tuple[BinaryIO, Fingerprint]:
         """Open the recording for reading. Return it with its fingerprint; the caller closes it.
 
@@ -237,6 +248,11 @@ class Folder(Root):
         None too for a file that we may not read: it is not ours. TooLong where it has more than `limit`
         bytes, Unreadable where the disk is damaged.
         """
+        found = self.read_owned(path, limit)
+        return None if found is None else found[0]
+
+    def read_owned(self, path: bytes, limit: int) -> tuple[bytes, int] | None:
+        """Return the content and the owner of a small file; None, and raises, as in `read`."""
         with self.taking(path):
             try:
                 with self.holder(path) as (here, name), self.looking(path):
@@ -248,6 +264,7 @@ class Folder(Root):
                         return None
             except (FileNotFoundError, NotADirectoryError):
                 return None
+            owner = os.fstat(opened).st_uid
             with self.looking(path), OpenFile(opened) as file, io.BufferedReader(file) as whole:
                 data = whole.read(limit + 1)
         if len(data) > limit:
@@ -255,7 +272,7 @@ class Folder(Root):
                 f"{self.label(path)} has more than {limit} bytes, so it is not one of our receipts",
                 hint=f"look at it, and move it aside: {self.quoted(path)}",
             )
-        return data
+        return data, owner
 
     def remove(self, path: bytes) -> None:
         """Remove a file of ours at `path`, durably. A missing one is not an error."""

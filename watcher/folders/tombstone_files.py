@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from watcher.errors import FolderError, RecordingError, TooLong
 from watcher.folders import disk
 from watcher.folders.folder import Folder
-from watcher.folders.marker import clear_for_us, counts, open_marker, read_note, write_note
+from watcher.folders.marker import clear_for_us, counts, displace, open_marker, read_note, write_note
 from watcher.text import from_json, to_json
 from watcher.tombstone import KEY_BYTES, Tombstone, read_tombstone
 
@@ -89,7 +89,7 @@ def read_key(folder: Folder, owners: Collection[int] = ()) -> bytes | None:
             if not counts(os.stat(KEY, dir_fd=here, follow_symlinks=False), here, owners):
                 return None
             opened = os.open(KEY, disk.RECORDING, dir_fd=here)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # nobody can read it but whoever wrote it
             return None
         try:
             trusted, note = counts(os.fstat(opened), here, owners), read_note(opened)
@@ -104,11 +104,17 @@ def read_key(folder: Folder, owners: Collection[int] = ()) -> bytes | None:
 def write_key(folder: Folder, key: bytes, owners: Collection[int] = ()) -> bytes | None:
     """Write the site's key into done/, durably. Raises FolderError.
 
-    Return the new name of a stranger's file in its place.
+    `owners`: the service's user, who gets it where root writes it: the folder may be another's. Return the new
+    name of a file in its place that is a stranger's, or closed to us.
     """
     with folder.taking(KEY), folder.opened() as here:
         displaced = clear_for_us(here, KEY, owners)
-        opened = open_marker(here, KEY, 0o600)
+        owner = next(iter(owners), None)
+        try:
+            opened = open_marker(here, KEY, 0o600, owner)
+        except PermissionError:
+            displaced = displace(here, KEY)
+            opened = open_marker(here, KEY, 0o600, owner)
         try:
             write_note(opened, {"key": key.hex()})
             os.fsync(opened)

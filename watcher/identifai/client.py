@@ -26,7 +26,7 @@ from watcher.errors import (
     Unintelligible,
 )
 from watcher.identifai.diagnosis import BETWEEN_HINT, diagnose_loss, diagnose_refusal, name_speaker
-from watcher.identifai.listing import MOST_BYTES, MOST_WORD_BYTES
+from watcher.identifai.elements import MOST_BYTES, MOST_WORD_BYTES
 from watcher.identifai.reading import Reader, Reading
 from watcher.identifai.transport import FOREIGN_ERRORS, Reply, TooLong, Transport, Wire
 from watcher.identifai.upload import Body, Cut, Upload

@@ -25,7 +25,7 @@ from watcher.errors import (
     Unanswered,
     Unauthorized,
 )
-from watcher.identifai.listing import parse_words
+from watcher.identifai.elements import parse_words
 from watcher.identifai.origin import find_go_between, is_service_error
 from watcher.identifai.reading import Reader, find_limit, find_retry_after_seconds
 from watcher.identifai.transport import Reply, TooLong, Wire

@@ -8,7 +8,7 @@ judgement on the account or a recording.
 from collections.abc import Mapping
 from typing import Any
 
-from watcher.identifai.listing import parse_words
+from watcher.identifai.elements import parse_words
 
 _DEBUGGING = frozenset({"exception", "file", "line", "trace"})  # what the framework adds where it is set to
 _TELLING = ("Via", "Proxy-Agent", "Proxy-Status", "X-Squid-Error", "Server")

@@ -14,7 +14,7 @@ from html import unescape
 from typing import Any
 
 from watcher.domain import VerdictState
-from watcher.identifai.listing import parse_words, read_list
+from watcher.identifai.elements import parse_words, read_list
 from watcher.redaction import Redactor
 from watcher.text import JsonObject
 

@@ -1,6 +1,6 @@
 """What the service says of a recording, and of each part of it: as `show`, `list` and the receipt have it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from watcher.config import AudioConfig
@@ -64,6 +64,8 @@ class Answer:
         return {
             "index": part.index,
             "channel": part.channel,
+            "start": part.start,
+            "end": part.end,
             "name": name_of(part.channel, self.names),
             "start_seconds": round(part.start_seconds, 3),
             "end_seconds": round(part.end_seconds, 3),
@@ -90,9 +92,24 @@ def read_answer(books: Books, item: Item, audio: AudioConfig) -> Answer:
     """Return what the books have of it."""
     if item.plan is None:
         return Answer(books.verdicts.get(item.identifier))
-    parts = tuple(books.parts.of(item.id))
-    known = books.verdicts.of([part.identifier for part in parts if part.identifier is not None])
-    return compose(parts, known, audio)
+    return read_answers(books, [item], audio)[0]
+
+
+def read_answers(books: Books, items: Sequence[Item], audio: AudioConfig) -> list[Answer]:
+    """Return what the books have of each of some hundreds of items, in a question or two for all."""
+    parts = books.parts.of_items([item.id for item in items if item.plan is not None])
+    whole = [item.identifier for item in items if item.identifier is not None]
+    of_parts = [part.identifier for some in parts.values() for part in some if part.identifier is not None]
+    known = books.verdicts.of([*whole, *of_parts])
+    answers = []
+    for item in items:
+        if item.plan is None:
+            answers.append(Answer(known.get(item.identifier or "")))
+        else:
+            mine = tuple(parts.get(item.id, ()))
+            verdicts = {part.identifier: known[part.identifier] for part in mine if part.identifier in known}
+            answers.append(compose(mine, verdicts, audio))
+    return answers
 
 
 def read_whole_answer(books: Books, item: Item, audio: AudioConfig) -> Answer:

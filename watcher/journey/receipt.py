@@ -68,7 +68,21 @@ def write_receipt(
     account: str,
     options: JsonObject,
 ) -> bytes:
-    """Return the receipt's bytes: JSON, indented, for people and programs alike.
+    """Return the receipt's bytes: JSON, indented, for people and programs alike."""
+    receipt = compose_receipt(item, attempts, answer, base_url=base_url, account=account, options=options)
+    return to_json(receipt | {"state": str(item.outcome)}, indent=2).encode() + b"\n"
+
+
+def compose_receipt(
+    item: Item,
+    attempts: list[Attempt],
+    answer: Answer,
+    *,
+    base_url: str,
+    account: str,
+    options: JsonObject,
+) -> JsonObject:
+    """Return everything that `recover` needs to know of the item, whatever its state, if the database is lost.
 
     A person reads it from the top: it has the order of `describe`, and ends with the requests, which may be many.
     Of very many it has the first and the last ones, and how many were left out in between.
@@ -78,8 +92,10 @@ def write_receipt(
         receipt[name] = value
         if name == "path" and path_text(item.path).encode() != item.path:
             receipt["path_quoted"] = quote_from_bytes(item.path)  # the very bytes, percent-encoded
-    receipt |= {"state": str(item.outcome), "format": FORMAT}
-    receipt |= {"base_url": base_url, "account": account, "options": options}
+    receipt["format"] = FORMAT
+    receipt |= {"base_url": base_url, "account": account, "options": options, "content_key": item.content_key}
+    if item.companions:
+        receipt["companions"] = [path_text(companion) for companion in item.companions]
     del receipt["attempts"]  # their number: the requests themselves follow
     parts_bytes = len(to_json(receipt["parts"], indent=4).encode())
     room = max(_ATTEMPTS_BYTES - parts_bytes // 2, _LEAST_ATTEMPTS_BYTES)
@@ -88,7 +104,7 @@ def write_receipt(
     if left_out:
         receipt["attempts_left_out"] = {"number": left_out, "after": len(first), "hint": "see `watcher show`"}
     receipt["attempts"] = first + last
-    return to_json(receipt, indent=2).encode() + b"\n"
+    return receipt
 
 
 def _both_ends(attempts: list[JsonObject], room: int) -> tuple[list[JsonObject], list[JsonObject]]:
@@ -121,5 +137,9 @@ def receipt_at(folder: Folder, path: bytes) -> JsonObject | None:
         receipt = from_json(folder.read(path, RECEIPT_BYTES))
     except TooLong:
         return None
-    is_one = receipt is not None and isinstance(receipt.get("id"), str) and "format" in receipt
-    return receipt if is_one else None
+    return receipt if receipt is not None and is_receipt(receipt) else None
+
+
+def is_receipt(content: JsonObject) -> bool:
+    """Return whether this is a receipt, of whatever item and whoever wrote it."""
+    return isinstance(content.get("id"), str) and "format" in content

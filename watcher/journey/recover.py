@@ -30,6 +30,7 @@ def recover(site: Site) -> None:
     kept = journal.read(site)
     with site.store.writing() as books:
         books.ledger.end_all_rate_events(now)
+        known = {key for key in kept if any(journal.is_of(key, one) for one in books.ledger.of_item(key[1]))}
         for attempt in books.ledger.unfinished():
             answer = journal.find(kept, attempt)
             if answer is None:
@@ -42,7 +43,10 @@ def recover(site: Site) -> None:
         books.obstacles.bring_forward(now)
         pauses.try_at_once(books, now)  # we may have been restarted because the cause is mended
         written = _written(books)
-    journal.remove(site)  # not before: what was in it is committed now
+    if unknown := [answer for key, answer in kept.items() if key not in known]:
+        _tell_unknown(unknown)  # of what older books do not have: only the journal knows it
+    else:
+        journal.remove(site)  # not before: what was in it is committed now
     if _has_checked(site):
         for subfolders in written.values():
             subfolders.add(b"")
@@ -51,6 +55,13 @@ def recover(site: Site) -> None:
     for folder in (site.done, site.failed, site.drop):  # drop last: its note says where to look
         with suppress(FolderError):  # it is away: its own pause says so
             folder.sweep(now, sorted(written[folder.name]))
+
+
+def _tell_unknown(answers: list[journal.KeptAnswer]) -> None:
+    for answer in answers:
+        reason = "the database does not know the request: is it a restored, older copy?"
+        hint = "Stop the daemon and run `watcher recover`, which takes it from the file beside the database."
+        _log.error("answer.unknown", identifier=answer.identifier, reason=reason, hint=hint)
 
 
 def _written(books: Books) -> dict[str, set[bytes]]:

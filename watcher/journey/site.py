@@ -35,6 +35,16 @@ def tell_displaced(path: bytes, name: bytes | None) -> None:
         _log.warning("stranger.displaced", path=path, now=name, reason=reason)
 
 
+def make_content_key(
+    digest: str, base_url: str, account: str, *, prevents: bool, asked: str, channels: int | None
+) -> str:
+    """Return the key of these bytes and of the question asked about them; see Site.content_key. Pure."""
+    parts = [digest, base_url, account, str(prevents)]
+    if asked != "together" and (channels or 0) > 1:
+        parts.append(asked)
+    return sha256("\n".join(parts).encode()).hexdigest()
+
+
 def owners_of(database: Path) -> frozenset[int]:
     """Return the user who owns the database: the service's user, whoever runs the command."""
     with suppress(OSError):
@@ -108,10 +118,14 @@ class Site:
         `channels`: how many a recording has, since another question is asked where they are not sent together.
         """
         service = self.config.identifai
-        parts = [digest, service.base_url, service.account, str(service.prevent_c2pa_forces)]
-        if self.config.audio.channels != "together" and (channels or 0) > 1:
-            parts.append(self.config.audio.channels)
-        return sha256("\n".join(parts).encode()).hexdigest()
+        return make_content_key(
+            digest,
+            service.base_url,
+            service.account,
+            prevents=service.prevent_c2pa_forces,
+            asked=self.config.audio.channels,
+            channels=channels,
+        )
 
     def look_at_folders(self) -> bool:
         """Return whether the drop folder is there to be scanned.

@@ -98,7 +98,7 @@ def find_news(books: Books, item: Item, before: Verdict, audio: AudioConfig) -> 
 
 
 def tell_if_known(books: Books, item: Item, audio: AudioConfig) -> None:
-    """Log the verdict after the commit, if it became known as the item's last part was refused."""
+    """Log the verdict after the commit, if it became known as the item's last part came to rest."""
     verdict = read_answer(books, item, audio).verdict
     if verdict is not None:
         books.afterwards(News(item, item.identifier, VerdictState.AWAITED, verdict).tell)

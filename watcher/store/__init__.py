@@ -7,24 +7,39 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from watcher.store.audit import Audit
+from watcher.store.audit import Audit, Missing
 from watcher.store.copies import Copies
 from watcher.store.database import Database, open_database
 from watcher.store.facts import SiteFacts
 from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
+from watcher.store.listed_rows import FIRST, Listed, Listing, Place
 from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
 from watcher.store.queue import Queue
+from watcher.store.rebuilt_rows import RebuiltRows
 from watcher.store.removal_rows import Removal, Removals
-from watcher.store.report_rows import ReportRow, ReportRows, SpentQuarter
+from watcher.store.report_rows import ReportRows, SpentQuarter
 from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
 
-__all__ = ["Books", "Database", "Left", "Obstacle", "Removal", "ReportRow", "SpentQuarter", "Store", "Waiting"]
+__all__ = [
+    "FIRST",
+    "Books",
+    "Database",
+    "Left",
+    "Listed",
+    "Missing",
+    "Obstacle",
+    "Place",
+    "Removal",
+    "SpentQuarter",
+    "Store",
+    "Waiting",
+]
 
 
 class Books:
@@ -42,12 +57,14 @@ class Books:
         self.parts = Parts(connection)
         self.filing = FilingQueue(connection)
         self.ledger = Ledger(connection)
+        self.listing = Listing(connection)
         self.obstacles = Obstacles(connection)
         self.pauses = Pauses(connection)
         self.verdicts = Verdicts(connection)
         self.site = SiteFacts(connection)
         self.waiting = WaitingFiles(connection, self.site)
         self.audit = Audit(connection)
+        self.rebuilt = RebuiltRows(connection)
         self.removals = Removals(connection)
         self.report = ReportRows(connection)
         self.tombstones = Tombstones(connection, self.site)

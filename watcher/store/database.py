@@ -4,13 +4,16 @@ Each kind is a folder beside `sqlite/`, and a line below. Locks, files, pragmas 
 own affair.
 """
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection
 
 from watcher.errors import StoreError
+from watcher.outlet import Show
 from watcher.store.sqlite import SqliteDatabase
 
 _KINDS = {"sqlite": SqliteDatabase}
@@ -47,17 +50,26 @@ class Database(Protocol):
     def check_version(self) -> None:
         """Raise StoreError unless it has exactly this program's version."""
 
-    def migrate(self) -> tuple[str | None, str | None]:
-        """Upgrade it to this program's version; a failure changes nothing. Return both versions."""
+    def migrate(self, show: Show | None = None) -> tuple[str | None, str | None]:
+        """Upgrade it to this program's version; a failure changes nothing. Return both versions.
+
+        `show` is told how far it has come: with a million rows it takes a while.
+        """
 
     def check_place(self) -> None:
         """Raise StoreError unless a database can be kept at its place."""
 
-    def find_damage(self) -> list[str]:
+    def find_damage(self, seconds: float = inf) -> list[str]:
         """The first three damages in it, in the database's own words; none if it is intact.
 
-        Reads all of it, hinders nobody, and changes nothing.
+        Reads all of it, or as much as it can in this time; hinders nobody, and changes nothing.
         """
+
+    def copies_with(self, item_ids: Collection[str]) -> list[str]:
+        """The copies beside it from before upgrades that may still have one of these items."""
+
+    def check_damage(self, seconds: float) -> None:
+        """Raise StoreError where find_damage finds any in this time. Nothing is repaired."""
 
     def tidy(self) -> None:
         """Do its regular housekeeping, and log what a person should know."""

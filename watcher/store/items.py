@@ -1,13 +1,14 @@
 """The items: what arrived, the state of each, and its history."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Update, bindparam, exists, func, insert, or_, select, update
 
-from watcher.domain import LIVE, TRANSITIONS, Item, State, VerdictState
+from watcher.domain import LIVE, MOVING, TRANSITIONS, Item, State, VerdictState
 from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
 from watcher.store.rows import columns_of, flattened, item_of
 from watcher.store.schema import items, parts, transitions, verdicts
@@ -16,7 +17,6 @@ from watcher.text import JsonObject, rfc3339, show_path
 
 _BY_ID = select(items).where(items.c.id == bindparam("id"))
 _BY_BEGINNING = select(items).where(items.c.id.between(bindparam("low"), bindparam("high"))).limit(2)
-_AFTER = ALL_ITEMS.where(items.c.serial > bindparam("serial")).limit(bindparam("limit"))
 _LATEST_AT = LATEST_FIRST.where(
     (items.c.path == bindparam("path")) | (items.c.filed_as == bindparam("path"))
 ).limit(1)
@@ -28,8 +28,24 @@ _OF_STEM = ALL_ITEMS.where(
     items.c.companions != b"",
     items.c.state != State.WITHDRAWN,
 )
+_FILED_BESIDE = ALL_ITEMS.where(
+    items.c.filed_as.between(bindparam("low"), bindparam("high")), items.c.companions != b""
+)
+_WITH_COMPANIONS = ALL_ITEMS.where(
+    items.c.serial > bindparam("after"), items.c.serial <= bindparam("until"), items.c.companions != b""
+)
+_LAST = select(func.max(items.c.serial))
+_PATHS: BindParameter[Any] = bindparam("paths", expanding=True)
+_LIVE_AMONG = select(items.c.path).where(items.c.path.in_(_PATHS), is_one_of(items, LIVE))
+_FILED_AMONG = select(items.c.filed_as).where(
+    items.c.filed_as.in_(_PATHS), or_(items.c.state == bindparam("state"), is_one_of(items, MOVING))
+)
+_MOVING_AMONG = select(items.c.path, items.c.filed_as).where(items.c.path.in_(_PATHS), is_one_of(items, MOVING))
 _BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
-_COUNTS = select(items.c.state, func.count()).group_by(items.c.state)
+_TOTAL = select(func.count()).select_from(items)
+_COUNTS = (
+    select(items.c.state, func.count()).where(is_one_of(items, set(State) - {State.DONE})).group_by(items.c.state)
+)
 _DISMISSED = select(func.count()).where(items.c.state == State.FAILED, items.c.dismissed_at.is_not(None))
 _LAST_CHANGE = select(func.coalesce(func.max(transitions.c.serial), 0))
 _OF_VERDICTS = select(verdicts.c.identifier).where(verdicts.c.state.in_(bindparam("states", expanding=True)))
@@ -59,6 +75,7 @@ _IN_STATE = (
 )
 _WITHDRAWN_AT = LATEST_FIRST.where(items.c.path == bindparam("path"), items.c.state == State.WITHDRAWN)
 _FAILED_WITH = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"), items.c.state == State.FAILED)
+_WITH_SHA256 = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"))
 _NOTE = insert(transitions)
 _ADD = insert(items)
 
@@ -115,18 +132,38 @@ class Items:
         """The items of recordings with this stem and any extension that had a marker or sidecars."""
         return all_of(self._connection, _OF_STEM, low=stem + b".", high=stem + b"/")
 
+    def filed_beside(self, stem: bytes) -> list[Item]:
+        """The items filed under this stem and any extension that had a marker or sidecars."""
+        return all_of(self._connection, _FILED_BESIDE, low=stem + b".", high=stem + b"/")
+
+    def last_serial(self) -> int:
+        """The number of the latest item; 0 if there is none."""
+        return int(self._connection.execute(_LAST).scalar_one() or 0)
+
+    def with_companions(self, after: int) -> tuple[int, list[Item]]:
+        """Of the next 10,000 numbers after this one, the last, and the items that had a marker or sidecars."""
+        until = after + 10_000
+        return until, all_of(self._connection, _WITH_COMPANIONS, after=after, until=until)
+
+    def live_among(self, paths: Collection[bytes]) -> set[bytes]:
+        """Those of these paths in the drop folder that have an item."""
+        return set(self._connection.execute(_LIVE_AMONG, {"paths": list(paths)}).scalars()) if paths else set()
+
+    def filed_among(self, paths: Collection[bytes], state: State) -> set[bytes]:
+        """Those of these paths under which a recording was filed so, or is about to be filed or moved back."""
+        if not paths:
+            return set()
+        given: dict[str, Any] = {"paths": list(paths)}
+        filed = self._connection.execute(_FILED_AMONG, given | {"state": state}).scalars()
+        # Not by a condition: through its index, each item that was never filed would be looked at (measured).
+        moving = self._connection.execute(_MOVING_AMONG, given)
+        return {*filed, *(row.path for row in moving if row.filed_as is None)}
+
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
         """All items, or those in these states, oldest arrival first."""
         query = ALL_ITEMS.where(items.c.state.in_(states)) if states else ALL_ITEMS
         for row in self._connection.execute(query, execution_options={"yield_per": 1000}):
             yield item_of(row)
-
-    def listed_after(self, serial: int, limit: int, states: Sequence[State] = ()) -> list[tuple[int, Item]]:
-        """Return the first items after this number, all or those in these states, each with its own number."""
-        # Not the bare column: through an index on it each batch would read and sort all rows of these states.
-        query = _AFTER.where(items.c.state.concat("").in_(states)) if states else _AFTER
-        rows = self._connection.execute(query, {"serial": serial, "limit": limit})
-        return [(row.serial, item_of(row)) for row in rows]
 
     def with_identifier(self, identifier: str) -> list[Item]:
         return all_of(self._connection, _BY_IDENTIFIER, identifier=identifier)
@@ -145,8 +182,16 @@ class Items:
 
     def counts(self) -> dict[State, int]:
         """How many items are in each state; every state is included."""
+        # Most are done: so many as the others leave of all, whose number takes no look at any of them.
         counted = {State(state): number for state, number in self._connection.execute(_COUNTS)}
+        total: int = self._connection.execute(_TOTAL).scalar_one()
+        counted[State.DONE] = total - sum(counted.values())
         return {state: counted.get(state, 0) for state in State}
+
+    def oldest_in(self, states: AbstractSet[State]) -> Item | None:
+        """The item in one of these states that arrived first."""
+        found = [item for state in states for item in self.in_state(state, limit=1)]
+        return min(found, key=lambda item: item.arrived_at, default=None)
 
     def dismissed(self) -> int:
         """How many failed items were dismissed."""
@@ -169,17 +214,22 @@ class Items:
         same_file = (item for item in withdrawn[:1] if item.attempts == 0 and item.fingerprint.inode == inode)
         return next(same_bytes, None) or next(same_file, None)
 
+    def with_sha256(self, sha256: str) -> list[Item]:
+        """All items of these bytes, whatever was asked about them, the latest first."""
+        return all_of(self._connection, _WITH_SHA256, sha256=sha256)
+
     def failed_with(self, sha256: str) -> list[Item]:
         """Failed items of these bytes, the latest first."""
         return all_of(self._connection, _FAILED_WITH, sha256=sha256)
 
-    def add(self, item: Item, note: str = "") -> None:
-        """Insert the item.
+    def add(self, item: Item, note: str = "", *, serial: int | None = None) -> None:
+        """Insert the item, as the latest arrival or under this number.
 
         Raises TransitionRefused where no item begins so; StoreContradicted where a live one has its path already.
         """
         _check_transition(item.id, None, item.state)
-        self._connection.execute(_ADD, {"id": item.id, **columns_of(item)})
+        place = {} if serial is None else {"serial": serial}
+        self._connection.execute(_ADD, {"id": item.id, **columns_of(item), **place})
         self._note(item.id, item.arrived_at, None, item.state, note)
 
     def change(

@@ -154,6 +154,12 @@ class Ledger:
             is_charged = int(row.charged != Charged.NO)
             self._connection.execute(_ADD_SUM, {"since": since, "requests": 1, "charged": is_charged})
 
+    def add_sum(self, at: float, charged: int) -> None:
+        """Add so many charged requests of that time to the sums: their lines are lost."""
+        if charged:
+            since = at // _SUM_SECONDS * _SUM_SECONDS
+            self._connection.execute(_ADD_SUM, {"since": since, "requests": charged, "charged": charged})
+
     def sums(self) -> tuple[int, int]:
         """Return how many requests are only in the sums, and how many of them were charged, or may have been."""
         row = self._connection.execute(_SUMS).one()

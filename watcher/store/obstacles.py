@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from watcher.domain import MOVING, PATIENT, Fault, State
 from watcher.store.schema import items, obstacles
@@ -13,19 +13,24 @@ from watcher.text import JsonObject, path_text, rfc3339
 _PATIENT = is_one_of(items, PATIENT)
 _STILL = or_(_PATIENT, items.c.receipt_due)  # else somebody else has done with the item
 _OF = select(obstacles).where(obstacles.c.item_id == bindparam("id"))
+_ITS = items.c.id == obstacles.c.item_id
+# Not joins: those begin with the items, of which there may be a million, instead of the few obstacles (measured).
+_IS_LISTED = exists().where(_ITS, _STILL)
 _LISTED = (
-    select(obstacles, items.c.path, items.c.state)
-    .join_from(obstacles, items, items.c.id == obstacles.c.item_id)
-    .where(_STILL)
+    select(
+        obstacles,
+        select(items.c.path).where(_ITS).scalar_subquery().label("path"),
+        select(items.c.state).where(_ITS).scalar_subquery().label("state"),
+    )
+    .where(_IS_LISTED)
     .order_by(obstacles.c.since, obstacles.c.item_id)
     .limit(bindparam("limit"))
 )
-_COUNT = select(func.count()).select_from(obstacles).join(items, items.c.id == obstacles.c.item_id).where(_STILL)
+_COUNT = select(func.count()).select_from(obstacles).where(_IS_LISTED)
 _WAITING = (
     select(func.count())
     .select_from(obstacles)
-    .join(items, items.c.id == obstacles.c.item_id)
-    .where(is_one_of(items, MOVING), obstacles.c.again_at > bindparam("now"))
+    .where(exists().where(_ITS, is_one_of(items, MOVING)), obstacles.c.again_at > bindparam("now"))
 )
 _NEXT_AT = select(func.min(obstacles.c.again_at)).where(obstacles.c.again_at > bindparam("now"))
 _ADD = insert(obstacles)

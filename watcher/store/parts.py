@@ -30,6 +30,11 @@ _FAULT = ("fault_code", "fault_message", "fault_hint")
 _PLAIN = tuple(name for name in Part.__dataclass_fields__ if name not in ("fault", "proof", "state"))
 
 _OF = select(parts).where(parts.c.item_id == bindparam("id")).order_by(parts.c.index)
+_OF_ITEMS = (
+    select(parts)
+    .where(parts.c.item_id.in_(bindparam("ids", expanding=True)))
+    .order_by(parts.c.item_id, parts.c.index)
+)
 _WITH_CONTENT = (
     select(parts).where(parts.c.content_key == bindparam("content_key")).order_by(parts.c.item_id, parts.c.index)
 )
@@ -100,6 +105,14 @@ class Parts:
     def of(self, item_id: str) -> list[Part]:
         """Return all parts of the item, in their order; none where it is not prepared, or is sent as it is."""
         return self._all(_OF, id=item_id)
+
+    def of_items(self, item_ids: Collection[str]) -> dict[str, list[Part]]:
+        """Return the parts of each of these items, in their order; an item without any is left out."""
+        found: dict[str, list[Part]] = {}
+        if item_ids:
+            for part in self._all(_OF_ITEMS, ids=sorted(item_ids)):
+                found.setdefault(part.item_id, []).append(part)
+        return found
 
     def with_content(self, content_key: str) -> list[Part]:
         """Return every part of exactly these bytes, options, base URL and account, of whatever recording."""

@@ -19,7 +19,6 @@ from watcher.store.schema import (
     transitions,
     verdicts,
 )
-from watcher.store.statements import is_one_of
 from watcher.tombstone import Why
 
 RECORDING = "recording"
@@ -41,7 +40,8 @@ def _is_at_rest(identifier: Any) -> Any:
 
 _HAS_REST = and_(
     items.c.filed_at <= bindparam("before"),
-    is_one_of(items, FILED),
+    # Not the bare column: through an index on it, each look would read and sort all rows of these states.
+    items.c.state.concat("").in_(sorted(FILED)),
     items.c.claim.is_(None),
     items.c.moves_to.is_(None),
     or_(items.c.identifier.is_(None), _is_at_rest(items.c.identifier)),
@@ -51,9 +51,9 @@ _HAS_REST = and_(
     ~exists().where(removals.c.item_id == items.c.id, removals.c.fault_code.is_(None)),
 )
 _IS_GONE = or_(items.c.removed_at.is_not(None), items.c.filed_as.is_(None))
-_AFTER = or_(
-    items.c.filed_at > bindparam("after_at"),
-    and_(items.c.filed_at == bindparam("after_at"), items.c.serial > bindparam("after")),
+_AFTER = and_(
+    items.c.filed_at >= bindparam("after_at"),  # by itself, so that the index is entered there
+    or_(items.c.filed_at > bindparam("after_at"), items.c.serial > bindparam("after")),
 )
 
 
@@ -72,8 +72,13 @@ _DUE_RECORDINGS = _due(
     items.c.altered.is_(None),
     ~items.c.receipt_due,  # it may be about to say that the recording was altered
 )
-_DUE_RECEIPTS = _due(items.c.receipt_removed_at.is_(None), _IS_GONE)
-_DUE_ROWS = _due(_IS_GONE, or_(items.c.receipt_removed_at.is_not(None), bindparam("keeps_receipts")))
+_DUE_ALTERED = _due(items.c.removed_at.is_(None), items.c.filed_as.is_not(None), items.c.altered.is_not(None))
+_DUE_RECEIPTS = _due(items.c.receipt_removed_at.is_(None), or_(_IS_GONE, bindparam("foresees")))
+_DUE_ROWS = _due(
+    or_(_IS_GONE, bindparam("foresees")),
+    or_(items.c.receipt_removed_at.is_not(None), bindparam("keeps_receipts"), bindparam("foresees")),
+)
+_LAST_FILED = select(func.max(items.c.filed_at))
 _LAST_CHANGE = (
     select(func.max(transitions.c.at))
     .where(transitions.c.item_id == items.c.id)
@@ -152,7 +157,7 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Reached:
     """How far a look at what is due has come: behind this item."""
 
     at: float = -1.0
@@ -167,31 +172,51 @@ class Removals:
 
     # What is due
 
-    def due_recordings(self, before: float, after: Place, limit: int) -> list[tuple[Place, Item]]:
+    def due_recordings(self, before: float, after: Reached, limit: int) -> list[tuple[Reached, Item]]:
         """Items whose recordings lie in done/ or failed/, as far as is known, unaltered; first filed first."""
         return self._due(_DUE_RECORDINGS, before, after, limit)
 
-    def due_receipts(self, before: float, after: Place, limit: int) -> list[tuple[Place, Item]]:
-        """Items whose recordings are gone and whose receipts are not, as far as is known."""
-        return self._due(_DUE_RECEIPTS, before, after, limit)
+    def due_altered(self, before: float, after: Reached, limit: int) -> list[tuple[Reached, Item]]:
+        """Items whose time is over, and whose recordings stay, since they were altered after they were filed."""
+        return self._due(_DUE_ALTERED, before, after, limit)
+
+    def due_receipts(
+        self, before: float, after: Reached, limit: int, *, foresees: bool = False
+    ) -> list[tuple[Reached, Item]]:
+        """Items whose recordings are gone and whose receipts are not, as far as is known.
+
+        `foresees`: those whose recordings are still there as well.
+        """
+        return self._due(_DUE_RECEIPTS, before, after, limit, foresees=foresees)
 
     def due_rows(
-        self, before: float, after: Place, limit: int, *, keeps_receipts: bool
-    ) -> list[tuple[Place, Item]]:
-        """Items whose recordings are gone, and whose receipts are too unless these are kept for ever."""
-        return self._due(_DUE_ROWS, before, after, limit, keeps_receipts=keeps_receipts)
+        self, before: float, after: Reached, limit: int, *, keeps_receipts: bool, foresees: bool = False
+    ) -> list[tuple[Reached, Item]]:
+        """Items whose recordings are gone, and whose receipts are too unless these are kept for ever.
 
-    def due_withdrawn(self, before: float, after: Place, limit: int) -> list[tuple[Place, Item]]:
+        `foresees`: those of which something is still there as well.
+        """
+        more = {"keeps_receipts": keeps_receipts, "foresees": foresees}
+        return self._due(_DUE_ROWS, before, after, limit, **more)
+
+    def last_filed(self) -> float | None:
+        """Return when an item was last filed."""
+        found: float | None = self._connection.execute(_LAST_FILED).scalar()
+        return found
+
+    def due_withdrawn(self, before: float, after: Reached, limit: int) -> list[tuple[Reached, Item]]:
         """Items that were withdrawn, and of which nothing can have been paid."""
         values = {"before": before, "after": after.serial, "limit": limit}
-        return [(Place(0.0, row.serial), item_of(row)) for row in self._connection.execute(_DUE_WITHDRAWN, values)]
+        return [
+            (Reached(0.0, row.serial), item_of(row)) for row in self._connection.execute(_DUE_WITHDRAWN, values)
+        ]
 
     def _due(
-        self, query: Select[Any], before: float, after: Place, limit: int, **more: Any
-    ) -> list[tuple[Place, Item]]:
+        self, query: Select[Any], before: float, after: Reached, limit: int, **more: Any
+    ) -> list[tuple[Reached, Item]]:
         values = {"before": before, "after_at": after.at, "after": after.serial, "limit": limit}
         rows = self._connection.execute(query, values | more)
-        return [(Place(row.filed_at, row.serial), item_of(row)) for row in rows]
+        return [(Reached(row.filed_at, row.serial), item_of(row)) for row in rows]
 
     # What is being removed
 
@@ -220,7 +245,9 @@ class Removals:
 
     def mark_recording(self, item: Item, removed: Removed) -> bool:
         """Record that the recording is gone. False: the item has left its folder since it was read."""
-        values = {"removed_at": removed.at, "removed_how": removed.how, "receipt_due": True}
+        values: dict[str, Any] = {"removed_at": removed.at, "removed_how": removed.how, "receipt_due": True}
+        if item.state is State.FAILED and item.dismissed is None:  # nobody can do anything about it any more
+            values |= {"dismissed_at": removed.at, "dismissed_by": removed.how}
         done = self._connection.execute(_REMOVED.values(**values), self._as_read(item))
         return done.rowcount == 1
 

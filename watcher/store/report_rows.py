@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from watcher.domain import ARTIFICIAL, Charged, Item, State
 from watcher.store.dialects import first_folder
+from watcher.store.listed_rows import LISTED, Listed, Place
 from watcher.store.rows import item_of
 from watcher.store.schema import attempts, items, spent_sums, verdicts
 
@@ -61,53 +62,6 @@ class FolderCount(NamedTuple):
 
 DELAYS = (10, 30, 60, 120, 300, 600, 1_800, 3_600, 14_400, 86_400)
 """The seconds from the arrival to the verdict, by which recordings are counted."""
-
-
-class ReportRow(NamedTuple):
-    """A recording in a report: columns of the item, then those of its verdict, which are null without one."""
-
-    serial: int
-    id: str
-    path: bytes
-    state: str
-    size: int
-    sha256: str | None
-    container: str | None
-    codec: str | None
-    seconds: float | None
-    channels: int | None
-    sample_rate: int | None
-    plan_mode: str | None
-    arrived_at: float
-    identifier: str | None
-    fault_code: str | None
-    fault_message: str | None
-    fault_hint: str | None
-    warning: str | None
-    duplicate_of: str | None
-    attempts: int
-    filed_as: bytes | None
-    submitted_at: float | None
-    filed_at: float | None
-    dismissed_at: float | None
-    dismissed_by: str | None
-    review_word: str | None
-    review_note: str | None
-    review_by: str | None
-    review_at: float | None
-    site: str
-    verdict_state: str | None
-    classification: str | None
-    confidence: float | None
-    heuristic: str | None
-    models: str | None  # as JSON
-    api_version: str | None
-    forced: bool | None
-    asked_at: float | None
-    machine_classification: str | None
-    machine_confidence: float | None
-    result_url: str | None
-    detail: str | None
 
 
 class SpentQuarter(NamedTuple):
@@ -175,33 +129,15 @@ _DISMISSED = select(func.count()).where(
 _IN_PARTS = select(items).where(*_IN_PERIOD, items.c.plan_mode.is_not(None)).order_by(items.c.arrived_at)
 
 
-def _columns() -> list[_Columns]:
-    named: dict[str, _Columns] = {c.name: c for c in verdicts.c if c.name in ReportRow._fields}
-    named |= {c.name: c for c in items.c if c.name in ReportRow._fields}
-    named |= {"verdict_state": verdicts.c.state}
-    return [named[name] for name in ReportRow._fields]
-
-
-_ROWS = select(*_columns()).select_from(_WITH_VERDICT)
 _ROWS_AFTER = (
-    _ROWS.where(
+    LISTED.where(
         tuple_(items.c.arrived_at, items.c.serial) > tuple_(_SINCE, _SERIAL),
         items.c.arrived_at < _UNTIL,
     )
     .order_by(items.c.arrived_at, items.c.serial)
     .limit(_LIMIT)
 )
-_ROWS_OF = _ROWS.where(items.c.serial.in_(bindparam("serials", expanding=True)))
-_ITEMS_OF = select(items).where(items.c.serial.in_(bindparam("serials", expanding=True)))
-_ITEMS_AFTER = (
-    select(items)
-    .where(
-        tuple_(items.c.arrived_at, items.c.serial) > tuple_(_SINCE, _SERIAL),
-        items.c.arrived_at < _UNTIL,
-    )
-    .order_by(items.c.arrived_at, items.c.serial)
-    .limit(_LIMIT)
-)
+_ROWS_OF = LISTED.where(items.c.serial.in_(bindparam("serials", expanding=True)))
 _SPENT = (
     select(
         _quarter(attempts.c.started_at),
@@ -251,7 +187,7 @@ class ReportRows:
         values = {"since": since, "until": until, "limit": limit} | ({"state": state} if state else {})
         return list(self._connection.execute(query, values).scalars())
 
-    def failed_examples(self, since: float, until: float) -> dict[str, ReportRow]:
+    def failed_examples(self, since: float, until: float) -> dict[str, Listed]:
         """Return the latest recording that failed for each reason, by its code."""
         serials = self._connection.execute(_LATEST_FAILED, {"since": since, "until": until}).scalars().all()
         return {row.fault_code or "unknown": row for row in self.rows_of(serials)}
@@ -265,24 +201,14 @@ class ReportRows:
         rows = self._connection.execute(_FAILED_SINCE, {"since": since, "limit": limit})
         return [item_of(row) for row in rows]
 
-    def rows_after(self, after: tuple[float, int], until: float, limit: int) -> list[ReportRow]:
-        """Return the first rows after this arrival and number."""
-        values = {"since": after[0], "serial": after[1], "until": until, "limit": limit}
-        return list(map(ReportRow._make, self._connection.execute(_ROWS_AFTER, values)))
+    def rows_after(self, after: Place, until: float, limit: int) -> list[Listed]:
+        """Return the first rows after this place in the list."""
+        values = {"since": after.arrived_at, "serial": after.serial, "until": until, "limit": limit}
+        return list(map(Listed._make, self._connection.execute(_ROWS_AFTER, values)))
 
-    def items_after(self, after: tuple[float, int], until: float, limit: int) -> list[tuple[int, Item]]:
-        """Return the first whole items after this arrival and number, each with its own number."""
-        values = {"since": after[0], "serial": after[1], "until": until, "limit": limit}
-        return [(row.serial, item_of(row)) for row in self._connection.execute(_ITEMS_AFTER, values)]
-
-    def rows_of(self, serials: Sequence[int]) -> list[ReportRow]:
+    def rows_of(self, serials: Sequence[int]) -> list[Listed]:
         """Return the rows with these numbers, in no order."""
-        return list(map(ReportRow._make, self._connection.execute(_ROWS_OF, {"serials": serials})))
-
-    def items_of(self, serials: Sequence[int]) -> dict[int, Item]:
-        """Return the whole items with these numbers."""
-        rows = self._connection.execute(_ITEMS_OF, {"serials": serials})
-        return {row.serial: item_of(row) for row in rows}
+        return list(map(Listed._make, self._connection.execute(_ROWS_OF, {"serials": serials})))
 
     def spent(self, since: float, until: float) -> list[SpentQuarter]:
         """Return what was sent, by the quarter of an hour in which it began; those whose lines are gone too."""

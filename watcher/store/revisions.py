@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy import inspect as look_at
 
 from watcher.errors import StoreError
+from watcher.outlet import Show
 
 
 def known() -> list[str]:
@@ -34,14 +35,27 @@ def refuse_newer(version: str | None, name: str) -> None:
         )
 
 
-def apply(connection: Connection) -> None:
-    """Upgrade the database to the newest version, within the transaction of `connection`."""
+def apply(connection: Connection, before: str | None, show: Show | None = None) -> None:
+    """Upgrade the database from this version to the newest, within the transaction of `connection`.
+
+    `show` is told which of the revisions is at work.
+    """
     from alembic import command  # noqa: PLC0415 — a quarter of a second that only an upgrade need pay
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(folder()).replace("%", "%%"))
     config.attributes["connection"] = connection
+    left = [version for version in known() if before is None or version > before]
+    total = len(left)
+
+    def tell(**_: object) -> None:
+        if show is not None and left:
+            version = left.pop(0)
+            show(f"changing the tables to version {version}", total - len(left), total)
+
+    config.attributes["on_version_apply"] = tell  # once each is done: so the next one begins
+    tell()
     command.upgrade(config, "head")
 
 

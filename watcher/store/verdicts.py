@@ -42,7 +42,12 @@ _NEXT_DUE_AT = select(func.min(verdicts.c.due_at)).where(
 )
 _KEEP_RESULT = insert_or_replace(results)
 _RESULTS = select(results).where(results.c.identifier.in_(bindparam("identifiers", expanding=True)))
-_COUNTS = select(verdicts.c.state, func.count()).group_by(verdicts.c.state)
+_TOTAL = select(func.count()).select_from(verdicts)
+_COUNTS = (
+    select(verdicts.c.state, func.count())
+    .where(verdicts.c.state.in_([state for state in VerdictState if state is not VerdictState.KNOWN]))
+    .group_by(verdicts.c.state)
+)
 
 
 class Verdicts:
@@ -112,7 +117,10 @@ class Verdicts:
 
     def counts(self) -> dict[VerdictState, int]:
         """How many verdicts are in each state; every state is included."""
+        # Most are known: see Items.counts.
         counted = {VerdictState(state): number for state, number in self._connection.execute(_COUNTS)}
+        total: int = self._connection.execute(_TOTAL).scalar_one()
+        counted[VerdictState.KNOWN] = total - sum(counted.values())
         return {state: counted.get(state, 0) for state in VerdictState}
 
 

@@ -78,16 +78,20 @@ class WaitingFiles:
         given = list(files)
         shown, total = given[:WAITING_SHOWN], len(given) if total is None else total
         blocked = sum(file.is_blocked for file in given) if blocked is None else blocked
-        if total != self.total():
-            self._facts.put(_WAITING_TOTAL, total)
-        if blocked != self.blocked():
-            self._facts.put(_BLOCKED_TOTAL, blocked)
+        self.publish_totals(total, blocked)
         if set(shown) == set(self.listed()):
             return  # a transaction that writes nothing needs no sync
         self._connection.execute(waiting.delete())
         if shown:
             rows = [asdict(file) for file in shown]
             self._connection.execute(insert(waiting), rows)
+
+    def publish_totals(self, total: int, blocked: int) -> None:
+        """Record how many files wait in all, and how many of those are blocked."""
+        if total != self._facts.get(_WAITING_TOTAL):
+            self._facts.put(_WAITING_TOTAL, total)
+        if blocked != self._facts.get(_BLOCKED_TOTAL):
+            self._facts.put(_BLOCKED_TOTAL, blocked)
 
     def listed(self) -> list[Waiting]:
         """The published files: blocked ones first, then by how long they wait."""

@@ -1,135 +1,95 @@
 """Compare the books with the folders: what differs, and keeps differing while a daemon is at work."""
 
+import re
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from itertools import islice
 
-from watcher.domain import FILED, MOVING, UNTOUCHED, Item, State
+from watcher.domain import FILED, LIVE, MOVING, UNTOUCHED, Item, State
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, receipt_name
 from watcher.folders.names import RECEIPT
 from watcher.folders.tombstone_files import is_tombstone_name, tombstone_at
 from watcher.ignore import Ignore
 from watcher.journey.alterations import explain
-from watcher.journey.arrive.companions import Companions, companions_of
+from watcher.journey.arrive.companions import Companions, companions_of, stem_of
 from watcher.journey.arrive.foreign import may_be_left
-from watcher.journey.filed import find_alteration, has_lost_name, lies_there
+from watcher.journey.filed import find_alteration, lies_there
 from watcher.journey.receipt import receipt_at
-from watcher.text import JsonObject, rfc3339, show_path
+from watcher.outlet import Show
+from watcher.store import Books
+from watcher.text import JsonObject, show_path
 from watcher.views.context import CommandContext
+from watcher.views.differences import KEPT, Comparison, Names
 from watcher.views.recordings import list_items
 from watcher.views.unbooked import is_unbooked
 
 _LOOKS = 3
 _MOMENT_SECONDS = 1.0  # between two looks: the daemon publishes once a second
-_NAMED = 3
+_BATCH = 1000  # names of a folder for which the books are asked at once
 _SHOWN = 100  # characters
 
-_Path = tuple[str, bytes]  # a folder's name, and a path in it
 
+def compare(context: CommandContext, show: Show) -> Comparison:
+    """What differs at each of several looks, so that a file that is just being moved does not count.
 
-@dataclass(slots=True)
-class Comparison:
-    """What one look found. `strays` need not be wrong: people may put files where they like."""
-
-    away: dict[str, str] = field(default_factory=dict)  # by the folder's name
-    items: dict[str, str] = field(default_factory=dict)  # by id
-    altered: dict[str, Item] = field(default_factory=dict)  # items whose recordings were altered, by id
-    orphans: dict[_Path, str] = field(default_factory=dict)  # receipts without an item
-    strays: set[_Path] = field(default_factory=set)  # files that are in no book
-    left: set[bytes] = field(default_factory=set)  # in the drop folder, and not recordings: they stay there
-    collected: set[_Path] = field(default_factory=set)  # filed recordings that somebody took away, as people may
-    unlisted: int = 0  # this many strays in the drop folder are known to wait, but not which
-    last_scan_at: float | None = None
-
-    @property
-    def wrong(self) -> list[str]:
-        return [*self.away.values(), *self.items.values(), *self.orphans.values()]
-
-    @property
-    def notes(self) -> list[str]:
-        """What is in no book or was collected, folder by folder. None of it is an error."""
-        notes = []
-        for name in ("done", "failed"):
-            if paths := sorted(path for folder, path in self.collected if folder == name):
-                what = "filed recording is" if len(paths) == 1 else "filed recordings are"
-                notes.append(f"{len(paths):,} {what} no longer in {name}/ (collected): {_some(paths)}")
-        for name in ("drop", "done", "failed"):
-            paths = sorted(path for folder, path in self.strays if folder == name)
-            number = len(paths) - (self.unlisted if name == "drop" else 0)
-            if number <= 0:
-                continue
-            which = "" if name == "drop" and self.unlisted else f": {_some(paths)}"
-            files = f"{number:,} {'file' if number == 1 else 'files'} in {name}/"
-            if name == "drop":
-                since = rfc3339(self.last_scan_at)
-                looked = f"the last scan was at {since}" if since else "it was never scanned"
-                notes.append(f"{files}, in no book yet ({looked}; `watcher run` takes them){which}")
-            else:
-                notes.append(f"{files}, not filed by the watcher{which}")
-        if self.left:
-            number = len(self.left)
-            are = (
-                "1 file in drop/ is not a recording and is"
-                if number == 1
-                else f"{number:,} files in drop/ are not recordings and are"
-            )
-            notes.append(f"{are} left there: {_some(sorted(self.left))}")
-        return notes
-
-
-def _some(paths: list[bytes]) -> str:
-    return ", ".join([show_path(path) for path in paths[:_NAMED]] + ["…"] * (len(paths) > _NAMED))
-
-
-def compare(context: CommandContext) -> Comparison:
-    """What differs at each of several looks, so that a file that is just being moved does not count."""
-    found = _look(context, None)
+    The items are read in the order of arrival, each with what lies at its path; then the folders, in the order in
+    which the disk lists them, a thousand names with what the books have under these: neither is ever in memory.
+    """
+    found = _look(context, None, show)
     for _ in range(_LOOKS - 1):
         if found.items or found.orphans or found.strays:
             context.clock.wait(_MOMENT_SECONDS, threading.Event())
-            found = _look(context, found)
+            found = _look(context, found, show)
     return found
 
 
-def _look(context: CommandContext, before: Comparison | None) -> Comparison:
+def _look(context: CommandContext, before: Comparison | None, show: Show) -> Comparison:
     """Look once: at everything, or again at what the look before found."""
     found = Comparison()
     if before is not None:
-        found.left, found.collected = set(before.left), set(before.collected)
+        found.left, found.collected = before.left, before.collected
+        found.beyond = before.beyond
     folders = [folder for folder in context.folders if _is_there(folder, found)]
     with context.store.reading() as books:
         found.last_scan_at = books.site.get("last_scan_at")
-    for booked in list_items(context) if before is None else _get_items(context, before):
-        folder = _home(context, booked)
-        if folder is None or folder not in folders:
-            continue
-        item = _where_it_is(folder, booked)
-        if _is_collected(folder, item):
-            found.collected.add((folder.name, item.filed_as or item.path))
-            continue
-        said = _compare_item(folder, item)
-        if not said and folder.name != "drop" and (altered := find_alteration(folder, item, context.clock.now())):
-            found.altered[item.id] = replace(item, altered=altered)
-            said = str(explain(found.altered[item.id]))
-        if said:
-            found.items[item.id] = f"{item.id[:6]} {show_path(item.filed_as or item.path)}: {said}"
+        total = sum(books.items.counts().values()) if before is None else None
+    for number, item in enumerate(list_items(context) if before is None else _get_items(context, before), 1):
+        if number % _BATCH == 0 and before is None:
+            show("items", number, total)
+        folder = _home(context, item)
+        if folder is not None and folder in folders:
+            _compare_item(context, folder, _where_it_is(folder, item), found)
     for folder in folders:
-        paths = _paths_in(context, folder, before)
-        if paths and folder.name == "drop":
-            _compare_dropped(context, paths, found)
-        elif paths:
-            _compare_filed(context, folder, paths, found)
+        batches = _batches_in(context, folder, before)
+        if before is None:
+            batches = _showing(batches, folder, show)
+        if folder.name == "drop":
+            _compare_dropped(context, folder, batches, found)
+        else:
+            _compare_filed(context, folder, batches, found)
     return found
 
 
-def _paths_in(context: CommandContext, folder: Folder, before: Comparison | None) -> set[bytes]:
-    """Return the files in the folder; of those that the look before found to differ, the ones still there."""
+def _batches_in(context: CommandContext, folder: Folder, before: Comparison | None) -> Iterator[set[bytes]]:
+    """Yield the files in the folder; of those that the look before found to differ, the ones still there."""
     if before is None:
         ignore = Ignore(context.config.arrivals.ignore if folder.name == "drop" else ())
-        return {entry.path for entry in folder.walk(ignore.matching) if entry.kind == "file"}
-    mine = {path for name, path in {*before.strays, *before.orphans} if name == folder.name}
-    return {path for path in mine if folder.occupied(path)}
+        paths = (entry.path for entry in folder.walk(ignore.matching) if entry.kind == "file")
+    else:
+        mine = sorted(path for name, path in {*before.strays, *before.orphans} if name == folder.name)
+        paths = (path for path in mine if folder.occupied(path))
+    while batch := set(islice(paths, _BATCH)):
+        yield batch
+
+
+def _showing(batches: Iterable[set[bytes]], folder: Folder, show: Show) -> Iterator[set[bytes]]:
+    number = 0
+    for batch in batches:
+        yield batch
+        number += len(batch)
+        show(f"{folder.name}/", number, None)
 
 
 def _get_items(context: CommandContext, before: Comparison) -> list[Item]:
@@ -166,29 +126,40 @@ def _where_it_is(folder: Folder, item: Item) -> Item:
     return there if is_there else item
 
 
-def _is_collected(folder: Folder, item: Item) -> bool:
-    """Whether people have taken it away, as they may: what was accepted or dismissed is theirs."""
-    if item.state is not State.DONE and item.dismissed is None:
-        return False
-    try:
-        return item.altered is None and not folder.occupied(item.filed_as or item.path)
-    except FolderError:
-        return False  # unknown: _compare_item says why
-
-
-def _compare_item(folder: Folder, item: Item) -> str:
-    """What is not as the item's row says; "" if everything is."""
-    if folder.name == "drop":
-        try:
-            folder.fingerprint(item.path)
-        except (RecordingError, FolderError) as error:
-            return f"is {item.state}, but {error.message}"
-        return ""
+def _compare_item(context: CommandContext, folder: Folder, item: Item, found: Comparison) -> None:
+    """Note what is not as the item's row says, and what was collected."""
     path = item.filed_as or item.path
     try:
-        is_there, receipt = _find(folder, item, path)
-    except (FolderError, RecordingError) as error:
-        return f"is {item.state}, but {error.message}"
+        if folder.name == "drop":
+            folder.fingerprint(item.path)
+            return
+        is_there = folder.occupied(path)
+        if not is_there and _may_be_collected(item):
+            found.collected.setdefault(folder.name, Names()).add(path)
+            return
+        receipt = receipt_at(folder, receipt_name(path))
+        if is_there and receipt is not None and receipt["id"] != item.id and not lies_there(folder, item):
+            is_there, receipt = False, None  # the name is another's by now
+    except (RecordingError, FolderError) as error:
+        found.note_item(item, f"is {item.state}, but {error.message}")
+        return
+    said = _compare_with_receipt(folder, item, receipt, is_there=is_there)
+    if not said and (altered := find_alteration(folder, item, context.clock.now())):
+        changed = replace(item, altered=altered)
+        said = str(explain(changed))
+        if len(found.altered) < KEPT:
+            found.altered[item.id] = changed
+    if said:
+        found.note_item(item, said)
+
+
+def _may_be_collected(item: Item) -> bool:
+    """Whether people may have taken it away: what was accepted or dismissed is theirs."""
+    return item.altered is None and (item.state is State.DONE or item.dismissed is not None)
+
+
+def _compare_with_receipt(folder: Folder, item: Item, receipt: JsonObject | None, *, is_there: bool) -> str:
+    """What is not as the item's row says; "" if everything is. `receipt`: the one at its name, of any item."""
     if not is_there and item.altered is not None and receipt is not None:
         return ""  # it was moved back into the drop folder, as we had advised
     if not is_there:
@@ -209,49 +180,123 @@ def _compare_item(folder: Folder, item: Item) -> str:
     return ""
 
 
-def _find(folder: Folder, item: Item, path: bytes) -> tuple[bool, JsonObject | None]:
-    """Whether a file has the item's name, and the receipt beside it; neither if the name is another's by now."""
-    if has_lost_name(folder, item):
-        return False, None
-    return folder.occupied(path), receipt_at(folder, receipt_name(path))
-
-
-def _compare_dropped(context: CommandContext, paths: set[bytes], found: Comparison) -> None:
+def _compare_dropped(
+    context: CommandContext, folder: Folder, batches: Iterable[set[bytes]], found: Comparison
+) -> None:
     """Find which of these files in the drop folder are not in the database."""
-    settings = context.config.arrivals
     with context.store.reading() as books:
         waiting = {file.path for file in books.waiting.listed()}
-        found.unlisted = books.waiting.total() - len(waiting)
-        unknown = paths - waiting - books.items.live_paths().keys() - set(books.items.live_companions())
+        unlisted = books.waiting.total() - len(waiting)
         left = books.waiting.left()
-    is_companion = Companions.of(settings).is_one
-    others = {path for path in unknown if may_be_left(context.config, path) or is_companion(path)}
+    is_companion = Companions.of(context.config.arrivals).is_one
+    others: list[bytes] = []
+    is_any = False
+    for paths in batches:
+        is_any = True
+        unknown = paths - waiting
+        with context.store.reading() as books:
+            unknown -= books.items.live_among(unknown)
+            unknown = {path for path in unknown if not _is_live_companion(books, path)}
+        for path in unknown:
+            if len(others) < KEPT and (may_be_left(context.config, path) or is_companion(path)):
+                others.append(path)
+            else:
+                found.note_stray(folder, path)
+    if not is_any:
+        return
+    found.unlisted = unlisted
     if len(others) > left.foreign + left.orphaned:  # only some of them are left, and it is unknown which
         found.unlisted += left.foreign + left.orphaned
+        for path in others:
+            found.note_stray(folder, path)
     else:
-        found.left |= others
-        unknown -= others
-    found.strays |= {("drop", path) for path in unknown}
+        for path in others:
+            found.left.add(path)
 
 
-def _compare_filed(context: CommandContext, folder: Folder, paths: set[bytes], found: Comparison) -> None:
+def _is_live_companion(books: Books, path: bytes) -> bool:
+    """Whether it is the marker or a sidecar of a recording that lies in the drop folder."""
+    beside = (item for stem in _stems(path) for item in books.items.accompanied(stem))
+    return any(item.state in LIVE and path in item.companions for item in beside)
+
+
+def _stems(companion: bytes) -> set[bytes]:
+    """The stems that its recording may have: `call` and `call.wav` for `call.wav.done`."""
+    stem = stem_of(companion)
+    return {stem, stem_of(stem)}
+
+
+def _compare_filed(
+    context: CommandContext, folder: Folder, batches: Iterable[set[bytes]], found: Comparison
+) -> None:
     """Find which of these files in done/ or failed/ are not in the database."""
-    with context.store.reading() as books:
-        unknown = paths - _names_of(books.items.listed([State(folder.name), *MOVING]))
-    receipts = dict(_read_receipts(folder, sorted(unknown)))
-    with context.store.reading() as books:
-        orphans = [path for path, receipt in receipts.items() if is_unbooked(books, receipt)]
-    for path in orphans:
-        told = show_path(receipts[path]["id"].encode())
-        recording = show_path(path.removesuffix(RECEIPT))
-        found.orphans[folder.name, path] = (
-            f"{show_path(path)}: is a receipt in {folder.name}/ of item {told}, which is not filed according "
-            "to the database: is that a restored, older copy? Leave both files where they are, and do not "
-            f"drop the recording again; `watcher show {folder.name}/{recording}` shows what the receipt says"
-        )
-    unknown -= receipts.keys() | {path.removesuffix(RECEIPT) for path in receipts}
-    unknown -= {path for path in unknown if is_tombstone_name(path) and tombstone_at(folder, path)}
-    found.strays |= {(folder.name, path) for path in unknown}
+    strays = []
+    for paths in batches:
+        names = {path.removesuffix(RECEIPT) for path in paths}
+        with context.store.reading() as books:
+            filed = books.items.filed_among(names | paths, State(folder.name))
+        unknown = paths - filed - {receipt_name(path) for path in filed}
+        if not unknown:
+            continue
+        with context.store.reading() as books:
+            unknown = {path for path in unknown if not _is_filed_companion(books, path)}
+        receipts = dict(_read_receipts(folder, sorted(unknown)))
+        with context.store.reading() as books:
+            orphans = [path for path, receipt in receipts.items() if is_unbooked(books, receipt)]
+        for path in orphans:
+            found.note_orphan(folder, path, _tell_orphan(folder, path, receipts[path]["id"]))
+        unknown -= receipts.keys()
+        strays += [path for path in unknown if not _has_papers(folder, path)]
+        if len(strays) > KEPT:
+            strays = _without_companions(context, strays)
+            found.beyond[folder.name] += max(len(strays) - KEPT, 0)
+            del strays[KEPT:]
+    for path in _without_companions(context, strays):
+        found.note_stray(folder, path)
+
+
+def _tell_orphan(folder: Folder, path: bytes, item_id: str) -> str:
+    recording = show_path(path.removesuffix(RECEIPT))
+    return (
+        f"{show_path(path)}: is a receipt in {folder.name}/ of item {show_path(item_id.encode())}, which is not "
+        "filed according to the database: is that a restored, older copy? Leave both files where they are, and do "
+        "not drop the recording again before `watcher recover` has added it; "
+        f"`watcher show {folder.name}/{recording}` shows what the receipt says"
+    )
+
+
+def _has_papers(folder: Folder, path: bytes) -> bool:
+    """Whether it is a tombstone, or a recording with a receipt, which then tells whose it is."""
+    try:
+        if is_tombstone_name(path) and tombstone_at(folder, path):
+            return True
+        return receipt_at(folder, receipt_name(path)) is not None
+    except (RecordingError, FolderError):
+        return False
+
+
+def _is_filed_companion(books: Books, path: bytes) -> bool:
+    """Whether it is the marker or a sidecar of a recording that is or will be filed beside it."""
+    beside = (
+        item
+        for stem in {_TOKEN.sub(b"", stem) for stem in _stems(path)} | _stems(path)
+        for item in (*books.items.filed_beside(stem), *books.items.accompanied(stem))
+    )
+    return any(item.state in FILED | MOVING and path in companions_of(item) for item in beside)
+
+
+_TOKEN = re.compile(rb"~[0-9a-f]{6,16}$")
+
+
+def _without_companions(context: CommandContext, paths: list[bytes]) -> list[bytes]:
+    """Return those that are no companion either under a name that its folder's file system had asked for."""
+    left, serial, is_over = set(paths), 0, False
+    while left and not is_over:
+        with context.store.reading() as books:
+            serial, items = books.items.with_companions(serial)
+            is_over = serial >= books.items.last_serial()
+        left -= {name for item in items if item.state in FILED | MOVING for name in companions_of(item)}
+    return [path for path in paths if path in left]
 
 
 def _read_receipts(folder: Folder, paths: Iterable[bytes]) -> Iterator[tuple[bytes, JsonObject]]:
@@ -263,12 +308,3 @@ def _read_receipts(folder: Folder, paths: Iterable[bytes]) -> Iterator[tuple[byt
             receipt = None
         if receipt is not None:
             yield path, {"id": receipt["id"], "identifier": receipt.get("identifier")}
-
-
-def _names_of(items: Iterable[Item]) -> set[bytes]:
-    """Every name that these have or will have in done/ or failed/: recordings, receipts, companions."""
-    names: set[bytes] = set()
-    for item in items:
-        for path in {item.filed_as or item.path, item.moves_to or item.filed_as or item.path}:
-            names |= {path, receipt_name(path), *companions_of(replace(item, filed_as=path))}
-    return names

@@ -114,10 +114,8 @@ class CommandContext:
             return False
 
     def loss(self) -> StoreError | None:
-        """The error if this site had a database and has none now; null if it has one, or never had."""
-        if self.store.database.exists():
-            return None
-        return find_loss(self.store.database.path, self.drop, (self.done, self.failed))
+        """The error if this site had a database and has none now, or half of one; null if it has, or never had."""
+        return find_loss(self.store, self.drop, (self.done, self.failed))
 
     def outdated(self) -> list[str]:
         """What the running daemon has read that has changed on disk since, in sentences."""

@@ -10,6 +10,7 @@ from watcher.journey.answer import read_answer, read_whole_answer
 from watcher.journey.receipt import describe
 from watcher.journey.refresh import Refresh, Refreshed
 from watcher.journey.site import Site
+from watcher.store import FIRST
 from watcher.text import JsonObject
 from watcher.views.context import CommandContext
 from watcher.views.lookup import find_item, read_name
@@ -66,10 +67,10 @@ def list_verdicts(
                 found = [Judged(Recording(item, read(books, item, audio))) for item in now]
             yield from found
         return
-    after = 0
+    after = FIRST
     while True:
         with context.store.reading() as books:
-            rows = books.items.listed_after(after, _BATCH)
+            rows = books.listing.items_after(after, _BATCH)
             found = [Judged(Recording(item, read(books, item, audio))) for _, item in rows]
         if not rows:
             return

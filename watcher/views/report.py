@@ -10,15 +10,16 @@ from typing import NamedTuple
 
 from watcher.config import Config
 from watcher.domain import ARTIFICIAL, Item, State, VerdictState
-from watcher.journey.answer import Answer, read_answer
+from watcher.journey.answer import Answer, read_answer, read_answers
 from watcher.journey.joined import OfRecording
 from watcher.privacy import hide_names
-from watcher.store import Books, ReportRow
+from watcher.store import Books, Listed, Place
 from watcher.store.report_rows import CONFIDENCE_STEPS, DELAYS, QUARTER_SECONDS
-from watcher.text import JsonObject, show_path, show_text
+from watcher.text import show_path, show_text, to_json
 from watcher.views.context import CommandContext
+from watcher.views.lines import json_line
 from watcher.views.period import Period, days_between
-from watcher.views.recordings import Recording
+from watcher.views.recordings import Recording, complete_rows, read_recordings
 
 MOST_LINES = 2_000
 """So many recordings a page has at the most."""
@@ -347,7 +348,7 @@ def stream_lines(context: CommandContext, period: Period) -> Iterator[list[Line]
 
     No transaction is open between two of them, however long their reader takes.
     """
-    after = (period.since, 0)
+    after = Place(period.since, 0)
     while True:
         with context.store.reading() as books:
             rows = books.report.rows_after(after, period.until, _BATCH)
@@ -355,28 +356,30 @@ def stream_lines(context: CommandContext, period: Period) -> Iterator[list[Line]
         if not rows:
             return
         yield lines
-        after = (rows[-1].arrived_at, rows[-1].serial)
+        after = rows[-1].place
 
 
-def stream_json(context: CommandContext, period: Period) -> Iterator[JsonObject]:
-    """Yield what `list --json` has of each recording that arrived in the period, oldest first."""
-    config, after = context.config, (period.since, 0)
+def stream_json(context: CommandContext, period: Period) -> Iterator[list[str]]:
+    """Yield what `list --json` has of each recording that arrived in the period, oldest first, in batches."""
+    config, after = context.config, Place(period.since, 0)
     while True:
         with context.store.reading() as books:
-            rows = books.report.items_after(after, period.until, _BATCH)
-            found = [Recording(item, read_answer(books, item, config.audio)) for _, item in rows]
+            rows = books.report.rows_after(after, period.until, _BATCH)
+            if config.privacy.hides:
+                lines = [_nameless_line(one) for one in read_recordings(books, rows, config.audio)]
+            else:
+                lines = [json_line(row) for row in complete_rows(books, rows, config.audio)]
         if not rows:
             return
-        for one in found:
-            yield _without_names(one) if config.privacy.hides else one.as_json()
-        after = (rows[-1][1].arrived_at, rows[-1][0])
+        yield lines
+        after = rows[-1].place
 
 
-def _without_names(recording: Recording) -> JsonObject:
+def _nameless_line(recording: Recording) -> str:
     item = recording.item
     names = (item.path, item.filed_as, *item.companions)
     hidden = _hide_in(recording.as_json(), names, item.id)
-    return {**hidden, "path": None, "filed_as": None} if isinstance(hidden, dict) else {}
+    return to_json({**hidden, "path": None, "filed_as": None} if isinstance(hidden, dict) else {})
 
 
 def _hide_in(value: object, names: tuple[bytes | None, ...], instead: str) -> object:
@@ -387,13 +390,13 @@ def _hide_in(value: object, names: tuple[bytes | None, ...], instead: str) -> ob
     return [_hide_in(one, names, instead) for one in value] if isinstance(value, list) else value
 
 
-def _lines(books: Books, config: Config, rows: Sequence[ReportRow]) -> list[Line]:
-    in_parts = books.report.items_of([row.serial for row in rows if row.plan_mode is not None])
-    answers = {serial: read_answer(books, item, config.audio) for serial, item in in_parts.items()}
+def _lines(books: Books, config: Config, rows: Sequence[Listed]) -> list[Line]:
+    in_parts = books.listing.items_of([row.serial for row in rows if row.plan_mode is not None])
+    answers = dict(zip(in_parts, read_answers(books, list(in_parts.values()), config.audio), strict=True))
     return [_line(row, answers.get(row.serial), hides=config.privacy.hides) for row in rows]
 
 
-def _line(row: ReportRow, answer: Answer | None, *, hides: bool) -> Line:
+def _line(row: Listed, answer: Answer | None, *, hides: bool) -> Line:
     """Return what a report says of a recording. `answer`: where its verdict is joined."""
     names = (row.path, row.filed_as) if hides else ()
 

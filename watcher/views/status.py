@@ -158,7 +158,7 @@ def read_status(context: CommandContext) -> Status:
     with context.store.reading() as books:
         counts = _count(books)
         in_parts, submissions = books.parts.left_to_send()
-        oldest = next(books.items.listed(sorted(BACKLOG)), None)
+        oldest = books.items.oldest_in(BACKLOG)
         windows = find_windows(books, context.config.limits.writes, context.clock.now())
         altered = list(books.filing.altered(_ALTERED_LOOKED_AT))
         waiting = books.waiting.listed()

@@ -33,7 +33,7 @@ class Unbooked:
         told.append(f"verdict {self._verdict()}")
         filed = f"was filed in {self.folder}/ as {show_path(self.path)} on {self._said('filed_at')}"
         source = "the database does not know it (restored from an older copy?)"
-        advice = " It is not sent or paid for while it is there; do not drop it again."
+        advice = " It is not sent or paid for while it is there; do not drop it again before `watcher recover`."
         if self.is_forgotten:
             source, advice = "the time of its row in the database was over (retention)", ""
         return f"{filed}: {', '.join(told)}. This is from its receipt: {source}.{advice}"

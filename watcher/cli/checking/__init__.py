@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from rich.text import Text
@@ -150,9 +151,9 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
     path = show_path(os.fsencode(database.path))
     try:
         database.check_place()
+        if loss := context.loss():
+            return Known(is_started=True), replace(Finding.of(name, loss), stops=True)
         if not database.exists():
-            if loss := context.loss():
-                return Known(is_started=True), replace(Finding.of(name, loss), stops=True)
             return Known(), _check_room_for_database(context)
         if database.is_older():
             hint = "The next start of the daemon, or `watcher migrate`, upgrades it and keeps a copy."
@@ -165,17 +166,11 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
     known = Known(is_started=True)
     try:
         known = read_known(context)
-        damage = database.find_damage()
+        database.check_damage(inf)
         with context.store.writing():
             pass  # it can be locked and written
     except StoreError as error:
         return known, replace(Finding.of(name, error), stops=False)
-    if damage:
-        return known, wrong(
-            name,
-            f"{path} is damaged: {'; '.join(damage)}",
-            "Stop the daemon and restore a copy of the file. The receipts in done/ and failed/ have what it knew.",
-        )
     free = _free_bytes(database.path.parent)
     if free < _BYTES_FOR_BOOKS:
         hint = f"Free space on the disk of {database.path.parent} soon: without it nothing is submitted."

@@ -9,7 +9,7 @@ from typing import Any
 from watcher import logs
 from watcher.audio import Completeness, Examination
 from watcher.config import Config
-from watcher.domain import UNTOUCHED, Audio, Fingerprint, Item, Mode, PartState, Planned, State
+from watcher.domain import UNSENT, UNTOUCHED, Audio, Fingerprint, Item, Mode, PartState, Planned, State
 from watcher.errors import (
     FolderError,
     RecordingBusy,
@@ -31,11 +31,12 @@ from watcher.journey.arrive.registry import Settled
 from watcher.journey.conclusion import to_file
 from watcher.journey.duplicates import find_buried, follow, follow_buried, is_accepted
 from watcher.journey.filed import lies_there
+from watcher.journey.loss import Loss, find_loss_noted
 from watcher.journey.prepare.codec import has_codec
 from watcher.journey.prepare.judgement import judge, refuse_unread
 from watcher.journey.prepare.plan import may_be_sent
 from watcher.journey.site import Site
-from watcher.journey.submit.doubt import after_return
+from watcher.journey.submit.doubt import after_loss, after_return
 from watcher.mounts import part_of
 from watcher.store import Books
 
@@ -59,6 +60,7 @@ class Examined:
     last_change: int = 0  # the number of the latest change in the database before it was read
     has_identity: bool = True  # false: its file system may change its inode or times
     left_failed: tuple[str, ...] = ()  # ids of failed items with these bytes that are no longer in failed/
+    is_doubtful: bool = False  # it was there when the database was lost, and may have been sent
 
 
 def examine_file(site: Site, path: bytes, expected: Fingerprint) -> Examined:
@@ -110,6 +112,7 @@ class Admission:
         self._site = site
         self._arrivals = arrivals
         self._stopping = stopping
+        self._loss: Loss | None = None
 
     def step(self) -> float:
         """Make items of some settled files. Return 0 when there may be more, infinity when there were none."""
@@ -121,7 +124,7 @@ class Admission:
                 self._arrivals.registry.give_back(batch)
                 break
             with self._site.store.reading() as books:
-                last_change = books.items.last_change()
+                last_change, self._loss = books.items.last_change(), find_loss_noted(books)
             size, taken = 0, 0
             examined: list[tuple[Settled, Examined]] = []
             try:
@@ -145,7 +148,14 @@ class Admission:
                 self._arrivals.dismiss(settled)  # it looked like a recording when it settled
                 return None
             has_identity = part_of(self._site.drop.root, settled.path).keeps_identity
-            return replace(examined, has_identity=has_identity, left_failed=self._find_left(examined))
+            loss = self._loss
+            is_doubtful = loss is not None and self._site.drop.there_since(settled.path) <= loss.until
+            return replace(
+                examined,
+                has_identity=has_identity,
+                left_failed=self._find_left(examined),
+                is_doubtful=is_doubtful,
+            )
         except (RecordingChanged, RecordingGone):
             self._arrivals.dismiss(settled)
         except RecordingUnreachable as error:
@@ -255,9 +265,17 @@ def admit(site: Site, books: Books, settled: Settled, examined: Examined) -> Ite
         due_at=now,
         companions=settled.companions,
     )
-    item = replace(item, **place(site, books, item, examined))
+    facts = place(site, books, item, examined)
+    item = replace(item, **doubt_after_loss(site, replace(item, **facts), examined, facts))
     books.items.add(item, _note(item))
     return item
+
+
+def doubt_after_loss(site: Site, item: Item, examined: Examined, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of a placed item, in doubt if it may have been sent before the database was lost."""
+    if not examined.is_doubtful or item.state not in UNSENT or item.duplicate_of is not None:
+        return facts
+    return facts | after_loss(item, holds=site.config.identifai.holds_in_doubt)
 
 
 def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str, Any]:
@@ -347,6 +365,7 @@ def _known_before(site: Site, books: Books, settled: Settled, examined: Examined
     back = books.items.returnable(settled.path, examined.sha256, examined.fingerprint.inode)
     if back is not None:
         facts = place(site, books, back, examined)
+        facts = doubt_after_loss(site, replace(back, **facts), examined, facts)
         facts["companions"] = settled.companions
         if back.in_doubt and site.config.identifai.holds_in_doubt:
             facts |= after_return(back)

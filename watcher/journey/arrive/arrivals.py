@@ -25,6 +25,7 @@ from watcher.journey.site import Site
 from watcher.store import Left, Waiting
 
 _LOOKS_A_STEP = 256  # so that a step stays short, and hints are taken in between
+_GONE_A_COMMIT = 100
 _PUBLISH_SECONDS = 1.0
 _STORE_SECONDS = 1.0  # until looks that failed because of the database are tried again
 
@@ -53,7 +54,7 @@ class Arrivals:
             self.ignore,
             self.openings,
             reach,
-            lambda path: self._try(path, self._recheck.recheck),
+            self._recheck_missing,
             stopping,
         )
         self.scanner.scans_once = scans_once
@@ -158,6 +159,22 @@ class Arrivals:
             raise
         except Exception as error:  # noqa: BLE001 — see Registry.stumble
             self.registry.stumble(path, error)
+
+    def _recheck_missing(self, paths: list[bytes]) -> None:
+        """Find out which of these are gone, many in one commit: half a folder may be taken away at once."""
+        for batch in (paths[n : n + _GONE_A_COMMIT] for n in range(0, len(paths), _GONE_A_COMMIT)):
+            if self._stopping.is_set():
+                return
+            try:
+                rest = self._recheck.withdraw_gone(batch)
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 — about one of them: which, the look at each finds out
+                rest = batch
+            for path in rest:
+                if self._stopping.is_set():
+                    return
+                self._try(path, self._recheck.recheck)
 
     def _judge_due(self) -> bool:
         registry, clock = self.registry, self._site.clock

@@ -12,6 +12,9 @@ from watcher.extensions import is_recording_name
 from watcher.folders import LONGEST, is_receipts_name, tokens_for, versions
 from watcher.folders.names import RECEIPT
 
+ORPHANED = "companion"
+"""Why a marker or a sidecar waits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Companions:

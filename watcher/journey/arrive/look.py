@@ -7,19 +7,17 @@ from dataclasses import replace
 from watcher.audio import Examination
 from watcher.errors import FolderError, RecordingChanged, RecordingGone, RecordingUnreachable
 from watcher.folders import is_being_written
-from watcher.journey.arrive.companions import stem_of
+from watcher.journey.arrive.companions import ORPHANED, stem_of
 from watcher.journey.arrive.foreign import FOREIGN, Looks, find_raw, is_left, may_be_left
 from watcher.journey.arrive.openings import Openings
 from watcher.journey.arrive.reach import Reach
 from watcher.journey.arrive.registry import Registry, Settled
-from watcher.journey.arrive.settle import Candidate, Evidence, Judgement
+from watcher.journey.arrive.roll import Candidate
+from watcher.journey.arrive.settle import Evidence, Judgement
 from watcher.journey.arrive.strays import RECEIPT, clear_receipt, find_receipt
 from watcher.journey.prepare.plan import may_be_sent
 from watcher.journey.site import Site
 from watcher.text import show_path
-
-ORPHANED = "companion"
-"""Why a marker or a sidecar waits."""
 
 
 class Look:
@@ -50,7 +48,7 @@ class Look:
             evidence = look(candidate, evidence)
         except RecordingGone:
             with self._registry.lock:
-                self._registry.settler.forget(path)
+                self._registry.lose(path)
             return
         except RecordingChanged:
             self._look_again(path)

@@ -16,7 +16,7 @@ from their beginning: created, or moved in, or closed under a copier's own tempo
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -278,6 +278,11 @@ class Openings:
             if opening is None:
                 return False
             return True if opening.least > 0 and now < opening.since + BELIEVED_SECONDS else None
+
+    def opened_of(self, paths: Iterable[bytes]) -> set[bytes]:
+        """Return those of these that were opened and are not known to be closed."""
+        with self._lock:
+            return self._open.keys() & paths if self._open else set()
 
     def is_closed(self, path: bytes) -> bool:
         """Return whether it was heard from its beginning, and every open has its close."""

@@ -17,6 +17,12 @@ class Reach:
         """Read the parts as they are now."""
         self._parts = parts_of(resolve(self._folder.root), read_mounts(), read_exports())
 
+    def only_part(self) -> Part | None:
+        """Return the part that contains every path; None where there are several."""
+        if not self._parts:
+            self.look()
+        return self._parts[0] if len(self._parts) == 1 else None
+
     def part(self, path: bytes) -> Part:
         """Return the innermost part that contains this path, relative to the folder."""
         if not self._parts:

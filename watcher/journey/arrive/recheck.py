@@ -1,5 +1,6 @@
 """Compare what is at a path now with its item: taken away, replaced, or the same under another inode."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from watcher import logs
@@ -13,6 +14,8 @@ from watcher.journey.submit.doubt import decided
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
+
+_TAKEN_OUT = "its file was taken out of the drop folder"
 
 
 class Recheck:
@@ -39,7 +42,7 @@ class Recheck:
         try:
             now_there = site.drop.fingerprint(path)
         except RecordingGone:
-            note = "its file was taken out of the drop folder"
+            note = _TAKEN_OUT
         except (RecordingUnreachable, FolderError):
             return
         else:
@@ -66,6 +69,49 @@ class Recheck:
         _log.info("recording.withdrawn", item=item.id, path=path, reason=note)
         self.look_at(path, is_closed=is_closed)
 
+    def withdraw_gone(self, paths: Sequence[bytes]) -> list[bytes]:
+        """Withdraw, in one commit, the items whose files were taken away. Return the paths to recheck singly."""
+        site = self._site
+        with site.store.reading() as books:
+            items = {path: books.items.live_at(path) for path in paths}
+        gone: dict[bytes, Item] = {}
+        for path, item in items.items():
+            if item is not None and item.state in UNTOUCHED:
+                with suppress(RecordingUnreachable, FolderError):
+                    if not self._is_there(path):
+                        gone[path] = item
+        rest = [path for path in paths if path not in gone]
+        if not gone:
+            return rest
+        try:
+            site.recognise(site.drop)  # after the looks: a disk that is there now was there then, or seemed away
+        except FolderError as error:
+            site.pause_for_folder(error)
+            return []
+        away = tuple(point + b"/" for point in site.mounts_away())
+        withdrawn: list[Item] = []
+        now = site.clock.now()
+        with site.store.writing() as books:
+            for path, item in gone.items():
+                if not path.startswith(away):
+                    with suppress(StaleItem):
+                        withdraw(books, item, now, _TAKEN_OUT)
+                        withdrawn.append(item)
+        with self._registry.lock:
+            for item in withdrawn:
+                self._registry.known.pop(item.path, None)
+        for item in withdrawn:
+            _log.info("recording.withdrawn", item=item.id, path=item.path, reason=_TAKEN_OUT)
+            self.look_at(item.path)
+        return rest
+
+    def _is_there(self, path: bytes) -> bool:
+        try:
+            self._site.drop.fingerprint(path)
+        except RecordingGone:
+            return False
+        return True
+
     def look_at(self, path: bytes, *, is_closed: bool | None = None) -> None:
         clock = self._site.clock
         now, monotonic = clock.now(), clock.monotonic()
@@ -73,7 +119,7 @@ class Recheck:
             fingerprint = self._site.drop.fingerprint(path)
         except (RecordingGone, RecordingUnreachable, FolderError):
             with self._registry.lock:
-                self._registry.settler.forget(path)
+                self._registry.lose(path)
             return
         with self._registry.lock:
             self._registry.see(path, fingerprint, now, monotonic, is_closed=is_closed)
@@ -95,6 +141,8 @@ class Recheck:
             return False
         with suppress(StaleItem), site.store.writing() as books:
             books.items.change(item, item.state, site.clock.now(), fingerprint=opened)
+        with self._registry.lock:
+            self._registry.recognised(item.path, opened.inode)
         return True
 
 

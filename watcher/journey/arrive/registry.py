@@ -1,7 +1,7 @@
 """The known files: candidates, settled files, and those that need no look. Thread-safe."""
 
 import threading
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 
+_MOST_LOST = 4_096
 _STUMBLED_SECONDS = 5.0  # until a file with an unexpected error is tried again; doubled each time
 _MOST_STUMBLED_SECONDS = 600.0
 _ERROR_SHOWN = 200  # characters
@@ -32,6 +33,10 @@ class Settled:
     fingerprint: Fingerprint
     first_seen: float
     companions: tuple[bytes, ...] = ()
+
+
+Found = list[tuple[bytes, Fingerprint]]
+"""Paths at which a scan has found files that it did not know."""
 
 
 class Registry:
@@ -55,14 +60,21 @@ class Registry:
         )
         self.settled: deque[Settled] = deque()  # whole, and not admitted yet
         self.known: dict[bytes, int] = {}  # inodes by path: the scan need not look at these
+        self._live: dict[bytes, int] = {}  # those of the items, as of the change that the books had last then
+        self._live_at = -1
         self.carried: set[bytes] = set()  # companions of recordings that have an item
+        self._lost: OrderedDict[bytes, Identity] = OrderedDict()  # the last that were gone and may be open
         self._stumbled: set[bytes] = set()  # some paths, not of candidates, whose errors were logged
 
     def begin_scan(self, books: Books) -> None:
         """Note what has an item or is a candidate as known: it costs the scan neither a stat nor a query."""
+        last_change = books.items.last_change()
         with self.lock:
-            self.known = books.items.live_paths() | self.settler.inodes()
-            self.carried = set(books.items.live_companions())
+            if last_change != self._live_at:  # else the 100,000 that lie in the queue are not read each minute
+                self._live_at = last_change
+                self._live = books.items.live_paths()
+                self.carried = set(books.items.live_companions())
+            self.known = self._live | self.settler.inodes() if len(self.settler) else self._live
             kept = ((name, {one for one in paths if one in self.settler}) for name, paths in self._beside.items())
             self._beside = defaultdict(set, {name: paths for name, paths in kept if paths})
 
@@ -83,6 +95,18 @@ class Registry:
             is_local=self._reach.part(path).has_ctime,
         )
 
+    def see_newcomers(self, found: Found, now: float, monotonic: float) -> Found:
+        """Make candidates of those files of which nothing is known, as `see` does. Return the others."""
+        part = self._reach.only_part()
+        if part is None or self.companions.marker or self.companions.sidecars:
+            return found
+        with self.lock:
+            is_known = self.settler.roll.holding([path for path, _ in found])
+            is_known |= self._openings.opened_of(path for path, _ in found)
+            new = [one for one in found if one[0] not in is_known] if is_known else found
+            self.settler.see_newcomers(new, now, monotonic, is_local=part.has_ctime)
+        return [one for one in found if one[0] in is_known] if is_known else []
+
     def awaits_close(self, path: bytes) -> bool:
         """Return whether the file waits for any close of an open that was heard.
 
@@ -92,16 +116,30 @@ class Registry:
         candidate = self.settler.get(path)  # without the lock: whoever reads the events asks
         return candidate is not None and candidate.reason == HEARD_OPEN and not candidate.is_settled
 
+    def lose(self, path: bytes) -> None:
+        """Forget a file that is gone, under the lock.
+
+        A look may find it gone before the event that it was moved away is read: if it may be open, what it was is
+        still known then, so that it is not taken for a closed one when it comes back.
+        """
+        candidate = self.settler.get(path)
+        if candidate is not None and not self._openings.is_closed(path):
+            self._lost[path] = candidate.fingerprint[:2]
+            if len(self._lost) > _MOST_LOST:
+                self._lost.popitem(last=False)
+        self.settler.forget(path)
+
     def identity(self, path: bytes) -> Identity | None:
-        """Return the candidate's device and inode; None where this path has no candidate."""
+        """Return the device and inode of the candidate there, or of the one that was lost; None without."""
         candidate = self.settler.get(path)  # without the lock: whoever reads the events asks
-        return None if candidate is None else candidate.fingerprint[:2]
+        return self._lost.get(path) if candidate is None else candidate.fingerprint[:2]
 
     def identities_below(self, folder: bytes) -> list[tuple[bytes, Identity]]:
-        """Return the candidates in this folder, each with its device and inode."""
+        """Return the candidates that are or were in this folder, each with its device and inode."""
         with self.lock:
+            lost = [(path, identity) for path, identity in self._lost.items() if path.startswith(folder + b"/")]
             found = [one for one in self.settler if one.path.startswith(folder + b"/")]
-        return [(one.path, one.fingerprint[:2]) for one in found]
+        return lost + [(one.path, one.fingerprint[:2]) for one in found]
 
     def is_closed(self, path: bytes) -> bool:
         """Return whether every open of it was heard, and has its close."""
@@ -122,11 +160,15 @@ class Registry:
     def admitted(self, settled: Settled) -> None:
         """Note that the file has an item now."""
         with self.lock:
-            self.known[settled.path] = settled.fingerprint.inode
+            self.recognised(settled.path, settled.fingerprint.inode)
             self.settler.forget(settled.path)
             for companion in settled.companions:
                 self.carried.add(companion)
                 self.settler.forget(companion)
+
+    def recognised(self, path: bytes, inode: int) -> None:
+        """Note that this is an item's file, though its history may not tell; to be called under the lock."""
+        self.known[path] = self._live[path] = inode
 
     def give_back(self, settled: list[Settled]) -> None:
         """Put back files that could not be examined for reasons of ours, in their old order."""

@@ -12,7 +12,7 @@ from watcher.ignore import Ignore
 from watcher.journey.arrive.hints import Hints
 from watcher.journey.arrive.openings import Openings
 from watcher.journey.arrive.reach import Reach
-from watcher.journey.arrive.registry import Registry
+from watcher.journey.arrive.registry import Found, Registry
 from watcher.journey.room import let_go_what_has_room
 from watcher.journey.site import Site
 from watcher.store import Waiting
@@ -31,6 +31,7 @@ _ERRONEOUS = (
 )
 _REST_OF_SCANS = 4.0  # times the last scan's duration, before one that is only asked for
 _NO_REST_SECONDS = 0.2
+_SEEN_AT_ONCE = 1_000  # files, under one lock
 IDLE = float("inf")
 
 
@@ -45,17 +46,17 @@ class Scanner:
         ignore: Ignore,
         openings: Openings,
         reach: Reach,
-        recheck: Callable[[bytes], None],
+        recheck_missing: Callable[[list[bytes]], None],
         stopping: threading.Event,
     ) -> None:
-        """`recheck`: finds out whether an item's file that was not found is gone."""
+        """`recheck_missing`: finds out which of the files that were not found are gone, unless it is stopped."""
         self._site = site
         self._registry = registry
         self._hints = hints
         self._ignore = ignore
         self._openings = openings
         self._reach = reach
-        self._recheck = recheck
+        self._recheck_missing = recheck_missing
         self._stopping = stopping
         self._scan_due = 0.0
         self._asked_scan_from = 0.0  # monotonic: a scan that is asked for waits until then
@@ -97,19 +98,16 @@ class Scanner:
         listing = site.drop.walk(self._ignore.matching, known=self._registry.known, stopping=self._stopping)
         try:
             with _gc_paused():
+                carried, away = self._registry.carried, self.away
+                found: Found = []
                 for path, _, _, fingerprint in listing:
-                    if fingerprint is None or path in self._registry.carried or path.startswith(self.away):
+                    if fingerprint is None or (carried and path in carried) or (away and path.startswith(away)):
                         continue
-                    try:
-                        is_moved = bool(moved_in) and any(
-                            path.startswith(folder) and fingerprint.ctime_ns < at
-                            for folder, at in moved_in.items()
-                        )
-                        is_closed = is_moved and self._openings.came_closed(path, fingerprint[:2])
-                        with self._registry.lock:
-                            self._registry.see(path, fingerprint, now, started, is_closed=is_closed or None)
-                    except Exception as error:  # noqa: BLE001 — see `stumble`
-                        self._registry.stumble(path, error)
+                    found.append((path, fingerprint))
+                    if len(found) == _SEEN_AT_ONCE:
+                        self._see(found, moved_in, now, started)
+                        found = []
+                self._see(found, moved_in, now, started)
         except FolderError as error:
             site.pause_for_folder(error)
             self._scan_due = started + _POLL_SECONDS  # it has just gone away: look again soon
@@ -118,11 +116,9 @@ class Scanner:
             return False
         self._note_unreadable(listing.unreadable)
         self._note_nameless(listing.nameless)
-        for path in listing.missing:
-            if self._stopping.is_set():
-                return False
-            if not path.startswith(self.away):
-                self._recheck(path)
+        self._recheck_missing([path for path in listing.missing if not path.startswith(self.away)])
+        if self._stopping.is_set():
+            return False
         self.last_scan_at = site.clock.now()
         with site.store.writing() as books:
             books.site.put("last_scan_at", self.last_scan_at)
@@ -131,6 +127,20 @@ class Scanner:
         rest = _REST_OF_SCANS * (ended - started)
         self._asked_scan_from = ended + rest if rest > _NO_REST_SECONDS else ended
         return True
+
+    def _see(self, found: Found, moved_in: dict[bytes, int], now: float, monotonic: float) -> None:
+        if not moved_in:
+            found = self._registry.see_newcomers(found, now, monotonic)
+        for path, fingerprint in found:
+            try:
+                is_moved = any(
+                    path.startswith(folder) and fingerprint.ctime_ns < at for folder, at in moved_in.items()
+                )
+                is_closed = is_moved and self._openings.came_closed(path, fingerprint[:2])
+                with self._registry.lock:
+                    self._registry.see(path, fingerprint, now, monotonic, is_closed=is_closed or None)
+            except Exception as error:  # noqa: BLE001 — see `stumble`
+                self._registry.stumble(path, error)
 
     def _note_mounts(self) -> None:
         """Note mounts below that are away: their files are neither missing nor replaced."""

@@ -15,10 +15,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from sys import intern
 
 from watcher.audio import Completeness
 from watcher.domain import Fingerprint
 from watcher.errors import RecordingBusy, RecordingUnreachable
+from watcher.journey.arrive.roll import Candidate, Roll
 
 HEARD_OPEN = "is still open: somebody opened it and has not closed it yet; it waits for that, 24 hours at most"
 """Why a file waits that was opened, with no close heard."""
@@ -33,32 +35,6 @@ class Patience:
     proof: bool
     incomplete_seconds: float
     relook_seconds: float  # between two looks at a file that waits for its writer
-
-
-@dataclass(slots=True)
-class Candidate:
-    """A file that is not trusted yet."""
-
-    path: bytes
-    fingerprint: Fingerprint
-    first_seen: float  # wall clock: the time of arrival
-    changed_at: float  # monotonic: when the last change was seen
-    rests_since: float  # monotonic: when it last changed, as far as can be told
-    look_at: float  # monotonic
-    is_closed: bool = False  # moved in, or closed by its last writer, after its last change
-    is_settled: bool = False  # judged whole; a recording is waiting to be examined
-    code: str = "settling"
-    reason: str = ""
-    reason_since: float = 0.0  # wall clock
-    stumbles: int = 0  # unexpected errors since its last change
-    is_fresh: bool = True  # nobody has looked into it since its last change
-    looked_at: float = -math.inf  # monotonic
-    hurries: float = 0.0  # looks at it, minus one per second
-
-
-def by_arrival(candidate: Candidate) -> tuple[float, int, bytes]:
-    """Return a sort key for the order in which files arrived, as far as can be told."""
-    return candidate.first_seen, candidate.fingerprint.ctime_ns, candidate.path
 
 
 class Judgement(StrEnum):
@@ -89,6 +65,7 @@ class Evidence:
 
 
 _CLOCK_SET_SECONDS = 1.0  # time synchronisation moves a clock by less between two looks
+_RELOOKS_A_SECOND = 50.0  # at files that wait, at the most: with 100,000 of them a look may cost no more
 _HURRIES = 8.0  # looks in a row without a pause
 _UNHURRIED_SECONDS = 1.0
 _SOON_OVER = ("open", RecordingUnreachable.code, RecordingBusy.code)
@@ -106,30 +83,31 @@ class Settler:
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._candidates: dict[bytes, Candidate] = {}
+        self.roll = Roll()
         self._fresh: list[tuple[float, int, bytes]] = []
         self._again: list[tuple[float, int, bytes]] = []
+        self._unplanned: list[Candidate] = []  # newcomers, before anybody has asked what is due
         self._offset: float | None = None  # of the wall clock from the monotonic one
         self._clock_set_at = -math.inf  # monotonic
 
     def __contains__(self, path: bytes) -> bool:
-        return path in self._candidates
+        return path in self.roll
 
     def __len__(self) -> int:
-        return len(self._candidates)
+        return len(self.roll)
 
     def __iter__(self) -> Iterator[Candidate]:
         """All candidates, in no order."""
-        return iter(self._candidates.values())
+        return iter(self.roll)
 
     def get(self, path: bytes) -> Candidate | None:
-        return self._candidates.get(path)
+        return self.roll.get(path)
 
     def inodes(self) -> dict[bytes, int]:
         """Return every candidate's path and the inode last seen there; 0 where only a scan looks again."""
         return {
-            path: 0 if candidate.look_at == _NEVER else candidate.fingerprint.inode
-            for path, candidate in self._candidates.items()
+            candidate.path: 0 if candidate.look_at == _NEVER else candidate.fingerprint.inode
+            for candidate in self.roll
         }
 
     def see(
@@ -152,10 +130,10 @@ class Settler:
         kernel sets its ctime at every change.
         """
         self._note_wall_clock(now, monotonic)
-        candidate = self._candidates.get(path)
+        candidate = self.roll.get(path)
         if candidate is None or not candidate.fingerprint.same_file(fingerprint):
-            candidate = Candidate(path, fingerprint, now, monotonic, monotonic, 0.0, reason_since=now)
-            self._candidates[path] = candidate
+            candidate = Candidate(path, fingerprint, now, monotonic, monotonic, 0.0, now)
+            self.roll.put(candidate)
             is_worth_a_look, is_changed = not is_open, True
         elif candidate.fingerprint != fingerprint:
             if is_closed is None:
@@ -177,6 +155,27 @@ class Settler:
             self._look(candidate, monotonic + max(self._patience.settle_seconds, 1.0 if is_open else 0.0))
         return candidate
 
+    def see_newcomers(
+        self, found: list[tuple[bytes, Fingerprint]], now: float, monotonic: float, *, is_local: bool
+    ) -> None:
+        """As `see` for each of these, which are no candidates, and of which nothing was heard.
+
+        A first look meets 100,000 of them: so all is done in one loop, without a call for each.
+        """
+        self._note_wall_clock(now, monotonic)
+        look_at = monotonic if self._patience.proof else monotonic + self._patience.settle_seconds
+        most_rested, rests_since = monotonic - self._clock_set_at, monotonic
+        candidates = []
+        for path, fingerprint in found:
+            if is_local:
+                rested = now - fingerprint[4] / 1e9
+                if rested > most_rested:  # noqa: PLR1730 — a third of the time of min()
+                    rested = most_rested
+                rests_since = monotonic - rested if rested > 0.0 else monotonic
+            candidates.append(Candidate(path, fingerprint, now, monotonic, rests_since, look_at, now))
+        self._unplanned += candidates
+        self.roll.put_newcomers(candidates)
+
     def _see_unchanged(
         self, candidate: Candidate, monotonic: float, *, is_closed: bool | None, is_open: bool
     ) -> None:
@@ -191,6 +190,8 @@ class Settler:
     def _note_change(
         self, candidate: Candidate, fingerprint: Fingerprint, now: float, monotonic: float, *, is_local: bool
     ) -> None:
+        if candidate.fingerprint.size != fingerprint.size:
+            self.roll.revision += 1
         candidate.fingerprint = fingerprint
         candidate.is_settled = False
         candidate.is_fresh = True
@@ -204,7 +205,7 @@ class Settler:
 
     def doubt(self) -> None:
         """Forget what was closed: events were lost, and it may be open again."""
-        for candidate in self._candidates.values():
+        for candidate in self.roll:
             if not candidate.is_settled:
                 candidate.is_closed = False
 
@@ -222,16 +223,17 @@ class Settler:
 
     def look_now(self, path: bytes, monotonic: float) -> None:
         """Make the file due, if it is a candidate: what it waited for may be there."""
-        candidate = self._candidates.get(path)
+        candidate = self.roll.get(path)
         if candidate is not None and candidate.look_at != math.inf:
             self._look(candidate, monotonic)
 
     def forget(self, path: bytes) -> None:
         """Forget a file that is gone, or is an item now."""
-        self._candidates.pop(path, None)
+        self.roll.drop(path)
 
     def due(self, monotonic: float, limit: int) -> list[Candidate]:
         """Return candidates to look at now, each once: up to `limit`, and some more of those looked at before."""
+        self._plan_newcomers()
         found = self._due(self._fresh, monotonic, limit)
         return found + self._due(self._again, monotonic, max(limit - len(found), limit // 8))
 
@@ -239,7 +241,7 @@ class Settler:
         found: list[Candidate] = []
         while agenda and agenda[0][0] <= monotonic and len(found) < limit:
             look_at, _, path = heapq.heappop(agenda)
-            candidate = self._candidates.get(path)
+            candidate = self.roll.get(path)
             if candidate is not None and candidate.look_at == look_at:
                 candidate.look_at = math.inf  # off the agenda until it is put back
                 rested = monotonic - candidate.looked_at
@@ -251,18 +253,19 @@ class Settler:
     def put_back(self, candidates: list[Candidate], monotonic: float) -> None:
         """Make candidates that could not be judged due again then."""
         for candidate in candidates:
-            if self._candidates.get(candidate.path) is candidate:
+            if self.roll.get(candidate.path) is candidate:
                 self._look(candidate, monotonic)
 
     def next_look(self) -> float | None:
         """Return when the next candidate is due, on the monotonic clock; None when none is."""
+        self._plan_newcomers()
         times = [look_at for look_at in map(self._next, (self._fresh, self._again)) if look_at is not None]
         return min(times, default=None)
 
     def _next(self, agenda: list[tuple[float, int, bytes]]) -> float | None:
         while agenda:
             look_at, _, path = agenda[0]
-            candidate = self._candidates.get(path)
+            candidate = self.roll.get(path)
             if candidate is not None and candidate.look_at == look_at:
                 return look_at
             heapq.heappop(agenda)
@@ -333,7 +336,7 @@ class Settler:
         """Let the file wait for this reason, and look again later. Waiting costs nothing and has no limit."""
         candidate.is_fresh = False
         self._say(candidate, code, reason, now)
-        look_at = monotonic + self._patience.relook_seconds
+        look_at = monotonic + max(self._patience.relook_seconds, len(self.roll) / _RELOOKS_A_SECOND)
         if code in _SOON_OVER:
             lasts = monotonic - candidate.changed_at
             look_at = min(look_at, monotonic + max(1.0, self._patience.settle_seconds, lasts / 4))
@@ -358,7 +361,7 @@ class Settler:
 
     def is_settled(self, path: bytes) -> bool:
         """Return whether there is such a file, judged whole as it is."""
-        candidate = self._candidates.get(path)
+        candidate = self.roll.get(path)
         return candidate is not None and candidate.is_settled
 
     def ends_waiting_at(self, candidate: Candidate) -> float | None:
@@ -376,20 +379,26 @@ class Settler:
     def _say(self, candidate: Candidate, code: str, reason: str, now: float) -> None:
         if candidate.code != code:
             candidate.reason_since = now
-        candidate.code, candidate.reason = code, reason
+        self.roll.said(candidate, code, intern(reason))  # many wait for the same reason
 
     def _look(self, candidate: Candidate, at: float) -> None:
         candidate.look_at = at
         # Files seen in one scan are ordered by ctime, set by the rename or last write: first come, first served.
         agenda = self._fresh if candidate.is_fresh else self._again
         heapq.heappush(agenda, (at, candidate.fingerprint.ctime_ns, candidate.path))
-        if len(self._fresh) + len(self._again) > 1000 + 4 * len(self._candidates):
+        if len(self._fresh) + len(self._again) > 1000 + 4 * len(self.roll):
             self._plan_anew()
+
+    def _plan_newcomers(self) -> None:
+        if self._unplanned:
+            self._fresh += [(one.look_at, one.fingerprint.ctime_ns, one.path) for one in self._unplanned]
+            self._unplanned = []
+            heapq.heapify(self._fresh)
 
     def _plan_anew(self) -> None:
         """Drop looks from the agendas that have been postponed since."""
         for agenda, is_fresh in ((self._fresh, True), (self._again, False)):
-            planned = [c for c in self._candidates.values() if c.is_fresh is is_fresh and c.look_at < _NEVER]
+            planned = [c for c in self.roll if c.is_fresh is is_fresh and c.look_at < _NEVER]
             agenda[:] = [(c.look_at, c.fingerprint.ctime_ns, c.path) for c in planned]
             heapq.heapify(agenda)
 

@@ -6,11 +6,12 @@ from watcher import logs
 from watcher.domain import Item, State
 from watcher.errors import NameTaken, RecordingGone, RecordingUnreachable
 from watcher.folders import Folder, hash_of, move, receipt_name, tokens_for
-from watcher.journey.arrive.admit import Examined, examine_file, place
+from watcher.journey.arrive.admit import Examined, doubt_after_loss, examine_file, place
 from watcher.journey.arrive.companions import companion_name
 from watcher.journey.file.along import move_companions
 from watcher.journey.file.onward import Onward
 from watcher.journey.filed import has_receipt, is_anothers, lies_there
+from watcher.journey.loss import find_loss_noted
 from watcher.journey.site import Site
 from watcher.store import Books
 
@@ -43,8 +44,10 @@ class Back:
         site, folder = self._site, self._folder(item)
         former, failed_as = item, item.filed_as or item.path
         try:
+            is_doubtful = self._is_doubtful(folder, item)
             item = self._move_back(item, failed_as)
             examined = examine_file(site, item.path, item.fingerprint)
+            examined = replace(examined, is_doubtful=is_doubtful)
         except RecordingGone as error:
             return Returned(item, None, error.message)
         if not is_anothers(folder, former):  # else what lies beside that one belongs to that one
@@ -56,6 +59,15 @@ class Back:
     def _folder(self, item: Item) -> Folder:
         """Return where it was filed: done/, where only parts of it were accepted."""
         return self._site.done if item.outcome is State.DONE else self._site.failed
+
+    def _is_doubtful(self, folder: Folder, item: Item) -> bool:
+        """Return whether it was moved back before the database was lost, and may have been sent since.
+
+        An older copy of the database has it as on its way back for ever.
+        """
+        with self._site.store.reading() as books:
+            loss, asked_at = find_loss_noted(books), books.rebuilt.changed_at(item.id)
+        return loss is not None and asked_at <= loss.until and not lies_there(folder, item)
 
     def _move_back(self, item: Item, failed_as: bytes) -> Item:
         """Move the recording back, unless it is there already, moved before a crash or by a person."""
@@ -90,6 +102,7 @@ class Back:
             books.items.change(item, before, now, note, filed_as=item.filed_as, moves_to=None)
             return
         facts = place(self._site, books, item, examined)
+        facts = doubt_after_loss(self._site, replace(item, **facts), examined, facts)
         after = State(str(facts.pop("state")))
         books.items.change(
             item,

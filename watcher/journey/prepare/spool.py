@@ -14,12 +14,13 @@ from watcher.folders import disk
 from watcher.folders.folder import free_bytes
 from watcher.folders.names import is_draft
 from watcher.folders.root import Root
-from watcher.text import JsonObject, to_json
+from watcher.text import JsonObject, from_json, to_json
 
 _MODE = 0o700  # nobody else reads a recording here that he may not read in the drop folder
 _NAME = re.compile(r"(?P<item>[0-9a-f]{16})-[1-9][0-9]{0,5}\.[a-z0-9]{1,8}(?P<note>\.json)?")
 _MAKING = re.compile(r"\.(?P<item>[0-9a-f]{16})\.making")
 _NOTE = ".json"
+_NOTE_BYTES = 16_000_000
 _RESERVE_BYTES = 32_000_000  # for the database, with its log
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
@@ -150,6 +151,18 @@ class Spool:
             return {
                 name.removesuffix(_NOTE) for name in _names(here) if (m := _NAME.fullmatch(name)) and m["note"]
             }
+
+    def read_note(self, name: str) -> JsonObject | None:
+        """Return what lies beside the part of this name; None where that is no note of ours."""
+        with self._root.taking(os.fsencode(name)), self._opened_if_there() as here:
+            try:
+                opened = -1 if here is None else os.open(name + _NOTE, disk.RECORDING, dir_fd=here)
+            except FileNotFoundError:
+                return None
+            if opened < 0:
+                return None
+            with os.fdopen(opened, "rb") as file:
+                return from_json(file.read(_NOTE_BYTES))
 
     def note(self, name: str, content: JsonObject) -> None:
         """Write beside the part of this name what is known of it, whole and durably."""

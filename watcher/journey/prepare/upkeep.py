@@ -1,8 +1,12 @@
 """What the spool holds is what is still needed, and beside each part that is paid for lies its identifier."""
 
-from watcher.domain import IN_DROP, Part, PartState
+from collections.abc import Sequence
+
+from watcher.domain import IN_DROP, Item, Part, PartState
+from watcher.journey.answer import Answer
+from watcher.journey.receipt import compose_receipt
 from watcher.journey.site import Site
-from watcher.text import rfc3339
+from watcher.text import JsonObject, rfc3339
 
 
 def tidy(site: Site) -> None:
@@ -21,35 +25,37 @@ def tidy(site: Site) -> None:
         site.spool.clear(over)
     noted = site.spool.noted() if accepted else set()
     for part in accepted:
-        if part.name is not None and part.name not in noted:
-            keep_identifier(site, part)
+        if part.name is None or part.name in noted:
+            continue
+        with site.store.reading() as books:
+            item, parts = books.items.get(part.item_id), books.parts.of(part.item_id)
+        if item is not None:
+            keep_identifier(site, item, parts, part)
 
 
-def keep_identifier(site: Site, part: Part) -> None:
+def keep_identifier(site: Site, item: Item, parts: Sequence[Part], part: Part) -> None:
     """Write beside the part what it is and that it is paid for, so that a lost database does not lose that.
 
-    May be repeated. Raises FolderError, of the spool.
+    It has the recording and all parts, too: `recover` then has their boundaries, and pays for none again. May be
+    repeated. Raises FolderError, of the spool.
     """
     if part.name is None:
         return
-    service = site.config.identifai
     site.spool.note(
         part.name,
         {
-            "item": part.item_id,
             "part": part.index,
-            "channel": part.channel,
-            "start": part.start,
-            "end": part.end,
-            "start_seconds": part.start_seconds,
-            "end_seconds": part.end_seconds,
-            "how": part.how,
-            "sha256": part.sha256,
-            "size": part.size,
-            "content_key": part.content_key,
             "identifier": part.identifier,
             "submitted_at": rfc3339(part.submitted_at),
-            "base_url": service.base_url,
-            "account": service.account,
+            "recording": describe_unfiled(site, item, parts),
         },
+    )
+
+
+def describe_unfiled(site: Site, item: Item, parts: Sequence[Part]) -> JsonObject:
+    """Return the receipt that the recording would have now, without its requests."""
+    service = site.config.identifai
+    answer = Answer(parts=tuple(parts) or None)
+    return compose_receipt(
+        item, [], answer, base_url=service.base_url, account=service.account, options=site.options
     )

@@ -5,6 +5,6 @@
 Everything outside the database can be repeated: after a crash the claim is still there, and is worked on again.
 """
 
-from watcher.journey.retain.retention import Retention
+from watcher.journey.retain.retention import Retention, sweep_claimed
 
-__all__ = ["Retention"]
+__all__ = ["Retention", "sweep_claimed"]

@@ -7,7 +7,6 @@ from watcher import logs
 from watcher.domain import Item, State
 from watcher.folders import Folder, names_for, receipt_name
 from watcher.folders.tombstone_files import KEY, read_key, write_key, write_tombstone
-from watcher.journey.filed import has_receipt
 from watcher.journey.site import Site, owners_of, tell_displaced
 from watcher.store import Books
 from watcher.tombstone import KEY_BYTES, Tombstone, Why, bury, hash_content
@@ -51,10 +50,10 @@ def compose(site: Site, books: Books, item: Item, key: bytes, why: Why, now: flo
     )
 
 
-def receipts_of(folder: Folder, item: Item) -> list[bytes]:
-    """Return where the item's receipt lies. What was gone when it was filed has no name; its receipt has one."""
+def receipt_names(item: Item) -> list[bytes]:
+    """Return where the item's receipt may lie: what was gone when it was filed has no name, but a receipt."""
     names = [item.filed_as] if item.filed_as is not None else list(names_for(item.path, item.id))
-    return [name for name in map(receipt_name, names) if has_receipt(folder, name, item)]
+    return [receipt_name(name) for name in names]
 
 
 def put_tombstone(folder: Folder, item: Item, tombstone: Tombstone) -> None:

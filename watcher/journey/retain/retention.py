@@ -1,11 +1,14 @@
 """The step that removes: what a person wants erased, and what `[retention]` says, a few items at a time."""
 
+import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from watcher import logs
 from watcher.domain import FILED, Item, Removed, State
 from watcher.errors import (
+    ClockDoubted,
     FolderError,
     NoSuchItem,
     RecordingChanged,
@@ -20,7 +23,8 @@ from watcher.journey.retain.due import Stage, find, stages
 from watcher.journey.retain.removing import remove_receipt, remove_recording
 from watcher.journey.site import Site
 from watcher.store import Books, Removal
-from watcher.store.removal_rows import EVERYTHING, RECEIPT, RECORDING, Place
+from watcher.store.removal_rows import EVERYTHING, RECEIPT, RECORDING, Reached
+from watcher.text import JsonObject, rfc3339
 from watcher.tombstone import Tombstone, Why
 
 _log = logs.get_logger(__name__)
@@ -30,10 +34,13 @@ _BATCH = 20  # between two of them everybody else has his turn
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 10.0, 3600.0  # between two looks at everything
 _LATER_SECONDS = 60.0
 _DAY = 86_400.0
+_FAR_DAYS = 731.0  # beyond the longest time in [retention]
+_ALL = 1_000_000
 
 ASKED = "retention.asked"
 SWEPT = "retention.swept"
-"""Facts of the site: when a person last asked for a look at everything, and when the last one began that ended."""
+_CLOCK = "retention.clock"  # when the clock was last believed; when it was first found to be far ahead of that
+"""Facts of the site: when a person last asked for a look at everything; which was answered last, and how."""
 
 
 @dataclass(slots=True)
@@ -42,7 +49,7 @@ class _Sweep:
 
     began: float
     stages: list[tuple[Stage, float]]
-    after: Place = field(default_factory=Place)
+    after: Reached = field(default_factory=Reached)
     removed: dict[str, int] = field(default_factory=dict)
 
 
@@ -53,38 +60,70 @@ class Retention:
         self._site = site
         self._stopping = stopping
         self._sweep: _Sweep | None = None
-        self._next_at = 0.0  # monotonic
+        self._next_at: float | None = None  # monotonic, of the next look; None: as the last process left it
+        self._quiet_until = 0.0  # monotonic: a folder is away
         self._answered_at: float | None = None  # when the request was made that was answered last
+        self.trouble: WatcherError | None = None
+        """Why the last look could not be made, or what was found not be removed."""
         self._told: set[str] = set()  # what stays, though its time is over, and was named
 
     def step(self) -> float:
         """Remove some items, or look for some that are due. Return the seconds until there may be more."""
-        site = self._site
-        with site.store.reading() as books:
+        monotonic = self._site.clock.monotonic()
+        if monotonic < self._quiet_until:
+            return self._quiet_until - monotonic
+        with self._site.store.reading() as books:
             claimed = books.removals.claimed(_BATCH)
-            asked_at, swept_at = books.site.get(ASKED), books.site.get(SWEPT)
+            asked_at, swept = books.site.get(ASKED), books.site.get(SWEPT) or {}
         if claimed:
             return self._remove(claimed)
         if self._sweep is None:
-            is_asked = asked_at is not None and asked_at not in (swept_at, self._answered_at)
-            if not is_asked and site.clock.monotonic() < self._next_at:
-                return self._next_at - site.clock.monotonic()
-            now = site.clock.now()
-            looks = list(stages(site.config.retention, now))
-            if not looks and not is_asked:
-                return IDLE
-            self._sweep, self._answered_at = _Sweep(now, looks), asked_at
+            is_asked = asked_at is not None and asked_at not in (swept.get("asked_at"), self._answered_at)
+            if not is_asked and (wait := self._until_next(swept)) > 0:
+                return wait
+            now = self._site.clock.now()
+            looks, self._answered_at = list(stages(self._site.config.retention, now)), asked_at
+            if looks and (doubt := self._doubt_clock(now)) is not None:
+                self._tell_postponed(doubt)
+                self._next_at = self._site.clock.monotonic() + _LONGEST_SECONDS
+                return _LONGEST_SECONDS
+            self._sweep = _Sweep(now, looks)
         try:
             return self._look(self._sweep)
         except FolderError as error:
             self._put_off(error)
             return _LATER_SECONDS
 
+    def _until_next(self, swept: JsonObject) -> float:
+        """Return the seconds until the next look. A process that has just begun keeps to the last one's pace."""
+        interval = self._interval()
+        if self._next_at is None and interval < IDLE:
+            since = self._site.clock.now() - swept.get("at", 0.0)
+            left = interval - since if 0.0 <= since < interval else 0.0
+            self._next_at = self._site.clock.monotonic() + left
+        return IDLE if self._next_at is None else self._next_at - self._site.clock.monotonic()
+
+    def _interval(self) -> float:
+        """Return the seconds between two looks: the fewer days, the fewer."""
+        settings = self._site.config.retention
+        days = [n for n in (settings.recordings_days, settings.receipts_days, settings.history_days) if n]
+        return min(max(min(days) * _DAY / 24, _SHORTEST_SECONDS), _LONGEST_SECONDS) if days else IDLE
+
     def finish(self) -> None:
-        """Remove all that is to be removed now, as far as its folders are there."""
-        self._next_at = 0.0
+        """Remove all that is due now, as far as its folders are there; else `trouble` says why not."""
+        self.trouble = None
         while not self._stopping.is_set() and self.step() <= 0:
             pass
+
+    def remove_claimed(self) -> None:
+        """Remove what a person wants erased, and nothing else; `trouble` says why not."""
+        self.trouble = None
+        while self.trouble is None:
+            with self._site.store.reading() as books:
+                claimed = books.removals.claimed(_BATCH)
+            if not claimed or self._stopping.is_set():
+                return
+            self._remove(claimed)
 
     # What is due
 
@@ -92,11 +131,13 @@ class Retention:
         """Claim the next items that are due, or end the look."""
         if not sweep.stages:
             self._end(sweep)
-            return self._next_at - self._site.clock.monotonic()
+            return self._interval()
         stage, before = sweep.stages[0]
         if trouble := self._site.find_trouble([self._site.done, self._site.failed]):
             raise trouble
         found = find(self._site, stage, before, sweep.after, _BATCH)
+        if found.collected and (trouble := self._site.find_trouble([self._site.done, self._site.failed])):
+            raise trouble  # its disk went away meanwhile, not the recordings
         now = self._site.clock.now()
         if stage in (Stage.ROWS, Stage.WITHDRAWN):
             self._forget_rows(found.items, now)
@@ -108,10 +149,9 @@ class Retention:
                         books.removals.ask(Removal(item.id, what, Why.RETENTION, now))
                 for item in found.collected:
                     books.removals.mark_recording(item, Removed(now, "collected"))
-        sweep.removed[stage] = sweep.removed.get(stage, 0) + len(found.items)
         if found.after is None:
             sweep.stages.pop(0)
-            sweep.after = Place()
+            sweep.after = Reached()
         else:
             sweep.after = found.after
         return 0.0
@@ -121,18 +161,44 @@ class Retention:
         with self._site.store.writing() as books:
             if settings.history_days:
                 books.removals.forget_pauses(sweep.began - settings.history_days * _DAY)
-            books.site.put(SWEPT, self._answered_at or sweep.began)
+            books.site.put(SWEPT, {"at": sweep.began, "asked_at": self._answered_at, "removed": sweep.removed})
         if removed := {stage: number for stage, number in sweep.removed.items() if number}:
             _log.info("retention.applied", **removed)
-        days = [n for n in (settings.recordings_days, settings.receipts_days, settings.history_days) if n]
-        interval = min(max(min(days) * _DAY / 24, _SHORTEST_SECONDS), _LONGEST_SECONDS) if days else IDLE
-        self._next_at = self._site.clock.monotonic() + interval
+        self._next_at = self._site.clock.monotonic() + self._interval()
         self._sweep = None
 
-    def _put_off(self, error: WatcherError) -> None:
-        _log.warning("retention.postponed", reason=error.message, hint=error.hint)
+    def _doubt_clock(self, now: float) -> ClockDoubted | None:
+        """Return why nothing is removed by this clock; None where it may be right.
+
+        A clock that is wrong by years would have everything removed at once. One that says the same a day later is
+        believed: the machine was off for long.
+        """
+        settings = self._site.config.retention
+        with self._site.store.writing() as books:
+            noted: JsonObject = books.site.get(_CLOCK) or {}
+            known, doubted = noted.get("believed", books.removals.last_filed()), noted.get("doubted")
+            days = max(settings.recordings_days, settings.receipts_days, settings.history_days) + _FAR_DAYS
+            is_far = known is not None and now > known + days * _DAY
+            if not is_far or (doubted is not None and now >= doubted + _DAY):
+                books.site.put(_CLOCK, {"believed": now})
+                return None
+            if doubted is None or now < doubted:
+                doubted = now
+                books.site.put(_CLOCK, {"believed": known, "doubted": doubted})
+        return ClockDoubted(
+            f"the clock may be wrong: it says {rfc3339(now)}, and this site was last at work at {rfc3339(known)}; "
+            "nothing is removed",
+            hint=f"set it (date, timedatectl); if it is right, what is due goes after {rfc3339(doubted + _DAY)}",
+        )
+
+    def _put_off(self, error: FolderError) -> None:
+        self._tell_postponed(error)
         self._sweep = None
-        self._next_at = self._site.clock.monotonic() + _LATER_SECONDS
+        self._quiet_until = self._next_at = self._site.clock.monotonic() + _LATER_SECONDS
+
+    def _tell_postponed(self, error: WatcherError) -> None:
+        self.trouble = error
+        _log.warning("retention.postponed", reason=error.message, hint=error.hint)
 
     def _forget_rows(self, items: list[Item], now: float) -> None:
         """Replace these items' rows with their tombstones."""
@@ -144,8 +210,13 @@ class Retention:
                 tombstone = burial.compose(self._site, books, item, key, Why.RETENTION, now)
                 if burial.forget(books, item, tombstone):
                     forgotten.append(item)
+        self._count(Stage.ROWS, len(forgotten))
         for item in forgotten:
             _log.info("history.removed", item=item.id, why=str(Why.RETENTION))
+
+    def _count(self, stage: Stage, number: int) -> None:
+        if self._sweep is not None:
+            self._sweep.removed[str(stage)] = self._sweep.removed.get(str(stage), 0) + number
 
     # What is to be removed
 
@@ -200,8 +271,8 @@ class Retention:
         notes = remove_recording(folder, item) if is_all else []
         with self._site.papers:  # nobody writes the receipt anew meanwhile
             burial.put_tombstone(folder, item, tombstone)
-            for path in burial.receipts_of(folder, item):
-                remove_receipt(folder, path, item)
+            for path in burial.receipt_names(item):
+                remove_receipt(folder, path, item.id)
         return _Done(removal, item, now, notes, tombstone)
 
     def _as_error(self, item: Item, folder: Folder, error: Exception) -> WatcherError:
@@ -232,12 +303,35 @@ class Retention:
                     books.removals.fail(removal, error.as_fault())
                 else:
                     books.removals.end(removal.item_id)
+        self._tell(recorded, failed)
+
+    def _tell(self, recorded: list["_Done"], failed: list[tuple[Removal, WatcherError]]) -> None:
+        if any(one.removal.what == EVERYTHING for one in recorded):
+            self._site.store.database.checkpoint()  # what was erased is not in the write-ahead log any more either
         for one in recorded:
             one.tell()
+            if one.removal.why is Why.RETENTION:
+                self._count(Stage.RECORDINGS if one.removal.what == RECORDING else Stage.RECEIPTS, 1)
         for removal, error in failed:
             if removal.why is Why.ERASED or removal.item_id not in self._told:
                 self._told.add(removal.item_id)
                 _log.warning("recording.kept", item=removal.item_id, reason=error.message, hint=error.hint)
+
+
+def sweep_claimed(site: Site) -> None:
+    """Remove what a process that was killed while it removed something left half written.
+
+    To be called by the one instance before it removes anything: nobody else may be writing there.
+    """
+    with site.store.reading() as books:
+        found = [books.items.get(one.item_id) for one in books.removals.claimed(_ALL)]
+    items = [item for item in found if item is not None]
+    if not items:
+        return
+    beside = {os.path.dirname(item.filed_as or item.path) for item in items}
+    for folder in (site.done, site.failed):
+        with suppress(FolderError):  # it is away: its own pause says so
+            folder.sweep(site.clock.now(), sorted({b"", *beside}))
 
 
 @dataclass(frozen=True, slots=True)

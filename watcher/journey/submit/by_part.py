@@ -9,6 +9,7 @@ from watcher.journey.conclusion import settle
 from watcher.journey.duplicates import complete_duplicates, follow_original
 from watcher.journey.site import Site
 from watcher.journey.submit.doubt import after_lost_answer
+from watcher.journey.verdict_news import tell_if_known
 from watcher.store import Books
 
 AFRESH: dict[str, Any] = {"fault": None, "faults": 0, "faulted_at": None, "suspected_at": None}
@@ -118,7 +119,8 @@ def resolve_same_bytes(site: Site, books: Books, item: Item, part: Part, now: fl
     identifiers = [one.identifier for one in same if one.identifier is not None]
     if identifiers:
         note = f"part {part.index} has the same bytes as another recording's"
-        accept_part(books, item, part, identifiers[0], now, filed_as=None, note=note)
+        moved = accept_part(books, item, part, identifiers[0], now, filed_as=None, note=note)
+        tell_if_known(books, moved, site.config.audio)  # those of its parts may be known, and nothing be asked
         return True
     on_the_wire = [one for one in others if one.state is PartState.SUBMITTING]
     if on_the_wire or any(copy.state is State.SUBMITTING for copy in whole):

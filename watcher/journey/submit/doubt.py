@@ -13,6 +13,7 @@ HELD = "held for a person"
 """What the ledger says of a recording that a person must decide on."""
 
 _ITSELF = "It was sent, and the daemon ended before the answer was recorded: it may have been charged."
+_LOST = "It waited when the database was lost, and may have been sent since: it may have been charged."
 _ANOTHER = "The same bytes were sent before, and no answer came: they may have been charged."
 
 
@@ -28,6 +29,16 @@ def after_lost_answer(item: Item, *, holds: bool, of_another: bool = False) -> d
         message, hint = _ITSELF, f"{hint} If the log has `answer.unrecorded` for it, that line has the answer."
     fault = Fault("in_doubt", message, hint)
     return {"state": State.HELD, "in_doubt": True, "fault": fault}
+
+
+def after_loss(item: Item, *, holds: bool) -> dict[str, Any]:
+    """Return the changes to an item that may have been sent before the database was lost: no trace tells.
+
+    It is queued or prepared, never with no_cache, or held for a person if `holds`.
+    """
+    if not holds:
+        return {"state": item.state, "in_doubt": True}
+    return {"state": State.HELD, "in_doubt": True, "fault": Fault("in_doubt", _LOST, hint_to_decide(item))}
 
 
 def after_return(item: Item) -> dict[str, Any]:

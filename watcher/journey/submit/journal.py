@@ -7,29 +7,39 @@ next start reads them before it decides what is in doubt, and removes them once 
 import json
 import os
 import stat
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from watcher.domain import Attempt
+from watcher.domain import Attempt, Part
+from watcher.errors import StoreError
 from watcher.folders import disk
 from watcher.folders.names import draft_name
 from watcher.identifai.client import Accepted
+from watcher.journey.prepare.upkeep import describe_unfiled
 from watcher.journey.site import Site, owners_of
 from watcher.journey.submit.claim import Claim
+from watcher.text import JsonObject, from_json
 
 _SUFFIX = b"-answers"
 _MOST_BYTES = 1 << 20
+_SAME_SECONDS = 0.002  # receipts, from which a request may have been recovered, have milliseconds
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """The service accepted the recording of this attempt, at that time."""
+    """The service accepted the recording of this attempt, or this part of it, at that time.
+
+    `recording`: the receipt that it would have had, for `recover`; null where an older version wrote the line.
+    """
 
     identifier: str
     status: int
     at: float
+    part: int | None = None
+    recording: JsonObject | None = None
 
 
 Kept = dict[tuple[int, str, float], KeptAnswer]
@@ -50,6 +60,8 @@ def keep(site: Site, claim: Claim, accepted: Accepted, at: float) -> bytes | Non
         "identifier": accepted.identifier,
         "status": accepted.status,
         "at": at,
+        "part": None if claim.part is None else claim.part.index,
+        "recording": describe_unfiled(site, claim.item, _parts(site, claim)),
     }
     for path in _paths(site):
         with suppress(OSError):
@@ -58,14 +70,32 @@ def keep(site: Site, claim: Claim, accepted: Accepted, at: float) -> bytes | Non
     return None
 
 
-def read(site: Site) -> Kept:
-    """Return the answers in the journal. A line that was cut off, or is a stranger's, is none."""
-    return {key: answer for path in _paths(site) for key, answer in _read(path, _owners(site)).items()}
+def _parts(site: Site, claim: Claim) -> Sequence[Part]:
+    """Return the parts of the recording that is being sent, as far as the database still tells."""
+    if claim.part is None:
+        return ()
+    with suppress(StoreError), site.store.reading() as books:
+        return books.parts.of(claim.item.id)
+    return [claim.part]
+
+
+def read(site: Site, owners: Collection[int] = ()) -> Kept:
+    """Return the answers in the journal. A line that was cut off, or is a stranger's, is none.
+
+    `owners`: whose journal counts beside that of the database's owner, where that is lost.
+    """
+    trusted = _owners(site) | set(owners)
+    return {key: answer for path in _paths(site) for key, answer in _read(path, trusted).items()}
 
 
 def find(kept: Kept, attempt: Attempt) -> KeptAnswer | None:
     """Return the answer to this attempt, if it was kept."""
-    return kept.get((attempt.number, attempt.item_id, attempt.started_at))
+    return next((answer for key, answer in kept.items() if is_of(key, attempt)), None)
+
+
+def is_of(key: tuple[int, str, float], attempt: Attempt) -> bool:
+    """Return whether this is the answer to that attempt. `recover` may have given it another number."""
+    return key[1] == attempt.item_id and abs(key[2] - attempt.started_at) < _SAME_SECONDS
 
 
 def remove(site: Site) -> None:
@@ -122,8 +152,14 @@ def _read(path: bytes, owners: frozenset[int]) -> Kept:
         os.close(opened)
     kept: Kept = {}
     for line in lines:
-        with suppress(ValueError, KeyError, TypeError, RecursionError):
-            told = json.loads(line)
+        with suppress(ValueError, KeyError, TypeError):
+            told = from_json(line) or {}
             key = int(told["attempt"]), str(told["item"]), float(told["started_at"])
-            kept[key] = KeptAnswer(str(told["identifier"]), int(told["status"]), float(told["at"]))
+            kept[key] = KeptAnswer(
+                str(told["identifier"]),
+                int(told["status"]),
+                float(told["at"]),
+                told["part"] if isinstance(told.get("part"), int) else None,
+                told["recording"] if isinstance(told.get("recording"), dict) else None,
+            )
     return kept

@@ -116,6 +116,7 @@ class Outcomes:
 
     def _accept(self, claim: Claim, accepted: Accepted, now: float) -> None:
         site, item = self._site, claim.item
+        parts: list[Part] = []
         with site.store.writing() as books:
             self._end_accepted(books, claim, accepted, now, "done")
             await_verdict(site, books, accepted.identifier, now)
@@ -125,18 +126,19 @@ class Outcomes:
                 follow_original(books, replace(item, state=State.FILING, **facts), now)
             else:
                 accept_part(books, item, claim.part, accepted.identifier, now, filed_as=claim.filed_as)
+                parts = books.parts.of(item.id)
             if claim.canary:
                 pauses.end_by_canary(books, now, accepted=True)
+        self._keep_identifier(item, parts, claim.part)
         part = {} if claim.part is None else {"part": claim.part.index}
         _log.info("recording.submitted", item=item.id, path=item.path, identifier=accepted.identifier, **part)
-        self._keep_identifier(claim, accepted, now)
 
-    def _keep_identifier(self, claim: Claim, accepted: Accepted, now: float) -> None:
+    def _keep_identifier(self, item: Item, parts: list[Part], sent: Part | None) -> None:
         """Beside the part in the spool, for whoever loses the database. Where that fails, it is done later."""
-        if claim.part is not None:
-            accepted_part = replace(claim.part, identifier=accepted.identifier, submitted_at=now)
-            with suppress(FolderError):
-                keep_identifier(self._site, accepted_part)
+        for part in parts:
+            if sent is not None and part.index == sent.index:
+                with suppress(FolderError):
+                    keep_identifier(self._site, item, parts, part)
 
     def _refuse(self, claim: Claim, error: ServiceError, now: float) -> None:
         item = claim.item

@@ -35,6 +35,8 @@ def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
     if mode == "rw":
         with closed_on_error(connection):
             connection.execute("PRAGMA synchronous = FULL")
+            # What is deleted is overwritten with zeros, not left in free pages; the default depends on the build.
+            connection.execute("PRAGMA secure_delete = ON")
     return connection
 
 

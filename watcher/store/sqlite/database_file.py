@@ -27,19 +27,22 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
+from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
 from watcher import logs
 from watcher.errors import StoreError
+from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.sqlite import connections
-from watcher.store.sqlite.error_codes import our_errors, refused_by_system
+from watcher.store.sqlite.error_codes import DAMAGED, our_errors, refused_by_system
 from watcher.store.sqlite.files import FileLock, check_folder, create, remove, sync_folder
 
 _log = logs.get_logger(__name__)
@@ -49,6 +52,8 @@ _LOG_PAGES = 1000  # in the write-ahead log, before a commit puts them into the 
 _LOG_BYTES = 8_000_000  # what a reader made grow beyond this is given back when it has gone
 _BACKUPS_KEPT = 3
 _LONG_LOG_BYTES = 64_000_000
+_PAGES_AT_ONCE = 2_500  # copied between two words of how far that is
+_STEPS_AT_ONCE = 5_000_000  # of SQLite's machine, likewise: about a second
 _A_TABLE = "SELECT 1 FROM sqlite_master LIMIT 1"
 _QUICK_CHECK = text("PRAGMA quick_check(3)")
 
@@ -178,11 +183,22 @@ class SqliteDatabase:
     def check_place(self) -> None:
         check_folder(self.path.parent)
 
-    def find_damage(self) -> list[str]:
-        with self._viewing() as connection:
-            return [str(found) for found in connection.execute(_QUICK_CHECK).scalars() if found != "ok"]
+    def find_damage(self, seconds: float = inf) -> list[str]:
+        found: list[str] = []
+        with self._viewing() as connection, _bounded(connection, seconds):
+            found.extend(str(one) for one in connection.execute(_QUICK_CHECK).scalars() if one != "ok")
+        return found
 
-    def migrate(self) -> tuple[str | None, str | None]:
+    def check_damage(self, seconds: float) -> None:
+        if damage := self.find_damage(seconds):
+            raise StoreError(
+                f"{self.path}: the file is damaged: {'; '.join(damage)}", hint=DAMAGED.format(path=self.path)
+            )
+
+    def copies_with(self, item_ids: Collection[str]) -> list[str]:
+        return [str(path) for path in self._backups() if _may_have(path, item_ids)]
+
+    def migrate(self, show: Show | None = None) -> tuple[str | None, str | None]:
         """Upgrade the file to this program's version and keep a copy. Return the versions before and after.
 
         All revisions run in one transaction: either all took place or none did. Refused with StoreError
@@ -196,10 +212,11 @@ class SqliteDatabase:
             revisions.refuse_newer(before, str(self.path))
             try:
                 if self._is_there():
+                    told = _Told(show)
                     if before is not None:
-                        self._back_up(before)
-                    with self.writing() as connection:
-                        revisions.apply(connection)
+                        self._back_up(before, told)
+                    with self.writing() as connection, told.repeated(connection):
+                        revisions.apply(connection, before, told)
                 else:
                     self._make()
             except Exception as error:
@@ -286,7 +303,7 @@ class SqliteDatabase:
             try:
                 with engine.connect() as connection:
                     with connection.begin():
-                        revisions.apply(connection)
+                        revisions.apply(connection, None)
                     driver = connection.connection.driver_connection
                     # All is in the file now; SQLite syncs this as well, and leaves no log at the end.
                     driver.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
@@ -328,7 +345,7 @@ class SqliteDatabase:
                     with suppress(OSError):  # another process was quicker; or SQLite will meet what is wrong
                         create(beside, like=self.path)
 
-    def _back_up(self, version: str) -> None:
+    def _back_up(self, version: str, told: "_Told | None" = None) -> None:
         """Make a copy beside the database, complete or not at all, and delete the oldest copies."""
         target = self._beside(f".before-{version}.bak")
         # Connection.backup() sees the log too; a copy of the file alone lost what was in it (measured).
@@ -337,10 +354,19 @@ class SqliteDatabase:
             closing(self._connect_to_read()) as source,
             closing(sqlite3.connect(fresh)) as copy,
         ):
-            source.backup(copy)
-        kept = sorted(self.path.parent.glob(f"{self.path.name}.before-*.bak"), key=lambda p: p.stat().st_mtime)
-        for old in kept[:-_BACKUPS_KEPT]:
+            (size,) = source.execute("PRAGMA page_size").fetchone()
+            told = told or _Told(None)
+            source.backup(
+                copy,
+                pages=_PAGES_AT_ONCE,
+                progress=lambda _, left, total: told("copying the database", (total - left) * size, total * size),
+            )
+        for old in self._backups()[:-_BACKUPS_KEPT]:
             old.unlink()
+
+    def _backups(self) -> list[Path]:
+        """The copies from before upgrades, oldest first."""
+        return sorted(self.path.parent.glob(f"{self.path.name}.before-*.bak"), key=lambda p: p.stat().st_mtime)
 
     def _failed_upgrade(self, before: str | None, after: str, error: Exception) -> StoreError:
         if isinstance(error, OSError):
@@ -353,6 +379,67 @@ class SqliteDatabase:
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.path.name + ending)
+
+
+def _may_have(copy: Path, item_ids: Collection[str]) -> bool:
+    """Whether the copy has one of these items, or cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            return any(
+                connection.execute("SELECT 1 FROM items WHERE id = ?", (one,)).fetchone() for one in item_ids
+            )
+    except sqlite3.Error:
+        return True
+
+
+@contextmanager
+def _bounded(connection: Connection, seconds: float) -> Iterator[None]:
+    """End the block's question, without an error, once it has taken so long.
+
+    By an interrupt, not by SQLite's progress handler: that is not called while one large table is checked.
+    """
+    driver = connection.connection.driver_connection
+    timer = threading.Timer(seconds, driver.interrupt) if seconds < inf else None  # type: ignore[union-attr]
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+            raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+            timer.join()  # it must not interrupt the next question
+
+
+class _Told:
+    """Says how far an upgrade has come."""
+
+    def __init__(self, show: Show | None) -> None:
+        self._show = show
+        self._last: tuple[str, int, int | None] | None = None
+
+    def __call__(self, what: str, number: int, total: int | None) -> None:
+        self._last = what, number, total
+        if self._show is not None:
+            self._show(what, number, total)
+
+    @contextmanager
+    def repeated(self, connection: Connection) -> Iterator[None]:
+        """Say the same again and again while one statement of the block changes many rows."""
+        driver: Any = connection.connection.driver_connection
+
+        def repeat() -> None:  # whatever else it returned would end the statement
+            if self._last is not None:
+                self(*self._last)
+
+        driver.set_progress_handler(repeat, _STEPS_AT_ONCE)
+        try:
+            yield
+        finally:
+            driver.set_progress_handler(None, 0)
 
 
 @contextmanager

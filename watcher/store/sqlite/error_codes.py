@@ -11,6 +11,13 @@ from sqlalchemy.exc import DBAPIError
 
 from watcher.errors import PASSING_ERRORS, StoreContradicted, StoreError, StoreUnavailable
 
+DAMAGED = (
+    "Nothing was changed. Stop the daemon, move the file aside with the -wal and -shm files beside it (mv {path} "
+    "{path}.damaged), restore a copy if there is one, and then, or without one, run `watcher recover`, which "
+    "rebuilds from the receipts in done/ and failed/ what is missing."
+)
+"""What to do with a damaged database."""
+
 _MEANINGS = {
     sqlite3.SQLITE_BUSY: (
         "another program keeps it locked",
@@ -34,11 +41,11 @@ _MEANINGS = {
     ),
     sqlite3.SQLITE_CORRUPT: (
         "the file is damaged",
-        "Stop the daemon and restore a copy of the file. The receipts in done/ and failed/ have what it knew.",
+        DAMAGED,
     ),
     sqlite3.SQLITE_NOTADB: (
         "the file is not a database, or it is damaged",
-        "Check that store.url names the right file. If so, restore a copy of it.",
+        "Check that store.url names the right file. If it does: " + DAMAGED,
     ),
     sqlite3.SQLITE_CONSTRAINT: (
         "it refused data that contradicts what it has",

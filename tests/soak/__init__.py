@@ -1,0 +1,1 @@
+"""A year of recordings in compressed time, with faults from a seed: what must stay flat does. `make soak`."""

@@ -1,0 +1,157 @@
+"""The items as `list` shows them: what it needs of each, with its verdict, in batches, oldest arrival first."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+from sqlalchemy import BindParameter, Connection, Select, bindparam, select, union_all
+
+from watcher.domain import Item, State
+from watcher.store.rows import item_of
+from watcher.store.schema import items, verdicts
+from watcher.store.statements import BY_ARRIVAL
+
+
+class Place(NamedTuple):
+    """Where in the list an item stands: its arrival, and its number for those that arrived at once."""
+
+    arrived_at: float
+    serial: int
+
+
+FIRST = Place(-1e12, 0)
+"""Before all items."""
+
+
+class Listed(NamedTuple):
+    """A row of the list: columns of the item, then those of its verdict, which are null without one."""
+
+    serial: int
+    id: str
+    path: bytes
+    state: str
+    size: int
+    sha256: str | None
+    container: str | None
+    codec: str | None
+    seconds: float | None
+    channels: int | None
+    sample_rate: int | None
+    plan_mode: str | None
+    arrived_at: float
+    identifier: str | None
+    fault_code: str | None
+    fault_message: str | None
+    fault_hint: str | None
+    warning: str | None
+    duplicate_of: str | None
+    attempts: int
+    filed_as: bytes | None
+    submitted_at: float | None
+    filed_at: float | None
+    altered: str | None
+    dismissed_at: float | None
+    dismissed_by: str | None
+    removed_at: float | None
+    removed_how: str | None
+    review_word: str | None
+    review_note: str | None
+    review_by: str | None
+    review_at: float | None
+    site: str
+    verdict_state: str | None
+    classification: str | None
+    confidence: float | None
+    heuristic: str | None
+    models: str | None  # as JSON
+    api_version: str | None
+    forced: bool | None
+    asked_at: float | None
+    detail: str | None
+    machine_classification: str | None
+    machine_confidence: float | None
+    result_url: str | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.arrived_at, self.serial)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the row tells all of its item: it has no parts, and was not altered since it was filed."""
+        return self.plan_mode is None and self.altered is None
+
+
+def _columns() -> Select[tuple[object, ...]]:
+    of_item = [items.c[name] for name in Listed._fields if name in items.c and name != "state"]
+    of_verdict = [verdicts.c[name] for name in Listed._fields if name in verdicts.c and name not in items.c]
+    named = {column.name: column for column in [*of_item, *of_verdict]}
+    named |= {"state": items.c.state, "verdict_state": verdicts.c.state}
+    return select(*(named[name] for name in Listed._fields)).select_from(
+        items.outerjoin(verdicts, verdicts.c.identifier == items.c.identifier)
+    )
+
+
+LISTED = _columns()
+"""Rows of the list, of all items in no order."""
+
+_SERIAL: BindParameter[int] = bindparam("serial")
+_ARRIVED_AT: BindParameter[float] = bindparam("arrived_at")
+_LIMIT: BindParameter[int] = bindparam("limit")
+_ALL_AFTER = LISTED.where(items.c.serial > _SERIAL).order_by(items.c.serial).limit(_LIMIT)
+_ITEMS_AFTER = select(items).where(items.c.serial > _SERIAL).order_by(items.c.serial).limit(_LIMIT)
+
+
+class Listing:
+    """The list, within one transaction.
+
+    Whoever reads all of it opens a transaction for each batch, so that none is open while its reader takes its
+    time: an item that changes its state meanwhile is listed in the one or in the other.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def after(self, place: Place, limit: int, states: Sequence[State] = ()) -> list[Listed]:
+        """Return the first rows after this place: of all items, or of those in these states."""
+        query = _after(tuple(sorted(set(states)))) if states else _ALL_AFTER
+        return list(map(Listed._make, self._connection.execute(query, {**place._asdict(), "limit": limit})))
+
+    def items_after(self, place: Place, limit: int, states: Sequence[State] = ()) -> list[tuple[Place, Item]]:
+        """Return the first whole items after this place, each with its own."""
+        query = _items_after(tuple(sorted(set(states)))) if states else _ITEMS_AFTER
+        rows = self._connection.execute(query, {**place._asdict(), "limit": limit})
+        return [(Place(row.arrived_at, row.serial), item_of(row)) for row in rows]
+
+    def items_of(self, serials: Sequence[int]) -> dict[int, Item]:
+        """Return the items with these numbers."""
+        rows = self._connection.execute(_WITH_SERIALS, {"serials": serials})
+        return {row.serial: item_of(row) for row in rows}
+
+
+_WITH_SERIALS = select(items).where(items.c.serial.in_(bindparam("serials", expanding=True)))
+
+
+@cache
+def _after(states: tuple[State, ...]) -> Select[tuple[object, ...]]:
+    return _in_order(LISTED, states)
+
+
+@cache
+def _items_after(states: tuple[State, ...]) -> Select[tuple[object, ...]]:
+    return _in_order(select(items), states)
+
+
+def _in_order(rows: Select[tuple[object, ...]], states: tuple[State, ...]) -> Select[tuple[object, ...]]:
+    """The rows in these states, found through the index of each: none that was listed is looked at again."""
+    same, later = items.c.arrived_at == _ARRIVED_AT, items.c.arrived_at > _ARRIVED_AT
+    firsts = [
+        select(items.c.serial).where(items.c.state == state, *is_after).order_by(*BY_ARRIVAL).limit(_LIMIT)
+        for state in states
+        for is_after in (
+            (same, items.c.serial > _SERIAL),
+            (later,),
+        )  # as one, all of the same moment are read again
+    ]
+    keys = union_all(*(select(first.subquery().c.serial) for first in firsts))
+    return rows.where(items.c.serial.in_(keys)).order_by(*BY_ARRIVAL).limit(_LIMIT)
