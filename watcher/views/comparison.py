@@ -282,7 +282,15 @@ def _is_filed_companion(books: Books, path: bytes) -> bool:
         for stem in {_TOKEN.sub(b"", stem) for stem in _stems(path)} | _stems(path)
         for item in (*books.items.filed_beside(stem), *books.items.accompanied(stem))
     )
-    return any(item.state in FILED | MOVING and path in companions_of(item) for item in beside)
+    return any(path in _companions_filed(item) for item in beside)
+
+
+def _companions_filed(item: Item) -> set[bytes]:
+    """Every name that one of the item's companions may have beside it, filed or while it is moved."""
+    if item.state not in FILED | MOVING:
+        return set()
+    onward = set() if item.moves_to is None else companions_of(replace(item, filed_as=item.moves_to))
+    return companions_of(item) | onward
 
 
 _TOKEN = re.compile(rb"~[0-9a-f]{6,16}$")
@@ -295,7 +303,7 @@ def _without_companions(context: CommandContext, paths: list[bytes]) -> list[byt
         with context.store.reading() as books:
             serial, items = books.items.with_companions(serial)
             is_over = serial >= books.items.last_serial()
-        left -= {name for item in items if item.state in FILED | MOVING for name in companions_of(item)}
+        left -= {name for item in items for name in _companions_filed(item)}
     return [path for path in paths if path in left]
 
 

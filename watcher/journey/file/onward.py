@@ -6,12 +6,13 @@ The recording has a receipt beside it at every moment, and each effect may be re
 """
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from watcher import logs
 from watcher.domain import Item, State
-from watcher.errors import FolderRefuses, NameTaken
+from watcher.errors import FolderError, FolderRefuses, NameTaken, RecordingError
 from watcher.folders import Folder, move, receipt_name, tokens_for
 from watcher.journey.file.along import move_companions_on
 from watcher.journey.file.papers import Papers
@@ -30,6 +31,30 @@ class MovedOn:
 
     item: Item
     is_news: bool
+
+
+def end_moves(site: Site, item_ids: Iterable[str]) -> None:
+    """End the moves of these items, where nobody else works on them. One that something hinders stays as it is."""
+    papers = Papers(site)
+    onward = Onward(site, papers)
+    for item_id in item_ids:
+        with suppress(FolderError, RecordingError):
+            while (moved := _move_once(site, papers, onward, item_id)) is not None:
+                onward.tell(moved)
+
+
+def _move_once(site: Site, papers: Papers, onward: "Onward", item_id: str) -> MovedOn | None:
+    with site.store.reading() as books:
+        item = books.items.get(item_id)
+        if item is None or item.state is not State.DONE or item.moves_to is None:
+            return None
+        papers.fetch(books, [item])
+    if (trouble := site.find_trouble([site.done])) is not None:
+        raise trouble
+    moved = onward.move(item)
+    with site.store.writing() as books:
+        onward.record(books, moved)
+    return moved
 
 
 class Onward:

@@ -30,9 +30,19 @@ def onward_of(item: Item, classification: str) -> bytes | None:
     filed_as, folder = item.filed_as or item.path, _FOLDERS.get(classification)
     if folder is None:
         return None
-    top, _, rest = filed_as.partition(b"/")
-    # A name of last resort begins with the id, and has no subfolders.
-    depth = 0 if posixpath.basename(filed_as).startswith(item.id.encode()) else item.path.count(b"/")
-    was_moved_on = top in _FOLDERS.values() and filed_as.count(b"/") == depth + 1
-    onward = posixpath.join(folder, rest if was_moved_on else filed_as)
+    onward = posixpath.join(folder, _without_verdict(item, filed_as))
     return None if onward == filed_as else onward
+
+
+def is_one_move(item: Item, one: bytes, other: bytes) -> bool:
+    """Return whether the item may have been moved from one of these paths in done/ to the other. Pure."""
+    rests = [_without_verdict(item, path) for path in (one, other)]
+    return rests != [one, other] and posixpath.dirname(rests[0]) == posixpath.dirname(rests[1])
+
+
+def _without_verdict(item: Item, path: bytes) -> bytes:
+    """Return the path in done/ before the item was moved on; the same where it was not."""
+    top, _, rest = path.partition(b"/")
+    # A name of last resort begins with the id, and has no subfolders.
+    depth = 0 if posixpath.basename(path).startswith(item.id.encode()) else item.path.count(b"/")
+    return rest if top in _FOLDERS.values() and path.count(b"/") == depth + 1 else path
