@@ -85,6 +85,7 @@ IN_PASSING = {
     "make crash": "",
     "make network": "",
     "make bench": "",
+    "make soak": "",
     "make lock": "",
 }
 """What stands within a line and is no plain command of ours → what runs it."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from watcher.domain import Item, State
+from watcher.domain import BACKLOG, HALF_DONE, Item, State
 from watcher.identifai.budget import day_of
 from watcher.privacy import hide_names
 from watcher.store import Books, Waiting
@@ -74,7 +74,7 @@ def read_board(context: CommandContext) -> Board:
         held = books.items.in_state(State.HELD, MOST)
         flying = [
             item
-            for state in (State.SUBMITTING, State.PREPARING)
+            for state in sorted(BACKLOG & HALF_DONE, reverse=True)
             for item in books.items.in_state(state, _MOST_FLYING)
         ]
         done_today, judged = _judged_today(books, today)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from watcher.config import Config
-from watcher.domain import ARTIFICIAL, Item, State, VerdictState
+from watcher.domain import ARTIFICIAL, AT_REST, Item, State, VerdictState
 from watcher.journey.answer import Answer, read_answer, read_answers
 from watcher.journey.joined import OfRecording
 from watcher.privacy import hide_names
@@ -49,7 +49,7 @@ def outcome_of(state: str, verdict_state: str | None, classification: str | None
         return Outcome(classification)
     if verdict_state in (VerdictState.KNOWN, VerdictState.ERRORED):
         return Outcome.INCONCLUSIVE
-    if state in (State.FAILED, State.HELD, State.WITHDRAWN):
+    if state in AT_REST - {State.DONE}:
         return Outcome(state)
     return Outcome.AWAITED
 
@@ -318,7 +318,8 @@ class _Tally:
         """
         rows = self._books.report
         kinds = [[serial for _, serial in sorted(self._first, reverse=True)]]
-        kinds += [rows.latest(*bounds, most, state) for state in (State.FAILED, State.HELD)]
+        kinds.append(rows.latest(*bounds, most, State.FAILED))
+        kinds.append(rows.latest(*bounds, most, State.HELD))
         chosen: dict[int, None] = {}
         for place, kind in enumerate(kinds):
             after = sorted(map(len, kinds[place + 1 :]))
