@@ -168,5 +168,5 @@ def test_hashes_shows_on_a_terminal_how_far_it_is(place: Place) -> None:
     place.run_once()
     code, told = on_terminal("reconcile", "--hashes", "--config", str(place.config_path))
     assert code == Exit.WELL, told
-    assert "3/3" in told
+    assert "3 of 3" in told
     assert "hashes: 3 recordings were read" in told

@@ -191,8 +191,8 @@ def test_beside_each_part_that_is_paid_for_lies_its_identifier(tmp_path: Path, s
         site.change("long.wav", 2, PartState.ACCEPTED, identifier="f" * 64)
         site.prepare()
         note = json.loads((tmp_path / "spool" / f"{item.id}-2.wav.json").read_text())
-        assert (note["item"], note["part"], note["identifier"]) == (item.id, 2, "f" * 64)
-        assert note["sha256"] == site.parts()[1].sha256
+        assert (note["recording"]["id"], note["part"], note["identifier"]) == (item.id, 2, "f" * 64)
+        assert note["recording"]["parts"][1]["sha256"] == site.parts()[1].sha256
         (tmp_path / "spool" / f"{item.id}-2.wav.json").unlink()
         site.prepare()
         assert f"{item.id}-2.wav.json" in spool(site.place)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 
-from watcher.config import Window
 from watcher.domain import Mode
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder, hash_of
@@ -10,7 +9,7 @@ from watcher.ignore import Ignore
 from watcher.journey.arrive.foreign import is_left
 from watcher.journey.prepare.judgement import judge
 from watcher.journey.prepare.plan import Plan, sum_up
-from watcher.journey.submit.windows import describe, find_windows
+from watcher.journey.submit.windows import describe, find_windows, seconds_for
 from watcher.text import JsonObject
 from watcher.views.context import CommandContext
 
@@ -66,11 +65,6 @@ def _look_through(context: CommandContext, folder: Folder) -> tuple[Estimate, di
         except (RecordingError, FolderError):
             found.unreadable += 1
     return found, plans
-
-
-def seconds_for(submissions: int, windows: tuple[Window, ...]) -> float:
-    """The least time that this many submissions take under the rate limits."""
-    return max((window.seconds * submissions / window.limit for window in windows), default=0.0)
 
 
 def _add(context: CommandContext, folder: Folder, path: bytes, found: Estimate, plans: dict[str, Plan]) -> None:

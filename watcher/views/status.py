@@ -10,12 +10,11 @@ from watcher.journey.alterations import explain
 from watcher.journey.answer import read_answer
 from watcher.journey.failures import Failure
 from watcher.journey.filed import find_alteration
-from watcher.journey.submit.windows import describe, find_windows
+from watcher.journey.submit.windows import describe, find_windows, seconds_for
 from watcher.journey.working import Activity, Working
 from watcher.store import Books, Left, Obstacle, Waiting
 from watcher.text import JsonObject, path_text, rfc3339
 from watcher.views.context import CommandContext
-from watcher.views.estimate import seconds_for
 
 _BLOCKED_SHOWN = 1000
 _STUCK_SHOWN = 1000

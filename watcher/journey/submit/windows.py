@@ -155,6 +155,11 @@ def find_windows(books: Books, configured: tuple[Window, ...], now: float) -> tu
     return budget.lowered(configured, budget.read_lessons(books.site.get(_FACT)), now)
 
 
+def seconds_for(submissions: int, windows: tuple[Window, ...]) -> float:
+    """Return the least time, in seconds, that so many submissions take in these windows."""
+    return max((window.seconds * submissions / window.limit for window in windows), default=0.0)
+
+
 def describe(windows: tuple[Window, ...]) -> str:
     """Return the rate in words."""
     return " and ".join(f"{window.limit} in {window.seconds:.4g} s" for window in windows) or "no limit"
