@@ -11,6 +11,7 @@ from watcher.domain import Fault, Item
 from watcher.errors import InstanceRunning
 from watcher.folders import receipt_name
 from watcher.folders.tombstone_files import write_tombstone
+from watcher.journey.file.onward import end_moves
 from watcher.journey.instance import lock_database
 from watcher.journey.retain.due import Stage, find_altered, foresee
 from watcher.journey.retain.removing import remove_receipt
@@ -47,6 +48,7 @@ def erase(context: CommandContext, items: list[Item], person: str) -> list[Erase
         with lock_database(context.store.database):
             site = _site(context)
             sweep_claimed(site)
+            end_moves(site, [item.id for item in items])  # what is between two places is not removed from either
             retention = Retention(site, threading.Event())
             retention.remove_claimed()
             trouble = retention.trouble.as_fault() if retention.trouble else None

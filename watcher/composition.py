@@ -97,20 +97,25 @@ def opened(
             sweep_claimed(site)
             restore_rate_events(site, config.limits)
             note_loaded(site, key)
-            service = config.identifai
-            client = Client(
-                base_url=service.base_url,
-                key=key,
-                connect_timeout_seconds=service.connect_timeout_seconds,
-                read_timeout_seconds=service.read_timeout_seconds,
-                deadline_seconds=service.deadline_seconds,
-                version=__version__,
-                clock=clock,
-            )
+            client = make_client(config, key, clock)
             try:
                 yield _assemble(site, client, Keys(site, client, key, find_key), instance, once=once)
             finally:
                 client.close()
+
+
+def make_client(config: Config, key: Key, clock: Clock) -> Client:
+    """Return the client of the configured service, with this key."""
+    service = config.identifai
+    return Client(
+        base_url=service.base_url,
+        key=key,
+        connect_timeout_seconds=service.connect_timeout_seconds,
+        read_timeout_seconds=service.read_timeout_seconds,
+        deadline_seconds=service.deadline_seconds,
+        version=__version__,
+        clock=clock,
+    )
 
 
 def _bring_up_to_date(site: Site) -> None:

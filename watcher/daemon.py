@@ -21,6 +21,7 @@ from watcher.journey.site import Site
 from watcher.journey.working import note_stalled
 from watcher.loops import Chore, Runner
 from watcher.reload import reload
+from watcher.report.leaving import DailyReport, StatusPage
 from watcher.shutdown import await_end, cut_off, find_silent_folders
 from watcher.signals import heed_signals
 from watcher.text import JsonObject
@@ -29,6 +30,8 @@ _log = logs.get_logger(__name__)
 
 _TIDY_SECONDS = 600.0
 _LISTENING_SECONDS = 15.0
+_STATUS_SECONDS = 5.0
+_REPORT_SECONDS = 60.0
 _BEGIN_SECONDS = 10.0
 _AWAITED = ("watch", "instance", "tidy")  # the chores that a stop waits for
 _STALLED_SECONDS = 300.0  # a step that takes longer is reported, and may still end
@@ -88,6 +91,8 @@ def _chores(journey: Journey, watch: Watch, runners: dict[str, Runner]) -> dict[
         Chore("instance", journey.instance.keep, failures=failures): 5.0,
         Chore("silence", _Listening(site).look, failures=failures): _LISTENING_SECONDS,
         Chore("tidy", tidy, (site,), failures): _TIDY_SECONDS,
+        Chore("status-page", StatusPage(site).look, failures=failures): _STATUS_SECONDS,
+        Chore("report", DailyReport(site).look, failures=failures): _REPORT_SECONDS,
     }
     if (interval := systemd.watchdog_seconds()) is not None:
         patience = site.config.identifai.deadline_seconds + _STUCK_SECONDS

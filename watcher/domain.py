@@ -78,12 +78,13 @@ TRANSITIONS: dict[State | None, dict[State, tuple[Mover, ...]]] = {
         State.FAILED: (Mover.FILE, Mover.RECOVER),
     },
     State.DONE: {
-        State.DONE: (Mover.SUBMIT, Mover.RECOVER),  # completed with the recording whose parts it shares
+        # Completed with the recording whose parts it shares; moved on within done/; reviewed; from its receipt.
+        State.DONE: (Mover.SUBMIT, Mover.FILE, Mover.PERSON, Mover.RECOVER),
         State.FILING: (Mover.RECOVER,),
         State.RETURNING: (Mover.PERSON,),  # by `retry`, where the service did not accept all of its parts
     },
     State.FAILED: {
-        State.FAILED: (Mover.PERSON, Mover.RECOVER),  # dismissed
+        State.FAILED: (Mover.PERSON, Mover.RECOVER),  # dismissed, reviewed
         State.FILING: (Mover.RECOVER,),
         State.DONE: (Mover.RECOVER,),
         State.RETURNING: (Mover.PERSON, Mover.ARRIVE),  # by `retry`, or dragged back into the drop folder
@@ -347,6 +348,27 @@ class Dismissed:
         return {"at": rfc3339(self.at), "by": self.by}
 
 
+class ReviewWord(StrEnum):
+    """What a person says that a recording is."""
+
+    HUMAN = "human"
+    ARTIFICIAL = "artificial"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A person's word on a recording, beside the machine's: what, why, who, and when."""
+
+    word: ReviewWord
+    note: str
+    by: str
+    at: float
+
+    def as_json(self) -> JsonObject:
+        return {"word": str(self.word), "note": self.note, "by": self.by, "at": rfc3339(self.at)}
+
+
 @dataclass(frozen=True, slots=True)
 class Removed:
     """A filed recording is no longer there, and that is as it should be: since when this is known, and how."""
@@ -444,8 +466,10 @@ class Item:
     companions: tuple[bytes, ...] = ()  # marker and sidecars that travel with it, relative to the drop folder
     altered: Altered | None = None  # since it was filed, as far as anybody has looked
     dismissed: Dismissed | None = None  # failed, and no longer listed as needing a person
+    review: Review | None = None  # a person's word on it
     removed: Removed | None = None  # its recording, since it was filed
     receipt_removed_at: float | None = None  # a tombstone lies there in its place
+    moves_to: bytes | None = None  # where in done/ it moves on to, now that its verdict is known; None: nowhere
     site: str = ""  # the site it belongs to, where one database has several; "": the only one
 
 
@@ -506,6 +530,9 @@ class Verdict:
     forced: bool = False  # a person's override, or a C2PA signature, decided it
     detail: str = ""
     asked: int = 0
+    machine_classification: str | None = None  # what the models said, whatever was decided by force
+    machine_confidence: float | None = None
+    result_url: str | None = None  # of the service's dashboard
 
     def as_json(self) -> JsonObject:
         return {
@@ -516,8 +543,25 @@ class Verdict:
             "models": list(self.models),
             "api_version": self.api_version,
             "forced": self.forced,
+            **self.support_as_json(),
             "detail": self.detail,
         }
+
+    def support_as_json(self) -> JsonObject:
+        """Return what was forced, beside what the models said; and where the service shows it."""
+        machine = {"classification": self.machine_classification, "confidence": self.machine_confidence}
+        if not self.forced:
+            machine = {"classification": self.classification, "confidence": self.confidence}
+        return {
+            "force_classification": self.classification if self.forced else None,
+            "machine": machine if machine["classification"] is not None else None,
+            "result_url": self.result_url,
+        }
+
+    def says_as(self, other: "Verdict") -> bool:
+        """Return whether both say the same, on the same grounds."""
+        names = ("state", "classification", "confidence", "forced", "heuristic", "models", "api_version")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

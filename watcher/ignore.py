@@ -19,6 +19,7 @@ BUILT_IN = (
     ("Buffalo LinkStation and TeraStation: recycle bin", "Recycle Bin"),
     ("Samba and Windows: an earlier version of a folder", "@GMT-*"),
     ("NFS, FUSE: deleted while still open", ".nfs*", ".fuse_hidden*"),
+    ("watcher: its own page of the state of things (folders.status)", "_STATUS.html"),
     # Operating systems
     ("Windows: recycle bin", "$RECYCLE.BIN", "RECYCLER"),
     ("Windows: restore points, replication", "System Volume Information", "DfsrPrivate"),

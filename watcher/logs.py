@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Any, Literal, Protocol, TextIO
@@ -23,6 +23,7 @@ from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from watcher.outlet import Outlet
+from watcher.privacy import HIDDEN, Veil
 from watcher.redaction import REDACTED, SHORTEST_SECRET, Redactor
 from watcher.text import show_path, show_text
 
@@ -53,8 +54,12 @@ def configure(
     level: Literal["debug", "info", "warning", "error"],
     secret: Secret | None,
     stream: TextIO | None = None,
+    *,
+    veil: Veil | None = None,
 ) -> None:
     """Send every log line from now on to `stream` (None: standard error), in one format and without the secret.
+
+    `veil`: hides names of recordings; None shows them.
 
     A secret of fewer than SHORTEST_SECRET characters is only redacted where a field names it as one.
 
@@ -62,7 +67,7 @@ def configure(
     thread. "auto" means the console format on a terminal, else JSON. A second call replaces the first.
     """
     handler = _LastingHandler(sys.stderr if stream is None else stream)
-    _set(handler, format, level, [secret] if secret else [])
+    _set(handler, format, level, [secret] if secret else [], veil)
     root = logging.getLogger()
     for old in [known for known in root.handlers if isinstance(known, _LastingHandler)]:
         root.removeHandler(old)
@@ -76,14 +81,15 @@ def adjust(
     format: Literal["auto", "console", "json"],  # noqa: A002
     level: Literal["debug", "info", "warning", "error"],
     secrets: Sequence[Secret],
+    veil: Veil | None = None,
 ) -> None:
     """Change format, level and secrets of what `configure` has set up; none of these secrets is shown."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _LastingHandler):
-            _set(handler, format, level, secrets)
+            _set(handler, format, level, secrets, veil)
 
 
-def _set(handler: "_LastingHandler", form: str, level: str, secrets: Sequence[Secret]) -> None:
+def _set(handler: "_LastingHandler", form: str, level: str, secrets: Sequence[Secret], veil: Veil | None) -> None:
     terminal = handler.stream.isatty()
     in_lines = form == "console" or (form == "auto" and terminal)
     renderer = _console(colors=terminal and not os.environ.get("NO_COLOR")) if in_lines else [JSONRenderer()]
@@ -96,7 +102,7 @@ def _set(handler: "_LastingHandler", form: str, level: str, secrets: Sequence[Se
                 TimeStamper(fmt="iso", utc=True),
                 ProcessorFormatter.remove_processors_meta,
                 format_exc_info,
-                _Cleaner(secrets),
+                _Cleaner(secrets, veil),
                 *renderer,
             ]
         )
@@ -140,7 +146,8 @@ class _LastingHandler(logging.StreamHandler[Outlet]):
 class _Cleaner:
     """Makes an event plain and safe: no secret, no bytes, no object whose text was not checked."""
 
-    def __init__(self, secrets: Sequence[Secret]) -> None:
+    def __init__(self, secrets: Sequence[Secret], veil: Veil | None = None) -> None:
+        self._veil = veil
         texts = [secret.reveal() for secret in secrets]
         self._secrets = [text for text in texts if len(text) >= SHORTEST_SECRET]
         self._redactor = Redactor("")
@@ -149,6 +156,8 @@ class _Cleaner:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)
+        if self._veil is not None:
+            ordered = _without_names(ordered, self._veil)
         return {self._text(name): self._value(name, value, 0) for name, value in ordered.items()}
 
     def _value(self, name: object, value: object, depth: int) -> Any:
@@ -166,6 +175,37 @@ class _Cleaner:
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         return _HEADER.sub(rf"\g<1>{REDACTED}", self._redactor.clean(text))
+
+
+def _without_names(event: dict[str, Any], veil: Veil) -> dict[str, Any]:
+    """Return the event without any name: a path becomes the id of its item, where that is known."""
+    paths = list(_paths_in(event))
+    item = event.get("item")
+    instead = item if isinstance(item, str) else HIDDEN
+
+    def hidden(name: object, value: object) -> object:
+        if isinstance(value, bytes | bytearray):
+            return veil.hide_path(bytes(value), instead)
+        if isinstance(value, Mapping):
+            return {key: hidden(key, inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [hidden(None, inner) for inner in value]
+        if value is None or isinstance(value, bool | int | float | Enum) or name in _FIRST:
+            return value
+        if name == "exception":
+            return veil.hide_in_trace(_as_text(value), paths)
+        return veil.hide_in(_as_text(value), paths, instead)
+
+    return {name: hidden(name, value) for name, value in event.items()}
+
+
+def _paths_in(value: object) -> Iterator[bytes]:
+    if isinstance(value, bytes | bytearray):
+        yield bytes(value)
+    elif isinstance(value, Mapping):
+        yield from (path for inner in value.values() for path in _paths_in(inner))
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from (path for inner in value for path in _paths_in(inner))
 
 
 def _as_text(value: object) -> str:

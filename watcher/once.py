@@ -12,6 +12,8 @@ from watcher.daemon import tidy
 from watcher.domain import BACKLOG, HALF_DONE, UNDER_WAY, Item, PauseKind, State, VerdictState
 from watcher.errors import UNSENDABLE, Exit
 from watcher.journey.verdict import IDLE
+from watcher.loops import Chore
+from watcher.report.leaving import DailyReport, StatusPage
 from watcher.store import Books, Waiting
 from watcher.text import rfc3339, show_path
 
@@ -99,6 +101,8 @@ def run_once(
         journey.arrivals.look_at_receipts()
         journey.arrivals.publish(is_last=True)
     tidy(site)
+    for page in (Chore("status-page", StatusPage(site).look), Chore("report", DailyReport(site).look)):
+        page()
     return _conclude(journey, answers, failed_before, is_cut_short=is_cut_short)
 
 

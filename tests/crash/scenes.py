@@ -157,6 +157,8 @@ class World:
             if item.state is not State.HELD:
                 assert item.filed_as is not None, f"its file was lost: {item}"
                 path = f"{item.state}/{os.fsdecode(item.filed_as)}"
+                if item.state is State.DONE and self.place.config.folders.by_verdict:
+                    assert path.startswith("done/human/"), f"it did not move on: {path}"
                 self._check_receipt(item, path, attempts[item.id])
                 del found[f"{path}.json"]
             assert path in found, f"it is {item.state}, and its file is not at {path}"
@@ -370,6 +372,9 @@ SCENES = {
     "owned": Scene(_accompanied, _COMPANIONS | {"folders": {"own": True}}),
     "owned_refused": Scene(_refused, {"folders": {"own": True}}),
     "owned_retried": Scene(_retried, {"folders": {"own": True}}),
+    "by_verdict": Scene(_accompanied, _COMPANIONS | {"folders": {"by_verdict": True}}),
+    "by_verdict_taken": Scene(_taken_name, {"folders": {"by_verdict": True}}),
+    "by_verdict_owned": Scene(_accompanied, _COMPANIONS | {"folders": {"by_verdict": True, "own": True}}),
     "other_disk": Scene(_plain, elsewhere=("done",)),
     "retried_from_other_disk": Scene(_retried, elsewhere=("failed",)),
     "hold": Scene(_duplicates, _HOLD),

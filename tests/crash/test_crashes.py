@@ -17,6 +17,7 @@ _FILED_OUT_OF_THE_WAY = (
     "retried",
     "owned",
     "owned_retried",
+    "by_verdict",
     "other_disk",
     "retried_from_other_disk",
     "parts_one_by_one",

@@ -21,6 +21,8 @@ from watcher.domain import (
     PartState,
     Planned,
     Removed,
+    Review,
+    ReviewWord,
     State,
     Verdict,
     VerdictState,
@@ -114,16 +116,31 @@ KINDS: dict[str, dict[str, Any]] = {
     "in parts": {"state": State.DONE, "outcome": State.DONE, "plan": Planned(Mode.CUT, 3, ODD), "audio": AUDIO},
     "removed": {"state": State.DONE, "outcome": State.DONE, "removed": Removed(7.0, "retention")},
     "of another site": {"site": "north \u2028"},
+    "reviewed": {
+        "state": State.DONE,
+        "outcome": State.DONE,
+        "identifier": "f" * 64,
+        "review": Review(ReviewWord.UNCLEAR, ODD, ODD, 1735689599.9996),
+    },
+}
+
+
+KNOWN = Verdict("f" * 64, VerdictState.KNOWN, 1.0, 2.0, 3.0, "human", 1, ODD, "1.2", ("é", ODD), detail=ODD)
+VERDICTS = {
+    "not judged": None,
+    "judged": replace(KNOWN, machine_classification="human", machine_confidence=1, result_url=ODD),
+    "nearly human": replace(KNOWN, confidence=0.1 + 0.2),
+    "forced": replace(KNOWN, forced=True, machine_classification=ODD, machine_confidence=1e-9),
+    "forced, not judged": replace(KNOWN, confidence=None, forced=True),
+    "errored": Verdict("f" * 64, VerdictState.ERRORED, 1.0, 2.0, 3.0, detail=ODD, result_url="https://x/"),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("confidence", [None, 0.1 + 0.2, 1, 1e-9], ids=str)
-def test_a_line_of_a_list_has_what_a_recording_has(place: Place, kind: str, confidence: float | None) -> None:
+@pytest.mark.parametrize("judged", VERDICTS)
+def test_a_line_of_a_list_has_what_a_recording_has(place: Place, kind: str, judged: str) -> None:
     """Lines are made of rows, for speed: to the letter as `show --json` has each, with and without a verdict."""
-    known = Verdict(
-        "f" * 64, VerdictState.KNOWN, 1.0, 2.0, 3.0, "human", confidence, ODD, "1.2", ("é", ODD), True, ODD
-    )
+    verdict = VERDICTS[judged]
     with Store(place.config.store.url) as store:
         store.database.migrate()
         with store.writing() as books:
@@ -136,8 +153,8 @@ def test_a_line_of_a_list_has_what_a_recording_has(place: Place, kind: str, conf
                 connection.execute(
                     insert(parts), _columns({n: getattr(part, n) for n in Part.__dataclass_fields__})
                 )
-            if confidence is not None:
-                books.verdicts.add(known)
+            if verdict is not None:
+                books.verdicts.add(verdict)
     with open_to_read(place.config, place.clock) as context:
         whole = [to_json(recording.as_json()) for recording in list_recordings(context)]
         lines = [json_line(row) for rows in list_rows(context, ()) for row in rows]

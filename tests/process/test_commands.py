@@ -34,6 +34,7 @@ OPTIONS: dict[str, list[str]] = {
     "pause": ["--config", "--reason"],
     "resume": ["--config"],
     "migrate": ["--config"],
+    "report": ["--config", "--since", "--until", "--format", "--output", "--separator", "html"],
     "reconcile": ["--config", "--hashes", "ledger"],
 }
 

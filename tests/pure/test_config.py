@@ -186,7 +186,8 @@ FIELDS = "text with only the fields {id} {stem} {folder} {sha256}"
 LISTEN = '"" or host:port, such as "127.0.0.1:8473"'
 YEAR = "at most 31,536,000"
 SECTIONS = (
-    "the sections are folders, store, identifai, limits, arrivals, audio, retry, verdicts, web, retention, log"
+    "the sections are folders, store, identifai, limits, arrivals, audio, retry, verdicts, web, retention, "
+    "report, privacy, log"
 )
 TAKEN = "what is filed there would be taken for a new arrival"
 LANDS = "folders.drop lies inside it, so what is filed could land there"

@@ -74,7 +74,7 @@ _FILL = [
 ]
 
 # Indexes and tables that hold only the few rows that are asked for: all of such a one may be read.
-_SMALL = ("removals", "ix_attempts_open", "ux_pauses_active", "ix_items_receipt_due")
+_SMALL = ("removals", "ix_attempts_open", "ux_pauses_active", "ix_items_receipt_due", "ix_items_moves_to")
 
 QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "items.get": lambda books: books.items.get(f"{77:016x}"),
@@ -101,6 +101,8 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "items.in_state": lambda books: books.items.in_state(State.DONE, limit=3),
     "filing.to_file": lambda books: [books.filing.to_file(s, 1.0, 9.0, 3) for s in (State.DONE, State.FAILED)],
     "filing.to_return": lambda books: books.filing.to_return(State.FAILED, 1.0, 9.0, 3),
+    "filing.to_move_on": lambda books: books.filing.to_move_on(1.0, 9.0, 3),
+    "filing.moves_on": lambda books: books.filing.moves_on(),
     "filing.with_receipt_due": lambda books: books.filing.with_receipt_due(State.DONE, 1.0, 9.0, 3),
     "obstacles.total": lambda books: books.obstacles.total(),
     "obstacles.listed": lambda books: books.obstacles.listed(3),

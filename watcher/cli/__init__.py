@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from watcher import __version__
 from watcher.cli.printing import as_far_as_read, flush, silence
-from watcher.domain import State
+from watcher.domain import ReviewWord, State
 from watcher.errors import Exit, WatcherError
 from watcher.outlet import say
 from watcher.text import text_to_path
@@ -147,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_upgrading(commands)
     _add_recovering(commands)
     _add_looking(commands)
+    _add_reporting(commands)
     _add_proving(commands)
     _add_deciding(commands)
     _add_clearing(commands)
@@ -336,8 +337,55 @@ def _add_looking(commands: Commands) -> None:
     show.add_argument(
         "item", type=_given, metavar="ITEM", help="its id, the first 6 characters of it or more, or its path"
     )
+    verdicts = _add(
+        commands,
+        "verdicts",
+        "judging.verdicts",
+        "show the verdicts and what they rest on",
+        "With --json also the service's whole result,\n"
+        "segments included. --refresh needs the key, and costs no credit.",
+        json=True,
+    )
+    verdicts.add_argument(
+        "items", type=_given, nargs="*", metavar="ITEM", help="a recording as for `show` (default: all)"
+    )
+    verdicts.add_argument(
+        "--refresh",
+        action="store_true",
+        help="ask the service again first, within limits.reads; what has changed is logged, and receipts follow",
+    )
     why = _add(commands, "why", "looking.why", "say in a sentence why a file is where it is and what happens next")
     why.add_argument("path", type=_given, metavar="PATH", help="a file, or a path relative to the drop folder")
+
+
+def _add_reporting(commands: Commands) -> None:
+    report = _add(
+        commands,
+        "report",
+        "reporting.report",
+        "write what was submitted and what came back, for people, spreadsheets or programs",
+        "One row\nfor each recording that arrived in the period, in the days of limits.timezone. An HTML file "
+        "needs\nnothing but itself. It has at most 2,000 rows: artificial, failed and held ones come first.",
+    )
+    when = "a date (2026-03-01), or so long ago (7d, 24h)"
+    report.add_argument("--since", type=_given, metavar="D", help=f"from then on: {when}; default: all there is")
+    report.add_argument("--until", type=_given, metavar="D", help="until then; a date includes its whole day")
+    report.add_argument(
+        "--format",
+        choices=["html", "csv", "json"],
+        help="csv: for spreadsheets; json: an object a line, as `list --json` has it; html: one page with charts "
+        "(default: what the name of the output ends in, else csv)",
+    )
+    report.add_argument(
+        "--output", type=_given, metavar="PATH", help="a file, which is replaced as a whole (default: stdout)"
+    )
+    report.add_argument(
+        "--separator",
+        type=_given,
+        metavar="C",
+        default=",",
+        help='between the columns of CSV: one character, or "tab" (default: ","; many spreadsheets expect ";")',
+    )
 
 
 def _add_proving(commands: Commands) -> None:
@@ -401,6 +449,22 @@ def _add_deciding(commands: Commands) -> None:
         "They stay in failed/, and no longer count as needing a\nperson. `retry` undoes it.",
     )
     dismiss.add_argument("items", type=_given, nargs="+", metavar="ITEM", help=items)
+    review = _add(
+        commands,
+        "review",
+        "judging.review",
+        "record what a person says a recording is, beside the service's verdict",
+        "Both stand in the\nreceipt. A later word replaces an earlier one, which stays in the history.",
+    )
+    review.add_argument("item", type=_given, metavar="ITEM", help=items)
+    words = review.add_mutually_exclusive_group(required=True)
+    for word, told in (
+        (ReviewWord.HUMAN, "it is a person's voice"),
+        (ReviewWord.ARTIFICIAL, "it is not"),
+        (ReviewWord.UNCLEAR, "nobody can tell"),
+    ):
+        words.add_argument(f"--{word}", dest="word", action="store_const", const=str(word), help=told)
+    review.add_argument("--note", metavar="TEXT", default="", help="why, in a sentence")
     pause = _add(
         commands,
         "pause",

@@ -14,7 +14,7 @@ from watcher.domain import ARTIFICIAL, BACKLOG, PartState, State
 from watcher.errors import Exit
 from watcher.journey.answer import Answer
 from watcher.outlet import say
-from watcher.text import name_once, rfc3339, show_path
+from watcher.text import name_once, rfc3339, show_path, show_text
 from watcher.views.lines import json_line
 from watcher.views.recordings import Recording, Row, list_rows, list_waiting
 
@@ -51,34 +51,42 @@ def _as_table(batches: Iterable[Sequence[Row]]) -> Iterator[list[str]]:
             max(width, *map(cell_len, column))
             for width, column in zip(widths, zip(*cells, strict=True), strict=False)
         ]
-        for *row, verdict in cells:
+        for *row, verdict, review in cells:
             said = verdict
             if verdict == ARTIFICIAL and console is not None:  # it stands out, even without colours
                 said = f"\x1b[31m{verdict} <--\x1b[0m" if is_coloured else f"{verdict} <--"
-            lines.append(_line((*row, said), widths))
+            lines.append(_line((*row, "; ".join(filter(None, (said, review)))), widths))
         yield lines
         lines = []
     if lines:
         yield lines
 
 
-def _cells(row: Row) -> tuple[str, str, str, str, str]:
-    """The cells of a line: the verdict is the last, in a word."""
+def _cells(row: Row) -> tuple[str, ...]:
+    """The cells of a line. The last are the verdict, in a word, and a person's word, which share a column."""
     if isinstance(row, Recording):
         return _cells_of(row)
     state = f"{row.state}, dismissed" if row.dismissed_at is not None else row.state
     told = row.identifier[:12] if row.identifier else row.fault_code or ""
-    return row.id[:6], state, show_path(row.path), told, row.classification or row.verdict_state or ""
+    verdict = row.classification or row.verdict_state or ""
+    return row.id[:6], state, show_path(row.path), told, verdict, _review_in_words(row.review_word, row.review_by)
 
 
-def _cells_of(recording: Recording) -> tuple[str, str, str, str, str]:
-    item, verdict = recording.item, recording.verdict
+def _cells_of(recording: Recording) -> tuple[str, ...]:
+    item, verdict, review = recording.item, recording.verdict, recording.item.review
     told = item.identifier[:12] if item.identifier else item.fault.code if item.fault else ""
     progress = recording.answer.progress() if item.state in BACKLOG else ""
     altered = item.altered.kind if item.altered else ""
     state = ", ".join(filter(None, [item.state, progress, altered, "dismissed" if item.dismissed else ""]))
     said = "" if verdict is None else verdict.classification or str(verdict.state)
-    return item.id[:6], state, show_path(item.path), told or _parts_in_words(recording.answer), said
+    told = told or _parts_in_words(recording.answer)
+    by = _review_in_words(review.word, review.by) if review else ""
+    return item.id[:6], state, show_path(item.path), told, said, by
+
+
+def _review_in_words(word: str | None, by: str | None) -> str:
+    """A person's word on it, and who said so; "" for none."""
+    return f"{word} by {show_text(by or '')}" if word else ""
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from watcher.cli.opening import open_context, print_json, wide_console
-from watcher.domain import ARTIFICIAL, BACKLOG
+from watcher.domain import ARTIFICIAL, BACKLOG, Item, Verdict
 from watcher.errors import Exit
 from watcher.journey.alterations import explain
 from watcher.journey.answer import Answer, Judgement
@@ -35,6 +35,11 @@ def verdict_in_words(verdict: Judgement | Joined | None, *, marked: bool, detail
     if verdict.classification == ARTIFICIAL and marked:
         return Text(f"{said} <--", style="red")
     return Text(said)
+
+
+def review_in_words(item: Item) -> str:
+    """A person's word on it, and who said so; "" for none."""
+    return f"{item.review.word}, by {item.review.by}" if item.review else ""
 
 
 def show(options: argparse.Namespace) -> int:
@@ -116,6 +121,11 @@ def _story(recording: Recording) -> Iterator[tuple[str, str | Text]]:
     yield "state", ", ".join(filter(None, [item.state, progress]))
     if answer.verdict is not None:
         yield "verdict", verdict_in_words(answer.verdict, marked=True, detailed=True)
+    if isinstance(answer.verdict, Verdict):
+        yield from _support_in_words(answer.verdict)
+    if item.review is not None:
+        note = f": {item.review.note}" if item.review.note else ""
+        yield "review", f"{review_in_words(item)}, at {rfc3339(item.review.at)}{note}"
     if isinstance(answer.verdict, OfRecording):
         yield from _joining_in_words(answer.verdict, answer)
     if item.fault is not None:
@@ -137,6 +147,19 @@ def _story(recording: Recording) -> Iterator[tuple[str, str | Text]]:
         "sha256": item.sha256,
     }
     yield from ((name, str(value)) for name, value in facts.items() if value is not None)
+
+
+def _support_in_words(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """What the verdict rests on."""
+    if verdict.detail:
+        yield "", verdict.detail
+    grounds = {
+        "heuristic": verdict.heuristic,
+        "models": ", ".join(verdict.models) or None,
+        "API version": verdict.api_version,
+        "result": verdict.result_url,
+    }
+    yield from (("", f"{name}: {value}") for name, value in grounds.items() if value is not None)
 
 
 def _joining_in_words(verdict: OfRecording, answer: Answer) -> Iterator[tuple[str, str | Text]]:

@@ -26,7 +26,7 @@ def read_config(options: argparse.Namespace) -> Config:
 def open_as_it_stands(options: argparse.Namespace) -> Iterator[CommandContext]:
     """Open the configured site; its database may be lost. Raises StoreError if it has another version."""
     config = read_config(options)
-    logs.configure(config.log.format, config.log.level, None)
+    logs.configure(config.log.format, config.log.level, None, veil=config.veil)
     with open_to_read(config, SystemClock()) as context:
         yield context
 

@@ -15,7 +15,7 @@ from watcher.outlet import say
 
 def recover(options: argparse.Namespace) -> int:
     config = read_config(options)
-    logs.configure(config.log.format, config.log.level, None)
+    logs.configure(config.log.format, config.log.level, None, veil=config.veil)
     trusted = [_uid(name) for name in options.trust_owner or ()]
     with show_progress() as show:
         found = recover_books(

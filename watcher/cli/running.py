@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     verdict_seconds = (once.VERDICT_SECONDS if given is None else given) if waits else None
     config = read_config(options)
     key = read_key(config, os.environ)
-    logs.configure(config.log.format, config.log.level, key)
+    logs.configure(config.log.format, config.log.level, key, veil=config.veil)
     if key.warning:
         _log.warning("key.exposed", reason=key.warning)
     if config.web.listen:
@@ -113,7 +113,7 @@ def sandbox(options: argparse.Namespace) -> int:
 
 def migrate(options: argparse.Namespace) -> int:
     config = read_config(options)
-    logs.configure(config.log.format, config.log.level, None)
+    logs.configure(config.log.format, config.log.level, None, veil=config.veil)
     with open_site(config, SystemClock()) as context:
         database = context.store.database
         if database.is_of_this_version():

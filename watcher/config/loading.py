@@ -133,6 +133,8 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
         "identifai.api_key_file": config.identifai.api_key_file,
         "audio.spool": Path(os.fsdecode(config.audio.spool)),
     }
+    if config.report.folder:
+        ours["report.folder"] = Path(os.fsdecode(config.report.folder))
     if lies_in(os.fsencode(config.store.path.parent), config.folders.drop) and (
         ours["audio.spool"] == config.store.path.parent / "spool"
     ):
@@ -153,6 +155,11 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
 
 def _contradicted(config: Config) -> Iterator[tuple[str, str]]:
     """Yield each key of one section that cannot take effect because of another section, and the message."""
+    if config.folders.by_verdict and not config.verdicts.fetch:
+        yield (
+            "folders.by_verdict",
+            "folders.by_verdict is true; expected false while verdicts.fetch is false, since no verdict is known",
+        )
     for name, days in config.retention:
         if days and not config.verdicts.fetch:
             key = f"retention.{name}"

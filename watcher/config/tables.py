@@ -18,6 +18,7 @@ from watcher.config.values import (
     Days,
     File,
     Folder,
+    FolderOrNone,
     Marker,
     Name,
     Names,
@@ -27,12 +28,14 @@ from watcher.config.values import (
     Seconds,
     StoreUrl,
     Suffixes,
+    TimeOfDay,
     WebhookUrl,
     Window,
     Windows,
     Zone,
     lies_in,
 )
+from watcher.privacy import Veil
 from watcher.text import show_path
 
 
@@ -59,6 +62,8 @@ class Folders(Table):
     done: Folder = b"done"
     failed: Folder = b"failed"
     own: bool = False
+    by_verdict: bool = False
+    status: bool = False
 
     @field_validator("done", "failed")
     @classmethod
@@ -239,6 +244,22 @@ class Web(Table):
     listen: Address = ""
 
 
+class ReportConfig(Table):
+    """Where a report of each day is left, and when on the next one."""
+
+    folder: FolderOrNone = b""
+    at: TimeOfDay = "06:00"
+
+
+class Privacy(Table):
+    names: Literal["show", "hide"] = "show"
+
+    @property
+    def hides(self) -> bool:
+        """Whether no path may be seen in pages, reports, messages and logs."""
+        return self.names == "hide"
+
+
 class Log(Table):
     format: Literal["auto", "console", "json"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -268,6 +289,8 @@ class Config(Table):
     verdicts: Verdicts = _DEFAULTS
     web: Web = _DEFAULTS
     retention: RetentionConfig = _DEFAULTS
+    report: ReportConfig = _DEFAULTS
+    privacy: Privacy = _DEFAULTS
     log: Log = _DEFAULTS
     _source: _Source
 
@@ -288,6 +311,12 @@ class Config(Table):
         copy = self.model_copy()
         copy._source = other._source  # noqa: SLF001 — our own
         return copy
+
+    @property
+    def veil(self) -> Veil | None:
+        """What hides names in the log; null where they are shown."""
+        folders = self.folders
+        return Veil((folders.drop, folders.done, folders.failed)) if self.privacy.hides else None
 
     @property
     def digest(self) -> str:

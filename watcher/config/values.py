@@ -60,6 +60,16 @@ def _folder(value: object, info: ValidationInfo) -> bytes:
     return _seen_from_file(value, info)
 
 
+def _folder_or_none(value: object, info: ValidationInfo) -> bytes:
+    return b"" if value in ("", b"") else _seen_from_file(value, info)
+
+
+def _time_of_day(text: str) -> str:
+    if not re.fullmatch(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError('a time of day, such as "06:00"')
+    return text
+
+
 def _file(value: object, info: ValidationInfo) -> Path:
     return Path(os.fsdecode(_seen_from_file(value, info)))
 
@@ -179,6 +189,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 Folder = Annotated[bytes, PlainValidator(_folder)]
+FolderOrNone = Annotated[bytes, PlainValidator(_folder_or_none)]
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 File = Annotated[Path, PlainValidator(_file)]
 Seconds = Annotated[float, Field(gt=0, le=YEAR, allow_inf_nan=False)]
 Days = Annotated[float, Field(ge=0, le=100 * 365, allow_inf_nan=False)]

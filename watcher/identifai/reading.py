@@ -4,9 +4,10 @@ Shapes and words follow the service's public documentation. Where that is silent
 "human", and an answer that cannot be understood is reported as such.
 """
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from html import unescape
@@ -49,6 +50,10 @@ class Reading:
     api_version: str | None = None
     forced: bool = False
     detail: str = ""
+    machine_classification: str | None = None  # what the models said, whatever was forced
+    machine_confidence: float | None = None
+    result_url: str | None = None
+    result: JsonObject | None = None  # the whole entry, without the key; None where that cannot be told
 
 
 class Reader:
@@ -110,8 +115,27 @@ class Reader:
                 continue
             known = readings.get(reading.identifier)
             if known is None or known.state is VerdictState.AWAITED:
-                readings[reading.identifier] = reading
+                is_at_rest = reading.state is not VerdictState.AWAITED
+                result = self._without_key(entry) if is_at_rest else None
+                readings[reading.identifier] = replace(reading, result=result)
         return readings
+
+    def _without_key(self, entry: JsonObject) -> JsonObject | None:
+        """Return the entry as it is; with its texts redacted, if the key is in it; None if it still is."""
+        if not self._redactor.repeats(json.dumps(entry, ensure_ascii=False)):
+            return entry
+        cleaned = self._cleaned(entry)
+        still = self._redactor.repeats(json.dumps(cleaned, ensure_ascii=False))
+        return cleaned if isinstance(cleaned, dict) and not still else None
+
+    def _cleaned(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._redactor.clean(value[:_READ])
+        if isinstance(value, list):
+            return [self._cleaned(one) for one in value]
+        if isinstance(value, dict):
+            return {self._redactor.clean(name[:_READ]): self._cleaned(one) for name, one in value.items()}
+        return value
 
     def verdict(self, entry: Any) -> Reading | None:
         """Return the reading of one entry; None where it names no identifier.
@@ -128,7 +152,10 @@ class Reader:
         status = entry.get("status")
         if status == "errored" and forced not in CLASSIFICATIONS:
             detail = self._line_of(entry.get("errors")) or "the service gave no reason"
-            return Reading(identifier, VerdictState.ERRORED, api_version=api_version, detail=detail)
+            url = self._url(entry.get("result_url"))
+            return Reading(
+                identifier, VerdictState.ERRORED, api_version=api_version, detail=detail, result_url=url
+            )
         if status == "new" or (status not in ("done", "errored") and not has_verdict):
             detail = "" if status in ("new", None) else self.line(f"the service calls it {status!r}")
             return Reading(identifier, VerdictState.AWAITED, api_version=api_version, detail=detail)
@@ -137,13 +164,14 @@ class Reader:
     def _decided(self, entry: JsonObject, identifier: str, api_version: str | None, forced: str | None) -> Reading:
         main = _main_verdict(entry)
         said = _class(main.get("classification"))
-        confidence = _share(main.get("confidence"))
+        confidence = said_confidence = _share(main.get("confidence"))
         classification, details = said, []
         if said is None:
             classification, details = INCONCLUSIVE, ["the service gave no verdict"]
         elif said not in CLASSIFICATIONS:
             classification = INCONCLUSIVE
             details = [] if said == INCONCLUSIVE else [f"the service called it {said!r}"]
+        machine = None if said is None else classification
         is_forced = forced in CLASSIFICATIONS
         if is_forced:
             details = [f"decided by an override; the models' verdict: {said or 'none'}"]
@@ -162,6 +190,9 @@ class Reader:
             api_version=api_version,
             forced=is_forced,
             detail=self.line("; ".join(details)),
+            machine_classification=machine,
+            machine_confidence=None if machine is None else said_confidence,
+            result_url=self._url(entry.get("result_url")),
         )
 
     def _names(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -170,12 +201,17 @@ class Reader:
         lines = (self.line(name, _NAME) for name in self._redactor.clean(together).split("\n"))
         return tuple(filter(None, lines))
 
+    def _url(self, value: Any) -> str | None:
+        """Return the address of a page; None for anything else: people follow it, and pages link it."""
+        text = self._text(value, _LINE) or ""
+        return text if text.startswith(("https://", "http://")) and not text.endswith("…") else None
+
     def _line_of(self, value: Any) -> str:
         return self.line(" ".join(_texts(value)))
 
-    def _text(self, value: Any) -> str | None:
+    def _text(self, value: Any, most: int = _NAME) -> str | None:
         is_text = isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
-        return self.line(str(value), _NAME) if is_text else None
+        return self.line(str(value), most) if is_text else None
 
 
 def find_retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:

@@ -1,16 +1,20 @@
 """What the service says of a recording, and of each part of it: as `show`, `list` and the receipt have it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from watcher.config import AudioConfig
-from watcher.domain import Item, Part, PartState, Verdict
+from watcher.domain import Item, Part, PartState, Verdict, VerdictState
 from watcher.journey.joined import OfRecording, join, name_of
+from watcher.journey.segments import describe_segments
 from watcher.store import Books
 from watcher.text import JsonObject, rfc3339
 
 Judgement = Verdict | OfRecording
 """The verdict on a recording: the service's own, or joined where it was sent in parts."""
+
+_SEGMENTS_BYTES = 12_000
+"""For the segments in a receipt, all parts together: so that it fits into the room reserved for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,21 @@ class Answer:
     parts: tuple[Part, ...] | None = None
     of_parts: Mapping[str, Verdict] = field(default_factory=dict)  # by identifier
     names: tuple[str, ...] = ()  # of the channels
+    results: Mapping[str, JsonObject] | None = None  # what the service said, whole, by identifier; None: not read
+
+    def verdict_as_json(self) -> JsonObject | None:
+        """Return the verdict; with its segments, where the results were read and it is the service's own."""
+        said = self.verdict.as_json() if self.verdict else None
+        if said is not None and isinstance(self.verdict, Verdict):
+            said |= self._segments(self.verdict)
+        return said
+
+    def _segments(self, verdict: Verdict) -> JsonObject:
+        if self.results is None or verdict.state in (VerdictState.AWAITED, VerdictState.OVERDUE):
+            return {}
+        return describe_segments(
+            self.results.get(verdict.identifier), _SEGMENTS_BYTES // (len(self.parts or ()) or 1)
+        )
 
     def parts_as_json(self) -> list[JsonObject] | None:
         """Return the parts in their order; None where the recording is sent as it is."""
@@ -28,7 +47,9 @@ class Answer:
 
     def as_if(self, verdict: Verdict, audio: AudioConfig) -> "Answer":
         """Return the same with this verdict in place of the one that its identifier has."""
-        return compose(self.parts or (), {**self.of_parts, verdict.identifier: verdict}, audio)
+        if self.parts is None:
+            return replace(self, verdict=verdict)
+        return compose(self.parts, {**self.of_parts, verdict.identifier: verdict}, audio)
 
     def of_part(self, part: Part) -> Verdict | None:
         """Return the verdict on the part; None where it is not asked for."""
@@ -54,7 +75,7 @@ class Answer:
             "state": str(part.state),
             "identifier": part.identifier,
             "submitted_at": rfc3339(part.submitted_at),
-            "verdict": verdict.as_json() if verdict else None,
+            "verdict": verdict.as_json() | self._segments(verdict) if verdict else None,
             "error": part.fault.as_json() if part.fault else None,
             "silent": part.silent,
             "proof": part.proof,
@@ -89,6 +110,13 @@ def read_answers(books: Books, items: Sequence[Item], audio: AudioConfig) -> lis
             verdicts = {part.identifier: known[part.identifier] for part in mine if part.identifier in known}
             answers.append(compose(mine, verdicts, audio))
     return answers
+
+
+def read_whole_answer(books: Books, item: Item, audio: AudioConfig) -> Answer:
+    """Return the same, with what the verdicts rest on."""
+    answer = read_answer(books, item, audio)
+    identifiers = [part.identifier for part in answer.parts or ()] or [item.identifier]
+    return replace(answer, results=books.verdicts.results_of([one for one in identifiers if one is not None]))
 
 
 def compose(parts: tuple[Part, ...], verdicts: Mapping[str, Verdict], audio: AudioConfig) -> Answer:

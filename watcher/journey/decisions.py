@@ -3,7 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from watcher.domain import UNSETTLED, Dismissed, Item, PartState, Pause, PauseKind, State
+from watcher.domain import (
+    UNSETTLED,
+    Dismissed,
+    Item,
+    PartState,
+    Pause,
+    PauseKind,
+    Review,
+    ReviewWord,
+    State,
+)
 from watcher.folders import names_for
 from watcher.journey.arrive.companions import companion_name
 from watcher.journey.conclusion import conclude, to_file
@@ -81,6 +91,13 @@ def dismiss(books: Books, items: Iterable[Item], now: float, person: str) -> Non
         if item.dismissed is None:
             changes = {"dismissed": Dismissed(now, person), "receipt_due": True}
             books.items.change(item, State.FAILED, now, f"dismissed by {person}", by=person, **changes)
+
+
+def review(books: Books, item: Item, word: ReviewWord, note: str, now: float, person: str) -> None:
+    """Record a person's word on this filed recording; an earlier one stays in its history."""
+    told = f"{word}, says {person}{f': {note}' if note else ''}"
+    changes = {"review": Review(word, note, person, now), "receipt_due": True}
+    books.items.change(item, item.state, now, told, by=person, **changes)
 
 
 def pause(books: Books, reason: str, now: float, person: str) -> None:

@@ -40,6 +40,7 @@ class Joined:
     heuristic: str | None = None  # this and the next: where all that were judged agree
     api_version: str | None = None
     models: tuple[str, ...] = ()  # of any of them
+    only: Verdict | None = None  # on the only part
 
     def as_json(self) -> JsonObject:
         return {
@@ -50,6 +51,7 @@ class Joined:
             "models": list(self.models),
             "api_version": self.api_version,
             "forced": self.forced,
+            **(self.only.support_as_json() if self.only else {}),
             "detail": self.detail,
             "seconds_judged": round(self.judged_seconds, 3),
             "seconds_not_judged": round(self.unjudged_seconds, 3),
@@ -150,6 +152,7 @@ def _take_over(part: Part, state: VerdictState, verdicts: Mapping[str, Verdict])
         heuristic=verdict.heuristic,
         api_version=verdict.api_version,
         models=verdict.models,
+        only=verdict,
     )
 
 

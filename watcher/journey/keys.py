@@ -62,7 +62,7 @@ class Keys:
     def protect(self) -> None:
         """Set up the log as configured now, with this key and all earlier ones redacted."""
         log = self._site.config.log
-        logs.adjust(log.format, log.level, [self.key, *self._past])
+        logs.adjust(log.format, log.level, [self.key, *self._past], self._site.config.veil)
 
     def _refuse(self, error: ConfigError) -> None:
         if error.message != self._told:

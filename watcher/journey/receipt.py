@@ -25,7 +25,8 @@ def describe(item: Item, answer: Answer) -> JsonObject:
     """Return the item as `list --json`, `show --json` and receipts have it: its outcome, what it is, and when."""
     return {
         "state": str(item.state),
-        "verdict": answer.verdict.as_json() if answer.verdict else None,
+        "verdict": answer.verdict_as_json(),
+        "review": item.review.as_json() if item.review else None,
         "error": item.fault.as_json() if item.fault else None,
         "warning": item.warning,
         "dismissed": item.dismissed.as_json() if item.dismissed else None,

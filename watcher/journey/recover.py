@@ -74,6 +74,7 @@ def _written(books: Books) -> dict[str, set[bytes]]:
         written[item.outcome or State.FAILED].add(os.path.dirname(item.filed_as or item.path))
     for item in books.items.in_state(State.RETURNING, _ALL):
         written["drop"].add(os.path.dirname(item.path))
+    written["done"] |= {os.path.dirname(path) for path in books.filing.moves_on()}
     return written
 
 

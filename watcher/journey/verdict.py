@@ -16,11 +16,12 @@ from watcher.errors import (
 )
 from watcher.identifai.client import IDENTIFIERS_A_CALL, Client
 from watcher.identifai.reading import Reading
+from watcher.journey.judged import AT_REST, put_verdict, take_over
 from watcher.journey.keys import Keys
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses, policy
 from watcher.journey.submit.windows import Reads
-from watcher.journey.verdict_news import News, find_news
+from watcher.journey.verdict_news import Changed, News
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -136,8 +137,13 @@ class VerdictPoller:
         now = self._site.clock.now()
         with self._site.store.writing() as books:
             self._reads.end(books, now)
-            answers = [self._answer(one, readings.get(one.identifier), now) for one in asked]
-            news = [one for pair in zip(asked, answers, strict=True) for one in self._put(books, *pair)]
+            known = books.verdicts.of([one.identifier for one in asked])
+            news = [
+                told
+                for before in known.values()
+                if before.state not in AT_REST  # a person may have had it asked for meanwhile
+                for told in self._put(books, before, readings.get(before.identifier), now)
+            ]
         if self._is_told:
             _log.info("verdicts.resumed", tries=self._troubles)
             self._site.failures.succeeded(_FAILING)
@@ -150,45 +156,13 @@ class VerdictPoller:
         for one in news:
             one.tell()
 
-    def _put(self, books: Books, before: Verdict, after: Verdict) -> list[News]:
-        """Store the verdict. If its state is news, its receipts are due. Return what there is to tell then.
-
-        Recordings with the same bytes are told of once, by the first of them; one that was sent in parts, once all
-        of its parts are at rest.
-        """
-        books.verdicts.put(after)
-        if after.state is before.state:
-            return []
-        identifier = before.identifier
-        books.filing.mark_receipts_due(identifier)
-        having = books.items.with_identifier(identifier)
-        audio = self._site.config.audio
-        news = [find_news(books, item, before, audio) for item in having if item.plan is not None]
-        as_it_is = next((item for item in having if item.plan is None), None)
-        if as_it_is is not None or not having:
-            news.append(News(as_it_is, identifier, before.state, after))
-        return [one for one in news if one is not None]
-
-    def _answer(self, verdict: Verdict, reading: Reading | None, now: float) -> Verdict:
-        """The verdict as it stands after this answer; null: not visible yet, as soon after the submission."""
-        asked = verdict.asked + 1
+    def _put(self, books: Books, before: Verdict, reading: Reading | None, now: float) -> list[News | Changed]:
+        """Store the verdict as it stands after this answer; null: it is not visible yet."""
         if reading is None or reading.state is VerdictState.AWAITED:
-            return self._postponed(verdict, asked, now)
-        return Verdict(
-            identifier=verdict.identifier,
-            state=reading.state,
-            asked_at=now,
-            due_at=now,
-            since=verdict.since,
-            classification=reading.classification,
-            confidence=reading.confidence,
-            heuristic=reading.heuristic,
-            api_version=reading.api_version,
-            models=reading.models,
-            forced=reading.forced,
-            detail=reading.detail,
-            asked=asked,
-        )
+            after = self._postponed(before, before.asked + 1, now)
+        else:
+            after = take_over(before, reading, now)
+        return put_verdict(books, before, after, reading, now, self._site.config.audio)
 
     def _postponed(self, verdict: Verdict, times: int, now: float) -> Verdict:
         """The verdict, still unknown, after it was asked for so many times: later and later."""
@@ -253,7 +227,10 @@ class VerdictPoller:
         postponed = self._postponed(verdict, times, now)
         with site.store.writing() as books:
             self._reads.end(books, now)
-            news = self._put(books, verdict, postponed)
+            before = books.verdicts.get(verdict.identifier)
+            is_asked_for = before is not None and before.state not in AT_REST
+            audio = site.config.audio
+            news = put_verdict(books, verdict, postponed, None, now, audio) if is_asked_for else []
         for one in news:
             one.tell()
         is_news = not known.is_told and (known.answered < self._answered or times >= _TIMES_TOLD)

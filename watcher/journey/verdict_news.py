@@ -36,6 +36,55 @@ class News:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A verdict that was at rest, and is another one now. `part`: its index, where it is on one part alone."""
+
+    item: Item
+    part: int | None
+    before: Verdict
+    after: Verdict
+
+    def __str__(self) -> str:
+        """Return it for the history: what is said otherwise, or on which other grounds."""
+        on_part = "" if self.part is None else f" on part {self.part}"
+        was, now = _in_words(self.before), _in_words(self.after)
+        if was != now:
+            return f"the verdict{on_part} changed: {was}, now {now}"
+        grounds = [
+            f"{name} {_named(getattr(self.before, name))}, now {_named(getattr(self.after, name))}"
+            for name in ("heuristic", "models", "api_version")
+            if getattr(self.before, name) != getattr(self.after, name)
+        ]
+        return f"the verdict{on_part} stands on other grounds: {'; '.join(grounds)}"
+
+    def tell(self) -> None:
+        """Log it; that it is artificial now also under the name that a new verdict has."""
+        if self.after.classification == ARTIFICIAL != self.before.classification and self.part is None:
+            News(self.item, self.after.identifier, VerdictState.AWAITED, self.after).tell()
+        _log.warning(
+            "verdict.changed",
+            item=self.item.id,
+            path=self.item.path,
+            part=self.part,
+            identifier=self.after.identifier,
+            classification=self.after.classification,
+            confidence=self.after.confidence,
+            reason=str(self),
+        )
+
+
+def _in_words(verdict: Verdict) -> str:
+    said = verdict.classification or str(verdict.state)
+    details = [] if verdict.confidence is None else [f"confidence {verdict.confidence:g}"]
+    details += ["by force"] if verdict.forced else []
+    return f"{said} ({', '.join(details)})" if details else said
+
+
+def _named(ground: str | tuple[str, ...] | None) -> str:
+    return (", ".join(ground) if isinstance(ground, tuple) else ground) or "none"
+
+
 def find_news(books: Books, item: Item, before: Verdict, audio: AudioConfig) -> News | None:
     """Return the news of a recording that was sent in parts: one verdict, now stored otherwise, was as given.
 

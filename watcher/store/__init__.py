@@ -14,18 +14,32 @@ from watcher.store.facts import SiteFacts
 from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
-from watcher.store.listed_rows import FIRST, Listed, Listing
+from watcher.store.listed_rows import FIRST, Listed, Listing, Place
 from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
 from watcher.store.queue import Queue
 from watcher.store.rebuilt_rows import RebuiltRows
 from watcher.store.removal_rows import Removal, Removals
+from watcher.store.report_rows import ReportRows, SpentQuarter
 from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
 
-__all__ = ["FIRST", "Books", "Database", "Left", "Listed", "Missing", "Obstacle", "Removal", "Store", "Waiting"]
+__all__ = [
+    "FIRST",
+    "Books",
+    "Database",
+    "Left",
+    "Listed",
+    "Missing",
+    "Obstacle",
+    "Place",
+    "Removal",
+    "SpentQuarter",
+    "Store",
+    "Waiting",
+]
 
 
 class Books:
@@ -52,6 +66,7 @@ class Books:
         self.audit = Audit(connection)
         self.rebuilt = RebuiltRows(connection)
         self.removals = Removals(connection)
+        self.report = ReportRows(connection)
         self.tombstones = Tombstones(connection, self.site)
 
     def afterwards(self, say: Callable[[], object]) -> None:

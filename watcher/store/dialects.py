@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, TextClause
+from sqlalchemy import ColumnElement, LargeBinary, Table, TextClause
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import ClauseElement
+from sqlalchemy.sql.expression import ClauseElement, FunctionElement
 
 
 class _EmptyBytes(ClauseElement):
@@ -48,3 +48,22 @@ def add_to(table: Table) -> Insert:
     adding, key = insert(table), [column.name for column in table.primary_key]
     sums = {c.name: c + adding.excluded[c.name] for c in table.c if c.name not in key}
     return adding.on_conflict_do_update(index_elements=key, set_=sums)
+
+
+class first_folder(FunctionElement[bytes]):  # noqa: N801 — used as a function, like those of SQLAlchemy
+    """The first folder of a path in bytes, with its slash; no bytes where it has none."""
+
+    inherit_cache = True
+    type = LargeBinary()
+
+
+@compiles(first_folder)
+def _first_folder(element: Any, compiler: Any, **more: Any) -> str:
+    path = compiler.process(element.clauses, **more)
+    return f"substring({path} FROM 1 FOR position('\\x2f'::bytea IN {path}))"
+
+
+@compiles(first_folder, "sqlite")
+def _first_folder_of_sqlite(element: Any, compiler: Any, **more: Any) -> str:
+    path = compiler.process(element.clauses, **more)
+    return f"substr({path}, 1, instr({path}, x'2f'))"

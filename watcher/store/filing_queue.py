@@ -23,6 +23,10 @@ _TO_FAILED = _TO_MOVE.where(items.c.outcome.is_distinct_from(State.DONE))
 _RECEIPT_DUE = ALL_ITEMS.where(items.c.receipt_due, items.c.state == bindparam("state"), ~_IS_OBSTRUCTED).limit(
     bindparam("limit")
 )
+_TO_MOVE_ON = ALL_ITEMS.where(
+    items.c.moves_to.is_not(None), items.c.state == bindparam("state"), ~_IS_OBSTRUCTED
+).limit(bindparam("limit"))
+_MOVES_ON = select(items.c.moves_to).where(items.c.moves_to.is_not(None))
 _ALTERED = ALL_ITEMS.where(items.c.altered.is_not(None), is_one_of(items, FILED)).limit(bindparam("limit"))
 _MARK_ALTERED = (
     update(items)
@@ -62,6 +66,14 @@ class FilingQueue:
         """The oldest items that are being moved back to the drop folder, from done/ or from failed/."""
         query = _TO_DONE if outcome is State.DONE else _TO_FAILED
         return all_of(self._connection, query, state=State.RETURNING, now=now, latest=latest, limit=limit)
+
+    def to_move_on(self, now: float, latest: float, limit: int) -> list[Item]:
+        """Items that are done, and are being moved on to the folder of their verdict."""
+        return all_of(self._connection, _TO_MOVE_ON, state=State.DONE, now=now, latest=latest, limit=limit)
+
+    def moves_on(self) -> list[bytes]:
+        """Where in done/ items are being moved on to, whether or not something is in their way."""
+        return list(self._connection.execute(_MOVES_ON).scalars())
 
     def with_receipt_due(self, state: State, now: float, latest: float, limit: int) -> list[Item]:
         """Items at rest in done/ or failed/ whose receipts are out of date."""

@@ -6,7 +6,19 @@ from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Update, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from watcher.domain import LIVE, MOVING, TRANSITIONS, Item, State, VerdictState
 from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
@@ -31,6 +43,10 @@ _OF_STEM = ALL_ITEMS.where(
 _FILED_BESIDE = ALL_ITEMS.where(
     items.c.filed_as.between(bindparam("low"), bindparam("high")), items.c.companions != b""
 )
+_MOVES_ON = and_(items.c.state == State.DONE, items.c.moves_to.is_not(None))  # few: they have their own index
+_MOVES_BESIDE = ALL_ITEMS.where(
+    _MOVES_ON, items.c.moves_to.between(bindparam("low"), bindparam("high")), items.c.companions != b""
+)
 _WITH_COMPANIONS = ALL_ITEMS.where(
     items.c.serial > bindparam("after"), items.c.serial <= bindparam("until"), items.c.companions != b""
 )
@@ -41,6 +57,7 @@ _FILED_AMONG = select(items.c.filed_as).where(
     items.c.filed_as.in_(_PATHS), or_(items.c.state == bindparam("state"), is_one_of(items, MOVING))
 )
 _MOVING_AMONG = select(items.c.path, items.c.filed_as).where(items.c.path.in_(_PATHS), is_one_of(items, MOVING))
+_MOVES_ON_AMONG = select(items.c.moves_to).where(_MOVES_ON, items.c.moves_to.in_(_PATHS))
 _BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
 _TOTAL = select(func.count()).select_from(items)
 _COUNTS = (
@@ -133,8 +150,10 @@ class Items:
         return all_of(self._connection, _OF_STEM, low=stem + b".", high=stem + b"/")
 
     def filed_beside(self, stem: bytes) -> list[Item]:
-        """The items filed under this stem and any extension that had a marker or sidecars."""
-        return all_of(self._connection, _FILED_BESIDE, low=stem + b".", high=stem + b"/")
+        """The items filed under this stem and any extension, or moving on there, that had a marker or sidecars."""
+        names = {"low": stem + b".", "high": stem + b"/"}
+        filed = all_of(self._connection, _FILED_BESIDE, **names)
+        return filed + all_of(self._connection, _MOVES_BESIDE, **names)
 
     def last_serial(self) -> int:
         """The number of the latest item; 0 if there is none."""
@@ -150,14 +169,15 @@ class Items:
         return set(self._connection.execute(_LIVE_AMONG, {"paths": list(paths)}).scalars()) if paths else set()
 
     def filed_among(self, paths: Collection[bytes], state: State) -> set[bytes]:
-        """Those of these paths under which a recording was filed so, or is about to be filed or moved back."""
+        """Those of these paths under which a recording was filed so, or is about to be filed, moved on or back."""
         if not paths:
             return set()
         given: dict[str, Any] = {"paths": list(paths)}
         filed = self._connection.execute(_FILED_AMONG, given | {"state": state}).scalars()
         # Not by a condition: through its index, each item that was never filed would be looked at (measured).
         moving = self._connection.execute(_MOVING_AMONG, given)
-        return {*filed, *(row.path for row in moving if row.filed_as is None)}
+        moves_on = self._connection.execute(_MOVES_ON_AMONG, given).scalars() if state is State.DONE else ()
+        return {*filed, *moves_on, *(row.path for row in moving if row.filed_as is None)}
 
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
         """All items, or those in these states, oldest arrival first."""
@@ -238,7 +258,7 @@ class Items:
         """Change the item's state to `after`. Raises StaleItem if it was changed since `item` was read.
 
         Raises TransitionRefused where no item ever goes from the one state to the other.
-        `changes` are columns; `fault`, `fingerprint`, `audio`, `altered` and `dismissed` are as in the domain.
+        `changes` are columns; those that `rows.KEPT` names are as in the domain.
         What leaves failed/ is not dismissed any more. `by`: the person who decided it.
         """
         _check_transition(item.id, item.state, after)
@@ -254,6 +274,10 @@ class Items:
             raise StaleItem(msg)
         if after != item.state or note:
             self._note(item.id, now, item.state, after, note, by)
+
+    def note(self, item: Item, now: float, note: str) -> None:
+        """Add to the history what became known of the item; its row stays as it is."""
+        self._note(item.id, now, item.state, item.state, note)
 
     def _note(
         self, item_id: str, at: float, before: State | None, after: State, note: str, by: str | None = None

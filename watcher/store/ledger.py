@@ -62,6 +62,7 @@ _ADD_RATE_EVENT = insert(rate_events).returning(rate_events.c.serial)
 _END_RATE_EVENT = update(rate_events).where(
     rate_events.c.serial == bindparam("the_serial"), rate_events.c.ended_at.is_(None)
 )
+_DEFER_RATE_EVENT = update(rate_events).where(rate_events.c.serial == bindparam("the_serial"))
 _UNENDED = select(func.count()).where(rate_events.c.kind == bindparam("kind"), rate_events.c.ended_at.is_(None))
 _NTH_LAST = (
     select(rate_events.c.ended_at)
@@ -192,6 +193,10 @@ class Ledger:
     def end_rate_event(self, serial: int, now: float) -> None:
         """Record that the request was answered or is lost: it counts now, or never will. Idempotent."""
         self._connection.execute(_END_RATE_EVENT, {"the_serial": serial, "ended_at": now})
+
+    def defer_rate_event(self, serial: int, now: float) -> None:
+        """Let a rate event that had ended early end now."""
+        self._connection.execute(_DEFER_RATE_EVENT, {"the_serial": serial, "ended_at": now})
 
     def end_all_rate_events(self, now: float) -> None:
         """All rate events whose process died have ended."""

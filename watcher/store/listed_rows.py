@@ -54,6 +54,10 @@ class Listed(NamedTuple):
     dismissed_by: str | None
     removed_at: float | None
     removed_how: str | None
+    review_word: str | None
+    review_note: str | None
+    review_by: str | None
+    review_at: float | None
     site: str
     verdict_state: str | None
     classification: str | None
@@ -62,7 +66,11 @@ class Listed(NamedTuple):
     models: str | None  # as JSON
     api_version: str | None
     forced: bool | None
+    asked_at: float | None
     detail: str | None
+    machine_classification: str | None
+    machine_confidence: float | None
+    result_url: str | None
 
     @property
     def place(self) -> Place:
@@ -84,11 +92,13 @@ def _columns() -> Select[tuple[object, ...]]:
     )
 
 
-_ROWS = _columns()
+LISTED = _columns()
+"""Rows of the list, of all items in no order."""
+
 _SERIAL: BindParameter[int] = bindparam("serial")
 _ARRIVED_AT: BindParameter[float] = bindparam("arrived_at")
 _LIMIT: BindParameter[int] = bindparam("limit")
-_ALL_AFTER = _ROWS.where(items.c.serial > _SERIAL).order_by(items.c.serial).limit(_LIMIT)
+_ALL_AFTER = LISTED.where(items.c.serial > _SERIAL).order_by(items.c.serial).limit(_LIMIT)
 _ITEMS_AFTER = select(items).where(items.c.serial > _SERIAL).order_by(items.c.serial).limit(_LIMIT)
 
 
@@ -124,7 +134,7 @@ _WITH_SERIALS = select(items).where(items.c.serial.in_(bindparam("serials", expa
 
 @cache
 def _after(states: tuple[State, ...]) -> Select[tuple[object, ...]]:
-    return _in_order(_ROWS, states)
+    return _in_order(LISTED, states)
 
 
 @cache

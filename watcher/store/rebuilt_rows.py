@@ -6,12 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, exists, func, insert, select, update
 
-from watcher.domain import MOVING, UNSENT, Attempt, Item
+from watcher.domain import MOVING, UNSENT, Attempt, Item, State
 from watcher.store.rows import item_of
 from watcher.store.schema import attempts, items, parts, tombstones, transitions
 from watcher.store.statements import ALL_ITEMS, is_one_of
 
 _KNOWN = select(items.c.id).where(items.c.id.in_(bindparam("ids", expanding=True)))
+_PLACES = select(items.c.id, items.c.filed_as, items.c.moves_to).where(
+    items.c.id.in_(bindparam("ids", expanding=True)), items.c.state == State.DONE, items.c.filed_as.is_not(None)
+)
 _BURIED = select(tombstones.c.id).where(tombstones.c.id.in_(bindparam("ids", expanding=True)))
 _PLACES_A_MILLISECOND = 1_000_000
 _LAST_PLACE = select(func.max(items.c.serial)).where(items.c.serial.between(bindparam("low"), bindparam("high")))
@@ -78,6 +81,11 @@ class RebuiltRows:
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those of the ids that items have."""
         return set(self._connection.execute(_KNOWN, {"ids": sorted(set(ids))}).scalars())
+
+    def places(self, ids: Iterable[str]) -> dict[str, tuple[bytes | None, bytes | None]]:
+        """Return where in done/ those of the ids that are done lie, and where they are moved on to."""
+        rows = self._connection.execute(_PLACES, {"ids": sorted(set(ids))})
+        return {row.id: (row.filed_as, row.moves_to) for row in rows}
 
     def buried(self, ids: Iterable[str]) -> set[str]:
         """Return those of the ids that tombstones have."""

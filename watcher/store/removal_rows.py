@@ -8,7 +8,17 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists,
 from watcher.domain import FILED, Fault, Item, Removed, State, VerdictState
 from watcher.store.dialects import insert_or_replace
 from watcher.store.rows import item_of
-from watcher.store.schema import attempts, items, obstacles, parts, pauses, removals, transitions, verdicts
+from watcher.store.schema import (
+    attempts,
+    items,
+    obstacles,
+    parts,
+    pauses,
+    removals,
+    results,
+    transitions,
+    verdicts,
+)
 from watcher.tombstone import Why
 
 RECORDING = "recording"
@@ -33,6 +43,7 @@ _HAS_REST = and_(
     # Not the bare column: through an index on it, each look would read and sort all rows of these states.
     items.c.state.concat("").in_(sorted(FILED)),
     items.c.claim.is_(None),
+    items.c.moves_to.is_(None),
     or_(items.c.identifier.is_(None), _is_at_rest(items.c.identifier)),
     ~exists().where(
         parts.c.item_id == items.c.id, parts.c.identifier.is_not(None), ~_is_at_rest(parts.c.identifier)
@@ -90,9 +101,10 @@ _DUE_WITHDRAWN = (
 )
 
 _ASK = insert_or_replace(removals)
+_MOVES_ON = exists().where(items.c.id == removals.c.item_id, items.c.moves_to.is_not(None))
 _CLAIMED = (
     select(removals)
-    .where(removals.c.fault_code.is_(None))
+    .where(removals.c.fault_code.is_(None), ~_MOVES_ON)
     .order_by(removals.c.asked_at, removals.c.item_id)
     .limit(bindparam("limit"))
 )
@@ -103,7 +115,7 @@ _SAME_ROW = and_(
     items.c.id == bindparam("the_id"), items.c.state == bindparam("the_state"), items.c.claim.is_(None)
 )
 _REMOVED = update(items).where(_SAME_ROW, items.c.filed_as.is_not_distinct_from(bindparam("the_name")))
-_FORGET_ITEM = delete(items).where(_SAME_ROW)
+_FORGET_ITEM = delete(items).where(_SAME_ROW, items.c.filed_as.is_not_distinct_from(bindparam("the_name")))
 _OF_ITEM = {
     table: delete(table).where(table.c.item_id == bindparam("id"))
     for table in (attempts, parts, obstacles, removals)
@@ -117,10 +129,13 @@ _KEEP_NUMBER = (
     .where(transitions.c.item_id == bindparam("the_id"))
     .values(item_id=bindparam("nobody"), before=transitions.c.after, note="", by=None)
 )
-_FORGET_VERDICT = delete(verdicts).where(
-    verdicts.c.identifier == bindparam("identifier"),
-    ~select(_others.c.id).where(_others.c.identifier == bindparam("identifier")).exists(),
-    ~select(_other_parts.c.item_id).where(_other_parts.c.identifier == bindparam("identifier")).exists(),
+_FORGET_VERDICT = tuple(
+    delete(table).where(
+        table.c.identifier == bindparam("identifier"),
+        ~select(_others.c.id).where(_others.c.identifier == bindparam("identifier")).exists(),
+        ~select(_other_parts.c.item_id).where(_other_parts.c.identifier == bindparam("identifier")).exists(),
+    )
+    for table in (verdicts, results)
 )
 _FORGET_PAUSES = delete(pauses).where(
     pauses.c.ended_at < bindparam("before"),
@@ -214,7 +229,7 @@ class Removals:
         return None if row is None else _removal(row)
 
     def claimed(self, limit: int) -> list[Removal]:
-        """What is to be removed, and did not fail: the longest asked for first."""
+        """What is to be removed, did not fail, and does not move within done/: the longest asked for first."""
         return [_removal(row) for row in self._connection.execute(_CLAIMED, {"limit": limit})]
 
     def fail(self, removal: Removal, fault: Fault) -> None:
@@ -244,8 +259,7 @@ class Removals:
 
     def forget_item(self, item: Item) -> bool:
         """Delete the item's row. False, and nothing is deleted: it has changed since it was read."""
-        expected = {"the_id": item.id, "the_state": item.state}
-        return self._connection.execute(_FORGET_ITEM, expected).rowcount == 1
+        return self._connection.execute(_FORGET_ITEM, self._as_read(item)).rowcount == 1
 
     def forget_rest(self, item_id: str, identifiers: list[str]) -> None:
         """Delete what is left of an item without a row: the ledger's lines, which are summed up, and its history.
@@ -258,7 +272,8 @@ class Removals:
         self._connection.execute(_FORGET_HISTORY, {"id": item_id, "nobody": _NOBODY})
         self._connection.execute(_KEEP_NUMBER, {"the_id": item_id, "nobody": _NOBODY})
         for identifier in identifiers:
-            self._connection.execute(_FORGET_VERDICT, {"identifier": identifier})
+            for statement in _FORGET_VERDICT:
+                self._connection.execute(statement, {"identifier": identifier})
 
     def forget_pauses(self, before: float) -> int:
         """Delete the pauses that ended before then. Return how many."""

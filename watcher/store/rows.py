@@ -17,6 +17,8 @@ from watcher.domain import (
     Mode,
     Planned,
     Removed,
+    Review,
+    ReviewWord,
     State,
 )
 from watcher.store.schema import items
@@ -51,6 +53,10 @@ def _planned(mode: str, most: int, reason: str) -> Planned:
     return Planned(Mode(mode), most, reason)
 
 
+def _review(word: str, note: str, by: str, at: float) -> Review:
+    return Review(ReviewWord(word), note, by, at)
+
+
 def _fingerprint(text: str) -> Fingerprint:
     return Fingerprint(*map(int, text.split(":")))
 
@@ -70,6 +76,7 @@ KEPT: Mapping[str, Kept] = {
     "plan": _group(_planned, mode="plan_mode", most="parts_most", reason="plan_reason"),
     "altered": _group(_altered, kind="altered", size="altered_size", at="altered_at"),
     "dismissed": _group(Dismissed, at="dismissed_at", by="dismissed_by"),
+    "review": _group(_review, word="review_word", note="review_note", by="review_by", at="review_at"),
     "removed": _group(Removed, at="removed_at", how="removed_how"),
 }
 """Every other field has a column of its own name."""

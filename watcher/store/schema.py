@@ -75,14 +75,20 @@ items = Table(
     Column("altered_at", Float),  # when that was found
     Column("dismissed_at", Float),  # failed, and a person is done with it
     Column("dismissed_by", Text),
+    Column("review_word", String(12)),  # what a person says that it is; null: nobody has said
+    Column("review_note", Text),
+    Column("review_by", Text),
+    Column("review_at", Float),
     Column("removed_at", Float),  # its recording is no longer where it was filed; null: it is
     Column("removed_how", String(12)),
     Column("receipt_removed_at", Float),  # a tombstone lies there in its place
     # paths, each ended by a NUL byte
     Column("companions", LargeBinary, nullable=False, server_default=EMPTY_BYTES),
     Column("site", String(16), nullable=False, server_default=""),  # "": the only one of this database
+    Column("moves_to", LargeBinary),  # where in done/ it moves on to, now that its verdict is known; null: nowhere
     Index("ix_items_due", "state", "due_at"),
     Index("ix_items_arrival", "state", "arrived_at"),
+    Index("ix_items_arrived_at", "arrived_at", "serial"),
     Index("ix_items_path", "path"),
     Index("ix_items_filed_as", "filed_as"),
     Index("ix_items_content_key", "content_key"),
@@ -101,6 +107,7 @@ WAITS_FOR_ANOTHER = text(str(_WAITS.compile(compile_kwargs={"literal_binds": Tru
 
 Index("ix_items_duplicate_of", items.c.state, items.c.duplicate_of, **where(_WAITS))
 Index("ix_items_receipt_due", items.c.state, **where(items.c.receipt_due == true()))
+Index("ix_items_moves_to", items.c.state, **where(items.c.moves_to.is_not(None)))
 Index("ix_items_altered", items.c.state, **where(items.c.altered.is_not(None)))
 Index("ix_items_dismissed", items.c.state, **where(items.c.dismissed_at.is_not(None)))
 # One file, one row: whatever else goes wrong, no path of a site is ever queued twice at the same time.
@@ -203,8 +210,21 @@ verdicts = Table(
     Column("api_version", Text),
     Column("forced", Boolean, nullable=False, server_default="0"),
     Column("detail", Text, nullable=False, server_default=""),
+    Column("machine_classification", Text),  # what the models said, whatever was decided by force
+    Column("machine_confidence", Float),
+    Column("result_url", Text),
     Index("ix_verdicts_due", "state", "due_at"),
 )
+
+results = Table(  # what the verdicts rest on: apart, since it is long and seldom read
+    "results",
+    metadata,
+    Column("identifier", Text, primary_key=True),
+    Column("fetched_at", Float, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # the service's JSON, without the key, compressed
+)
+# Literal text, as SQLite needs to use the index.
+Index("ix_verdicts_artificial", verdicts.c.identifier, **where(text("classification = 'artificial'")))
 
 pauses = Table(
     "pauses",

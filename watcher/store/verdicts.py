@@ -4,17 +4,25 @@ import json
 from collections.abc import Collection
 from math import inf
 from typing import Any
+from zlib import compress, decompress
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, update
 
 from watcher.domain import Verdict, VerdictState
-from watcher.store.dialects import insert_or_leave
-from watcher.store.schema import verdicts
+from watcher.store.dialects import insert_or_leave, insert_or_replace
+from watcher.store.schema import results, verdicts
+from watcher.text import JsonObject
 
 _ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
 
 _GET = select(verdicts).where(verdicts.c.identifier == bindparam("identifier"))
 _OF = select(verdicts).where(verdicts.c.identifier.in_(bindparam("identifiers", expanding=True)))
+_AFTER = (
+    select(verdicts.c.identifier)
+    .where(verdicts.c.identifier > bindparam("after"))
+    .order_by(verdicts.c.identifier)
+    .limit(bindparam("limit"))
+)
 _ADD = insert_or_leave(verdicts)
 _PUT = update(verdicts).where(verdicts.c.identifier == bindparam("the_identifier"))
 _DUE = (
@@ -32,6 +40,8 @@ _MISDATED = (
 _NEXT_DUE_AT = select(func.min(verdicts.c.due_at)).where(
     verdicts.c.state.in_(_ASKING), verdicts.c.due_at > bindparam("now")
 )
+_KEEP_RESULT = insert_or_replace(results)
+_RESULTS = select(results).where(results.c.identifier.in_(bindparam("identifiers", expanding=True)))
 _TOTAL = select(func.count()).select_from(verdicts)
 _COUNTS = (
     select(verdicts.c.state, func.count())
@@ -59,6 +69,11 @@ class Verdicts:
         rows = self._connection.execute(_OF, {"identifiers": sorted(set(identifiers))})
         return {row.identifier: _verdict(row) for row in rows}
 
+    def identifiers_after(self, identifier: str, limit: int) -> list[str]:
+        """Return the first identifiers behind this one, in their order."""
+        rows = self._connection.execute(_AFTER, {"after": identifier, "limit": limit})
+        return [str(row.identifier) for row in rows]
+
     def add(self, verdict: Verdict) -> None:
         """Ask for this verdict from now on; one that is known already stays unchanged."""
         self._connection.execute(_ADD, _columns(verdict))
@@ -66,6 +81,19 @@ class Verdicts:
     def put(self, verdict: Verdict) -> None:
         """Replace the row of this identifier."""
         self._connection.execute(_PUT, {"the_identifier": verdict.identifier, **_columns(verdict)})
+
+    def keep_result(self, identifier: str, result: JsonObject, now: float) -> None:
+        """Keep what the service says of this identifier, whole, in place of what it said before."""
+        content = compress(json.dumps(result, separators=(",", ":")).encode())
+        self._connection.execute(_KEEP_RESULT, {"identifier": identifier, "fetched_at": now, "content": content})
+
+    def results_of(self, identifiers: Collection[str]) -> dict[str, JsonObject]:
+        """Return what the service said of these, whole, by identifier; what was never kept is left out."""
+        if not identifiers:
+            return {}
+        rows = self._connection.execute(_RESULTS, {"identifiers": sorted(set(identifiers))})
+        found = {row.identifier: json.loads(decompress(row.content)) for row in rows}
+        return {identifier: result for identifier, result in found.items() if isinstance(result, dict)}
 
     def due(
         self, now: float, limit: int = 100, *, awaited_seconds: float = inf, overdue_seconds: float = inf
@@ -116,4 +144,7 @@ def _verdict(row: Row[Any]) -> Verdict:
         forced=row.forced,
         detail=row.detail,
         asked=row.asked,
+        machine_classification=row.machine_classification,
+        machine_confidence=row.machine_confidence,
+        result_url=row.result_url,
     )

@@ -60,7 +60,7 @@ def _look(context: CommandContext, before: Comparison | None, show: Show) -> Com
             show("items", number, total)
         folder = _home(context, item)
         if folder is not None and folder in folders:
-            _compare_item(context, folder, item, found)
+            _compare_item(context, folder, _where_it_is(folder, item), found)
     for folder in folders:
         batches = _batches_in(context, folder, before)
         if before is None:
@@ -114,6 +114,16 @@ def _home(context: CommandContext, item: Item) -> Folder | None:
     if item.state in FILED and item.filed_as is not None and item.removed is None:
         return context.filed_in(item)
     return None
+
+
+def _where_it_is(folder: Folder, item: Item) -> Item:
+    """Return the item as it lies: a crash may have stopped its move within done/ between the two places."""
+    there = replace(item, filed_as=item.moves_to)
+    try:
+        is_there = item.moves_to is not None and not lies_there(folder, item) and lies_there(folder, there)
+    except (FolderError, RecordingError):
+        return item
+    return there if is_there else item
 
 
 def _compare_item(context: CommandContext, folder: Folder, item: Item, found: Comparison) -> None:
@@ -272,7 +282,15 @@ def _is_filed_companion(books: Books, path: bytes) -> bool:
         for stem in {_TOKEN.sub(b"", stem) for stem in _stems(path)} | _stems(path)
         for item in (*books.items.filed_beside(stem), *books.items.accompanied(stem))
     )
-    return any(item.state in FILED | MOVING and path in companions_of(item) for item in beside)
+    return any(path in _companions_filed(item) for item in beside)
+
+
+def _companions_filed(item: Item) -> set[bytes]:
+    """Every name that one of the item's companions may have beside it, filed or while it is moved."""
+    if item.state not in FILED | MOVING:
+        return set()
+    onward = set() if item.moves_to is None else companions_of(replace(item, filed_as=item.moves_to))
+    return companions_of(item) | onward
 
 
 _TOKEN = re.compile(rb"~[0-9a-f]{6,16}$")
@@ -285,7 +303,7 @@ def _without_companions(context: CommandContext, paths: list[bytes]) -> list[byt
         with context.store.reading() as books:
             serial, items = books.items.with_companions(serial)
             is_over = serial >= books.items.last_serial()
-        left -= {name for item in items if item.state in FILED | MOVING for name in companions_of(item)}
+        left -= {name for item in items for name in _companions_filed(item)}
     return [path for path in paths if path in left]
 
 

@@ -19,7 +19,7 @@ def json_line(row: Row) -> str:
     if isinstance(row, Recording):
         return to_json(row.as_json())
     return (
-        f'{{"state": "{row.state}", "verdict": {_verdict(row)}, "error": {_error(row)}, '
+        f'{{"state": "{row.state}", "verdict": {_verdict(row)}, "review": {_review(row)}, "error": {_error(row)}, '
         f'"warning": {_text(row.warning)}, "dismissed": {_dismissed(row)}, "grown": null, "changed": null, '
         f'"identifier": {_text(row.identifier)}, "duplicate_of": {_ours(row.duplicate_of)}, '
         f'"filed_as": {_path(row.filed_as)}, "removed": {_removed(row)}, '
@@ -37,8 +37,26 @@ def _verdict(row: Listed) -> str:
         f'{{"state": "{row.verdict_state}", "classification": {_known(row.classification)}, '
         f'"confidence": {_number(row.confidence)}, "heuristic": {_known(row.heuristic)}, '
         f'"models": {_models(row.models or "[]")}, "api_version": {_known(row.api_version)}, '
-        f'"forced": {"true" if row.forced else "false"}, "detail": {_text(row.detail)}}}'
+        f'"forced": {"true" if row.forced else "false"}, "force_classification": '
+        f'{_known(row.classification) if row.forced else _NONE}, "machine": {_machine(row)}, '
+        f'"result_url": {_text(row.result_url)}, "detail": {_text(row.detail)}}}'
     )
+
+
+def _machine(row: Listed) -> str:
+    said, confidence = row.classification, row.confidence
+    if row.forced:
+        said, confidence = row.machine_classification, row.machine_confidence
+    if said is None:
+        return _NONE
+    return f'{{"classification": {_known(said)}, "confidence": {_number(confidence)}}}'
+
+
+def _review(row: Listed) -> str:
+    if row.review_word is None:
+        return _NONE
+    note, by = _text(row.review_note), _known(row.review_by)
+    return f'{{"word": "{row.review_word}", "note": {note}, "by": {by}, "at": {_time(row.review_at)}}}'
 
 
 def _error(row: Listed) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
-from watcher.domain import MOVING, Item, State
+from watcher.domain import FILED, MOVING, Item, State
 from watcher.errors import NoSuchItem
 from watcher.folders import Folder
 from watcher.folders.names import RECEIPT
@@ -119,6 +119,17 @@ def find_held(books: Books, names: Iterable[Named] | None) -> list[Item]:
     return _find_in_state(books, names, State.HELD, "Only held recordings can be released or failed.")
 
 
+def find_filed(books: Books, named: Named) -> Item:
+    """Return the filed item that a person named. Raises NoSuchItem for one that is not filed."""
+    item = find_item(books, named)
+    if item.state not in FILED:
+        raise NoSuchItem(
+            f"{show_path(os.fsencode(named.text))}: is {item.state}, not done or failed",
+            hint=f"Only what is filed can be reviewed. See `watcher show {item.id}`.",
+        )
+    return item
+
+
 def _find_in_state(books: Books, names: Iterable[Named], state: State, remedy: str) -> list[Item]:
     """The items that a person named, each once, all in this state. Raises NoSuchItem if one is not.
 
@@ -163,4 +174,4 @@ def _find_at(books: Books, text: str, places: list[Place]) -> Item:
 def _may_lie(item: Item, state: State, path: bytes) -> bool:
     """Whether it was filed under this name, is about to be, or is still to be moved back from there."""
     is_moved = item.state in MOVING and item.outcome is state
-    return item.filed_as == path and (item.state is state or is_moved)
+    return path in (item.filed_as, item.moves_to) and (item.state is state or is_moved)

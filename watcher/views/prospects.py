@@ -154,6 +154,9 @@ def _explain_done(context: CommandContext, item: Item) -> str:
     where = f"filed as {show_path(item.filed_as)}" if item.filed_as else "its file was gone when it was filed"
     if item.removed is not None:
         where += _explain_removed(item)
+    elif item.moves_to is not None:
+        onward = f"on to done/{show_path(item.moves_to)}"
+        where += f"; it is {_explain_move(context, item, onward).rstrip('.')}"
     elif item.filed_as and not _lies_there(context, item):
         where += ", but no longer in done/"
     shared = _explain_shared(context, item.duplicate_of)

@@ -3,12 +3,13 @@
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
+from watcher.config import AudioConfig
 from watcher.domain import Attempt, Fault, Item, State
 from watcher.errors import NoSuchItem
 from watcher.folders.names import RECEIPT
 from watcher.journey import receipt
-from watcher.journey.answer import Answer, Judgement, read_answer, read_answers
-from watcher.store import FIRST, Listed, Waiting
+from watcher.journey.answer import Answer, Judgement, read_answers, read_whole_answer
+from watcher.store import FIRST, Books, Listed, Waiting
 from watcher.text import JsonObject
 from watcher.views.buried import Buried, find_buried_item
 from watcher.views.context import CommandContext
@@ -79,13 +80,25 @@ def list_rows(context: CommandContext, states: Sequence[State]) -> Generator[lis
     while True:
         with context.store.reading() as books:
             rows = books.listing.after(place, limit, states)
-            others = books.listing.items_of([row.serial for row in rows if not row.is_plain])
-            answers = read_answers(books, list(others.values()), context.config.audio)
+            found = complete_rows(books, rows, context.config.audio)
         if not rows:
             return
         place, limit = rows[-1].place, _BATCH
-        whole = dict(zip(others, map(Recording, others.values(), answers), strict=True))
-        yield [whole.get(row.serial, row) for row in rows]
+        yield found
+
+
+def complete_rows(books: Books, rows: Sequence[Listed], audio: AudioConfig) -> list[Row]:
+    """Return the rows, with the whole recording for each that does not tell all."""
+    others = [row for row in rows if not row.is_plain]
+    whole = dict(zip((row.serial for row in others), read_recordings(books, others, audio), strict=True))
+    return [whole.get(row.serial, row) for row in rows]
+
+
+def read_recordings(books: Books, rows: Sequence[Listed], audio: AudioConfig) -> list[Recording]:
+    """Return the recordings of these rows, each as a whole."""
+    known = books.listing.items_of([row.serial for row in rows])
+    items = [known[row.serial] for row in rows]
+    return list(map(Recording, items, read_answers(books, items, audio)))
 
 
 def list_recordings(context: CommandContext) -> Iterator[Recording]:
@@ -126,7 +139,7 @@ def find_history(context: CommandContext, text: str) -> History | Unbooked | Bur
         with context.store.reading() as books:
             item = find_item(books, named)
             return History(
-                Recording(item, read_answer(books, item, context.config.audio)),
+                Recording(item, read_whole_answer(books, item, context.config.audio)),
                 books.obstacles.fault_of(item.id),
                 books.items.history(item.id),
                 books.ledger.of_item(item.id),

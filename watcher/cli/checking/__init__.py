@@ -97,7 +97,7 @@ def _find(
     config: Config, handed: Key | ConfigError | None, user: User | None, trouble: Finding | None
 ) -> JsonObject:
     """All findings, in the order in which they are best corrected, and how each mount is watched."""
-    logs.configure(config.log.format, "error", None)
+    logs.configure(config.log.format, "error", None, veil=config.veil)
     with open_site(config, SystemClock()) as context:
         choices, findings = _look(context, handed, user)
     if trouble is not None:

@@ -43,6 +43,26 @@ def move_companions(
     return left
 
 
+def move_companions_on(
+    site: Site, item: Item, there: Item, folder: Folder, *, until_ns: int | None = None
+) -> list[str]:
+    """Move what came with the recording after it, within the folder. `there`: the item as it lies now.
+
+    Return a warning for each that could not be moved. `until_ns`: as for move_companions.
+    """
+    left: list[str] = []
+    for companion in item.companions:
+        here = _find(folder, item, companion)
+        try:
+            _move_one(site, there, companion, here, folder, folder, until_ns)
+        except (RecordingGone, RecordingChanged):
+            pass  # taken away, or moved before a crash
+        except (RecordingError, FolderError) as error:
+            left.append(f"{show_path(here)} came with it, and could not be moved on with it: {error.message}.")
+            _log.warning("companion.left", item=item.id, path=here, reason=error.message, hint=error.hint)
+    return left
+
+
 def _move_one(
     site: Site,
     item: Item,

@@ -9,6 +9,7 @@ from watcher.folders import Folder, hash_of, move, receipt_name, tokens_for
 from watcher.journey.arrive.admit import Examined, doubt_after_loss, examine_file, place
 from watcher.journey.arrive.companions import companion_name
 from watcher.journey.file.along import move_companions
+from watcher.journey.file.onward import Onward
 from watcher.journey.filed import has_receipt, is_anothers, lies_there
 from watcher.journey.loss import find_loss_noted
 from watcher.journey.site import Site
@@ -29,11 +30,17 @@ class Returned:
 class Back:
     """Takes items from returning to queued."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, onward: Onward) -> None:
         self._site = site
+        self._onward = onward
 
     def move(self, item: Item) -> Returned:
-        """Move the recording back into the drop folder, and remove its receipt."""
+        """Move the recording back into the drop folder, and remove its receipt.
+
+        A move within done/ that was under way is ended first, so that it lies in one place.
+        """
+        if item.moves_to is not None:
+            item = replace(self._onward.move(item).item, moves_to=None)
         site, folder = self._site, self._folder(item)
         former, failed_as = item, item.filed_as or item.path
         try:
@@ -91,13 +98,22 @@ class Back:
         item, examined, now = returned.item, returned.examined, self._site.clock.now()
         if examined is None:
             before = State.DONE if item.outcome is State.DONE else State.FAILED
-            books.items.change(item, before, now, f"it could not be returned: {returned.reason}")
+            note = f"it could not be returned: {returned.reason}"
+            books.items.change(item, before, now, note, filed_as=item.filed_as, moves_to=None)
             return
         facts = place(self._site, books, item, examined)
         facts = doubt_after_loss(self._site, replace(item, **facts), examined, facts)
         after = State(str(facts.pop("state")))
         books.items.change(
-            item, after, now, "back in the drop folder", due_at=now, faults=0, filed_at=None, **facts
+            item,
+            after,
+            now,
+            "back in the drop folder",
+            due_at=now,
+            faults=0,
+            filed_at=None,
+            moves_to=None,
+            **facts,
         )
 
     def tell(self, returned: Returned) -> None:

@@ -11,6 +11,7 @@ from watcher.errors import FolderError, StaleItem, StoreContradicted, WatcherErr
 from watcher.folders import Folder
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file.back import Back
+from watcher.journey.file.onward import Onward
 from watcher.journey.file.out import Out
 from watcher.journey.file.papers import Papers
 from watcher.journey.file.relook import Relook
@@ -36,7 +37,7 @@ class Batch:
 
 
 class Filing:
-    """The step: move recordings out of the drop folder, or back into it for a retry, and update receipts.
+    """The step: move recordings out of the drop folder, on within done/, or back for a retry, and update receipts.
 
     One runs at a time. What keeps one item is recorded as its obstacle, so that commands and a restart know it,
     and is tried again with back-off. Only trouble with a whole folder makes other items wait, and only those that
@@ -48,7 +49,8 @@ class Filing:
         self._stopping = stopping
         self._papers = Papers(site)
         self._out = Out(site, arrivals, self._papers)
-        self._back = Back(site)
+        self._onward = Onward(site, self._papers)
+        self._back = Back(site, self._onward)
         self._relook = Relook(site, self._papers, stopping)
 
     def step(self) -> float:
@@ -76,11 +78,16 @@ class Filing:
         """Yield what there is to do, by the folders that it needs."""
         drop, done, failed = self._site.drop, self._site.done, self._site.failed
         latest = now + self._site.config.retry.max_seconds
+        # First: what was half done before a crash must not meet what is filed under its former name now.
+        items = books.filing.to_move_on(now, latest, _BATCH)
+        self._papers.fetch(books, items)
+        yield Batch(items, (done,), self._onward.move, self._onward.record, self._onward.tell)
         for outcome, folder in ((State.DONE, done), (State.FAILED, failed)):
             items = books.filing.to_file(outcome, now, latest, _BATCH)
             self._papers.fetch(books, items)
             yield Batch(items, (drop, folder), self._out.move, self._out.record, self._tell_filed)
             items = books.filing.to_return(outcome, now, latest, _BATCH)
+            self._papers.fetch(books, items)
             yield Batch(items, (drop, folder), self._back.move, self._back.record, self._back.tell)
         for state, folder in ((State.DONE, done), (State.FAILED, failed)):
             items = books.filing.with_receipt_due(state, now, latest, _BATCH)

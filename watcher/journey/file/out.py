@@ -11,6 +11,7 @@ from watcher.folders import Folder, is_receipts_name, move, receipt_name, tokens
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file.along import move_companions
 from watcher.journey.file.papers import Papers
+from watcher.journey.file.verdict_folder import find_onward
 from watcher.journey.site import Site
 from watcher.store import Books
 
@@ -126,6 +127,7 @@ class Out:
             warning=item.warning,
             fault=item.fault,
             receipt_due=self._papers.is_outdated(books, item),  # a verdict may have come in since
+            moves_to=find_onward(books, item, self._site),  # of the same bytes, or that came very soon
         )
 
     def tell(self, item: Item) -> None:

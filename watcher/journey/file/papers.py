@@ -7,7 +7,8 @@ from watcher.domain import Alteration, Attempt, Item, State
 from watcher.errors import FolderRefuses, NameTaken, Unreadable
 from watcher.folders import Folder, receipt_name
 from watcher.journey.alterations import tell_alteration
-from watcher.journey.answer import Answer, read_answer
+from watcher.journey.answer import Answer, read_whole_answer
+from watcher.journey.file.verdict_folder import find_onward
 from watcher.journey.filed import find_alteration, has_lost_name, has_receipt, read_receipt
 from watcher.journey.receipt import write_receipt
 from watcher.journey.site import Site
@@ -42,7 +43,7 @@ class Papers:
         return self._compose(item, self._of[item.id][1])
 
     def _answer(self, books: Books, item: Item) -> Answer:
-        return read_answer(books, item, self._site.config.audio)
+        return read_whole_answer(books, item, self._site.config.audio)
 
     def _compose(self, item: Item, answer: Answer) -> bytes:
         service = self._site.config.identifai
@@ -111,11 +112,18 @@ class Papers:
         return Visited(item, was_told, displaced_by)
 
     def record(self, books: Books, visited: "Visited") -> None:
-        """Record the receipt as up to date, unless more has become known since it was composed."""
+        """Record the receipt as up to date, unless more has become known since it was composed.
+
+        Where its recording is to move on to the folder of its verdict, claim that.
+        """
         item = visited.item
         if item.altered is not None:
             books.filing.mark_altered(item)
         now = books.items.get(item.id)
+        if now is not None and now.moves_to is None and visited.displaced_by is None:
+            onward = find_onward(books, now, self._site)
+            if onward is not None:
+                books.items.change(now, now.state, self._site.clock.now(), moves_to=onward)
         if now is not None and now.state is item.state and not self.is_outdated(books, now):
             books.filing.mark_receipt_written(item.id)
 

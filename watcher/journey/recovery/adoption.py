@@ -17,6 +17,7 @@ _ASKED = (VerdictState.AWAITED, VerdictState.OVERDUE)
 _OF_THE_BOOKS = frozenset(
     {"id", "state", "claim", "arrived_at", "due_at", "attempts", "attempted_at", "media_type", "extension", "site"}
 )
+_MILLISECOND = 0.001  # receipts have no finer times
 _TAKEN_OVER = tuple(field.name for field in fields(Item) if field.name not in _OF_THE_BOOKS)
 """What an item's row takes from a receipt that knows more."""
 
@@ -98,6 +99,9 @@ def _complete(books: Books, item: Item, evidence: Evidence, source: str, now: fl
     told = evidence.item
     if not _knows_more(books, item, evidence):
         adopted.parts += _accept_parts(books, evidence)
+        if words := _newer_words(item, told):
+            books.items.change(item, item.state, now, f"completed from {source}", **words)
+            adopted.completed += 1
         return
     after = told.state
     live = books.items.live_at(told.path)
@@ -129,7 +133,21 @@ def _knows_more(books: Books, item: Item, evidence: Evidence) -> bool:
         return False  # the step repeats it
     filed_at = told.filed_at or 0.0
     known_until = (item.filed_at or 0.0) if item.state in FILED else books.rebuilt.changed_at(item.id)
-    return filed_at > known_until + 0.001  # receipts have milliseconds
+    return filed_at > known_until + _MILLISECOND
+
+
+def _newer_words(item: Item, told: Item) -> dict[str, Any]:
+    """Return what people have said of a filed recording since its row was written."""
+    if item.state not in FILED or told.outcome is not item.state:
+        return {}
+    words: dict[str, Any] = {}
+    known, review = item.review, told.review
+    if review is not None and (known is None or review.at > known.at + _MILLISECOND):
+        words["review"] = review
+    is_same_filing = abs((told.filed_at or 0.0) - (item.filed_at or 0.0)) <= _MILLISECOND
+    if told.dismissed is not None and item.dismissed is None and is_same_filing:
+        words["dismissed"] = told.dismissed
+    return words
 
 
 def _accept_parts(books: Books, evidence: Evidence) -> int:
@@ -226,4 +244,8 @@ def _add_verdicts(site: Site, books: Books, evidence: Evidence) -> int:
         elif known.state in _ASKED and verdict.state not in _ASKED:
             books.verdicts.put(verdict)
             changed += 1
+    kept = books.verdicts.results_of(evidence.segments)
+    for identifier, segments in evidence.segments.items():
+        if identifier not in kept:  # of the whole result nothing else is left
+            books.verdicts.keep_result(identifier, {"chunk_details": segments}, now)
     return changed

@@ -1,8 +1,8 @@
 """What a receipt says, read strictly: anything that is not as we write it makes it no evidence. Pure."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +21,8 @@ from watcher.domain import (
     PartState,
     Planned,
     Removed,
+    Review,
+    ReviewWord,
     State,
     Verdict,
     VerdictState,
@@ -55,6 +57,8 @@ class Evidence:
     parts: tuple[Part, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    segments: Mapping[str, list[Any]] = field(default_factory=dict)  # what verdicts rest on, by identifier
+    is_beside: bool = False  # the recording lies beside the receipt
     left_out: int = 0  # requests that it does not list
     base_url: str = ""
     account: str = ""
@@ -114,6 +118,7 @@ def read_evidence(receipt: JsonObject, *, channels: str) -> Evidence:
         parts=parts,
         attempts=attempts,
         verdicts=tuple(_verdicts(receipt)),
+        segments=dict(_segments(receipt)),
         left_out=_number(left_out, "number") if isinstance(left_out, dict) else 0,
         base_url=base_url,
         account=account,
@@ -147,6 +152,7 @@ def _item(receipt: JsonObject) -> Item:
         companions=_companions(receipt),
         altered=_altered(receipt),
         dismissed=_maybe(receipt, "dismissed", _dismissed),
+        review=_maybe(receipt, "review", _review),
         removed=_maybe(receipt, "removed", _removed),
     )
 
@@ -197,6 +203,11 @@ def _fault(receipt: JsonObject, name: str) -> Fault:
 def _dismissed(receipt: JsonObject, name: str) -> Dismissed:
     told = _object(receipt, name)
     return Dismissed(_time(told, "at"), _text(told, "by"))
+
+
+def _review(receipt: JsonObject, name: str) -> Review:
+    told = _object(receipt, name)
+    return Review(_word(told, "word", ReviewWord), _text(told, "note"), _text(told, "by"), _time(told, "at"))
 
 
 def _removed(receipt: JsonObject, name: str) -> Removed:
@@ -266,10 +277,20 @@ def _attempt(told: JsonObject, item_id: str) -> Attempt:
 
 def _verdicts(receipt: JsonObject) -> list[Verdict]:
     """Return the verdicts that it has, by their own identifiers: a joined one is joined anew."""
-    if receipt.get("parts"):
-        return [one for told in receipt["parts"] if (one := _verdict(told)) is not None]
-    found = _verdict(receipt)
-    return [] if found is None else [found]
+    return [one for told in _judged(receipt) if (one := _verdict(told)) is not None]
+
+
+def _judged(receipt: JsonObject) -> list[JsonObject]:
+    """Return what has a verdict of its own: each part, or the recording."""
+    return receipt.get("parts") or [receipt]
+
+
+def _segments(receipt: JsonObject) -> Iterator[tuple[str, list[Any]]]:
+    for told in _judged(receipt):
+        identifier, verdict = _identifier(told), told.get("verdict")
+        segments = verdict.get("segments") if isinstance(verdict, dict) else None
+        if identifier is not None and isinstance(segments, list) and segments:
+            yield identifier, segments
 
 
 def _verdict(told: JsonObject) -> Verdict | None:
@@ -277,7 +298,7 @@ def _verdict(told: JsonObject) -> Verdict | None:
     if identifier is None or not isinstance(verdict, dict):
         return None
     state, since = _word(verdict, "state", VerdictState), _maybe(told, "submitted_at", _time) or 0.0
-    models = verdict.get("models")
+    models, machine = verdict.get("models"), _maybe(verdict, "machine", _object) or {}
     if state not in _AT_REST:
         state = VerdictState.AWAITED
     return Verdict(
@@ -293,6 +314,9 @@ def _verdict(told: JsonObject) -> Verdict | None:
         models=tuple(str(one) for one in models) if isinstance(models, list) else (),
         forced=bool(verdict.get("forced")),
         detail=_maybe(verdict, "detail", _text) or "",
+        machine_classification=_maybe(machine, "classification", _text),
+        machine_confidence=_maybe(machine, "confidence", _decimal),
+        result_url=_maybe(verdict, "result_url", _page),
     )
 
 
@@ -307,6 +331,14 @@ def _text(told: JsonObject, name: str) -> str:
     value = told.get(name)
     if not isinstance(value, str) or len(value) > _MOST_CHARACTERS:
         raise Malformed(f"its {name} is not text")
+    return value
+
+
+def _page(told: JsonObject, name: str) -> str:
+    """Return the address of a page: people follow it, and pages link it."""
+    value = _text(told, name)
+    if not value.startswith(("https://", "http://")):
+        raise Malformed(f"its {name} is not the address of a page")
     return value
 
 

@@ -18,6 +18,7 @@ from watcher.journey.recovery.adoption import Adopted, adopt, adopt_tombstone, p
 from watcher.journey.recovery.evidence import Evidence
 from watcher.journey.recovery.testimony import Left, Receipts, Testimony
 from watcher.journey.recovery.traces import read_journal, read_spool
+from watcher.journey.recovery.two_places import unite
 from watcher.journey.site import Site
 from watcher.journey.submit import journal
 from watcher.journey.submit.doubt import after_loss
@@ -150,6 +151,8 @@ class Rebuilding:
             if adopted:
                 # In the same transaction: these books are older than the folders, so they miss more than this.
                 note_loss(books, self._until, is_settled=False)
+        adopted.completed += unite(self._site, [evidence for _, evidence in batch])
+        self._found.is_changed = self._found.is_changed or bool(adopted)
         self._found.adopted.add(adopted)
 
     def _note_loss(self) -> None:

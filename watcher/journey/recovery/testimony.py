@@ -156,6 +156,7 @@ class Receipts:
         item = evidence.item
         filed_as = _recording_of(path, item)
         there = None if filed_as is None else _fingerprint(folder, filed_as)
+        is_beside = there is not None and filed_as is not None and receipt_name(filed_as) == path
         item = replace(item, filed_as=filed_as)
         if there is not None and filed_as is not None:
             if (reason := self._differs(folder, filed_as, there, item)) is not None:
@@ -165,7 +166,7 @@ class Receipts:
                 item = replace(item, state=State.FILING)
         elif filed_as is not None and (waits := self._half_filed(item)) is not None:
             item = replace(item, fingerprint=waits, state=State.FILING)
-        return Testimony(folder.name, path, replace(evidence, item=item))
+        return Testimony(folder.name, path, replace(evidence, item=item, is_beside=is_beside))
 
     def _differs(self, folder: Folder, path: bytes, there: Fingerprint, item: Item) -> str | None:
         """Return how the recording beside the receipt is not what that says; None where it is."""

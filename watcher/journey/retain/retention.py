@@ -296,7 +296,8 @@ class Retention:
             for one in done:
                 if one.record(books):
                     recorded.append(one)
-                books.removals.end(one.item.id)
+                    books.removals.end(one.item.id)
+                # Else it was retried, or has moved on within done/: the next look at the claim tells.
             for removal, error in failed:
                 if removal.why is Why.ERASED:
                     books.removals.fail(removal, error.as_fault())

@@ -1,0 +1,217 @@
+"""What a report is made of: what arrived within a period, and what was asked of the service in it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Integer,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    text,
+    tuple_,
+)
+
+from watcher.domain import ARTIFICIAL, Charged, Item, State
+from watcher.store.dialects import first_folder
+from watcher.store.listed_rows import LISTED, Listed, Place
+from watcher.store.rows import item_of
+from watcher.store.schema import attempts, items, spent_sums, verdicts
+
+QUARTER_SECONDS = 900
+"""Wherever a local day begins, it begins at a quarter of an hour: so days are made of these."""
+
+CONFIDENCE_STEPS = 20
+"""Into so many equal steps confidences are counted."""
+
+_BATCH = 5_000
+
+_SINCE: BindParameter[float] = bindparam("since")
+_UNTIL: BindParameter[float] = bindparam("until")
+_SERIAL: BindParameter[int] = bindparam("serial")
+_LIMIT: BindParameter[int] = bindparam("limit")
+
+_WITH_VERDICT = items.outerjoin(verdicts, verdicts.c.identifier == items.c.identifier)
+
+
+class Count(NamedTuple):
+    """How many recordings sent as they are have all of this in common."""
+
+    quarter: int  # since the epoch, of the arrival
+    state: str
+    fault_code: str | None
+    verdict_state: str | None
+    classification: str | None
+    confidence_step: int | None
+    delay_step: int | None  # the index in DELAYS of the first that is longer; as many as those for none
+    number: int
+
+
+class FolderCount(NamedTuple):
+    """How many recordings in this state have come into a subfolder, which is "" for the drop folder itself."""
+
+    folder: bytes
+    state: str
+    number: int
+
+
+DELAYS = (10, 30, 60, 120, 300, 600, 1_800, 3_600, 14_400, 86_400)
+"""The seconds from the arrival to the verdict, by which recordings are counted."""
+
+
+class SpentQuarter(NamedTuple):
+    """What was sent in a quarter of an hour: requests that reached the service, and how many of them cost."""
+
+    quarter: int
+    requests: int
+    charged: int
+    unsure: int  # may have been charged
+
+
+_Columns: TypeAlias = Any  # SQLAlchemy's types of many columns cannot be spelled out
+
+
+def _steps(seconds: _Columns) -> _Columns:
+    return case(*((seconds < step, number) for number, step in enumerate(DELAYS)), else_=len(DELAYS))
+
+
+def _quarter(at: _Columns) -> _Columns:
+    return cast(func.floor(at / QUARTER_SECONDS), Integer)
+
+
+_KNOWN_AT = case((verdicts.c.state == "known", verdicts.c.asked_at))
+_IN_PERIOD = (items.c.arrived_at >= _SINCE, items.c.arrived_at < _UNTIL)
+_KEY = (
+    _quarter(items.c.arrived_at),
+    items.c.state,
+    items.c.fault_code,
+    verdicts.c.state,
+    verdicts.c.classification,
+    cast(verdicts.c.confidence * CONFIDENCE_STEPS, Integer),
+    case((_KNOWN_AT.is_not(None), _steps(_KNOWN_AT - items.c.arrived_at))),
+)
+_COUNTS = (
+    select(*_KEY, func.count())
+    .select_from(_WITH_VERDICT)
+    .where(*_IN_PERIOD, items.c.plan_mode.is_(None))
+    .group_by(*_KEY)
+)
+_FOLDER = first_folder(items.c.path)
+_BY_FOLDER = select(_FOLDER, items.c.state, func.count()).where(*_IN_PERIOD).group_by(_FOLDER, items.c.state)
+_LATEST_FIRST = (items.c.arrived_at.desc(), items.c.serial.desc())
+_LATEST = select(items.c.serial).where(*_IN_PERIOD).order_by(*_LATEST_FIRST).limit(_LIMIT)
+_LATEST_IN = _LATEST.where(items.c.state == bindparam("state"))
+# In no order, and not by the bare column: else all of the period would be read, each with its verdict (measured).
+_ARTIFICIAL = (
+    select(items.c.serial, items.c.arrived_at, items.c.path)
+    .select_from(verdicts)
+    .join(items, items.c.identifier == verdicts.c.identifier)
+    .where(verdicts.c.classification == text(f"'{ARTIFICIAL}'"), items.c.plan_mode.is_(None))
+    .where(items.c.arrived_at + 0.0 >= _SINCE, items.c.arrived_at + 0.0 < _UNTIL)
+)
+_LATEST_FAILED = (
+    select(func.max(items.c.serial)).where(items.c.state == State.FAILED, *_IN_PERIOD).group_by(items.c.fault_code)
+)
+_FAILED_SINCE = (
+    select(items)
+    .where(items.c.state == State.FAILED, items.c.filed_at >= _SINCE, items.c.dismissed_at.is_(None))
+    .order_by(items.c.filed_at.desc(), items.c.serial.desc())
+    .limit(_LIMIT)
+)
+_DISMISSED = select(func.count()).where(
+    items.c.state == State.FAILED, items.c.dismissed_at.is_not(None), *_IN_PERIOD
+)
+_IN_PARTS = select(items).where(*_IN_PERIOD, items.c.plan_mode.is_not(None)).order_by(items.c.arrived_at)
+
+
+_ROWS_AFTER = (
+    LISTED.where(
+        tuple_(items.c.arrived_at, items.c.serial) > tuple_(_SINCE, _SERIAL),
+        items.c.arrived_at < _UNTIL,
+    )
+    .order_by(items.c.arrived_at, items.c.serial)
+    .limit(_LIMIT)
+)
+_ROWS_OF = LISTED.where(items.c.serial.in_(bindparam("serials", expanding=True)))
+_SPENT = (
+    select(
+        _quarter(attempts.c.started_at),
+        func.count(),
+        func.sum(case((attempts.c.charged == Charged.YES, 1), else_=0)),
+        func.sum(case((attempts.c.charged == Charged.UNKNOWN, 1), else_=0)),
+    )
+    .where(attempts.c.started_at >= _SINCE, attempts.c.started_at < _UNTIL)
+    .group_by(_quarter(attempts.c.started_at))
+)
+_SUMMED = select(_quarter(spent_sums.c.since), spent_sums.c.requests, spent_sums.c.charged, literal(0)).where(
+    spent_sums.c.since >= _SINCE, spent_sums.c.since < _UNTIL
+)
+
+
+class ReportRows:
+    """The rows of a report, within one transaction. Periods are by arrival: from `since`, before `until`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def counts(self, since: float, until: float) -> Iterator[Count]:
+        """Yield how many recordings have each combination of what is counted; see Count."""
+        for row in self._connection.execute(_COUNTS, {"since": since, "until": until}):
+            yield Count._make(row)
+
+    def folders(self, since: float, until: float) -> Iterator[FolderCount]:
+        """Yield how many recordings came into each first subfolder, by their states now."""
+        for row in self._connection.execute(_BY_FOLDER, {"since": since, "until": until}):
+            yield FolderCount._make(row)
+
+    def artificial(self, since: float, until: float) -> Iterator[tuple[float, int, bytes]]:
+        """Yield arrival, number and path of those sent as they are that are artificial, in no order."""
+        values = {"since": since, "until": until}
+        for row in self._connection.execute(_ARTIFICIAL, values, execution_options={"yield_per": _BATCH}):
+            yield row.arrived_at, row.serial, row.path
+
+    def in_parts(self, since: float, until: float) -> Iterator[tuple[int, Item]]:
+        """Yield those that were or will be sent otherwise than as they are, each with its number."""
+        values = {"since": since, "until": until}
+        for row in self._connection.execute(_IN_PARTS, values, execution_options={"yield_per": _BATCH}):
+            yield row.serial, item_of(row)
+
+    def latest(self, since: float, until: float, limit: int, state: State | None = None) -> list[int]:
+        """Return the numbers of the latest arrivals, of all or of those in this state, the latest first."""
+        query = _LATEST if state is None else _LATEST_IN
+        values = {"since": since, "until": until, "limit": limit} | ({"state": state} if state else {})
+        return list(self._connection.execute(query, values).scalars())
+
+    def failed_examples(self, since: float, until: float) -> dict[str, Listed]:
+        """Return the latest recording that failed for each reason, by its code."""
+        serials = self._connection.execute(_LATEST_FAILED, {"since": since, "until": until}).scalars().all()
+        return {row.fault_code or "unknown": row for row in self.rows_of(serials)}
+
+    def dismissed(self, since: float, until: float) -> int:
+        """Return how many of the failed ones were dismissed."""
+        return int(self._connection.execute(_DISMISSED, {"since": since, "until": until}).scalar_one())
+
+    def failed_since(self, since: float, limit: int) -> list[Item]:
+        """Return what was filed as failed since then and not dismissed, the latest first."""
+        rows = self._connection.execute(_FAILED_SINCE, {"since": since, "limit": limit})
+        return [item_of(row) for row in rows]
+
+    def rows_after(self, after: Place, until: float, limit: int) -> list[Listed]:
+        """Return the first rows after this place in the list."""
+        values = {"since": after.arrived_at, "serial": after.serial, "until": until, "limit": limit}
+        return list(map(Listed._make, self._connection.execute(_ROWS_AFTER, values)))
+
+    def rows_of(self, serials: Sequence[int]) -> list[Listed]:
+        """Return the rows with these numbers, in no order."""
+        return list(map(Listed._make, self._connection.execute(_ROWS_OF, {"serials": serials})))
+
+    def spent(self, since: float, until: float) -> list[SpentQuarter]:
+        """Return what was sent, by the quarter of an hour in which it began; those whose lines are gone too."""
+        values = {"since": since, "until": until}
+        found = [*self._connection.execute(_SPENT, values), *self._connection.execute(_SUMMED, values)]
+        return list(map(SpentQuarter._make, found))
