@@ -86,7 +86,6 @@ IN_PASSING = {
     "make network": "",
     "make soak": "",
     "make bench": "",
-    "make soak": "",
     "make lock": "",
 }
 """What stands within a line and is no plain command of ours → what runs it."""
