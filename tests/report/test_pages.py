@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import Browser, browsing, find_chromium
 from tests.clock import FalseClock
 from tests.places import Place, sandbox, speech
-from tests.report.browser import Browser, browsing, find_chromium
 from tests.report.sites import drop_hostile, drop_many, refuse
 from watcher.domain import Pause, PauseKind
 from watcher.report.leaving import STATUS_NAME, StatusPage

@@ -29,7 +29,7 @@ def find_chromium() -> str:
 
 
 class Browser:
-    """One browser with one page, which sees the file system and no network."""
+    """One browser with one page."""
 
     def __init__(self, to: int, from_: int) -> None:
         self._to, self._from = to, from_
@@ -39,14 +39,14 @@ class Browser:
         target = self._ask("Target.createTarget", {"url": "about:blank"})["targetId"]
         attached = self._ask("Target.attachToTarget", {"targetId": target, "flatten": True})
         self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Network", "Log"):
+        for domain in ("Page", "Runtime", "Network", "Log", "DOM", "Accessibility"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **values: Any) -> dict[str, Any]:
         return self._ask(method, values, session=self._session)
 
-    def open(self, page: Path, *, width: int = 1100, height: int = 800, dark: bool = False) -> None:
-        """Show the page, as wide as a screen, in light or dark, and wait until it is there."""
+    def open(self, page: Path | str, *, width: int = 1100, height: int = 800, dark: bool = False) -> None:
+        """Show the page, a file or a URL, as wide as a screen, in light or dark, and wait until it is there."""
         self._events.clear()
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", media="", features=scheme)
@@ -57,8 +57,42 @@ class Browser:
             deviceScaleFactor=1,
             mobile=width < 600,
         )
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=page.as_uri() if isinstance(page, Path) else page)
         self._await("Page.loadEventFired")
+
+    def names_of(self, role: str) -> list[str]:
+        """The names of all elements in this role, in their order, as a screen reader tells them."""
+        return [name for name, _ in self._in_role(role)]
+
+    def press(self, role: str, name: str) -> None:
+        """Click on the one element in this role and of this name, and wait for the page that comes of it."""
+        element = self._only(role, name)
+        self.call("DOM.scrollIntoViewIfNeeded", backendNodeId=element)
+        quad = self.call("DOM.getContentQuads", backendNodeId=element)["quads"][0]
+        at = {"x": (quad[0] + quad[4]) / 2, "y": (quad[1] + quad[5]) / 2, "button": "left", "clickCount": 1}
+        self._events.clear()
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, **at)
+        self._await("Page.loadEventFired")
+
+    def fill(self, role: str, name: str, text: str) -> None:
+        """Type the text into the one field in this role and of this name, in place of what is there."""
+        self.call("DOM.focus", backendNodeId=self._only(role, name))
+        self.run("document.activeElement.select()")
+        self.call("Input.insertText", text=text)
+
+    def _only(self, role: str, name: str) -> int:
+        found = [element for named, element in self._in_role(role) if named == name]
+        assert len(found) == 1, f"{len(found)} x {role} {name!r}, of {self.names_of(role)}"
+        return found[0]
+
+    def _in_role(self, role: str) -> list[tuple[str, int]]:
+        nodes = self.call("Accessibility.getFullAXTree")["nodes"]
+        return [
+            (str(node.get("name", {}).get("value", "")), node["backendDOMNodeId"])
+            for node in nodes
+            if not node.get("ignored") and node.get("role", {}).get("value") == role
+        ]
 
     def print_out(self) -> bytes:
         """The page as paper has it, a PDF."""
@@ -88,8 +122,8 @@ class Browser:
     def complaints(self) -> list[str]:
         """What the browser has logged of it, and every script that ran in it or tried to."""
         told = [e["params"]["entry"]["text"] for e in self._events if e["method"] == "Log.entryAdded"]
-        told += [e["method"] for e in self._events if e["method"] == "Page.javascriptDialogOpening"]
-        return told + [e["method"] for e in self._events if e["method"] == "Runtime.consoleAPICalled"]
+        noisy = ("Page.javascriptDialogOpening", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+        return told + [e["method"] for e in self._events if e["method"] in noisy]
 
     def violations(self) -> list[str]:
         """What axe-core finds wrong with the page, for people who cannot see it or not well."""
