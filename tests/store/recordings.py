@@ -3,10 +3,12 @@
 import os
 import signal
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from watcher.domain import Fingerprint, Item, State, Verdict, VerdictState
-from watcher.store import Store
+from watcher.store import Books, Store
+from watcher.store.postgresql import PostgresqlDatabase
 from watcher.store.sqlite import SqliteDatabase
 
 
@@ -50,10 +52,17 @@ def count_up(store: Store) -> int:
     return count
 
 
-def claim_all(url: str, name: str, answer: Connection) -> None:
+def address_of(store: Store) -> tuple[str, str]:
+    """What another process opens the same database with."""
+    database = store.database
+    url = database.url if isinstance(database, PostgresqlDatabase) else f"sqlite:///{database.path}"
+    return url, str(database.path)
+
+
+def claim_all(url: str, local: str, name: str, answer: Connection) -> None:
     """A process that claims queued items, one a transaction, until there are none. Sends their ids."""
     claimed = []
-    with Store(url) as store:
+    with Store(url, Path(local)) as store:
         answer.send("ready")
         answer.recv()
         while True:
@@ -77,10 +86,12 @@ def write_until_killed(url: str, first: int, answer: Connection) -> None:
             answer.send(number + 1)
 
 
-def stop_while_writing(url: str, answer: Connection) -> None:
+def stop_while_writing(url: str, local: str, answer: Connection) -> None:
     """A process that stands still in the middle of a transaction, until it is killed."""
-    with Store(url) as store, store.writing() as books:
-        books.site.put("count", "never committed")
+    with Store(url, Path(local)) as store, store.database.writing() as connection:
+        Books(connection).site.put("count", "never committed")
+        if isinstance(store.database, PostgresqlDatabase):  # its server's patience, shortened
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '1s'")
         answer.send("inside")
         signal.pause()
     os._exit(1)

@@ -250,6 +250,7 @@ def test_only_the_first_thousand_waiting_files_are_published(store: Store) -> No
         assert books.waiting.total() == 5_000
 
 
+@pytest.mark.sqlite
 def test_publishing_the_same_files_again_writes_nothing(store: Store) -> None:
     """A scan that finds what the last one found costs the disk nothing."""
     files = [Waiting(b"%d" % n, float(n), 1, "settling", "") for n in range(50)]

@@ -21,6 +21,8 @@ from watcher.errors import Exit, StoreError, StoreUnavailable
 from watcher.store import Store
 from watcher.store.sqlite import connections, database_file
 
+pytestmark = pytest.mark.sqlite  # all of it is about the file
+
 
 @pytest.fixture
 def reachable() -> Iterator[Path]:

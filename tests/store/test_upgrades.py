@@ -16,9 +16,11 @@ from alembic.runtime.migration import MigrationContext
 from tests.store.recordings import item, sqlite_of
 from watcher.errors import StoreError
 from watcher.store import Store, revisions
+from watcher.store.empty import empty_database
 from watcher.store.schema import metadata
 from watcher.store.sqlite import database_file
-from watcher.store.sqlite.connections import empty_database
+
+pytestmark = pytest.mark.sqlite  # all of it is about the file
 
 NEWEST = revisions.known()[-1]
 

@@ -12,6 +12,8 @@ from tests.store.recordings import item, sqlite_of
 from watcher.ownership import make_file
 from watcher.store import Store, revisions
 
+pytestmark = pytest.mark.sqlite  # all of it is about the file
+
 NEWEST = revisions.known()[-1]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -86,8 +87,9 @@ class Store:
     `reading()` is one consistent view that hinders nobody.
     """
 
-    def __init__(self, url: str) -> None:
-        self.database = open_database(url)
+    def __init__(self, url: str, local: Path | None = None) -> None:
+        """Open none yet. `local`: the file that stands for a database on a server, on this machine."""
+        self.database = open_database(url, local)
 
     @contextmanager
     def writing(self) -> Iterator[Books]:

@@ -1,7 +1,7 @@
 """The interface of a database: what the store needs of any kind of database.
 
-Each kind is a folder beside `sqlite/`, and a line below. Locks, files, pragmas and recovery from a kill are its
-own affair.
+Each kind is a folder beside this file, and a line in `open_database`. Locks, files, pragmas and recovery from a
+kill are its own affair.
 """
 
 from collections.abc import Collection
@@ -16,8 +16,6 @@ from watcher.errors import StoreError
 from watcher.outlet import Show
 from watcher.store.sqlite import SqliteDatabase
 
-_KINDS = {"sqlite": SqliteDatabase}
-
 
 class Database(Protocol):
     """One database. Opening it neither creates nor upgrades it.
@@ -27,7 +25,8 @@ class Database(Protocol):
     """
 
     path: Path
-    """Its file. The lock of the process that works with it lies beside it, and its owner is the service's user."""
+    """Its file; of one on a server, the file that stands for it on this machine. The lock of the process that
+    works with it lies beside it, and its owner is the service's user."""
 
     def exists(self) -> bool:
         """Whether it exists and has our tables, of any version."""
@@ -81,10 +80,17 @@ class Database(Protocol):
         """Close everything. It may be used again."""
 
 
-def open_database(url: str) -> Database:
-    """The database that the URL names. Raises StoreError if it is not of a known kind."""
-    kind = _KINDS.get(url.partition(":")[0].partition("+")[0])
-    if kind is None:
-        msg = f"store.url: {url} names no file"
-        raise StoreError(msg, hint='Name a file, as in store.url = "sqlite:///watcher.db".')
-    return kind(url)
+def open_database(url: str, local: Path | None = None) -> Database:
+    """The database that the URL names. Raises StoreError if it is not of a known kind.
+
+    `local`: the file that stands for one on a server, on this machine.
+    """
+    kind = url.partition(":")[0].partition("+")[0]
+    if kind == "postgresql" and local is not None:
+        from watcher.store.postgresql import PostgresqlDatabase  # noqa: PLC0415 — what it needs is an extra
+
+        return PostgresqlDatabase(url, local)
+    if kind == "sqlite":
+        return SqliteDatabase(url)
+    msg = f"store.url: {url} names no file"
+    raise StoreError(msg, hint='Name a file, as in store.url = "sqlite:///watcher.db".')

@@ -35,6 +35,17 @@ def refuse_newer(version: str | None, name: str) -> None:
         )
 
 
+def check_version(version: str | None, name: str) -> None:
+    """Raise StoreError unless the database of this name, which has this version, has exactly this program's."""
+    if version == known()[-1]:
+        return
+    refuse_newer(version, name)
+    raise StoreError(
+        f"{name}: the database is of an older version ({version or 'none'}) than this program",
+        hint="Run `watcher migrate`, or start the daemon, which does it.",
+    )
+
+
 def apply(connection: Connection, before: str | None, show: Show | None = None) -> None:
     """Upgrade the database from this version to the newest, within the transaction of `connection`.
 

@@ -12,18 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.pool import QueuePool, StaticPool
-
-from watcher.store.schema import metadata
+from sqlalchemy.pool import QueuePool
 
 BUSY_SECONDS = 10.0  # for what is not ours, such as an sqlite3 shell
-
-
-def empty_database() -> Engine:
-    """A database in memory with empty tables: what a site has before its first start."""
-    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    metadata.create_all(engine)
-    return engine
 
 
 def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:

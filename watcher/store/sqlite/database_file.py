@@ -41,6 +41,7 @@ from watcher import logs
 from watcher.errors import StoreError
 from watcher.outlet import Show
 from watcher.store import revisions
+from watcher.store.empty import empty_database
 from watcher.store.sqlite import connections
 from watcher.store.sqlite.error_codes import DAMAGED, our_errors, refused_by_system
 from watcher.store.sqlite.files import FileLock, check_folder, create, remove, sync_folder
@@ -102,7 +103,7 @@ class SqliteDatabase:
             with self._viewing() as connection:
                 yield connection
         else:
-            self._empty = self._empty or connections.empty_database()
+            self._empty = self._empty or empty_database()
             with self._empty.connect() as connection:
                 yield connection
 
@@ -171,14 +172,7 @@ class SqliteDatabase:
 
     def check_version(self) -> None:
         """Raise StoreError unless the file has exactly this program's version."""
-        if self.is_of_this_version():
-            return
-        version = self.version()
-        revisions.refuse_newer(version, str(self.path))
-        raise StoreError(
-            f"{self.path}: the database is of an older version ({version or 'none'}) than this program",
-            hint="Run `watcher migrate`, or start the daemon, which does it.",
-        )
+        revisions.check_version(self.version(), str(self.path))
 
     def check_place(self) -> None:
         check_folder(self.path.parent)

@@ -1,0 +1,121 @@
+"""A real PostgreSQL server of the tests' own: Debian's, run by an unprivileged user, gone with the tests.
+
+Fixture (import it where it is used): `postgresql`, one server for all tests of a process.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.people import STRANGER
+
+_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+_SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",  # the tests kill the server, never the machine
+    "max_connections": "60",
+    "shared_buffers": "16MB",
+}
+
+
+class Server:
+    """A server that listens at a socket in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._binaries = _BINARIES[-1].parent
+        self._as_whom = STRANGER.spawning() if os.geteuid() == 0 else {}
+        self._numbers = itertools.count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def make(self) -> None:
+        """Make its files."""
+        command = [
+            str(self._binaries / "initdb"),
+            "-D",
+            str(self.folder / "data"),
+            "-U",
+            "watcher",
+            "-A",
+            "trust",
+            "-N",
+        ]
+        command += ["--locale=C.UTF-8", "-E", "UTF8"]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **self._as_whom)
+
+    def start(self, **settings: str) -> None:
+        """Start it, and wait until it answers."""
+        command = [str(self._binaries / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder)]
+        for name, value in {**_SETTINGS, **settings}.items():
+            command += ["-c", f"{name}={value}"]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._as_whom)
+        asking = [str(self._binaries / "pg_isready"), "-q", "-t", "30", "-h", str(self.folder), "-U", "watcher"]
+        while subprocess.run([*asking, "-d", "postgres"], check=False).returncode:
+            if self._process.poll() is not None:
+                raise AssertionError((self.folder / "log").read_text())
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End it: at once and without a checkpoint; as after a power cut where it is killed."""
+        if self._process is not None:
+            if kill:
+                self._process.kill()
+            else:
+                self._process.send_signal(3)  # SIGQUIT: immediate shutdown
+            self._process.wait(30)
+            self._process = None
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg://watcher@/{name}?host={self.folder}"
+
+    def execute(self, statement: str, name: str = "postgres") -> list[tuple[object, ...]]:
+        """What the statement finds in this database, outside any transaction."""
+        with psycopg.connect(host=str(self.folder), user="watcher", dbname=name, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return list(cursor) if cursor.description else []
+
+    def database(self, template: str = "template0") -> str:
+        """The name of a new database, a copy of the template."""
+        name = f"site{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        return name
+
+    def drop(self, name: str) -> None:
+        """Remove the database, whoever still uses it: each takes eight megabytes."""
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[Server]:
+    """A server with empty databases; skips where Debian's postgresql is not installed."""
+    if not _BINARIES:
+        missing = "needs Debian's postgresql"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    try:
+        if os.geteuid() == 0:
+            assert STRANGER.uid is not None
+            os.chown(folder, STRANGER.uid, STRANGER.gid)
+        server = Server(folder)
+        server.make()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    with running_server() as server:
+        yield server

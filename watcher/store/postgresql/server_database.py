@@ -1,0 +1,222 @@
+"""A database on a PostgreSQL server: its connections, its one lock, its upgrades.
+
+Facts (measured with PostgreSQL 15, or its documentation):
+
+- Every writing transaction first takes one advisory lock, which ends with the transaction. So whoever writes is
+  alone among all threads, processes and nodes, as with SQLite, and each statement after it sees what was committed
+  before the lock was granted: a snapshot is taken for each statement, not for the transaction. No serialization
+  failure and no deadlock can come from our own transactions. A pooler that shares connections between transactions
+  bears this lock; it does not bear one of a session, nor LISTEN.
+- What opens a transaction is sent as one message: one round trip, whatever it sets.
+- A node that is stopped in the middle of a transaction keeps the lock until the server ends it: after
+  _IDLE_SECONDS, or _STATEMENT_SECONDS where it is the statement that does not end.
+- The driver begins nothing by itself: the connections are in autocommit mode, and the transaction is opened by us.
+"""
+
+import os
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
+
+from watcher.errors import StoreError, StoreUnavailable
+from watcher.outlet import Show
+from watcher.store import revisions
+from watcher.store.empty import empty_database
+from watcher.store.postgresql.error_codes import our_errors
+
+_LOCK_SECONDS = 30
+_IDLE_SECONDS = 10
+_STATEMENT_SECONDS = 60
+_CONNECT_SECONDS = 10
+_SILENT_SECONDS = 20  # after which a server that acknowledges nothing is taken for dead
+_READERS = 4  # connections that are kept; more are opened while they are wanted
+_MOST_READERS = 32
+_READERS_WAIT_SECONDS = 30.0
+_OUR_LOCK = 0x77617463686572  # "watcher", in the 64 bits of an advisory lock's key
+_OLDEST = 130000
+
+_TO_WRITE = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+    f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s';"
+    f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s';"
+    "SET LOCAL statement_timeout = '{statement_seconds}s';"
+    # What is paid for must not be lost by the server's settings.
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
+    f"SELECT pg_advisory_xact_lock({_OUR_LOCK})"
+)
+_TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class PostgresqlDatabase:
+    """The tables in one database of a PostgreSQL server: a Database.
+
+    It cannot be used while the server is away, or refuses the user. `local`: the file beside which this node keeps
+    what it keeps by itself.
+    """
+
+    def __init__(self, url: str, local: Path) -> None:
+        try:
+            self._address = make_url(url).set(drivername="postgresql+psycopg")
+        except ArgumentError:
+            raise StoreError(
+                "store.url: not a database's address",
+                hint='Write it as in store.url = "postgresql+psycopg://watcher@database.example/watcher".',
+            ) from None
+        self.name = self._address.render_as_string(hide_password=True)
+        self.url = url
+        self.path = local
+        self._mutex = threading.RLock()
+        self._exists = False
+        self._writer = self._make_engine(_TO_WRITE.format(statement_seconds=_STATEMENT_SECONDS), size=1)
+        self._reader = self._make_engine(_TO_READ, size=_READERS, most=_MOST_READERS)
+        self._empty: Engine | None = None
+
+    def exists(self) -> bool:
+        """Whether it has our tables, of any version."""
+        if not self._exists:
+            self._exists = self.version() is not None
+        return self._exists
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction, alone among all threads, processes and nodes. Rolled back on error."""
+        with self._transaction(self._writer) as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent read-only view on a connection of its own. It blocks no writer."""
+        if self.exists():
+            with self._viewing() as connection:
+                yield connection
+        else:
+            self._empty = self._empty or empty_database()
+            with self._empty.connect() as connection:
+                yield connection
+
+    def version(self) -> str | None:
+        """The tables' version; null where there are none of ours."""
+        with self._viewing() as connection:
+            return revisions.version_of(connection)
+
+    def is_of_this_version(self) -> bool:
+        """Whether it has exactly this program's version."""
+        return self.version() == revisions.known()[-1]
+
+    def is_older(self) -> bool:
+        """Whether it has an older version, which `migrate` upgrades."""
+        return self.version() in revisions.known()[:-1]
+
+    def check_version(self) -> None:
+        """Raise StoreError unless it has exactly this program's version."""
+        revisions.check_version(self.version(), self.name)
+
+    def check_place(self) -> None:
+        """Raise StoreError unless the server can be reached and is recent enough."""
+        with self._viewing() as connection:
+            number = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+        if number < _OLDEST:
+            raise StoreError(
+                f"{self.name}: the server is PostgreSQL {number // 10000}",
+                hint=f"Upgrade it to PostgreSQL {_OLDEST // 10000} or newer.",
+            )
+
+    def find_damage(self, seconds: float = inf) -> list[str]:  # noqa: ARG002 — it looks after its own files
+        return []
+
+    def check_damage(self, seconds: float) -> None:
+        """Do nothing: the server looks after its own files."""
+
+    def copies_with(self, item_ids: Collection[str]) -> list[str]:  # noqa: ARG002 — no copy is made
+        return []
+
+    def migrate(self, show: Show | None = None) -> tuple[str | None, str | None]:
+        """Upgrade it to this program's version, in one transaction. Return the versions before and after.
+
+        Of several nodes that start at once one does it, and the others find it done. No copy is made: the server's
+        own backups are the administrator's.
+        """
+        after = revisions.known()[-1]
+        if (before := self.version()) == after:
+            return before, after
+        upgrading = self._make_engine(_TO_WRITE.format(statement_seconds=0), size=1)
+        try:
+            with self._transaction(upgrading) as connection:
+                before = revisions.version_of(connection)  # another node may have been quicker
+                revisions.refuse_newer(before, self.name)
+                if before != after:
+                    revisions.apply(connection, before, show)
+        finally:
+            upgrading.dispose()
+        return before, after
+
+    def tidy(self) -> None:
+        """Do nothing: the server's autovacuum does its housekeeping."""
+
+    def checkpoint(self) -> None:
+        """Do nothing: a commit is where the server keeps it."""
+
+    def close(self) -> None:
+        with self._mutex:
+            self._reader.dispose()
+            self._writer.dispose()
+            if self._empty is not None:
+                self._empty.dispose()
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        with self._mutex, our_errors(self.name), engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _viewing(self) -> Iterator[Connection]:
+        with our_errors(self.name), self._reader.connect() as connection, connection.begin():
+            yield connection
+
+    def _make_engine(self, begin: str, *, size: int, most: int = 0) -> Engine:
+        engine = create_engine(
+            self._address,
+            poolclass=QueuePool,
+            pool_size=size,
+            max_overflow=max(most - size, 0),
+            # The writer is held by a mutex: a transaction within another is an error at once.
+            pool_timeout=_READERS_WAIT_SECONDS if most else 0,
+            pool_pre_ping=True,
+            creator=self._connect,
+        )
+        engine.dialect.do_begin = lambda driver: driver.execute(begin)  # type: ignore[assignment,method-assign]
+        return engine
+
+    def _connect(self) -> Any:
+        import psycopg  # noqa: PLC0415 — an extra, and only a site on PostgreSQL needs it
+
+        given = self._address.translate_connect_args(username="user", database="dbname")
+        settings: dict[str, Any] = {
+            "application_name": f"watcher {os.getpid()}",
+            "connect_timeout": _CONNECT_SECONDS,
+            "target_session_attrs": "read-write",  # of several hosts, the one that is not a standby
+            "keepalives_idle": _SILENT_SECONDS // 2,
+            "keepalives_interval": _SILENT_SECONDS // 4,
+            "keepalives_count": 2,
+            "tcp_user_timeout": _SILENT_SECONDS * 1000,
+            **self._address.query,
+            **given,
+        }
+        # A statement that the server prepared is another session's behind a pooler.
+        return psycopg.connect(autocommit=True, prepare_threshold=None, **settings)
+
+
+def check_driver() -> None:
+    """Raise StoreUnavailable unless the extra that PostgreSQL needs is installed."""
+    try:
+        import psycopg  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise StoreUnavailable(str(error), hint="pip install 'identifai-watcher[postgresql]'") from error
