@@ -509,6 +509,8 @@ class Attempt:
         }
 
 
+HUMAN = "human"
+INCONCLUSIVE = "inconclusive"
 ARTIFICIAL = "artificial"
 """The classification that matters most: it stands out wherever verdicts are shown."""
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Dialect, Index
+from sqlalchemy import Dialect, Index, literal, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from watcher.store import revisions
-from watcher.store.dialects import insert_or_leave, insert_or_replace
+from watcher.store.dialects import begins_with, insert_or_leave, insert_or_replace, path_has, path_has_digits
 from watcher.store.schema import items, metadata, site, verdicts
 
 INDEXES = sorted(
@@ -52,6 +52,24 @@ def test_a_row_that_is_there_is_left_or_replaced_by_the_same_words(dialect: Dial
     assert str(insert_or_leave(verdicts).compile(dialect=dialect)).endswith("ON CONFLICT DO NOTHING")
     replaced = str(insert_or_replace(site).compile(dialect=dialect))
     assert replaced.endswith("ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+
+
+def test_what_is_looked_for_in_a_path_is_said_in_the_database_s_own_words() -> None:
+    """A path is bytes to both: to PostgreSQL each is a character, as SQLite has it by itself."""
+    path, digits = items.c.path, literal("4930")
+    said = {
+        dialect.name: str(
+            select(path_has(path, path), path_has_digits(path, digits), begins_with(path, path)).compile(
+                dialect=dialect
+            )
+        )
+        for dialect in DIALECTS
+    }
+    assert "instr(lower(CAST(items.path AS TEXT)), lower(CAST(items.path AS TEXT))) > 0" in said["sqlite"]
+    folded = "lower(convert_from(items.path, 'LATIN1') COLLATE \"C\")"
+    assert f"position({folded} IN {folded}) > 0" in said["postgresql"]
+    assert "translate(convert_from(items.path, 'LATIN1'), ' -._()+', '')" in said["postgresql"]
+    assert "substring(items.path FROM 1 FOR length(items.path)) = items.path" in said["postgresql"]
 
 
 def _upgrade(name: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from watcher.domain import BACKLOG, State
-from watcher.store import FIRST, Books, Store
+from watcher.store import FIRST, Books, Sought, Store
 from watcher.store.listed_rows import Place
 from watcher.store.removal_rows import Reached
 
@@ -89,6 +89,19 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "listing.items_after": lambda books: [
         books.listing.items_after(Place(50.0, 51), 3, states) for states in ((), [State.DONE, State.HELD])
     ],
+    "sought.page": lambda books: [
+        books.sought.page(sought, place, 3, newest_first=newest_first)
+        for place, newest_first in ((Place(50.0, 51), False), (Place(ROWS - 50.0, ROWS - 51), True))
+        for sought in (
+            Sought(),
+            Sought(frozenset({State.FAILED, State.DONE})),
+            Sought(names=(b"FOLDER",), digits="1"),
+            Sought(verdicts=frozenset({"known", "human"}), folder=b"folder/"),
+            Sought(frozenset({State.DONE}), frozenset({"known"})),
+            Sought(since=ROWS / 2, until=ROWS / 2 + 10),
+        )
+    ],
+    "sought.rows_of": lambda books: books.sought.rows_of([3, 77]),
     "listing.items_of": lambda books: books.listing.items_of([3, 77]),
     "parts.of_items": lambda books: books.parts.of_items([f"{n:016x}" for n in (77, 500)]),
     "items.with_identifier": lambda books: books.items.with_identifier(f"{77:064x}"),

@@ -13,13 +13,12 @@ from email.utils import parsedate_to_datetime
 from html import unescape
 from typing import Any
 
-from watcher.domain import VerdictState
+from watcher.domain import INCONCLUSIVE, VerdictState
 from watcher.identifai.elements import parse_words, read_list
 from watcher.redaction import Redactor
 from watcher.text import JsonObject
 
 CLASSIFICATIONS = frozenset({"human", "artificial"})
-INCONCLUSIVE = "inconclusive"
 
 _LINE = 500
 _NAME = 100

@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 from math import fsum
 from typing import Literal
 
-from watcher.domain import ARTIFICIAL, UNSETTLED, Part, Verdict, VerdictState
+from watcher.domain import ARTIFICIAL, INCONCLUSIVE, UNSETTLED, Part, Verdict, VerdictState
 from watcher.text import JsonObject
 
 Rule = Literal["any", "majority"]
 """When a recording is artificial: if any part is, or if parts are that last longer than all others with sound."""
-
-INCONCLUSIVE = "inconclusive"
 
 _PENDING = frozenset({VerdictState.AWAITED, VerdictState.OVERDUE})
 _NO_SOUND = "There is no sound in it: it was not judged, and nothing says that it is human."

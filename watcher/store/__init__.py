@@ -15,7 +15,7 @@ from watcher.store.facts import SiteFacts
 from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
-from watcher.store.listed_rows import FIRST, Listed, Listing, Place
+from watcher.store.listed_rows import FIRST, LAST, Listed, Listing, Place
 from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
@@ -23,12 +23,14 @@ from watcher.store.queue import Queue
 from watcher.store.rebuilt_rows import RebuiltRows
 from watcher.store.removal_rows import Removal, Removals
 from watcher.store.report_rows import ReportRows, SpentQuarter
+from watcher.store.sought_rows import Sought, SoughtRows
 from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
 
 __all__ = [
     "FIRST",
+    "LAST",
     "Books",
     "Database",
     "Left",
@@ -37,6 +39,7 @@ __all__ = [
     "Obstacle",
     "Place",
     "Removal",
+    "Sought",
     "SpentQuarter",
     "Store",
     "Waiting",
@@ -68,6 +71,7 @@ class Books:
         self.rebuilt = RebuiltRows(connection)
         self.removals = Removals(connection)
         self.report = ReportRows(connection)
+        self.sought = SoughtRows(connection)
         self.tombstones = Tombstones(connection, self.site)
 
     def afterwards(self, say: Callable[[], object]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, Table, TextClause
+from sqlalchemy import Boolean, ColumnElement, LargeBinary, Table, TextClause
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, FunctionElement
@@ -67,3 +67,67 @@ def _first_folder(element: Any, compiler: Any, **more: Any) -> str:
 def _first_folder_of_sqlite(element: Any, compiler: Any, **more: Any) -> str:
     path = compiler.process(element.clauses, **more)
     return f"substr({path}, 1, instr({path}, x'2f'))"
+
+
+class path_has(FunctionElement[bool]):  # noqa: N801
+    """Whether a path in bytes contains others, whatever the case of their ASCII letters."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(path_has)
+def _path_has(element: Any, compiler: Any, **more: Any) -> str:
+    path, part = (compiler.process(clause, **more) for clause in element.clauses)
+    folded = "lower(convert_from({}, 'LATIN1') COLLATE \"C\")"  # any byte is a character of it
+    return f"position({folded.format(part)} IN {folded.format(path)}) > 0"
+
+
+@compiles(path_has, "sqlite")
+def _path_has_of_sqlite(element: Any, compiler: Any, **more: Any) -> str:
+    path, part = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"instr(lower(CAST({path} AS TEXT)), lower(CAST({part} AS TEXT))) > 0"
+
+
+class path_has_digits(FunctionElement[bool]):  # noqa: N801
+    """Whether a path has these digits one after the other, but for what people set between those of a number."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+_BETWEEN_DIGITS = " -._()+"
+
+
+@compiles(path_has_digits)
+def _path_has_digits(element: Any, compiler: Any, **more: Any) -> str:
+    path, digits = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"position({digits} IN translate(convert_from({path}, 'LATIN1'), '{_BETWEEN_DIGITS}', '')) > 0"
+
+
+@compiles(path_has_digits, "sqlite")
+def _path_has_digits_of_sqlite(element: Any, compiler: Any, **more: Any) -> str:
+    path, digits = (compiler.process(clause, **more) for clause in element.clauses)
+    bare = f"CAST({path} AS TEXT)"
+    for between in _BETWEEN_DIGITS:
+        bare = f"replace({bare}, '{between}', '')"
+    return f"instr({bare}, {digits}) > 0"
+
+
+class begins_with(FunctionElement[bool]):  # noqa: N801
+    """Whether bytes begin with others. No index is used: what is listed in its order is read in its order."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(begins_with)
+def _begins_with(element: Any, compiler: Any, **more: Any) -> str:
+    whole, beginning = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"substring({whole} FROM 1 FOR length({beginning})) = {beginning}"
+
+
+@compiles(begins_with, "sqlite")
+def _begins_with_of_sqlite(element: Any, compiler: Any, **more: Any) -> str:
+    whole, beginning = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"substr({whole}, 1, length({beginning})) = {beginning}"

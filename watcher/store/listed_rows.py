@@ -22,6 +22,9 @@ class Place(NamedTuple):
 FIRST = Place(-1e12, 0)
 """Before all items."""
 
+LAST = Place(1e12, 1 << 62)
+"""After all items."""
+
 
 class Listed(NamedTuple):
     """A row of the list: columns of the item, then those of its verdict, which are null without one."""

@@ -41,6 +41,10 @@ class Period:
         return self.local(at).date()
 
 
+ALWAYS = Period()
+"""From the first moment to the last."""
+
+
 def read_period(since: str | None, until: str | None, now: float, zone_name: str = "") -> Period:
     """Return the period that a person typed: dates, or `7d` and `24h` back from now.
 

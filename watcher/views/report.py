@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from watcher.config import Config
-from watcher.domain import ARTIFICIAL, AT_REST, Item, State, VerdictState
+from watcher.domain import ARTIFICIAL, AT_REST, HUMAN, Item, State, VerdictState
 from watcher.journey.answer import Answer, read_answer, read_answers
 from watcher.journey.joined import OfRecording
 from watcher.privacy import hide_names
@@ -28,7 +28,6 @@ _BATCH = 500
 _MOST_FOLDERS = 20
 _MOST_DAYS = 92  # more are counted by week, and a hundred weeks or more by month
 _MOST_WEEKS = 104
-HUMAN = "human"
 
 
 class Outcome(StrEnum):
