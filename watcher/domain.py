@@ -470,6 +470,7 @@ class Item:
     removed: Removed | None = None  # its recording, since it was filed
     receipt_removed_at: float | None = None  # a tombstone lies there in its place
     moves_to: bytes | None = None  # where in done/ it moves on to, now that its verdict is known; None: nowhere
+    owner: int | None = None  # the uid whose file it was when it was dropped; None: nobody has looked
     site: str = ""  # the site it belongs to, where one database has several; "": the only one
 
 

@@ -94,6 +94,8 @@ def compose_receipt(
             receipt["path_quoted"] = quote_from_bytes(item.path)  # the very bytes, percent-encoded
     receipt["format"] = FORMAT
     receipt |= {"base_url": base_url, "account": account, "options": options, "content_key": item.content_key}
+    if item.owner is not None:
+        receipt["owner"] = item.owner
     if item.companions:
         receipt["companions"] = [path_text(companion) for companion in item.companions]
     del receipt["attempts"]  # their number: the requests themselves follow

@@ -12,6 +12,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    null,
     select,
     text,
     tuple_,
@@ -71,6 +72,18 @@ class SpentQuarter(NamedTuple):
     requests: int
     charged: int
     unsure: int  # may have been charged
+
+
+class SpentFor(NamedTuple):
+    """What was sent of recordings that have their first folder, or their owner, in common; see SpentQuarter.
+
+    Null: of those whose rows are gone, or whose owner nobody has looked for.
+    """
+
+    key: bytes | int | None
+    requests: int
+    charged: int
+    unsure: int
 
 
 _Columns: TypeAlias = Any  # SQLAlchemy's types of many columns cannot be spelled out
@@ -138,15 +151,27 @@ _ROWS_AFTER = (
     .limit(_LIMIT)
 )
 _ROWS_OF = LISTED.where(items.c.serial.in_(bindparam("serials", expanding=True)))
+_SUMS = (
+    func.count(),
+    func.sum(case((attempts.c.charged == Charged.YES, 1), else_=0)),
+    func.sum(case((attempts.c.charged == Charged.UNKNOWN, 1), else_=0)),
+)
 _SPENT = (
-    select(
-        _quarter(attempts.c.started_at),
-        func.count(),
-        func.sum(case((attempts.c.charged == Charged.YES, 1), else_=0)),
-        func.sum(case((attempts.c.charged == Charged.UNKNOWN, 1), else_=0)),
-    )
+    select(_quarter(attempts.c.started_at), *_SUMS)
     .where(attempts.c.started_at >= _SINCE, attempts.c.started_at < _UNTIL)
     .group_by(_quarter(attempts.c.started_at))
+)
+_SPENT_FOR = {
+    by: select(key, *_SUMS)
+    .select_from(attempts.outerjoin(items, items.c.id == attempts.c.item_id))
+    .where(attempts.c.started_at >= _SINCE, attempts.c.started_at < _UNTIL)
+    .group_by(key)
+    for by, key in (("folder", _FOLDER), ("user", items.c.owner))
+}
+_FORGOTTEN = (
+    select(null(), func.sum(spent_sums.c.requests), func.sum(spent_sums.c.charged), literal(0))
+    .where(spent_sums.c.since >= _SINCE, spent_sums.c.since < _UNTIL)
+    .having(func.count() > 0)
 )
 _SUMMED = select(_quarter(spent_sums.c.since), spent_sums.c.requests, spent_sums.c.charged, literal(0)).where(
     spent_sums.c.since >= _SINCE, spent_sums.c.since < _UNTIL
@@ -215,3 +240,9 @@ class ReportRows:
         values = {"since": since, "until": until}
         found = [*self._connection.execute(_SPENT, values), *self._connection.execute(_SUMMED, values)]
         return list(map(SpentQuarter._make, found))
+
+    def spent_for(self, by: str, since: float, until: float) -> list[SpentFor]:
+        """Return what was spent by "folder" or by "user", in no order."""
+        values = {"since": since, "until": until}
+        found = [*self._connection.execute(_SPENT_FOR[by], values), *self._connection.execute(_FORGOTTEN, values)]
+        return list(map(SpentFor._make, found))

@@ -86,6 +86,7 @@ items = Table(
     Column("companions", LargeBinary, nullable=False, server_default=EMPTY_BYTES),
     Column("site", String(16), nullable=False, server_default=""),  # "": the only one of this database
     Column("moves_to", LargeBinary),  # where in done/ it moves on to, now that its verdict is known; null: nowhere
+    Column("owner", BigInteger),  # the uid whose file it was when it was dropped; null: nobody has looked
     Index("ix_items_due", "state", "due_at"),
     Index("ix_items_arrival", "state", "arrived_at"),
     Index("ix_items_arrived_at", "arrived_at", "serial"),

@@ -57,6 +57,7 @@ class Examined:
     refusal: RecordingRefused | None
     warning: str | None = None
     plan: Planned | None = None  # how it is made acceptable; None: it is sent as it is
+    owner: int | None = None  # the uid whose file it is; None: it was not opened
     last_change: int = 0  # the number of the latest change in the database before it was read
     has_identity: bool = True  # false: its file system may change its inode or times
     left_failed: tuple[str, ...] = ()  # ids of failed items with these bytes that are no longer in failed/
@@ -82,13 +83,14 @@ def examine_file(site: Site, path: bytes, expected: Fingerprint) -> Examined:
         if judged.refusal is None or fingerprint.size <= config.limits.max_upload_bytes:
             file.seek(0)
             digest = hash_of(file)
+        owner = os.fstat(file.fileno()).st_uid
     if site.drop.fingerprint(path) != fingerprint:
         raise RecordingChanged("it changed while it was read")
     plan: Planned | None = None
     if judged.plan is not None and judged.plan.fault is None and judged.plan.mode is not Mode.AS_IS:
         plan = Planned(judged.plan.mode, judged.plan.most, judged.plan.reason)
     found = judged.examination
-    return Examined(fingerprint, digest, found, judged.refusal, _warning(found), plan)
+    return Examined(fingerprint, digest, found, judged.refusal, _warning(found), plan, owner)
 
 
 def _warning(examination: Examination | None) -> str | None:
@@ -285,6 +287,7 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
         "size": examined.fingerprint.size,
         "fingerprint": examined.fingerprint,
         "sha256": examined.sha256,
+        "owner": examined.owner,
         "media_type": examination.media_type if examination else None,
         "extension": examination.extension if examination else None,
         "audio": _audio(examination),

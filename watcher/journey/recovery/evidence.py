@@ -150,6 +150,7 @@ def _item(receipt: JsonObject) -> Item:
         submitted_at=_maybe(receipt, "submitted_at", _time),
         filed_at=_maybe(receipt, "filed_at", _time),
         companions=_companions(receipt),
+        owner=_maybe(receipt, "owner", _number),
         altered=_altered(receipt),
         dismissed=_maybe(receipt, "dismissed", _dismissed),
         review=_maybe(receipt, "review", _review),
