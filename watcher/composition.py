@@ -82,9 +82,9 @@ def opened(
         _log.warning(
             "key.short", reason=reason, hint="Copy the whole key again. One this short is not redacted in the log."
         )
-    with Store(config.store.url) as store:
+    with Store(config.store.url, config.books) as store:
         site = Site.open(config, store, clock)
-        if not os.path.exists(store.database.path):
+        if store.database.size() is None:
             check_first_start(site)  # before anything is created for a site that cannot start
         with Instance(site, is_pass=once) as instance:
             site.failures.keep(clock.now, instance.note)
@@ -131,7 +131,7 @@ def _bring_up_to_date(site: Site) -> None:
         check_first_start(site)
     before, after = database.migrate(_Upgrade(site.clock))
     if before != after:
-        _log.info("database.migrated", before=before, after=after, path=str(database.path))
+        _log.info("database.migrated", before=before, after=after, database=database.name)
 
 
 class _Upgrade:
@@ -204,7 +204,7 @@ def recover_books(
     `trusted`: whose receipts count beside the service's user's. `is_trial`: only say what would come of it, from a
     scratch copy of the database; nothing is changed. Raises InstanceRunning, ConfigError, FolderError, StoreError.
     """
-    with Store(config.store.url) as store:
+    with Store(config.store.url, config.books) as store:
         site = Site.open(config, store, clock)
         path = store.database.path
         check_first_start(site)
@@ -222,7 +222,7 @@ def _rebuild(
 ) -> Found:
     """Rebuild the books of `working`: the site itself, or its folders with a scratch copy of its database."""
     database = working.store.database
-    is_lost = not database.path.exists() or database.path.stat().st_size == 0
+    is_lost = not database.size()
     if not is_lost:
         database.check_damage(_QUICK_SECONDS)
         is_lost = find_loss(working.store, site.drop, (site.done, site.failed)) is not None

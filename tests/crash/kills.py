@@ -419,7 +419,7 @@ def _older_database(stage: Stage) -> None:
     stage.drop("a/before.wav")
     stage.refuse(stage.drop("odd.wav", "failed"))
     stage.place.run_once(verdicts=True)
-    _make_first_version(stage.place.config.store.path)
+    _make_first_version(stage.place.config.books)
     stage.drop("call.wav")
 
 

@@ -115,7 +115,7 @@ class World:
         """What the service was paid for lies in the spool, byte for byte, until its answer is known."""
         if not self.in_parts:
             return
-        reader = sqlite3.connect(f"{self.place.config.store.path.as_uri()}?mode=ro", uri=True)
+        reader = sqlite3.connect(f"{self.place.config.books.as_uri()}?mode=ro", uri=True)
         with closing(reader):
             open_parts = reader.execute(
                 "SELECT parts.sha256 FROM parts JOIN items ON items.id = parts.item_id "

@@ -203,7 +203,7 @@ def test_the_configuration_of_the_readme_fits_the_unit(unit: str, tmp_path: Path
     folders = [config.folders.drop, config.folders.done, config.folders.failed]
     assert all(top in Path(os.fsdecode(folder)).parent.parents for folder in folders)
     state = Path("/var/lib", value(unit, "StateDirectory").replace("%i", "north"))
-    assert config.store.path.parent == state
+    assert config.books.parent == state
     assert Path(os.fsdecode(config.audio.spool)).parent == state
     assert Path(value(unit, "WorkingDirectory").replace("%i", "north")) == state
 

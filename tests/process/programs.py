@@ -238,10 +238,10 @@ def last_scan_at(place: Place) -> float | None:
 def spoil(site: Place, change: str) -> None:
     """Whoever changes the database in this way meets an error; whoever reads it does not."""
     trigger = f"CREATE TRIGGER spoilt BEFORE {change} BEGIN SELECT abs(-9223372036854775808); END"
-    with closing(sqlite3.connect(site.config.store.path, timeout=30)) as connection:
+    with closing(sqlite3.connect(site.config.books, timeout=30)) as connection:
         connection.execute(trigger)
 
 
 def mend(site: Place) -> None:
-    with closing(sqlite3.connect(site.config.store.path, timeout=30)) as connection:
+    with closing(sqlite3.connect(site.config.books, timeout=30)) as connection:
         connection.execute("DROP TRIGGER spoilt")

@@ -264,7 +264,7 @@ def test_a_damaged_database_is_wrong(place: Place, capsys: pytest.CaptureFixture
     for n in range(5):
         place.drop(f"{n}.wav")
     place.run_once()
-    file = place.config.store.path
+    file = place.config.books
     pages = bytearray(file.read_bytes())
     for start in range(2 * 4096, len(pages), 4096):
         pages[start + 8 : start + 2048] = b"\xaa" * 2040

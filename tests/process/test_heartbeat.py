@@ -151,7 +151,7 @@ def test_whoever_is_named_in_a_file_of_the_service_s_user_is_no_lock_of_ours(pla
     """The daemon is run by root: a note that the database's owner wrote counts for it."""
     needs_root()
     with place.opened() as journey:
-        os.chown(place.config.store.path, STRANGER.uid or 0, -1)
+        os.chown(place.config.books, STRANGER.uid or 0, -1)
         note(place).unlink()
         with note(place).open("wb") as other:
             os.chown(note(place), STRANGER.uid or 0, -1)

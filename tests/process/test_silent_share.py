@@ -153,7 +153,7 @@ def test_a_pass_that_is_held_ends_all_the_same(
     """SIGTERM is obeyed within a bound by `run --once` as well."""
     (tmp_path / "share" / "drop" / "a.wav").write_bytes(speech("a")[:-100])  # it waits for the rest of this one
     program = watcher.start("run", "--once", "--config", place.config_path)
-    wait_until(lambda: place.config.store.path.exists() and waiting(place), "it is at work")
+    wait_until(lambda: place.config.books.exists() and waiting(place), "it is at work")
     share.rule(hangs=True)
     try:
         wait_until(lambda: _is_held(program.pid, 1), "it waits for the share", seconds=60)

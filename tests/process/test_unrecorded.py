@@ -72,7 +72,7 @@ def test_an_identifier_that_could_not_be_recorded_outlives_the_process(
     site: Place, service: Sandbox, watcher: Programs, ends: str, has_room: bool
 ) -> None:
     """The next start has it from the disk: nothing is in doubt, and the recording is filed, paid for once."""
-    beside = site.config.store.path.with_name(site.config.store.path.name + "-answers")
+    beside = site.config.books.with_name(site.config.books.name + "-answers")
     in_drop = site.root / "drop" / ".watcher-answers.tmp"
     if not has_room:
         beside.mkdir()  # whatever the reason: no file can be written there
@@ -123,11 +123,11 @@ def test_the_log_has_the_identifier_before_any_disk_is_asked_to_keep_it(
 def test_what_root_keeps_can_be_read_by_the_service_s_user(site: Place, service: Sandbox, has_room: bool) -> None:
     """The next start may be that user's."""
     needs_root()
-    beside = site.config.store.path.with_name(site.config.store.path.name + "-answers")
+    beside = site.config.books.with_name(site.config.books.name + "-answers")
     if not has_room:
         beside.mkdir()
     with queued(site, "call") as journey:
-        os.chown(site.config.store.path, STRANGER.uid or 0, -1)
+        os.chown(site.config.books, STRANGER.uid or 0, -1)
         spoil(site, ANSWERS)
         with pytest.raises(StoreError):
             journey.submissions[0].step()
@@ -141,7 +141,7 @@ def test_a_stranger_s_file_of_answers_is_believed_by_nobody(
 ) -> None:
     """A link, or what is no JSON: the start goes on as without it."""
     (site.root / "drop" / ".watcher-answers.tmp").symlink_to("/etc/passwd")
-    beside = site.config.store.path.with_name(site.config.store.path.name + "-answers")
+    beside = site.config.books.with_name(site.config.books.name + "-answers")
     beside.write_bytes(b"[" * 100_000 + b"\n{}\n[1]\nnull\n")
     daemon = watcher.daemon(site)
     site.drop("call.wav")

@@ -49,7 +49,7 @@ def test_an_empty_file_is_a_configuration(file: Path) -> None:
     assert (config.folders.drop, config.folders.done) == (here + b"/drop", here + b"/done")
     assert config.folders.failed == here + b"/failed"
     assert config.store.url == f"sqlite:///{file.parent}/watcher.db"
-    assert config.store.path == file.parent / "watcher.db"
+    assert config.books == file.parent / "watcher.db"
     assert config.identifai.api_key_file == file.parent / "identifai.key"
     assert config.identifai.base_url == "https://backend.identifai.net"
     assert (config.identifai.ref_id, config.identifai.upload_name) == ("{id}", "id")
@@ -140,7 +140,7 @@ def test_a_configuration_does_not_change(file: Path) -> None:
         ('[limits]\nreads = ["20/day"]', "limits.reads", (Window(20, 86400.0),)),
         ('[limits]\ntimezone = "Europe/Rome"', "limits.timezone", "Europe/Rome"),
         ('[store]\nurl = "sqlite:////var/lib/w.db"', "store.url", "sqlite:////var/lib/w.db"),
-        ('[store]\nurl = "sqlite:////var/lib/w.db"', "store.path", Path("/var/lib/w.db")),
+        ('[store]\nurl = "sqlite:////var/lib/w.db"', "store.file", Path("/var/lib/w.db")),
         ('[folders]\ndrop = "/srv/drop"', "folders.drop", b"/srv/drop"),
         ('[folders]\ndrop = "/srv/é/../d"', "folders.drop", b"/srv/d"),
         ('[identifai]\nbase_url = "http://127.0.0.1:8080/"', "identifai.base_url", "http://127.0.0.1:8080"),

@@ -117,12 +117,12 @@ def migrate(options: argparse.Namespace) -> int:
     with open_site(config, SystemClock()) as context:
         database = context.store.database
         if database.is_of_this_version():
-            print(f"{config.store.path} already has this version ({database.version()}).")
+            print(f"{database.name} already has this version ({database.version()}).")
             return Exit.WELL
         if loss := context.loss():
             raise loss
         with lock_database(database), show_progress() as show:  # no daemon may run while the schema changes
             before, after = database.migrate(show)
     how = f"was upgraded from version {before} to {after}." if before else f"was created with version {after}."
-    print(f"{config.store.path} {how}")
+    print(f"{database.name} {how}")
     return Exit.WELL

@@ -129,14 +129,14 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
     """
     ours = {
         "the configuration file": config.path,
-        "store.url": config.store.path,
+        "store.url": config.books,
         "identifai.api_key_file": config.identifai.api_key_file,
         "audio.spool": Path(os.fsdecode(config.audio.spool)),
     }
     if config.report.folder:
         ours["report.folder"] = Path(os.fsdecode(config.report.folder))
-    if lies_in(os.fsencode(config.store.path.parent), config.folders.drop) and (
-        ours["audio.spool"] == config.store.path.parent / "spool"
+    if lies_in(os.fsencode(config.books.parent), config.folders.drop) and (
+        ours["audio.spool"] == config.books.parent / "spool"
     ):
         del ours["audio.spool"]  # it moves with the database
     for name, path in ours.items():

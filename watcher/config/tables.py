@@ -87,9 +87,9 @@ class Store(Table):
     url: StoreUrl = "sqlite:///watcher.db"
 
     @property
-    def path(self) -> Path:
-        """The absolute path of the database file."""
-        return Path(self.url.removeprefix("sqlite:///"))
+    def file(self) -> Path | None:
+        """The absolute path of the database file; null where the database is on a server."""
+        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:") else None
 
 
 class Identifai(Table):
@@ -299,9 +299,9 @@ class Config(Table):
     def _spool_beside_database(cls, audio: object, info: ValidationInfo) -> object:
         """Unless it is set, the spool lies beside the database: there whoever runs this may write."""
         store = info.data.get("store")
-        if not isinstance(audio, dict) or "spool" in audio or store is None:
+        if not isinstance(audio, dict) or "spool" in audio or store is None or store.file is None:
             return audio
-        return {**audio, "spool": store.path.parent / "spool"}
+        return {**audio, "spool": store.file.parent / "spool"}
 
     def model_post_init(self, context: Any) -> None:
         self._source = _Source(context["path"], context.get("digest", ""))
@@ -311,6 +311,11 @@ class Config(Table):
         copy = self.model_copy()
         copy._source = other._source  # noqa: SLF001 — our own
         return copy
+
+    @property
+    def books(self) -> Path:
+        """The absolute path of the database file; of the file that stands for it here if it is on a server."""
+        return self.store.file or Path(os.fsdecode(self.audio.spool)).parent / "watcher.node"
 
     @property
     def veil(self) -> Veil | None:

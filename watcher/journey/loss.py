@@ -4,7 +4,6 @@ Starting with a new one would pay again for whatever comes again, and take what 
 refused, and `status` and `check` report it.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,14 +30,11 @@ def find_loss(store: Store, drop: Folder, filed: Sequence[Folder]) -> StoreError
     under another name and then renamed. Where there is no file, or one that knows no site, a receipt is needed as
     well: a site that has filed nothing has nothing to lose. `filed`: done and failed. Raises StoreError.
     """
-    database = store.database.path
+    database, path = store.database.path, store.database.name
     try:
-        size = database.stat().st_size
-    except FileNotFoundError:
-        size = None
+        size = store.database.size()
     except OSError:
         return None  # the store says what is wrong with it
-    path = show_path(os.fsencode(database))
     if size:
         with store.reading() as books:
             is_known, noted = books.site.get("id") is not None, find_loss_noted(books)

@@ -24,12 +24,18 @@ class Database(Protocol):
     itself, and StoreContradicted when it refuses what contradicts what it holds.
     """
 
+    name: str
+    """What a person calls it: its file's path, or its address without the password."""
+
     path: Path
     """Its file; of one on a server, the file that stands for it on this machine. The lock of the process that
     works with it lies beside it, and its owner is the service's user."""
 
     def exists(self) -> bool:
         """Whether it exists and has our tables, of any version."""
+
+    def size(self) -> int | None:
+        """Its size in bytes; 0 where it has no tables, null where there is none. Raises OSError as well."""
 
     def writing(self) -> AbstractContextManager[Connection]:
         """One transaction, alone among all threads and processes. Committed at the end; rolled back on error."""

@@ -148,7 +148,7 @@ def _look(
 def _check_database(context: CommandContext) -> tuple[Known, Finding]:
     """Whether the database can be used, and what it says about the site. It is neither created nor upgraded."""
     name, database = "database", context.store.database
-    path = show_path(os.fsencode(database.path))
+    path = database.name
     try:
         database.check_place()
         if loss := context.loss():
@@ -288,7 +288,7 @@ def _check_unit(context: CommandContext, user: User | None) -> Iterator[Finding]
         return
     name, config = show_text(unit.name), context.config
     folders = [config.folders.drop, config.folders.done, config.folders.failed]
-    places = [os.path.realpath(os.fsdecode(one)) for one in (*folders, os.fsencode(config.store.path.parent))]
+    places = [os.path.realpath(os.fsdecode(one)) for one in (*folders, os.fsencode(config.books.parent))]
     barriers = {place: barrier for place in places if (barrier := unit.barrier_to(Path(place)))}
     if not barriers:
         yield well("unit", f"{name} lets the daemon write in the folders and beside the database")

@@ -16,7 +16,7 @@ Facts (measured with PostgreSQL 15, or its documentation):
 import os
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from watcher.errors import StoreError, StoreUnavailable
 from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.empty import empty_database
+from watcher.store.local_files import check_is_folder, create
 from watcher.store.postgresql.error_codes import our_errors
 
 _LOCK_SECONDS = 30
@@ -79,6 +80,14 @@ class PostgresqlDatabase:
         self._reader = self._make_engine(_TO_READ, size=_READERS, most=_MOST_READERS)
         self._empty: Engine | None = None
 
+    def size(self) -> int | None:
+        """Its size in bytes; null where it has no tables of ours."""
+        if not self.exists():
+            return None
+        with self._viewing() as connection:
+            size: int = connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one()
+        return size
+
     def exists(self) -> bool:
         """Whether it has our tables, of any version."""
         if not self._exists:
@@ -120,7 +129,8 @@ class PostgresqlDatabase:
         revisions.check_version(self.version(), self.name)
 
     def check_place(self) -> None:
-        """Raise StoreError unless the server can be reached and is recent enough."""
+        """Raise StoreError unless the server can be reached and is recent enough, and this node has a place."""
+        check_is_folder(self.path.parent, "audio.spool")
         with self._viewing() as connection:
             number = int(connection.execute(text("SHOW server_version_num")).scalar_one())
         if number < _OLDEST:
@@ -144,6 +154,9 @@ class PostgresqlDatabase:
         Of several nodes that start at once one does it, and the others find it done. No copy is made: the server's
         own backups are the administrator's.
         """
+        if not self.path.exists():
+            with suppress(FileExistsError):  # another process was faster
+                create(self.path)
         after = revisions.known()[-1]
         if (before := self.version()) == after:
             return before, after

@@ -42,9 +42,11 @@ from watcher.errors import StoreError
 from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.empty import empty_database
+from watcher.store.local_files import create, sync_folder
 from watcher.store.sqlite import connections
 from watcher.store.sqlite.error_codes import DAMAGED, our_errors, refused_by_system
-from watcher.store.sqlite.files import FileLock, check_folder, create, remove, sync_folder
+from watcher.store.sqlite.files import FileLock, check_folder, remove
+from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 
@@ -72,6 +74,7 @@ class SqliteDatabase:
             msg = f"store.url: {url} names no file"
             raise StoreError(msg, hint='Name a file, as in store.url = "sqlite:///watcher.db".')
         self.path = Path(os.path.realpath(name))  # SQLite follows links too: one file must have one lock
+        self.name = show_path(os.fsencode(self.path))
         self._mutex = threading.RLock()
         self._lock = FileLock(self._beside(".lock"), self.path)
         self._depth = 0
@@ -87,6 +90,13 @@ class SqliteDatabase:
         if not self._is_ours:
             self._is_ours = self.version() is not None
         return self._is_ours
+
+    def size(self) -> int | None:
+        """The file's size in bytes; null where there is none. Raises OSError where that cannot be known."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return None
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

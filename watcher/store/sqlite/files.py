@@ -1,8 +1,7 @@
-"""The database's file and those beside it: creating them with the right owner, and the lock between processes."""
+"""The files beside the database's, its folder, and the lock between processes."""
 
 import fcntl
 import os
-import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -10,36 +9,10 @@ from pathlib import Path
 from watcher import mounts
 from watcher.clock import SystemClock
 from watcher.errors import StoreError, StoreUnavailable
-from watcher.ownership import make_file
+from watcher.store.local_files import check_is_folder, create
 from watcher.store.sqlite.error_codes import refused_by_system
-from watcher.text import quote_path, show_path
 
 _POLL_SECONDS = 0.0005
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-def create(path: Path, like: Path | None = None) -> None:
-    """Create an empty file at `path`, durably. Raises FileExistsError if the name is taken.
-
-    If root creates it, it gets the owner of `like`, else of the folder, since the daemon's user must be able to
-    write what a command run by root leaves behind. Strangers cannot read it: names of recordings contain phone
-    numbers. The owner is set through the descriptor of the new file, so that no link in somebody else's folder
-    can make root give another file away.
-    """
-    owner = os.stat(like or path.parent)
-    folder = os.open(path.parent, _FOLDER)
-    try:
-        make_file(folder, os.fsencode(path.name), 0o660, lambda made: _give(made, owner))
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _give(made: int, owner: os.stat_result) -> None:
-    if os.geteuid() == 0:
-        os.fchown(made, owner.st_uid, owner.st_gid)
-        if owner.st_mode & stat.S_IWGRP:
-            os.fchmod(made, 0o660)
 
 
 def remove(path: Path, *, but_itself: bool = False) -> None:
@@ -48,28 +21,9 @@ def remove(path: Path, *, but_itself: bool = False) -> None:
         path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in the folder survive a power failure."""
-    descriptor = os.open(folder, _FOLDER)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def check_folder(folder: Path) -> None:
     """Raise StoreError unless a database can be kept in this folder: reachable, and on this machine."""
-    try:
-        is_there = stat.S_ISDIR(os.stat(folder).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        is_there = False
-    except OSError as error:
-        raise refused_by_system(folder, "the database's folder cannot be reached", error) from error
-    if not is_there:
-        raise StoreError(
-            f"store.url: the folder {show_path(os.fsencode(folder))} does not exist",
-            hint=f"Create it (mkdir -p {quote_path(os.fsencode(folder))}), mount its disk, or correct store.url.",
-        )
+    check_is_folder(folder, "store.url")
     mount = mounts.mount_of(os.fsencode(os.path.realpath(folder)), mounts.read_mounts())
     if mount is not None and mount.is_network:
         raise StoreError(

@@ -1,0 +1,63 @@
+"""Files of the store on this machine, whatever kind of database it has: created with the right owner."""
+
+import os
+import stat
+from pathlib import Path
+
+from watcher.errors import PASSING_ERRORS, StoreError, StoreUnavailable
+from watcher.ownership import make_file
+from watcher.text import quote_path, show_path
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def create(path: Path, like: Path | None = None) -> None:
+    """Create an empty file at `path`, durably. Raises FileExistsError if the name is taken.
+
+    If root creates it, it gets the owner of `like`, else of the folder, since the daemon's user must be able to
+    write what a command run by root leaves behind. Strangers cannot read it: names of recordings contain phone
+    numbers. The owner is set through the descriptor of the new file, so that no link in somebody else's folder
+    can make root give another file away.
+    """
+    owner = os.stat(like or path.parent)
+    folder = os.open(path.parent, _FOLDER)
+    try:
+        make_file(folder, os.fsencode(path.name), 0o660, lambda made: _give(made, owner))
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _give(made: int, owner: os.stat_result) -> None:
+    if os.geteuid() == 0:
+        os.fchown(made, owner.st_uid, owner.st_gid)
+        if owner.st_mode & stat.S_IWGRP:
+            os.fchmod(made, 0o660)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in the folder survive a power failure."""
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_is_folder(folder: Path, setting: str) -> None:
+    """Raise StoreError unless the folder, which follows from this setting, is there and can be reached."""
+    try:
+        is_there = stat.S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_there = False
+    except OSError as error:
+        kind = StoreUnavailable if error.errno in PASSING_ERRORS else StoreError
+        raise kind(
+            f"{show_path(os.fsencode(folder))}: the database's folder cannot be reached: {error.strerror}",
+            hint="Run this as the user that the daemon runs as, who must be able to write there.",
+        ) from error
+    if not is_there:
+        raise StoreError(
+            f"{setting}: the folder {show_path(os.fsencode(folder))} does not exist",
+            hint=f"Create it (mkdir -p {quote_path(os.fsencode(folder))}), mount its disk, or correct {setting}.",
+        )
