@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 MOUNTINFO = "/proc/self/mountinfo"
 _EXPORTS = ("/proc/fs/nfsd/exports", "/var/lib/nfs/etab")  # what the kernel's NFS server exports, and is to export
@@ -75,9 +76,15 @@ def read_mounts() -> list[Mount]:
     """Return all mounts that this process can see; none where the system does not say."""
     try:
         with open(MOUNTINFO, "rb") as file:
-            return parse(os.fsdecode(file.read()))
+            return list(_parsed(file.read()))
     except OSError:
         return []
+
+
+@lru_cache(maxsize=1)
+def _parsed(table: bytes) -> tuple[Mount, ...]:
+    """Return what `parse` does. The table is read at each question, and seldom says anything new."""
+    return tuple(parse(os.fsdecode(table)))
 
 
 def parse(text: str) -> list[Mount]:

@@ -27,24 +27,29 @@ def whom_blames(text: str) -> Blamed:
     one file would pause all others again and again.
     """
     text = " ".join(text.replace("\u2019", "'").split())
-    of_file = _OF_FILE.search(text)
-    if _CREDIT.search(text) or (_PLAN.search(text) and not of_file):
+    of_file = _has(_OF_FILE, text)
+    if _has(_CREDIT, text) or (_has(_PLAN, text) and not of_file):
         return Blamed.CREDIT
-    of_limit = _OF_LIMIT.search(text)
-    if _OF_MOMENT.search(text) or (of_limit and not of_file):
+    of_limit = _has(_OF_LIMIT, text)
+    if _has(_OF_MOMENT, text) or (of_limit and not of_file):
         return Blamed.OTHERS
-    if of_file and not any(words.search(text) for words in (_PLAN, _OF_LIMIT, _OF_ACCOUNT, _OF_REQUEST)):
+    if of_file and not any(_has(words, text) for words in (_PLAN, _OF_LIMIT, _OF_ACCOUNT, _OF_REQUEST)):
         return Blamed.FILE
     return Blamed.NOBODY
 
 
-def _words(*patterns: str) -> re.Pattern[str]:
+def _has(pattern: str, text: str) -> bool:
+    """Return whether the pattern occurs in the text. It is compiled at its first use: most processes have none."""
+    return re.search(pattern, text, re.IGNORECASE) is not None
+
+
+def _words(*patterns: str) -> str:
     """Return a pattern for any of these, as whole words."""
-    return re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in patterns), re.IGNORECASE)
+    return "|".join(rf"\b(?:{pattern})\b" for pattern in patterns)
 
 
-_CREDIT = re.compile(r"credit|balance|payment|\bfunds?\b|billing", re.IGNORECASE)
-_PLAN = re.compile(r"quota|\bplans?\b|subscription", re.IGNORECASE)
+_CREDIT = r"credit|balance|payment|\bfunds?\b|billing"
+_PLAN = r"quota|\bplans?\b|subscription"
 
 _OF_ACCOUNT = _words(
     r"accounts?|customers?|users?|organi[sz]ations?|workspaces?|teams?|tenants?|company|companies|projects?",
