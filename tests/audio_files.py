@@ -208,11 +208,16 @@ def _encoded(kind: str, seconds: float) -> bytes:
         return Path(sink.name).read_bytes()
 
 
+@cache
+def _warbled(count: int) -> "array[int]":
+    return array("h", (int(9000 * sin(at * 0.11 + 3 * sin(at / 900))) + 1 for at in range(count)))
+
+
 def _tone(seconds: float, rate: int, layout: str, context: Any) -> list[av.AudioFrame]:
     """A warbling tone, as frames that the codec takes."""
     channels = 2 if layout == "stereo" else 1
     count = round(seconds * rate)
-    samples = array("h", (int(9000 * sin(at * 0.11 + 3 * sin(at / 900))) + 1 for at in range(count)))
+    samples = _warbled(count)
     interleaved = array("h", bytes(2 * count * channels))
     for channel in range(channels):
         interleaved[channel::channels] = samples

@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests.clock import FalseClock
+from tests.databases import compiled_once, made_at_once
 from tests.places import Place, sandbox
 from tests.transactions import breaches, guarded
 from tests.transitions import observed, strangers
@@ -16,6 +17,20 @@ from watcher.sandbox import Sandbox
 # How long an example takes is the machine's affair: a test that judges it fails by chance under load.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled() -> Iterator[None]:
+    """No store compiles what another one has compiled."""
+    with compiled_once():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def new_databases() -> Iterator[None]:
+    """A new database is made at once. Who tests the revisions has a fixture of this name that does nothing."""
+    with made_at_once():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Place:
 
     @contextmanager
     def books(self) -> Iterator[Books]:
-        with Store(self.config.store.url) as store, store.writing() as books:
+        with Store(_store_url(self.config_path, self.config_path.read_bytes())) as store, store.writing() as books:
             yield books
 
     def items(self) -> dict[str, Item]:
@@ -136,6 +137,13 @@ class Place:
         }
 
 
+@lru_cache(maxsize=64)
+def _store_url(path: Path, content: bytes) -> str:
+    """What this configuration of this content names: a test asks the database again and again."""
+    return load(path).store.url
+
+
+@lru_cache(maxsize=256)
 def speech(seed: str = "speech", *, seconds: float = 4.0, note: bytes = b"") -> bytes:
     """A recording that is whole, of its own content for each seed."""
     return wav(seconds, seed=sum(seed.encode()) * 1000 + len(seed), note=note + f" {seed}".encode())

@@ -1,16 +1,13 @@
 """What the crash tests share: a database to start from, and a second file system."""
 
 import os
-import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from watcher.store import Store
-from watcher.store.sqlite import connections
 
 _MEMORY = "/dev/shm"
 
@@ -38,20 +35,3 @@ def ground(tmp_path: Path) -> Iterator[Path]:
 def other(ground: Path, tmp_path: Path) -> Path | None:
     """A folder on another file system than the sites; null where the machine has none to offer."""
     return None if ground.stat().st_dev == tmp_path.stat().st_dev else tmp_path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once() -> Iterator[None]:
-    """Each start has engines of its own, which would compile every statement anew: a third of a start's time."""
-    first: dict[str, Engine] = {}
-    make = connections.make_engine
-
-    def engine(connect: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> Engine:
-        made = make(connect, begin, size=size)
-        known = first.setdefault(begin, made)
-        made.dialect, made._compiled_cache = known.dialect, known._compiled_cache
-        return made
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "make_engine", engine)
-        yield

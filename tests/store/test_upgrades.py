@@ -25,6 +25,11 @@ pytestmark = pytest.mark.sqlite  # all of it is about the file
 NEWEST = revisions.known()[-1]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def new_databases() -> None:
+    """Every database of this file is made by the revisions."""
+
+
 def _dump(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
         return list(connection.iterdump())
