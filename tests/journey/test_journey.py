@@ -45,7 +45,7 @@ def test_a_receipt_says_first_what_became_of_it(place: Place, service: Sandbox) 
 
     for name in ("failed/refused.wav.json", "done/" + os.fsdecode(b"one\xff.wav.json")):
         fields = list(place.receipt(name))
-        assert fields[:3] == ["state", "verdict", "error"]
+        assert fields[:4] == ["state", "verdict", "review", "error"]
         parts = ["filed_as", "id", "path", "size", "sha256", "arrived_at", "filed_at", "base_url", "attempts"]
         assert [field for field in fields if field in parts] == parts
         assert fields[-1] == "attempts"
