@@ -25,6 +25,7 @@ from watcher.report.leaving import DailyReport, StatusPage
 from watcher.shutdown import await_end, cut_off, find_silent_folders
 from watcher.signals import heed_signals
 from watcher.text import JsonObject
+from watcher.wishes import Wishing
 
 _log = logs.get_logger(__name__)
 
@@ -163,9 +164,11 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     steps: dict[str, Callable[[], float]] = {"arrive": journey.arrivals.step, "admit": journey.admission.step}
     submitters = [f"submit-{n}" for n in range(1, len(journey.submissions) + 1)]
     steps |= {name: s.step for name, s in zip(submitters, journey.submissions, strict=True)}
+    steps["wish"] = Wishing(journey.site).step
     steps |= {"prepare": journey.preparation.step, "file": journey.filing.step, "retain": journey.retention.step}
     followers = {"arrive": ["admit"], "admit": ["prepare", *submitters, "file"], "prepare": [*submitters, "file"]}
     followers |= {name: ["prepare", "file", "verdict"] for name in submitters}
+    followers["wish"] = ["file", *submitters]
     followers["file"] = [*submitters, "prepare"]
     followers["retain"] = ["file"]  # receipts say what was removed
     if journey.site.config.verdicts.fetch:

@@ -588,3 +588,12 @@ class Pause:
             "until": rfc3339(self.until),
             "tries": self.tries,
         }
+
+
+class Deed(StrEnum):
+    """What a person may decide for many recordings at once."""
+
+    RETRY = "retry"
+    RELEASE = "release"
+    FAIL = "fail"
+    DISMISS = "dismiss"

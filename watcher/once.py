@@ -16,6 +16,7 @@ from watcher.loops import Chore
 from watcher.report.leaving import DailyReport, StatusPage
 from watcher.store import Books, Waiting
 from watcher.text import rfc3339, show_path
+from watcher.wishes import Wishing
 
 VERDICT_SECONDS = 600.0
 """How long a pass waits for verdicts by default, once everything else is done."""
@@ -60,7 +61,7 @@ def run_once(
     `verdict_seconds`: how long to wait for this pass's verdicts too; None: ask for none. `show` is called after
     each round.
     """
-    site, clock = journey.site, journey.site.clock
+    site, clock, wishing = journey.site, journey.site.clock, Wishing(journey.site)
     began = clock.now()
     arrivals = site.config.arrivals
     quiet = max(arrivals.unclosed_seconds, arrivals.settle_seconds)
@@ -76,7 +77,7 @@ def run_once(
         senders, wait = _Senders(journey, pool), 0.0
         preparer = _Preparer(journey, pool, senders.woken)
         while not journey.stopping.is_set():
-            waits = [journey.arrivals.step(), journey.admission.step()]
+            waits = [wishing.step(), journey.arrivals.step(), journey.admission.step()]
             waits += [senders.step(is_news=min(wait, *waits) <= 0), journey.filing.step()]
             waits += [preparer.step(), answers.step()]
             progress = _look(journey, answers, until)

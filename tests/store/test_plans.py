@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from watcher.domain import BACKLOG, State
-from watcher.store import FIRST, Books, Sought, Store
+from watcher.store import FIRST, LAST, Books, Sought, Store
 from watcher.store.listed_rows import Place
 from watcher.store.removal_rows import Reached
 
@@ -74,7 +74,14 @@ _FILL = [
 ]
 
 # Indexes and tables that hold only the few rows that are asked for: all of such a one may be read.
-_SMALL = ("removals", "ix_attempts_open", "ux_pauses_active", "ix_items_receipt_due", "ix_items_moves_to")
+_SMALL = (
+    "removals",
+    "wishes",
+    "ix_attempts_open",
+    "ux_pauses_active",
+    "ix_items_receipt_due",
+    "ix_items_moves_to",
+)
 
 QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "items.get": lambda books: books.items.get(f"{77:016x}"),
@@ -157,6 +164,23 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "tombstones.of_content": lambda books: books.tombstones.of_content(f"{77:064x}"),
     "tombstones.get": lambda books: books.tombstones.get(f"{77:016x}"),
     "site.get": lambda books: books.site.get("last_scan_at"),
+    "page.latest_to_see": lambda books: books.page.latest_to_see(3),
+    "page.events": lambda books: [books.page.events(before, 3) for before in (1 << 62, 77)],
+    "page.decided": lambda books: books.page.decided(f"{77:016x}", 5),
+    "page.changed": lambda books: books.page.changed([f"{n:016x}" for n in (77, 500)], 5),
+    "page.called": lambda books: [books.page.called(text) for text in (f"{77:016x}", f"{77:064x}", "nobody")],
+    "page.behind": lambda books: books.page.behind(LAST, 500),
+    "wishes.next": lambda books: books.wishes.next(),
+    "wishes.latest": lambda books: books.wishes.latest(3),
+    "sought.page, the newest first": lambda books: [
+        books.sought.page(sought, LAST, 3, newest_first=True)
+        for sought in (
+            Sought(),
+            Sought(frozenset({State.HELD})),
+            Sought(frozenset({State.FAILED}), to_see=True),
+            Sought(since=ROWS - 50.0, names=(b"nobody",)),  # a window of the page's search
+        )
+    ],
 }
 
 
@@ -219,6 +243,16 @@ def test_what_is_at_rest_is_counted_without_a_look_at_it(full_store: Store, name
     assert [line for line in plans if "TEMP B-TREE" in line] == []
     assert all("COVERING INDEX" in line for line in plans), plans
     assert steps <= 10 * ROWS // 2, plans
+
+
+@pytest.mark.parametrize("count", ["counts", "asked", "classes", "failed_to_see"])
+def test_a_page_counts_no_further_than_it_shows(full_store: Store, count: str) -> None:
+    """Of each state and class ten thousand and one are looked at, in an index, however many there are."""
+    plans, steps = _watch(full_store, lambda books: getattr(books.page, count)())
+    found = [line for line in plans if line.startswith(("SEARCH", "SCAN")) and "anon_" not in line]
+    assert found
+    assert [line for line in found if "COVERING INDEX" not in line] == []
+    assert steps <= 8 * 10_001 * 9
 
 
 def test_where_nothing_is_due_only_what_is_queued_is_looked_at(full_store: Store) -> None:

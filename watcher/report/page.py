@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 
 from watcher import __version__
 from watcher.report.charts import HEIGHT, WIDTH, charts_of
@@ -42,16 +42,17 @@ def write_board(board: Board, now: float) -> Iterator[bytes]:
 
 def render(name: str, period: Period, **values: Any) -> Iterator[bytes]:
     """Yield the template in pieces. Times are those of the period's zone."""
-    environment = _environment(period)
+    environment = make_environment(PackageLoader("watcher.report"), period)
     stream = environment.get_template(name).stream(version=__version__, **values)
     stream.enable_buffering(_PIECES)
     for piece in stream:
         yield piece.encode("utf-8", "replace")
 
 
-def _environment(period: Period) -> Environment:
+def make_environment(loader: BaseLoader, period: Period) -> Environment:
+    """Return what makes pages of these templates: all is escaped, and times are those of the period's zone."""
     environment = Environment(
-        loader=PackageLoader("watcher.report"),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

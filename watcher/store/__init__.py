@@ -17,6 +17,7 @@ from watcher.store.items import Items
 from watcher.store.ledger import Ledger
 from watcher.store.listed_rows import FIRST, LAST, Listed, Listing, Place
 from watcher.store.obstacles import Obstacle, Obstacles
+from watcher.store.page_rows import PageRows
 from watcher.store.parts import Parts
 from watcher.store.pause_rows import Pauses
 from watcher.store.queue import Queue
@@ -27,6 +28,7 @@ from watcher.store.sought_rows import Sought, SoughtRows
 from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
+from watcher.store.wish_rows import Wish, Wishes
 
 __all__ = [
     "FIRST",
@@ -43,6 +45,7 @@ __all__ = [
     "SpentQuarter",
     "Store",
     "Waiting",
+    "Wish",
 ]
 
 
@@ -73,6 +76,8 @@ class Books:
         self.report = ReportRows(connection)
         self.sought = SoughtRows(connection)
         self.tombstones = Tombstones(connection, self.site)
+        self.wishes = Wishes(connection)
+        self.page = PageRows(connection)
 
     def afterwards(self, say: Callable[[], object]) -> None:
         """Call `say` after the commit, and never if the transaction is rolled back."""

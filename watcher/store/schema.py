@@ -111,6 +111,15 @@ Index("ix_items_receipt_due", items.c.state, **where(items.c.receipt_due == true
 Index("ix_items_moves_to", items.c.state, **where(items.c.moves_to.is_not(None)))
 Index("ix_items_altered", items.c.state, **where(items.c.altered.is_not(None)))
 Index("ix_items_dismissed", items.c.state, **where(items.c.dismissed_at.is_not(None)))
+TO_SEE = text("state = 'failed' AND dismissed_at IS NULL")
+"""Whether the item failed, and nobody has said yet that this is dealt with. As literal text: see above."""
+Index(
+    "ix_items_to_see",
+    items.c.state,
+    items.c.dismissed_at,
+    items.c.arrived_at,
+    **where(text("state = 'failed'")),
+)
 # One file, one row: whatever else goes wrong, no path of a site is ever queued twice at the same time.
 Index("ux_items_live_path", items.c.path, items.c.site, **where(_in(LIVE)), unique=True)
 
@@ -215,6 +224,7 @@ verdicts = Table(
     Column("machine_confidence", Float),
     Column("result_url", Text),
     Index("ix_verdicts_due", "state", "due_at"),
+    Index("ix_verdicts_class", "classification"),
 )
 
 results = Table(  # what the verdicts rest on: apart, since it is long and seldom read
@@ -312,4 +322,22 @@ spent_sums = Table(  # of the requests whose lines in the ledger are gone
     Column("since", Float, primary_key=True),  # the beginning of a quarter of an hour, in which any day may begin
     Column("requests", Integer, nullable=False),
     Column("charged", Integer, nullable=False),  # or possibly so
+)
+
+wishes = Table(  # what a person decided for many recordings at once
+    "wishes",
+    metadata,
+    Column("serial", _serial, primary_key=True, autoincrement=True),
+    Column("deed", String(8), nullable=False),
+    Column("sought", Text, nullable=False),  # as JSON; "" once it has ended
+    Column("number", Integer, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reached_at", Float, nullable=False),  # where in the list the next one is looked for
+    Column("reached", BigInteger, nullable=False),
+    Column("done", Integer, nullable=False, server_default="0"),
+    Column("hindered", Integer, nullable=False, server_default="0"),
+    Column("hindrance", Text, nullable=False, server_default=""),
+    Column("ended_at", Float),  # null: the daemon is at it
 )

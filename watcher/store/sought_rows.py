@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    func,
     literal,
     or_,
     select,
@@ -62,6 +63,7 @@ class Sought:
     folder: bytes = b""
     since: float | None = None
     until: float | None = None
+    to_see: bool = False  # of the failed ones, those that were not dismissed
 
     @property
     def is_all(self) -> bool:
@@ -84,6 +86,13 @@ class SoughtRows:
         query = _page(sought, newest_first=newest_first)
         values = {"arrived_at": place.arrived_at, "serial": place.serial, "limit": limit}
         return list(map(Listed._make, self._connection.execute(query, values)))
+
+    def count(self, sought: Sought, most: int) -> int:
+        """Return how many are found, counting no further than `most`: those in parts whatever their verdicts."""
+        states = [is_one_of(items, sought.states)] if sought.states else []
+        found = select(literal(1)).select_from(_WITH_VERDICT if sought.verdicts else items)
+        found = found.where(*states, *_conditions(sought)).limit(most)
+        return int(self._connection.execute(select(func.count()).select_from(found.subquery())).scalar_one())
 
     def sorted(self, sought: Sought, key: str, *, reverse: bool = False) -> "array[int]":
         """Return the numbers of all that are found, sorted by one of SORTS."""
@@ -145,6 +154,8 @@ def _conditions(sought: Sought) -> list[ColumnElement[bool]]:
     if sought.names or sought.digits:
         filed_elsewhere = and_(items.c.filed_as != items.c.path, _is_named(items.c.filed_as, sought))
         found.append(or_(_is_named(items.c.path, sought), filed_elsewhere))
+    if sought.to_see:
+        found.append(or_(items.c.state != State.FAILED, items.c.dismissed_at.is_(None)))
     if sought.verdicts:
         said = sorted(sought.verdicts)
         judged = or_(verdicts.c.classification.in_(said), verdicts.c.state.in_(said))

@@ -1,0 +1,207 @@
+"""What the pages ask besides: counts that are capped, so that none takes long, and the latest events."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    bindparam,
+    func,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
+
+from watcher.domain import ARTIFICIAL, HUMAN, INCONCLUSIVE, State, VerdictState
+from watcher.store.listed_rows import Place
+from watcher.store.schema import TO_SEE, items, parts, transitions, verdicts
+
+CAP = 10_000
+"""A page counts no further."""
+
+_MOST_CALLED = 5
+_SHORTEST_CALLED = 6  # characters of an id or identifier
+
+_SERIAL: BindParameter[int] = bindparam("serial")
+_LIMIT: BindParameter[int] = bindparam("limit")
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+
+
+def _capped(name: str, *conditions: Any) -> Select[str, int]:
+    counted = select(literal(1)).where(*conditions).limit(CAP + 1).subquery()
+    return select(literal(name), func.count()).select_from(counted)
+
+
+_STATES = union_all(*(_capped(state, items.c.state == state) for state in State))
+_ORDER = (items.c.arrived_at.desc(), items.c.serial.desc())
+_TO_SEE = select(func.count()).select_from(
+    select(literal(1)).select_from(items).where(TO_SEE).limit(CAP + 1).subquery()
+)
+_CLASSES = union_all(
+    *(_capped(name, verdicts.c.classification == name) for name in (ARTIFICIAL, HUMAN, INCONCLUSIVE))
+)
+_ASKED = union_all(
+    *(
+        _capped(state, verdicts.c.state == state)
+        for state in (VerdictState.AWAITED, VerdictState.OVERDUE, VerdictState.ERRORED)
+    )
+)
+_EVENTS = (
+    select(
+        transitions.c.serial,
+        transitions.c.at,
+        transitions.c.before,
+        transitions.c.after,
+        transitions.c.note,
+        transitions.c.by,
+        items.c.id,
+        items.c.path,
+        items.c.filed_as,
+    )
+    .join(items, items.c.id == transitions.c.item_id)
+    .where(transitions.c.serial < _SERIAL)
+    .order_by(transitions.c.serial.desc())
+    .limit(_LIMIT)
+)
+
+
+def _of_these(condition: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(transitions)
+        .where(transitions.c.item_id.in_(_IDS), transitions.c.serial > _SERIAL, condition)
+        .order_by(transitions.c.serial)
+    )
+
+
+_LATEST_TO_SEE = select(items.c.serial).where(TO_SEE).order_by(*_ORDER).limit(_LIMIT)
+_BEHIND = (
+    select(items.c.arrived_at)
+    .where(tuple_(items.c.arrived_at, items.c.serial) < tuple_(bindparam("arrived_at", type_=Float), _SERIAL))
+    .order_by(*_ORDER)
+    .offset(_LIMIT)
+    .limit(1)
+)
+_LOW: BindParameter[str] = bindparam("low")
+_HIGH: BindParameter[str] = bindparam("high")
+_BY_ID = select(items.c.serial).where(items.c.id.between(_LOW, _HIGH)).limit(_LIMIT)
+_BY_IDENTIFIER = select(items.c.serial).where(items.c.identifier.between(_LOW, _HIGH)).limit(_LIMIT)
+_BY_PART = (
+    select(items.c.serial)
+    .where(items.c.id.in_(select(parts.c.item_id).where(parts.c.identifier.between(_LOW, _HIGH)).limit(_LIMIT)))
+    .limit(_LIMIT)
+)
+_SERIAL_OF = select(items.c.serial).where(items.c.id == bindparam("id"))
+_DECIDED = _of_these(transitions.c.by.is_not(None))
+_CHANGED = _of_these(transitions.c.before.is_distinct_from(transitions.c.after) | transitions.c.by.is_not(None))
+
+
+class EventRow(NamedTuple):
+    """A line of the histories, with the recording that it is of."""
+
+    serial: int
+    at: float
+    before: str | None
+    after: str
+    note: str
+    by: str | None
+    id: str
+    path: bytes
+    filed_as: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are. Beyond CAP nobody has counted."""
+
+    number: int
+
+    @property
+    def is_capped(self) -> bool:
+        return self.number > CAP
+
+    def __str__(self) -> str:
+        return f"{CAP:,}+" if self.is_capped else f"{self.number:,}"
+
+    def __bool__(self) -> bool:
+        return self.number > 0
+
+
+class Decision(NamedTuple):
+    """What somebody decided on an item."""
+
+    at: float
+    note: str
+    by: str
+
+
+class PageRows:
+    """What the pages ask, within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def counts(self) -> dict[State, int]:
+        """Return how many items are in each state; CAP + 1 stands for any larger number."""
+        return {State(state): number for state, number in self._connection.execute(_STATES)}
+
+    def failed_to_see(self) -> int:
+        """Return how many failed ones were not dismissed, capped as the others."""
+        return int(self._connection.execute(_TO_SEE).scalar_one())
+
+    def classes(self) -> dict[str, int]:
+        """Return how many verdicts are of each class, capped as the others."""
+        return {row[0]: row[1] for row in self._connection.execute(_CLASSES)}
+
+    def asked(self) -> dict[VerdictState, int]:
+        """Return how many verdicts are awaited, overdue or in error, capped as the others."""
+        return {VerdictState(state): number for state, number in self._connection.execute(_ASKED)}
+
+    def latest_to_see(self, limit: int) -> list[int]:
+        """Return the numbers of the latest failed ones that were not dismissed, the latest first."""
+        return list(self._connection.execute(_LATEST_TO_SEE, {"limit": limit}).scalars())
+
+    def behind(self, place: Place, distance: int) -> Place | None:
+        """Return the place of which at least so many arrivals stand before this one; null where it is none."""
+        values = {**place._asdict(), "limit": distance}
+        at = self._connection.execute(_BEHIND, values).scalar_one_or_none()
+        return None if at is None else Place(at, 0)
+
+    def called(self, text: str) -> list[int]:
+        """Return the numbers of the few whose ids, identifiers or parts' identifiers begin with this text."""
+        if len(text) < _SHORTEST_CALLED:
+            return []
+        values = {"low": text, "high": text + "\U0010ffff", "limit": _MOST_CALLED}
+        found = [
+            serial
+            for query in (_BY_ID, _BY_IDENTIFIER, _BY_PART)
+            for serial in self._connection.execute(query, values).scalars()
+        ]
+        return list(dict.fromkeys(found))[:_MOST_CALLED]
+
+    def serial_of(self, item_id: str) -> int | None:
+        """Return the number of the item with this id."""
+        serial: int | None = self._connection.execute(_SERIAL_OF, {"id": item_id}).scalar_one_or_none()
+        return serial
+
+    def events(self, before: int, limit: int) -> list[EventRow]:
+        """Return the latest events before this number, the latest first."""
+        rows = self._connection.execute(_EVENTS, {"serial": before, "limit": limit})
+        return list(map(EventRow._make, rows))
+
+    def decided(self, item_id: str, since: int) -> Decision | None:
+        """Return what somebody first decided on the item after this change; null where nobody has."""
+        row = self._connection.execute(_DECIDED, {"ids": [item_id], "serial": since}).first()
+        return None if row is None else Decision(row.at, row.note, row.by)
+
+    def changed(self, item_ids: Collection[str], since: int) -> set[str]:
+        """Return those of these items that were moved, or that somebody decided on, after this change."""
+        if not item_ids:
+            return set()
+        rows = self._connection.execute(_CHANGED, {"ids": list(item_ids), "serial": since})
+        return {row.item_id for row in rows}
