@@ -5,6 +5,7 @@ import shlex
 import string
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import isinf
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -119,11 +120,17 @@ def from_json(data: bytes | None) -> JsonObject | None:
     lone surrogates). The caller limits its length.
     """
     try:
-        value = json.loads((data or b"").decode(), object_pairs_hook=_once_each)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        text = (data or b"").decode()
+        value = _decode(text)
+        if "\\u" in text:  # else there is no surrogate
+            _encode(value).encode()
     except (ValueError, RecursionError, MemoryError):
         return None
-    return value if isinstance(value, dict) and _is_shallow(value, _LEVELS) else None
+    if not isinstance(value, dict):
+        return None
+    # A small file has fewer brackets than there may be levels, and counting them costs next to nothing.
+    is_shallow = text.count("{") + text.count("[") <= _LEVELS or _is_shallow(value, _LEVELS)
+    return value if is_shallow else None
 
 
 _LEVELS = 20  # far more than any file of ours has
@@ -134,6 +141,21 @@ def _once_each(pairs: list[tuple[str, Any]]) -> JsonObject:
     if len(found) < len(pairs):
         raise ValueError("a key appears twice")
     return found
+
+
+def _finite(digits: str) -> float:
+    if isinf(number := float(digits)):
+        raise ValueError("too large")
+    return number
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(name)
+
+
+_decode = json.JSONDecoder(
+    object_pairs_hook=_once_each, parse_float=_finite, parse_constant=_no_number
+).decode  # json.loads would make one for each file
 
 
 def _is_shallow(value: object, levels: int) -> bool:

@@ -9,7 +9,7 @@ from tests.places import Place
 from tests.store.recordings import item as an_item
 from watcher.domain import Charged, State
 from watcher.store import Store
-from watcher.views import comparison, differences, reconciliation
+from watcher.views import agreement, comparison, differences, reconciliation
 from watcher.views.context import open_to_read
 from watcher.views.reconciliation import Reconciliation, reconcile_books
 
@@ -23,6 +23,7 @@ def reconcile(place: Place, shown: list[tuple[str, int, int | None]] | None = No
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a million: what is read at once, and what is kept, is a small part of all there is."""
     monkeypatch.setattr(comparison, "_BATCH", 3)
+    monkeypatch.setattr(agreement, "_BATCH", 3)
     monkeypatch.setattr(comparison, "KEPT", 4)
     monkeypatch.setattr(differences, "KEPT", 4)
     monkeypatch.setattr(reconciliation, "_RANGE", 3)

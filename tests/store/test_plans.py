@@ -194,6 +194,16 @@ RANGES: dict[str, Callable[[Books], Any]] = {
 }
 """What `reconcile` asks of one range of rows after the other."""
 
+_SOME = range(20_000, 21_000)
+
+MANY: dict[str, Callable[[Books], Any]] = {
+    "items.live_among": lambda books: books.items.live_among([b"folder/%d.wav" % n for n in _SOME]),
+    "items.filed_among": lambda books: books.items.filed_among([b"folder/%d.wav" % n for n in _SOME], State.DONE),
+    "rebuilt.places": lambda books: books.rebuilt.places([f"{n:016x}" for n in _SOME]),
+    "located.after": lambda books: books.located.after(20_000, 1000),
+}
+"""What `reconcile` and `recover` ask of a thousand names or rows at once."""
+
 
 def _due(books: Books, now: float) -> Any:
     return books.verdicts.due(now, limit=3, awaited_seconds=300, overdue_seconds=3600)
@@ -231,6 +241,18 @@ def test_what_proves_the_books_looks_at_the_rows_of_its_range(full_store: Store,
         line for line in plans if line.startswith("SCAN") and "parts" not in line
     ] == []  # few are sent in parts
     assert steps <= 1_000_000, plans
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_a_thousand_at_once_take_no_look_at_any_other(full_store: Store, name: str) -> None:
+    """However many are asked for, each is found through the index of its name, and not all of its state."""
+    plans, steps = _watch(full_store, MANY[name])
+    with full_store.reading() as books:
+        assert len(MANY[name](books)) >= 300
+    assert [
+        line for line in plans if line.startswith("SCAN") and not line.endswith(("CONSTANT ROW", *_SMALL))
+    ] == []
+    assert steps <= 100 * len(_SOME), plans
 
 
 @pytest.mark.parametrize("name", ["items", "verdicts"])

@@ -3,6 +3,7 @@
 from watcher.folders.acceptance import Acceptance
 from watcher.folders.disk import fingerprint_of, hash_of
 from watcher.folders.folder import RESERVE_BYTES, Folder
+from watcher.folders.glance import Glance
 from watcher.folders.identity import judge_marker
 from watcher.folders.lease import is_being_written
 from watcher.folders.lock import Lock, lock
@@ -27,6 +28,7 @@ __all__ = [
     "Acceptance",
     "Entry",
     "Folder",
+    "Glance",
     "Kind",
     "Lock",
     "Scan",

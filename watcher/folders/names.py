@@ -132,6 +132,8 @@ def strangeness(path: bytes) -> Strangeness:
 
 def receipt_name(path: bytes) -> bytes:
     """Return `a/call.wav.json` for `a/call.wav`, cut before the `.json` where it would exceed 255 bytes."""
+    if len(path) <= LONGEST - len(RECEIPT):
+        return path + RECEIPT
     folder, name = posixpath.split(path)
     return posixpath.join(folder, _cut(name, LONGEST - len(RECEIPT)) + RECEIPT)
 

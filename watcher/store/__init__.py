@@ -16,6 +16,7 @@ from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
 from watcher.store.listed_rows import FIRST, LAST, Listed, Listing, Place
+from watcher.store.located_rows import Located, LocatedItems
 from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.page_rows import PageRows
 from watcher.store.parts import Parts
@@ -37,6 +38,7 @@ __all__ = [
     "Database",
     "Left",
     "Listed",
+    "Located",
     "Missing",
     "Obstacle",
     "Place",
@@ -65,6 +67,7 @@ class Books:
         self.filing = FilingQueue(connection)
         self.ledger = Ledger(connection)
         self.listing = Listing(connection)
+        self.located = LocatedItems(connection)
         self.obstacles = Obstacles(connection)
         self.pauses = Pauses(connection)
         self.verdicts = Verdicts(connection)

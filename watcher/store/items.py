@@ -52,10 +52,9 @@ _WITH_COMPANIONS = ALL_ITEMS.where(
 )
 _LAST = select(func.max(items.c.serial))
 _PATHS: BindParameter[Any] = bindparam("paths", expanding=True)
-_LIVE_AMONG = select(items.c.path).where(items.c.path.in_(_PATHS), is_one_of(items, LIVE))
-_FILED_AMONG = select(items.c.filed_as).where(
-    items.c.filed_as.in_(_PATHS), or_(items.c.state == bindparam("state"), is_one_of(items, MOVING))
-)
+# Without a condition on the state: for many paths SQLite would use its index, and look at all that is done.
+_AMONG = select(items.c.path, items.c.state).where(items.c.path.in_(_PATHS))
+_FILED_AMONG = select(items.c.filed_as, items.c.state).where(items.c.filed_as.in_(_PATHS))
 _MOVING_AMONG = select(items.c.path, items.c.filed_as).where(items.c.path.in_(_PATHS), is_one_of(items, MOVING))
 _MOVES_ON_AMONG = select(items.c.moves_to).where(_MOVES_ON, items.c.moves_to.in_(_PATHS))
 _BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
@@ -166,14 +165,16 @@ class Items:
 
     def live_among(self, paths: Collection[bytes]) -> set[bytes]:
         """Those of these paths in the drop folder that have an item."""
-        return set(self._connection.execute(_LIVE_AMONG, {"paths": list(paths)}).scalars()) if paths else set()
+        rows = self._connection.execute(_AMONG, {"paths": list(paths)}) if paths else ()
+        return {path for path, state in rows if state in LIVE}
 
     def filed_among(self, paths: Collection[bytes], state: State) -> set[bytes]:
         """Those of these paths under which a recording was filed so, or is about to be filed, moved on or back."""
         if not paths:
             return set()
         given: dict[str, Any] = {"paths": list(paths)}
-        filed = self._connection.execute(_FILED_AMONG, given | {"state": state}).scalars()
+        rows = self._connection.execute(_FILED_AMONG, given)
+        filed = (filed_as for filed_as, its_state in rows if its_state == state or its_state in MOVING)
         # Not by a condition: through its index, each item that was never filed would be looked at (measured).
         moving = self._connection.execute(_MOVING_AMONG, given)
         moves_on = self._connection.execute(_MOVES_ON_AMONG, given).scalars() if state is State.DONE else ()

@@ -20,9 +20,9 @@ from watcher.journey.receipt import receipt_at
 from watcher.outlet import Show
 from watcher.store import Books
 from watcher.text import JsonObject, show_path
+from watcher.views.agreement import items_to_compare
 from watcher.views.context import CommandContext
 from watcher.views.differences import KEPT, Comparison, Names
-from watcher.views.recordings import list_items
 from watcher.views.unbooked import is_unbooked
 
 _LOOKS = 3
@@ -34,8 +34,9 @@ _SHOWN = 100  # characters
 def compare(context: CommandContext, show: Show) -> Comparison:
     """What differs at each of several looks, so that a file that is just being moved does not count.
 
-    The items are read in the order of arrival, each with what lies at its path; then the folders, in the order in
-    which the disk lists them, a thousand names with what the books have under these: neither is ever in memory.
+    The items are read in the order of arrival, with a glance at what lies at the path of each, and a careful look
+    where that differs; then the folders, in the order in which the disk lists them, a thousand names with what the
+    books have under these: neither is ever in memory.
     """
     found = _look(context, None, show)
     for _ in range(_LOOKS - 1):
@@ -54,10 +55,9 @@ def _look(context: CommandContext, before: Comparison | None, show: Show) -> Com
     folders = [folder for folder in context.folders if _is_there(folder, found)]
     with context.store.reading() as books:
         found.last_scan_at = books.site.get("last_scan_at")
-        total = sum(books.items.counts().values()) if before is None else None
-    for number, item in enumerate(list_items(context) if before is None else _get_items(context, before), 1):
-        if number % _BATCH == 0 and before is None:
-            show("items", number, total)
+        total = sum(books.items.counts().values())
+    doubtful = items_to_compare(context, folders, show, total) if before is None else _get_items(context, before)
+    for item in doubtful:
         folder = _home(context, item)
         if folder is not None and folder in folders:
             _compare_item(context, folder, _where_it_is(folder, item), found)
@@ -232,10 +232,12 @@ def _compare_filed(
     """Find which of these files in done/ or failed/ are not in the database."""
     strays = []
     for paths in batches:
-        names = {path.removesuffix(RECEIPT) for path in paths}
+        state, names = State(folder.name), {path.removesuffix(RECEIPT) for path in paths}
         with context.store.reading() as books:
-            filed = books.items.filed_among(names | paths, State(folder.name))
-        unknown = paths - filed - {receipt_name(path) for path in filed}
+            filed = books.items.filed_among(names, state)
+            unknown = paths - filed - {receipt_name(path) for path in filed}
+            # The name of a recording may end as a receipt's does.
+            unknown -= books.items.filed_among(unknown - names, state)
         if not unknown:
             continue
         with context.store.reading() as books:
