@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -67,13 +67,25 @@ class Journey:
     stopping: threading.Event
 
 
+def nothing(_: Site) -> AbstractContextManager[None]:
+    """Return what stands for nothing to enter."""
+    return nullcontext()
+
+
 @contextmanager
 def opened(
-    config: Config, key: Key, clock: Clock, *, once: bool = False, find_key: FindKey | None = None
+    config: Config,
+    key: Key,
+    clock: Clock,
+    *,
+    once: bool = False,
+    find_key: FindKey | None = None,
+    beside: Callable[[Site], AbstractContextManager[None]] = nothing,
 ) -> Iterator[Journey]:
     """Yield the site's steps, ready to run: the site is locked, its database up to date, nothing half done.
 
-    `find_key` reads the key again when it may have been replaced.
+    `find_key` reads the key again when it may have been replaced. `beside`: what is entered once the site is
+    locked and its database up to date, before its drop folder is waited for, and left at the end.
 
     Raises ConfigError (a folder is missing at the first start), FolderForeign, InstanceRunning, StoreError.
     """
@@ -86,9 +98,10 @@ def opened(
         site = Site.open(config, store, clock)
         if store.database.size() is None:
             check_first_start(site)  # before anything is created for a site that cannot start
-        with Instance(site, is_pass=once) as instance:
+        with Instance(site, is_pass=once) as instance, ExitStack() as stack:
             site.failures.keep(clock.now, instance.note)
             _bring_up_to_date(site)
+            stack.enter_context(beside(site))
             _await_drop_folder(site, instance, once=once)
             for folder in (site.done, site.failed):  # before anything is paid for: `recover` trusts no bare folder
                 with suppress(FolderError):  # the first scan meets it again, and says so

@@ -149,6 +149,9 @@ def test_a_configuration_does_not_change(file: Path) -> None:
         ('[identifai]\nref_id = "{folder}/{stem} {sha256}"', "identifai.ref_id", "{folder}/{stem} {sha256}"),
         ('[identifai]\nref_id = ""', "identifai.ref_id", ""),
         ('[web]\nlisten = "127.0.0.1:8473"', "web.listen", "127.0.0.1:8473"),
+        ('[web]\nlisten = "localhost:8473"', "web.listen", "localhost:8473"),
+        ('[web]\nlisten = "0.0.0.0:8473"\npassword_file = "/p"', "web.listen", "0.0.0.0:8473"),
+        ('[web]\nhosts = ["a.example", "[::1]:8473"]', "web.hosts", ("a.example", "[::1]:8473")),
         ('[web]\nlisten = "[::1]:8473"', "web.listen", "[::1]:8473"),
         ('\ufeff[log]\nlevel = "debug"', "log.level", "debug"),
     ],
@@ -184,6 +187,8 @@ PLAIN = f"{URL}, and without control characters"
 ONE_LINE = "text on one line, without control characters"
 FIELDS = "text with only the fields {id} {stem} {folder} {sha256}"
 LISTEN = '"" or host:port, such as "127.0.0.1:8473"'
+PASSWORD = 'web.password_file beside it, or a loopback address ("127.0.0.1:8473")'
+HOST = 'a name as a browser asks for it, such as "watcher.example.org" or "10.0.0.5:8473"'
 YEAR = "at most 31,536,000"
 SECTIONS = (
     "the sections are folders, store, identifai, limits, arrivals, audio, retry, verdicts, web, retention, "
@@ -396,6 +401,17 @@ def test_retention_may_begin_anywhere(file: Path) -> None:
         ("web.listen", '"8473"', '"8473"', LISTEN),
         ("web.listen", '"host:70000"', '"host:70000"', LISTEN),
         ("web.listen", '":8473"', '":8473"', LISTEN),
+        ("web.listen", '"0.0.0.0:8473"', '"0.0.0.0:8473", which other machines may reach', PASSWORD),
+        ("web.listen", '"[::]:8473"', '"[::]:8473", which other machines may reach', PASSWORD),
+        ("web.listen", '"127.0.0.1.example:1"', '"127.0.0.1.example:1", which other machines may reach', PASSWORD),
+        ("web.hosts", '["http://a.example"]', '"http://a.example"', HOST),
+        ("web.hosts", '["a.example/"]', '"a.example/"', HOST),
+        ("web.hosts", '["*"]', '"*"', HOST),
+        ("web.hosts", '[""]', '""', HOST),
+        ("web.hosts", '["a.example:70000"]', '"a.example:70000"', HOST),
+        ("web.hosts", '"a.example"', '"a.example"', "a list in [ ]"),
+        ("web.password_file", "true", "true", "a path in quotes"),
+        ("web.read_only", "1", "1", "true or false"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_clear_line(file: Path, key: str, written: str, found: str, expected: str) -> None:
@@ -416,7 +432,7 @@ def test_a_wrong_value_is_one_clear_line(file: Path, key: str, written: str, fou
         ("in_flight = 1", "in_flight is not a known key; did you mean limits.in_flight?"),
         ("[identifai]\nAPI_KEY = 1", "identifai.API_KEY is not a known key; did you mean api_key_file?"),
         ("[Limits]", "[Limits] is not a known section; did you mean [limits]?"),
-        ("[web]\nqqq = 1", "web.qqq is not a known key; the keys of [web] are listen"),
+        ("[log]\nqqq = 1", "log.qqq is not a known key; the keys of [log] are format, level"),
         ("qqq = 1", "qqq is not a known key; every key belongs to a section"),
         ('path = "x"', "path is not a known key; every key belongs to a section"),
         ("[folder]", "[folder] is not a known section; did you mean [folders]?"),

@@ -148,6 +148,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_recovering(commands)
     _add_looking(commands)
     _add_reporting(commands)
+    _add_hashing(commands)
     _add_proving(commands)
     _add_deciding(commands)
     _add_clearing(commands)
@@ -244,6 +245,18 @@ def _add_upgrading(commands: Commands) -> None:
         "upgrade the database to this version",
         "A copy of the old one is left beside it. The daemon does\nthis by itself at its start. "
         "While a daemon uses the database, the upgrade is refused with exit\ncode 75.",
+    )
+
+
+def _add_hashing(commands: Commands) -> None:
+    _add(
+        commands,
+        "password",
+        "hashing.password",
+        "make the hash that web.password_file holds",
+        "Asks for a password twice, or reads one line from standard\ninput, and prints its hash: "
+        "(umask 077; watcher password > web.password).",
+        configured=False,
     )
 
 

@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from watcher.cli.demo import show_demo
 from watcher.cli.opening import read_config
 from watcher.cli.progress import show_progress
 from watcher.clock import SystemClock
-from watcher.composition import opened
+from watcher.composition import nothing, opened
 from watcher.domain import FILED, UNDER_WAY, State
 from watcher.errors import Exit, UsageError
 from watcher.journey.instance import lock_database
+from watcher.journey.site import Site
 from watcher.key import read_key
 from watcher.outlet import say, standard_error
 from watcher.sandbox import serve
@@ -42,12 +43,11 @@ def run(options: argparse.Namespace) -> int:
     logs.configure(config.log.format, config.log.level, key, veil=config.veil)
     if key.warning:
         _log.warning("key.exposed", reason=key.warning)
-    if config.web.listen:
-        _log.warning("web.unavailable", reason="web.listen is set, but this version does not serve the page yet")
     if not options.once:
         hold_hang_ups()
     find = partial(read_key, environ=os.environ)
-    with opened(config, key, SystemClock(), once=options.once, find_key=find) as journey:
+    beside = nothing if options.once else _page
+    with opened(config, key, SystemClock(), once=options.once, find_key=find, beside=beside) as journey:
         if not options.once:
             return daemon.run(journey)
         heed_signals(journey.stopping)
@@ -61,6 +61,15 @@ def run(options: argparse.Namespace) -> int:
     for file in outcome.waiting:
         say(f"left: {name_once(file.path, file.reason or file.code)}")
     return outcome.exit_code
+
+
+def _page(site: Site) -> AbstractContextManager[None]:
+    """The page, where web.listen is set: only then what it needs is loaded."""
+    if not site.config.web.listen:
+        return nullcontext()
+    from watcher.web.routes import page_of  # noqa: PLC0415 — an extra, which takes a while to load
+
+    return page_of(site)
 
 
 @contextmanager

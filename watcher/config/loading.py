@@ -8,6 +8,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
@@ -133,6 +134,8 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
         "identifai.api_key_file": config.identifai.api_key_file,
         "audio.spool": Path(os.fsdecode(config.audio.spool)),
     }
+    if config.web.password_file is not None:
+        ours["web.password_file"] = config.web.password_file
     if config.report.folder:
         ours["report.folder"] = Path(os.fsdecode(config.report.folder))
     if lies_in(os.fsencode(config.books.parent), config.folders.drop) and (
@@ -143,14 +146,12 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
         if lies_in(os.fsencode(path), config.folders.drop):
             found = f"{name} is {_shown(os.fsencode(path))}"
             yield name, f"{found}; expected a place outside folders.drop, where all is submitted"
-    key = config.identifai.api_key_file
-    for folder in ("done", "failed"):
-        if lies_in(os.fsencode(key), getattr(config.folders, folder)):
-            found = f"identifai.api_key_file is {_shown(os.fsencode(key))}"
-            yield (
-                "identifai.api_key_file",
-                f"{found}; expected a place outside folders.{folder}, which others read",
-            )
+    secrets = [name for name in ("identifai.api_key_file", "web.password_file") if name in ours]
+    for name, folder in product(secrets, ("done", "failed")):
+        secret = os.fsencode(ours[name])
+        if lies_in(secret, getattr(config.folders, folder)):
+            found = f"{name} is {_shown(secret)}"
+            yield name, f"{found}; expected a place outside folders.{folder}, which others read"
 
 
 def _contradicted(config: Config) -> Iterator[tuple[str, str]]:
@@ -159,6 +160,12 @@ def _contradicted(config: Config) -> Iterator[tuple[str, str]]:
         yield (
             "folders.by_verdict",
             "folders.by_verdict is true; expected false while verdicts.fetch is false, since no verdict is known",
+        )
+    if config.web.listen and not config.web.is_local and config.web.password_file is None:
+        found = f"web.listen is {_shown(config.web.listen)}, which other machines may reach"
+        yield (
+            "web.listen",
+            f'{found}; expected web.password_file beside it, or a loopback address ("127.0.0.1:8473")',
         )
     for name, days in config.retention:
         if days and not config.verdicts.fetch:

@@ -17,8 +17,10 @@ from watcher.config.values import (
     Count,
     Days,
     File,
+    FileOrNone,
     Folder,
     FolderOrNone,
+    Hosts,
     Marker,
     Name,
     Names,
@@ -33,6 +35,7 @@ from watcher.config.values import (
     Window,
     Windows,
     Zone,
+    is_loopback,
     lies_in,
 )
 from watcher.privacy import Veil
@@ -242,6 +245,21 @@ class RetentionConfig(Table):
 
 class Web(Table):
     listen: Address = ""
+    hosts: Hosts = ()
+    password_file: FileOrNone = None
+    read_only: bool = False
+
+    @field_validator("listen")
+    @classmethod
+    def _needs_the_extra(cls, listen: str) -> str:
+        if listen and importlib.util.find_spec("starlette") is None:
+            raise ValueError("nothing until the extra is installed: pip install 'identifai-watcher[web]'")
+        return listen
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it listens where this machine alone can reach it; as its address says it, a name may deceive."""
+        return is_loopback(self.listen)
 
 
 class ReportConfig(Table):

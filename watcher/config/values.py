@@ -1,6 +1,7 @@
 """The types of values. The text of a ValueError completes the sentence "… is X; expected …"."""
 
 import difflib
+import ipaddress
 import os
 import re
 import string
@@ -72,6 +73,10 @@ def _time_of_day(text: str) -> str:
 
 def _file(value: object, info: ValidationInfo) -> Path:
     return Path(os.fsdecode(_seen_from_file(value, info)))
+
+
+def _file_or_none(value: object, info: ValidationInfo) -> Path | None:
+    return None if value in ("", None) else _file(value, info)
 
 
 def _store_url(url: str, info: ValidationInfo) -> str:
@@ -154,6 +159,22 @@ def _listen(address: str) -> str:
     return address
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether this "host:port" names an address of this machine alone."""
+    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _host(text: str) -> str:
+    found = re.fullmatch(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", text)
+    if not found or int(found[1] or 0) > 65_535:
+        raise ValueError('a name as a browser asks for it, such as "watcher.example.org" or "10.0.0.5:8473"')
+    return text
+
+
 def _suffix(text: str) -> str:
     if not re.fullmatch(r"\.[^/\0]+", text) or not text.isprintable() or text == "..":
         raise ValueError('an extension that starts with a dot and has no slash, such as ".xml"')
@@ -192,6 +213,7 @@ Folder = Annotated[bytes, PlainValidator(_folder)]
 FolderOrNone = Annotated[bytes, PlainValidator(_folder_or_none)]
 TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 File = Annotated[Path, PlainValidator(_file)]
+FileOrNone = Annotated[Path | None, PlainValidator(_file_or_none)]
 Seconds = Annotated[float, Field(gt=0, le=YEAR, allow_inf_nan=False)]
 Days = Annotated[float, Field(ge=0, le=100 * 365, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
@@ -208,4 +230,5 @@ Name = Annotated[str, AfterValidator(_name)]
 Names = Annotated[tuple[Name, ...], Field(strict=False), AfterValidator(_distinct)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Address = Annotated[str, AfterValidator(_listen)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], Field(strict=False)]
 Marker = Annotated[str, AfterValidator(_marker)]
