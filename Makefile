@@ -31,7 +31,7 @@ test: check
 	$(BIN)/pytest -n $${TEST_WORKERS:-2} --dist worksteal
 
 crash: $(VENV)/.installed-dev
-	EVERY_CROSSING=1 $(BIN)/pytest -q tests/crash/test_crashes.py
+	EVERY_CROSSING=1 $(BIN)/pytest -q tests/crash/test_crashes.py tests/crash/test_removals.py
 	$(BIN)/python -m tests.crash
 
 network: $(VENV)/.installed-dev

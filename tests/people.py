@@ -4,6 +4,7 @@ Fixtures (import them where they are used, or once in conftest.py): `person`, `p
 """
 
 import atexit
+import compileall
 import encodings.ascii
 import encodings.idna
 import encodings.latin_1  # noqa: F401  loaded at first use otherwise, when the stranger cannot
@@ -224,6 +225,8 @@ def _readable_copy(more: tuple[str, ...]) -> Path:
                 shutil.copytree(source, copy / top, dirs_exist_ok=True)
             elif source.is_file() and source.suffix != ".pth":
                 shutil.copy2(source, copy / top)
+    # The stranger cannot keep what he compiles: each start of his would do it again.
+    compileall.compile_dir(copy, quiet=2)
     for path in copy.rglob("*"):
         path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o444))
     return copy

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.crash.kills import MEMORY, NEVER, STORIES, Commander, Kill, Play, play
+from tests.commander import Commander
+from tests.crash.kills import ENVIRONMENT, MEMORY, NEVER, STORIES, Kill, Play, play
 from watcher.clock import SystemClock
 
 _WORKERS = 2
@@ -46,7 +47,7 @@ class Killing:
 
 @cache
 def _commander() -> Commander:
-    return Commander()
+    return Commander(ENVIRONMENT)
 
 
 def _carry_out(killing: Killing) -> Play:

@@ -6,14 +6,11 @@ one command; what is left is audited, looked at with the commands that only read
 
 import json
 import os
-import select
 import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -22,7 +19,8 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 
-from tests.crash import audit, commander, tracer
+from tests.commander import Commander
+from tests.crash import audit, tracer
 from tests.crash.audit import Dropped
 from tests.crash.long import PART_BYTES, long_recording, parts_of
 from tests.people import PROJECT, STRANGER
@@ -58,51 +56,6 @@ _QUICK: dict[str, dict[str, Any]] = {
 _PATIENCE_SECONDS = 60.0
 _MOST_DECISIONS = 3
 _CLOCK = SystemClock()
-
-
-class Commander:
-    """Carries out commands; see the module of this name."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", commander.__name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=ENVIRONMENT,
-            start_new_session=True,
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        self._in, self._out = self._process.stdin, self._process.stdout
-
-    def call(
-        self,
-        arguments: Sequence[str],
-        out: Path,
-        err: Path,
-        followed: tracer.Orders | None = None,
-        meanwhile: Callable[[], None] = lambda: None,
-    ) -> int:
-        """The command has ended. Its exit code; 128 and more: the signal that ended what was followed."""
-        orders = asdict(followed) if followed else None
-        order = {"arguments": arguments, "out": str(out), "err": str(err), "followed": orders}
-        self._in.write(json.dumps(order).encode() + b"\n")
-        self._in.flush()
-        until = _CLOCK.monotonic() + _PATIENCE_SECONDS
-        while not select.select([self._out], [], [], 0.05)[0]:
-            if _CLOCK.monotonic() > until:
-                self.close()
-                raise AssertionError(f"{arguments} did not end:\n{_read(err)}")
-            meanwhile()
-        return int(self._out.readline())
-
-    def close(self) -> None:
-        """It and whatever it carries out are over."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._in.close()
-        self._out.close()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ from watcher.errors import Exit
 from watcher.folders import LOCK, MARKER
 from watcher.sandbox import LedgerEntry, Sandbox
 
+EVERY_CROSSING = bool(os.environ.get("EVERY_CROSSING"))
+"""As `make crash` has it; `make test` takes a part."""
+
 _WAIT_SECONDS = 10.0
 _HOUR = 3600.0
 _MOST_DECISIONS = 2  # on one recording: a crash and a lost answer may each leave it in doubt
@@ -261,7 +264,7 @@ class Scene:
     service: dict[str, Any] = field(default_factory=dict)
     is_first_start: bool = False
     elsewhere: tuple[str, ...] = ()  # folders that lie on another file system
-    stride: int = 1  # every so many crossings a crash; `make crash` plays each
+    stride: int = 1 if EVERY_CROSSING else 2  # every so many crossings a crash
 
     @contextmanager
     def world(self, root: Path, template: Path, other: Path | None = None) -> Iterator[World]:
@@ -347,9 +350,6 @@ def _in_parts_retried(world: World) -> None:
     world.run()
     world.place.retry("long.wav")
 
-
-EVERY_CROSSING = bool(os.environ.get("EVERY_CROSSING"))
-"""As `make crash` has it; `make test` takes a part."""
 
 _COMPANIONS = {"arrivals": {"marker": ".done", "sidecar": [".xml"]}}
 _HOLD = {"identifai": {"in_doubt": "hold"}}

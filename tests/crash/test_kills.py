@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.commander import Commander
 from tests.crash import audit, tracer
-from tests.crash.kills import NEVER, SERVICE, STORIES, Commander, Kill, Stage, play
+from tests.crash.kills import ENVIRONMENT, NEVER, SERVICE, STORIES, Kill, Stage, play
 from tests.people import missing, needs_root
 from watcher.sandbox import LedgerEntry
 
@@ -25,7 +26,7 @@ def commanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commander]:
     """Who carries out commands, where processes can be followed."""
     notes = tmp_path_factory.mktemp("notes")
     err = notes / "err"
-    commander = Commander()
+    commander = Commander(ENVIRONMENT)
     if commander.call(["--version"], notes / "out", err, tracer.Orders(str(notes / "calls"), {})):
         told = err.read_text().splitlines()[-1:]
         missing(f"no program can be followed here: {told}. Wanted: ptrace, and apt-get install libseccomp2")

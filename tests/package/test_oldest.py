@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.package.test_lock import pinned
 from tests.people import PROJECT, missing
 
@@ -14,7 +12,6 @@ LOCK = "requirements-oldest.txt"
 THE_CLIENTS = ("tests/client", "tests/pure/test_upload.py")
 
 
-@pytest.mark.timeout(600)
 def test_the_client_works_with_the_oldest_libraries(tmp_path: Path) -> None:
     """Its own tests pass with them, over real sockets and TLS: it builds on the libraries' inner parts."""
     oldest = tmp_path / "oldest"

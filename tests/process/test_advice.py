@@ -11,7 +11,7 @@ import pytest
 
 from tests.people import CREW, SOMEBODY, STRANGER, Person, StrangersPython, missing, needs_acl
 from tests.places import KEY, Place, speech
-from tests.process.programs import ENVIRONMENT, Program, Programs
+from tests.process.programs import ENVIRONMENT, Program, Programs, run_all
 from watcher.accounts import describe_user
 from watcher.domain import State
 from watcher.errors import Exit
@@ -181,13 +181,19 @@ def test_the_advice_of_why_is_enough(
         path = hinder(site.root / "drop", stack)
         first = run(watcher, python, "run", "--once", "--config", site.config_path)
         assert first.process.returncode == Exit.INCOMPLETE, first.err
-        why = run(watcher, python, "why", path, "--config", site.config_path)
-        command = command_in(why.out)
-        status = run(watcher, python, "status", "--config", site.config_path)
-        (blocked,) = (line for line in status.out.splitlines() if line.startswith("blocked"))
-        check = run(watcher, python, "check", "--config", site.config_path)
+        (_, why), (_, status), (_, check) = run_all(
+            site,
+            ("why", path),
+            ("status",),
+            ("check",),
+            environment=ENVIRONMENT | python.environment | {"IDENTIFAI_API_KEY": KEY},
+            executable=python.executable,
+            **STRANGER.spawning(),
+        )
+        command = command_in(why)
+        (blocked,) = (line for line in status.splitlines() if line.startswith("blocked"))
         assert command_in(blocked) == command
-        assert command in check.out.replace("\n", "")
+        assert command in check.replace("\n", "")
         told = [line.get("hint") or line["reason"] for line in first.log if line["level"] == "warning"]
         assert any(command in text for text in told), told
         assert f"{STRANGER.uid}" not in blocked

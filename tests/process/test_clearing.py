@@ -11,8 +11,6 @@ from tests.process.programs import Program, Programs, wait_until
 from watcher.folders.tombstone_files import KEY
 from watcher.sandbox import Sandbox
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def site(make_place: MakePlace) -> Place:

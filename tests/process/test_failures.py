@@ -16,8 +16,6 @@ from watcher.text import JsonObject
 
 __all__ = ["place", "small_disk"]  # fixtures
 
-pytestmark = pytest.mark.timeout(300)
-
 PATIENCE_SECONDS = 100.0  # a step that failed often is tried again after a minute
 
 

@@ -2,27 +2,22 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.places import KEY, Place, speech
 from tests.process.conftest import QUICK
-from tests.process.programs import CLOCK, ENVIRONMENT, Programs
+from tests.process.programs import CLOCK, ENVIRONMENT, Programs, run_all
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
 
 LOCALES = {
     "none": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "ascii output": {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"},
     "none, and ascii output": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"},
     "latin-1 output": {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "latin-1"},
-    "utf-8": {"LC_ALL": "C.UTF-8"},
 }
 NAMES = ("Rückruf Müller.wav".encode(), b"no utf-8 \xfc.wav", "電話 😀.wav".encode())
-MANGLED = ("Traceback", "UnicodeEncode", "UnicodeDecode", "codec can't", "surrogate")
 
 
 @pytest.fixture(params=LOCALES)
@@ -65,51 +60,13 @@ def put(place: Place, name: bytes, content: bytes) -> None:
         file.write(content)
 
 
-_DRIVER = """
-import sys
-from watcher.cli import main
-commands = [[]]
-for word in sys.argv[1:]:
-    commands[-1:] = [commands[-1], []] if word == ";" else [[*commands[-1], word]]
-for command in commands:
-    try:
-        code = main(command)
-    except SystemExit as end:
-        code = end.code
-    sys.stdout.flush()
-    sys.stdout.buffer.write(b"%%%d\\n" % code)
-    sys.stdout.flush()
-"""
-
-
-def run_all(
-    environment: dict[str, str], place: Place, *commands: tuple[str | bytes, ...]
-) -> list[tuple[int, str]]:
-    """How each command ended and what it printed, one after the other in one program, to save its start."""
-    words: list[bytes] = []
-    for command, *rest in commands:
-        words += [*map(os.fsencode, [";", command, "--config", place.config_path, *rest])]
-    done = subprocess.run(
-        [sys.executable, "-c", _DRIVER, *words[1:]], env=environment, capture_output=True, check=False, cwd="/"
-    )
-    out = done.stdout.decode(errors="surrogateescape")
-    said = out + done.stderr.decode(errors="surrogateescape")
-    assert done.returncode == 0, said
-    assert not [mangled for mangled in MANGLED if mangled in said], said
-    *parts, last = out.split("%")
-    codes = [last] if not parts else [part.partition("\n")[0] for part in [*parts[1:], last]]
-    outs = [parts[0], *(part.partition("\n")[2] for part in parts[1:])]
-    assert len(codes) == len(commands), said
-    return [(int(code), out) for code, out in zip(codes, outs, strict=True)]
-
-
 def test_every_command_takes_and_tells_every_name(
     named_place: Place, service: Sandbox, environment: dict[str, str]
 ) -> None:
     """In the arguments, the configuration, on the disk, in the log and in the output; JSON stays JSON."""
 
     def run(*commands: tuple[str | bytes, ...], code: int = Exit.WELL) -> list[str]:
-        ended = run_all(environment, named_place, *commands)
+        ended = run_all(named_place, *commands, environment=environment)
         assert [each for each, _ in ended] == [code] * len(commands), ended
         return [out for _, out in ended]
 
@@ -169,13 +126,14 @@ def test_what_is_wrong_is_told_with_its_names(tmp_path: Path, environment: dict[
         place.config_name = os.fsdecode("Einstellungen é ".encode() + b"\xff.toml")
         if content is not None:
             place.config_path.write_bytes(content)
-        ended = run_all(environment, place, ("run",), ("status",), ("check",))
+        ended = run_all(place, ("run",), ("status",), ("check",), environment=environment)
         assert [code for code, _ in ended] == [Exit.CONFIG] * 3
 
 
 def test_the_helps_are_printed(place: Place, environment: dict[str, str]) -> None:
     """Whatever characters they have."""
-    helps = run_all(environment, place, *((command, "--help") for command in ("run", "list", "retry", "check")))
+    commands = ((command, "--help") for command in ("run", "list", "retry", "check"))
+    helps = run_all(place, *commands, environment=environment)
     assert [code for code, _ in helps] == [Exit.WELL] * 4
 
 
