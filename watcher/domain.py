@@ -268,6 +268,10 @@ class Fault:
         return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
+Marks = tuple[int, int, int, int, int]
+"""A fingerprint's numbers, as long as there are 100,000 of them that nobody has asked about."""
+
+
 class Fingerprint(NamedTuple):  # a scan makes 100,000 of them: a frozen dataclass takes 2.5 times as long
     """Which file this is, without reading it. Any difference means: not the file that was queued."""
 

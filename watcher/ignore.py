@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from watcher.extensions import EXTENSIONS
 
@@ -127,12 +127,15 @@ class Ignore:
 
         # Most recordings are named by letters, digits, "_" and "-", and one extension: whether any pattern matches
         # such a name is found out once.
-        usual = re.compile(rb"[0-9a-z][0-9a-z_-]*\.(?:%b)" % "|".join(self._plain).encode(), re.IGNORECASE)
-        self._is_usual = None if any(map(_may_match_usual, folded)) else usual.fullmatch
+        plain = "|".join(sorted(self._plain, key=lambda one: (one != "wav", one))).encode()
+        # In the usual case first: that takes half the time.
+        usual = re.compile(rb"[0-9A-Za-z][0-9A-Za-z_-]*+\.(?:%b|(?i:%b))" % (plain, plain))
+        self.is_usual: Callable[[bytes], object] = _no if any(map(_may_match_usual, folded)) else usual.fullmatch
+        """True of most recordings' names, none of which is ignored. A scan asks this first."""
 
     def matching(self, name: bytes) -> str | None:
         """Return the pattern that matches this name, or a component of this relative path; else None."""
-        if self._is_usual is not None and self._is_usual(name):
+        if self.is_usual(name):
             return None
         for part in name.decode("utf-8", "surrogateescape").split("/"):
             low = part.casefold()
@@ -156,6 +159,10 @@ class Ignore:
     def source(self, pattern: str) -> str | None:
         """Return the program and kind of file behind a built-in pattern; None for one of `arrivals.ignore`."""
         return self._sources.get(pattern)
+
+
+def _no(_name: bytes) -> bool:
+    return False
 
 
 def _may_match_usual(pattern: str) -> bool:

@@ -1,9 +1,9 @@
-"""From a writer's last act to the row in the queue; what an idle daemon costs; the first look at 100,000 files.
+"""From a writer's last act to the row in the queue; what a second costs in which one file comes.
 
 Submitting is paused where arrivals alone are measured. A latency is from the instant before the writer's close, or
 rename, to the moment at which another connection can read the row. Aims where there is proof: p50 within 10 ms,
-p99 within 30 ms, also while others are filed out of the folder; a first look within twice a bare walk with stat;
-a second in which one file comes costs beside 50,000 others that wait at most twice what it costs beside 1,500.
+p99 within 30 ms, also while others are filed out of the folder; a second in which one file comes costs beside
+50,000 others that wait at most twice what it costs beside 1,500.
 """
 
 import os
@@ -18,11 +18,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from struct import pack
 
-from tests.benchmarks.walk import _bare, _timed
 from tests.places import Place
 from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
@@ -36,16 +34,12 @@ from watcher.store import Store
 KEY = "a-key-for-tests"
 RECORDING = wav(4, seed=1)
 TIMES = 300
+COMMAND = [sys.executable, "-m", "watcher"]
 PAUSE_SECONDS = {"events": 0.05, "polling": 1.0}  # between two writers, at the most: no queue is measured
-FILES = 100_000
-IDLE_SECONDS = 60
-ROUNDS = 5
 
 
 def main() -> None:
     measure_latencies()
-    measure_idle()
-    measure_first_look()
     measure_second()
 
 
@@ -138,8 +132,15 @@ def latency(place: Place, books: sqlite3.Connection, act: Act, number: int) -> f
 
 
 @contextmanager
-def running(setting: str, *, is_paused: bool, files: int = 0) -> Iterator[tuple[Place, "subprocess.Popen[bytes]"]]:
+def running(setting: str, *, is_paused: bool) -> Iterator[tuple[Place, "subprocess.Popen[bytes]"]]:
     """The daemon at work on a folder of its own, against a sandbox without limits in this process."""
+    with place_of(setting, is_paused=is_paused) as place, started(place) as daemon:
+        yield place, daemon
+
+
+@contextmanager
+def place_of(setting: str, *, is_paused: bool) -> Iterator[Place]:
+    """A folder and a database of their own, and a sandbox without limits in this process."""
     with (
         tempfile.TemporaryDirectory(prefix="watcher-bench-") as folder,
         Sandbox(KEY, writes=(), reads=()) as service,
@@ -152,20 +153,21 @@ def running(setting: str, *, is_paused: bool, files: int = 0) -> Iterator[tuple[
             arrivals={"watch": setting},
             verdicts={"fetch": False},
         )
-        make(place.root / "drop", files)
-        environment = os.environ | {"IDENTIFAI_API_KEY": KEY}
-        command = [sys.executable, "-m", "watcher"]
-        where = ["--config", str(place.config_path)]
-        subprocess.run([*command, "migrate", *where], check=True, capture_output=True)
-        if is_paused:
-            subprocess.run([*command, "pause", *where], check=True, capture_output=True)
-        with (place.root / "log").open("w") as log:
-            daemon = subprocess.Popen([*command, "run", *where], env=environment, stderr=log)
-            try:
-                wait_for(lambda: "watch.chosen" in (place.root / "log").read_text(), daemon)
-                yield place, daemon
-            finally:
-                end(daemon)
+        for command in ("migrate", "pause")[: 1 + is_paused]:
+            subprocess.run([*COMMAND, command, "--config", place.config_path], check=True, capture_output=True)
+        yield place
+
+
+@contextmanager
+def started(place: Place) -> Iterator["subprocess.Popen[bytes]"]:
+    environment = os.environ | {"IDENTIFAI_API_KEY": KEY}
+    with (place.root / "log").open("w") as log:
+        daemon = subprocess.Popen([*COMMAND, "run", "--config", place.config_path], env=environment, stderr=log)
+        try:
+            wait_for(lambda: "watch.chosen" in (place.root / "log").read_text(), daemon)
+            yield daemon
+        finally:
+            end(daemon)
 
 
 def wait_for(look: Callable[[], bool], daemon: "subprocess.Popen[bytes]", every_seconds: float = 0.1) -> None:
@@ -178,83 +180,6 @@ def wait_for(look: Callable[[], bool], daemon: "subprocess.Popen[bytes]", every_
 def end(process: "subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=30)
-
-
-# An idle daemon
-
-
-def measure_idle() -> None:
-    with running("events", is_paused=True, files=FILES) as (place, daemon):
-        began = time.perf_counter()
-        wait_for(partial(are_queued, place, FILES), daemon, every_seconds=1)
-        print(f"{FILES:,} files queued in {time.perf_counter() - began:.0f} s", flush=True)
-        time.sleep(10)
-        before = cpu_seconds(daemon.pid)
-        time.sleep(IDLE_SECONDS)
-        used = cpu_seconds(daemon.pid) - before
-        status = Path(f"/proc/{daemon.pid}/status").read_text()
-        now, peak = (int(status.split(f"{name}:")[1].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
-        print(
-            f"{FILES:,} files waiting, idle for {IDLE_SECONDS} s: CPU {used:.2f} s, {used / IDLE_SECONDS:.2%} of a"
-            f" core, {used * 3600 / IDLE_SECONDS:.0f} s an hour; memory {now:.0f} MiB, peak {peak:.0f} MiB",
-            flush=True,
-        )
-
-
-def are_queued(place: Place, number: int) -> bool:
-    with closing(sqlite3.connect(f"file:{place.root}/watcher.db?mode=ro", uri=True)) as books:
-        return bool(books.execute("SELECT count(*) >= ? FROM items", (number,)).fetchone()[0])
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def make(folder: Path, number: int) -> None:
-    """So many small recordings, all different, in a hundred subfolders."""
-    content, below = wav(0.02, seed=1), folder
-    for n in range(number):
-        below = folder / f"day-{n % 100:02}"
-        if n < 100:
-            below.mkdir()
-        with (below / f"call-{n:06}.wav").open("wb") as file:
-            file.write(content[:-8] + pack("<Q", n))
-
-
-# The first look
-
-
-def measure_first_look() -> None:
-    """The arrivals step's own scan, with its candidates, its question to the books and the note of its end."""
-    with tempfile.TemporaryDirectory(prefix="watcher-bench-") as folder:
-        place = Place(Path(folder), "http://127.0.0.1:1", SystemClock())
-        make(place.root / "drop", FILES)
-        times = []
-        for _ in range(ROUNDS):  # in turns, so that both meet the same machine
-            bare = _timed(partial(_bare, str(place.root / "drop"), stat=True))
-            times.append((bare, first_look(place)))
-    bare, ours = (min(column) for column in zip(*times, strict=True))
-    print(
-        f"first look at {FILES:,} files: bare scandir with stat {bare * 1000:.0f} ms, arrivals.scanner.scan()"
-        f" {ours * 1000:.0f} ms, ratio {ours / bare:.2f} (aim: 2 at the most)",
-        flush=True,
-    )
-
-
-def first_look(place: Place) -> float:
-    config = load(place.config_path)
-    with Store(config.store.url) as store:
-        store.database.migrate()
-        arrivals = Arrivals(Site.open(config, store, SystemClock()), threading.Event())
-
-        def scan() -> int:
-            assert arrivals.scanner.scan()
-            return FILES
-
-        seconds = _timed(scan)
-        assert arrivals.pending(float("inf")) == FILES
-        return seconds
 
 
 # A second

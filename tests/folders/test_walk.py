@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.people import as_user, drop, missing, needs_root, shared_folder
+from watcher.domain import Marks
 from watcher.errors import FolderMissing, RecordingUnreachable
-from watcher.folders import Folder
+from watcher.folders import Folder, walk
 
 
 @pytest.fixture
@@ -38,6 +39,27 @@ def test_what_is_unknown_is_told_with_its_fingerprint(folder: Folder) -> None:
     """A new file need not be looked up again by its path."""
     found = {entry.path: entry.fingerprint for entry in folder.walk(nothing, known={})}
     assert found == {path: folder.fingerprint(path) for path in EVERY}
+
+
+def test_files_are_handed_over_instead_of_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, some at a time, whether new or changed; what is no file is told still."""
+    monkeypatch.setattr(walk, "_TAKEN_AT_ONCE", 2)
+    os.symlink("call.wav", os.path.join(folder.root, b"link"))
+    for known in ({}, {b"a/call.wav": 1}):
+        taken: list[dict[bytes, Marks]] = []
+        told = list(folder.walk(nothing, known=known, take=taken.append))
+        assert [entry.kind for entry in told] == ["link"]
+        assert len(taken) >= 2
+        assert {path: marks for some in taken for path, marks in some.items()} == {
+            path: folder.fingerprint(path) for path in EVERY
+        }
+
+
+def test_a_usual_name_is_not_asked_about(folder: Folder) -> None:
+    asked = list[bytes]()
+    found = folder.walk(asked.append, known={}, is_usual=lambda name: name == b"call.wav")
+    assert {entry.path for entry in found} == EVERY
+    assert sorted(asked) == [b"a", b"b", b"c"]
 
 
 def test_what_is_known_is_passed_over_in_silence(folder: Folder) -> None:

@@ -18,6 +18,9 @@ PATTERNS = st.lists(PARTS | PARTS.map("*{}".format) | PARTS.map("{}*".format), m
 
 @example(["*b*"], "aba")
 @example(["A*"], "Ab")
+@example(["*.wav"], "ab.wav")
+@example(["*.wav"], "ab.WAV")
+@example(["*.WAV"], "ab.wav")
 @given(PATTERNS, PARTS)
 def test_a_name_is_passed_over_where_one_of_the_patterns_covers_it(added: list[str], name: str) -> None:
     """The shell's patterns, as Python's own fnmatch reads them: built-in ones in any case, added ones exactly."""

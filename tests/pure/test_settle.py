@@ -1,6 +1,6 @@
 """When a file is whole: the settler, driven by everything writers do."""
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from watcher.audio import Completeness
 from watcher.domain import Fingerprint
-from watcher.journey.arrive.roll import Candidate
+from watcher.journey.arrive.roll import Candidate, Group
 from watcher.journey.arrive.settle import Evidence, Judgement, Patience, Settler
 
 SETTLE, UNCLOSED, INCOMPLETE, RELOOK = 2.0, 20.0, 60.0, 30.0
@@ -438,6 +438,76 @@ def test_what_is_left_is_looked_at_when_it_changes_and_not_before() -> None:
     it.see(b"a", mark(20), NOW, 300.0)
     assert it.next_look() == 302.0
     assert candidate.code == "settling"
+
+
+SCANS = st.lists(
+    st.dictionaries(st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f"]), st.integers(0, 3), max_size=5),
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    scans=SCANS,
+    gone=st.sets(st.sampled_from([b"a", b"b"])),
+    limit=st.integers(1, 4),
+    flags=st.tuples(*[st.booleans()] * 2),
+)
+def test_what_a_scan_sees_at_once_is_what_it_would_be_one_by_one(
+    scans: list[dict[bytes, int]], gone: set[bytes], limit: int, flags: tuple[bool, bool]
+) -> None:
+    """It is looked at in the same order, at the same times, and is known to have rested as long.
+
+    Whatever is seen again or forgotten before its turn, and whenever the next scan sees others.
+    """
+    proof, is_local = flags
+    both = at_once, singly = settler(proof=proof), settler(proof=proof)
+    monotonic = 100.0
+    for ages in scans:
+        monotonic += 1.0
+        now = NOW + monotonic
+        marks = {path: mark(inode=ord(path), ctime_ns=int((now - age) * 1e9)) for path, age in ages.items()}
+        new = {path: one for path, one in marks.items() if path not in singly}
+        at_once.see_newcomers(dict(new), now, monotonic, is_local=is_local)
+        for it, seen in ((singly, new), *((it, marks.keys() - new.keys()) for it in both)):
+            for path in sorted(seen):
+                it.see(path, marks[path], now, monotonic, is_local=is_local)
+        assert at_once.inodes() == singly.inodes()
+        for path in gone:
+            at_once.forget(path)
+            singly.forget(path)
+        assert len(at_once) == len(singly)
+        assert at_once.count_ending(monotonic + SETTLE) == singly.count_ending(monotonic + SETTLE)
+        assert at_once.next_look() == singly.next_look()
+        first, second = (judged(it, limit, now, monotonic) for it in both)
+        assert first == second
+    assert judged(at_once, 100, NOW, monotonic + SETTLE) == judged(singly, 100, NOW, monotonic + SETTLE)
+
+
+def judged(it: Settler, limit: int, now: float, monotonic: float) -> list[tuple[object, ...]]:
+    """Everything about those that are due, which have to wait then."""
+    due = it.due(monotonic, limit)
+    found = [astuple(candidate) for candidate in due]
+    for candidate in due:
+        it.judge(candidate, UNKNOWN, now, monotonic)
+    return found
+
+
+def test_newcomers_are_published_as_they_will_be_and_asking_about_one_plans_its_look() -> None:
+    it = settler()
+    it.see_newcomers({b"%d" % n: mark(n, inode=n) for n in range(5)}, NOW, 100.0, is_local=True)
+    assert [(one.path, one.fingerprint.size) for one in it.roll.first(Group.WAITING, 3)] == [
+        (b"0", 0),
+        (b"1", 1),
+        (b"2", 2),
+    ]
+    assert it.roll.count(Group.WAITING) == len(it) == 5
+    found = it.get(b"3")
+    assert found is not None
+    assert found is it.get(b"3")
+    assert it.roll.count(Group.WAITING) == len(it) == 5
+    assert sorted(one.path for one in it.due(100.0, 10)) == [b"0", b"1", b"2", b"3", b"4"]
+    assert it.due(100.0, 10) == []
 
 
 def test_however_many_wait_they_are_looked_at_no_more_often_than_some_a_second() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from watcher.accounts import describe_user
-from watcher.domain import Fingerprint
+from watcher.domain import Fingerprint, Marks
 from watcher.errors import FolderRefuses, NameTaken, RecordingGone, RecordingUnreachable, TooLong
 from watcher.folders import disk
 from watcher.folders.capability import CAP_FOWNER, has_capability
@@ -48,9 +48,11 @@ class Folder(Root):
         known: Mapping[bytes, int] | None = None,
         below: bytes = b"",
         stopping: threading.Event | None = None,
+        take: Callable[[dict[bytes, Marks]], None] | None = None,
+        is_usual: Callable[[bytes], object] | None = None,
     ) -> Scan:
         """Return a scan of the folder, or of the subfolder `below`, that leaves out what is `known`; see Scan."""
-        return Scan(self, ignore, known, below, stopping)
+        return Scan(self, ignore, known, below, stopping, take, is_usual)
 
     # Reading and taking out
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from watcher.domain import Fingerprint
+from watcher.domain import Fingerprint, Marks
 from watcher.folders import disk
 from watcher.folders.root import Root, words
 
 Kind = Literal["file", "link", "fifo", "socket", "device"]
 
 _FORMAT, _REGULAR = stat.S_IFMT(0o177777), stat.S_IFREG  # of a mode
+_TAKEN_AT_ONCE = 1_000
 _HELD = 32  # open descriptors on the way down, at most; folders further up are reopened on the way back
 
 
@@ -42,6 +43,10 @@ class Scan:
     `below`, relative to the root, limits the scan to one subfolder. Nothing is yielded when that is gone, is no
     folder, or is ignored by any of its components.
 
+    `take` is given every file that would be yielded with a fingerprint, a thousand at a time and the rest at the
+    end: where a first look meets 100,000, a step of an iteration for each costs too much. For the same reason
+    `ignore` is not called with a name for which `is_usual` is true.
+
     Once `stopping` is set the scan ends before the next name, and `is_cut_short` is true: a slow share takes
     minutes for 100,000 names. What was not met is then not missing.
     """
@@ -53,8 +58,13 @@ class Scan:
         known: Mapping[bytes, int] | None = None,
         below: bytes = b"",
         stopping: threading.Event | None = None,
+        take: Callable[[dict[bytes, Marks]], None] | None = None,
+        is_usual: Callable[[bytes], object] | None = None,
     ) -> None:
         self._root = root
+        self._take = take
+        self._is_usual = is_usual
+        self._to_take: dict[bytes, Marks] = {}
         self._is_told_to_stop = (stopping or threading.Event()).is_set
         self._ignore = ignore
         self._known = known
@@ -81,7 +91,7 @@ class Scan:
 
     def __iter__(self) -> Iterator[Entry]:
         self.unreadable, self.is_cut_short = [], False
-        self.missing, self.nameless = set(), {}
+        self.missing, self.nameless, self._to_take = set(), {}, {}
         self._unmet = dict(self._known or {})
         if any(self._ignore(name) is not None for name in self._below):
             return
@@ -104,6 +114,8 @@ class Scan:
             finally:
                 for level in trail:
                     level.close()
+        if self._take is not None:
+            self._take(self._to_take)
         if self._known is not None and not self._below and not self.is_cut_short:
             unread = tuple(path + b"/" for path, _ in self.unreadable)
             self.missing = {p for p in self._unmet if p in self._known and not p.startswith(unread)}
@@ -130,13 +142,14 @@ class Scan:
             trail[-_HELD - 1].close()
         return below
 
-    def _list(self, level: "_Level") -> Iterator[Entry]:  # noqa: C901, PLR0912 — a call costs as much as a look
+    def _list(self, level: "_Level") -> Iterator[Entry]:  # noqa: C901, PLR0912, PLR0915 — a call costs as much as a look
         # Hardly a function call for known paths: with 100,000 files waiting, this loop is the cost of a scan.
         prefix, subfolders = level.prefix, level.subfolders
-        ignore, encoding = self._ignore, sys.getfilesystemencoding()
-        unmet, device, new = self._unmet, 0, tuple.__new__  # a named tuple's own takes twice as long
+        ignore, is_usual, encoding = self._ignore, self._is_usual, sys.getfilesystemencoding()
+        unmet, device = self._unmet, 0
         known_now = None if self._known is None else self._known.get
         known_once, is_told_to_stop = unmet.pop, self._is_told_to_stop
+        take, to_take = self._take, self._to_take
         try:
             with os.scandir(level.folder) as listing:
                 for found in listing:
@@ -149,7 +162,7 @@ class Scan:
                     # Something else may have been given the number that the file had.
                     if inode is not None and inode == found.inode() and found.is_file(follow_symlinks=False):
                         continue
-                    if ignore(name) is not None:
+                    if (is_usual is None or not is_usual(name)) and ignore(name) is not None:
                         continue
                     if known_now is not None and inode is None and found.is_file(follow_symlinks=False):
                         # A newcomer, of which a first look meets 100,000: what `_tell` does, without its calls.
@@ -165,8 +178,14 @@ class Scan:
                                 mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
                                 if mtime == ctime:
                                     ctime = mtime  # one number less to keep
-                                marks = new(Fingerprint, (device, inode, status.st_size, mtime, ctime))
-                                yield new(Entry, (path, inode, "file", marks))
+                                marks = (device, inode, status.st_size, mtime, ctime)
+                                if take is None:
+                                    yield Entry(path, inode, "file", Fingerprint._make(marks))
+                                else:
+                                    to_take[path] = marks
+                                    if len(to_take) >= _TAKEN_AT_ONCE:
+                                        take(to_take)
+                                        to_take = self._to_take = {}
                             continue
                     if found.is_dir(follow_symlinks=False):
                         subfolders.append(name)
@@ -175,7 +194,10 @@ class Scan:
                     elif (entry := self._tell(found, path)) is not None:
                         if inode is not None and entry.kind != "file":
                             unmet[path] = inode
-                        yield entry
+                        if take is None or entry.fingerprint is None:
+                            yield entry
+                        else:
+                            to_take[path] = entry.fingerprint
         except OSError as error:
             if not prefix:
                 raise self._root.no_way_in(error) from error

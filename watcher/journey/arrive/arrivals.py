@@ -118,10 +118,8 @@ class Arrivals:
 
     def pending(self, until: float) -> int:
         """Return how many files will be taken or given up by then (monotonic) if nothing changes."""
-        settler = self.registry.settler
         with self.registry.lock:
-            ends = [settler.ends_waiting_at(candidate) for candidate in settler]
-        return len(self.hints) + sum(1 for end in ends if end is not None and end <= until)
+            return len(self.hints) + self.registry.settler.count_ending(until)
 
     def look_at_receipts(self) -> None:
         """Remove receipts from the drop folder whose recordings have been filed since."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from watcher import logs
 from watcher.clock import Clock
 from watcher.config import Arrivals as Settings
-from watcher.domain import Fingerprint
+from watcher.domain import Fingerprint, Marks
 from watcher.journey.arrive.companions import Companions
 from watcher.journey.arrive.openings import Identity, Openings
 from watcher.journey.arrive.reach import Reach
@@ -35,7 +35,7 @@ class Settled:
     companions: tuple[bytes, ...] = ()
 
 
-Found = list[tuple[bytes, Fingerprint]]
+Found = dict[bytes, Marks]
 """Paths at which a scan has found files that it did not know."""
 
 
@@ -101,11 +101,10 @@ class Registry:
         if part is None or self.companions.marker or self.companions.sidecars:
             return found
         with self.lock:
-            is_known = self.settler.roll.holding([path for path, _ in found])
-            is_known |= self._openings.opened_of(path for path, _ in found)
-            new = [one for one in found if one[0] not in is_known] if is_known else found
+            is_known = self.settler.roll.holding(found.keys()) | self._openings.opened_of(found)
+            new = {one: found[one] for one in found if one not in is_known} if is_known else found
             self.settler.see_newcomers(new, now, monotonic, is_local=part.has_ctime)
-        return [one for one in found if one[0] in is_known] if is_known else []
+        return {path: found[path] for path in is_known}
 
     def awaits_close(self, path: bytes) -> bool:
         """Return whether the file waits for any close of an open that was heard.
@@ -113,7 +112,7 @@ class Registry:
         One that a lease shows to be open waits for its writer's: the close after our own look tells nothing of it,
         and each would lead to another look.
         """
-        candidate = self.settler.get(path)  # without the lock: whoever reads the events asks
+        candidate = self.settler.roll.get(path)  # without the lock: whoever reads the events asks
         return candidate is not None and candidate.reason == HEARD_OPEN and not candidate.is_settled
 
     def lose(self, path: bytes) -> None:
@@ -122,24 +121,24 @@ class Registry:
         A look may find it gone before the event that it was moved away is read: if it may be open, what it was is
         still known then, so that it is not taken for a closed one when it comes back.
         """
-        candidate = self.settler.get(path)
-        if candidate is not None and not self._openings.is_closed(path):
-            self._lost[path] = candidate.fingerprint[:2]
+        fingerprint = self.settler.roll.fingerprint(path)
+        if fingerprint is not None and not self._openings.is_closed(path):
+            self._lost[path] = fingerprint[:2]
             if len(self._lost) > _MOST_LOST:
                 self._lost.popitem(last=False)
         self.settler.forget(path)
 
     def identity(self, path: bytes) -> Identity | None:
         """Return the device and inode of the candidate there, or of the one that was lost; None without."""
-        candidate = self.settler.get(path)  # without the lock: whoever reads the events asks
-        return self._lost.get(path) if candidate is None else candidate.fingerprint[:2]
+        fingerprint = self.settler.roll.fingerprint(path)  # without the lock: whoever reads the events asks
+        return self._lost.get(path) if fingerprint is None else fingerprint[:2]
 
     def identities_below(self, folder: bytes) -> list[tuple[bytes, Identity]]:
         """Return the candidates that are or were in this folder, each with its device and inode."""
         with self.lock:
             lost = [(path, identity) for path, identity in self._lost.items() if path.startswith(folder + b"/")]
-            found = [one for one in self.settler if one.path.startswith(folder + b"/")]
-        return lost + [(one.path, one.fingerprint[:2]) for one in found]
+            known = self.settler.roll.marks()
+            return lost + [(path, found[:2]) for path, found in known if path.startswith(folder + b"/")]
 
     def is_closed(self, path: bytes) -> bool:
         """Return whether every open of it was heard, and has its close."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from watcher import logs
+from watcher.domain import Fingerprint
 from watcher.errors import FolderError
 from watcher.ignore import Ignore
 from watcher.journey.arrive.hints import Hints
@@ -31,7 +32,6 @@ _ERRONEOUS = (
 )
 _REST_OF_SCANS = 4.0  # times the last scan's duration, before one that is only asked for
 _NO_REST_SECONDS = 0.2
-_SEEN_AT_ONCE = 1_000  # files, under one lock
 IDLE = float("inf")
 
 
@@ -95,19 +95,17 @@ class Scanner:
         with site.store.reading() as books:
             self._registry.begin_scan(books)
         # What is known costs neither a stat nor a query; what is admitted meanwhile becomes known meanwhile.
-        listing = site.drop.walk(self._ignore.matching, known=self._registry.known, stopping=self._stopping)
+        listing = site.drop.walk(
+            self._ignore.matching,
+            known=self._registry.known,
+            stopping=self._stopping,
+            take=lambda found: self._see(found, moved_in, now, started),
+            is_usual=self._ignore.is_usual,
+        )
         try:
             with _gc_paused():
-                carried, away = self._registry.carried, self.away
-                found: Found = []
-                for path, _, _, fingerprint in listing:
-                    if fingerprint is None or (carried and path in carried) or (away and path.startswith(away)):
-                        continue
-                    found.append((path, fingerprint))
-                    if len(found) == _SEEN_AT_ONCE:
-                        self._see(found, moved_in, now, started)
-                        found = []
-                self._see(found, moved_in, now, started)
+                for _ in listing:
+                    pass  # no file: links and the like are nobody's recordings
         except FolderError as error:
             site.pause_for_folder(error)
             self._scan_due = started + _POLL_SECONDS  # it has just gone away: look again soon
@@ -129,9 +127,13 @@ class Scanner:
         return True
 
     def _see(self, found: Found, moved_in: dict[bytes, int], now: float, monotonic: float) -> None:
+        carried, away = self._registry.carried, self.away
+        if carried or away:
+            found = {one: found[one] for one in found if one not in carried and not one.startswith(away)}
         if not moved_in:
             found = self._registry.see_newcomers(found, now, monotonic)
-        for path, fingerprint in found:
+        for path, marks in found.items():
+            fingerprint = Fingerprint._make(marks)
             try:
                 is_moved = any(
                     path.startswith(folder) and fingerprint.ctime_ns < at for folder, at in moved_in.items()

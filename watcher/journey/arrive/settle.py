@@ -12,15 +12,14 @@ the wait anew; but never from before the wall clock was last set.
 
 import heapq
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from sys import intern
 
 from watcher.audio import Completeness
-from watcher.domain import Fingerprint
+from watcher.domain import Fingerprint, Marks
 from watcher.errors import RecordingBusy, RecordingUnreachable
-from watcher.journey.arrive.roll import Candidate, Roll
+from watcher.journey.arrive.roll import Candidate, Roll, Sighting
 
 HEARD_OPEN = "is still open: somebody opened it and has not closed it yet; it waits for that, 24 hours at most"
 """Why a file waits that was opened, with no close heard."""
@@ -86,7 +85,7 @@ class Settler:
         self.roll = Roll()
         self._fresh: list[tuple[float, int, bytes]] = []
         self._again: list[tuple[float, int, bytes]] = []
-        self._unplanned: list[Candidate] = []  # newcomers, before anybody has asked what is due
+        self._newcomers: list[bytes] | None = []  # the last changed first; None: not in order yet
         self._offset: float | None = None  # of the wall clock from the monotonic one
         self._clock_set_at = -math.inf  # monotonic
 
@@ -96,19 +95,16 @@ class Settler:
     def __len__(self) -> int:
         return len(self.roll)
 
-    def __iter__(self) -> Iterator[Candidate]:
-        """All candidates, in no order."""
-        return iter(self.roll)
-
     def get(self, path: bytes) -> Candidate | None:
-        return self.roll.get(path)
+        """Return the candidate there, which may have been a newcomer until now."""
+        return self.roll.get(path) or self._enter(path)
 
     def inodes(self) -> dict[bytes, int]:
         """Return every candidate's path and the inode last seen there; 0 where only a scan looks again."""
-        return {
-            candidate.path: 0 if candidate.look_at == _NEVER else candidate.fingerprint.inode
-            for candidate in self.roll
-        }
+        found = {path: marks[1] for path, marks in self.roll.newcomers.items()}
+        for candidate in self.roll:
+            found[candidate.path] = 0 if candidate.look_at == _NEVER else candidate.fingerprint.inode
+        return found
 
     def see(
         self,
@@ -130,7 +126,7 @@ class Settler:
         kernel sets its ctime at every change.
         """
         self._note_wall_clock(now, monotonic)
-        candidate = self.roll.get(path)
+        candidate = self.get(path)
         if candidate is None or not candidate.fingerprint.same_file(fingerprint):
             candidate = Candidate(path, fingerprint, now, monotonic, monotonic, 0.0, now)
             self.roll.put(candidate)
@@ -155,26 +151,26 @@ class Settler:
             self._look(candidate, monotonic + max(self._patience.settle_seconds, 1.0 if is_open else 0.0))
         return candidate
 
-    def see_newcomers(
-        self, found: list[tuple[bytes, Fingerprint]], now: float, monotonic: float, *, is_local: bool
-    ) -> None:
+    def see_newcomers(self, found: dict[bytes, Marks], now: float, monotonic: float, *, is_local: bool) -> None:
         """As `see` for each of these, which are no candidates, and of which nothing was heard.
 
-        A first look meets 100,000 of them: so all is done in one loop, without a call for each.
+        A first look meets 100,000 of them: nothing is done for each, until its turn comes.
         """
         self._note_wall_clock(now, monotonic)
         look_at = monotonic if self._patience.proof else monotonic + self._patience.settle_seconds
-        most_rested, rests_since = monotonic - self._clock_set_at, monotonic
-        candidates = []
-        for path, fingerprint in found:
-            if is_local:
-                rested = now - fingerprint[4] / 1e9
-                if rested > most_rested:  # noqa: PLR1730 — a third of the time of min()
-                    rested = most_rested
-                rests_since = monotonic - rested if rested > 0.0 else monotonic
-            candidates.append(Candidate(path, fingerprint, now, monotonic, rests_since, look_at, now))
-        self._unplanned += candidates
-        self.roll.put_newcomers(candidates)
+        sighting = Sighting(now, monotonic, look_at, monotonic - self._clock_set_at if is_local else None)
+        if sighting != self.roll.sighting:
+            for path in list(self.roll.newcomers):  # those of an earlier scan
+                self._enter(path)
+        self.roll.put_newcomers(found, sighting)
+        self._newcomers = None
+
+    def _enter(self, path: bytes) -> Candidate | None:
+        """Make a candidate of the newcomer there, if there is one, and plan its look."""
+        candidate = self.roll.enter(path)
+        if candidate is not None:
+            self._look(candidate, candidate.look_at)
+        return candidate
 
     def _see_unchanged(
         self, candidate: Candidate, monotonic: float, *, is_closed: bool | None, is_open: bool
@@ -223,7 +219,7 @@ class Settler:
 
     def look_now(self, path: bytes, monotonic: float) -> None:
         """Make the file due, if it is a candidate: what it waited for may be there."""
-        candidate = self.roll.get(path)
+        candidate = self.get(path)
         if candidate is not None and candidate.look_at != math.inf:
             self._look(candidate, monotonic)
 
@@ -233,7 +229,7 @@ class Settler:
 
     def due(self, monotonic: float, limit: int) -> list[Candidate]:
         """Return candidates to look at now, each once: up to `limit`, and some more of those looked at before."""
-        self._plan_newcomers()
+        self._enter_newcomers(monotonic, limit)
         found = self._due(self._fresh, monotonic, limit)
         return found + self._due(self._again, monotonic, max(limit - len(found), limit // 8))
 
@@ -245,7 +241,8 @@ class Settler:
             if candidate is not None and candidate.look_at == look_at:
                 candidate.look_at = math.inf  # off the agenda until it is put back
                 rested = monotonic - candidate.looked_at
-                candidate.hurries = 1.0 + max(0.0, candidate.hurries - rested / _UNHURRIED_SECONDS)
+                hurries = candidate.hurries - rested / _UNHURRIED_SECONDS
+                candidate.hurries = 1.0 + hurries if hurries > 0.0 else 1.0  # one number for all that have rested
                 candidate.looked_at = monotonic
                 found.append(candidate)
         return found
@@ -258,8 +255,9 @@ class Settler:
 
     def next_look(self) -> float | None:
         """Return when the next candidate is due, on the monotonic clock; None when none is."""
-        self._plan_newcomers()
         times = [look_at for look_at in map(self._next, (self._fresh, self._again)) if look_at is not None]
+        if self.roll.newcomers:
+            times.append(self.roll.sighting.look_at)
         return min(times, default=None)
 
     def _next(self, agenda: list[tuple[float, int, bytes]]) -> float | None:
@@ -364,6 +362,13 @@ class Settler:
         candidate = self.roll.get(path)
         return candidate is not None and candidate.is_settled
 
+    def count_ending(self, until: float) -> int:
+        """Return how many files will be taken or given up by then (monotonic) if nothing changes."""
+        ends = (self.ends_waiting_at(candidate) for candidate in self.roll)
+        newcomers_end = self.roll.sighting.monotonic + self._patience.settle_seconds
+        of_newcomers = len(self.roll.newcomers) if newcomers_end <= until else 0
+        return of_newcomers + sum(1 for end in ends if end is not None and end <= until)
+
     def ends_waiting_at(self, candidate: Candidate) -> float | None:
         """Return when (monotonic) this file will be taken or given up if nothing changes; None for never."""
         match candidate.code:
@@ -389,11 +394,22 @@ class Settler:
         if len(self._fresh) + len(self._again) > 1000 + 4 * len(self.roll):
             self._plan_anew()
 
-    def _plan_newcomers(self) -> None:
-        if self._unplanned:
-            self._fresh += [(one.look_at, one.fingerprint.ctime_ns, one.path) for one in self._unplanned]
-            self._unplanned = []
-            heapq.heapify(self._fresh)
+    def _enter_newcomers(self, monotonic: float, limit: int) -> None:
+        """Make candidates of as many newcomers as may be looked at now, in the order in which they changed."""
+        newcomers = self.roll.newcomers
+        if not newcomers or self.roll.sighting.look_at > monotonic:
+            return
+        if self._newcomers is None:
+            self._newcomers = sorted(newcomers, key=lambda path: newcomers[path][4], reverse=True)
+        number, last = 0, -1
+        while self._newcomers:
+            marks = newcomers.get(self._newcomers[-1])
+            if number >= limit and marks is not None and marks[4] != last:
+                return  # else the agenda puts them in order: many change within one tick of a file system's clock
+            path = self._newcomers.pop()
+            if marks is not None:
+                self._enter(path)
+                number, last = number + 1, marks[4]
 
     def _plan_anew(self) -> None:
         """Drop looks from the agendas that have been postponed since."""
