@@ -1,8 +1,10 @@
 """The daemon: run the steps in their loops, and the chores beside them, until it is told to stop."""
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +31,8 @@ from watcher.wishes import Wishing
 
 _log = logs.get_logger(__name__)
 
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD in malloc.h
+_LARGE_BYTES = 2 << 20  # more than is read from a recording at once
 _TIDY_SECONDS = 600.0
 _LISTENING_SECONDS = 15.0
 _STATUS_SECONDS = 5.0
@@ -42,6 +46,7 @@ _STUCK_SECONDS = 900.0  # a step that takes longer than this and an upload's dea
 
 def run(journey: Journey) -> Exit:
     """Run until SIGTERM or SIGINT; afterwards everything it was working on is at rest or recoverable."""
+    give_back_large_blocks()
     site, stopping = journey.site, journey.stopping
     ended = threading.Event()
     hang_up = threading.Event()
@@ -154,6 +159,16 @@ def _reload_when_told(journey: Journey, hang_up: threading.Event) -> None:
         hang_up.wait()
         hang_up.clear()  # before reading: a signal meanwhile is not lost
         reloading()
+
+
+def give_back_large_blocks() -> None:
+    """Have glibc give each large block back to the system as soon as it is freed.
+
+    By itself it keeps blocks of any size that was freed once: what a scan of 100,000 files needs for a moment
+    would be kept for ever.
+    """
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _runners(journey: Journey) -> dict[str, Runner]:

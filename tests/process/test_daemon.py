@@ -2,11 +2,15 @@
 
 import json
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+
+import pytest
 
 from tests.places import KEY, Place, speech
 from tests.process.conftest import MakePlace
@@ -139,6 +143,30 @@ def test_an_idle_daemon_says_nothing(make_place: MakePlace, watcher: Programs) -
     assert len(set(at_first)) == len(at_first)
     assert daemon.stop() == 0
     assert [line["event"] for line in daemon.log] == [*at_first, "daemon.stopped"]
+
+
+HOLDING = """
+from watcher.daemon import give_back_large_blocks
+
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+give_back_large_blocks()
+bytes(24 << 20)  # what glibc learns its lesson from
+before, kept = held(), []
+for _ in range(8):
+    large = bytearray(b"x") * (4 << 20)
+    kept.append(bytearray(b"x") * 10_000)  # lies above it
+    del large
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such setting")
+def test_memory_that_was_needed_for_a_moment_is_given_back() -> None:
+    """Whatever is held that was asked for later: what a scan of 100,000 files needs is not kept for ever."""
+    found = subprocess.run([sys.executable, "-c", HOLDING], capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 2 << 20
 
 
 def test_what_is_no_recording_costs_nothing_and_is_explained(

@@ -78,6 +78,11 @@ class Registry:
             kept = ((name, {one for one in paths if one in self.settler}) for name, paths in self._beside.items())
             self._beside = defaultdict(set, {name: paths for name, paths in kept if paths})
 
+    def end_scan(self) -> None:
+        """Let go of what only a scan asks for."""
+        with self.lock:
+            self.known = self._live
+
     def see(
         self, path: bytes, fingerprint: Fingerprint, now: float, monotonic: float, *, is_closed: bool | None = None
     ) -> None:

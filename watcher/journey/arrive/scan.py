@@ -110,6 +110,8 @@ class Scanner:
             site.pause_for_folder(error)
             self._scan_due = started + _POLL_SECONDS  # it has just gone away: look again soon
             return False
+        finally:
+            self._registry.end_scan()
         if listing.is_cut_short:
             return False
         self._note_unreadable(listing.unreadable)
