@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -17,6 +18,7 @@ import pytest
 from tests.process.programs import CLOCK
 
 _PATIENCE_SECONDS = 60.0
+_KEYS = {"Tab": 9, "Enter": 13}
 
 
 def find_chromium() -> str:
@@ -60,9 +62,33 @@ class Browser:
         self.call("Page.navigate", url=page.as_uri() if isinstance(page, Path) else page)
         self._await("Page.loadEventFired")
 
+    def before_each_page(self, script: str) -> None:
+        """Have this run in every page that is opened from now on, before its own scripts."""
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
+    def allow_scripts(self, allowed: bool) -> None:
+        """Let the scripts of pages run, or none."""
+        self.call("Emulation.setScriptExecutionDisabled", value=not allowed)
+
+    def await_true(self, expression: str) -> None:
+        """Wait until the script comes to something true."""
+        until = CLOCK.monotonic() + _PATIENCE_SECONDS
+        while not self.run(expression):
+            assert CLOCK.monotonic() < until, expression
+            CLOCK.wait(0.05, threading.Event())
+
+    def type_key(self, key: str) -> None:
+        """Press a key, such as Tab."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=_KEYS[key])
+
     def names_of(self, role: str) -> list[str]:
         """The names of all elements in this role, in their order, as a screen reader tells them."""
         return [name for name, _ in self._in_role(role)]
+
+    def read(self) -> str:
+        """What can be read on the page, with single blanks."""
+        return " ".join(str(self.run("document.body.innerText")).split())
 
     def press(self, role: str, name: str) -> None:
         """Click on the one element in this role and of this name, and wait for the page that comes of it."""

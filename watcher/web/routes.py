@@ -2,20 +2,17 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from watcher import __version__, logs
+from watcher import logs
 from watcher.journey.site import Site
 from watcher.views.context import CommandContext
-from watcher.views.status import read_status
 from watcher.web.gate import Rules, allowed_hosts
 from watcher.web.listener import bind, serving, split_address
 from watcher.web.middleware import Gate
+from watcher.web.pages import Pages
 from watcher.web.password import read_password
 
 _log = logs.get_logger(__name__)
@@ -43,40 +40,14 @@ def page_of(site: Site) -> AbstractContextManager[None]:
 
 
 def make_app(site: Site) -> Starlette:
-    """Return the application. Its endpoints are plain functions, each run in a thread that may read and wait."""
-    pages = Pages(site)
+    """Return the application. What reads or decides runs in a thread that may wait.
+
+    Each request has a context of its own: it remembers what it has found out about the folders.
+    """
+    pages = Pages(lambda: CommandContext(site.config, site.store, site.clock))
     return Starlette(
         routes=[
-            Route("/", pages.overview),
+            *pages.routes(),
             Mount("/static", StaticFiles(packages=[("watcher.web", "static")])),
         ]
     )
-
-
-class Pages:
-    """The endpoints that a browser asks for: each reads what it shows at once, and answers whole."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._templates = Environment(
-            loader=PackageLoader("watcher.web"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-
-    @property
-    def _context(self) -> CommandContext:
-        """A context of its own for each request: it remembers what it has found out about the folders."""
-        return CommandContext(self._site.config, self._site.store, self._site.clock)
-
-    def overview(self, _: Request) -> Response:
-        status = read_status(self._context)
-        return self._render("overview.html", status=status)
-
-    def _render(self, name: str, **values: object) -> HTMLResponse:
-        text = self._templates.get_template(name).render(
-            version=__version__, read_only=self._site.config.web.read_only, **values
-        )
-        return HTMLResponse(text.encode("utf-8", "replace"))

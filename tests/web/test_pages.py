@@ -1,0 +1,267 @@
+"""What the pages show and what is decided at them, by HTTP."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.clock import FalseClock
+from tests.places import Place, sandbox, speech
+from tests.report.sites import HOSTILE
+from tests.web.sites import HELD, Served, make_failed, make_hostile, make_mixed, names_in, seen_in, served
+from watcher.domain import State, Verdict
+from watcher.store import Store
+from watcher.store.page_rows import CAP
+from watcher.text import rfc3339
+from watcher.wishes import Wishing
+
+PAGES = ("/", "/needs", "/recordings", "/charts", "/events", "/all?state=failed")
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Sixteen mixed recordings. No test changes them."""
+    clock = FalseClock()
+    with sandbox(clock) as service:
+        settings: dict[str, Any] = {"identifai": {"in_doubt": "hold"}, "arrivals": {"incomplete_minutes": 0.01}}
+        place = Place(tmp_path_factory.mktemp("mixed"), service.url, clock, **settings)
+        make_mixed(place, service, 15)
+        with served(place) as site:
+            yield site
+
+
+@pytest.fixture
+def failed(tmp_path: Path, clock: FalseClock) -> Iterator[Served]:
+    """120 failed recordings, as rows."""
+    place = Place(tmp_path, "http://127.0.0.1:1", clock)
+    make_failed(place, 120)
+    with served(place) as site:
+        yield site
+
+
+def first(site: Served, query: str) -> str:
+    """The address of the story of the first recording that is found."""
+    found = re.search(r'href="(/recordings/[0-9a-f]{16})"', site.get(f"/recordings?{query}"))
+    assert found is not None
+    return found[1]
+
+
+def one_with_verdict(site: Served) -> tuple[str, Verdict]:
+    name = names_in(site.get("/recordings?verdict=human"))[0]
+    verdict = site.place.verdict(name)
+    assert verdict is not None
+    return name, verdict
+
+
+def test_the_first_page_says_how_things_stand_and_its_counts_lead_there(mixed: Served) -> None:
+    """Every count is a link to just so many recordings."""
+    page = mixed.get("/")
+    assert "2 recordings need a person." not in page
+    links = re.findall(r'<a href="(/recordings\?[^"]+)"><b>([\d,]+)</b> ([a-z ]+)</a>', page)
+    assert {words for _, _, words in links} >= {"artificial", "human", "inconclusive", "done", "failed", "queued"}
+    for address, number, words in links:
+        assert len(names_in(mixed.get(address.replace("&amp;", "&")))) == int(number), words
+    states = mixed.place.states().values()
+    assert ("/recordings?state=done", f"{sum(s is State.DONE for s in states)}", "done") in links
+    assert "needs#held" in page
+    assert names_in(page)[0] in mixed.place.states()
+
+
+@pytest.mark.parametrize("what", ["name", "id", "identifier", "state", "verdict", "folder", "since", "until"])
+def test_recordings_are_found_by(mixed: Served, what: str) -> None:
+    """The filter is in the address, and the form shows it again."""
+    items = mixed.place.items()
+    name, verdict = one_with_verdict(mixed)
+    one = items[name]
+    later = rfc3339(mixed.place.clock.now() + 86_400)
+    query, expected = {
+        "name": (f"name={name[-8:-4].upper()}", {n for n in items if name[-8:-4] in n}),
+        "id": (f"name={one.id[:9]}", {name}),
+        "identifier": (f"name={verdict.identifier}", {name}),
+        "state": ("state=held", {HELD}),
+        "verdict": ("verdict=artificial", {n for n in items if _is_artificial(mixed, n)}),
+        "folder": ("folder=2026-11-25", {HELD}),
+        "since": (f"since={str(later)[:10]}", set()),
+        "until": (f"until={str(later)[:10]}", set(items)),
+    }[what]
+    page = mixed.get(f"/recordings?{query}")
+    assert set(names_in(page)) == expected
+    field, _, value = query.partition("=")
+    assert f'value="{value}"' in page or f"<option selected>{value}</option>" in page, field
+
+
+def _is_artificial(site: Served, name: str) -> bool:
+    verdict = site.place.verdict(name)
+    return verdict is not None and verdict.classification == "artificial"
+
+
+def test_the_list_is_read_page_by_page_by_its_key(failed: Served) -> None:
+    """Also where many arrived at the same moment, and nothing is shown twice or left out."""
+    found: list[str] = []
+    address, pages = "/recordings?state=failed", 0
+    while address:
+        page = failed.get(address)
+        found += names_in(page)
+        following = re.search(r'href="(/recordings\?[^"]*before=[^"]*)" rel="next"', page)
+        address, pages = following[1].replace("&amp;", "&") if following else "", pages + 1
+    assert pages == 3
+    assert found == sorted(found, reverse=True, key=lambda name: name[-9:])
+    assert len(set(found)) == 120
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["since=never", "state=nowhere", "verdict=perhaps", "before=1_2_3", "since=2026-02-01&until=2026-01-01"],
+)
+def test_what_cannot_be_searched_for_is_said(mixed: Served, query: str) -> None:
+    assert "That cannot be searched for." in mixed.get(f"/recordings?{query}")
+
+
+def test_a_story_has_all_that_is_known(mixed: Served) -> None:
+    """Why, the verdict and what it rests on, every change and request, what it is, and its receipt."""
+    name, verdict = one_with_verdict(mixed)
+    page = mixed.get(first(mixed, f"name={verdict.identifier}"))
+    assert f'<h1 class="name"><bdi>{name}</bdi></h1>' in page
+    for told in (f"It is done: identifier {verdict.identifier}", "sandbox-majority", "sandbox-spectral-1"):
+        assert told in page
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert headings == [
+        "Why it is where it is",
+        "Your word on it",
+        "What the service says",
+        "What happened",
+        "Requests to the service (1)",
+        "What it is",
+        "Receipt",
+    ]
+    for state in ("queued", "submitting", "filing", "done"):
+        assert f'data-label="what">{state}</th>' in page
+    assert "accepted, charged: yes, answered after" in page
+    assert "&#34;base_url&#34;" in page
+    assert mixed.status("/recordings/0123456789abcdef") == 404
+
+
+def test_what_needs_a_person_says_why_and_what_to_do(mixed: Served) -> None:
+    page = mixed.get("/needs")
+    assert "Held for a decision (1)" in page
+    assert "closed the connection; the whole request had been sent" in page
+    assert "`watcher release" in page
+    assert f'aria-label="Release {HELD}"' in page
+    assert "It looks like text, not like a recording." in page
+    assert 'aria-label="Dismiss notes/minutes.wav"' in page
+
+
+def test_a_decision_at_the_page_is_the_command_s(place: Place) -> None:
+    """It has a name, says what came of it, and what somebody else decided since the page was made stands."""
+    place.drop("bad.wav", speech("bad")[:300])
+    place.configure(arrivals={"incomplete_minutes": 0.01})
+    place.run_once()
+    with served(place) as site:
+        page = site.get("/needs")
+        seen, item_id = seen_in(page), place.item("bad.wav").id
+        told = site.post(f"/recordings/{item_id}/dismiss", seen=seen, back="needs")
+        assert "<b>Done.</b>" in told
+        assert "Dismissed: it stays in failed/" in told
+        assert "<p>Nothing.</p>" in told
+        late = site.post(f"/recordings/{item_id}/retry", seen=seen, back="needs")
+        assert "<b>Not done.</b>" in late
+        assert re.search(r"Nothing was changed\. Meanwhile: dismissed by \S+ \(at the page\), at ", late)
+        story = site.get(f"/recordings/{item_id}")
+        word = site.post(f"/recordings/{item_id}/review", seen=seen_in(story), word="unclear", note="<i>noise</i>")
+        assert "&lt;i&gt;noise&lt;/i&gt;" in word
+        assert "<i>" not in word
+        assert place.item("bad.wav").state is State.FAILED
+
+
+def test_submitting_is_paused_and_resumed(place: Place) -> None:
+    place.run_once()
+    with served(place) as site:
+        page = site.post("/pause", reason="The <disk> is full.")
+        assert "The &lt;disk&gt; is full." in page
+        assert "Submitting is paused." in page
+        assert [pause.reason for pause in place.pauses()] == ["The <disk> is full."]
+        assert "Submitting goes on." in site.post("/resume")
+        assert place.pauses() == []
+
+
+def test_all_that_match_are_decided_on_as_a_wish(failed: Served) -> None:
+    """The number is shown before, the daemon carries it out, and the page says how far it has come."""
+    assert "Decide for all 120 failed" in failed.get("/needs")
+    page = failed.get("/all?state=failed&name=agent-3")
+    number = re.search(r'name="number" value="(\d+)"', page)
+    assert number is not None
+    assert f"Dismiss all {number[1]}" in page
+    told = failed.post("/all/dismiss?state=failed&name=agent-3", seen=seen_in(page), number=number[1])
+    assert f"{number[1]} recordings are being dismissed." in told
+    assert f"0 of {number[1]} dismissed" in told
+    step = Wishing(failed.journey.site)
+    while step.step() == 0.0:
+        pass
+    assert f"{number[1]} of {number[1]} dismissed, as " in failed.get("/needs")
+    dismissed = {name for name, item in failed.place.items().items() if item.dismissed}
+    assert dismissed == {name for name in failed.place.items() if "agent-3" in name}
+    assert failed.status("/all?state=done") == 400
+
+
+def test_what_read_only_pages_offer_changes_nothing(tmp_path: Path, clock: FalseClock) -> None:
+    place = Place(tmp_path, "http://127.0.0.1:1", clock, web={"read_only": True})
+    make_failed(place, 3)
+    with served(place) as site:
+        for path in (*PAGES, first(site, "state=failed")):
+            assert 'method="post"' not in site.get(path), path
+
+
+def test_where_names_are_hidden_no_page_has_one(tmp_path: Path, clock: FalseClock) -> None:
+    """Ids instead: in lists, stories, receipts, events and charts; and nobody can search for a name."""
+    with sandbox(clock) as service:
+        settings: dict[str, Any] = {"identifai": {"in_doubt": "hold"}, "arrivals": {"incomplete_minutes": 0.01}}
+        place = Place(tmp_path, service.url, clock, **settings, privacy={"names": "hide"})
+        make_mixed(place, service, 16)
+        place.drop("twice-agent-9.wav", speech("recording 0"))  # the same bytes as another's
+        place.run_once()
+        with served(place) as site:
+            ids = [item.id for item in place.items().values()]
+            for path in (*PAGES, *(f"/recordings/{item_id}" for item_id in ids)):
+                page = site.get(path)
+                assert not re.search(r"agent-\d|call-\+|in-doubt|minutes\.wav|2026-11-2", page), path
+            assert len(names_in(site.get("/recordings"))) == len(ids)
+            assert names_in(site.get("/recordings?name=agent")) == []
+            assert names_in(site.get(f"/recordings?name={ids[0]}")) == [ids[0]]
+
+
+def test_hostile_names_are_text(tmp_path: Path, clock: FalseClock) -> None:
+    with sandbox(clock) as service:
+        place = Place(tmp_path, service.url, clock)
+        make_hostile(place, service)
+        with served(place) as site:
+            stories = [f"/recordings/{item.id}" for item in place.items().values()]
+            for path in (
+                *PAGES,
+                *stories,
+                "/recordings?name=%3Cscript%3Ealert(1)",
+                "/all?state=failed&name=%22%3E",
+            ):
+                page = site.get(path)
+                for mark in ("<script>alert", "<img", "<b>=1", "\x1b", "\u202e", "49}}"):
+                    assert mark not in page, path
+            assert len(stories) == len(HOSTILE) + 1
+
+
+_MANY = """
+    WITH RECURSIVE numbers(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100 + :rows)
+    INSERT INTO items (id, path, state, fingerprint, size, arrived_at, due_at, companions)
+    SELECT printf('%016x', n), CAST(n || '.wav' AS BLOB), 'failed', '1:1:1:1:1', 1, n, n, x'' FROM numbers
+"""
+
+
+def test_a_count_goes_no_further_than_it_says(tmp_path: Path, clock: FalseClock) -> None:
+    place = Place(tmp_path, "http://127.0.0.1:1", clock)
+    make_failed(place, 3)
+    with Store(place.config.store.url) as store, store.database.writing() as connection:
+        connection.execute(text(_MANY), {"rows": CAP})
+    with served(place) as site:
+        assert f"<b>{CAP:,}+</b> failed" in site.get("/")
+        assert "more than can be decided at once" in site.get("/all?state=failed")

@@ -1,0 +1,285 @@
+"""The pages and the deeds that they offer, as routes. What is read, and what is decided, others know."""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from watcher.domain import Deed, ReviewWord, State
+from watcher.errors import NoSuchItem, UsageError
+from watcher.journey import decisions
+from watcher.report.charts import HEIGHT, WIDTH
+from watcher.store import LAST, Sought
+from watcher.text import show_text
+from watcher.views.context import CommandContext
+from watcher.views.found import Asked, count_found, read_found, read_place
+from watcher.views.needs import read_needs
+from watcher.views.overview import NEWEST, read_events, read_overview, read_wishes
+from watcher.views.prospects import ending, is_barred
+from watcher.views.search import VERDICTS
+from watcher.views.story import read_story
+from watcher.web.person import name_caller
+from watcher.web.rendering import render
+from watcher.web.trends import PERIODS, read_trends
+from watcher.wishes import STATE_FOR, Decided, ask, decide, review
+
+_EVENTS = 100
+_MOST_TOLD = 200
+_LONGEST_REASON = 200
+_LONGEST_NOTE = 500
+
+
+@dataclass
+class Pages:
+    """The pages of one site."""
+
+    open: Callable[[], CommandContext]  # the site as it is now
+    _told: "OrderedDict[str, Decided]" = field(default_factory=OrderedDict)
+
+    def routes(self) -> list[Route]:
+        """Return all routes of the pages."""
+        return [
+            Route("/", self._overview),
+            Route("/style.css", _style),
+            Route("/needs", self._needs),
+            Route("/recordings", self._recordings),
+            Route("/recordings/{id}", self._story),
+            Route("/charts", self._charts),
+            Route("/events", self._events),
+            Route("/all", self._all),
+            Route("/all/{deed}", self._decide_all, methods=["POST"]),
+            Route("/recordings/{id}/review", self._review, methods=["POST"]),
+            Route("/recordings/{id}/{deed}", self._decide, methods=["POST"]),
+            Route("/pause", self._pause, methods=["POST"]),
+            Route("/resume", self._resume, methods=["POST"]),
+        ]
+
+    # What can be seen
+
+    def _overview(self, request: Request) -> Response:
+        context = self.open()
+        return self._page(request, context, "overview.html", found=read_overview(context))
+
+    def _needs(self, request: Request) -> Response:
+        context = self.open()
+        found = read_needs(context)
+        with context.store.reading() as books:
+            wishes = read_wishes(books)
+        return self._page(request, context, "needs.html", found=found, wishes=wishes)
+
+    def _recordings(self, request: Request) -> Response:
+        context, asked, before = self.open(), _asked(request), request.query_params.get("before", "")
+        complaint, sought, place = "", Sought(), LAST
+        try:
+            sought, place = asked.to_sought(context), read_place(before)
+        except UsageError as error:
+            complaint = show_text(str(error.as_fault()))
+        return self._page(
+            request,
+            context,
+            "recordings.html",
+            asked=asked,
+            before=before,
+            query=asked.address(),
+            complaint=complaint,
+            deeds=_deeds_for(asked),
+            states=list(State),
+            verdicts=VERDICTS,
+            find=lambda: read_found(context, asked, sought, place),
+        )
+
+    def _story(self, request: Request) -> Response:
+        context = self.open()
+        try:
+            story = read_story(context, request.path_params["id"])
+        except NoSuchItem as error:
+            return self._problem(request, context, 404, "There is no such recording", str(error.as_fault()))
+        return self._page(request, context, "story.html", story=story)
+
+    def _charts(self, request: Request) -> Response:
+        context = self.open()
+        chosen = _number(request.query_params.get("days", ""), PERIODS[0])
+        chosen = chosen if chosen in PERIODS else PERIODS[0]
+        return self._page(
+            request,
+            context,
+            "charts.html",
+            periods=PERIODS,
+            chosen=chosen,
+            draw_charts=lambda: read_trends(context, chosen),
+            width=WIDTH,
+            height=HEIGHT,
+        )
+
+    def _events(self, request: Request) -> Response:
+        context = self.open()
+        before = _number(request.query_params.get("before", ""), 0)
+        with context.store.reading() as books:
+            events = read_events(books, before or NEWEST, _EVENTS, hides=context.config.privacy.hides)
+        return self._page(request, context, "events.html", events=events, before=before)
+
+    def _all(self, request: Request) -> Response:
+        context, asked = self.open(), _asked(request)
+        try:
+            sought = asked.to_sought(context)
+        except UsageError as error:
+            return self._problem(request, context, 400, "That cannot be searched for", str(error.as_fault()))
+        deeds = _deeds_for(asked)
+        if not deeds:
+            said = "Only for recordings in one state, failed or held, can something be decided for all."
+            return self._problem(request, context, 400, "Nothing can be decided for these", said)
+        with context.store.reading() as books:
+            seen = books.items.last_change()
+        count = count_found(context, sought)
+        return self._page(
+            request, context, "all.html", asked=asked, query=asked.address(), count=count, seen=seen, deeds=deeds
+        )
+
+    # What can be decided
+
+    async def _decide(self, request: Request) -> Response:
+        form = await _read_form(request)
+        item_id, deed = request.path_params["id"], request.path_params["deed"]
+        if deed not in set(Deed):
+            return Response("There is no such page.", 404, media_type="text/plain")
+        back = "/needs" if form.get("back") == "needs" else f"/recordings/{item_id}"
+
+        def act(context: CommandContext, person: str) -> Decided:
+            return decide(context, item_id, Deed(deed), _number(form.get("seen", ""), 0), person)
+
+        return await self._act(request, act, back)
+
+    async def _review(self, request: Request) -> Response:
+        form, item_id = await _read_form(request), request.path_params["id"]
+        word, note = form.get("word", ""), show_text(form.get("note", "")).strip()[:_LONGEST_NOTE]
+
+        def act(context: CommandContext, person: str) -> Decided:
+            if word not in set(ReviewWord):
+                return Decided(False, "Nothing was changed: choose what it is.")
+            return review(context, item_id, ReviewWord(word), note, _number(form.get("seen", ""), 0), person)
+
+        return await self._act(request, act, f"/recordings/{item_id}")
+
+    async def _decide_all(self, request: Request) -> Response:
+        form, asked, deed = await _read_form(request), _asked(request), request.path_params["deed"]
+
+        def act(context: CommandContext, person: str) -> Decided:
+            if deed not in _deeds_for(asked):
+                return Decided(False, "Nothing was changed: this cannot be decided for all of these.")
+            try:
+                sought = asked.to_sought(context)
+            except UsageError as error:
+                return Decided(False, f"Nothing was changed: {show_text(str(error.as_fault()))}")
+            number, seen = _number(form.get("number", ""), 0), _number(form.get("seen", ""), 0)
+            return ask(context, Deed(deed), sought, number, seen, person)
+
+        return await self._act(request, act, "/needs")
+
+    async def _pause(self, request: Request) -> Response:
+        form = await _read_form(request)
+        reason = show_text(form.get("reason", "")).strip()[:_LONGEST_REASON]
+
+        def act(context: CommandContext, person: str) -> Decided:
+            with context.store.writing() as books:
+                decisions.pause(books, reason, context.clock.now(), person)
+            return Decided(True, "Submitting is paused until somebody resumes; everything else goes on.")
+
+        return await self._act(request, act, "/")
+
+    async def _resume(self, request: Request) -> Response:
+        def act(context: CommandContext, person: str) -> Decided:
+            now = context.clock.now()
+            with context.store.writing() as books:
+                ended, standing = decisions.resume(books, now, person)
+            if not standing:
+                return Decided(True, "Submitting goes on." if ended else "Submitting was not paused any more.")
+            still = [
+                f"Still paused: {one.reason} {ending(one, now, is_barred=is_barred(standing))}" for one in standing
+            ]
+            over = ["The person's pause is over."] if ended else []
+            return Decided(True, show_text(" ".join([*over, *still])))
+
+        return await self._act(request, act, "/")
+
+    async def _act(self, request: Request, act: Callable[[CommandContext, str], Decided], back: str) -> Response:
+        """Do it in a thread, as the database may take a while; then show the page again, with what came of it."""
+        decided = await run_in_threadpool(lambda: act(self.open(), name_caller(request.scope)))
+        token = secrets.token_urlsafe(12)
+        self._told[token] = decided
+        while len(self._told) > _MOST_TOLD:
+            self._told.popitem(last=False)
+        return RedirectResponse(f"{back}?{urlencode({'told': token})}", 303)
+
+    # How it is shown
+
+    def _problem(
+        self, request: Request, context: CommandContext, status: int, heading: str, said: str
+    ) -> Response:
+        return self._page(request, context, "problem.html", status, heading=heading, said=show_text(said))
+
+    def _page(
+        self, request: Request, context: CommandContext, name: str, status: int = 200, **values: Any
+    ) -> Response:
+        config = context.config
+        pieces = render(
+            name,
+            config.limits.timezone,
+            here=request.url.path,
+            told=self._told.get(request.query_params.get("told", "")),
+            now=context.clock.now(),
+            hides_names=config.privacy.hides,
+            read_only=config.web.read_only,
+            **values,
+        )
+        first = next(pieces)  # what goes wrong here is still an answer of its own
+        return StreamingResponse(_with(first, pieces), status, media_type="text/html")
+
+
+def _style(request: Request) -> Response:  # noqa: ARG001 — a route is given one
+    """The look that pages and reports share."""
+    return Response((files("watcher.report") / "templates" / "style.css").read_bytes(), media_type="text/css")
+
+
+def _with(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from others
+
+
+def _asked(request: Request) -> Asked:
+    given = request.query_params
+
+    def one(name: str) -> str:
+        return given.get(name, "")[:500]
+
+    return Asked(
+        name=one("name").strip(),
+        states=tuple(dict.fromkeys(filter(None, given.getlist("state")))),
+        verdicts=tuple(dict.fromkeys(filter(None, given.getlist("verdict")))),
+        folder=one("folder").strip(),
+        since=one("since").strip(),
+        until=one("until").strip(),
+        to_see=bool(one("to_see")),
+    )
+
+
+def _deeds_for(asked: Asked) -> tuple[Deed, ...]:
+    """Return what can be decided for all that are asked for: they must be in one state that leaves a choice."""
+    return tuple(deed for deed, state in STATE_FOR.items() if asked.states == (state,))
+
+
+async def _read_form(request: Request) -> dict[str, str]:
+    """Return the fields of the form that was sent; the last of each name."""
+    body = (await request.body()).decode("utf-8", "replace")
+    return {name: values[-1] for name, values in parse_qs(body, max_num_fields=20).items()}
+
+
+def _number(text: str, default: int) -> int:
+    return int(text) if text.isdecimal() and len(text) < 19 else default
