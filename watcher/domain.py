@@ -520,6 +520,16 @@ ARTIFICIAL = "artificial"
 """The classification that matters most: it stands out wherever verdicts are shown."""
 
 
+VERDICT_WORDS = (ARTIFICIAL, HUMAN, INCONCLUSIVE, *(str(state) for state in VerdictState))
+"""What a verdict can be looked for by: its class, or its state."""
+
+SORTS = ("arrived", "submitted", "filed", "name", "state", "size", "seconds", "confidence")
+"""What recordings can be sorted by."""
+
+SPEND_BY = ("day", "folder", "user")
+"""What spend is told by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the service says about one identifier. `classification` is None until it is known."""

@@ -15,7 +15,7 @@ from watcher.journey.verdict import IDLE
 from watcher.loops import Chore
 from watcher.report.leaving import DailyReport, StatusPage
 from watcher.store import Books, Waiting
-from watcher.text import rfc3339, show_path
+from watcher.text import local_time, show_path
 from watcher.wishes import Wishing
 
 VERDICT_SECONDS = 600.0
@@ -312,7 +312,7 @@ def _describe(books: Books, item: Item) -> str:
 
 def _describe_missing(books: Books, item: Item) -> str:
     verdict = books.verdicts.get(item.identifier)
-    since = f" since {rfc3339(verdict.since)}" if verdict else ""
+    since = f" since {local_time(verdict.since)}" if verdict else ""
     return f"{show_path(item.path)}: {item.state}, its verdict is awaited{since} ({_ASKED_AGAIN})"
 
 

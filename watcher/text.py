@@ -46,6 +46,35 @@ def _minute(number: int) -> str:
     return datetime.fromtimestamp(60 * number, UTC).isoformat()[:17]
 
 
+def local_time(seconds: float) -> str:
+    """Return the time for a person: in this machine's zone, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def moment(at: float, now: float) -> str:
+    """Return the time for a person who reads it now: in this machine's zone, and how far from now it is.
+
+    Of today it is the time alone: `14:03:12, 12 s ago`.
+    """
+    said, today = local_time(at), local_time(now)[:10]
+    said = said.removeprefix(f"{today} ")
+    between = length(abs(now - at))
+    return f"{said}, {between} ago" if at <= now else f"{said}, in {between}"
+
+
+def length(seconds: float) -> str:
+    """Return a length of time in its two largest units: `12 s`, `5 min`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds < 60:
+        return f"{int(seconds)} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    large, small, names = (*divmod(minutes, 60), ("h", "min"))
+    if large >= 48:
+        large, small, names = (*divmod(large, 24), ("d", "h"))
+    return f"{large} {names[0]}" + (f" {small} {names[1]}" if small else "")
+
+
 def show_path(path: bytes) -> str:
     r"""Return the path safe to print: bytes that are not UTF-8, and control characters, as `\xNN`."""
     text = path.decode("utf-8", errors="backslashreplace")

@@ -119,7 +119,7 @@ def test_what_ends_a_pause_is_told_as_the_gate_has_it(clock: FalseClock, kinds: 
 
     standing = [pause for pause in pauses if pause.kind not in (PauseKind.THROTTLE, PauseKind.CAP)]
     gate = find_gate(standing, clock.now() + 60)
-    announced = re.search(r"One recording tests at \S+Z, or at once after `watcher resume`, whether", told)
+    announced = re.search(r"One recording tests at \S+ \S+, or at once after `watcher resume`, whether", told)
     if len(standing) == len(pauses):
         assert (announced is not None) == (gate.is_open and gate.canary)
     else:  # these two end by their own time, and then the others are told anew

@@ -21,7 +21,7 @@ from tests.package.server import Server, running_server
 from tests.people import PROJECT
 from tests.places import KEY, speech
 from tests.process.programs import posts, wait_until
-from watcher.cli import build_parser
+from watcher.cli.arguments import build_parser
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
 from watcher.text import JsonObject

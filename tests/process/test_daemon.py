@@ -222,7 +222,7 @@ def test_odd_names_in_a_folder_moved_in_are_listed_as_one_safe_line_each(
     assert {item["path"] for item in items} == {item["filed_as"] for item in items} == names
     assert service.charged == len(ODD_NAMES)
     plain = watcher.ask(place, "list")
-    assert plain.isprintable() or all(line.isprintable() for line in plain.split("\n"))
+    assert all(cell.isprintable() for line in plain.split("\n") for cell in line.split("\t"))
     assert len(plain.splitlines()) == len(ODD_NAMES) + 1
     for name in ODD_NAMES:
         path = os.fsdecode(b"share/d\xe9p\xf4t/" + name)

@@ -2,33 +2,61 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 
-from rich.cells import cell_len
-
-from watcher.cli.opening import is_utf_8, open_context, print_json, wide_console
+from watcher.cli.columns import Column, Red, lay_out, terminal_width, wrap
+from watcher.cli.opening import is_utf_8, open_context, print_json
 from watcher.cli.state import JUST_SEEN
-from watcher.domain import ARTIFICIAL, BACKLOG, PartState, State
-from watcher.errors import Exit
+from watcher.domain import ARTIFICIAL, BACKLOG, PartState
+from watcher.errors import Exit, UsageError
 from watcher.journey.answer import Answer
 from watcher.outlet import say
-from watcher.text import name_once, rfc3339, show_path, show_text
+from watcher.text import local_time, moment, name_once, rfc3339, show_path, show_text
+from watcher.views.context import CommandContext
 from watcher.views.lines import json_line
-from watcher.views.recordings import Recording, Row, list_rows, list_waiting
+from watcher.views.period import Period, read_period
+from watcher.views.recordings import Recording, Row, list_waiting
+from watcher.views.search import Search, read_search, search_rows
 
-_HEADS = ("id", "state", "path", "identifier or error", "verdict")
-_GAP = "  "
+_ON_TERMINAL = (
+    Column("id"),
+    Column("arrived"),
+    Column("state"),
+    Column("name", is_cut=True),
+    Column("verdict or error"),
+)
+_IN_PIPE = (
+    Column("id"),
+    Column("arrived"),
+    Column("state"),
+    Column("path"),
+    Column("identifier"),
+    Column("error"),
+    Column("confidence"),
+    Column("verdict"),
+    Column("review"),
+)
+_SEEN_INDENT = 21
 
 
 def list_items(options: argparse.Namespace) -> int:
-    if options.waiting:
-        return _list_waiting(options)
-    states = [State(state) for state in options.state or ()]
-    with open_context(options) as context, closing(list_rows(context, states)) as batches:
-        for lines in _as_json(batches) if options.json else _as_table(batches):
-            print("\n".join(lines), flush=True)
+    with open_context(options) as context:
+        now, zone = context.clock.now(), context.config.limits.timezone
+        period = read_period(options.since, options.until, now, zone)
+        search = read_search(
+            states=options.state or (),
+            verdicts=options.verdict or (),
+            name=options.name or "",
+            folder=options.folder or "",
+            period=period,
+            sort=options.sort or "arrived",
+        )
+        if options.waiting:
+            return _list_waiting(context, options, search, period)
+        with closing(search_rows(context, search)) as batches:
+            for lines in _as_json(batches) if options.json else _as_table(batches, now):
+                print("\n".join(lines), flush=True)
     return Exit.WELL
 
 
@@ -39,62 +67,78 @@ def _as_json(batches: Iterable[Sequence[Row]]) -> Iterator[list[str]]:
         yield [json.dumps(json.loads(line)) for line in lines] if is_plain_ascii else lines
 
 
-def _as_table(batches: Iterable[Sequence[Row]]) -> Iterator[list[str]]:
-    """Yield the lines of the table. A column is as wide as its widest cell so far: nobody knows those to come."""
-    console = wide_console() if sys.stdout.isatty() else None
-    is_coloured = console is not None and console.color_system is not None
-    widths = [len(head) for head in _HEADS[:-1]]
-    lines = [_line(_HEADS, widths)]
-    for rows in batches:
-        cells = [_cells(row) for row in rows]
-        widths = [
-            max(width, *map(cell_len, column))
-            for width, column in zip(widths, zip(*cells, strict=True), strict=False)
-        ]
-        for *row, verdict, review in cells:
-            said = verdict
-            if verdict == ARTIFICIAL and console is not None:  # it stands out, even without colours
-                said = f"\x1b[31m{verdict} <--\x1b[0m" if is_coloured else f"{verdict} <--"
-            lines.append(_line((*row, "; ".join(filter(None, (said, review)))), widths))
-        yield lines
-        lines = []
-    if lines:
-        yield lines
+def _as_table(batches: Iterable[Sequence[Row]], now: float) -> Iterator[list[str]]:
+    """Yield the lines of the table: for a person what says most, for a program all of it, unabridged."""
+    if terminal_width() is None:
+        return lay_out(_IN_PIPE, (list(map(_whole_cells, rows)) for rows in batches))
+    this_year = local_time(now)[:5]
+    return lay_out(_ON_TERMINAL, ([_cells(row, this_year) for row in rows] for rows in batches))
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    """The cells of a line. The last are the verdict, in a word, and a person's word, which share a column."""
+def _whole_cells(row: Row) -> Sequence[str]:
     if isinstance(row, Recording):
-        return _cells_of(row)
-    state = f"{row.state}, dismissed" if row.dismissed_at is not None else row.state
-    told = row.identifier[:12] if row.identifier else row.fault_code or ""
-    verdict = row.classification or row.verdict_state or ""
-    return row.id[:6], state, show_path(row.path), told, verdict, _review_in_words(row.review_word, row.review_by)
+        item, said, verdict = row.item, *_verdict_of(row)
+        review = _review_in_words(item.review.word, item.review.by) if item.review else ""
+        code = item.fault.code if item.fault else ""
+        parts = item.identifier or _parts_in_words(row.answer)
+        arrived = rfc3339(item.arrived_at) or ""
+        return item.id, arrived, _state_of(row), show_path(item.path), parts, code, verdict, said, review
+    return (
+        row.id,
+        rfc3339(row.arrived_at) or "",
+        _state_of(row),
+        show_path(row.path),
+        row.identifier or "",
+        row.fault_code or "",
+        "" if row.confidence is None else f"{row.confidence:g}",
+        row.classification or row.verdict_state or "",
+        _review_in_words(row.review_word, row.review_by),
+    )
 
 
-def _cells_of(recording: Recording) -> tuple[str, ...]:
-    item, verdict, review = recording.item, recording.verdict, recording.item.review
-    told = item.identifier[:12] if item.identifier else item.fault.code if item.fault else ""
-    progress = recording.answer.progress() if item.state in BACKLOG else ""
+def _cells(row: Row, this_year: str) -> Sequence[str]:
+    """The cells of a line on a terminal. The last has the verdict, with a person's word, or what went wrong."""
+    if isinstance(row, Recording):
+        item, (said, _) = row.item, _verdict_of(row)
+        review = _review_in_words(item.review.word, item.review.by) if item.review else ""
+        told = said or (item.fault.code if item.fault else _parts_in_words(row.answer))
+        key, at, path = item.id, item.arrived_at, item.path
+    else:
+        said = row.classification or row.verdict_state or ""
+        review = _review_in_words(row.review_word, row.review_by)
+        told = said or row.fault_code or ""
+        key, at, path = row.id, row.arrived_at, row.path
+    if said == ARTIFICIAL:  # it stands out, even without colours
+        told = Red(f"{told} <--" + (f"; {review}" if review else ""))
+    else:
+        told = "; ".join(filter(None, (told, review)))
+    arrived = local_time(at)[:-3]
+    arrived = arrived.removeprefix(this_year) if arrived.startswith(this_year) else arrived[:10]
+    return key[:6], arrived, _state_of(row), show_path(path), told
+
+
+def _state_of(row: Row) -> str:
+    """The state, and what else became of it."""
+    if not isinstance(row, Recording):
+        return f"{row.state}, dismissed" if row.dismissed_at is not None else row.state
+    item = row.item
+    progress = row.answer.progress() if item.state in BACKLOG else ""
     altered = item.altered.kind if item.altered else ""
-    state = ", ".join(filter(None, [item.state, progress, altered, "dismissed" if item.dismissed else ""]))
-    said = "" if verdict is None else verdict.classification or str(verdict.state)
-    told = told or _parts_in_words(recording.answer)
-    by = _review_in_words(review.word, review.by) if review else ""
-    return item.id[:6], state, show_path(item.path), told, said, by
+    return ", ".join(filter(None, [item.state, progress, altered, "dismissed" if item.dismissed else ""]))
+
+
+def _verdict_of(recording: Recording) -> tuple[str, str]:
+    """The verdict in a word, and its confidence."""
+    verdict = recording.verdict
+    if verdict is None:
+        return "", ""
+    confidence = "" if verdict.confidence is None else f"{verdict.confidence:g}"
+    return verdict.classification or str(verdict.state), confidence
 
 
 def _review_in_words(word: str | None, by: str | None) -> str:
     """A person's word on it, and who said so; "" for none."""
     return f"{word} by {show_text(by or '')}" if word else ""
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [
-        cell.ljust(width) if cell.isascii() else cell + " " * (width - cell_len(cell))
-        for cell, width in zip(cells, widths, strict=False)
-    ]
-    return _GAP.join([*padded, cells[-1]]).rstrip()
 
 
 def _parts_in_words(answer: Answer) -> str:
@@ -103,23 +147,33 @@ def _parts_in_words(answer: Answer) -> str:
     return f"{accepted:,} part{'' if accepted == 1 else 's'}" if accepted else ""
 
 
-def _list_waiting(options: argparse.Namespace) -> int:
+def _list_waiting(context: CommandContext, options: argparse.Namespace, search: Search, period: Period) -> int:
     """Print the files that are not taken yet: blocked ones first, then by how long they wait."""
-    with open_context(options) as context:
-        found, is_running = list_waiting(context), context.is_running()
+    if options.verdict or options.sort:
+        raise UsageError(
+            "list: what waits has no verdict, and an order of its own",
+            hint="--waiting can be limited by --name, --folder, --since and --until.",
+        )
+    now, is_running = context.clock.now(), context.is_running()
+    found = list_waiting(context)
+    files = [file for file in found.files if search.finds(file.path) and period.has(file.since)]
     if not is_running and not options.json:  # newer files are missing from the list
-        seen_at = rfc3339(found.seen_at)
-        seen = f"this list is from {seen_at}" if seen_at is not None else "the drop folder was never scanned"
+        at = found.seen_at
+        seen = "the drop folder was never scanned" if at is None else f"this list is from {moment(at, now)}"
         say(f"watcher: no daemon is running: {seen}")
     if options.json:
-        for file in found.files:
+        for file in files:
             print_json(file.as_json())
+    elif terminal_width() is None:
+        print("since\tsize\tblocked\tpath\tit")
+        for file in files:
+            blocked = "blocked" if file.is_blocked else ""
+            told = (rfc3339(file.since) or "", str(file.size), blocked, show_path(file.path))
+            print("\t".join([*told, file.reason or JUST_SEEN]))
     else:
-        # One line per file, however long: it ends with the command to run.
-        print(f"{'since':<24}  {'size':>13}  path: why it is not taken yet")
-        for file in found.files:
-            why = f"{'blocked: ' if file.is_blocked else ''}{name_once(file.path, file.reason or JUST_SEEN)}"
-            print(f"{rfc3339(file.since):<24}  {file.size:>13,}  {why}")
+        for file in files:  # each ends with the command to run
+            label = f"{'blocked, ' if file.is_blocked else ''}{moment(file.since, now)}"
+            print(wrap(f"{label}  ", name_once(file.path, file.reason or JUST_SEEN), _SEEN_INDENT))
     if found.total > len(found.files):
         say(f"watcher: {found.total - len(found.files):,} more are waiting and not listed")
     return Exit.WELL

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from watcher.folders.holder import BEAT_SECONDS, Holder
 from watcher.journey.failures import read_failures
-from watcher.text import JsonObject, rfc3339, show_text
+from watcher.text import JsonObject, local_time, moment, rfc3339, show_text
 
 SINCE = "since"
 ONCE = "once"
@@ -53,10 +53,10 @@ class Working:
             "hint": self.hint,
         }
 
-    def __str__(self) -> str:
+    def describe(self, now: float) -> str:
         """For a person, on one line."""
         why = "; ".join(filter(None, [self.reason, self.hint]))
-        since = f" since {rfc3339(self.since)}" if self.since is not None else ""
+        since = f" since {moment(self.since, now)}" if self.since is not None else ""
         who = f"process {self.holder.pid} on {self.holder.host}" if self.holder is not None else ""
         match self.activity:
             case Activity.RUNNING if self.is_pass:
@@ -96,9 +96,8 @@ def judge(holder: Holder, now: float) -> Working:
             "see its log; restart it (`systemctl restart watcher`, or end it and start it again): nothing is lost"
         )
     elif failures := read_failures(note):
-        reason = (
-            f"{failures[0].step} has been failing since {rfc3339(failures[0].since)} ({failures[0].fault.message})"
-        )
+        first = failures[0]
+        reason = f"{first.step} has been failing since {local_time(first.since)} ({first.fault.message})"
     return Working(activity, float(since), holder, heard_at, is_pass, reason, hint)
 
 
@@ -106,10 +105,10 @@ def _find_hang(holder: Holder, now: float, heard_at: float | None) -> str:
     if holder.lives and (stopped := _STOPPED.get(_state_of(holder.pid))):
         return stopped
     if heard_at is not None and now - heard_at > _SILENT_SECONDS:
-        return f"no sign of life since {rfc3339(heard_at)}"
+        return f"no sign of life since {local_time(heard_at)}"
     match holder.note.get(_STALLED):
         case [str(step), int() | float() as since]:
-            return f"its step {show_text(step)} has been running since {rfc3339(since)}"
+            return f"its step {show_text(step)} has been running since {local_time(since)}"
     return ""
 
 

@@ -7,7 +7,7 @@ from watcher.domain import BACKLOG, HALF_DONE, Item, State
 from watcher.identifai.budget import day_of
 from watcher.privacy import hide_names
 from watcher.store import Books, Waiting
-from watcher.text import rfc3339, show_path, show_text
+from watcher.text import local_time, show_path, show_text
 from watcher.views.context import CommandContext
 from watcher.views.period import FAR_AWAY, Period
 from watcher.views.prospects import explain_item, explain_pauses
@@ -163,5 +163,5 @@ def _through_at(status: Status, now: float) -> float | None:
 
 
 def _troubles(status: Status) -> list[str]:
-    told = [f"{one.step} fails since {rfc3339(one.since)}: {one.fault}" for one in status.failing]
+    told = [f"{one.step} fails since {local_time(one.since)}: {one.fault}" for one in status.failing]
     return [show_text(said) for said in [*told, *map(str, status.silent)]]

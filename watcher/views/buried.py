@@ -8,7 +8,7 @@ from watcher.errors import FolderError
 from watcher.folders import Folder
 from watcher.folders.tombstone_files import tombstone_at
 from watcher.store import Books
-from watcher.text import JsonObject, rfc3339
+from watcher.text import JsonObject, local_time, rfc3339
 from watcher.tombstone import Tombstone, Why
 
 _BEGINNING = re.compile(r"[0-9a-f]{6,16}")
@@ -24,7 +24,7 @@ class Buried:
     def __str__(self) -> str:
         found = self.tombstone
         fate = "withdrawn" if found.outcome is None else str(found.outcome)
-        told = f"was {fate}, and was {_HOW[found.why]} at {rfc3339(found.erased_at)}."
+        told = f"was {fate}, and was {_HOW[found.why]} at {local_time(found.erased_at)}."
         if found.is_accepted:
             told += f" Its identifier is {', '.join(found.identifiers)}."
             told += " The same bytes, if they are dropped again, are filed with it and cost nothing."

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from watcher.domain import Item
 from watcher.folders import Folder
-from watcher.text import rfc3339, show_path
+from watcher.text import local_time, show_path
 
 KEPT = 10_000
 """Differences that are looked at again and named; of any more only the number is known."""
@@ -98,8 +98,8 @@ class Comparison:
             which = "" if name == "drop" and self.unlisted else f": {strays}"
             files = f"{number:,} {'file' if number == 1 else 'files'} in {name}/"
             if name == "drop":
-                since = rfc3339(self.last_scan_at)
-                looked = f"the last scan was at {since}" if since else "it was never scanned"
+                at = self.last_scan_at
+                looked = "it was never scanned" if at is None else f"the last scan was at {local_time(at)}"
                 notes.append(f"{files}, in no book yet ({looked}; `watcher run` takes them){which}")
             else:
                 notes.append(f"{files}, not filed by the watcher{which}")

@@ -14,7 +14,7 @@ from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
 from watcher.store import Waiting
 from watcher.store.waiting import FOLDER_UNREADABLE
-from watcher.text import rfc3339, show_path
+from watcher.text import local_time, show_path
 from watcher.views.buried import buried_at
 from watcher.views.context import CommandContext
 from watcher.views.lookup import find_lying, other_spellings, places_of, read_path
@@ -137,7 +137,7 @@ def _explain_dropped(context: CommandContext, path: bytes) -> str | None:
 def _explain_waiting(file: Waiting, meanwhile: str = "") -> str:
     """Why it is not taken yet, and what to do. A command comes at the very end, so that it can be copied."""
     what, _, remedy = (file.reason or "was seen and is not taken yet").partition("; ")
-    said = f"{what} (since {rfc3339(file.since)})"
+    said = f"{what} (since {local_time(file.since)})"
     if not file.is_blocked:
         return f"{said}{f'; {remedy}' if remedy else ''}.{meanwhile}"
     return f"{said}.{meanwhile} {remedy[:1].upper()}{remedy[1:]}".strip()
@@ -153,7 +153,7 @@ def _explain_unseen(context: CommandContext, path: bytes) -> str:
         return f"is in the drop folder, which was never scanned. Start `watcher run`.{then}"
     return (
         "is in the drop folder, but was not there, or not among the first 1,000 waiting files, at the last scan "
-        f"({rfc3339(seen)}). A running daemon scans again within {context.config.arrivals.rescan_seconds:g} s."
+        f"({local_time(seen)}). A running daemon scans again within {context.config.arrivals.rescan_seconds:g} s."
         f"{then}{explain_wait(context)}"
     )
 

@@ -37,7 +37,7 @@ def _find_own(status: Status, now: float, rescan_seconds: float) -> Iterator[str
     if status.lost:
         yield str(status.lost)
     if status.working.activity is not Activity.RUNNING or status.working.stands_still:
-        yield f"daemon: {status.working}"
+        yield f"daemon: {status.working.describe(now)}"
     for failure in status.failing:
         yield f"{failure.step} fails: {failure.fault}"
     for fault in status.silent:

@@ -33,6 +33,10 @@ class Period:
         """Whether it has an end."""
         return self.until < FAR_AWAY
 
+    def has(self, at: float) -> bool:
+        """Return whether the moment is in it."""
+        return self.since <= at < self.until
+
     def local(self, at: float) -> datetime:
         """Return the moment as its zone has it."""
         return datetime.fromtimestamp(at, UTC).astimezone(self.zone)

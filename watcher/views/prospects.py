@@ -13,7 +13,7 @@ from watcher.journey.arrive.admit import stays_refused
 from watcher.journey.filed import has_receipt, lies_there
 from watcher.journey.submit.policy import NEEDS_CANARY
 from watcher.journey.working import Activity
-from watcher.text import rfc3339, show_path
+from watcher.text import local_time, show_path
 from watcher.views.context import CommandContext
 
 IDLE = "No daemon is running: the next `watcher run` does it."
@@ -64,7 +64,7 @@ def is_barred(pauses: Iterable[Pause]) -> bool:
 
 def ending(pause: Pause, now: float, *, is_barred: bool = False) -> str:
     """What ends the pause. `is_barred`: another pause keeps recordings from testing whether this one is over."""
-    at = rfc3339(pause.until) if pause.until is not None and pause.until > now else None
+    at = local_time(pause.until) if pause.until is not None and pause.until > now else None
     match pause.kind:
         case PauseKind.PERSON:
             return "`watcher resume` ends it."
@@ -179,7 +179,7 @@ def _explain_removed(item: Item) -> str:
     if item.removed.how == "collected":
         return ", but no longer there: somebody has collected it"
     receipt = "; so was its receipt" if item.receipt_removed_at is not None else ""
-    return f", and was removed at {rfc3339(item.removed.at)}, as its time was over (retention){receipt}"
+    return f", and was removed at {local_time(item.removed.at)}, as its time was over (retention){receipt}"
 
 
 def _explain_identifier(context: CommandContext, item: Item) -> str:
@@ -215,7 +215,7 @@ def _explain_queued(context: CommandContext, item: Item) -> str:
     said += explain_pauses(pauses, now)
     if is_late:
         sooner = ", or as soon as there is room" if item.fault and item.fault.code == NoRoom.code else ""
-        said.append(f"It is tried at {rfc3339(item.due_at)} at the earliest{sooner}.")
+        said.append(f"It is tried at {local_time(item.due_at)} at the earliest{sooner}.")
     trouble = _trouble(context, item, pauses)
     return " ".join(filter(None, [*said, trouble or (f"The last try: {item.fault}" if item.fault else "")]))
 
@@ -274,7 +274,7 @@ def _explain_move(context: CommandContext, item: Item, where: str) -> str:
 def _explain_failed(context: CommandContext, item: Item) -> str:
     """What a person can do about it."""
     if item.removed is not None and item.removed.how != "collected":
-        return f"It was removed from failed/ at {rfc3339(item.removed.at)}, as its time was over (retention)."
+        return f"It was removed from failed/ at {local_time(item.removed.at)}, as its time was over (retention)."
     if not _lies_there(context, item):
         said = "It is no longer in failed/, so it cannot be retried from there."
     elif stays_refused(item, context.config):
@@ -282,7 +282,7 @@ def _explain_failed(context: CommandContext, item: Item) -> str:
     else:
         said = f"`watcher retry {item.id}` sends it again."
     if item.dismissed is not None:
-        return f"{said} It was dismissed by {item.dismissed.by} at {rfc3339(item.dismissed.at)}."
+        return f"{said} It was dismissed by {item.dismissed.by} at {local_time(item.dismissed.at)}."
     return f"{said} `watcher dismiss {item.id}` marks it as dealt with."
 
 

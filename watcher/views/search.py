@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from unicodedata import normalize
 
 from watcher.config import AudioConfig
-from watcher.domain import ARTIFICIAL, HUMAN, INCONCLUSIVE, State, VerdictState
+from watcher.domain import SORTS, VERDICT_WORDS, State
 from watcher.errors import UsageError
 from watcher.store import FIRST, LAST, Books, Place, Sought
 from watcher.text import show_text
@@ -15,15 +15,13 @@ from watcher.views.lookup import read_path
 from watcher.views.period import ALWAYS, Period
 from watcher.views.recordings import Recording, Row, complete_rows
 
-VERDICTS = (ARTIFICIAL, HUMAN, INCONCLUSIVE, *(str(state) for state in VerdictState))
-"""What a verdict can be looked for by: its class, or its state."""
-
-SORTS = ("arrived", "submitted", "filed", "name", "state", "size", "seconds", "confidence")
+VERDICTS = VERDICT_WORDS
 
 _FIRST_BATCH = 50  # a screen: it is there at once
 _BATCH = 500  # rows in memory at a time: more do not fit into the cache of a processor (measured)
 _NUMBER = re.compile(r"[0-9 ()+./_-]+")
 _FEWEST_DIGITS = 4
+_BETWEEN_DIGITS = b" -._()+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,18 @@ class Search:
     def is_all(self) -> bool:
         """Whether everything is found."""
         return self.sought.is_all
+
+    def finds(self, path: bytes) -> bool:
+        """Return whether the name and the folder fit this path, of what has no row. As the database finds rows."""
+        sought = self.sought
+        if not path.startswith(sought.folder):
+            return False
+        if not sought.names and not sought.digits:
+            return True
+        folded = path.lower()
+        bare = path.translate(None, _BETWEEN_DIGITS)
+        is_named = any(name.lower() in folded for name in sought.names)
+        return is_named or (sought.digits != "" and sought.digits.encode() in bare)
 
 
 def read_search(
@@ -58,8 +68,10 @@ def read_search(
     if key not in SORTS:
         raise UsageError(f"nothing is sorted by {show_text(sort)}", hint=f"Choose one of: {', '.join(SORTS)}.")
     for verdict in verdicts:
-        if verdict not in VERDICTS:
-            raise UsageError(f"{show_text(verdict)} is no verdict", hint=f"Choose from: {', '.join(VERDICTS)}.")
+        if verdict not in VERDICT_WORDS:
+            raise UsageError(
+                f"{show_text(verdict)} is no verdict", hint=f"Choose from: {', '.join(VERDICT_WORDS)}."
+            )
     sought = Sought(
         frozenset(map(State, states)),
         frozenset(verdicts),

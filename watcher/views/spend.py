@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from watcher.accounts import user_name
 from watcher.config import Limits
+from watcher.domain import SPEND_BY
 from watcher.identifai.budget import day_of, month_of
 from watcher.store import Books
 from watcher.store.report_rows import QUARTER_SECONDS
@@ -14,9 +15,7 @@ from watcher.text import JsonObject, show_path
 from watcher.views.context import CommandContext
 from watcher.views.period import Period
 
-BY = ("day", "folder", "user")
-"""What spend is told by."""
-
+DAY = SPEND_BY[0]
 FORGOTTEN = "(no longer known)"
 _DROP_ITSELF = "(the drop folder itself)"
 
@@ -68,12 +67,12 @@ def read_charges(books: Books, limits: Limits, now: float) -> list[Charge]:
     return charges
 
 
-def read_spend(context: CommandContext, period: Period, by: str = BY[0]) -> Spend:
-    """Return what was charged within the period, by one of BY."""
+def read_spend(context: CommandContext, period: Period, by: str = DAY) -> Spend:
+    """Return what was charged within the period, by one of SPEND_BY."""
     with context.store.reading() as books:
         charges = read_charges(books, context.config.limits, context.clock.now())
-        quarters = books.report.spent(period.since, period.until) if by == BY[0] else []
-        others = books.report.spent_for(by, period.since, period.until) if by != BY[0] else []
+        quarters = books.report.spent(period.since, period.until) if by == DAY else []
+        others = books.report.spent_for(by, period.since, period.until) if by != DAY else []
     days = [Row(str(period.day(one.quarter * QUARTER_SECONDS)), *one[1:]) for one in quarters]
     named = [Row(_name(key), *numbers) for key, *numbers in others]  # the system is asked for users' names
     return Spend(charges, period, by, [*sorted(_summed(days)), *_most_first(_summed(named))])
@@ -95,3 +94,9 @@ def _summed(rows: Iterable[Row]) -> list[Row]:
 
 def _most_first(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (-row.charged - row.unsure, row.key))
+
+
+def this_month(limits: Limits, now: float) -> Period:
+    """Return the month so far, as the caps have it."""
+    zone = ZoneInfo(limits.timezone) if limits.timezone else None
+    return Period(since=month_of(now, zone)[0], zone=zone)

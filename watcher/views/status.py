@@ -15,6 +15,7 @@ from watcher.journey.working import Activity, Working
 from watcher.store import Books, Left, Obstacle, Waiting
 from watcher.text import JsonObject, path_text, rfc3339
 from watcher.views.context import CommandContext
+from watcher.views.today import Today, read_today
 
 _BLOCKED_SHOWN = 1000
 _STUCK_SHOWN = 1000
@@ -96,6 +97,7 @@ class Status:
     silent: list[Fault]  # the folders whose server does not answer
     outdated: list[str]  # what the running daemon has read that has changed on disk since
     counts: Counts
+    today: Today
     pauses: list[Pause]
     rate: str
     eta_seconds: float
@@ -121,6 +123,7 @@ class Status:
             "states": {str(state): number for state, number in counts.states.items()},
             "needs_person": counts.needs_person,
             "verdicts": {str(state): number for state, number in counts.verdicts.items()},
+            **self.today.as_json(),
             "paused": {k: pauses[0][k] for k in ("reason", "since", "until", "by")} if pauses else None,
             "pauses": pauses,
             "silent": [fault.as_json() for fault in self.silent],
@@ -168,6 +171,7 @@ def read_status(context: CommandContext) -> Status:
             silent=silent,
             outdated=[],
             counts=counts,
+            today=read_today(books, context.config.limits, context.clock.now()),
             pauses=books.pauses.active(),
             rate=describe(windows),
             eta_seconds=seconds_for(counts.backlog - in_parts + submissions, windows),

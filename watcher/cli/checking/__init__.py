@@ -39,7 +39,7 @@ from watcher.folders.rights import find_lack
 from watcher.journey.arrive.watch import Choice
 from watcher.journey.working import Activity
 from watcher.key import Key
-from watcher.text import JsonObject, quote_path, rfc3339, show_path, show_text
+from watcher.text import JsonObject, local_time, quote_path, show_path, show_text
 from watcher.views.context import CommandContext, open_site
 from watcher.views.knowledge import Known, read_known
 
@@ -218,7 +218,7 @@ def _check_daemon(context: CommandContext, known: Known) -> tuple[Holder | None,
         return holder, wrong(name, f"{found}, and hangs: {working.reason}", f"{_capital(working.hint)}.")
     looks_every = max(10 * context.config.arrivals.rescan_seconds, 600.0)
     if known.last_scan_at is not None and context.clock.now() - known.last_scan_at > looks_every:
-        found += f"; it has not scanned the drop folder since {rfc3339(known.last_scan_at)}"
+        found += f"; it has not scanned the drop folder since {local_time(known.last_scan_at)}"
         return holder, warning(name, found, "Its log says why; restarting it does no harm.")
     return holder, well(name, found)
 
@@ -231,9 +231,10 @@ def _check_steps(context: CommandContext) -> Iterator[Finding]:
     """The steps that fail as a whole now, whatever the recording."""
     for failure in context.failing():
         condition = Condition.UNAVAILABLE if failure.is_elsewhere else Condition.WRONG
-        last = rfc3339(failure.succeeded_at) or "not since its start"
+        at = failure.succeeded_at
+        last = "not since its start" if at is None else local_time(at)
         times = "once" if failure.times == 1 else f"{failure.times:,} times in a row"
-        found = f"{failure.step} fails, {times} since {rfc3339(failure.since)} (it last worked {last}): "
+        found = f"{failure.step} fails, {times} since {local_time(failure.since)} (it last worked {last}): "
         yield Finding("step", condition, found + failure.fault.message, failure.fault.hint)
 
 
@@ -307,12 +308,12 @@ def _check_unit(context: CommandContext, user: User | None) -> Iterator[Finding]
 
 def _check_clock(context: CommandContext, known: Known) -> Finding:
     now = context.clock.now()
-    found = f"{rfc3339(now)}"
+    found = f"{local_time(now)}"
     hint = "Set this machine's clock and keep it right (timedatectl set-ntp true): TLS and receipts rely on it."
     if now < _NO_CLOCK:
         return warning("clock", f"{found} cannot be right", hint)
     if known.last_scan_at is not None and known.last_scan_at > now + 60:
-        return warning("clock", f"{found}, yet the last scan was at {rfc3339(known.last_scan_at)}", hint)
+        return warning("clock", f"{found}, yet the last scan was at {local_time(known.last_scan_at)}", hint)
     return well("clock", found)
 
 

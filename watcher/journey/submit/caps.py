@@ -12,7 +12,7 @@ from watcher.config import Limits
 from watcher.domain import SENT, Item, Part, Pause, PauseKind
 from watcher.identifai.budget import day_of, month_of
 from watcher.store import Books
-from watcher.text import rfc3339
+from watcher.text import local_time
 
 
 class _Cap(NamedTuple):
@@ -41,7 +41,7 @@ def find_cap(books: Books, limits: Limits, now: float, item: Item | None = None)
     for cap in _caps(books, limits, now):
         reason = _why_reached(books, cap, item)
         if reason:
-            reason = f"{reason} (limits.per_{cap.word}); it is counted anew from {rfc3339(cap.until)}."
+            reason = f"{reason} (limits.per_{cap.word}); it is counted anew from {local_time(cap.until)}."
             reached.append(Pause(PauseKind.CAP, f"per_{cap.word}", reason, now, cap.until))
     return max(reached, key=lambda pause: pause.until or 0.0, default=None)
 
