@@ -287,7 +287,7 @@ def _add_looking(commands: Commands) -> None:
     where = _add(
         commands,
         "where",
-        "finding.where",
+        "locating.where",
         "say where a recording is and what came of it, for whoever dropped it",
         "It\nreads folders and receipts alone: it needs no configuration, key or database. Run it in the drop\n"
         "folder, or name the file with its path. Whoever may read done/ and failed/ gets an answer.",
