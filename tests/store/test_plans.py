@@ -170,6 +170,9 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "page.changed": lambda books: books.page.changed([f"{n:016x}" for n in (77, 500)], 5),
     "page.called": lambda books: [books.page.called(text) for text in (f"{77:016x}", f"{77:064x}", "nobody")],
     "page.behind": lambda books: books.page.behind(LAST, 500),
+    "page.few_in_folder": lambda books: books.page.few_in_folder(b"nobody/"),
+    "page.few_with_verdict": lambda books: books.page.few_with_verdict("nobody's"),
+    "sought.among": lambda books: books.sought.among(Sought(names=(b"7",)), [77, 500]),
     "wishes.next": lambda books: books.wishes.next(),
     "wishes.latest": lambda books: books.wishes.latest(3),
     "sought.page, the newest first": lambda books: [

@@ -11,8 +11,9 @@ from sqlalchemy import text
 from tests.clock import FalseClock
 from tests.places import Place, sandbox, speech
 from tests.report.sites import HOSTILE
+from tests.store.recordings import item, verdict
 from tests.web.sites import HELD, Served, make_failed, make_hostile, make_mixed, names_in, seen_in, served
-from watcher.domain import State, Verdict
+from watcher.domain import State, Verdict, VerdictState
 from watcher.store import Store
 from watcher.store.page_rows import CAP
 from watcher.text import rfc3339
@@ -51,9 +52,9 @@ def first(site: Served, query: str) -> str:
 
 def one_with_verdict(site: Served) -> tuple[str, Verdict]:
     name = names_in(site.get("/recordings?verdict=human"))[0]
-    verdict = site.place.verdict(name)
-    assert verdict is not None
-    return name, verdict
+    known = site.place.verdict(name)
+    assert known is not None
+    return name, known
 
 
 def test_the_first_page_says_how_things_stand_and_its_counts_lead_there(mixed: Served) -> None:
@@ -74,13 +75,13 @@ def test_the_first_page_says_how_things_stand_and_its_counts_lead_there(mixed: S
 def test_recordings_are_found_by(mixed: Served, what: str) -> None:
     """The filter is in the address, and the form shows it again."""
     items = mixed.place.items()
-    name, verdict = one_with_verdict(mixed)
+    name, known = one_with_verdict(mixed)
     one = items[name]
     later = rfc3339(mixed.place.clock.now() + 86_400)
     query, expected = {
         "name": (f"name={name[-8:-4].upper()}", {n for n in items if name[-8:-4] in n}),
         "id": (f"name={one.id[:9]}", {name}),
-        "identifier": (f"name={verdict.identifier}", {name}),
+        "identifier": (f"name={known.identifier}", {name}),
         "state": ("state=held", {HELD}),
         "verdict": ("verdict=artificial", {n for n in items if _is_artificial(mixed, n)}),
         "folder": ("folder=2026-11-25", {HELD}),
@@ -94,8 +95,8 @@ def test_recordings_are_found_by(mixed: Served, what: str) -> None:
 
 
 def _is_artificial(site: Served, name: str) -> bool:
-    verdict = site.place.verdict(name)
-    return verdict is not None and verdict.classification == "artificial"
+    known = site.place.verdict(name)
+    return known is not None and known.classification == "artificial"
 
 
 def test_the_list_is_read_page_by_page_by_its_key(failed: Served) -> None:
@@ -122,10 +123,10 @@ def test_what_cannot_be_searched_for_is_said(mixed: Served, query: str) -> None:
 
 def test_a_story_has_all_that_is_known(mixed: Served) -> None:
     """Why, the verdict and what it rests on, every change and request, what it is, and its receipt."""
-    name, verdict = one_with_verdict(mixed)
-    page = mixed.get(first(mixed, f"name={verdict.identifier}"))
+    name, known = one_with_verdict(mixed)
+    page = mixed.get(first(mixed, f"name={known.identifier}"))
     assert f'<h1 class="name"><bdi>{name}</bdi></h1>' in page
-    for told in (f"It is done: identifier {verdict.identifier}", "sandbox-majority", "sandbox-spectral-1"):
+    for told in (f"It is done: identifier {known.identifier}", "sandbox-majority", "sandbox-spectral-1"):
         assert told in page
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
     assert headings == [
@@ -201,7 +202,7 @@ def test_all_that_match_are_decided_on_as_a_wish(failed: Served) -> None:
     while step.step() == 0.0:
         pass
     assert f"{number[1]} of {number[1]} dismissed, as " in failed.get("/needs")
-    dismissed = {name for name, item in failed.place.items().items() if item.dismissed}
+    dismissed = {name for name, one in failed.place.items().items() if one.dismissed}
     assert dismissed == {name for name in failed.place.items() if "agent-3" in name}
     assert failed.status("/all?state=done") == 400
 
@@ -223,7 +224,7 @@ def test_where_names_are_hidden_no_page_has_one(tmp_path: Path, clock: FalseCloc
         place.drop("twice-agent-9.wav", speech("recording 0"))  # the same bytes as another's
         place.run_once()
         with served(place) as site:
-            ids = [item.id for item in place.items().values()]
+            ids = [one.id for one in place.items().values()]
             for path in (*PAGES, *(f"/recordings/{item_id}" for item_id in ids)):
                 page = site.get(path)
                 assert not re.search(r"agent-\d|call-\+|in-doubt|minutes\.wav|2026-11-2", page), path
@@ -237,7 +238,7 @@ def test_hostile_names_are_text(tmp_path: Path, clock: FalseClock) -> None:
         place = Place(tmp_path, service.url, clock)
         make_hostile(place, service)
         with served(place) as site:
-            stories = [f"/recordings/{item.id}" for item in place.items().values()]
+            stories = [f"/recordings/{one.id}" for one in place.items().values()]
             for path in (
                 *PAGES,
                 *stories,
@@ -265,3 +266,33 @@ def test_a_count_goes_no_further_than_it_says(tmp_path: Path, clock: FalseClock)
     with served(place) as site:
         assert f"<b>{CAP:,}+</b> failed" in site.get("/")
         assert "more than can be decided at once" in site.get("/all?state=failed")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"), [("verdict=artificial", 3), ("folder=rare", 2), ("verdict=artificial&folder=rare", 1)]
+)
+def test_what_is_rare_is_found_among_many_without_a_look_at_them(
+    tmp_path: Path, clock: FalseClock, query: str, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever time there is for a search. The oldest come on the last page, and the other conditions hold."""
+    monkeypatch.setattr("watcher.views.found._SECONDS", 0.0)
+    monkeypatch.setattr("watcher.views.found._WINDOW", 50)
+    monkeypatch.setattr("watcher.views.found.MOST", 2)
+    place = Place(tmp_path, "http://127.0.0.1:1", clock)
+    place.run_once()
+    with place.books() as books:
+        for n in range(1, 400):
+            path = b"rare/%d.wav" % n if n in (7, 8) else b"usual/%d.wav" % n
+            books.items.add(item(n, path=path, state=State.DONE, identifier=f"id-{n}"))
+            said = "artificial" if n in (3, 7, 300) else "human"
+            books.verdicts.add(verdict(f"id-{n}", state=VerdictState.KNOWN, classification=said))
+    with served(place) as site:
+        names: list[str] = []
+        page, address = "", f"/recordings?{query}"
+        while address:
+            page = site.get(address)
+            names += names_in(page)
+            following = re.search(r'href="(/recordings\?[^"]*before=[^"]*)" rel="next"', page)
+            address = following[1].replace("&amp;", "&") if following else ""
+        assert len(names) == found
+        assert "Look further back" not in page

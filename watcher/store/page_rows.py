@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
+    LargeBinary,
     Select,
     bindparam,
     func,
@@ -21,6 +22,7 @@ from sqlalchemy import (
 from watcher.domain import ARTIFICIAL, HUMAN, INCONCLUSIVE, State, VerdictState
 from watcher.store.listed_rows import Place
 from watcher.store.schema import TO_SEE, items, parts, transitions, verdicts
+from watcher.store.statements import is_one_of
 
 CAP = 10_000
 """A page counts no further."""
@@ -86,6 +88,27 @@ _BEHIND = (
     .order_by(*_ORDER)
     .offset(_LIMIT)
     .limit(1)
+)
+_VERDICT: BindParameter[str] = bindparam("verdict")
+_PLACES_OF_VERDICTS = tuple(
+    select(items.c.arrived_at, items.c.serial)
+    .select_from(verdicts)
+    .join(items, items.c.identifier == verdicts.c.identifier)
+    .where(column == _VERDICT)
+    .limit(_LIMIT)
+    for column in (verdicts.c.classification, verdicts.c.state)
+)
+_PLACES_IN_PARTS = (
+    select(items.c.arrived_at, items.c.serial)
+    .where(items.c.plan_mode.is_not(None), is_one_of(items, set(State)))
+    .limit(_LIMIT)
+)
+_FIRST_PATH: BindParameter[bytes] = bindparam("first", type_=LargeBinary)
+_NO_PATH: BindParameter[bytes] = bindparam("behind", type_=LargeBinary)
+_PLACES_IN_FOLDER = (
+    select(items.c.arrived_at, items.c.serial)
+    .where(items.c.path >= _FIRST_PATH, items.c.path < _NO_PATH)
+    .limit(_LIMIT)
 )
 _LOW: BindParameter[str] = bindparam("low")
 _HIGH: BindParameter[str] = bindparam("high")
@@ -171,6 +194,25 @@ class PageRows:
         values = {**place._asdict(), "limit": distance}
         at = self._connection.execute(_BEHIND, values).scalar_one_or_none()
         return None if at is None else Place(at, 0)
+
+    def few_with_verdict(self, said: str) -> list[Place] | None:
+        """Return the places of all that may have this verdict, a class or a state; null where they are many.
+
+        Of those in parts it is not known what their joined verdicts are.
+        """
+        values = {"verdict": said, "limit": CAP + 1}
+        found: list[Place] = []
+        for query in (*_PLACES_OF_VERDICTS, _PLACES_IN_PARTS):
+            found += map(Place._make, self._connection.execute(query, values))
+            if len(found) > CAP:
+                return None
+        return found
+
+    def few_in_folder(self, folder: bytes) -> list[Place] | None:
+        """Return the places of all that came into this folder or below it; null where they are many."""
+        values = {"first": folder, "behind": folder[:-1] + b"0", "limit": CAP + 1}  # "0" follows "/"
+        found = list(map(Place._make, self._connection.execute(_PLACES_IN_FOLDER, values)))
+        return found if len(found) <= CAP else None
 
     def called(self, text: str) -> list[int]:
         """Return the numbers of the few whose ids, identifiers or parts' identifiers begin with this text."""

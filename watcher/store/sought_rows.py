@@ -87,6 +87,15 @@ class SoughtRows:
         values = {"arrived_at": place.arrived_at, "serial": place.serial, "limit": limit}
         return list(map(Listed._make, self._connection.execute(query, values)))
 
+    def among(self, sought: Sought, serials: Sequence[int]) -> list[Listed]:
+        """Return the rows with these numbers that are looked for, in their order."""
+        states = [is_one_of(items, sought.states)] if sought.states else []
+        query = _ROWS_OF.where(*states, *_conditions(sought))
+        known = {
+            row.serial: Listed._make(row) for row in self._connection.execute(query, {"serials": list(serials)})
+        }
+        return [known[serial] for serial in serials if serial in known]
+
     def count(self, sought: Sought, most: int) -> int:
         """Return how many are found, counting no further than `most`: those in parts whatever their verdicts."""
         states = [is_one_of(items, sought.states)] if sought.states else []

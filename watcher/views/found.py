@@ -1,18 +1,21 @@
 """Recordings that a person searches for at a page: a page at a time, the newest first, in a bounded time."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
+from watcher.config import Config
 from watcher.domain import State
 from watcher.errors import UsageError
 from watcher.store import LAST, Books, Place, Sought
 from watcher.store.page_rows import CAP, Count
+from watcher.views import search
 from watcher.views.context import CommandContext
 from watcher.views.period import read_period
-from watcher.views.recordings import Recording
+from watcher.views.recordings import Recording, Row, complete_rows
 from watcher.views.report import Line, read_lines
-from watcher.views.search import read_page, read_search
+from watcher.views.search import keep_judged, read_page, read_search
 
 MOST = 50
 """So many recordings a page has at the most."""
@@ -82,8 +85,11 @@ def read_found(context: CommandContext, asked: Asked, sought: Sought, place: Pla
     if asked.name and is_first:
         with context.store.reading() as books:
             called = read_lines(books, config, books.page.called(asked.name.strip()))
-    if config.privacy.hides and asked.name:
+    is_told = any(asked.name.strip() in (line.id, line.identifier) for line in called)
+    if is_told or (config.privacy.hides and asked.name):
         return Found(lines, called, "", None)
+    if (places := _find_few(context, sought)) is not None:
+        return replace(_read_few(context, sought, sorted(one for one in places if one < place)), called=called)
     while True:
         with context.store.reading() as books:
             bound = _find_bound(books, sought, place)
@@ -95,8 +101,7 @@ def read_found(context: CommandContext, asked: Asked, sought: Sought, place: Pla
                 MOST - len(lines),
                 newest_first=True,
             )
-            serials = [books.page.serial_of(r.item.id) if isinstance(r, Recording) else r.serial for r in rows]
-            lines += read_lines(books, config, [serial for serial in serials if serial is not None])
+            lines += _read_rows(config, books, rows)
         reached = following if following is not None else bound
         if reached is None or (sought.since is not None and reached.arrived_at < sought.since):
             return Found(lines, called, "", None)
@@ -119,6 +124,8 @@ def read_place(text: str) -> Place:
 def count_found(context: CommandContext, sought: Sought) -> Count:
     """Return how many are found, no further than the pages count."""
     with context.store.reading() as books:
+        if sought.verdicts:  # of those in parts only who reads them knows
+            return Count(search.count_found(books, context.config.audio, sought, CAP + 1))
         return Count(books.sought.count(sought, CAP + 1))
 
 
@@ -131,6 +138,32 @@ def _find_bound(books: Books, sought: Sought, place: Place) -> Place | None:
 
 def _since(sought: Sought, at: float) -> Sought:
     return replace(sought, since=at if sought.since is None else max(at, sought.since))
+
+
+def _find_few(context: CommandContext, sought: Sought) -> list[Place] | None:
+    """Return the places of the few among which all that is looked for must be; null where an index knows none."""
+    with context.store.reading() as books:
+        if len(sought.verdicts) == 1 and (found := books.page.few_with_verdict(*sought.verdicts)) is not None:
+            return found
+        return books.page.few_in_folder(sought.folder) if sought.folder else None
+
+
+def _read_few(context: CommandContext, sought: Sought, places: list[Place]) -> Found:
+    """Return the page of what is found at these places, of which the last comes first."""
+    audio, lines, last = context.config.audio, list[Line](), LAST
+    while places and len(lines) < MOST:
+        some = [places.pop() for _ in range(min(MOST - len(lines), len(places)))]
+        with context.store.reading() as books:
+            rows = books.sought.among(sought, [one.serial for one in some])
+            found = keep_judged(complete_rows(books, rows, audio), sought)
+            lines += _read_rows(context.config, books, found)
+        last = some[-1]
+    return Found(lines, [], _write_place(last) if places else "", None)
+
+
+def _read_rows(config: Config, books: Books, rows: Sequence[Row]) -> list[Line]:
+    serials = [books.page.serial_of(row.item.id) if isinstance(row, Recording) else row.serial for row in rows]
+    return read_lines(books, config, [serial for serial in serials if serial is not None])
 
 
 def _write_place(place: Place) -> str:

@@ -149,7 +149,7 @@ def read_page(
         rows = books.listing.after(place, limit)
     else:
         rows = books.sought.page(sought, place, limit, newest_first=newest_first)
-    found = _judged(complete_rows(books, rows, audio), sought)
+    found = keep_judged(complete_rows(books, rows, audio), sought)
     return found, rows[-1].place if len(rows) == limit else None
 
 
@@ -171,18 +171,18 @@ def _sorted_rows(context: CommandContext, search: Search) -> Generator[list[Row]
     for first in range(0, len(serials), _BATCH):
         with context.store.reading() as books:
             rows = books.sought.rows_of(serials[first : first + _BATCH])
-            found = _judged(complete_rows(books, rows, context.config.audio), search.sought)
+            found = keep_judged(complete_rows(books, rows, context.config.audio), search.sought)
         if found:
             yield found
 
 
-def _judged(rows: Sequence[Row], sought: Sought) -> list[Row]:
+def keep_judged(rows: Sequence[Row], sought: Sought) -> list[Row]:
     """Return those of the rows that have one of the verdicts: a recording in parts, the joined one."""
     if not sought.verdicts:
         return list(rows)
-    return [row for row in rows if not isinstance(row, Recording) or _is_judged(row, sought.verdicts)]
+    return [row for row in rows if not isinstance(row, Recording) or _iskeep_judged(row, sought.verdicts)]
 
 
-def _is_judged(recording: Recording, said: Iterable[str]) -> bool:
+def _iskeep_judged(recording: Recording, said: Iterable[str]) -> bool:
     verdict = recording.verdict
     return verdict is not None and not {verdict.classification, str(verdict.state)}.isdisjoint(said)
