@@ -61,6 +61,7 @@ class Runner:
                 troubles = 0
                 self.failures.succeeded(self.name)
             self.succeeded_at = self.clock.now()
+            self.failures.note_success(self.name, self.succeeded_at)
             self.begun_at = None
             self.done_at = self.clock.monotonic()
             if wait > 0:

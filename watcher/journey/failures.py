@@ -67,6 +67,7 @@ class Failures:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failing: dict[str, Failure] = {}
+        self._successes: dict[str, float] = {}
         self._now: Callable[[], float] | None = None
         self._write: Callable[[JsonObject], None] = lambda _: None
 
@@ -93,6 +94,18 @@ class Failures:
             if self._failing.pop(step, None) is not None:
                 self._note()
 
+    def note_success(self, step: str, at: float) -> None:
+        """Keep when the step last succeeded. It is noted nowhere else: that would be a write each second."""
+        self._successes[step] = at
+
+    def successes(self) -> dict[str, float]:
+        """Return when each step last succeeded, if it has since the start."""
+        found: dict[str, float] = {}
+        for step, at in self._successes.copy().items():
+            name = _joined_name(step)
+            found[name] = max(at, found.get(name, at))
+        return found
+
     def _note(self) -> None:
         noted = [failure.to_note() for failure in _joined(self._failing.values())]
         with suppress(OSError):  # the log has it anyway
@@ -103,11 +116,15 @@ def _joined(failures: Iterable[Failure]) -> list[Failure]:
     """Join the failures of submit-1, submit-2 and so on into one of the step that users know: submit."""
     found: dict[str, Failure] = {}
     for one in failures:
-        step = one.step.partition("-")[0]
+        step = _joined_name(one.step)
         before = found.get(step)
         since, times = (one.since, 0) if before is None else (min(before.since, one.since), before.times)
         found[step] = replace(one, step=step, since=since, times=times + one.times)
     return sorted(found.values(), key=lambda failure: failure.since)
+
+
+def _joined_name(step: str) -> str:
+    return step.partition("-")[0]
 
 
 def _as_fault(error: Exception) -> Fault:

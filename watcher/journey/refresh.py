@@ -7,6 +7,7 @@ compared, within its transaction, with what is known by then.
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from watcher import logs
 from watcher.domain import VerdictState
@@ -70,14 +71,19 @@ class Refresh:
         tries = 0
         while True:
             number, tries = self._wait_for_room(), tries + 1
+            status: int | None = None
             try:
-                return self._client.verdicts(identifiers)
-            except Throttled as error:
-                if tries == _MOST_THROTTLED:
+                readings = self._client.verdicts(identifiers)
+                status = HTTPStatus.OK
+            except ServiceError as error:
+                status = error.status
+                if not isinstance(error, Throttled) or tries == _MOST_THROTTLED:
                     raise
                 wait = min(max(error.retry_after or 1.0, 1.0), _MOST_WAIT_SECONDS)
+            else:
+                return readings
             finally:
-                self._count(number)
+                self._count(number, status)
             self._site.clock.wait(wait, threading.Event())
 
     def _wait_for_room(self) -> int | None:
@@ -99,10 +105,11 @@ class Refresh:
                     return number
             site.clock.wait(room - now, threading.Event())
 
-    def _count(self, number: int | None) -> None:
+    def _count(self, number: int | None, status: int | None) -> None:
         """The request was answered, or is lost: it is now that the service has counted it."""
-        if number is not None:
-            with self._site.store.writing() as books:
+        with self._site.store.writing() as books:
+            books.tallies.count_question(status)
+            if number is not None:
                 books.ledger.defer_rate_event(number, self._site.clock.now())
 
     def _record(self, identifiers: Sequence[str], readings: dict[str, Reading]) -> None:

@@ -1,6 +1,7 @@
 """Fifth: the service's answers are fetched, kept, and written into the receipts."""
 
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from math import inf
 
 from watcher import logs
@@ -63,6 +64,7 @@ class VerdictPoller:
         self._is_told = False  # that all of them wait
         self._alone: dict[str, _Alone] = {}  # by identifier
         self._answered = 0  # questions
+        self._uncounted: list[int | None] = []  # the status of the last answer, until it is in the sums
 
     def step(self, most_seconds: float = inf) -> float:
         """The verdicts that were due have been asked for once. Seconds until the next ones are.
@@ -86,9 +88,12 @@ class VerdictPoller:
             return wait
         if self._is_barred:
             self._keys.renew()  # it may have been replaced
+        self._uncounted = [None]
         try:
             readings = self._client.verdicts([one.identifier for one in asked], most_seconds)
+            self._uncounted = [HTTPStatus.OK]
         except ServiceError as error:
+            self._uncounted = [error.status]
             self._is_barred = isinstance(error, Unauthorized | Forbidden)
             if len(asked) > 1 or not isinstance(error, ServiceFault) or error.status != 404:
                 return self._postpone(asked, error)
@@ -136,7 +141,7 @@ class VerdictPoller:
     def _record_together(self, asked: list[Verdict], readings: dict[str, Reading]) -> None:
         now = self._site.clock.now()
         with self._site.store.writing() as books:
-            self._reads.end(books, now)
+            self._end_question(books, now)
             known = books.verdicts.of([one.identifier for one in asked])
             news = [
                 told
@@ -155,6 +160,13 @@ class VerdictPoller:
             self._alone.pop(verdict.identifier, None)
         for one in news:
             one.tell()
+
+    def _end_question(self, books: Books, now: float) -> None:
+        """The question counts in the rate windows, and once in the sums."""
+        self._reads.end(books, now)
+        for status in self._uncounted:
+            books.tallies.count_question(status)
+        books.afterwards(self._uncounted.clear)
 
     def _put(self, books: Books, before: Verdict, reading: Reading | None, now: float) -> list[News | Changed]:
         """Store the verdict as it stands after this answer; null: it is not visible yet."""
@@ -186,7 +198,7 @@ class VerdictPoller:
             self._set_apart(asked[0], error)
         else:
             with site.store.writing() as books:
-                self._reads.end(books, site.clock.now())
+                self._end_question(books, site.clock.now())
         if may_be_ones and is_known_for_it and not self._is_told:
             return 0.0  # it says nothing of the others
         if not self._troubles:
@@ -226,7 +238,7 @@ class VerdictPoller:
         times = known.times + 1
         postponed = self._postponed(verdict, times, now)
         with site.store.writing() as books:
-            self._reads.end(books, now)
+            self._end_question(books, now)
             before = books.verdicts.get(verdict.identifier)
             is_asked_for = before is not None and before.state not in AT_REST
             audio = site.config.audio

@@ -26,6 +26,7 @@ from watcher.store.rebuilt_rows import RebuiltRows
 from watcher.store.removal_rows import Removal, Removals
 from watcher.store.report_rows import ReportRows, SpentQuarter
 from watcher.store.sought_rows import Sought, SoughtRows
+from watcher.store.tallies import Tallies
 from watcher.store.tombstone_rows import Tombstones
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
@@ -78,6 +79,7 @@ class Books:
         self.removals = Removals(connection)
         self.report = ReportRows(connection)
         self.sought = SoughtRows(connection)
+        self.tallies = Tallies(connection)
         self.tombstones = Tombstones(connection, self.site)
         self.wishes = Wishes(connection)
         self.page = PageRows(connection)

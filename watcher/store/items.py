@@ -20,11 +20,12 @@ from sqlalchemy import (
     update,
 )
 
-from watcher.domain import LIVE, MOVING, TRANSITIONS, Item, State, VerdictState
+from watcher.domain import FILED, LIVE, MOVING, TRANSITIONS, Item, State, VerdictState
 from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
 from watcher.store.rows import columns_of, flattened, item_of
 from watcher.store.schema import items, parts, transitions, verdicts
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, LATEST_FIRST, all_of, has_identifier, is_one_of, one
+from watcher.store.tallies import ITEMS, Tallies
 from watcher.text import JsonObject, rfc3339, show_path
 
 _BY_ID = select(items).where(items.c.id == bindparam("id"))
@@ -101,6 +102,7 @@ class Items:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._tallies = Tallies(connection)
 
     def get(self, item_id: str) -> Item | None:
         return one(self._connection, _BY_ID, id=item_id)
@@ -201,11 +203,12 @@ class Items:
         """What has come to be filed, or was filed, since this change, by the state of its verdict."""
         return all_of(self._connection, _ACCEPTED_AFTER, serial=serial, states=states)
 
-    def counts(self) -> dict[State, int]:
-        """How many items are in each state; every state is included."""
+    def counts(self, total: int | None = None) -> dict[State, int]:
+        """How many items are in each state; every state is included. `total`: of how many, if that is known."""
         # Most are done: so many as the others leave of all, whose number takes no look at any of them.
         counted = {State(state): number for state, number in self._connection.execute(_COUNTS)}
-        total: int = self._connection.execute(_TOTAL).scalar_one()
+        if total is None:
+            total = self._connection.execute(_TOTAL).scalar_one()
         counted[State.DONE] = total - sum(counted.values())
         return {state: counted.get(state, 0) for state in State}
 
@@ -251,6 +254,7 @@ class Items:
         _check_transition(item.id, None, item.state)
         place = {} if serial is None else {"serial": serial}
         self._connection.execute(_ADD, {"id": item.id, **columns_of(item), **place})
+        self._tallies.add(ITEMS)
         self._note(item.id, item.arrived_at, None, item.state, note)
 
     def change(
@@ -273,6 +277,8 @@ class Items:
         if done.rowcount != 1:
             msg = f"{item.id} is no longer {item.state}"
             raise StaleItem(msg)
+        if item.state is State.FILING and after in FILED:
+            self._tallies.count_filed(after, now - item.arrived_at)
         if after != item.state or note:
             self._note(item.id, now, item.state, after, note, by)
 

@@ -9,6 +9,7 @@ from watcher.domain import Attempt, Charged, Item, Part, State
 from watcher.errors import StaleItem
 from watcher.store.dialects import add_to
 from watcher.store.schema import attempts, items, rate_events, spent_sums
+from watcher.store.tallies import CREDITS, Tallies
 
 _LONGEST_UPLOAD_SECONDS = 3600.0  # so that an index finds those that ended since: it has their beginnings
 
@@ -25,6 +26,9 @@ _RELEASE = (
     )
 )
 _END = update(attempts).where(attempts.c.number == bindparam("the_number"))
+_OPEN_SINCE = select(attempts.c.started_at).where(
+    attempts.c.number == bindparam("number"), attempts.c.ended_at.is_(None)
+)
 _OF_ITEM = select(attempts).where(attempts.c.item_id == bindparam("id")).order_by(attempts.c.number)
 _UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None)).order_by(attempts.c.number)
 _LATEST = select(attempts).order_by(attempts.c.number.desc()).limit(bindparam("limit"))
@@ -88,6 +92,7 @@ class Ledger:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._tallies = Tallies(connection)
 
     # Attempts
 
@@ -116,7 +121,10 @@ class Ledger:
             raise StaleItem(f"{item.id} is no longer being sent by this upload")
 
     def end(self, number: int, now: float, *, outcome: str, charged: Charged, decision: str, **more: Any) -> None:
-        """Record the outcome of the attempt. `more`: further columns (status, detail, identifier)."""
+        """Record the outcome of the attempt and count it. `more`: further columns (status, detail, identifier)."""
+        started_at = self._connection.execute(_OPEN_SINCE, {"number": number}).scalar()
+        if started_at is not None:  # else it was counted when it ended first
+            self._tallies.count_attempt(outcome, charged, more.get("status"), now - started_at)
         values = {"ended_at": now, "outcome": outcome, "charged": charged, "decision": decision, **more}
         self._connection.execute(_END, {"the_number": number, **values})
 
@@ -159,6 +167,7 @@ class Ledger:
         if charged:
             since = at // _SUM_SECONDS * _SUM_SECONDS
             self._connection.execute(_ADD_SUM, {"since": since, "requests": charged, "charged": charged})
+            self._tallies.add(CREDITS, number=charged)
 
     def sums(self) -> tuple[int, int]:
         """Return how many requests are only in the sums, and how many of them were charged, or may have been."""

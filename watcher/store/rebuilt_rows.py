@@ -10,6 +10,7 @@ from watcher.domain import MOVING, UNSENT, Attempt, Item, State
 from watcher.store.rows import item_of
 from watcher.store.schema import attempts, items, parts, tombstones, transitions
 from watcher.store.statements import ALL_ITEMS, is_one_of
+from watcher.store.tallies import Tallies
 
 _KNOWN = select(items.c.id).where(items.c.id.in_(bindparam("ids", expanding=True)))
 # Without a condition on the state: for many ids SQLite would use its index, and look at all that is done.
@@ -78,6 +79,7 @@ class RebuiltRows:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._tallies = Tallies(connection)
 
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those of the ids that items have."""
@@ -126,6 +128,9 @@ class RebuiltRows:
         ):
             del values["number"]
         self._connection.execute(_ADD, values)
+        if attempt.ended_at is not None:
+            seconds = attempt.ended_at - attempt.started_at
+            self._tallies.count_attempt(attempt.outcome, attempt.charged, attempt.status, seconds)
 
     def recount(self, item_id: str) -> None:
         """Have the item's row count its lines in the ledger."""

@@ -19,6 +19,7 @@ from watcher.store.schema import (
     transitions,
     verdicts,
 )
+from watcher.store.tallies import ITEMS, Tallies
 from watcher.tombstone import Why
 
 RECORDING = "recording"
@@ -169,6 +170,7 @@ class Removals:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._tallies = Tallies(connection)
 
     # What is due
 
@@ -259,7 +261,10 @@ class Removals:
 
     def forget_item(self, item: Item) -> bool:
         """Delete the item's row. False, and nothing is deleted: it has changed since it was read."""
-        return self._connection.execute(_FORGET_ITEM, self._as_read(item)).rowcount == 1
+        if self._connection.execute(_FORGET_ITEM, self._as_read(item)).rowcount != 1:
+            return False
+        self._tallies.add(ITEMS, number=-1)
+        return True
 
     def forget_rest(self, item_id: str, identifiers: list[str]) -> None:
         """Delete what is left of an item without a row: the ledger's lines, which are summed up, and its history.

@@ -341,3 +341,11 @@ wishes = Table(  # what a person decided for many recordings at once
     Column("hindrance", Text, nullable=False, server_default=""),
     Column("ended_at", Float),  # null: the daemon is at it
 )
+
+tallies = Table(  # sums that are kept, and that no removal of rows makes smaller; see tallies.py
+    "tallies",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("label", Text, primary_key=True),
+    Column("number", Float, nullable=False),
+)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, upda
 from watcher.domain import Verdict, VerdictState
 from watcher.store.dialects import insert_or_leave, insert_or_replace
 from watcher.store.schema import results, verdicts
+from watcher.store.tallies import Tallies
 from watcher.text import JsonObject
 
 _ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
@@ -55,6 +56,7 @@ class Verdicts:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._tallies = Tallies(connection)
 
     def get(self, identifier: str | None) -> Verdict | None:
         if identifier is None:
@@ -76,10 +78,12 @@ class Verdicts:
 
     def add(self, verdict: Verdict) -> None:
         """Ask for this verdict from now on; one that is known already stays unchanged."""
-        self._connection.execute(_ADD, _columns(verdict))
+        if self._connection.execute(_ADD, _columns(verdict)).rowcount == 1:
+            self._tallies.count_verdict(None, verdict)
 
     def put(self, verdict: Verdict) -> None:
         """Replace the row of this identifier."""
+        self._tallies.count_verdict(self.get(verdict.identifier), verdict)
         self._connection.execute(_PUT, {"the_identifier": verdict.identifier, **_columns(verdict)})
 
     def keep_result(self, identifier: str, result: JsonObject, now: float) -> None:
@@ -115,10 +119,14 @@ class Verdicts:
         due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
         return due_at
 
+    def counts_of_unknown(self) -> dict[VerdictState, int]:
+        """How many verdicts are in each state but known, where there are any."""
+        return {VerdictState(state): number for state, number in self._connection.execute(_COUNTS)}
+
     def counts(self) -> dict[VerdictState, int]:
         """How many verdicts are in each state; every state is included."""
         # Most are known: see Items.counts.
-        counted = {VerdictState(state): number for state, number in self._connection.execute(_COUNTS)}
+        counted = self.counts_of_unknown()
         total: int = self._connection.execute(_TOTAL).scalar_one()
         counted[VerdictState.KNOWN] = total - sum(counted.values())
         return {state: counted.get(state, 0) for state in VerdictState}

@@ -1,17 +1,57 @@
 """Whether work succeeds: for monitoring, which asks again and again and wants one answer."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
-from watcher.domain import PauseKind
+from watcher.domain import Fault, Pause, PauseKind
 from watcher.errors import Exit
-from watcher.journey.working import Activity
+from watcher.journey.failures import Failure
+from watcher.journey.working import Activity, Working
 from watcher.text import show_text
+from watcher.views.context import CommandContext
 from watcher.views.prospects import explain_pauses
-from watcher.views.status import Status
 
 _SCANS_MISSED = 4
 _SCAN_SECONDS = 120.0  # for one scan of a slow share
+
+
+class Vital(Protocol):
+    """What tells whether work succeeds: a whole Status has it, and Vitals has nothing else."""
+
+    @property
+    def lost(self) -> Fault | None: ...
+    @property
+    def working(self) -> Working: ...
+    @property
+    def failing(self) -> tuple[Failure, ...]: ...
+    @property
+    def silent(self) -> list[Fault]: ...
+    @property
+    def pauses(self) -> list[Pause]: ...
+    @property
+    def last_scan_at(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What find_troubles asks for, and no more: it costs the same however many recordings there are."""
+
+    lost: Fault | None
+    working: Working
+    failing: tuple[Failure, ...]
+    silent: list[Fault]
+    pauses: list[Pause]
+    last_scan_at: float | None
+
+
+def read_vitals(context: CommandContext) -> Vitals:
+    """Read what tells whether work succeeds now."""
+    loss, failing, working = context.loss(), context.failing(), context.working()
+    silent = [folder.silence().as_fault() for folder in context.folders if not folder.answers]
+    with context.store.reading() as books:
+        pauses, last_scan_at = books.pauses.active(), books.site.get("last_scan_at")
+    return Vitals(loss.as_fault() if loss else None, working, failing, silent, pauses, last_scan_at)
 
 
 class Trouble(NamedTuple):
@@ -21,7 +61,7 @@ class Trouble(NamedTuple):
     said: str
 
 
-def find_troubles(status: Status, now: float, rescan_seconds: float) -> list[Trouble]:
+def find_troubles(status: Vital, now: float, rescan_seconds: float) -> list[Trouble]:
     """Return why nothing, or not all of the work, succeeds now; none where it does.
 
     One recording that fails, is held or cannot be read keeps no other from its way: that is no trouble here. Being
@@ -32,7 +72,7 @@ def find_troubles(status: Status, now: float, rescan_seconds: float) -> list[Tro
     return own + [Trouble(Exit.UNAVAILABLE, show_text(said)) for said in explain_pauses(pauses, now)]
 
 
-def _find_own(status: Status, now: float, rescan_seconds: float) -> Iterator[str]:
+def _find_own(status: Vital, now: float, rescan_seconds: float) -> Iterator[str]:
     """Yield what is wrong on this machine."""
     if status.lost:
         yield str(status.lost)

@@ -8,7 +8,6 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http import HTTPStatus
 
 from anyio import to_thread
 from starlette.datastructures import MutableHeaders
@@ -17,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from watcher import logs
 from watcher.clock import Clock
-from watcher.errors import WatcherError
 from watcher.web.gate import MOST_BYTES, TOO_LARGE, UNKNOWN, Head, Refusal, Rules, refuse_deed, refuse_origin
 from watcher.web.password import PasswordHash
 
@@ -40,7 +38,7 @@ _GUESS_SECONDS = 1.0  # between two wrong passwords, whoever sends them
 
 
 class Gate:
-    """Refuses what the rules refuse, hands the whole body to the routes, and turns their errors into words."""
+    """Refuses what the rules refuse, and hands the whole body to the routes."""
 
     def __init__(self, app: ASGIApp, rules: Rules, password: PasswordHash | None, clock: Clock) -> None:
         self._app = app
@@ -66,18 +64,8 @@ class Gate:
     async def _serve(self, scope: Scope, receive: "_Once", answer: "_Answer") -> None:
         try:
             await self._app(scope, receive, answer)
-        except WatcherError as error:
-            said = f"{error.message}\n{error.hint}\n"
-            _log.warning("web.failed", reason=error.message, hint=error.hint)
-            status = HTTPStatus.SERVICE_UNAVAILABLE
-        except Exception:  # noqa: BLE001 — a fault of the page ends one request, and never the daemon
-            said = "This is a fault of the program: its log says more.\n"
+        except Exception:  # noqa: BLE001 — a fault of the page, which has answered, ends one request and no more
             _log.exception("web.failed")
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-        else:
-            return
-        if not answer.has_begun:
-            await PlainTextResponse(said, status)(scope, receive, answer)
 
 
 async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,11 +108,9 @@ class _Answer:
     def __init__(self, send: Send, date: str) -> None:
         self._send = send
         self._date = date
-        self.has_begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.has_begun = True
             headers = MutableHeaders(scope=message)
             for name, value in (_HEADERS | {"date": self._date}).items():
                 headers.setdefault(name, value)

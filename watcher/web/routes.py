@@ -1,17 +1,23 @@
 """What the page is made of: the routes, and the templates and files beside them."""
 
 from contextlib import AbstractContextManager, nullcontext
+from http import HTTPStatus
+from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from watcher import logs
+from watcher.errors import WatcherError
 from watcher.journey.site import Site
 from watcher.views.context import CommandContext
 from watcher.web.gate import Rules, allowed_hosts
 from watcher.web.listener import bind, serving, split_address
 from watcher.web.middleware import Gate
+from watcher.web.monitoring import Monitoring
 from watcher.web.pages import Pages
 from watcher.web.password import read_password
 
@@ -40,14 +46,31 @@ def page_of(site: Site) -> AbstractContextManager[None]:
 
 
 def make_app(site: Site) -> Starlette:
-    """Return the application. What reads or decides runs in a thread that may wait.
+    """Return the application. What reads or decides runs in a thread that may wait."""
 
-    Each request has a context of its own: it remembers what it has found out about the folders.
-    """
-    pages = Pages(lambda: CommandContext(site.config, site.store, site.clock))
+    def context() -> CommandContext:
+        """A context of its own for each request: it remembers what it has found out about the folders."""
+        return CommandContext(site.config, site.store, site.clock)
+
+    pages, monitoring = Pages(context), Monitoring(context, site.failures)
     return Starlette(
         routes=[
             *pages.routes(),
+            Route("/healthz", monitoring.healthz),
+            Route("/metrics", monitoring.metrics),
             Mount("/static", StaticFiles(packages=[("watcher.web", "static")])),
-        ]
+        ],
+        exception_handlers={WatcherError: _say_error, Exception: _say_fault},
+    )
+
+
+def _say_error(_: Request, error: Any) -> Response:
+    """What cannot be shown now, and what to do about it."""
+    _log.warning("web.failed", reason=error.message, hint=error.hint)
+    return PlainTextResponse(f"{error.message}\n{error.hint}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _say_fault(_: Request, __: Exception) -> Response:
+    return PlainTextResponse(
+        "This is a fault of the program: its log says more.\n", HTTPStatus.INTERNAL_SERVER_ERROR
     )
