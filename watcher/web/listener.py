@@ -73,13 +73,14 @@ def bind(listen: str, *, is_open: bool) -> socket.socket:
 
 @contextmanager
 def serving(app: ASGIApp, bound: socket.socket) -> Iterator[None]:
-    """Serve the application on this socket, in a thread of its own, until the end of the block."""
+    """Serve the application on this socket, in a thread of its own, from the beginning of the block to its end."""
     server = _Server(app)
     thread = threading.Thread(target=server.run_on, args=(bound,), name="web", daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # inherited
     thread.start()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
+        server.ready.wait()
         yield
     finally:
         server.end()
@@ -109,7 +110,7 @@ class _Server(uvicorn.Server):
                 h11_max_incomplete_event_size=_HEAD_BYTES,
             )
         )
-        self._ready = threading.Event()
+        self.ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending = asyncio.Event()
 
@@ -121,11 +122,11 @@ class _Server(uvicorn.Server):
             _log.exception("web.broken")
         finally:
             self._loop = None
-            self._ready.set()
+            self.ready.set()
 
     def end(self) -> None:
         """Let the thread end."""
-        self._ready.wait()
+        self.ready.wait()
         if (loop := self._loop) is not None:
             with suppress(RuntimeError):  # it has ended by itself
                 loop.call_soon_threadsafe(self._ending.set)
@@ -133,7 +134,7 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _WORKERS
         self._loop = asyncio.get_running_loop()
-        self._ready.set()
+        self.ready.set()
         await self._ending.wait()
 
 

@@ -1,6 +1,7 @@
 """What the page is made of: the routes, and the templates and files beside them."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -24,15 +25,13 @@ from watcher.web.password import read_password
 _log = logs.get_logger(__name__)
 
 
-def page_of(site: Site) -> AbstractContextManager[None]:
-    """Return the page of this site, which is served while it is entered; nothing where web.listen is not set.
+@contextmanager
+def page_of(site: Site) -> Iterator[None]:
+    """Serve the page of this site during the block.
 
     Raises ConfigError where the address cannot be used or the password's file is not one.
     """
-    web = site.config.web
-    if not web.listen:
-        return nullcontext()
-    password = None
+    web, password = site.config.web, None
     if web.password_file is not None:
         password, exposed = read_password(web.password_file)
         if exposed:
@@ -41,8 +40,9 @@ def page_of(site: Site) -> AbstractContextManager[None]:
     host, port = split_address(web.listen)[0], bound.getsockname()[1]
     rules = Rules(allowed_hosts(web.hosts, host, port), read_only=web.read_only)
     shown = f"[{host}]" if ":" in host else host
-    _log.info("web.listening", url=f"http://{shown}:{port}/", read_only=web.read_only)
-    return serving(Gate(make_app(site), rules, password, site.clock), bound)
+    with serving(Gate(make_app(site), rules, password, site.clock), bound):
+        _log.info("web.listening", url=f"http://{shown}:{port}/", read_only=web.read_only)
+        yield
 
 
 def make_app(site: Site) -> Starlette:
