@@ -118,13 +118,13 @@ class Listing:
     def after(self, place: Place, limit: int, states: Sequence[State] = ()) -> list[Listed]:
         """Return the first rows after this place: of all items, or of those in these states."""
         query = _after(tuple(sorted(set(states)))) if states else _ALL_AFTER
-        return list(map(Listed._make, self._connection.execute(query, {**place._asdict(), "limit": limit})))
+        return list(map(Listed._make, self._connection.execute(query, {**place._asdict(), "limit": limit}).all()))
 
     def items_after(self, place: Place, limit: int, states: Sequence[State] = ()) -> list[tuple[Place, Item]]:
         """Return the first whole items after this place, each with its own."""
         query = _items_after(tuple(sorted(set(states)))) if states else _ITEMS_AFTER
         rows = self._connection.execute(query, {**place._asdict(), "limit": limit})
-        return [(Place(row.arrived_at, row.serial), item_of(row)) for row in rows]
+        return [(Place(row.arrived_at, row.serial), item_of(row)) for row in rows.all()]
 
     def items_of(self, serials: Sequence[int]) -> dict[int, Item]:
         """Return the items with these numbers."""

@@ -43,4 +43,4 @@ class LocatedItems:
     def after(self, serial: int, limit: int) -> list[Located]:
         """Return the first items with greater numbers than this."""
         rows = self._connection.execute(_AFTER, {"serial": serial, "limit": limit})
-        return list(map(Located._make, rows))
+        return list(map(Located._make, rows.all()))
