@@ -44,6 +44,7 @@ from watcher.store import Store
 from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
+logs.load()  # now: the program's files may be replaced while it runs
 
 _QUICK_SECONDS = 0.5  # for a look at the whole database at a start; what it does not get to, `check` does
 _TELLING_SECONDS = 10.0

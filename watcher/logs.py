@@ -5,54 +5,82 @@ shown until `configure` is called.
 """
 
 import logging
-import math
 import os
-import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum
-from types import TracebackType
-from typing import Any, Literal, Protocol, TextIO
-
-import structlog
-from structlog.contextvars import merge_contextvars
-from structlog.dev import ConsoleRenderer, plain_traceback
-from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
-from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from watcher.outlet import Outlet
-from watcher.privacy import HIDDEN, Veil
-from watcher.redaction import REDACTED, SHORTEST_SECRET, Redactor
-from watcher.text import show_path, show_text
+from watcher.privacy import Veil
 
-Logger = FilteringBoundLogger
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger as Logger
+
+    from watcher.log_lines import Secret
 
 _PROGRAM = "watcher"
-_HEADER = re.compile(r"""(x-api-key\b["']?\s*[:=,]\s*b?["']?)[^\s"',;\\]+""", re.IGNORECASE)
-_DEPTH = 8
-_IN_RED = frozenset({"verdict.artificial"})
-_FIRST = ("timestamp", "level", "logger", "event")
 
 
-class Secret(Protocol):
-    """A text that must never be shown, such as the API key."""
-
-    def reveal(self) -> str:
-        """Return the text itself."""
-
-
-def get_logger(name: str) -> Logger:
+def get_logger(name: str) -> "Logger":
     """Return the logger for this module; it follows `configure`, whether that is called before or after."""
-    logger: Logger = structlog.get_logger(name)
-    return logger
+    return cast("Logger", _Logger(name))
+
+
+def load() -> None:
+    """Import what makes the lines, which otherwise happens at the first line."""
+    _lines()
+
+
+class _Logger:
+    """A logger whose lines are made by structlog, which is imported when one is first used.
+
+    A command that only reads logs nothing, and is to answer at once.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_lines().logger_named(self._name), name)
+
+
+class _Formatter(logging.Formatter):
+    """The formatter of `log_lines`, made at the first line."""
+
+    def __init__(self, make: Callable[[], logging.Formatter]) -> None:
+        super().__init__()
+        self._made = cache(make)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._made().format(record)
+
+
+_level = logging.WARNING
+
+
+@cache
+def _lines() -> ModuleType:
+    from watcher import log_lines  # noqa: PLC0415 — see _Logger
+
+    log_lines.route(_level)
+    return log_lines
+
+
+def _route(level: int) -> None:
+    """Log our events from this level up."""
+    global _level  # noqa: PLW0603  there is one log
+    _level = level
+    if _lines.cache_info().currsize:
+        _lines().route(level)
 
 
 def configure(
     format: Literal["auto", "console", "json"],  # noqa: A002  the key's name in the configuration
     level: Literal["debug", "info", "warning", "error"],
-    secret: Secret | None,
+    secret: "Secret | None",
     stream: TextIO | None = None,
     *,
     veil: Veil | None = None,
@@ -80,7 +108,7 @@ def configure(
 def adjust(
     format: Literal["auto", "console", "json"],  # noqa: A002
     level: Literal["debug", "info", "warning", "error"],
-    secrets: Sequence[Secret],
+    secrets: "Sequence[Secret]",
     veil: Veil | None = None,
 ) -> None:
     """Change format, level and secrets of what `configure` has set up; none of these secrets is shown."""
@@ -89,28 +117,23 @@ def adjust(
             _set(handler, format, level, secrets, veil)
 
 
-def _set(handler: "_LastingHandler", form: str, level: str, secrets: Sequence[Secret], veil: Veil | None) -> None:
+def _set(
+    handler: "_LastingHandler", form: str, level: str, secrets: "Sequence[Secret]", veil: Veil | None
+) -> None:
     terminal = handler.stream.isatty()
     in_lines = form == "console" or (form == "auto" and terminal)
-    renderer = _console(colors=terminal and not os.environ.get("NO_COLOR")) if in_lines else [JSONRenderer()]
-    handler.setFormatter(
-        ProcessorFormatter(
-            processors=[
-                merge_contextvars,
-                add_logger_name,
-                add_log_level,
-                TimeStamper(fmt="iso", utc=True),
-                ProcessorFormatter.remove_processors_meta,
-                format_exc_info,
-                _Cleaner(secrets, veil),
-                *renderer,
-            ]
-        )
-    )
+    colors = terminal and not os.environ.get("NO_COLOR")
+    make = partial(_make_formatter, in_lines=in_lines, colors=colors, secrets=secrets, veil=veil)
+    handler.setFormatter(_Formatter(make))
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.getLogger().setLevel(max(number, logging.WARNING))
     logging.getLogger(_PROGRAM).setLevel(number)
     _route(number)
+
+
+def _make_formatter(**how: Any) -> logging.Formatter:
+    made: logging.Formatter = _lines().make_formatter(**how)
+    return made
 
 
 def hear_errors_alone(library: str) -> None:
@@ -143,114 +166,6 @@ class _LastingHandler(logging.StreamHandler[Outlet]):
         return self.format(record) + self.terminator
 
 
-class _Cleaner:
-    """Makes an event plain and safe: no secret, no bytes, no object whose text was not checked."""
-
-    def __init__(self, secrets: Sequence[Secret], veil: Veil | None = None) -> None:
-        self._veil = veil
-        texts = [secret.reveal() for secret in secrets]
-        self._secrets = [text for text in texts if len(text) >= SHORTEST_SECRET]
-        self._redactor = Redactor("")
-        for text in self._secrets:
-            self._redactor = Redactor(text, self._redactor)
-
-    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)
-        if self._veil is not None:
-            ordered = _without_names(ordered, self._veil)
-        return {self._text(name): self._value(name, value, 0) for name, value in ordered.items()}
-
-    def _value(self, name: object, value: object, depth: int) -> Any:
-        if isinstance(name, str) and name.lower().replace("_", "-") == "x-api-key":
-            return REDACTED
-        if depth < _DEPTH and isinstance(value, Mapping):
-            return {self._text(key): self._value(key, inner, depth + 1) for key, inner in value.items()}
-        if depth < _DEPTH and isinstance(value, list | tuple | set | frozenset):
-            return [self._value(None, inner, depth + 1) for inner in value]
-        is_plain = value is None or type(value) in (bool, int) or (type(value) is float and math.isfinite(value))
-        return value if is_plain else self._text(value)
-
-    def _text(self, value: object) -> str:
-        text = _as_text(value)
-        for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
-        return _HEADER.sub(rf"\g<1>{REDACTED}", self._redactor.clean(text))
-
-
-def _without_names(event: dict[str, Any], veil: Veil) -> dict[str, Any]:
-    """Return the event without any name: a path becomes the id of its item, where that is known."""
-    paths = list(_paths_in(event))
-    item = event.get("item")
-    instead = item if isinstance(item, str) else HIDDEN
-
-    def hidden(name: object, value: object) -> object:
-        if isinstance(value, bytes | bytearray):
-            return veil.hide_path(bytes(value), instead)
-        if isinstance(value, Mapping):
-            return {key: hidden(key, inner) for key, inner in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [hidden(None, inner) for inner in value]
-        if value is None or isinstance(value, bool | int | float | Enum) or name in _FIRST:
-            return value
-        if name == "exception":
-            return veil.hide_in_trace(_as_text(value), paths)
-        return veil.hide_in(_as_text(value), paths, instead)
-
-    return {name: hidden(name, value) for name, value in event.items()}
-
-
-def _paths_in(value: object) -> Iterator[bytes]:
-    if isinstance(value, bytes | bytearray):
-        yield bytes(value)
-    elif isinstance(value, Mapping):
-        yield from (path for inner in value.values() for path in _paths_in(inner))
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from (path for inner in value for path in _paths_in(inner))
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, bytes | bytearray):
-        return show_path(bytes(value))
-    if isinstance(value, Enum):
-        value = value.value
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001  a value that cannot be logged must not stop the code that logs it
-        return f"<{type(value).__name__} that cannot be shown>"
-
-
-def _console(*, colors: bool) -> list[structlog.typing.Processor]:
-    renderer = ConsoleRenderer(colors=colors, sort_keys=False, exception_formatter=plain_traceback)
-    return [_on_one_line, *([_in_red] if colors else []), renderer]
-
-
-def _in_red(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Show in red what a user waits for, though it is no warning."""
-    if event.get("event") in _IN_RED:
-        event["event"] = f"\x1b[31m{event['event']}"
-    return event
-
-
-def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Keep values from looking like another line or controlling the terminal; indent a traceback."""
-    for name, value in event.items():
-        if name == "exception":
-            event[name] = "\n".join("    " + show_text(line) for line in value.splitlines())
-        elif isinstance(value, str | dict | list):
-            event[name] = show_text(str(value))
-    return event
-
-
-def _route(level: int) -> None:
-    """Route our loggers through the standard library's, so that our lines and the libraries' share one output."""
-    structlog.configure(
-        processors=[ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=logging.getLogger,
-        cache_logger_on_first_use=False,
-    )
-
-
 def _log_crashes() -> None:
     """Log uncaught exceptions: the interpreter's own report would have neither our format nor our redaction."""
     if sys.excepthook is sys.__excepthook__:
@@ -273,4 +188,3 @@ def _thread_crashed(args: threading.ExceptHookArgs) -> None:
 
 
 logging.getLogger(_PROGRAM).addHandler(logging.NullHandler())
-_route(logging.WARNING)

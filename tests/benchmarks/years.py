@@ -26,7 +26,7 @@ for row in books.execute(query):
 """
 _COUNT = """
 import sqlite3, sys
-import pydantic, sqlalchemy, structlog
+import pydantic, sqlalchemy
 books = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True)
 print(books.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall())
 print(books.execute("SELECT state, count(*) FROM verdicts GROUP BY state").fetchall())
@@ -134,11 +134,18 @@ def _measure_start(place: Place) -> None:
         empty = make_books(Path(folder), 0)
         bare = min(_start(empty) for _ in range(3))
     ours = min(_start(place) for _ in range(3))
-    print(f"start of the daemon: {ours:.2f} s, with no recording {bare:.2f} s, ratio {ours / bare:.2f} (aim: 2 s)")
+    (cpu, wall), ratio = ours, ours[0] / bare[0]
+    print(
+        f"start of the daemon: CPU {cpu:.2f} s, {wall:.2f} s in all; with no recording CPU {bare[0]:.2f} s, "
+        f"ratio {ratio:.2f} (aim: 2 s)"
+    )
 
 
-def _start(place: Place) -> float:
-    """Seconds until the daemon says that it has started; it is paused, so that nothing of the backlog moves."""
+def _start(place: Place) -> tuple[float, float]:
+    """What the daemon takes until it says that it has started: seconds of the processor, and in all.
+
+    It is paused, so that nothing of the backlog moves.
+    """
     config = ["--config", str(place.config_path)]
     subprocess.run([sys.executable, "-m", "watcher", "pause", *config], check=True, capture_output=True)
     began = time.perf_counter()
@@ -151,7 +158,9 @@ def _start(place: Place) -> float:
     try:
         for line in daemon.stderr:
             if b"daemon.started" in line:
-                return time.perf_counter() - began
+                stat = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()
+                ticks = int(stat[11]) + int(stat[12])  # utime and stime, of proc(5)
+                return ticks / os.sysconf("SC_CLK_TCK"), time.perf_counter() - began
         raise RuntimeError("the daemon did not start")
     finally:
         daemon.send_signal(signal.SIGTERM)

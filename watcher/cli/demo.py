@@ -14,7 +14,7 @@ from rich.table import Table
 
 from watcher import logs, once
 from watcher.audio.synthesis import amr, long_wav, wav
-from watcher.cli.opening import wide_console
+from watcher.cli.console import wide_console
 from watcher.clock import SystemClock
 from watcher.composition import opened
 from watcher.config import load

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from watcher import logs
 from watcher.accounts import name_person
+from watcher.cli.console import wide_console
 from watcher.cli.looking import review_in_words, verdict_in_words
-from watcher.cli.opening import open_context, open_to_decide, print_json, wide_console
+from watcher.cli.opening import open_context, open_to_decide, print_json
 from watcher.composition import make_client
 from watcher.domain import Item, ReviewWord
 from watcher.errors import Exit, UsageError

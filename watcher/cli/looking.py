@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from watcher.cli.opening import open_context, print_json, wide_console
+from watcher.cli.console import wide_console
+from watcher.cli.opening import open_context, print_json
 from watcher.domain import ARTIFICIAL, BACKLOG, Item, Verdict
 from watcher.errors import Exit
 from watcher.journey.alterations import explain

@@ -1,4 +1,4 @@
-"""How a command opens its configuration and its site, and where it prints."""
+"""How a command opens its configuration and its site, and how it prints JSON."""
 
 import argparse
 import codecs
@@ -7,8 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich.console import Console
 
 from watcher import logs
 from watcher.clock import SystemClock
@@ -59,21 +57,3 @@ def is_utf_8() -> bool:
 def print_json(value: object) -> None:
     """Print the value as a line of JSON: in UTF-8, or in ASCII if stdout has another encoding."""
     print(to_json(value) if is_utf_8() else json.dumps(value))
-
-
-class _Console(Console):
-    """rich's console, but a closed pipe is ours to handle; rich would exit."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def wide_console() -> Console:
-    """A console on stdout for tables: as wide as the terminal, or without one wide enough for a row in a line."""
-    return _Console(
-        width=None if sys.stdout.isatty() else 200,
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
-        color_system=None if os.environ.get("NO_COLOR") else "auto",  # rich itself would still print bold
-    )

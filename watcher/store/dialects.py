@@ -3,8 +3,10 @@
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, LargeBinary, Table, TextClause
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.dialects.sqlite.dml import OnConflictDoNothing, OnConflictDoUpdate
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateIndex
 from sqlalchemy.sql.expression import ClauseElement, FunctionElement
 
 
@@ -26,13 +28,36 @@ def _empty_bytes_of_sqlite(*_: Any, **__: Any) -> str:
     return "x''"
 
 
+# SQLAlchemy's PostgreSQL takes long to import. It has SQLite's words for these: they are said to SQLite alone, and
+# handed on when a statement is compiled for PostgreSQL.
 def where(condition: ColumnElement[bool] | TextClause) -> dict[str, Any]:
     """The arguments that make an Index partial: it has only the rows that meet the condition."""
-    return {"sqlite_where": condition, "postgresql_where": condition}
+    return {"sqlite_where": condition}
+
+
+@compiles(CreateIndex, "postgresql")
+def _create_index(clause: Any, compiler: Any, **more: Any) -> str:
+    options = clause.element.dialect_options
+    condition = options["sqlite"]["where"]
+    if condition is not None:
+        options["postgresql"]["where"] = condition
+    return str(compiler.visit_create_index(clause, **more))
+
+
+@compiles(OnConflictDoNothing, "postgresql")
+def _do_nothing(clause: Any, compiler: Any, **more: Any) -> str:
+    clause.constraint_target = None  # which SQLite's lack
+    return str(compiler.visit_on_conflict_do_nothing(clause, **more))
+
+
+@compiles(OnConflictDoUpdate, "postgresql")
+def _do_update(clause: Any, compiler: Any, **more: Any) -> str:
+    clause.constraint_target = None
+    return str(compiler.visit_on_conflict_do_update(clause, **more))
 
 
 def insert_or_leave(table: Table) -> Insert:
-    """A statement that inserts a row unless its key exists. SQLite uses PostgreSQL's syntax."""
+    """A statement that inserts a row unless its key exists."""
     return insert(table).on_conflict_do_nothing()
 
 

@@ -85,7 +85,7 @@ class SoughtRows:
             place = max(place, Place(sought.since, _BEFORE_ALL))
         query = _page(sought, newest_first=newest_first)
         values = {"arrived_at": place.arrived_at, "serial": place.serial, "limit": limit}
-        return list(map(Listed._make, self._connection.execute(query, values)))
+        return list(map(Listed._make, self._connection.execute(query, values).all()))
 
     def among(self, sought: Sought, serials: Sequence[int]) -> list[Listed]:
         """Return the rows with these numbers that are looked for, in their order."""

@@ -29,7 +29,8 @@ from watcher.cli.checking.user import (
     join_groups,
     name_user,
 )
-from watcher.cli.opening import print_json, read_config, wide_console
+from watcher.cli.console import wide_console
+from watcher.cli.opening import print_json, read_config
 from watcher.cli.printing import as_far_as_read
 from watcher.clock import SystemClock
 from watcher.config import Config, load

@@ -1,0 +1,46 @@
+"""What a command that only reads leaves alone: importing takes most of the time until it answers."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.places import Place
+
+_HEAVY = {
+    *("alembic", "apscheduler", "av", "h11", "jinja2", "mako", "requests", "starlette", "structlog", "urllib3"),
+    *("uvicorn", "watchdog", "sqlalchemy.dialects.postgresql", "watcher.composition", "watcher.sandbox"),
+}
+_RICH = {"rich.console", "rich.table", "rich.text", "rich.traceback"}
+_PROGRAM = """
+import sys
+from watcher.cli import main
+code = main(sys.argv[1:])
+print("imported", *sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["status"], _HEAVY | _RICH),
+        (["status", "--json"], _HEAVY | _RICH),
+        (["list"], _HEAVY | _RICH),
+        (["list", "--json"], _HEAVY | _RICH),
+        (["list", "--waiting"], _HEAVY | _RICH),
+        (["why", "call.wav"], _HEAVY),
+        (["show", "call.wav"], _HEAVY),
+        (["reconcile"], _HEAVY),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+def test_a_command_that_reads_imports_what_it_needs(place: Place, words: list[str], unneeded: set[str]) -> None:
+    """Not what the daemon, its pages and upgrades of the database need; nor rich, where it prints no table."""
+    place.drop("call.wav")
+    place.run_once()
+    command = [sys.executable, "-c", _PROGRAM, *words, "--config", str(place.config_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = next(line for line in done.stderr.splitlines() if line.startswith("imported ")).split()
+    assert "sqlalchemy" in imported
+    assert unneeded & set(imported) == set()
