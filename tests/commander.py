@@ -23,7 +23,7 @@ from tests.crash import tracer
 from watcher import cli
 from watcher.clock import SystemClock
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 120.0
 _CLOCK = SystemClock()
 
 

@@ -201,7 +201,7 @@ def test_what_was_accepted_is_known_after_a_start_though_it_was_not_filed(
 @pytest.mark.parametrize("error", ANY, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize(
     ("whose", "door"),
-    [(Client, "_verdicts"), (VerdictPoller, "_answer"), (Verdicts, "put"), (FilingQueue, "mark_receipts_due")],
+    [(Client, "_verdicts"), (VerdictPoller, "_put"), (Verdicts, "put"), (FilingQueue, "mark_receipts_due")],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_an_error_about_one_verdict_stops_no_other(

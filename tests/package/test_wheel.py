@@ -106,9 +106,10 @@ def sources(folder: str, pattern: str) -> set[str]:
 
 
 def test_the_wheel_holds_the_package_with_its_migrations_and_nothing_else(wheel: Path) -> None:
-    """Every module, py.typed and every migration is in the wheel; tests, units and caches are not."""
-    migrations = {f"watcher/{path}" for path in sources("migrations", "*.*") if not path.endswith(".pyc")}
-    expected = sources("watcher", "*.py") | {"watcher/py.typed"} | migrations
+    """Every module and template, py.typed and every migration is in the wheel; tests, units and caches are not."""
+    migrations = {f"watcher/{path}" for path in sources("migrations", "*.*")}
+    expected = {path for path in sources("watcher", "*.*") | migrations if not path.endswith(".pyc")}
+    assert "watcher/py.typed" in expected
     assert len(migrations) >= 2
     found = names(wheel)
     code = {name for name in found if not name.startswith(f"{_NAME}.dist-info/")}

@@ -25,7 +25,7 @@ from watcher.text import JsonObject
 Result = TypeVar("Result")
 
 CLOCK = SystemClock()
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0  # on a busy machine a start alone may take half a minute
 _NEVER = threading.Event()
 
 ENVIRONMENT = {
