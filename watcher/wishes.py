@@ -4,6 +4,7 @@ Either is exact. What a person decides rests on what the page showed: where some
 the recording has changed, it stays as it is, and that is said.
 """
 
+import threading
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -134,22 +135,32 @@ def ask(context: CommandContext, deed: Deed, sought: Sought, number: int, seen: 
     with context.store.writing() as books:
         books.wishes.forget(now - _KEPT_SECONDS)
         books.wishes.ask(Wish(deed, sought, number, seen, now, person))
+    _asked.set()
     _, done, _ = deed_in_words(deed)
     many = "1 recording is" if number == 1 else f"{number:,} recordings are"
     return Decided(True, f"{many} being {done}. What somebody else decides meanwhile stays as it is.")
 
 
+_asked = threading.Event()
+"""A wish may have come since the step looked: only the page of its own process makes any."""
+
+
 @dataclass
 class Wishing:
-    """The step that carries out wishes, a batch in each transaction."""
+    """The step that carries out wishes, a batch in each transaction. While none comes it asks for nothing."""
 
     site: Site
     batch: int = _BATCH
+    _has_looked: bool = False
 
     def step(self) -> float:
         """Carry out the next batch of the oldest wish. Return 0 while there is work, else how long to wait."""
+        if self._has_looked and not _asked.is_set():
+            return inf
+        _asked.clear()  # before the look: one that comes meanwhile is not lost
         with self.site.store.reading() as books:
             wish = books.wishes.next()
+        self._has_looked = wish is None
         if wish is None:
             return inf
         context = CommandContext(self.site.config, self.site.store, self.site.clock)

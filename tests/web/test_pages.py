@@ -155,6 +155,30 @@ def test_what_needs_a_person_says_why_and_what_to_do(mixed: Served) -> None:
     assert 'aria-label="Dismiss notes/minutes.wav"' in page
 
 
+def test_the_charts_have_their_numbers_in_words_too(mixed: Served) -> None:
+    """Throughput, verdicts and the time to a verdict; each with a title, a description and a table."""
+    page = mixed.get("/charts")
+    titles = ["Throughput in the last 24 hours", "Verdicts over time", "Time from drop to verdict"]
+    assert [title for title in titles if f">{title}</h3>" in page] == titles
+    assert (
+        page.count('<svg viewBox="0 0 720 220" role="img"') == page.count("<desc ") == page.count("<details>") == 4
+    )
+    assert " style=" not in page
+
+
+def test_events_are_told_the_latest_first_and_read_page_by_page(mixed: Served) -> None:
+    with mixed.place.books() as books:
+        newest, histories = books.items.last_change(), [books.items.history(i.id) for i in books.items.listed()]
+    page, earlier, found = mixed.get("/events"), "/events", 0
+    assert page.index("done</td>") < page.index("queued</td>")
+    while earlier:
+        page = mixed.get(earlier)
+        found += page.count("<time ")
+        following = re.search(r'href="(/events\?before=\d+)" rel="next"', page)
+        earlier = following[1] if following else ""
+    assert found == sum(map(len, histories)) == newest
+
+
 def test_a_decision_at_the_page_is_the_command_s(place: Place) -> None:
     """It has a name, says what came of it, and what somebody else decided since the page was made stands."""
     place.drop("bad.wav", speech("bad")[:300])

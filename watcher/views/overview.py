@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from watcher.domain import BACKLOG, UNDER_WAY, Deed, Pause, PauseKind, State, VerdictState
+from watcher.domain import ARTIFICIAL, BACKLOG, UNDER_WAY, Deed, Pause, PauseKind, State, VerdictState
 from watcher.journey.submit.windows import describe, find_windows, seconds_for
 from watcher.privacy import hide_names
 from watcher.store import LAST, Books, Sought, Wish
@@ -80,15 +80,14 @@ class Overview:
     def sentence(self) -> str:
         """How things stand in a sentence or two: what a person who cannot see the page hears of it."""
         number = self.needs_person
-        needs = (
-            f"{number} {'needs' if number.number == 1 else 'need'} a person."
-            if number
-            else "Nothing needs a person."
-        )
+        needs = "1 recording needs a person." if number.number == 1 else f"{number} recordings need a person."
+        needs = needs if number else "Nothing needs a person."
         under_way = Count(sum(self.states[state].number for state in UNDER_WAY))
         paused = "Submitting is paused. " if self.pauses else ""
         trouble = "Something does not work. " if self.troubles else ""
-        return f"{trouble}{paused}{needs} {under_way or 'None'} under way, {self.states[State.DONE]} done."
+        going = f"{under_way or 'None'} under way, {self.states[State.DONE]} done"
+        artificial = self.classes[ARTIFICIAL]
+        return f"{trouble}{paused}{needs} {going}{f', {artificial} artificial' if artificial else ''}."
 
 
 def read_overview(context: CommandContext) -> Overview:
