@@ -14,7 +14,7 @@ from typing import Any
 from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.config import Config
-from watcher.errors import ConfigError, FolderError, FolderForeign, FolderMissing
+from watcher.errors import ConfigError, FolderError, FolderForeign, FolderMissing, StoreError
 from watcher.folders import LOCK
 from watcher.folders.holder import holder_of
 from watcher.folders.lock import running
@@ -266,8 +266,12 @@ def _scratch(site: Site) -> Iterator[Site]:
         for ending in ("", "-wal"):
             with suppress(FileNotFoundError):
                 shutil.copyfile(f"{path}{ending}", f"{copy}{ending}")
-        with Store(f"sqlite:///{copy}") as store:
-            yield replace(site, store=store)
+        try:
+            with Store(f"sqlite:///{copy}") as store:
+                yield replace(site, store=store)
+        except StoreError as error:  # it names the copy, which nobody can look at
+            message, hint = (words.replace(f"{copy}", f"{path}") for words in (error.message, error.hint))
+            raise type(error)(message, hint=hint) from error
 
 
 def check_first_start(site: Site) -> None:

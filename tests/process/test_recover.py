@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -415,6 +416,7 @@ def test_a_damaged_database_is_named_and_nothing_is_repaired(
         assert program.process.returncode == Exit.CONFIG, (words, program.err)
         assert "damaged" in program.err
         assert "watcher recover" in program.err
+        assert set(re.findall(r"[^\s'`:]+/watcher\.db", program.err)) == {str(database)}  # never a copy of it
         assert database.read_bytes() == pages
 
     database.rename(site.root / "watcher.db.damaged")
