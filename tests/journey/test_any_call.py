@@ -1,6 +1,8 @@
 """Whatever a call centre records is made acceptable, or says why not: from the drop folder to done/, for real."""
 
+import io
 import json
+import wave
 
 import pytest
 
@@ -104,6 +106,37 @@ def test_whatever_a_call_centre_records_is_done(
     accepted = [entry for entry in posts if entry.status == 200]
     assert told["fewest_submissions"] <= len(posts)
     assert len(CALLS) < len(accepted) <= told["submissions"]
+
+
+def mostly_silent(seconds: float) -> bytes:
+    made = io.BytesIO()
+    with wave.open(made, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(wav(4.0, seed=1)[44 : 44 + 4 * 8000 * 2] + bytes(int((seconds - 4.0) * 8000) * 2))
+    return made.getvalue()
+
+
+def with_tag(content: bytes, size: int) -> bytes:
+    """An MP3 with so many bytes before its sound, as a picture has them."""
+    return b"ID3\x03\x00\x00" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0)) + bytes(size) + content
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("quiet.wav", mostly_silent(90.0)), ("cover.mp3", with_tag(recording("mp3", 30.0), 150_000))],
+)
+def test_what_may_shrink_is_not_refused_for_what_it_might_have_cost(
+    make_place: MakePlace, service: Sandbox, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    """Silence takes next to nothing as FLAC, and a picture is not sent: one submission, as allowed."""
+    assert len(content) > LIMIT
+    place = make_place(limits={"max_upload_bytes": LIMIT, "writes": []}, audio={"max_parts": 1})
+    place.drop(name, content)
+    told = json.loads(said(place, capsys, "estimate", "--json", str(place.root / "drop")))
+    assert (told["refused"], told["fewest_submissions"]) == (0, 1)
+    place.run_once()
+    assert place.states() == {name: State.DONE}
+    assert len([entry for entry in service.ledger if entry.method == "POST"]) == 1
 
 
 @pytest.mark.parametrize("name", ["call.webm", "call.aiff", "call.wma"])

@@ -17,9 +17,9 @@ from watcher.journey.prepare.made import wanted_channels
 from watcher.journey.prepare.quiet import counts
 from watcher.journey.prepare.wav_cut import overhead
 
-_BEST_FLAC = 0.25  # of the bytes of PCM: what mostly silence comes to
-_REENCODED = (0.85, 1.2)  # of a FLAC, by another encoder
+_REENCODED = 1.2  # of a FLAC, by another encoder, at the most
 _HEADER_BYTES = 64 * 1024  # more than any container but MP4 has besides its packets
+_TAG_BYTES = 1 << 24  # of a picture in a tag: its length has 24 bits
 _SHARE = 0.9  # of a part: never less than this is left for sound, however small a part must be
 _MP4_BYTES_A_PACKET = 24
 _OGG_BYTES_A_PACKET = 4
@@ -56,7 +56,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a recording is made acceptable, and how many submissions that comes to: `fewest` to `most`."""
+    """How a recording is made acceptable, and how many submissions that comes to: `fewest` to `most`.
+
+    `fewest` is one wherever only the samples tell how far it shrinks. Parts without any sound are not sent: they
+    count as if they were.
+    """
 
     mode: Mode
     fewest: int
@@ -236,11 +240,12 @@ def _into_wav(source: Source, audio: AudioConfig, max_bytes: int, streams: int, 
     share = source.size if is_whole else source.size / (found.channels or 1)
     total = counts(share + _HEADER_BYTES if share + _HEADER_BYTES > max_bytes else share, _room(max_bytes))
     if total[1] > 1 and audio.oversize == "shrink" and _shrinks(found):
-        flac = _counts_of_flac(share, max_bytes)
-        if flac[0] < total[0]:
-            return _plan(Mode.FLAC, flac, streams, f"{why}: it is encoded as FLAC, without loss")
+        return _plan(
+            Mode.FLAC, _counts_of_flac(share, max_bytes), streams, f"{why}: it is encoded as FLAC, without loss"
+        )
     if total[1] > 1:
-        return _plan(Mode.COPY, _fewest(found, total), streams, f"{why}: its sound goes into WAVs, unchanged")
+        total = _fewest(found, share, max_bytes), total[1]
+        return _plan(Mode.COPY, total, streams, f"{why}: its sound goes into WAVs, unchanged")
     return _plan(Mode.REMUX, total, streams, f"{why}: its sound goes into a WAV, unchanged")
 
 
@@ -253,8 +258,7 @@ def _copied(source: Source, max_bytes: int, target: str, why: str) -> Plan:
     )
     if not found.is_accepted and source.size + extra + min(_HEADER_BYTES, source.size // 10 + 4096) <= max_bytes:
         return _plan(Mode.REMUX, (1, 1), 1, f"{why}: its packets go into {target}, unchanged")
-    total = _fewest(found, counts(source.size + extra, _room(max_bytes)))
-    total = min(total[0], max(1, ceil(source.size / max_bytes))), total[1]
+    total = _fewest(found, source.size, max_bytes), counts(source.size + extra, _room(max_bytes))[1]
     return _plan(Mode.COPY, total, 1, f"{why}: it is cut at its packets, unchanged")
 
 
@@ -267,9 +271,7 @@ def _encoded(source: Source, max_bytes: int, streams: int, reason: str) -> Plan:
     """Plan for what has to be decoded. The samples are counted beforehand; how they shrink is not known."""
     found = source.examination
     if found.codec == "FLAC" and streams == 1 and found.container == "FLAC":
-        low, high = _REENCODED
-        fewest, most = ceil(low * source.size / max_bytes), counts(high * source.size, _room(max_bytes))[1]
-        return _plan(Mode.FLAC, (max(1, fewest), most), 1, reason)
+        return _plan(Mode.FLAC, (1, counts(_REENCODED * source.size, _room(max_bytes))[1]), 1, reason)
     if found.seconds is None or not found.sample_rate:
         most = counts(source.size * 64, _room(max_bytes))[1]  # as if it were the densest of codecs
         return _plan(Mode.FLAC, (1, most), streams, reason)
@@ -277,7 +279,8 @@ def _encoded(source: Source, max_bytes: int, streams: int, reason: str) -> Plan:
     channels = (found.channels or 2) if streams == 1 else 1
     pcm = found.seconds * found.sample_rate * width * channels
     if found.codec == "IEEE float" or (found.codec == "PCM" and (found.bits or 16) > 24):
-        return _plan(Mode.FLAC, counts(pcm, _room(max_bytes)), streams, reason.replace("FLAC", "WAV"))
+        total = max(1, ceil(pcm / max_bytes)), counts(pcm, _room(max_bytes))[1]
+        return _plan(Mode.FLAC, total, streams, reason.replace("FLAC", "WAV"))
     return _plan(Mode.FLAC, _counts_of_flac(pcm, max_bytes), streams, reason)
 
 
@@ -287,12 +290,13 @@ def _room(max_bytes: int) -> float:
 
 
 def _counts_of_flac(pcm_bytes: float, max_bytes: int) -> tuple[int, int]:
-    """Return the fewest and the most parts: noise does not shrink at all."""
-    return max(1, ceil(_BEST_FLAC * pcm_bytes / max_bytes)), counts(pcm_bytes, _room(max_bytes))[1]
+    """Return the fewest and the most parts: silence shrinks to next to nothing, noise not at all."""
+    return 1, counts(pcm_bytes, _room(max_bytes))[1]
 
 
-def _fewest(found: Examination, total: tuple[int, int]) -> tuple[int, int]:
-    return (1 if found.container in _WITH_PICTURES else total[0]), total[1]
+def _fewest(found: Examination, size: float, max_bytes: int) -> int:
+    """Return the fewest parts, each as full as can be, of a recording of which so much is sound and tags."""
+    return 1 if found.container in _WITH_PICTURES else max(1, ceil((size - _TAG_BYTES) / max_bytes))
 
 
 def _plan(mode: Mode, total: tuple[int, int], streams: int, reason: str) -> Plan:
