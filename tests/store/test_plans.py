@@ -7,11 +7,16 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from watcher.domain import BACKLOG, State
+from watcher.domain import BACKLOG, IN_DROP, State
+from watcher.errors import NoSuchItem
+from watcher.folders import Folder
+from watcher.journey.arrive.companions import Companions
 from watcher.store import FIRST, LAST, Books, Sought, Store
 from watcher.store.listed_rows import Place
 from watcher.store.removal_rows import Reached
+from watcher.views.lookup import Named, find_accompanied, find_failed, find_lying
 
+COMPANIONS = Companions(b".done", (b".xml",))
 ROWS = 100_000
 QUEUED = ROWS // 5
 STEPS = 10_000  # of SQLite's machine, for one question; looking at a row costs about ten of them
@@ -132,6 +137,11 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "items.filed_among": lambda books: books.items.filed_among([b"folder/73.wav", b"folder/75.wav"], State.DONE),
     "items.accompanied": lambda books: books.items.accompanied(b"folder/77"),
     "items.filed_beside": lambda books: books.items.filed_beside(b"folder/77"),
+    "items.named": lambda books: books.items.named([b"folder/77.wav", b"folder/nothing.wav"]),
+    "find_lying": lambda books: find_lying(books, Folder(b"/nowhere", "done"), b"folder/nothing.wav"),
+    "find_failed": lambda books: _find_failed(books, "folder/75.wav"),
+    "find_accompanied": lambda books: find_accompanied(books, COMPANIONS, b"folder/77.xml", [State.DONE]),
+    "find_accompanied.marker": lambda books: find_accompanied(books, COMPANIONS, b"a.wav.done", sorted(IN_DROP)),
     "obstacles.next_at": lambda books: books.obstacles.next_at(1.0),
     "copies.original_of": lambda books: books.copies.original_of(f"{77:064x}", apart_from=f"{3:016x}"),
     "copies.duplicates_of": lambda books: books.copies.duplicates_of(f"{20:016x}"),
@@ -206,6 +216,12 @@ MANY: dict[str, Callable[[Books], Any]] = {
     "located.after": lambda books: books.located.after(20_000, 1000),
 }
 """What `reconcile` and `recover` ask of a thousand names or rows at once."""
+
+
+def _find_failed(books: Books, name: str) -> None:
+    """A person names as failed what is done."""
+    with pytest.raises(NoSuchItem):
+        find_failed(books, [Named(name, ([(None, name.encode())],))], "")
 
 
 def _due(books: Books, now: float) -> Any:

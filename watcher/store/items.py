@@ -55,6 +55,10 @@ _LAST = select(func.max(items.c.serial))
 _PATHS: BindParameter[Any] = bindparam("paths", expanding=True)
 # Without a condition on the state: for many paths SQLite would use its index, and look at all that is done.
 _AMONG = select(items.c.path, items.c.state).where(items.c.path.in_(_PATHS))
+_NAMED = ALL_ITEMS.where(items.c.path.in_(_PATHS) | items.c.filed_as.in_(_PATHS))
+_TO_BE_NAMED = ALL_ITEMS.where(
+    is_one_of(items, FILED | MOVING), items.c.moves_to.is_not(None), items.c.moves_to.in_(_PATHS)
+)
 _FILED_AMONG = select(items.c.filed_as, items.c.state).where(items.c.filed_as.in_(_PATHS))
 _MOVING_AMONG = select(items.c.path, items.c.filed_as).where(items.c.path.in_(_PATHS), is_one_of(items, MOVING))
 _MOVES_ON_AMONG = select(items.c.moves_to).where(_MOVES_ON, items.c.moves_to.in_(_PATHS))
@@ -155,6 +159,17 @@ class Items:
         names = {"low": stem + b".", "high": stem + b"/"}
         filed = all_of(self._connection, _FILED_BESIDE, **names)
         return filed + all_of(self._connection, _MOVES_BESIDE, **names)
+
+    def named(self, paths: Collection[bytes]) -> list[Item]:
+        """The items that had one of these paths in the drop folder, or are filed under it or about to be.
+
+        The oldest arrival comes first.
+        """
+        if not paths:
+            return []
+        given = {"paths": list(paths)}
+        found = all_of(self._connection, _NAMED, **given) + all_of(self._connection, _TO_BE_NAMED, **given)
+        return sorted({item.id: item for item in found}.values(), key=lambda item: item.arrived_at)
 
     def last_serial(self) -> int:
         """The number of the latest item; 0 if there is none."""

@@ -1,6 +1,5 @@
 """Compare the books with the folders: what differs, and keeps differing while a daemon is at work."""
 
-import re
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,7 +12,7 @@ from watcher.folders.names import RECEIPT
 from watcher.folders.tombstone_files import is_tombstone_name, tombstone_at
 from watcher.ignore import Ignore
 from watcher.journey.alterations import explain
-from watcher.journey.arrive.companions import Companions, companions_of, stem_of
+from watcher.journey.arrive.companions import Companions, companions_of, stem_of, without_token
 from watcher.journey.arrive.foreign import may_be_left
 from watcher.journey.filed import find_alteration, lies_there
 from watcher.journey.receipt import receipt_at
@@ -281,7 +280,7 @@ def _is_filed_companion(books: Books, path: bytes) -> bool:
     """Whether it is the marker or a sidecar of a recording that is or will be filed beside it."""
     beside = (
         item
-        for stem in {_TOKEN.sub(b"", stem) for stem in _stems(path)} | _stems(path)
+        for stem in {without_token(stem) for stem in _stems(path)} | _stems(path)
         for item in (*books.items.filed_beside(stem), *books.items.accompanied(stem))
     )
     return any(path in _companions_filed(item) for item in beside)
@@ -293,9 +292,6 @@ def _companions_filed(item: Item) -> set[bytes]:
         return set()
     onward = set() if item.moves_to is None else companions_of(replace(item, filed_as=item.moves_to))
     return companions_of(item) | onward
-
-
-_TOKEN = re.compile(rb"~[0-9a-f]{6,16}$")
 
 
 def _without_companions(context: CommandContext, paths: list[bytes]) -> list[bytes]:

@@ -8,7 +8,7 @@ from watcher.errors import FolderError, RecordingError, RecordingRefused, Record
 from watcher.folders import Folder, fingerprint_of
 from watcher.folders.names import RECEIPT
 from watcher.ignore import Ignore
-from watcher.journey.arrive.companions import Companions, companions_of
+from watcher.journey.arrive.companions import Companions
 from watcher.journey.arrive.foreign import find_raw, is_left, look_into, may_be_left
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt_of
 from watcher.mounts import resolve
@@ -17,7 +17,7 @@ from watcher.store.waiting import FOLDER_UNREADABLE
 from watcher.text import local_time, show_path
 from watcher.views.buried import buried_at
 from watcher.views.context import CommandContext
-from watcher.views.lookup import find_lying, other_spellings, places_of, read_path
+from watcher.views.lookup import find_accompanied, find_lying, other_spellings, places_of, read_path
 from watcher.views.outlook import explain_outlook
 from watcher.views.prospects import explain_item, explain_wait
 from watcher.views.spelling import tell_spelling
@@ -187,7 +187,7 @@ def _explain_companion(context: CommandContext, path: bytes, states: list[State]
     if not Companions.of(context.config.arrivals).is_one(path):
         return None
     with context.store.reading() as books:
-        mine = [item for item in books.items.listed(states) if path in companions_of(item)]
+        mine = find_accompanied(books, Companions.of(context.config.arrivals), path, states)
     if not mine:
         return None
     verb = "is filed with its recording" if mine[-1].state in IN_DROP else "came with the recording"

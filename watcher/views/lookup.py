@@ -2,15 +2,16 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
-from watcher.domain import FILED, MOVING, Item, State
+from watcher.domain import FILED, IN_DROP, MOVING, Item, State
 from watcher.errors import NoSuchItem
 from watcher.folders import Folder
 from watcher.folders.names import RECEIPT
+from watcher.journey.arrive.companions import Companions, companions_of, stem_of, without_token
 from watcher.journey.decisions import is_incomplete
 from watcher.mounts import resolve
 from watcher.store import Books
@@ -140,7 +141,8 @@ def _find_in_state(books: Books, names: Iterable[Named], state: State, remedy: s
         item = find_item(books, name)
         if item.state is not state:  # a later item has its path: mean the one that is in the state
             paths = {path for places in name.spellings for _, path in places}
-            meant = [one for one in books.items.listed([state]) if {one.path, one.filed_as} & paths]
+            named = books.items.named(paths)
+            meant = [one for one in named if one.state is state and {one.path, one.filed_as} & paths]
             item = meant[-1] if meant else item
         if item.state is not state:
             shown = show_path(os.fsencode(name.text))
@@ -159,8 +161,39 @@ def find_lying(books: Books, folder: Folder | None, path: bytes) -> Item | None:
     latest = books.items.latest_at(path)
     if latest is not None and _may_lie(latest, state, path):
         return latest
-    there = books.items.listed([state, *MOVING])
-    return next((item for item in there if _may_lie(item, state, path)), None)
+    return next((item for item in books.items.named([path]) if _may_lie(item, state, path)), None)
+
+
+def find_accompanied(books: Books, companions: Companions, path: bytes, states: Collection[State]) -> list[Item]:
+    """The items in these states whose marker or sidecar this is, the oldest arrival first.
+
+    They are found by their names. Only in done/ and failed/ may a companion have a name that tells little of its
+    recording's, where the file system had asked for that: then all that have companions are looked at.
+    """
+    marked = companions.recording_of(path)
+    stems = set(companions.stems_of(path)) if marked is None else {marked, stem_of(marked)}
+    stems |= {without_token(stem) for stem in stems}
+    near = books.items.named(stems)  # recordings without an extension, and those of markers
+    for stem in stems:
+        near += [*books.items.accompanied(stem), *books.items.filed_beside(stem)]
+    found = {item.id: item for item in near if _brings(item, path, states)}
+    if not found and not IN_DROP.issuperset(states) and _ALTERED.search(path):
+        found = {item.id: item for item in _with_companions(books) if _brings(item, path, states)}
+    return sorted(found.values(), key=lambda item: item.arrived_at)
+
+
+_ALTERED = re.compile(rb"_|(?:^|/)[^/]{100,}$|^[0-9a-f]{16}")  # tamed, cut, or the item's id: see names.versions
+
+
+def _brings(item: Item, path: bytes, states: Collection[State]) -> bool:
+    return item.state in states and path in companions_of(item)
+
+
+def _with_companions(books: Books) -> Iterator[Item]:
+    serial, last = 0, books.items.last_serial()
+    while serial < last:
+        serial, items = books.items.with_companions(serial)
+        yield from items
 
 
 def _find_at(books: Books, text: str, places: list[Place]) -> Item:

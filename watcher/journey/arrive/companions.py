@@ -3,6 +3,7 @@
 Pure: names only. A companion is never submitted; it moves with its recording, under that recording's name.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -86,6 +87,14 @@ def companions_of(item: Item) -> set[bytes]:
     if item.state in IN_DROP:
         return set(item.companions)
     return {name for companion in item.companions for name in names_beside(item, companion, LONGEST)}
+
+
+def without_token(stem: bytes) -> bytes:
+    """Return the stem without the token that tells a filed file from another of its name, if it has one."""
+    return _TOKEN.sub(b"", stem)
+
+
+_TOKEN = re.compile(rb"~[0-9a-f]{6,16}$")
 
 
 def stem_of(path: bytes) -> bytes:
