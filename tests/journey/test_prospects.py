@@ -23,7 +23,8 @@ from watcher.journey.submit.policy import Cause, find_gate
 from watcher.sandbox import FaultKind, Sandbox
 from watcher.store import Books, Store
 from watcher.views.context import CommandContext
-from watcher.views.prospects import explain_item, explain_pauses
+from watcher.views.interruptions import explain_pauses
+from watcher.views.prospects import explain_item
 
 LOCAL = ("too_large", "truncated", "unsupported_type", "undecodable", "no_sound")
 """Codes of what is refused unsent: the same file is refused again, as long as nothing is set otherwise."""

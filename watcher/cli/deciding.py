@@ -14,8 +14,9 @@ from watcher.errors import Exit, UsageError
 from watcher.journey import decisions
 from watcher.text import show_path
 from watcher.views.context import CommandContext
+from watcher.views.interruptions import ending, is_barred
 from watcher.views.lookup import Named, find_failed, find_held, find_retriable, read_name
-from watcher.views.prospects import IDLE, ending, explain_delay, explain_retry, find_hindrance, is_barred
+from watcher.views.prospects import IDLE, explain_delay, explain_retry, find_hindrance
 
 
 def retry(options: argparse.Namespace) -> int:

@@ -9,8 +9,9 @@ from watcher.privacy import hide_names
 from watcher.store import Books, Waiting
 from watcher.text import local_time, show_path, show_text
 from watcher.views.context import CommandContext
+from watcher.views.interruptions import explain_pauses
 from watcher.views.period import FAR_AWAY, Period
-from watcher.views.prospects import explain_item, explain_pauses
+from watcher.views.prospects import explain_item
 from watcher.views.report import Line, Outcome, outcome_of, read_lines
 from watcher.views.status import Status, read_status
 

@@ -10,7 +10,7 @@ from watcher.journey.failures import Failure
 from watcher.journey.working import Activity, Working
 from watcher.text import show_text
 from watcher.views.context import CommandContext
-from watcher.views.prospects import explain_pauses
+from watcher.views.interruptions import explain_pauses
 
 _SCANS_MISSED = 4
 _SCAN_SECONDS = 120.0  # for one scan of a slow share

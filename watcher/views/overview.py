@@ -9,7 +9,7 @@ from watcher.store import LAST, Books, Sought, Wish
 from watcher.store.page_rows import Count, EventRow
 from watcher.text import rfc3339, show_path, show_text
 from watcher.views.context import CommandContext
-from watcher.views.prospects import explain_pauses
+from watcher.views.interruptions import explain_pauses
 from watcher.views.report import Line, read_lines
 
 _LATEST = 15

@@ -1,6 +1,6 @@
 """What becomes of a recording that has an item, and when. Promises only what is true as things are now."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from watcher.journey.submit.policy import NEEDS_CANARY
 from watcher.journey.working import Activity
 from watcher.text import local_time, show_path
 from watcher.views.context import CommandContext
+from watcher.views.interruptions import explain_pauses, sentence
 
 IDLE = "No daemon is running: the next `watcher run` does it."
 
@@ -35,7 +36,7 @@ def explain_wait(context: CommandContext) -> str:
     with context.store.reading() as books:
         pause = books.pauses.get(PauseKind.FOLDER)
     if pause is not None:
-        said += f" Meanwhile nothing is submitted: {_sentence(pause.reason)}"
+        said += f" Meanwhile nothing is submitted: {sentence(pause.reason)}"
     if context.is_idle():
         said += " No daemon is running: the next `watcher run` looks at it again."
     return said
@@ -46,40 +47,6 @@ def explain_delay(context: CommandContext, kinds: Collection[PauseKind]) -> list
     with context.store.reading() as books:
         pauses = [pause for pause in books.pauses.active() if pause.kind in kinds]
     return [*explain_pauses(pauses, context.clock.now()), *([IDLE] if context.is_idle() else [])]
-
-
-def explain_pauses(pauses: list[Pause], now: float) -> list[str]:
-    """Why nothing is submitted, and what ends that: a text for each of the pauses."""
-    return [
-        f"{'It is also paused' if number else 'Submitting is paused'}: {_sentence(pause.reason)} "
-        f"{ending(pause, now, is_barred=is_barred(pauses))}"
-        for number, pause in enumerate(pauses)
-    ]
-
-
-def is_barred(pauses: Iterable[Pause]) -> bool:
-    """Whether one of the pauses keeps recordings from testing whether a fault of account or service is over."""
-    return any(pause.kind not in NEEDS_CANARY for pause in pauses)
-
-
-def ending(pause: Pause, now: float, *, is_barred: bool = False) -> str:
-    """What ends the pause. `is_barred`: another pause keeps recordings from testing whether this one is over."""
-    at = local_time(pause.until) if pause.until is not None and pause.until > now else None
-    match pause.kind:
-        case PauseKind.PERSON:
-            return "`watcher resume` ends it."
-        case PauseKind.FOLDER:
-            return "It ends by itself when the folder works again."
-        case PauseKind.ACCOUNT | PauseKind.SERVICE if is_barred:
-            return (
-                "Once nothing else is in the way, one recording tests whether this is over; "
-                "`watcher resume` then tests it at once."
-            )
-        case PauseKind.ACCOUNT | PauseKind.SERVICE:
-            when = f"at {at}, or at once after `watcher resume`," if at else "next"
-            return f"One recording tests {when} whether it is over."
-        case PauseKind.THROTTLE | PauseKind.CAP:
-            return f"It ends at {at}." if at else "It ends now."
 
 
 def explain_retry(context: CommandContext, item: Item) -> str:
@@ -265,9 +232,9 @@ def _explain_move(context: CommandContext, item: Item, where: str) -> str:
     with context.store.reading() as books:
         obstacle, pause = books.obstacles.fault_of(item.id), books.pauses.get(PauseKind.FOLDER)
     if obstacle is not None:
-        return f"to be moved {where}, which failed and is tried again by itself: {_sentence(str(obstacle))}"
+        return f"to be moved {where}, which failed and is tried again by itself: {sentence(str(obstacle))}"
     if pause is not None:
-        return f"to be moved {where} when the folders work again: {_sentence(pause.reason)}"
+        return f"to be moved {where} when the folders work again: {sentence(pause.reason)}"
     return f"being moved {where}."
 
 
@@ -319,7 +286,3 @@ def _trouble(context: CommandContext, item: Item, pauses: list[Pause]) -> str:
         is_told = any(pause.kind is PauseKind.FOLDER for pause in pauses)
         return "" if is_told else str(error.as_fault())
     return ""
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."

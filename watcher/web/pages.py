@@ -21,9 +21,9 @@ from watcher.store import LAST, Sought
 from watcher.text import show_text
 from watcher.views.context import CommandContext
 from watcher.views.found import Asked, count_found, read_found, read_place
+from watcher.views.interruptions import ending, is_barred
 from watcher.views.needs import read_needs
 from watcher.views.overview import NEWEST, read_events, read_overview, read_wishes
-from watcher.views.prospects import ending, is_barred
 from watcher.views.search import VERDICTS
 from watcher.views.story import read_story
 from watcher.web.person import name_caller

@@ -16,8 +16,8 @@ from watcher.journey.submit.policy import NEEDS_CANARY
 from watcher.journey.submit.windows import count_read, describe, find_windows, room_for_read
 from watcher.key import Key, read_key
 from watcher.views.context import CommandContext
+from watcher.views.interruptions import ending, is_barred
 from watcher.views.knowledge import Known
-from watcher.views.prospects import ending, is_barred
 
 _NOBODYS = "0" * 64  # an identifier that the service never gave
 _MOST_BYTES = 15_000_000  # the service's documented limit
