@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.places import Place, sandbox, speech
 from tests.report.sites import HOSTILE
 from tests.store.recordings import item, verdict
 from tests.web.sites import HELD, Served, make_failed, make_hostile, make_mixed, names_in, seen_in, served
-from watcher.domain import State, Verdict, VerdictState
+from watcher.domain import Mode, Part, PartState, Planned, State, Verdict, VerdictState
 from watcher.store import Store
 from watcher.store.page_rows import CAP
 from watcher.text import rfc3339
@@ -290,6 +291,25 @@ def test_a_count_goes_no_further_than_it_says(tmp_path: Path, clock: FalseClock)
     with served(place) as site:
         assert f"<b>{CAP:,}+</b> failed" in site.get("/")
         assert "more than can be decided at once" in site.get("/all?state=failed")
+
+
+def test_a_count_of_artificial_ones_is_of_recordings(tmp_path: Path, clock: FalseClock) -> None:
+    """Of duplicates, which share an identifier, each counts; of several parts of one recording it alone."""
+    place = Place(tmp_path, "http://127.0.0.1:1", clock)
+    place.run_once()
+    planned = Planned(Mode.CUT, 3, "It is too long.")
+    with place.books() as books:
+        for n in (1, 2):
+            books.items.add(item(n, state=State.DONE, identifier="of both"))
+        books.items.add(item(3, state=State.DONE, plan=planned))
+        some = [Part(item(3).id, n, None, n, n + 1, n, n + 1, identifier=f"of part {n}") for n in (1, 2, 3)]
+        books.parts.add([replace(part, state=PartState.ACCEPTED) for part in some])
+        for identifier in ("of both", "of part 1", "of part 2", "of part 3"):
+            said = "human" if identifier == "of part 3" else "artificial"
+            books.verdicts.add(verdict(identifier, state=VerdictState.KNOWN, classification=said))
+    with served(place) as site:
+        assert "<b>3</b> artificial</a>" in site.get("/")
+        assert len(names_in(site.get("/recordings?verdict=artificial"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What the pages ask besides: counts that are capped, so that none takes long, and the latest events."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -48,11 +49,28 @@ _TO_SEE = select(func.count()).select_from(
 _CLASSES = union_all(
     *(_capped(name, verdicts.c.classification == name) for name in (ARTIFICIAL, HUMAN, INCONCLUSIVE))
 )
+
+
+def _judged(name: str, condition: ColumnElement[bool], *, in_parts: bool) -> Select[str, int]:
+    """How many recordings have such a verdict; or have, in parts, one part that has it."""
+    of = parts if in_parts else items
+    found = select((parts.c.item_id if in_parts else items.c.id).label("id")).select_from(verdicts)
+    found = found.join(of, of.c.identifier == verdicts.c.identifier).where(condition).limit(CAP + 1)
+    return select(literal(name), func.count()).select_from((found.distinct() if in_parts else found).subquery())
+
+
+_PENDING = (VerdictState.AWAITED, VerdictState.OVERDUE)
+# One part that is artificial, or has no verdict yet, tells of its recording. What else the parts say does not.
 _ASKED = union_all(
+    *(_judged(state, verdicts.c.state == state, in_parts=False) for state in (*_PENDING, VerdictState.ERRORED)),
+    *(_judged(state, verdicts.c.state == state, in_parts=True) for state in _PENDING),
+)
+_CLASSES = union_all(
     *(
-        _capped(state, verdicts.c.state == state)
-        for state in (VerdictState.AWAITED, VerdictState.OVERDUE, VerdictState.ERRORED)
-    )
+        _judged(name, verdicts.c.classification == name, in_parts=False)
+        for name in (ARTIFICIAL, HUMAN, INCONCLUSIVE)
+    ),
+    _judged(ARTIFICIAL, verdicts.c.classification == ARTIFICIAL, in_parts=True),
 )
 _EVENTS = (
     select(
@@ -178,12 +196,21 @@ class PageRows:
         return int(self._connection.execute(_TO_SEE).scalar_one())
 
     def classes(self) -> dict[str, int]:
-        """Return how many verdicts are of each class, capped as the others."""
-        return {row[0]: row[1] for row in self._connection.execute(_CLASSES)}
+        """Return how many recordings have a verdict of each class, capped as the others.
+
+        Of those in parts only the artificial ones are known, by the rule that one part makes them so.
+        """
+        return dict(self._summed(_CLASSES))
 
     def asked(self) -> dict[VerdictState, int]:
-        """Return how many verdicts are awaited, overdue or in error, capped as the others."""
-        return {VerdictState(state): number for state, number in self._connection.execute(_ASKED)}
+        """Return of how many recordings the verdict is awaited, overdue or in error, capped as the others."""
+        return {VerdictState(state): number for state, number in self._summed(_ASKED).items()}
+
+    def _summed(self, query: Any) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for name, number in self._connection.execute(query):
+            found[name] += number
+        return found
 
     def latest_to_see(self, limit: int) -> list[int]:
         """Return the numbers of the latest failed ones that were not dismissed, the latest first."""
