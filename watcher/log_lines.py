@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
@@ -9,14 +10,14 @@ from typing import Any, Protocol
 
 import structlog
 from structlog.contextvars import merge_contextvars
-from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
 from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from watcher.console_lines import LineRenderer, terminal_width
 from watcher.privacy import HIDDEN, Veil
 from watcher.redaction import REDACTED, SHORTEST_SECRET, Redactor
-from watcher.text import show_path, show_text
+from watcher.text import show_path
 
 _HEADER = re.compile(r"""(x-api-key\b["']?\s*[:=,]\s*b?["']?)[^\s"',;\\]+""", re.IGNORECASE)
 _DEPTH = 8
@@ -38,10 +39,12 @@ def logger_named(name: str) -> FilteringBoundLogger:
 
 
 def make_formatter(
-    *, in_lines: bool, colors: bool, secrets: Sequence[Secret], veil: Veil | None
+    *, in_lines: bool, is_terminal: bool, secrets: Sequence[Secret], veil: Veil | None
 ) -> logging.Formatter:
     """Return what makes an event one line: in the console format or as JSON, and without the secrets."""
-    renderer = _console(colors=colors) if in_lines else [JSONRenderer()]
+    colours = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    lines = LineRenderer(colours=colours, width=terminal_width if is_terminal else None, alarming=_IN_RED)
+    renderer = lines if in_lines else JSONRenderer()
     return ProcessorFormatter(
         processors=[
             merge_contextvars,
@@ -51,7 +54,7 @@ def make_formatter(
             ProcessorFormatter.remove_processors_meta,
             format_exc_info,
             _Cleaner(secrets, veil),
-            *renderer,
+            renderer,
         ]
     )
 
@@ -130,28 +133,6 @@ def _as_text(value: object) -> str:
         return str(value)
     except Exception:  # noqa: BLE001  a value that cannot be logged must not stop the code that logs it
         return f"<{type(value).__name__} that cannot be shown>"
-
-
-def _console(*, colors: bool) -> list[structlog.typing.Processor]:
-    renderer = ConsoleRenderer(colors=colors, sort_keys=False, exception_formatter=plain_traceback)
-    return [_on_one_line, *([_in_red] if colors else []), renderer]
-
-
-def _in_red(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Show in red what a user waits for, though it is no warning."""
-    if event.get("event") in _IN_RED:
-        event["event"] = f"\x1b[31m{event['event']}"
-    return event
-
-
-def _on_one_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Keep values from looking like another line or controlling the terminal; indent a traceback."""
-    for name, value in event.items():
-        if name == "exception":
-            event[name] = "\n".join("    " + show_text(line) for line in value.splitlines())
-        elif isinstance(value, str | dict | list):
-            event[name] = show_text(str(value))
-    return event
 
 
 def route(level: int) -> None:

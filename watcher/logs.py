@@ -5,7 +5,6 @@ shown until `configure` is called.
 """
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -122,8 +121,7 @@ def _set(
 ) -> None:
     terminal = handler.stream.isatty()
     in_lines = form == "console" or (form == "auto" and terminal)
-    colors = terminal and not os.environ.get("NO_COLOR")
-    make = partial(_make_formatter, in_lines=in_lines, colors=colors, secrets=secrets, veil=veil)
+    make = partial(_make_formatter, in_lines=in_lines, is_terminal=terminal, secrets=secrets, veil=veil)
     handler.setFormatter(_Formatter(make))
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.getLogger().setLevel(max(number, logging.WARNING))

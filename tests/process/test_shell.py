@@ -53,7 +53,7 @@ def test_whatever_a_recording_is_called_every_table_fits_and_nothing_steers_the_
         ("spend", "--by", "folder"),
         ("spend", "--by", "user"),
     ]
-    asked += [("list", "--waiting"), ("list", "--sort", "-name")]
+    asked += [("list", "--waiting"), ("list", "--sort", "-name"), ("verdicts",)]
     for words in asked:
         code, said = on_terminal(*words, "--config", config, **NARROW)
         assert code == Exit.WELL
@@ -244,7 +244,7 @@ def test_what_is_cut_keeps_both_ends_and_never_grows(width: int) -> None:
 
 
 def test_on_a_narrow_terminal_what_matters_least_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watcher.cli.columns.terminal_width", lambda: 40)
+    monkeypatch.setattr("watcher.cli.columns.terminal_width", lambda: 46)
     columns = (
         Column("id"),
         Column("name", is_cut=True),
@@ -255,4 +255,4 @@ def test_on_a_narrow_terminal_what_matters_least_is_left_out(monkeypatch: pytest
     rows = [["abcdef", "n" * 60, "done", "m" * 30, "anna"]]
     (lines,) = lay_out(columns, [rows])
     assert lines[0].split() == ["id", "name", "state", "by"]
-    assert max(map(len, lines)) <= 40
+    assert max(map(len, lines)) <= 46

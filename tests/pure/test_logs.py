@@ -284,6 +284,26 @@ def test_no_value_makes_a_line_of_its_own_on_a_console() -> None:
     assert len(lines) > 6
 
 
+def test_a_line_on_a_terminal_fits_it_and_has_nothing_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of day here, what happened, what it is about first; no null, no module; later lines are set in."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    configure("auto", "info", None, stream)
+    LOG.info(
+        "recording.done", identifier="f" * 64, error=None, reason=None, filed_as=b"a/call.wav", path=b"call.wav"
+    )
+    LOG.warning("recording.failed", path=b"n" * 200 + b".wav", reason="it is cut short, " * 9)
+    lines = written(stream).replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= 60
+    said = " ".join(" ".join(lines).split())
+    assert re.match(r"\d\d:\d\d:\d\d recording.done path=call.wav identifier=f", said)
+    assert re.search(r" \d\d:\d\d:\d\d warning: recording.failed path=n", said)
+    assert "None" not in said
+    assert "logger" not in said
+    assert all(re.match(r"\d\d:\d\d:\d\d \w| {9}\S", line) for line in lines)
+
+
 def test_what_can_not_be_shown_is_named_and_stops_nothing() -> None:
     class Odd:
         def __str__(self) -> str:

@@ -7,10 +7,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from rich.cells import cell_len
-
 _GAP = 2
-_LEAST = 16  # of a column that is cut
+_LEAST = 24  # of a column that is cut
 _NARROWEST = 40
 _ELLIPSIS = "…"
 
@@ -33,6 +31,15 @@ class Red(str):
     __slots__ = ()
 
 
+def cell_len(text: str) -> int:
+    """Return how many cells of a terminal the text takes: some letters take two, and some none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len as measure  # noqa: PLC0415 — most tables need no library for it
+
+    return measure(text)
+
+
 def terminal_width() -> int | None:
     """Return the columns of the terminal that standard output is; None where it is none."""
     return max(shutil.get_terminal_size().columns, _NARROWEST) if sys.stdout.isatty() else None
@@ -40,7 +47,7 @@ def terminal_width() -> int | None:
 
 def is_coloured() -> bool:
     """Whether standard output is a terminal that shows colours, and they are wanted."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def lay_out(columns: Sequence[Column], batches: Iterable[Sequence[Sequence[str]]]) -> Iterator[list[str]]:
@@ -153,7 +160,7 @@ def wrap(label: str, said: str, indent: int) -> str:
     """
     width = terminal_width()
     if width is None or cell_len(said) + indent <= width:
-        return f"{label:<{indent}}{said}"
+        return f"{label:<{indent}}{said}".rstrip()
     lines = textwrap.wrap(
         said, max(width - indent, _LEAST), break_long_words=False, break_on_hyphens=False, drop_whitespace=True
     )

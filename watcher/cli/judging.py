@@ -2,19 +2,21 @@
 
 import argparse
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-
-from rich.table import Table
+from itertools import islice
 
 from watcher import logs
 from watcher.accounts import name_person
-from watcher.cli.console import wide_console
-from watcher.cli.looking import review_in_words, verdict_in_words
+from watcher.cli.columns import Column, Red, lay_out, terminal_width
+from watcher.cli.looking import review_in_words
 from watcher.cli.opening import open_context, open_to_decide, print_json
 from watcher.composition import make_client
-from watcher.domain import Item, ReviewWord
+from watcher.domain import ARTIFICIAL, Item, ReviewWord
 from watcher.errors import Exit, UsageError
 from watcher.journey import decisions
+from watcher.journey.answer import Judgement
+from watcher.journey.joined import Joined
 from watcher.key import read_key
 from watcher.outlet import say
 from watcher.text import show_path, show_text
@@ -23,6 +25,7 @@ from watcher.views.judgements import Judged, find_judged, list_verdicts, refresh
 from watcher.views.lookup import find_filed, read_name
 
 _LONGEST_NOTE = 500
+_SCREEN = 50  # rows of a table that are laid out together
 
 
 def verdicts(options: argparse.Namespace) -> int:
@@ -36,48 +39,56 @@ def verdicts(options: argparse.Namespace) -> int:
                 for judged in found:
                     print_json(judged.as_json())
                 return code
-            console = wide_console()
-            heads = (
-                "id",
-                "path",
-                "part",
-                "verdict",
-                "confidence",
-                "models say",
-                "heuristic",
-                "models",
-                "API",
-                "review",
-            )
-            table = Table(*heads, box=None, pad_edge=False)
-            for judged in found:
-                _add_rows(table, judged, marked=console.is_terminal)
-    console.print(table)
+            is_terminal = terminal_width() is not None
+            rows = (row for judged in found for row in _rows(judged, is_terminal=is_terminal))
+            for lines in lay_out(_COLUMNS, iter(lambda: list(islice(rows, _SCREEN)), [])):
+                print("\n".join(lines))
     return code
 
 
-def _add_rows(table: Table, judged: Judged, *, marked: bool) -> None:
-    """Add a row for the recording, and one for each of its parts that has a verdict."""
+_COLUMNS = (
+    Column("id"),
+    Column("path", is_cut=True),
+    Column("part"),
+    Column("verdict"),
+    Column("confidence"),
+    Column("models say", rank=3),
+    Column("heuristic", rank=2),
+    Column("models", rank=4),
+    Column("API", rank=5),
+    Column("review", rank=1),
+)
+
+
+def _rows(judged: Judged, *, is_terminal: bool) -> Iterator[Sequence[str]]:
+    """A row for the recording, and one for each of its parts that has a verdict."""
     item, verdict = judged.recording.item, judged.recording.verdict
-    name, review = (item.id[:6], show_path(item.path)), review_in_words(item)
+    name = (item.id[:6] if is_terminal else item.id, show_path(item.path))
+    review = show_text(review_in_words(item))
     own = list(judged.judgements())
     if [part for part, _ in own] != [None]:
-        said = verdict_in_words(verdict, marked=marked)
-        table.add_row(*name, "", said, _share(verdict.confidence if verdict else None), "", "", "", "", review)
+        share = _share(verdict.confidence if verdict else None)
+        yield *name, "", _said(verdict, is_terminal=is_terminal), share, "", "", "", "", review
         review = ""
     for part, one in own:
         machine = str((one.support_as_json()["machine"] or {}).get("classification") or "none")
-        table.add_row(
+        yield (
             *name,
             "" if part is None else str(part),
-            verdict_in_words(one, marked=marked),
+            _said(one, is_terminal=is_terminal),
             _share(one.confidence),
-            machine if one.forced else "",
-            one.heuristic or "",
-            ", ".join(one.models),
-            one.api_version or "",
+            show_text(machine) if one.forced else "",
+            show_text(one.heuristic or ""),
+            show_text(", ".join(one.models)),
+            show_text(one.api_version or ""),
             review,
         )
+
+
+def _said(verdict: Judgement | Joined | None, *, is_terminal: bool) -> str:
+    """The verdict in a word; an artificial one stands out on a terminal, even without colours."""
+    said = "" if verdict is None else verdict.classification or str(verdict.state)
+    return Red(f"{said} <--") if said == ARTIFICIAL and is_terminal else said
 
 
 def _share(confidence: float | None) -> str:

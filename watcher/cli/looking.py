@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from watcher.cli.columns import wrap
 from watcher.cli.console import wide_console
 from watcher.cli.opening import open_context, print_json
 from watcher.domain import ARTIFICIAL, BACKLOG, Item, Verdict
@@ -13,11 +14,13 @@ from watcher.errors import Exit
 from watcher.journey.alterations import explain
 from watcher.journey.answer import Answer, Judgement
 from watcher.journey.joined import Joined, OfRecording
-from watcher.text import rfc3339, show_path
+from watcher.text import local_time, seconds_of, show_path, show_text
 from watcher.views.buried import Buried
 from watcher.views.explanation import explain_path
 from watcher.views.recordings import History, Recording, find_history
 from watcher.views.unbooked import Unbooked
+
+_NOTE_INDENT = 34
 
 
 def why(options: argparse.Namespace) -> int:
@@ -71,13 +74,12 @@ def _print_history(found: History) -> None:
     _print_parts(found.recording.answer)
     print("\nwhat happened")
     for change in found.changes:
-        print(f"  {change['at']}  {change['to']:<11}{change['note']}")
+        at = local_time(seconds_of(change["at"]) or 0.0)
+        print(wrap(f"  {at}  {change['to']}", show_text(change["note"]), _NOTE_INDENT))
     for attempt in found.requests:
         part = "" if attempt.part is None else f", part {attempt.part}"
-        print(
-            f"  {rfc3339(attempt.started_at)}  request {attempt.number}{part}: {attempt.outcome}, "
-            f"charged: {attempt.charged}, {attempt.decision}"
-        )
+        said = f"{attempt.number}{part}: {attempt.outcome}, charged: {attempt.charged}, {attempt.decision}"
+        print(wrap(f"  {local_time(attempt.started_at)}  request", said, _NOTE_INDENT))
 
 
 def _print_parts(answer: Answer) -> None:
@@ -126,7 +128,7 @@ def _story(recording: Recording) -> Iterator[tuple[str, str | Text]]:
         yield from _support_in_words(answer.verdict)
     if item.review is not None:
         note = f": {item.review.note}" if item.review.note else ""
-        yield "review", f"{review_in_words(item)}, at {rfc3339(item.review.at)}{note}"
+        yield "review", f"{review_in_words(item)}, at {local_time(item.review.at)}{note}"
     if isinstance(answer.verdict, OfRecording):
         yield from _joining_in_words(answer.verdict, answer)
     if item.fault is not None:
@@ -134,9 +136,9 @@ def _story(recording: Recording) -> Iterator[tuple[str, str | Text]]:
     if item.altered is not None:
         yield str(item.altered.kind), str(explain(item))
     if item.removed is not None:
-        yield "removed", f"at {rfc3339(item.removed.at)} ({item.removed.how})"
+        yield "removed", f"at {local_time(item.removed.at)} ({item.removed.how})"
     if item.dismissed is not None:
-        yield "dismissed", f"by {item.dismissed.by}, at {rfc3339(item.dismissed.at)}"
+        yield "dismissed", f"by {item.dismissed.by}, at {local_time(item.dismissed.at)}"
     facts: dict[str, object] = {
         "warning": item.warning,
         "identifier": item.identifier,

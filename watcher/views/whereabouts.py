@@ -155,9 +155,11 @@ def _receipts_of(folder: bytes, below: bytes, name: bytes) -> Iterator[Found]:
     for entry in entries:
         if not entry.endswith(RECEIPT) or _TOKEN.sub(b"", entry.removesuffix(RECEIPT)) + RECEIPT != wanted:
             continue
-        receipt: JsonObject | None = {}  # it is there, and closed to whoever asks
+        receipt: JsonObject | None = None
         with suppress(FolderError, RecordingError):
             receipt = receipt_at(reading, os.path.join(below, entry))
+        if receipt is None and not os.access(os.path.join(folder, below, entry), os.R_OK):
+            receipt = {}  # it is there, and closed to whoever asks
         if receipt is not None:
             recording = (
                 name if entry == wanted else entry.removesuffix(RECEIPT)
