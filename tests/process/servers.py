@@ -117,7 +117,7 @@ class Smb:
     def putting(self, name: str) -> Iterator["subprocess.Popen[bytes]"]:
         """The client puts what is written to it into the share; it is gone afterwards."""
         words = [program("smbclient"), "//127.0.0.1/drop", "-p", str(self.port), "-N", "-s", str(self.config)]
-        words += ["-c", f'put /dev/stdin "{name}"']
+        words += ["-t", "300", "-c", f'put /dev/stdin "{name}"']  # seconds, not 20, that it gives a busy machine
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as client:
             try:
                 yield client

@@ -368,7 +368,7 @@ def test_an_upload_that_stalls_is_not_sent_before_its_end(
     """By a server that writes as a third user; what else comes meanwhile is sent. After a start in the middle of
     it the server's close tells nothing of others: it must be quiet for long.
     """
-    site.configure(**quick(site, arrivals=DEFAULTS))
+    site.configure(**quick(site, arrivals=DEFAULTS | {"unclosed_seconds": 300.0}))
     drop = site.root / "drop"
     drop.chmod(0o2777)
     tmp_path.chmod(0o755)
