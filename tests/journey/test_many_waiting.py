@@ -12,7 +12,7 @@ from tests.places import Place
 from tests.queues import settle
 from watcher.composition import Journey
 from watcher.domain import Item, State
-from watcher.errors import RecordingUnreachable
+from watcher.errors import RecordingUnreachable, StoreUnavailable
 from watcher.journey.arrive import recheck
 from watcher.journey.arrive.look import Look
 from watcher.sandbox import Sandbox
@@ -185,3 +185,26 @@ def test_a_scan_of_a_queue_that_has_not_changed_reads_no_row_of_it(
         scanner.scan()
         assert read == []
     assert Counter(place.states().values()) == {State.QUEUED: 5, State.WITHDRAWN: 1}
+
+
+def test_what_could_not_be_read_of_the_queue_is_read_by_the_next_scan(
+    place: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was busy when the first scan asked: what is taken away then is noticed by the second."""
+    for n in range(3):
+        place.drop(f"{n}.wav")
+    with place.opened() as journey:
+        settle(journey)
+    with place.opened() as journey:
+        scanner = journey.arrivals.scanner
+        with monkeypatch.context() as patched:
+            patched.setattr(Items, "live_paths", unavailable)
+            with pytest.raises(StoreUnavailable):
+                scanner.scan()
+        (place.root / "drop/1.wav").unlink()
+        scanner.scan()
+    assert Counter(place.states().values()) == {State.QUEUED: 2, State.WITHDRAWN: 1}
+
+
+def unavailable(_items: Items) -> dict[bytes, int]:
+    raise StoreUnavailable("it is locked")

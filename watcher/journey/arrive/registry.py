@@ -71,9 +71,10 @@ class Registry:
         last_change = books.items.last_change()
         with self.lock:
             if last_change != self._live_at:  # else the 100,000 that lie in the queue are not read each minute
-                self._live_at = last_change
+                self._live_at, self._live, self.known = -1, {}, {}  # first: two of them take twice the memory
                 self._live = books.items.live_paths()
                 self.carried = set(books.items.live_companions())
+                self._live_at = last_change  # last: else a failure would leave them as they were for long
             self.known = self._live | self.settler.inodes() if len(self.settler) else self._live
             kept = ((name, {one for one in paths if one in self.settler}) for name, paths in self._beside.items())
             self._beside = defaultdict(set, {name: paths for name, paths in kept if paths})
