@@ -95,7 +95,7 @@ def opened(
         _log.warning(
             "key.short", reason=reason, hint="Copy the whole key again. One this short is not redacted in the log."
         )
-    with Store(config.store.url, config.books) as store:
+    with Store(config.store.url, config.books, config.notify.noted) as store:
         site = Site.open(config, store, clock)
         if store.database.size() is None:
             check_first_start(site)  # before anything is created for a site that cannot start

@@ -192,7 +192,7 @@ HOST = 'a name as a browser asks for it, such as "watcher.example.org" or "10.0.
 YEAR = "at most 31,536,000"
 SECTIONS = (
     "the sections are folders, store, identifai, limits, arrivals, audio, retry, verdicts, web, retention, "
-    "report, privacy, log"
+    "report, notify, privacy, log"
 )
 TAKEN = "what is filed there would be taken for a new arrival"
 LANDS = "folders.drop lies inside it, so what is filed could land there"

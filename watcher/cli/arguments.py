@@ -41,6 +41,7 @@ def build_parser() -> Parser:
     _add_looking(commands)
     _add_reporting(commands)
     _add_hashing(commands)
+    _add_telling(commands)
     _add_proving(commands)
     _add_deciding(commands)
     _add_clearing(commands)
@@ -66,7 +67,7 @@ GROUPS = {
     "decide": ("retry", "release", "fail", "dismiss", "review"),
     "prove and mend": ("check", "reconcile", "recover", "migrate", "estimate"),
     "remove": ("prune", "erase"),
-    "begin": ("demo", "sandbox", "password", "completion"),
+    "begin": ("demo", "sandbox", "password", "notify", "completion"),
 }
 """The commands as the help groups them."""
 
@@ -180,6 +181,17 @@ def _add_hashing(commands: Commands) -> None:
         "(umask 077; watcher password > web.password).",
         configured=False,
     )
+
+
+def _add_telling(commands: Commands) -> None:
+    notify = _add(
+        commands,
+        "notify",
+        "notifying.notify",
+        "try the addresses in notify.urls_file",
+        "Exits with 1 if one did not take the message. Addresses\nare secrets: each is named by its line.",
+    )
+    notify.add_argument("--test", action="store_true", required=True, help="send a test message to every address")
 
 
 def _add_recovering(commands: Commands) -> None:

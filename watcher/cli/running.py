@@ -15,7 +15,7 @@ from watcher.cli.demo import show_demo
 from watcher.cli.opening import read_config
 from watcher.cli.progress import show_progress
 from watcher.clock import SystemClock
-from watcher.composition import nothing, opened
+from watcher.composition import opened
 from watcher.domain import FILED, UNDER_WAY, State
 from watcher.errors import Exit, UsageError
 from watcher.journey.instance import lock_database
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.once:
         hold_hang_ups()
     find = partial(read_key, environ=os.environ)
-    beside = nothing if options.once else _page
+    beside = partial(_beside, once=options.once)
     with opened(config, key, SystemClock(), once=options.once, find_key=find, beside=beside) as journey:
         if not options.once:
             return daemon.run(journey)
@@ -61,6 +61,22 @@ def run(options: argparse.Namespace) -> int:
     for file in outcome.waiting:
         say(f"left: {name_once(file.path, file.reason or file.code)}")
     return outcome.exit_code
+
+
+@contextmanager
+def _beside(site: Site, *, once: bool) -> Iterator[None]:
+    """What is done beside the steps, where it is set: the page is served, and somebody is told."""
+    with nullcontext() if once else _page(site), _telling(site, once=once):
+        yield
+
+
+def _telling(site: Site, *, once: bool) -> AbstractContextManager[None]:
+    """Who tells, where notify.urls_file is set: only then what it needs is loaded."""
+    if site.config.notify.urls_file is None:
+        return nullcontext()
+    from watcher.notify.telling import telling  # noqa: PLC0415 — an extra, which takes a while to load
+
+    return telling(site, once=once)
 
 
 def _page(site: Site) -> AbstractContextManager[None]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
+from watcher.alarms import Alarm, Noted
 from watcher.config.values import (
     YEAR,
     Address,
@@ -16,6 +17,7 @@ from watcher.config.values import (
     BaseUrl,
     Count,
     Days,
+    Duration,
     File,
     FileOrNone,
     Folder,
@@ -34,12 +36,23 @@ from watcher.config.values import (
     WebhookUrl,
     Window,
     Windows,
+    WorkingHours,
     Zone,
     is_loopback,
     lies_in,
 )
 from watcher.privacy import Veil
 from watcher.text import show_path
+from watcher.working_hours import Hours, parse_hours
+
+
+def _kind(value: object) -> Alarm:
+    if isinstance(value, str) and value in list(Alarm):
+        return Alarm(value)
+    raise ValueError("any of " + ", ".join(f'"{kind}"' for kind in Alarm))
+
+
+Kind = Annotated[Alarm, PlainValidator(_kind)]
 
 
 class Table(BaseModel):
@@ -269,6 +282,35 @@ class ReportConfig(Table):
     at: TimeOfDay = "06:00"
 
 
+class NotifyConfig(Table):
+    """Who is told, and of what."""
+
+    urls_file: FileOrNone = None
+    on: Annotated[tuple[Kind, ...], Field(strict=False)] = tuple(Alarm)
+    artificial_confidence: Annotated[float, Field(ge=0, le=1)] = 0.8
+    silence: Duration = 0.0
+    working_hours: WorkingHours = "Mon-Fri 08:00-18:00"
+    digest_minutes: Annotated[float, Field(ge=0, le=YEAR // 60, allow_inf_nan=False)] = 15.0
+
+    @field_validator("urls_file")
+    @classmethod
+    def _needs_the_extra(cls, file: Path | None) -> Path | None:
+        if file is not None and importlib.util.find_spec("apprise") is None:
+            raise ValueError("nothing until the extra is installed: pip install 'identifai-watcher[notify]'")
+        return file
+
+    @property
+    def noted(self) -> Noted:
+        """Of which conditions somebody is told."""
+        kinds = frozenset(self.on) - (frozenset() if self.silence else {Alarm.SILENCE})
+        return Noted(kinds if self.urls_file is not None else frozenset(), self.artificial_confidence)
+
+    @property
+    def hours(self) -> tuple[Hours, ...]:
+        """When silence counts."""
+        return parse_hours(self.working_hours)
+
+
 class Privacy(Table):
     names: Literal["show", "hide"] = "show"
 
@@ -308,6 +350,7 @@ class Config(Table):
     web: Web = _DEFAULTS
     retention: RetentionConfig = _DEFAULTS
     report: ReportConfig = _DEFAULTS
+    notify: NotifyConfig = _DEFAULTS
     privacy: Privacy = _DEFAULTS
     log: Log = _DEFAULTS
     _source: _Source

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
 
 from watcher.mounts import read_mounts, resolve
 from watcher.text import text_to_path
+from watcher.working_hours import parse_hours
 
 YEAR = 365 * 86_400
 _UNITS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
@@ -152,6 +153,24 @@ def _zone(name: str) -> str:
     return name
 
 
+def _duration(value: object) -> float:
+    """Parse "4h", "90m" or "2d"; "" is 0, which is never."""
+    if value in ("", 0.0):
+        return 0.0
+    found = re.fullmatch(r"([0-9]{1,5})([mhd])", value) if isinstance(value, str) else None
+    if found is None or not int(found[1]):
+        raise ValueError('"" or a time, such as "4h", "90m" or "2d"')
+    return float(int(found[1]) * {"m": 60, "h": 3_600, "d": 86_400}[found[2]])
+
+
+def _working_hours(text: str) -> str:
+    try:
+        parse_hours(text)
+    except ValueError:
+        raise ValueError('"" or days and hours, such as "Mon-Fri 08:00-18:00, Sat 09:00-13:00"') from None
+    return text
+
+
 def _listen(address: str) -> str:
     found = re.fullmatch(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", address)
     if address and (not found or int(found[1]) > 65_535):
@@ -228,6 +247,8 @@ WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
 RefId = Annotated[str, AfterValidator(_ref_id)]
 Name = Annotated[str, AfterValidator(_name)]
 Names = Annotated[tuple[Name, ...], Field(strict=False), AfterValidator(_distinct)]
+Duration = Annotated[float, PlainValidator(_duration)]
+WorkingHours = Annotated[str, AfterValidator(_working_hours)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Address = Annotated[str, AfterValidator(_listen)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], Field(strict=False)]

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from watcher.config import AudioConfig
-from watcher.domain import Item, Verdict, VerdictState
+from watcher.domain import ARTIFICIAL, Item, Verdict, VerdictState
 from watcher.identifai.reading import Reading
-from watcher.journey.verdict_news import Changed, News, find_news
+from watcher.journey.verdict_news import Changed, News, find_news, note_conditions
 from watcher.store import Books
 
 AT_REST = frozenset({VerdictState.KNOWN, VerdictState.ERRORED})
@@ -54,6 +54,12 @@ def put_verdict(
     if after.says_as(before):
         return []
     having = books.items.with_identifier(identifier)
+    is_plain = all(
+        one.state is not VerdictState.OVERDUE and one.classification != ARTIFICIAL for one in (before, after)
+    )
+    for item in having:
+        if item.plan is not None or not is_plain:  # what most verdicts are is nothing to be told of
+            note_conditions(books, item, now, audio)
     if before.state in AT_REST:
         return list(_note_change(books, having, before, after, now))
     if after.state is before.state:

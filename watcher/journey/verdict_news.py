@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from watcher import logs
+from watcher.alarms import Alarm
 from watcher.config import AudioConfig
 from watcher.domain import ARTIFICIAL, Item, Verdict, VerdictState
 from watcher.journey.answer import Judgement, read_answer
@@ -97,8 +98,29 @@ def find_news(books: Books, item: Item, before: Verdict, audio: AudioConfig) -> 
     return News(item, item.identifier, was.verdict.state, now.verdict)
 
 
-def tell_if_known(books: Books, item: Item, audio: AudioConfig) -> None:
+def note_conditions(books: Books, item: Item, now: float, audio: AudioConfig) -> None:
+    """Note that the recording is artificial, or its verdict overdue, or that it is so no more.
+
+    Not of a duplicate: its original is told of.
+    """
+    verdict = read_answer(books, item, audio).verdict
+    if item.duplicate_of is not None or verdict is None:
+        return
+    conditions = books.conditions
+    if verdict.state is VerdictState.OVERDUE:
+        conditions.open(Alarm.OVERDUE, item.id, now)
+        return
+    conditions.close(Alarm.OVERDUE, item.id, now)
+    if verdict.classification == ARTIFICIAL and conditions.noted.is_artificial(verdict.confidence):
+        if item.review is None:
+            conditions.open(Alarm.ARTIFICIAL, item.id, now)
+    elif verdict.state is VerdictState.KNOWN:
+        conditions.close(Alarm.ARTIFICIAL, item.id, now)
+
+
+def tell_if_known(books: Books, item: Item, audio: AudioConfig, now: float) -> None:
     """Log the verdict after the commit, if it became known as the item's last part came to rest."""
+    note_conditions(books, item, now, audio)
     verdict = read_answer(books, item, audio).verdict
     if verdict is not None:
         books.afterwards(News(item, item.identifier, VerdictState.AWAITED, verdict).tell)

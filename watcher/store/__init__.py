@@ -8,7 +8,9 @@ from typing import Self
 
 from sqlalchemy import Connection
 
+from watcher.alarms import Noted
 from watcher.store.audit import Audit, Missing
+from watcher.store.condition_rows import Conditions, Message, Messages
 from watcher.store.copies import Copies
 from watcher.store.database import Database, open_database
 from watcher.store.facts import SiteFacts
@@ -40,6 +42,7 @@ __all__ = [
     "Left",
     "Listed",
     "Located",
+    "Message",
     "Missing",
     "Obstacle",
     "Place",
@@ -52,6 +55,9 @@ __all__ = [
 ]
 
 
+_NOTHING = Noted()
+
+
 class Books:
     """All tables, as one transaction sees them.
 
@@ -59,24 +65,27 @@ class Books:
     might be undone. What is to be said of it is said afterwards.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, noted: Noted = _NOTHING) -> None:
+        """`noted`: of which conditions somebody is told."""
         self._afterwards: list[Callable[[], object]] = []
-        self.items = Items(connection)
+        self.conditions = Conditions(connection, noted)
+        self.messages = Messages(connection)
+        self.items = Items(connection, self.conditions)
         self.queue = Queue(connection)
         self.copies = Copies(connection)
         self.parts = Parts(connection)
-        self.filing = FilingQueue(connection)
+        self.filing = FilingQueue(connection, self.conditions)
         self.ledger = Ledger(connection)
         self.listing = Listing(connection)
         self.located = LocatedItems(connection)
         self.obstacles = Obstacles(connection)
-        self.pauses = Pauses(connection)
+        self.pauses = Pauses(connection, self.conditions)
         self.verdicts = Verdicts(connection)
         self.site = SiteFacts(connection)
         self.waiting = WaitingFiles(connection, self.site)
         self.audit = Audit(connection)
         self.rebuilt = RebuiltRows(connection)
-        self.removals = Removals(connection)
+        self.removals = Removals(connection, self.conditions)
         self.report = ReportRows(connection)
         self.sought = SoughtRows(connection)
         self.tallies = Tallies(connection)
@@ -101,14 +110,18 @@ class Store:
     `reading()` is one consistent view that hinders nobody.
     """
 
-    def __init__(self, url: str, local: Path | None = None) -> None:
-        """Open none yet. `local`: the file that stands for a database on a server, on this machine."""
+    def __init__(self, url: str, local: Path | None = None, noted: Noted = _NOTHING) -> None:
+        """Open none yet. `local`: the file that stands for a database on a server, on this machine.
+
+        `noted`: of which conditions somebody is told.
+        """
+        self._noted = noted
         self.database = open_database(url, local)
 
     @contextmanager
     def writing(self) -> Iterator[Books]:
         with self.database.writing() as connection:
-            books = Books(connection)
+            books = Books(connection, self._noted)
             yield books
         books.conclude()
 

@@ -2,7 +2,9 @@
 
 from sqlalchemy import Connection, bindparam, exists, or_, select, update
 
+from watcher.alarms import Alarm
 from watcher.domain import FILED, Item, State
+from watcher.store.condition_rows import Conditions
 from watcher.store.rows import flattened
 from watcher.store.schema import items, obstacles
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, all_of, has_identifier, is_one_of
@@ -54,8 +56,9 @@ class FilingQueue:
     What has an obstacle is left out until its time comes; none is later than `latest`.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, conditions: Conditions) -> None:
         self._connection = connection
+        self._conditions = conditions
 
     def to_file(self, outcome: State, now: float, latest: float, limit: int) -> list[Item]:
         """The oldest items that are being moved to done/ or failed/."""
@@ -99,7 +102,9 @@ class FilingQueue:
         values = flattened({"altered": item.altered})
         expected = {"the_id": item.id, "the_state": item.state}
         news = {"new_kind": values["altered"], "new_size": values["altered_size"]}
-        self._connection.execute(_MARK_ALTERED, expected | news | values)
+        marked = self._connection.execute(_MARK_ALTERED, expected | news | values).rowcount
+        if marked and item.altered is not None:
+            self._conditions.open(Alarm.GROWN, item.id, item.altered.at)
 
     def mark_receipt_written(self, item_id: str) -> None:
         self._connection.execute(update(items).where(items.c.id == item_id).values(receipt_due=False))

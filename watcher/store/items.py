@@ -1,7 +1,7 @@
 """The items: what arrived, the state of each, and its history."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
@@ -20,8 +20,10 @@ from sqlalchemy import (
     update,
 )
 
+from watcher.alarms import Alarm
 from watcher.domain import FILED, LIVE, MOVING, TRANSITIONS, Item, State, VerdictState
 from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
+from watcher.store.condition_rows import Conditions
 from watcher.store.rows import columns_of, flattened, item_of
 from watcher.store.schema import items, parts, transitions, verdicts
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, LATEST_FIRST, all_of, has_identifier, is_one_of, one
@@ -63,6 +65,7 @@ _FILED_AMONG = select(items.c.filed_as, items.c.state).where(items.c.filed_as.in
 _MOVING_AMONG = select(items.c.path, items.c.filed_as).where(items.c.path.in_(_PATHS), is_one_of(items, MOVING))
 _MOVES_ON_AMONG = select(items.c.moves_to).where(_MOVES_ON, items.c.moves_to.in_(_PATHS))
 _BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
+_LATEST_ARRIVAL = select(func.max(items.c.arrived_at))
 _TOTAL = select(func.count()).select_from(items)
 _COUNTS = (
     select(items.c.state, func.count()).where(is_one_of(items, set(State) - {State.DONE})).group_by(items.c.state)
@@ -98,15 +101,18 @@ _WITHDRAWN_AT = LATEST_FIRST.where(items.c.path == bindparam("path"), items.c.st
 _FAILED_WITH = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"), items.c.state == State.FAILED)
 _WITH_SHA256 = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"))
 _NOTE = insert(transitions)
+_ALARMS = {State.FAILED: Alarm.FAILED, State.HELD: Alarm.HELD}
+"""The states in which a person is to be told of an item."""
 _ADD = insert(items)
 
 
 class Items:
     """The items and their histories, within one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, conditions: Conditions) -> None:
         self._connection = connection
         self._tallies = Tallies(connection)
+        self._conditions = conditions
 
     def get(self, item_id: str) -> Item | None:
         return one(self._connection, _BY_ID, id=item_id)
@@ -232,6 +238,11 @@ class Items:
         found = [item for state in states for item in self.in_state(state, limit=1)]
         return min(found, key=lambda item: item.arrived_at, default=None)
 
+    def latest_arrival(self) -> float | None:
+        """When the latest recording arrived; None if there is none."""
+        at: float | None = self._connection.execute(_LATEST_ARRIVAL).scalar_one()
+        return at
+
     def dismissed(self) -> int:
         """How many failed items were dismissed."""
         number: int = self._connection.execute(_DISMISSED).scalar_one()
@@ -270,6 +281,8 @@ class Items:
         place = {} if serial is None else {"serial": serial}
         self._connection.execute(_ADD, {"id": item.id, **columns_of(item), **place})
         self._tallies.add(ITEMS)
+        if (alarm := _ALARMS.get(item.state)) is not None:
+            self._conditions.open(alarm, item.id, item.arrived_at)
         self._note(item.id, item.arrived_at, None, item.state, note)
 
     def change(
@@ -296,6 +309,22 @@ class Items:
             self._tallies.count_filed(after, now - item.arrived_at)
         if after != item.state or note:
             self._note(item.id, now, item.state, after, note, by)
+        self._note_conditions(item, after, now, changes)
+
+    def _note_conditions(self, item: Item, after: State, now: float, changes: Mapping[str, Any]) -> None:
+        """Note what opens with this change of the item, and what closes."""
+        before, opened = _ALARMS.get(item.state), _ALARMS.get(after)
+        closed = set() if before is None or before is opened else {before}
+        if item.state is State.FAILED and changes.get("dismissed") is not None:
+            closed.add(Alarm.FAILED)
+        if changes.get("review") is not None:
+            closed |= {Alarm.FAILED, Alarm.ARTIFICIAL, Alarm.GROWN}
+        if after is State.RETURNING:
+            closed |= {Alarm.ARTIFICIAL, Alarm.GROWN, Alarm.OVERDUE}
+        for alarm in closed:
+            self._conditions.close(alarm, item.id, now)
+        if opened is not None and opened is not before:
+            self._conditions.open(opened, item.id, now)
 
     def note(self, item: Item, now: float, note: str) -> None:
         """Add to the history what became known of the item; its row stays as it is."""

@@ -5,7 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
+from watcher.alarms import Alarm
 from watcher.domain import Pause, PauseKind
+from watcher.store.condition_rows import Conditions
 from watcher.store.schema import pauses
 
 _WEIGHT = {kind: weight for weight, kind in enumerate(PauseKind)}
@@ -30,8 +32,9 @@ class PauseRow:
 class Pauses:
     """The pauses, within one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, conditions: Conditions) -> None:
         self._connection = connection
+        self._conditions = conditions
 
     def active(self) -> list[Pause]:
         """The pauses in force, most important first."""
@@ -60,6 +63,8 @@ class Pauses:
         if done.rowcount:
             return False
         self._connection.execute(insert(pauses).values(kind=pause.kind, since=pause.since, **values))
+        if pause.kind is not PauseKind.THROTTLE:  # the service's pace is nothing to be told of
+            self._conditions.open(Alarm.PAUSED, pause.kind, pause.since)
         return True
 
     def end(self, kind: PauseKind, now: float, *, by: str | None = None) -> Pause | None:
@@ -70,6 +75,7 @@ class Pauses:
             self._connection.execute(
                 update(pauses).where(kind_is, pauses.c.ended_at.is_(None)).values(ended_at=now, ended_by=by)
             )
+            self._conditions.close(Alarm.PAUSED, kind, now)
         return pause
 
 

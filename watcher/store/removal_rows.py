@@ -5,7 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists, func, or_, select, update
 
+from watcher.alarms import Alarm
 from watcher.domain import FILED, Fault, Item, Removed, State, VerdictState
+from watcher.store.condition_rows import Conditions
 from watcher.store.dialects import insert_or_replace
 from watcher.store.rows import item_of
 from watcher.store.schema import (
@@ -168,9 +170,10 @@ class Reached:
 class Removals:
     """What is removed and what is due, within one transaction. `before`: at rest since then or longer."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, conditions: Conditions) -> None:
         self._connection = connection
         self._tallies = Tallies(connection)
+        self._conditions = conditions
 
     # What is due
 
@@ -251,6 +254,8 @@ class Removals:
         if item.state is State.FAILED and item.dismissed is None:  # nobody can do anything about it any more
             values |= {"dismissed_at": removed.at, "dismissed_by": removed.how}
         done = self._connection.execute(_REMOVED.values(**values), self._as_read(item))
+        for alarm in (Alarm.FAILED, Alarm.GROWN) if done.rowcount else ():
+            self._conditions.close(alarm, item.id, removed.at)
         return done.rowcount == 1
 
     def mark_receipt(self, item: Item, now: float) -> bool:
@@ -274,6 +279,7 @@ class Removals:
         """
         for statement in _OF_ITEM.values():
             self._connection.execute(statement, {"id": item_id})
+        self._conditions.forget(item_id)
         self._connection.execute(_FORGET_HISTORY, {"id": item_id, "nobody": _NOBODY})
         self._connection.execute(_KEEP_NUMBER, {"the_id": item_id, "nobody": _NOBODY})
         for identifier in identifiers:

@@ -349,3 +349,31 @@ tallies = Table(  # sums that are kept, and that no removal of rows makes smalle
     Column("label", Text, primary_key=True),
     Column("number", Float, nullable=False),
 )
+
+conditions = Table(  # what somebody is to be told of: what is the case, beside what was told
+    "conditions",
+    metadata,
+    Column("kind", String(12), primary_key=True),
+    Column("subject", String(16), primary_key=True),  # the id of an item, the kind of a pause, or ""
+    Column("opened_at", Float, nullable=False),
+    Column("closed_at", Float),  # null: it is open
+    Column("opened_1", Float),  # the opening before the latest one, and the two before that
+    Column("opened_2", Float),
+    Column("opened_3", Float),
+    Column("told", String(12)),  # null: nothing, or that it is over
+    Column("told_at", Float),
+    Column("told_opening", Float),
+    Column("look_at", Float),  # when there is something to tell of it; null: when it changes
+    Index("ix_conditions_subject", "subject"),
+)
+Index("ix_conditions_look", conditions.c.kind, conditions.c.look_at, **where(conditions.c.look_at.is_not(None)))
+
+messages = Table(  # what is to be told, until it is: a row is made in the transaction that notes it as told
+    "messages",
+    metadata,
+    Column("serial", _serial, primary_key=True, autoincrement=True),  # the key against repeats
+    Column("made_at", Float, nullable=False),
+    Column("content", Text, nullable=False),  # as JSON: ids and counts, no name; "" once it has ended
+    Column("sent_to", Text, nullable=False, server_default=""),  # the marks of addresses, each ended by a space
+    Column("ended_at", Float),  # null: it is still to be sent to some address
+)

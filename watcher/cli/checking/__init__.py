@@ -19,6 +19,7 @@ from watcher.cli.checking.account import check_limits, check_pauses, check_servi
 from watcher.cli.checking.child import find_as
 from watcher.cli.checking.finding import Condition, Finding, exit_code, warning, well, wrong
 from watcher.cli.checking.lookout import check_watch
+from watcher.cli.checking.notices import check_notices
 from watcher.cli.checking.premises import check_premises
 from watcher.cli.checking.preparing import check_preparing
 from watcher.cli.checking.unit import quote_word
@@ -129,6 +130,7 @@ def _look(
         key_found,
         *premises,
         *check_preparing(context.config),
+        *check_notices(context.config),
         *watch,
         books,
         daemon,

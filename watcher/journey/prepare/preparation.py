@@ -325,7 +325,7 @@ class Preparation:
         if after is not State.QUEUED:
             follow_original(books, moved, now)
             complete_duplicates(books, moved, now)
-        tell_if_known(books, moved, self._site.config.audio)
+        tell_if_known(books, moved, self._site.config.audio, now)
 
     def _obstruct(self, item: Item, fault: Fault) -> None:
         """Write down what stands in its way, if it still is to be prepared, and put it off."""

@@ -120,7 +120,8 @@ def resolve_same_bytes(site: Site, books: Books, item: Item, part: Part, now: fl
     if identifiers:
         note = f"part {part.index} has the same bytes as another recording's"
         moved = accept_part(books, item, part, identifiers[0], now, filed_as=None, note=note)
-        tell_if_known(books, moved, site.config.audio)  # those of its parts may be known, and nothing be asked
+        # The verdicts on its parts may be known, and nothing be asked.
+        tell_if_known(books, moved, site.config.audio, now)
         return True
     on_the_wire = [one for one in others if one.state is PartState.SUBMITTING]
     if on_the_wire or any(copy.state is State.SUBMITTING for copy in whole):

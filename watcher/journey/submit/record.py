@@ -257,7 +257,7 @@ class Outcomes:
             of_item=of_item | {"filed_as": claim.filed_as},
         )
         if after is PartState.REFUSED:
-            tell_if_known(books, moved, self._site.config.audio)
+            tell_if_known(books, moved, self._site.config.audio, now)
 
     def _end(
         self,
