@@ -111,5 +111,6 @@ def _find(command: str) -> Callable[[argparse.Namespace], int]:
     try:
         found: Callable[[argparse.Namespace], int] = getattr(import_module(f"watcher.cli.{module}"), name)
     finally:
+        gc.freeze()  # nor will any of it ever be
         gc.enable()
     return found
