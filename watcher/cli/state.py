@@ -13,7 +13,7 @@ from watcher.config import Config
 from watcher.domain import Alteration
 from watcher.errors import Exit
 from watcher.text import length, local_time, moment, name_once, show_path
-from watcher.views.health import Trouble, find_troubles
+from watcher.views.health import Trouble, find_troubles, read_vitals
 from watcher.views.status import Status, read_status
 
 _INDENT = 13
@@ -64,7 +64,7 @@ def _tell_health(options: argparse.Namespace) -> int:
     """Say whether work succeeds, for monitoring. Exit with the code of the first trouble."""
     with open_as_it_stands(options) as context:
         now, rescan_seconds = context.clock.now(), context.config.arrivals.rescan_seconds
-        troubles: list[Trouble] = find_troubles(read_status(context), now, rescan_seconds)
+        troubles: list[Trouble] = find_troubles(read_vitals(context), now, rescan_seconds)
     if options.json:
         print_json({"healthy": not troubles, "reasons": [trouble.said for trouble in troubles]})
     else:
