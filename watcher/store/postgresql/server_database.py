@@ -31,7 +31,7 @@ from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.empty import empty_database
 from watcher.store.local_files import check_is_folder, create
-from watcher.store.postgresql.error_codes import our_errors
+from watcher.store.postgresql.sqlstates import our_errors
 
 _LOCK_SECONDS = 30
 _IDLE_SECONDS = 10
