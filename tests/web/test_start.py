@@ -127,6 +127,38 @@ def _hash(given: bytes) -> str:
     return done.stdout.decode().strip()
 
 
+def test_check_looks_at_what_can_go_wrong_with_the_page(
+    watcher: Programs, make_place: MakePlace, tmp_path: Path
+) -> None:
+    """An address that another program has, a password's file that is none or that others read, or no name."""
+
+    def found(**web: object) -> tuple[int, str]:
+        place = make_place(web=web)
+        program = watcher.call("check", "--config", place.config_path)
+        lines = program.out.splitlines()
+        begins = next((n for n, line in enumerate(lines) if " page " in line), len(lines))
+        return program.process.returncode, " ".join(lines[begins : begins + 3])
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        code, said = found(listen=f"127.0.0.1:{other.getsockname()[1]}")
+    assert code == Exit.CONFIG
+    assert "cannot be used" in said
+    assert "for this machine alone" in found(listen="127.0.0.1:0")[1]
+    file = password_file(tmp_path)
+    assert "web.hosts is empty" in found(listen="0.0.0.0:0", password_file=str(file))[1]
+    assert "with a password" in found(listen="0.0.0.0:0", password_file=str(file), hosts=["a.example"])[1]
+    file.chmod(0o644)
+    assert "chmod 600" in found(listen="127.0.0.1:0", password_file=str(file))[1]
+    file.write_text("a password in clear")
+    code, said = found(listen="127.0.0.1:0", password_file=str(file))
+    assert code == Exit.CONFIG
+    assert "a password in clear" not in said
+    assert found(listen="")[1] == ""
+    place = make_place(web={"listen": "127.0.0.1:0"})
+    place.configure(web={"listen": f"127.0.0.1:{port_of(watcher.daemon(place))}"})
+    assert "cannot be used" not in watcher.call("check", "--config", place.config_path).out
+
+
 def test_nothing_is_served_where_nothing_is_set(watcher: Programs, make_place: MakePlace) -> None:
     """Neither is anything of it loaded: the daemon without a page is as small as before."""
     daemon = watcher.daemon(make_place())

@@ -154,9 +154,9 @@ class _Connection(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request of it is being answered."""
+        """Whether no whole request of it is being answered."""
         cycle: Any = self.cycle  # None, whatever its annotation says, before the first request
-        return cycle is None or cycle.response_complete
+        return cycle is None or cycle.response_complete or cycle.more_body
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -22,6 +22,7 @@ from watcher.cli.checking.lookout import check_watch
 from watcher.cli.checking.notices import check_notices
 from watcher.cli.checking.premises import check_premises
 from watcher.cli.checking.preparing import check_preparing
+from watcher.cli.checking.served import check_page
 from watcher.cli.checking.unit import quote_word
 from watcher.cli.checking.user import (
     User,
@@ -131,6 +132,7 @@ def _look(
         *premises,
         *check_preparing(context.config),
         *check_notices(context.config),
+        *check_page(context.config, is_running=holder is not None),
         *watch,
         books,
         daemon,
