@@ -550,6 +550,7 @@ class Verdict:
     machine_classification: str | None = None  # what the models said, whatever was decided by force
     machine_confidence: float | None = None
     result_url: str | None = None  # of the service's dashboard
+    known_at: float | None = None  # when it was first known as it is
 
     def as_json(self) -> JsonObject:
         return {

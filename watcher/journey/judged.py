@@ -1,6 +1,7 @@
 """What the service said of an identifier goes into the books, and what that changes is told."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from watcher.config import AudioConfig
 from watcher.domain import ARTIFICIAL, Item, Verdict, VerdictState
@@ -13,8 +14,8 @@ AT_REST = frozenset({VerdictState.KNOWN, VerdictState.ERRORED})
 
 
 def take_over(verdict: Verdict, reading: Reading, now: float) -> Verdict:
-    """Return the verdict as the service gives it now, at rest."""
-    return Verdict(
+    """Return the verdict as the service gives it now, at rest. One that is as before was known before."""
+    after = Verdict(
         identifier=verdict.identifier,
         state=reading.state,
         asked_at=now,
@@ -31,7 +32,11 @@ def take_over(verdict: Verdict, reading: Reading, now: float) -> Verdict:
         machine_classification=reading.machine_classification,
         machine_confidence=reading.machine_confidence,
         result_url=reading.result_url,
+        known_at=now if reading.state is VerdictState.KNOWN else None,
     )
+    told = ("state", "classification", "confidence", "forced")
+    is_as_before = all(getattr(after, name) == getattr(verdict, name) for name in told)
+    return replace(after, known_at=verdict.known_at) if is_as_before and verdict.known_at is not None else after
 
 
 def put_verdict(

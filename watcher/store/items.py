@@ -28,6 +28,7 @@ from watcher.store.rows import columns_of, flattened, item_of
 from watcher.store.schema import items, parts, transitions, verdicts
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, LATEST_FIRST, all_of, has_identifier, is_one_of, one
 from watcher.store.tallies import ITEMS, Tallies
+from watcher.store.verdict_copies import copy_to_item
 from watcher.text import JsonObject, rfc3339, show_path
 
 _BY_ID = select(items).where(items.c.id == bindparam("id"))
@@ -283,6 +284,8 @@ class Items:
         self._tallies.add(ITEMS)
         if (alarm := _ALARMS.get(item.state)) is not None:
             self._conditions.open(alarm, item.id, item.arrived_at)
+        if item.identifier is not None:
+            copy_to_item(self._connection, item.id)
         self._note(item.id, item.arrived_at, None, item.state, note)
 
     def change(
@@ -307,6 +310,8 @@ class Items:
             raise StaleItem(msg)
         if item.state is State.FILING and after in FILED:
             self._tallies.count_filed(after, now - item.arrived_at)
+        if "identifier" in changes:
+            copy_to_item(self._connection, item.id)
         if after != item.state or note:
             self._note(item.id, now, item.state, after, note, by)
         self._note_conditions(item, after, now, changes)

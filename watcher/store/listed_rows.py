@@ -69,7 +69,7 @@ class Listed(NamedTuple):
     models: str | None  # as JSON
     api_version: str | None
     forced: bool | None
-    asked_at: float | None
+    known_at: float | None
     detail: str | None
     machine_classification: str | None
     machine_confidence: float | None

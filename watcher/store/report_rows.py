@@ -12,6 +12,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     null,
     select,
     text,
@@ -22,7 +23,7 @@ from watcher.domain import ARTIFICIAL, Charged, Item, State
 from watcher.store.dialects import first_folder
 from watcher.store.listed_rows import LISTED, Listed, Place
 from watcher.store.rows import item_of
-from watcher.store.schema import attempts, items, spent_sums, verdicts
+from watcher.store.schema import attempts, items, spent_sums
 
 QUARTER_SECONDS = 900
 """Wherever a local day begins, it begins at a quarter of an hour: so days are made of these."""
@@ -37,8 +38,6 @@ _UNTIL: BindParameter[float] = bindparam("until")
 _SERIAL: BindParameter[int] = bindparam("serial")
 _LIMIT: BindParameter[int] = bindparam("limit")
 
-_WITH_VERDICT = items.outerjoin(verdicts, verdicts.c.identifier == items.c.identifier)
-
 
 class Count(NamedTuple):
     """How many recordings sent as they are have all of this in common."""
@@ -48,16 +47,24 @@ class Count(NamedTuple):
     fault_code: str | None
     verdict_state: str | None
     classification: str | None
+    number: int
+
+
+class Judged(NamedTuple):
+    """How many verdicts on recordings sent as they are have all of this in common."""
+
+    classification: str | None
     confidence_step: int | None
     delay_step: int | None  # the index in DELAYS of the first that is longer; as many as those for none
     number: int
 
 
 class FolderCount(NamedTuple):
-    """How many recordings in this state have come into a subfolder, which is "" for the drop folder itself."""
+    """How many recordings of a subfolder have this in common; it is "" for the drop folder itself."""
 
     folder: bytes
     state: str
+    classification: str | None  # null also of those in parts
     number: int
 
 
@@ -89,44 +96,58 @@ class SpentFor(NamedTuple):
 _Columns: TypeAlias = Any  # SQLAlchemy's types of many columns cannot be spelled out
 
 
-def _steps(seconds: _Columns) -> _Columns:
-    return case(*((seconds < step, number) for number, step in enumerate(DELAYS)), else_=len(DELAYS))
+def _number(number: int) -> _Columns:
+    """Return the number as literal text: a parameter would keep SQLite from knowing an expression again."""
+    return literal_column(str(number), Integer)
+
+
+def _step(seconds: _Columns, first: int = 0, last: int = len(DELAYS)) -> _Columns:
+    """Return the index of the first of DELAYS that is longer, found by halving."""
+    if first == last:
+        return _number(first)
+    middle = (first + last) // 2
+    lower, upper = _step(seconds, first, middle), _step(seconds, middle + 1, last)
+    return case((seconds < _number(DELAYS[middle]), lower), else_=upper)
 
 
 def _quarter(at: _Columns) -> _Columns:
-    return cast(func.floor(at / QUARTER_SECONDS), Integer)
+    return cast(func.floor(at / _number(QUARTER_SECONDS)), Integer)
 
 
-_KNOWN_AT = case((verdicts.c.state == "known", verdicts.c.asked_at))
 _IN_PERIOD = (items.c.arrived_at >= _SINCE, items.c.arrived_at < _UNTIL)
+_AS_IT_IS = (*_IN_PERIOD, items.c.plan_mode.is_(None))
 _KEY = (
     _quarter(items.c.arrived_at),
     items.c.state,
     items.c.fault_code,
-    verdicts.c.state,
-    verdicts.c.classification,
-    cast(verdicts.c.confidence * CONFIDENCE_STEPS, Integer),
-    case((_KNOWN_AT.is_not(None), _steps(_KNOWN_AT - items.c.arrived_at))),
+    items.c.judged_state,
+    items.c.judged_as,
 )
-_COUNTS = (
-    select(*_KEY, func.count())
-    .select_from(_WITH_VERDICT)
-    .where(*_IN_PERIOD, items.c.plan_mode.is_(None))
-    .group_by(*_KEY)
+_COUNTS = select(*_KEY, func.count()).where(*_AS_IT_IS).group_by(*_KEY)
+# Apart from the counts: together they would make as many groups as there are recordings, or nearly.
+_JUDGED_KEY = (
+    items.c.judged_as,
+    cast(items.c.judged_confidence * _number(CONFIDENCE_STEPS), Integer),
+    case((items.c.judged_at.is_not(None), _step(items.c.judged_at - items.c.arrived_at))),
+)
+_JUDGED = (
+    select(*_JUDGED_KEY, func.count()).where(*_AS_IT_IS, items.c.judged_state.is_not(None)).group_by(*_JUDGED_KEY)
 )
 _FOLDER = first_folder(items.c.path)
-_BY_FOLDER = select(_FOLDER, items.c.state, func.count()).where(*_IN_PERIOD).group_by(_FOLDER, items.c.state)
+_FOLDER_CLASS = case((items.c.plan_mode.is_(None), items.c.judged_as))
+_BY_FOLDER = (
+    select(_FOLDER, items.c.state, _FOLDER_CLASS, func.count())
+    .where(*_IN_PERIOD)
+    .group_by(_FOLDER, items.c.state, _FOLDER_CLASS)
+)
 _LATEST_FIRST = (items.c.arrived_at.desc(), items.c.serial.desc())
 _LATEST = select(items.c.serial).where(*_IN_PERIOD).order_by(*_LATEST_FIRST).limit(_LIMIT)
 _LATEST_IN = _LATEST.where(items.c.state == bindparam("state"))
-# In no order, and not by the bare column: else all of the period would be read, each with its verdict (measured).
-_ARTIFICIAL = (
-    select(items.c.serial, items.c.arrived_at, items.c.path)
-    .select_from(verdicts)
-    .join(items, items.c.identifier == verdicts.c.identifier)
-    .where(verdicts.c.classification == text(f"'{ARTIFICIAL}'"), items.c.plan_mode.is_(None))
-    .where(items.c.arrived_at + 0.0 >= _SINCE, items.c.arrived_at + 0.0 < _UNTIL)
+_ARTIFICIAL = (*_AS_IT_IS, items.c.judged_as == text(f"'{ARTIFICIAL}'"))  # literal: see the index
+_LATEST_ARTIFICIAL = (
+    select(items.c.arrived_at, items.c.serial).where(*_ARTIFICIAL).order_by(*_LATEST_FIRST).limit(_LIMIT)
 )
+_NUMBER_ARTIFICIAL = select(func.count()).where(*_ARTIFICIAL)
 _LATEST_FAILED = (
     select(func.max(items.c.serial)).where(items.c.state == State.FAILED, *_IN_PERIOD).group_by(items.c.fault_code)
 )
@@ -189,16 +210,24 @@ class ReportRows:
         for row in self._connection.execute(_COUNTS, {"since": since, "until": until}):
             yield Count._make(row)
 
+    def judged(self, since: float, until: float) -> Iterator[Judged]:
+        """Yield how many verdicts have each confidence and time in common; see Judged."""
+        for row in self._connection.execute(_JUDGED, {"since": since, "until": until}):
+            yield Judged._make(row)
+
     def folders(self, since: float, until: float) -> Iterator[FolderCount]:
-        """Yield how many recordings came into each first subfolder, by their states now."""
+        """Yield how many recordings came into each first subfolder, by their states and verdicts now."""
         for row in self._connection.execute(_BY_FOLDER, {"since": since, "until": until}):
             yield FolderCount._make(row)
 
-    def artificial(self, since: float, until: float) -> Iterator[tuple[float, int, bytes]]:
-        """Yield arrival, number and path of those sent as they are that are artificial, in no order."""
-        values = {"since": since, "until": until}
-        for row in self._connection.execute(_ARTIFICIAL, values, execution_options={"yield_per": _BATCH}):
-            yield row.arrived_at, row.serial, row.path
+    def latest_artificial(self, since: float, until: float, limit: int) -> list[tuple[float, int]]:
+        """Return arrival and number of the latest ones sent as they are that are artificial, the latest first."""
+        values = {"since": since, "until": until, "limit": limit}
+        return [(row.arrived_at, row.serial) for row in self._connection.execute(_LATEST_ARTIFICIAL, values)]
+
+    def number_artificial(self, since: float, until: float) -> int:
+        """Return how many of those sent as they are are artificial."""
+        return int(self._connection.execute(_NUMBER_ARTIFICIAL, {"since": since, "until": until}).scalar_one())
 
     def in_parts(self, since: float, until: float) -> Iterator[tuple[int, Item]]:
         """Yield those that were or will be sent otherwise than as they are, each with its number."""

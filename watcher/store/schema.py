@@ -87,6 +87,11 @@ items = Table(
     Column("site", String(16), nullable=False, server_default=""),  # "": the only one of this database
     Column("moves_to", LargeBinary),  # where in done/ it moves on to, now that its verdict is known; null: nowhere
     Column("owner", BigInteger),  # the uid whose file it was when it was dropped; null: nobody has looked
+    # Of the verdict on its identifier, for sums over very many: `verdict_copies` keeps them as that is.
+    Column("judged_state", String(16)),
+    Column("judged_as", Text),
+    Column("judged_confidence", Float),
+    Column("judged_at", Float),
     Index("ix_items_due", "state", "due_at"),
     Index("ix_items_arrival", "state", "arrived_at"),
     Index("ix_items_arrived_at", "arrived_at", "serial"),
@@ -126,6 +131,21 @@ Index("ux_items_live_path", items.c.path, items.c.site, **where(_in(LIVE)), uniq
 # What retention looks for: filed so long ago, and still there.
 Index("ix_items_filed_at", items.c.filed_at, items.c.removed_at, items.c.receipt_removed_at)
 Index("ix_items_planned", items.c.state, items.c.arrived_at, **where(items.c.plan_mode.is_not(None)))
+
+# A report sums up all of a period from this index alone.
+Index(
+    "ix_items_counted",
+    items.c.arrived_at,
+    items.c.plan_mode,
+    items.c.state,
+    items.c.fault_code,
+    items.c.judged_state,
+    items.c.judged_as,
+    items.c.judged_confidence,
+    items.c.judged_at,
+)
+# As literal text: see above.
+Index("ix_items_artificial", items.c.arrived_at, items.c.serial, **where(text("judged_as = 'artificial'")))
 
 parts = Table(
     "parts",
@@ -223,6 +243,7 @@ verdicts = Table(
     Column("machine_classification", Text),  # what the models said, whatever was decided by force
     Column("machine_confidence", Float),
     Column("result_url", Text),
+    Column("known_at", Float),  # when it was first known as it is; null: it is not
     Index("ix_verdicts_due", "state", "due_at"),
     Index("ix_verdicts_class", "classification"),
 )

@@ -12,6 +12,7 @@ from watcher.domain import Verdict, VerdictState
 from watcher.store.dialects import insert_or_leave, insert_or_replace
 from watcher.store.schema import results, verdicts
 from watcher.store.tallies import Tallies
+from watcher.store.verdict_copies import copy_to_all
 from watcher.text import JsonObject
 
 _ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
@@ -80,11 +81,13 @@ class Verdicts:
         """Ask for this verdict from now on; one that is known already stays unchanged."""
         if self._connection.execute(_ADD, _columns(verdict)).rowcount == 1:
             self._tallies.count_verdict(None, verdict)
+        copy_to_all(self._connection, verdict.identifier)
 
     def put(self, verdict: Verdict) -> None:
         """Replace the row of this identifier."""
         self._tallies.count_verdict(self.get(verdict.identifier), verdict)
         self._connection.execute(_PUT, {"the_identifier": verdict.identifier, **_columns(verdict)})
+        copy_to_all(self._connection, verdict.identifier)
 
     def keep_result(self, identifier: str, result: JsonObject, now: float) -> None:
         """Keep what the service says of this identifier, whole, in place of what it said before."""
@@ -155,4 +158,5 @@ def _verdict(row: Row[Any]) -> Verdict:
         machine_classification=row.machine_classification,
         machine_confidence=row.machine_confidence,
         result_url=row.result_url,
+        known_at=row.known_at,
     )

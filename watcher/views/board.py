@@ -1,8 +1,10 @@
 """What whoever drops recordings wants to know now: what is artificial, what needs a person, and how far all is."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from watcher.config import Config
 from watcher.domain import BACKLOG, HALF_DONE, Item, State
 from watcher.identifai.budget import day_of
 from watcher.privacy import hide_names
@@ -12,7 +14,7 @@ from watcher.views.context import CommandContext
 from watcher.views.interruptions import explain_pauses
 from watcher.views.period import FAR_AWAY, Period
 from watcher.views.prospects import explain_item
-from watcher.views.report import Line, Outcome, outcome_of, read_lines
+from watcher.views.report import Line, Outcome, answer_in_parts, outcome_of, read_lines
 from watcher.views.status import Status, read_status
 
 MOST = 50
@@ -69,8 +71,11 @@ def read_board(context: CommandContext) -> Board:
     status = read_status(context)
     with context.store.reading() as books:
         since = today - _ARTIFICIAL_SECONDS
-        found = sorted(((at, serial) for at, serial, _ in books.report.artificial(since, FAR_AWAY)), reverse=True)
-        artificial = read_lines(books, config, [serial for _, serial in found[:MOST]])
+        in_parts = list(_judged_in_parts(books, config, since))
+        found = [(item.arrived_at, serial) for serial, item, outcome in in_parts if outcome is Outcome.ARTIFICIAL]
+        number_artificial = books.report.number_artificial(since, FAR_AWAY) + len(found)
+        found = sorted([*found, *books.report.latest_artificial(since, FAR_AWAY, MOST)], reverse=True)[:MOST]
+        artificial = read_lines(books, config, [serial for _, serial in found])
         failed = books.report.failed_since(today, MOST)
         held = books.items.in_state(State.HELD, MOST)
         flying = [
@@ -78,7 +83,7 @@ def read_board(context: CommandContext) -> Board:
             for state in sorted(BACKLOG & HALF_DONE, reverse=True)
             for item in books.items.in_state(state, _MOST_FLYING)
         ]
-        done_today, judged = _judged_today(books, today)
+        done_today, judged = _judged_today(books, today, [(item, outcome) for _, item, outcome in in_parts])
     hides = config.privacy.hides
 
     def needing(items: list[Item]) -> list[Needing]:
@@ -96,7 +101,7 @@ def read_board(context: CommandContext) -> Board:
         period,
         hides,
         artificial,
-        len(found),
+        number_artificial,
         needing(failed),
         status.counts.needs_person["failed"],
         needing(held),
@@ -145,14 +150,26 @@ def _waits(file: Waiting, *, hides: bool) -> Needing:
     return Needing(name, file.since, _hidden(file.reason, (file.path,), "it", hides=hides))
 
 
-def _judged_today(books: Books, today: float) -> tuple[int, dict[str, int]]:
+def _judged_in_parts(books: Books, config: Config, since: float) -> Iterator[tuple[int, Item, Outcome]]:
+    for serial, item, answer in answer_in_parts(books, config, since, FAR_AWAY):
+        said = answer.verdict
+        yield serial, item, outcome_of(item.state, *((said.state, said.classification) if said else (None, None)))
+
+
+def _judged_today(
+    books: Books, today: float, in_parts: Iterable[tuple[Item, Outcome]]
+) -> tuple[int, dict[str, int]]:
     """Return how many recordings that arrived today are done, and how many got each verdict."""
     done, judged = 0, dict.fromkeys(map(str, (Outcome.ARTIFICIAL, Outcome.HUMAN, Outcome.INCONCLUSIVE)), 0)
-    for count in books.report.counts(today, FAR_AWAY):
-        done += count.number if count.state == State.DONE else 0
-        outcome = str(outcome_of(count.state, count.verdict_state, count.classification))
+    found = [
+        (count.state, outcome_of(count.state, count.verdict_state, count.classification), count.number)
+        for count in books.report.counts(today, FAR_AWAY)
+    ]
+    found += [(item.state, outcome, 1) for item, outcome in in_parts if item.arrived_at >= today]
+    for state, outcome, number in found:
+        done += number if state == State.DONE else 0
         if outcome in judged:
-            judged[outcome] += count.number
+            judged[outcome] += number
     return done, judged
 
 

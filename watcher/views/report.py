@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from itertools import islice
 from typing import NamedTuple
 
 from watcher.config import Config
 from watcher.domain import ARTIFICIAL, AT_REST, HUMAN, Item, State, VerdictState
-from watcher.journey.answer import Answer, read_answer, read_answers
+from watcher.journey.answer import Answer, read_answers
 from watcher.journey.joined import OfRecording
 from watcher.privacy import hide_names
 from watcher.store import Books, Listed, Place
@@ -219,12 +220,12 @@ class _Tally:
         for count in rows.counts(*bounds):
             outcome = outcome_of(count.state, count.verdict_state, count.classification)
             self._add(count.quarter, outcome, count.state, count.fault_code, count.number)
-            self._note(outcome, count.confidence_step, count.delay_step, count.number)
-        for at, serial, path in rows.artificial(*bounds):
-            self._artificial_in[_first_folder(path)] += 1
-            self._keep((at, serial), most_lines)
-        for serial, item in rows.in_parts(*bounds):
-            self._count_in_parts(serial, item, most_lines)
+        for judged in rows.judged(*bounds):
+            self._note(judged.classification, judged.confidence_step, judged.delay_step, judged.number)
+        for place in rows.latest_artificial(*bounds, most_lines):
+            self._keep(place, most_lines)
+        for serial, item, answer in answer_in_parts(self._books, self._config, *bounds):
+            self._count_in_parts(serial, item, answer, most_lines)
         self._count_folders(bounds)
         for spent in rows.spent(*bounds):
             span = self._day(spent.quarter)
@@ -248,8 +249,8 @@ class _Tally:
         if state == State.FAILED:
             self._codes[code or "unknown"] += number
 
-    def _note(self, outcome: Outcome, confidence: int | None, delay: int | None, number: int) -> None:
-        steps = self._report.confidence.get(outcome)
+    def _note(self, classification: str | None, confidence: int | None, delay: int | None, number: int) -> None:
+        steps = self._report.confidence.get(outcome_of(State.DONE, None, classification))
         if confidence is not None and steps is not None:
             steps[max(0, min(confidence, CONFIDENCE_STEPS - 1))] += number
         if delay is not None:
@@ -259,9 +260,8 @@ class _Tally:
         """Keep the latest of the artificial ones."""
         (heapq.heappush if len(self._first) < most else heapq.heappushpop)(self._first, place)
 
-    def _count_in_parts(self, serial: int, item: Item, most_lines: int) -> None:
+    def _count_in_parts(self, serial: int, item: Item, answer: Answer, most_lines: int) -> None:
         """Count one whose verdict is joined, so that no statement can."""
-        answer = read_answer(self._books, item, self._config.audio)
         verdict = answer.verdict
         outcome = outcome_of(item.state, *((verdict.state, verdict.classification) if verdict else (None, None)))
         code = item.fault.code if item.fault else None
@@ -270,7 +270,8 @@ class _Tally:
         delay, known_at = None, _known_at(answer)
         if known_at is not None:
             delay = sum(known_at - item.arrived_at >= step for step in DELAYS)
-        self._note(outcome, None if confidence is None else int(confidence * CONFIDENCE_STEPS), delay, 1)
+        step = None if confidence is None else int(confidence * CONFIDENCE_STEPS)
+        self._note(verdict.classification if verdict else None, step, delay, 1)
         if outcome is Outcome.ARTIFICIAL:
             self._artificial_in[_first_folder(item.path)] += 1
             self._keep((item.arrived_at, serial), most_lines)
@@ -286,6 +287,8 @@ class _Tally:
         states: dict[bytes, Counter[str]] = {}
         for count in self._books.report.folders(*bounds):
             states.setdefault(count.folder, Counter())[count.state] += count.number
+            if count.classification == ARTIFICIAL:
+                self._artificial_in[count.folder] += count.number
         largest = heapq.nlargest(_MOST_FOLDERS, states, key=lambda name: (states[name].total(), name))
         self._report.folders = [
             InFolder(
@@ -325,6 +328,16 @@ class _Tally:
             chosen |= dict.fromkeys(kind[: _share(most - len(chosen), len(kind), after)])
         chosen |= dict.fromkeys(rows.latest(*bounds, most))
         return list(chosen)[:most]
+
+
+def answer_in_parts(
+    books: Books, config: Config, since: float, until: float
+) -> Iterator[tuple[int, Item, Answer]]:
+    """Yield what arrived in the period and is not sent as it is: its number, itself, and its joined verdict."""
+    rows = books.report.in_parts(since, until)
+    while some := list(islice(rows, _BATCH)):
+        answers = read_answers(books, [item for _, item in some], config.audio)
+        yield from ((serial, item, answer) for (serial, item), answer in zip(some, answers, strict=True))
 
 
 def _share(room: int, wanted: int, others: list[int]) -> int:
@@ -406,7 +419,7 @@ def _line(row: Listed, answer: Answer | None, *, hides: bool) -> Line:
     said = answer.verdict if answer is not None else None
     verdict_state, classification, confidence = row.verdict_state, row.classification, row.confidence
     forced, detail = row.forced, row.detail
-    known_at = row.asked_at if verdict_state == VerdictState.KNOWN else None
+    known_at = row.known_at
     if answer is not None:
         known_at = _known_at(answer)
         verdict_state, classification, confidence, forced, detail = None, None, None, None, None
@@ -460,7 +473,7 @@ def _known_at(answer: Answer) -> float | None:
     """Return when the verdict on a recording in parts was known: when the last part's was."""
     if answer.verdict is None or answer.verdict.state is not VerdictState.KNOWN:
         return None
-    return max((one.asked_at for one in answer.of_parts.values() if one.asked_at is not None), default=None)
+    return max((one.known_at for one in answer.of_parts.values() if one.known_at is not None), default=None)
 
 
 def _first_folder(path: bytes) -> bytes:

@@ -1,0 +1,37 @@
+"""What the items have of their verdicts, so that a report need not look up each of them.
+
+Whatever gives an item an identifier, or changes a verdict, calls one of these in its transaction.
+"""
+
+from sqlalchemy import Connection, Update, bindparam, select, update
+
+from watcher.store.schema import items, verdicts
+
+COPIED = {
+    "judged_state": verdicts.c.state,
+    "judged_as": verdicts.c.classification,
+    "judged_confidence": verdicts.c.confidence,
+    "judged_at": verdicts.c.known_at,
+}
+"""Each column of an item, and that of the verdict which it repeats."""
+
+
+def _copying() -> Update:
+    of_item = verdicts.c.identifier == items.c.identifier
+    return update(items).values(
+        {name: select(column).where(of_item).scalar_subquery() for name, column in COPIED.items()}
+    )
+
+
+_TO_ITEM = _copying().where(items.c.id == bindparam("the_id"))
+_TO_ALL = _copying().where(items.c.identifier == bindparam("the_identifier"))
+
+
+def copy_to_item(connection: Connection, item_id: str) -> None:
+    """Let the item have what is known of its identifier, which may have changed."""
+    connection.execute(_TO_ITEM, {"the_id": item_id})
+
+
+def copy_to_all(connection: Connection, identifier: str) -> None:
+    """Let all items with this identifier have what is known of it, which may have changed."""
+    connection.execute(_TO_ALL, {"the_identifier": identifier})
