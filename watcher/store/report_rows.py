@@ -160,7 +160,8 @@ _FAILED_SINCE = (
 _DISMISSED = select(func.count()).where(
     items.c.state == State.FAILED, items.c.dismissed_at.is_not(None), *_IN_PERIOD
 )
-_IN_PARTS = select(items).where(*_IN_PERIOD, items.c.plan_mode.is_not(None)).order_by(items.c.arrived_at)
+# By state, as their own index is: by the time alone, all of the period would be read (measured).
+_IN_PARTS = select(items).where(*_IN_PERIOD, items.c.plan_mode.is_not(None), items.c.state.in_(list(State)))
 
 
 _ROWS_AFTER = (
@@ -230,7 +231,7 @@ class ReportRows:
         return int(self._connection.execute(_NUMBER_ARTIFICIAL, {"since": since, "until": until}).scalar_one())
 
     def in_parts(self, since: float, until: float) -> Iterator[tuple[int, Item]]:
-        """Yield those that were or will be sent otherwise than as they are, each with its number."""
+        """Yield those that were or will be sent otherwise than as they are, each with its number, in no order."""
         values = {"since": since, "until": until}
         for row in self._connection.execute(_IN_PARTS, values, execution_options={"yield_per": _BATCH}):
             yield row.serial, item_of(row)
