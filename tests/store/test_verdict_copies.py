@@ -7,6 +7,8 @@ from sqlalchemy import text
 
 from tests.places import Place, speech
 from watcher.domain import State, Verdict, VerdictState
+from watcher.identifai.reading import Reading
+from watcher.journey.judged import take_over
 from watcher.sandbox import Sandbox
 from watcher.store import Books
 from watcher.store.schema import items, verdicts
@@ -78,3 +80,13 @@ def test_nothing_drifts_in_a_mixed_site(place: Place, service: Sandbox) -> None:
         lost = books.verdicts.get(lost_identifier)
         assert lost is not None
         assert lost.known_at is None
+
+
+def test_a_verdict_is_known_since_it_first_said_what_it_says_now() -> None:
+    """Unchanged when it is asked for again, it was known before; another one is known since then."""
+    told = Reading("aud_1", VerdictState.KNOWN, "human", 0.9)
+    first = take_over(Verdict("aud_1", VerdictState.AWAITED, 5.0, 5.0, 1.0), told, 10.0)
+    assert first.known_at == 10.0
+    assert take_over(first, told, 20.0).known_at == 10.0
+    assert take_over(first, Reading("aud_1", VerdictState.KNOWN, "artificial", 0.9), 30.0).known_at == 30.0
+    assert take_over(first, Reading("aud_1", VerdictState.ERRORED), 40.0).known_at is None
