@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.conftest import MakePlace
 from tests.places import Place, speech
 from tests.report.sites import HOSTILE, drop_hostile, refuse
 from tests.report.test_report import page_of
+from watcher.audio.synthesis import wav
 from watcher.domain import Pause, PauseKind, State
 from watcher.errors import FolderMissing, NameTaken
 from watcher.report.leaving import DailyReport, StatusPage
@@ -52,6 +54,24 @@ def test_whoever_has_the_folder_alone_knows_what_is_artificial_and_what_to_do(
     assert f"watcher dismiss {told.item('cut.wav').id}" in said
     assert "2 done: 1 artificial, 1 human" in said
     assert "person.wav" not in text
+
+
+def test_an_artificial_one_that_was_sent_in_parts_is_told_too(make_place: MakePlace) -> None:
+    """By the verdict of all its parts: one artificial part is enough, and it counts among what is done today."""
+    place = make_place(folders={"status": True}, limits={"max_upload_bytes": 50_000}, audio={"oversize": "split"})
+    place.drop("long.wav", wav(20.0, seed=5))
+    place.run_once(verdicts=True)
+    with place.books() as books:
+        part = books.parts.of(place.item_in(books, "long.wav").id)[0]
+        verdict = books.verdicts.get(part.identifier)
+        assert verdict is not None
+        books.verdicts.put(replace(verdict, classification="artificial"))
+    look(place)
+
+    text = " ".join("".join(page_of(status_of(place).encode()).text).split())
+    assert "1 artificial, last 7 days" in text
+    assert text.index("long.wav") < text.index("What needs a person")
+    assert "1 done: 1 artificial, 0 human" in text
 
 
 def test_it_says_why_submitting_is_paused(told: Place) -> None:

@@ -13,12 +13,15 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from jinja2 import DictLoader
 
 from tests.conftest import MakePlace
 from tests.places import Place, speech
 from tests.report.sites import HOSTILE, drop_hostile, drop_many, refuse
 from watcher.cli import main
 from watcher.errors import Exit, UsageError
+from watcher.report.charts import Chart, draw
+from watcher.report.page import make_environment
 from watcher.report.spreadsheet import COLUMNS, as_text
 from watcher.sandbox import Sandbox
 from watcher.views.context import open_to_read
@@ -298,3 +301,26 @@ def test_a_report_in_parts_has_the_joined_verdict(make_place: MakePlace) -> None
     assert found.recordings == 2
     assert found.outcomes[Outcome.HUMAN] == 2
     assert sum(found.delays) == 2
+
+
+def test_what_stands_between_backticks_is_a_command_and_all_else_is_text() -> None:
+    """Whatever a stranger wrote between them, or one of them alone: it is escaped, and never a tag."""
+    environment = make_environment(DictLoader({"said": "{{ said | told }}"}), Period())
+
+    def told(said: str) -> str:
+        return environment.get_template("said").render(said=said)
+
+    assert told("Type `watcher dismiss 1a` & go") == "Type <code>watcher dismiss 1a</code> &amp; go"
+    assert told("`<b>`") == "<code>&lt;b&gt;</code>"
+    assert told("one ` alone <b>") == "one ` alone &lt;b&gt;"
+    assert told("") == ""
+
+
+@pytest.mark.parametrize("highest", [1, 2, 3, 5, 7, 13, 49, 51, 99, 4_321])
+def test_whole_numbers_stand_at_the_axis_of_a_chart(highest: int) -> None:
+    """Recordings are counted in whole ones, from none to what the highest bar has or more."""
+    chart = draw(Chart("one", "One", "", "day", (("recordings", "plain"),), ["a"], [(highest,)]))
+    levels = [mark.text for mark in chart.levels]
+    assert levels[0] == "0"
+    assert len(set(levels)) == len(levels) > 1
+    assert not [text for text in levels if "." in text]

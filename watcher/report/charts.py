@@ -88,10 +88,9 @@ def draw(chart: Chart, limit: float | None = None, limit_words: str = "") -> Cha
                 below -= height
                 x = chart.left + step * place + (step - width) / 2
                 chart.bars.append(Bar(round(x, 2), round(below, 2), round(width, 2), round(height, 2), number))
+    steps = next(steps for steps in (4, 5, 2, 1) if top % steps == 0)  # at the axis stand whole numbers
     chart.levels = [
-        Mark(round(chart.bottom - tall * part / 4, 2), _short(top * part / 4))
-        for part in range(5)
-        if top >= 4 or part in (0, 4)
+        Mark(round(chart.bottom - tall * part / steps, 2), _short(top * part / steps)) for part in range(steps + 1)
     ]
     every = -(-len(chart.labels) // _MOST_LABELS) or 1
     chart.marks = [
@@ -158,10 +157,11 @@ def _delays(report: Report) -> Chart:
         Chart(
             "delays",
             "Time from drop to verdict",
-            "How long it took from the arrival of a recording to its verdict.",
-            "less than",
+            "How long it took from the arrival of a recording to its verdict: each bar has what took less than it "
+            "says, and no less than the one before it.",
+            "time",
             (("recordings", "plain"),),
-            [*_DELAY_WORDS, "longer"],
+            [*(f"< {words}" for words in _DELAY_WORDS), "longer"],
             [(number,) for number in report.delays],
         )
     )
@@ -176,7 +176,7 @@ def _failures(report: Report) -> Chart:
             "Failures by reason",
             "Why recordings failed. The table of reasons says what to do about each.",
             "reason",
-            (("recordings", "artificial"),),
+            (("recordings", "failed"),),
             [failure.code for failure in most] + (["others"] if others else []),
             [(failure.number,) for failure in most] + ([(others,)] if others else []),
         )
@@ -187,7 +187,7 @@ def _volume(report: Report) -> Chart:
     limit = report.limit_a_day if report.unit == "day" else None
     words = f"limit {limit:,.0f} a day" if limit is not None else ""
     busiest = max((span.requests for span in report.spans), default=0)
-    share = f" The busiest day used {busiest / limit:.1%} of the limit of {limit:,.0f} a day." if limit else ""
+    share = f" The busiest day used {_share(busiest / limit)} of the limit of {limit:,.0f} a day." if limit else ""
     return draw(
         Chart(
             "volume",
@@ -219,6 +219,10 @@ def _spend(report: Report) -> Chart:
         float(cap) if cap else None,
         f"cap {cap:,} a day",
     )
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if not 0 < share < 0.001 else "less than 0.1%"
 
 
 def _label(span: Span, unit: str) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from watcher import __version__
 from watcher.report.charts import HEIGHT, WIDTH, charts_of
@@ -75,14 +76,26 @@ def make_environment(loader: BaseLoader, period: Period) -> Environment:
         "machine_time": machine_time,
         "zone_name": zone_name,
         "length": _length,
+        "told": _told,
         "size": lambda number: f"{number:,}",
     }
     return environment
 
 
+def _told(said: str) -> Markup:
+    """Return what a person is told, as HTML. What stands between backticks, most often a command, is code."""
+    pieces = said.split("`")
+    if len(pieces) % 2 == 0:
+        return escape(said)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece)
+        for place, piece in enumerate(pieces)
+    )
+
+
 def _system_zone(local: datetime) -> str:
     name, offset = local.tzname(), f"{local:%z}"
-    return f"{name} (UTC{offset[:3]}:{offset[3:]})"
+    return "UTC" if name == "UTC" else f"{name} (UTC{offset[:3]}:{offset[3:]})"
 
 
 def _length(seconds: float) -> str:
