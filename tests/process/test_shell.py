@@ -60,6 +60,9 @@ def test_whatever_a_recording_is_called_every_table_fits_and_nothing_steers_the_
         assert fits(said, 80) == [], words
         lines = said.replace("\r\n", "\n").split("\n")
         assert all(line.isprintable() for line in lines), words
+    _, said = on_terminal("list", "--config", config, COLUMNS="60", NO_COLOR="1")
+    assert fits(said, 60) == []
+    assert "artificial <--" in said
     for name in HOSTILE.values():
         code, said = on_terminal("where", "--config", config, "--", os.fsdecode(name), **NARROW)
         assert code == Exit.WELL, (name, said)

@@ -21,7 +21,7 @@ from watcher.views.search import Search, read_search, search_rows
 
 _ON_TERMINAL = (
     Column("id"),
-    Column("arrived"),
+    Column("arrived", rank=1),
     Column("state"),
     Column("name", is_cut=True),
     Column("verdict or error"),

@@ -18,7 +18,7 @@ from watcher.views.status import Status, read_status
 
 _INDENT = 13
 _RENEWED_SECONDS = 2.0
-_CLEAR = "\x1b[H\x1b[2J\x1b[3J"  # to the top, the screen and what scrolled out of it
+_CLEAR = "\x1b[H\x1b[2J"  # to the top, and the screen; what was there before can still be scrolled to
 _ALARMING = frozenset({"lost", "needs you", "failing", "paused", "no answer", "blocked", "stuck"})
 
 JUST_SEEN = "was just seen"
