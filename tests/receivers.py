@@ -94,14 +94,24 @@ class Mailbox:
         return "250 taken"
 
 
+class _OnAnyPort(Controller):
+    """A mail server on a port that the system chose; the library would ask port 0 whether it is there."""
+
+    server: Any
+
+    def _trigger_server(self) -> None:
+        self.port = self.server.sockets[0].getsockname()[1]
+        trigger: Any = super()._trigger_server
+        trigger()
+
+
 @contextmanager
 def mailbox() -> Iterator[Mailbox]:
     """A mail server with one mailbox."""
     box = Mailbox()
-    controller = Controller(box, hostname="127.0.0.1", port=0)
+    controller = _OnAnyPort(box, hostname="127.0.0.1", port=0)
     controller.start()
-    server: Any = controller.server
-    box.port = server.sockets[0].getsockname()[1]
+    box.port = controller.port
     try:
         yield box
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from watcher.alarms import Alarm
 from watcher.domain import BACKLOG, IN_DROP, State
 from watcher.errors import NoSuchItem
 from watcher.folders import Folder
@@ -83,6 +84,8 @@ _FILL = [
 _SMALL = (
     "removals",
     "wishes",
+    "messages",
+    "ix_conditions_look",
     "ix_attempts_open",
     "ux_pauses_active",
     "ix_items_receipt_due",
@@ -184,6 +187,10 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "page.few_in_folder": lambda books: books.page.few_in_folder(b"nobody/"),
     "page.few_with_verdict": lambda books: books.page.few_with_verdict("nobody's"),
     "sought.among": lambda books: books.sought.among(Sought(names=(b"7",)), [77, 500]),
+    "items.latest_arrival": lambda books: books.items.latest_arrival(),
+    "conditions.waiting": lambda books: books.conditions.waiting(),
+    "conditions.is_open": lambda books: books.conditions.is_open(Alarm.FAILED, f"{77:016x}"),
+    "messages.unsent": lambda books: books.messages.unsent(),
     "wishes.next": lambda books: books.wishes.next(),
     "wishes.latest": lambda books: books.wishes.latest(3),
     "sought.page, the newest first": lambda books: [
