@@ -8,7 +8,7 @@ from watcher.views.context import CommandContext
 from watcher.views.period import FAR_AWAY, Period, read_period
 from watcher.views.report import read_report
 
-PERIODS = (7, 30, 92)
+PERIODS = (7, 30)
 """The days that can be looked back on."""
 
 _HOUR = 3_600.0
