@@ -45,6 +45,7 @@ def make_books(root: Path, rows: int = ROWS) -> Place:
             _insert(connection, "attempts", [one for item, parts in made for one in _requests(item, parts)])
             _insert(connection, "parts", [part for _, parts in made for part in parts])
             _insert(connection, "verdicts", [one for item, parts in made for one in _verdicts(item, parts)])
+        connection.execute("INSERT INTO tallies SELECT 'items', '', count(*) FROM items")
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
     return place

@@ -13,12 +13,17 @@ from tests.process.programs import Programs, mend, spoil, wait_until
 from tests.web.asking import Reply, ask, port_of
 from tests.web.conftest import Serve
 from watcher.domain import PauseKind, State
+from watcher.errors import Exit
 from watcher.sandbox import Sandbox
 from watcher.views.metrics import CLASSIFICATIONS, OTHER, OUTCOMES, STATUSES, STEPS
 
 
 def healthz(port: int) -> Reply:
     return ask(port, "/healthz")
+
+
+def healthy(watcher: Programs, place: Place) -> int:
+    return watcher.call("status", "--healthy", "--config", place.config_path).process.returncode
 
 
 def test_it_is_well_while_scans_and_steps_succeed(serve: Serve) -> None:
@@ -91,6 +96,15 @@ def test_a_database_that_is_gone_is_said_and_gives_no_figures(serve: Serve) -> N
     (place.root / "aside.db").rename(place.root / "watcher.db")
     wait_until(lambda: healthz(port).status == 200, "it is back")
     assert ask(port, "/metrics").status == 200
+
+
+def test_it_judges_as_the_command_does(serve: Serve, watcher: Programs) -> None:
+    place, port = serve()
+    wait_until(lambda: healthz(port).status == 200, "it is well")
+    assert healthy(watcher, place) == Exit.WELL
+    watcher.ask(place, "pause")
+    assert healthz(port).status == 503
+    assert healthy(watcher, place) != Exit.WELL
 
 
 # /metrics

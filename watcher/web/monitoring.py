@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -10,6 +12,7 @@ from watcher.journey.failures import Failures
 from watcher.views.context import CommandContext
 from watcher.views.health import find_troubles, read_vitals
 from watcher.views.metrics import read_figures
+from watcher.web.collector import FiguresCollector
 
 
 class Monitoring:
@@ -34,11 +37,6 @@ class Monitoring:
 
     def metrics(self, request: Request) -> Response:
         """The figures of now. Where they cannot be read there are none: the scrape fails, and `up` is 0."""
-        from prometheus_client import CollectorRegistry  # noqa: PLC0415 — only who asks for it loads it
-        from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
-
-        from watcher.web.collector import FiguresCollector  # noqa: PLC0415
-
         registry = CollectorRegistry(auto_describe=False)
         registry.register(FiguresCollector(read_figures(self._context(), self._failures)))
         encode, kind = choose_encoder(request.headers.get("accept", ""))
