@@ -184,3 +184,18 @@ def test_a_missing_file_is_one_clear_error(make_place: MakePlace, watcher: Progr
     ended = run(watcher, place, "run")
     assert ended.process.returncode == 78
     assert "nowhere does not exist" in ended.err
+
+
+def test_check_names_messages_that_wait(
+    make_place: MakePlace, service: Sandbox, watcher: Programs, hook: Webhook, tmp_path: Path
+) -> None:
+    """What no address takes for a quarter of an hour is a warning, with the command that says why."""
+    hook.status = 500
+    place = tells(make_place, tmp_path, hook.url)
+    fail_one(place, service, "bad.wav")
+    run(watcher, place, "run", "--once")
+    with closing(sqlite3.connect(str(place.config.store.file))) as books, books:
+        books.execute("UPDATE messages SET made_at = made_at - 1000")
+    ended = run(watcher, place, "check", "--json")
+    found = [one["found"] for one in json.loads(ended.out)["checks"] if one["name"] == "notify"]
+    assert found[0].startswith("a message waits for an address that does not take it, since ")

@@ -131,7 +131,7 @@ def _look(
         key_found,
         *premises,
         *check_preparing(context.config),
-        *check_notices(context.config),
+        *check_notices(context, known),
         *check_page(context.config, is_running=holder is not None),
         *watch,
         books,

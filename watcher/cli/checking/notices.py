@@ -4,14 +4,17 @@ import os
 from collections.abc import Iterator
 
 from watcher.cli.checking.finding import Finding, warning, well
-from watcher.config import Config
 from watcher.errors import ConfigError
-from watcher.text import show_path
+from watcher.text import rfc3339, show_path
+from watcher.views.context import CommandContext
+from watcher.views.knowledge import Known
+
+_WAITED_SECONDS = 900.0
 
 
-def check_notices(config: Config) -> Iterator[Finding]:
-    """Check that the file can be read, by nobody else, and that each line is an address."""
-    path = config.notify.urls_file
+def check_notices(context: CommandContext, known: Known) -> Iterator[Finding]:
+    """Check that the file can be read, by nobody else, that each line is an address, and that messages arrive."""
+    config, path = context.config, context.config.notify.urls_file
     if path is None:
         return
     from watcher.notify.addresses import read_addresses  # noqa: PLC0415 — an extra, which takes a while to load
@@ -24,6 +27,14 @@ def check_notices(config: Config) -> Iterator[Finding]:
     if book.exposed:
         reason, _, remedy = book.exposed.partition("; ")
         yield warning("notify", reason, f"The addresses hold secrets; {remedy}")
+    if known.is_open:
+        with context.store.reading() as books:
+            unsent = books.messages.unsent()
+        if unsent and abs(context.clock.now() - unsent[0].made_at) > _WAITED_SECONDS:
+            many = "a message waits" if len(unsent) == 1 else f"{len(unsent):,} messages wait"
+            found = f"{many} for an address that does not take it, since "
+            hint = "`watcher notify --test` says which address it is, and why."
+            yield warning("notify", f"{found}{rfc3339(unsent[0].made_at)}", hint)
     number = len(book.addresses)
     found = f"{show_path(os.fsencode(path))} has {number} address{'' if number == 1 else 'es'}"
     if not config.notify.on:
