@@ -17,6 +17,7 @@ from typing import Any
 from tests.places import Place
 from watcher.clock import SystemClock
 from watcher.store import Store
+from watcher.store.verdict_copies import COPIED
 
 ROWS = 1_000_000
 _A_DAY = 400  # recordings in a subfolder
@@ -25,11 +26,12 @@ CONTENT = b"RIFF, or so it says"
 _BATCH = 20_000
 _BEGAN = 1_735_689_600.0  # 1 January 2025
 _SECONDS = 31.0  # from one arrival to the next
+_OF_VERDICT = "FROM verdicts WHERE verdicts.identifier = items.identifier"
 _NAMES = "call-+4930{0:08}-agent-{1:03}-queue-support-inbound-{0:07}.wav"
 
 
-def make_books(root: Path, rows: int = ROWS) -> Place:
-    """A place whose database has so many recordings. Nothing lies in its folders yet."""
+def make_books(root: Path, rows: int = ROWS, seconds: float = _SECONDS) -> Place:
+    """A place whose database has so many recordings, one every so many seconds. Its folders are empty yet."""
     place = Place(root, "http://127.0.0.1:1", SystemClock(), verdicts={"fetch": False})
     with Store(place.config.store.url) as store:
         store.database.migrate()
@@ -39,13 +41,15 @@ def make_books(root: Path, rows: int = ROWS) -> Place:
             connection.execute(f"PRAGMA {setting}")
         connection.execute("BEGIN")
         for first in range(0, rows, _BATCH):
-            made = [_recording(n) for n in range(first, min(first + _BATCH, rows))]
+            made = [_recording(n, seconds) for n in range(first, min(first + _BATCH, rows))]
             _insert(connection, "items", [item for item, _ in made])
             _insert(connection, "transitions", [one for item, _ in made for one in _history(item)])
             _insert(connection, "attempts", [one for item, parts in made for one in _requests(item, parts)])
             _insert(connection, "parts", [part for _, parts in made for part in parts])
             _insert(connection, "verdicts", [one for item, parts in made for one in _verdicts(item, parts)])
         connection.execute("INSERT INTO tallies SELECT 'items', '', count(*) FROM items")
+        told = ", ".join(f"{name} = (SELECT {column.name} {_OF_VERDICT})" for name, column in COPIED.items())
+        connection.execute(f"UPDATE items SET {told} WHERE identifier IS NOT NULL")
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
     return place
@@ -104,9 +108,9 @@ def _insert(connection: sqlite3.Connection, table: str, rows: list[dict[str, Any
         connection.executemany(statement, [tuple(row.values()) for row in rows])
 
 
-def _recording(n: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _recording(n: int, seconds: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The row of the n-th recording, and those of its parts."""
-    arrived_at, digest = _BEGAN + n * _SECONDS + 0.123, sha256(b"%d" % n).hexdigest()
+    arrived_at, digest = _BEGAN + n * seconds + 0.123, sha256(b"%d" % n).hexdigest()
     place = n % 1_000
     state = "done"
     if place >= 950:
@@ -211,6 +215,12 @@ def _requests(item: dict[str, Any], parts: list[dict[str, Any]]) -> Iterator[dic
         }
 
 
+def _classification(identifier: str) -> str:
+    """Most are human, a few neither, one in twenty artificial."""
+    number = int(identifier[4:12], 16)
+    return "artificial" if number % 20 == 0 else "inconclusive" if number % 33 == 0 else "human"
+
+
 def _verdicts(item: dict[str, Any], parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     if item["duplicate_of"] is not None:
         return
@@ -222,9 +232,10 @@ def _verdicts(item: dict[str, Any], parts: list[dict[str, Any]]) -> Iterator[dic
                 "since": item["arrived_at"],
                 "due_at": item["arrived_at"] + 60,
                 "asked_at": item["arrived_at"] + 60,
+                "known_at": item["arrived_at"] + 5 + int(item["id"][:4], 16) % 400,
                 "asked": 2,
-                "classification": "human" if item["size"] % 7 else "artificial",
-                "confidence": 0.987654,
+                "classification": _classification(identifier),
+                "confidence": 0.5 + int(item["id"][4:8], 16) % 499 / 1000,
                 "heuristic": "majority",
                 "models": '["voice-2.4", "spectrum-1.9"]',
                 "api_version": "1.12.0",

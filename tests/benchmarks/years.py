@@ -64,7 +64,7 @@ class _Run:
         return f"CPU {self.processor:.2f} s, {self.wall:.2f} s in all, {self.peak:.0f} MB"
 
 
-def _run(*command: str) -> _Run:
+def run(*command: str) -> _Run:
     began, lines, first = time.perf_counter(), 0, 0.0
     program = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE)
     assert program.stdout is not None
@@ -98,12 +98,12 @@ def main() -> None:
         _measure_start(place)
 
 
-def _watcher(place: Place, *words: str) -> _Run:
-    return _run("-m", "watcher", *words, "--config", str(place.config_path))
+def run_watcher(place: Place, *words: str) -> _Run:
+    return run("-m", "watcher", *words, "--config", str(place.config_path))
 
 
 def _measure_lists(place: Place) -> None:
-    bare = _run("-c", _LIST, str(place.root / "watcher.db"))
+    bare = run("-c", _LIST, str(place.root / "watcher.db"))
     print(f"bare cursor, each row as JSON: {bare}; {bare.lines / bare.processor:,.0f} lines a second of CPU")
     for words in (
         ["list", "--json"],
@@ -111,7 +111,7 @@ def _measure_lists(place: Place) -> None:
         ["list", "--state", "failed"],
         ["list", "--state", "failed", "--json"],
     ):
-        ours = _watcher(place, *words)
+        ours = run_watcher(place, *words)
         of_bare = f", of the bare cursor's time {ours.processor / bare.processor:.2f}" if len(words) < 3 else ""
         print(
             f"{' '.join(words)}: {ours}; {ours.lines:,} lines, {ours.lines / ours.processor:,.0f} a second of CPU,"
@@ -122,9 +122,9 @@ def _measure_lists(place: Place) -> None:
 
 def _measure_status(place: Place) -> None:
     bare = min(
-        (_run("-c", _COUNT, str(place.root / "watcher.db")) for _ in range(5)), key=lambda run: run.processor
+        (run("-c", _COUNT, str(place.root / "watcher.db")) for _ in range(5)), key=lambda run: run.processor
     )
-    ours = min((_watcher(place, "status") for _ in range(5)), key=lambda run: run.processor)
+    ours = min((run_watcher(place, "status") for _ in range(5)), key=lambda run: run.processor)
     print(f"the libraries imported, items and verdicts counted: {bare}")
     print(f"status: {ours}; ratio {ours.processor / bare.processor:.2f} (aim: 0.35 s)", flush=True)
 
@@ -172,8 +172,8 @@ def _measure_reconciliation(place: Place, rows: int) -> None:
     began = time.perf_counter()
     make_files(place, rows)
     print(f"their files and receipts: {time.perf_counter() - began:.0f} s to make", flush=True)
-    bare = _run("-c", _WALK, *(str(place.root / name) for name in ("drop", "done", "failed")))
+    bare = run("-c", _WALK, *(str(place.root / name) for name in ("drop", "done", "failed")))
     print(f"bare walk, each file looked at, each receipt read: {bare}")
-    ours = _watcher(place, "reconcile")
+    ours = run_watcher(place, "reconcile")
     assert ours.code == 0, "the books do not add up"
     print(f"reconcile: {ours}; ratio {ours.processor / bare.processor:.2f}", flush=True)
