@@ -158,6 +158,7 @@ class Wishing:
         if self._has_looked and not _asked.is_set():
             return inf
         _asked.clear()  # before the look: one that comes meanwhile is not lost
+        self._has_looked = False  # until the look has succeeded
         with self.site.store.reading() as books:
             wish = books.wishes.next()
         self._has_looked = wish is None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.web.asking import FORM, HEADER, OURS, ask
+from tests.web.asking import FORM, HEADER, OURS, ask, connect, head, read_reply
 from tests.web.conftest import Serve
 from watcher.web.gate import MOST_BYTES, Head, Rules, allowed_hosts, refuse_deed, refuse_origin
 from watcher.web.password import PasswordHash
@@ -217,6 +217,36 @@ def test_the_password_stands_before_everything_once_the_host_is_ours(serve: Serv
     assert ask(port, "/", ("Authorization", "Basic %%%")).status == 401
     assert ask(port, "/", ("Authorization", "Bearer x")).status == 401
     assert ask(port, "/", basic("correct horse: battery", "another")).status == 200
+
+
+def test_guesses_keep_nobody_out_who_has_the_password(serve: Serve, tmp_path: Path) -> None:
+    """However many are sent at once: few wait for their turn, the others are refused unread."""
+    file = tmp_path / "web.password"
+    file.write_text(f"{PasswordHash.of('correct horse')}\n")
+    file.chmod(0o600)
+    _, port = serve(web={"password_file": str(file)})
+    assert ask(port, "/healthz", basic("correct horse")).status != 401
+    told = [("Host", f"127.0.0.1:{port}"), basic("wrong"), ("Connection", "close")]
+    guesses = [connect(port) for _ in range(32)]
+    try:
+        for guess in guesses:
+            guess.sendall(head("GET", "/", told))
+        statuses = [read_reply(guess).status for guess in reversed(guesses[4:])]
+        assert 429 in statuses
+        assert ask(port, "/healthz", basic("correct horse")).status != 401
+    finally:
+        for guess in guesses:
+            guess.close()
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x", "text/plain; version=latest"])
+def test_a_damaged_request_is_no_fault_of_the_program(serve: Serve, accept: str) -> None:
+    """It is answered as well as it can be, and the log is not written by whoever sends it."""
+    place, port = serve()
+    assert ask(port, "/metrics", ("Accept", accept)).status == 200
+    fields = b"&".join(b"field%d=1" % n for n in range(30))
+    assert ask(port, "/pause", FORM, OURS, method="POST", body=fields).status == 400
+    assert place.pauses() == []
 
 
 def test_what_every_answer_carries(serve: Serve) -> None:

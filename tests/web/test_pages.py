@@ -1,10 +1,13 @@
 """What the pages show and what is decided at them, by HTTP."""
 
+import base64
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy import text
@@ -13,8 +16,11 @@ from tests.clock import FalseClock
 from tests.places import Place, sandbox, speech
 from tests.report.sites import HOSTILE
 from tests.store.recordings import item, verdict
+from tests.web.asking import FORM, OURS, ask
 from tests.web.sites import HELD, Served, make_failed, make_hostile, make_mixed, names_in, seen_in, served
+from watcher.accounts import user_name
 from watcher.domain import Mode, Part, PartState, Planned, State, Verdict, VerdictState
+from watcher.errors import StoreUnavailable
 from watcher.store import Store
 from watcher.store.page_rows import CAP
 from watcher.text import rfc3339
@@ -116,7 +122,15 @@ def test_the_list_is_read_page_by_page_by_its_key(failed: Served) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["since=never", "state=nowhere", "verdict=perhaps", "before=1_2_3", "since=2026-02-01&until=2026-01-01"],
+    [
+        "since=never",
+        "until=9999-12-31",
+        "state=nowhere",
+        "verdict=perhaps",
+        "before=1_2_3",
+        "before=1_9999999999999999999",
+        "since=2026-02-01&until=2026-01-01",
+    ],
 )
 def test_what_cannot_be_searched_for_is_said(mixed: Served, query: str) -> None:
     assert "That cannot be searched for." in mixed.get(f"/recordings?{query}")
@@ -230,6 +244,49 @@ def test_all_that_match_are_decided_on_as_a_wish(failed: Served) -> None:
     dismissed = {name for name, one in failed.place.items().items() if one.dismissed}
     assert dismissed == {name for name in failed.place.items() if "agent-3" in name}
     assert failed.status("/all?state=done") == 400
+
+
+def test_what_was_dismissed_is_not_among_all_that_failed(failed: Served) -> None:
+    """Neither counted nor decided on: somebody has dealt with it."""
+    page = failed.get("/needs")
+    one = re.search(r'action="(/recordings/[0-9a-f]{16}/dismiss)"', page)
+    assert one is not None
+    failed.post(one[1], seen=seen_in(page))
+    page = failed.get("/all?state=failed")
+    assert "Dismiss all 119<" in page
+    failed.post("/all/dismiss?state=failed", seen=seen_in(page), number=119)
+    step = Wishing(failed.journey.site)
+    while step.step() == 0.0:
+        pass
+    assert re.search(r"119 of 119 dismissed, as \S+ \(at the page\) asked\.<", failed.get("/needs"))
+
+
+def test_a_wish_outlives_a_look_that_failed(failed: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database could not be read at that moment: the step looks again."""
+    step = Wishing(failed.journey.site)
+    assert step.step() == inf
+    failed.post("/all/dismiss?state=failed", seen=seen_in(failed.get("/all?state=failed")), number=120)
+
+    def refuse(_: Store) -> NoReturn:
+        raise StoreUnavailable("the disk does not answer", hint="")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "reading", refuse)
+        with pytest.raises(StoreUnavailable):
+            step.step()
+    assert step.step() == 0.0
+
+
+def test_a_name_that_comes_with_a_request_is_no_more_than_a_claim(place: Place) -> None:
+    """From this machine the kernel knows better: both are told, so nobody can decide in another's name."""
+    place.run_once()
+    with served(place) as site:
+        claim = ("Authorization", f"Basic {base64.b64encode(b'anna:').decode()}")
+        assert (
+            ask(int(site.url.rpartition(":")[2]), "/pause", OURS, FORM, claim, method="POST", body=b"").status
+            == 303
+        )
+        assert [one.by for one in place.pauses()] == [f"anna (at the page, through {user_name(os.geteuid())})"]
 
 
 def test_what_read_only_pages_offer_changes_nothing(tmp_path: Path, clock: FalseClock) -> None:

@@ -40,6 +40,16 @@ def test_an_address_of_no_machine_of_ours_is_one_clear_error(
     assert "web.listen: 192.0.2.1:0 cannot be used" in program.err
 
 
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example"])
+def test_a_name_that_no_machine_can_have_is_one_clear_error(
+    watcher: Programs, make_place: MakePlace, tmp_path: Path, host: str
+) -> None:
+    file = password_file(tmp_path)
+    program = refused(watcher, make_place, listen=f"{host}:0", password_file=str(file))
+    assert f"web.listen: {host}:0 cannot be used" in program.err
+    assert "Traceback" not in program.err
+
+
 def test_a_second_daemon_is_told_of_the_first_and_not_of_its_port(
     watcher: Programs, make_place: MakePlace
 ) -> None:

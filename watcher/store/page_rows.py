@@ -46,9 +46,6 @@ _ORDER = (items.c.arrived_at.desc(), items.c.serial.desc())
 _TO_SEE = select(func.count()).select_from(
     select(literal(1)).select_from(items).where(TO_SEE).limit(CAP + 1).subquery()
 )
-_CLASSES = union_all(
-    *(_capped(name, verdicts.c.classification == name) for name in (ARTIFICIAL, HUMAN, INCONCLUSIVE))
-)
 
 
 def _judged(name: str, condition: ColumnElement[bool], *, in_parts: bool) -> Select[str, int]:

@@ -116,7 +116,7 @@ def read_place(text: str) -> Place:
     """Return the place that an address names; LAST for none. Raises UsageError for what is no place."""
     if not text:
         return LAST
-    if (found := _PLACE.fullmatch(text)) is None:
+    if (found := _PLACE.fullmatch(text)) is None or int(found[2]) >= 1 << 63:  # more than a database's integer
         raise UsageError("this address is damaged", hint="Begin with the first page.")
     return Place(float(found[1]), int(found[2]))
 

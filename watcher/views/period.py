@@ -70,12 +70,12 @@ def _moment(option: str, said: str, now: float, zone: ZoneInfo | None) -> tuple[
     try:
         day = date.fromisoformat(said)
         noon = datetime(day.year, day.month, day.day, 12, tzinfo=zone).timestamp()
+        return day_of(noon, zone)
     except (ValueError, OverflowError, OSError):
         raise UsageError(
             f"--{option} {show_text(said)} is neither a date nor a time back from now",
             hint="Give a date, such as 2026-03-01, or 7d or 24h for so long ago.",
         ) from None
-    return day_of(noon, zone)
 
 
 def day_starting(day: date, zone: ZoneInfo | None) -> float:

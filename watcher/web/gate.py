@@ -116,4 +116,5 @@ def refuse_deed(head: Head, rules: Rules) -> Refusal | None:
 
 
 TOO_LARGE = Refusal(413, f"At most {MOST_BYTES:,} bytes are taken.")
+CROWDED = Refusal(429, "Too many passwords are being tried. Try again in a few seconds.")
 UNKNOWN = Refusal(401, "The page wants its password. Any user name will do.", asks_password=True)

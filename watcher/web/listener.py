@@ -57,9 +57,10 @@ def bind(listen: str, *, is_open: bool) -> socket.socket:
         except BaseException:
             bound.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no machine can have this name
+        said = (isinstance(error, OSError) and error.strerror) or error
         raise ConfigError(
-            f"web.listen: {listen} cannot be used: {error.strerror or error}",
+            f"web.listen: {listen} cannot be used: {said}",
             hint="Name a free port of an address of this machine; `ss -ltnp` shows which program has one.",
         ) from error
     if not is_open and not ip_address(bound.getsockname()[0]).is_loopback:

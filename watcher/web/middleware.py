@@ -16,7 +16,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from watcher import logs
 from watcher.clock import Clock
-from watcher.web.gate import MOST_BYTES, TOO_LARGE, UNKNOWN, Head, Refusal, Rules, refuse_deed, refuse_origin
+from watcher.web.gate import (
+    CROWDED,
+    MOST_BYTES,
+    TOO_LARGE,
+    UNKNOWN,
+    Head,
+    Refusal,
+    Rules,
+    refuse_deed,
+    refuse_origin,
+)
 from watcher.web.password import PasswordHash
 
 _log = logs.get_logger(__name__)
@@ -35,6 +45,7 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _GUESS_SECONDS = 1.0  # between two wrong passwords, whoever sends them
+_MOST_GUESSES = 4  # that wait for their turn: without a bound they would take every connection, and memory
 
 
 class Gate:
@@ -50,8 +61,8 @@ class Gate:
         head = Head(scope["method"], scope["path"], scope["headers"])
         answer = _Answer(send, formatdate(self._clock.now(), usegmt=True))
         refusal = refuse_origin(head, self._rules)
-        if refusal is None and self._lock is not None and not await self._lock.opens(head):
-            refusal = UNKNOWN
+        if refusal is None and self._lock is not None:
+            refusal = await self._lock.refuse(head)
         refusal = refusal or refuse_deed(head, self._rules)
         if refusal is None:
             body = await _read_body(receive)
@@ -125,20 +136,28 @@ class _Lock:
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _known: bytes = b""
     _guessing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _guesses: int = 0
 
-    async def opens(self, head: Head) -> bool:
+    async def refuse(self, head: Head) -> Refusal | None:
+        """Return why the request is refused; None: it has the password."""
         given = _given_password(head.only("authorization") or "")
         if given is None:
-            return False
+            return UNKNOWN
         mark = hmac.digest(self._secret, given.encode("utf-8", "surrogateescape"), hashlib.sha256)
         if self._known and hmac.compare_digest(mark, self._known):
-            return True
-        async with self._guessing:  # one at a time: a guess costs us as much as whoever guesses
-            if await to_thread.run_sync(self.password.fits, given):
-                self._known = mark
-                return True
-            await asyncio.sleep(_GUESS_SECONDS)
-            return False
+            return None
+        if self._guesses >= _MOST_GUESSES:
+            return CROWDED
+        self._guesses += 1
+        try:
+            async with self._guessing:  # one at a time: a guess costs us as much as whoever guesses
+                if await to_thread.run_sync(self.password.fits, given):
+                    self._known = mark
+                    return None
+                await asyncio.sleep(_GUESS_SECONDS)
+                return UNKNOWN
+        finally:
+            self._guesses -= 1
 
 
 def _given_password(header: str) -> str | None:

@@ -39,7 +39,10 @@ class Monitoring:
         """The figures of now. Where they cannot be read there are none: the scrape fails, and `up` is 0."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(FiguresCollector(read_figures(self._context(), self._failures)))
-        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        try:
+            encode, kind = choose_encoder(request.headers.get("accept", ""))
+        except (TypeError, ValueError):  # a version that is none
+            encode, kind = choose_encoder("")
         return Response(encode(registry), media_type=kind)
 
     def _troubles(self, context: CommandContext) -> list[str]:

@@ -3,12 +3,13 @@
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -35,6 +36,7 @@ _EVENTS = 100
 _MOST_TOLD = 200
 _LONGEST_REASON = 200
 _LONGEST_NOTE = 500
+_MOST_FIELDS = 20
 
 
 @dataclass
@@ -127,7 +129,7 @@ class Pages:
         return self._page(request, context, "events.html", events=events, before=before)
 
     def _all(self, request: Request) -> Response:
-        context, asked = self.open(), _asked(request)
+        context, asked = self.open(), _asked_for_all(request)
         try:
             sought = asked.to_sought(context)
         except UsageError as error:
@@ -169,7 +171,7 @@ class Pages:
         return await self._act(request, act, f"/recordings/{item_id}")
 
     async def _decide_all(self, request: Request) -> Response:
-        form, asked, deed = await _read_form(request), _asked(request), request.path_params["deed"]
+        form, asked, deed = await _read_form(request), _asked_for_all(request), request.path_params["deed"]
 
         def act(context: CommandContext, person: str) -> Decided:
             if deed not in _deeds_for(asked):
@@ -270,6 +272,12 @@ def _asked(request: Request) -> Asked:
     )
 
 
+def _asked_for_all(request: Request) -> Asked:
+    """Return of which recordings all are to be decided on: what was dismissed is done with, and is not counted."""
+    asked = _asked(request)
+    return replace(asked, to_see=True) if asked.states == (State.FAILED,) else asked
+
+
 def _deeds_for(asked: Asked) -> tuple[Deed, ...]:
     """Return what can be decided for all that are asked for: they must be in one state that leaves a choice."""
     return tuple(deed for deed, state in STATE_FOR.items() if asked.states == (state,))
@@ -278,7 +286,11 @@ def _deeds_for(asked: Asked) -> tuple[Deed, ...]:
 async def _read_form(request: Request) -> dict[str, str]:
     """Return the fields of the form that was sent; the last of each name."""
     body = (await request.body()).decode("utf-8", "replace")
-    return {name: values[-1] for name, values in parse_qs(body, max_num_fields=20).items()}
+    try:
+        fields = parse_qs(body, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(400, f"No form of ours has more than {_MOST_FIELDS} fields.") from None
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def _number(text: str, default: int) -> int:

@@ -15,9 +15,10 @@ _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
 def name_caller(scope: MutableMapping[str, Any]) -> str:
-    """Return who sent this request: the user name that came with the password, and the machine it came from.
+    """Return who sent this request: the user name that came with it, and the machine it came from.
 
-    From this machine it is the user whose program has the connection: the kernel knows that.
+    From this machine it is the user whose program has the connection. The kernel knows that, so it is said also
+    where another name came with the request: that one is only a claim, and behind a proxy the proxy's.
     """
     client, server = scope.get("client"), scope.get("server")
     given = _given_name(scope.get("headers") or ())
@@ -28,13 +29,13 @@ def name_caller(scope: MutableMapping[str, Any]) -> str:
     with suppress(ValueError, OSError):
         if ip_address(host).is_loopback and server is not None:
             owner = _owner_of(port, int(server[1]))
-    where = f"at the page, from {host}" if owner is None else "at the page"
-    name = given or owner or "somebody"
-    return f"{name} ({where})"
+    if owner is None:
+        return f"{given or 'somebody'} (at the page, from {host})"
+    return f"{given} (at the page, through {owner})" if given and given != owner else f"{owner} (at the page)"
 
 
 def _given_name(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Return the user name beside the password; "" for none. It is only a claim, as everybody has the password."""
+    """Return the user name beside a password; "" for none. It is only a claim, as everybody has the password."""
     for name, value in headers:
         if name == b"authorization" and value[:6].lower() == b"basic ":
             with suppress(binascii.Error, ValueError):
