@@ -15,10 +15,11 @@ from watcher.text import JsonObject
 
 
 class Webhook:
-    """Takes what is posted. `status`: what it answers; `holds`: it answers nothing while this is set."""
+    """Takes what is posted. `status`: what it answers; `garbles`: without a proper header."""
 
     def __init__(self, port: int = 0) -> None:
         self.status = 200
+        self.garbles = False
         self.taken: list[JsonObject] = []
         self.begun = 0
         self.free = threading.Event()
@@ -32,6 +33,8 @@ class Webhook:
                 hook.taken.append(content | {"answered": hook.free.is_set()})
                 hook.free.wait()
                 self.send_response(hook.status)
+                self.flush_headers()
+                self.wfile.write(b"this is no header\r\n" if hook.garbles else b"")
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002

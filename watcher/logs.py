@@ -7,7 +7,8 @@ shown until `configure` is called.
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
@@ -139,6 +140,20 @@ def hear_errors_alone(library: str) -> None:
     logging.getLogger(library).setLevel(logging.ERROR)
 
 
+@contextmanager
+def libraries_unheard() -> Iterator[None]:
+    """Log nothing that a library says in this thread during the block."""
+    thread = threading.get_ident()
+    _unheard.add(thread)
+    try:
+        yield
+    finally:
+        _unheard.discard(thread)
+
+
+_unheard: set[int] = set()
+
+
 def close() -> None:
     """Write out what was logged so far, as far as possible; for a process that ends by os._exit."""
     logging.shutdown()
@@ -149,6 +164,10 @@ class _LastingHandler(logging.StreamHandler[Outlet]):
 
     def __init__(self, stream: TextIO | None) -> None:
         super().__init__(Outlet(stream, self._describe_loss))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_ours = record.name.partition(".")[0] == _PROGRAM
+        return (is_ours or record.thread not in _unheard) and super().filter(record)
 
     def close(self) -> None:
         super().close()

@@ -1,5 +1,6 @@
 """Somebody is told: what opens and closes in the journey reaches a webhook, once."""
 
+import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from watcher.notify.addresses import read_addresses
 from watcher.notify.telling import Teller
 from watcher.sandbox import Sandbox
 from watcher.store import Books, Store
+from watcher.store.condition_rows import Messages
 
 REAL = SystemClock()
 
@@ -363,6 +365,54 @@ def test_what_was_made_is_sent_by_the_next_process(tmp_path: Path, hook: Webhook
     assert len(hook.taken) == 2
     assert hook.texts[0] == hook.texts[1]
     assert "-1. What comes twice" in hook.texts[0]
+
+
+def test_what_cannot_be_noted_is_not_sent_again_and_again(
+    site: Told, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing can be written, such as on a full disk, a message that was sent is sent no second time."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as full:
+        full.setattr(Messages, "note_sent", refuse)
+        site.add("a.wav", State.FAILED)
+        site.clock.advance(30)
+        site.teller._try(site.teller.step)
+        give_up_at = REAL.monotonic() + 20
+        while site.teller._lines[0].attempts[0].reason is None:
+            assert REAL.monotonic() < give_up_at
+            REAL.wait(0.01, threading.Event())
+        for _ in range(5):
+            site.clock.advance(2)
+            site.teller._try(site.teller.step)
+    site.after(2)
+    assert hook.titles == ["1 failed"]
+    with site.writing() as books:
+        assert books.messages.unsent() == []
+
+
+def test_what_was_never_tried_is_not_given_up(site: Told, hook: Webhook, tmp_path: Path) -> None:
+    """The machine was off for a week, or its clock was wrong: the message is tried before it is too old."""
+    site.add("a.wav", State.FAILED)
+    site.clock.advance(30)
+    site.teller._make(30)
+    site.teller = Teller(site.site, read_addresses(tmp_path / "urls"))
+    hook.status = 503
+    site.after(7 * 86_400)
+    hook.status = 200
+    assert "New: 1 failed" in hook.texts[0]
+    site.after(10_000)
+    with site.writing() as books:
+        assert books.messages.unsent() == []
+
+
+def test_an_address_is_told_once_though_its_line_stands_twice(tmp_path: Path) -> None:
+    """Nor does the mark that some editors put before the text make the first line a wrong one."""
+    urls = tmp_path / "urls"
+    urls.write_text("json://127.0.0.1:9\n\njson://127.0.0.1:8\njson://127.0.0.1:9\n", encoding="utf-8-sig")
+    assert [address.line for address in read_addresses(urls).addresses] == [1, 3]
 
 
 def test_nothing_names_an_address(

@@ -146,6 +146,18 @@ def test_the_test_message_reaches_every_address(
         assert not any(secret in said.out + said.err for secret in SECRETS)
 
 
+def test_what_an_address_answers_wrongly_puts_none_of_it_into_the_log(
+    make_place: MakePlace, service: Sandbox, watcher: Programs, hook: Webhook, tmp_path: Path
+) -> None:
+    """The libraries that Apprise sends with warn of a header that is none, and name the whole address."""
+    hook.garbles = True
+    place = tells(make_place, tmp_path, hook.url)
+    fail_one(place, service, "bad.wav")
+    program = run(watcher, place, "run", "--once")
+    assert hook.titles == ["1 failed"]
+    assert not any(secret in program.out + program.err for secret in SECRETS)
+
+
 def run(watcher: Programs, place: Place, *arguments: str) -> Program:
     program = watcher.start(*arguments, "--config", place.config_path)
     program.end(seconds=COMPANY)

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from watcher import logs
 from watcher.config.loading import open_file
 from watcher.errors import ConfigError
 from watcher.text import quote_path, show_path
@@ -81,7 +82,7 @@ def read_addresses(path: Path) -> AddressBook:
         ) from error
     if len(content) > _FILE_BYTES:
         raise ConfigError(f"{shown} is longer than {_FILE_BYTES:,} bytes", hint="one address a line is expected")
-    lines = content.decode("utf-8", "replace").splitlines()
+    lines = content.decode("utf-8-sig", "replace").splitlines()
     found = {number: text.strip() for number, text in enumerate(lines, 1)}
     found = {number: text for number, text in found.items() if text and not text.startswith("#")}
     hint = "write one Apprise address a line, such as mailto://… or slack://…: https://appriseit.com/services/"
@@ -91,7 +92,9 @@ def read_addresses(path: Path) -> AddressBook:
     if wrong:
         said = f"line {wrong[0]} is" if len(wrong) == 1 else f"lines {', '.join(map(str, wrong))} are"
         raise ConfigError(f"{shown}: {said} no address that Apprise knows", hint=hint)
-    return AddressBook(path, tuple(_address(line, url) for line, url in found.items()), _exposure(path, status))
+    lines_of = {url: line for line, url in reversed(found.items())}  # one that stands there twice is told once
+    each = [_address(line, url) for line, url in found.items() if lines_of[url] == line]
+    return AddressBook(path, tuple(each), _exposure(path, status))
 
 
 def _address(line: int, url: str) -> Address:
@@ -134,8 +137,9 @@ def send(address: Address, title: str, body: str) -> str:
             return "it is no address that Apprise knows"
         convert: Any = conversion.convert_between
         converted = convert(NotifyFormat.TEXT, service.notify_format, body)
-        if service.notify(body=converted, title=title, notify_type="info", body_format=NotifyFormat.TEXT):
-            return ""
+        with logs.libraries_unheard():  # what it sends with names addresses in its warnings
+            if service.notify(body=converted, title=title, notify_type="info", body_format=NotifyFormat.TEXT):
+                return ""
     except Exception as error:  # noqa: BLE001 — of any of a hundred services
         return f"it ended in {type(error).__name__}"
     finally:

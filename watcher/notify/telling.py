@@ -247,7 +247,11 @@ class Teller:
         """End what was sent to all addresses that there are, and what is too old. Return the others."""
         now = self._site.clock.now()
         marks = {line.address.mark for line in self._lines}
-        old = [message for message in unsent if abs(now - message.made_at) > _KEPT_SECONDS]
+        old = [
+            message
+            for message in unsent
+            if abs(now - message.made_at) > _KEPT_SECONDS and self._was_refused(message)
+        ]
         over = [message for message in unsent if marks <= message.sent_to or message in old]
         if over:
             with self._site.store.writing() as books:
@@ -263,13 +267,22 @@ class Teller:
             )
         return [message for message in unsent if message not in over]
 
+    def _was_refused(self, message: Message) -> bool:
+        """Return whether each address that has not got it has failed since the start.
+
+        Otherwise a machine that was off for long, or whose clock was put right, would give up what it never tried.
+        """
+        return all(line.failures for line in self._lines if line.address.mark not in message.sent_to)
+
     def _collect(self) -> None:
         """Note what was sent, and what was not."""
         for line in self._lines:
             for attempt in list(line.attempts):
                 if attempt.reason is not None:
+                    self._note(
+                        line, attempt
+                    )  # before it is forgotten: on a full disk it would be sent again and again
                     line.attempts.remove(attempt)
-                    self._note(line, attempt)
                 elif not attempt.is_late and self._site.clock.monotonic() - attempt.began > DEADLINE_SECONDS:
                     attempt.is_late = True
                     self._note_failure(line, f"it did not take the message within {DEADLINE_SECONDS:g} seconds")
