@@ -208,6 +208,21 @@ def test_a_period_is_of_whole_days_or_so_long_ago() -> None:
         read_period("2023-11-14", "2023-11-13", NOW)
 
 
+@pytest.mark.parametrize("zone", ["", "Asia/Tokyo", "America/Lima"])
+def test_the_first_and_the_last_date_that_there_are_mean_always(place: Place, zone: str) -> None:
+    """Some write them for "no bound"; other way round they mean nothing at all, and no page fails on them."""
+    always = read_period("0001-01-01", "9999-12-31", NOW, zone)
+    assert not always.begins
+    assert not always.ends
+    assert not read_period(None, "0001-01-01", NOW, zone).has(0.0)
+    assert not read_period("9999-12-31", None, NOW, zone).has(NOW)
+    place.drop("a.wav")
+    place.run_once()
+    assert b"a.wav" in report(place, "--since", "0001-01-01", "--until", "9999-12-31", "--format", "html")
+    for bound in (("--until", "0001-01-01"), ("--since", "9999-12-31")):
+        assert b"a.wav" not in report(place, *bound, "--format", "html")
+
+
 def test_a_report_has_only_what_arrived_in_its_period(place: Place) -> None:
     """From --since, before the end of --until; the rest is neither in a row nor in a sum."""
     place.drop("first.wav")

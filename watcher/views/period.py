@@ -11,6 +11,8 @@ from watcher.identifai.budget import day_of
 from watcher.text import show_text
 
 LONG_AGO, FAR_AWAY = -1e11, 1e11
+_YEARS = range(1000, 4900)
+_FIRST, _LAST = -3e10, 9.4e10  # in years that every clock has
 _BACK = re.compile(r"([0-9]{1,5})([dh])")
 _SECONDS = {"d": 86_400.0, "h": 3_600.0}
 
@@ -69,6 +71,8 @@ def _moment(option: str, said: str, now: float, zone: ZoneInfo | None) -> tuple[
         return at, at
     try:
         day = date.fromisoformat(said)
+        if day.year not in _YEARS:  # as some write "always": its midnight may be out of a clock's range
+            return (LONG_AGO, _FIRST) if day.year < _YEARS.start else (_LAST, FAR_AWAY)
         noon = datetime(day.year, day.month, day.day, 12, tzinfo=zone).timestamp()
         return day_of(noon, zone)
     except (ValueError, OverflowError, OSError):
