@@ -30,6 +30,8 @@ class Known:
     altered: tuple[Item, ...] = ()  # the first of the filed recordings that were altered
     last_scan_at: float | None = None
     identifier: str | None = None  # any that the service has given
+    unsent: int = 0  # messages that some address has not taken yet
+    unsent_since: float | None = None  # when the oldest of them was made
 
 
 def read_known(context: CommandContext) -> Known:
@@ -38,6 +40,7 @@ def read_known(context: CommandContext) -> Known:
     owners = owners_of(database)
     with context.store.reading() as books:
         site = books.site
+        unsent = books.messages.unsent()
         accepted = (item.identifier for item in books.items.listed([State.DONE]) if item.identifier)
         return Known(
             is_started=site.get("id") is not None,
@@ -51,4 +54,6 @@ def read_known(context: CommandContext) -> Known:
             altered=tuple(books.filing.altered(_NAMED)),
             last_scan_at=site.get("last_scan_at"),
             identifier=next(accepted, None),
+            unsent=len(unsent),
+            unsent_since=unsent[0].made_at if unsent else None,
         )

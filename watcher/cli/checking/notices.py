@@ -27,14 +27,10 @@ def check_notices(context: CommandContext, known: Known) -> Iterator[Finding]:
     if book.exposed:
         reason, _, remedy = book.exposed.partition("; ")
         yield warning("notify", reason, f"The addresses hold secrets; {remedy}")
-    if known.is_open:
-        with context.store.reading() as books:
-            unsent = books.messages.unsent()
-        if unsent and abs(context.clock.now() - unsent[0].made_at) > _WAITED_SECONDS:
-            many = "a message waits" if len(unsent) == 1 else f"{len(unsent):,} messages wait"
-            found = f"{many} for an address that does not take it, since "
-            hint = "`watcher notify --test` says which address it is, and why."
-            yield warning("notify", f"{found}{rfc3339(unsent[0].made_at)}", hint)
+    if known.unsent_since is not None and abs(context.clock.now() - known.unsent_since) > _WAITED_SECONDS:
+        many = "a message waits" if known.unsent == 1 else f"{known.unsent:,} messages wait"
+        found = f"{many} for an address that does not take it, since {rfc3339(known.unsent_since)}"
+        yield warning("notify", found, "`watcher notify --test` says which address it is, and why.")
     number = len(book.addresses)
     found = f"{show_path(os.fsencode(path))} has {number} address{'' if number == 1 else 'es'}"
     if not config.notify.on:
