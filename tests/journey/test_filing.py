@@ -403,8 +403,9 @@ def test_the_receipt_of_thousands_of_requests_can_be_read(place: Place, service:
                 at = place.clock.now()
                 attempt = books.ledger.begin(item, at, no_cache=False, canary=False)
                 detail = f"request {number}: " + "no answer\n\N{WARNING SIGN} " * 20
-                told_of_it = {"outcome": "unanswered", "decision": "again", "detail": detail}
-                books.ledger.end(attempt, at, charged=Charged.NO, **told_of_it)
+                books.ledger.end(
+                    attempt, at, outcome="unanswered", charged=Charged.NO, decision="again", detail=detail
+                )
         place.clock.wait(3600, journey.stopping)  # so that they count against no window
         drain(journey)
         first = place.receipt("done/call.wav.json")

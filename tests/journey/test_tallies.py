@@ -2,13 +2,21 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
+from runpy import run_path
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import NullPool, create_engine, text
 
+from tests.clock import FalseClock
 from tests.places import REFUSED, Place, speech
 from watcher.domain import Charged
 from watcher.sandbox import Sandbox
-from watcher.store import Store, tallies
+from watcher.store import tallies
+
+MIGRATION = Path(__file__).parents[2] / "migrations" / "versions" / "0015_tallies.py"
 
 
 @pytest.fixture
@@ -53,11 +61,10 @@ def test_the_sums_are_those_of_the_rows(worked: Place) -> None:
 def test_an_upgrade_counts_what_came_before_it(worked: Place) -> None:
     """As if the sums had always been kept, but for what no row tells: questions, and what was filed twice."""
     before = kept(worked)
-    with closing(sqlite3.connect(worked.root / "watcher.db", isolation_level=None)) as connection:
-        connection.execute("DROP TABLE tallies")
-        connection.execute("UPDATE alembic_version SET version_num = '0014'")
-    with Store(worked.config.store.url) as store:
-        store.database.migrate()
+    engine = create_engine(f"sqlite:///{worked.root / 'watcher.db'}", poolclass=NullPool)
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        connection.execute(text("DROP TABLE tallies"))
+        run_path(str(MIGRATION))["upgrade"]()  # alone: later ones have been made already
     after = kept(worked)
     before[tallies.REQUESTS] = {k: n for k, n in before[tallies.REQUESTS].items() if k.startswith("submit ")}
     for sums in (before, after):
@@ -75,6 +82,20 @@ def test_a_request_that_ends_twice_is_counted_once(place: Place) -> None:
         (attempt,) = books.ledger.of_item(place.item_in(books, "one.wav").id)
         books.ledger.end(attempt.number, place.clock.now(), outcome="in_doubt", charged=Charged.YES, decision="")
     assert kept(place) == before
+
+
+def test_what_ended_with_its_process_took_nobody_knows_how_long(place: Place, clock: FalseClock) -> None:
+    """It is counted at the next start, but the time until then is not that of an upload."""
+    place.drop("one.wav")
+    place.run_once()
+    before = kept(place)
+    with closing(sqlite3.connect(place.root / "watcher.db")) as connection, connection:
+        connection.execute("UPDATE attempts SET ended_at = NULL, outcome = 'unanswered'")
+    clock.advance(10_000)
+    place.run_once()
+    after = kept(place)
+    assert sum(after[tallies.SUBMISSIONS].values()) == 2
+    assert after[tallies.UPLOADS] == before[tallies.UPLOADS]
 
 
 def test_what_is_rolled_back_is_not_counted(place: Place) -> None:

@@ -107,7 +107,15 @@ def _decide(site: Site, books: Books, attempt: Attempt, now: float) -> None:
     else:
         charged, outcome = Charged.UNKNOWN, "in_doubt"
         decision = doubt.decision(holds=site.config.identifai.holds_in_doubt)
-    books.ledger.end(attempt.number, now, outcome=outcome, charged=charged, decision=decision, detail=_ENDED)
+    books.ledger.end(
+        attempt.number,
+        now,
+        outcome=outcome,
+        charged=charged,
+        decision=decision,
+        was_cut_off=True,
+        detail=_ENDED,
+    )
     if item is None or item.state is not State.SUBMITTING:
         return
     _put_back(site, books, item, attempt.part, charged, now)

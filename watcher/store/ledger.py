@@ -120,11 +120,25 @@ class Ledger:
         if self._connection.execute(_RELEASE, values).rowcount != 1:
             raise StaleItem(f"{item.id} is no longer being sent by this upload")
 
-    def end(self, number: int, now: float, *, outcome: str, charged: Charged, decision: str, **more: Any) -> None:
-        """Record the outcome of the attempt and count it. `more`: further columns (status, detail, identifier)."""
+    def end(
+        self,
+        number: int,
+        now: float,
+        *,
+        outcome: str,
+        charged: Charged,
+        decision: str,
+        was_cut_off: bool = False,
+        **more: Any,
+    ) -> None:
+        """Record the outcome of the attempt and count it. `more`: further columns (status, detail, identifier).
+
+        `was_cut_off`: it ended with its process, nobody knows when.
+        """
         started_at = self._connection.execute(_OPEN_SINCE, {"number": number}).scalar()
         if started_at is not None:  # else it was counted when it ended first
-            self._tallies.count_attempt(outcome, charged, more.get("status"), now - started_at)
+            seconds = None if was_cut_off else now - started_at
+            self._tallies.count_attempt(outcome, charged, more.get("status"), seconds)
         values = {"ended_at": now, "outcome": outcome, "charged": charged, "decision": decision, **more}
         self._connection.execute(_END, {"the_number": number, **values})
 

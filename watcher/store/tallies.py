@@ -49,10 +49,11 @@ class Tallies:
     def add(self, name: str, label: str = "", number: float = 1.0) -> None:
         self._add([(name, label, number)])
 
-    def count_attempt(self, outcome: str, charged: Charged, status: int | None, seconds: float) -> None:
-        """Count a request that has ended, whatever came of it."""
+    def count_attempt(self, outcome: str, charged: Charged, status: int | None, seconds: float | None) -> None:
+        """Count a request that has ended, whatever came of it. `seconds`: how long it took; null: nobody knows."""
         more = [(SUBMISSIONS, outcome, 1.0), (REQUESTS, _request("submit", status), 1.0)]
-        more += _observed(UPLOADS, "", seconds, UPLOAD_BOUNDS)
+        if seconds is not None:
+            more += _observed(UPLOADS, "", seconds, UPLOAD_BOUNDS)
         if charged != Charged.NO:
             more.append((CREDITS, "", 1.0))
         self._add(more)
