@@ -13,9 +13,21 @@ import pytest
 from tests.clock import FalseClock
 from tests.places import REFUSED, Place, sandbox, speech
 from tests.receivers import SECRETS, Webhook, webhook
+from tests.store.recordings import item as an_item
 from watcher.alarms import Alarm
 from watcher.clock import SystemClock
-from watcher.domain import Alteration, Altered, Fingerprint, Item, Pause, PauseKind, ReviewWord, State
+from watcher.domain import (
+    Alteration,
+    Altered,
+    Dismissed,
+    Fingerprint,
+    Item,
+    Pause,
+    PauseKind,
+    Review,
+    ReviewWord,
+    State,
+)
 from watcher.journey import decisions
 from watcher.journey.site import Site
 from watcher.notify import telling
@@ -175,6 +187,22 @@ def test_a_persons_word_ends_what_failed(site: Told, hook: Webhook, deed: str) -
     assert hook.titles == ["1 failed", "over: 1 failed"]
     site.after(90_000)
     assert len(hook.taken) == 2
+
+
+def test_what_a_person_has_dealt_with_is_no_news_though_it_is_new_to_the_books(site: Told, hook: Webhook) -> None:
+    """A recovery finds failed recordings in the receipts: who dismissed or judged one is not told of it again."""
+    dealt_with: list[dict[str, Any]] = [
+        {"dismissed": Dismissed(1.0, "anna")},
+        {"review": Review(ReviewWord.HUMAN, "", "anna", 1.0)},
+        {},
+    ]
+    with site.writing() as books:
+        for number, more in enumerate(dealt_with):
+            failed = an_item(number, state=State.FAILED, **more)
+            books.items.add(failed, "from a receipt", serial=books.rebuilt.place_for(1.0))
+    site.after(30)
+    assert hook.titles == ["1 failed"]
+    assert "2.wav" in hook.texts[0]
 
 
 def test_ten_thousand_failures_are_one_message(site: Told, hook: Webhook) -> None:

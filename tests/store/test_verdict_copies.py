@@ -1,5 +1,6 @@
 """What an item repeats of its verdict is the verdict, whatever came first and whoever wrote it last."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -88,5 +89,6 @@ def test_a_verdict_is_known_since_it_first_said_what_it_says_now() -> None:
     first = take_over(Verdict("aud_1", VerdictState.AWAITED, 5.0, 5.0, 1.0), told, 10.0)
     assert first.known_at == 10.0
     assert take_over(first, told, 20.0).known_at == 10.0
+    assert take_over(replace(first, known_at=None), told, 20.0).known_at is None  # recovered from a receipt
     assert take_over(first, Reading("aud_1", VerdictState.KNOWN, "artificial", 0.9), 30.0).known_at == 30.0
     assert take_over(first, Reading("aud_1", VerdictState.ERRORED), 40.0).known_at is None

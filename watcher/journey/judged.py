@@ -14,7 +14,10 @@ AT_REST = frozenset({VerdictState.KNOWN, VerdictState.ERRORED})
 
 
 def take_over(verdict: Verdict, reading: Reading, now: float) -> Verdict:
-    """Return the verdict as the service gives it now, at rest. One that is as before was known before."""
+    """Return the verdict as the service gives it now, at rest.
+
+    One that is as before was known before, though nobody may know since when: a receipt does not say it.
+    """
     after = Verdict(
         identifier=verdict.identifier,
         state=reading.state,
@@ -36,7 +39,7 @@ def take_over(verdict: Verdict, reading: Reading, now: float) -> Verdict:
     )
     told = ("state", "classification", "confidence", "forced")
     is_as_before = all(getattr(after, name) == getattr(verdict, name) for name in told)
-    return replace(after, known_at=verdict.known_at) if is_as_before and verdict.known_at is not None else after
+    return replace(after, known_at=verdict.known_at) if is_as_before else after
 
 
 def put_verdict(

@@ -282,7 +282,8 @@ class Items:
         place = {} if serial is None else {"serial": serial}
         self._connection.execute(_ADD, {"id": item.id, **columns_of(item), **place})
         self._tallies.add(ITEMS)
-        if (alarm := _ALARMS.get(item.state)) is not None:
+        is_seen = item.state is State.FAILED and (item.dismissed is not None or item.review is not None)
+        if (alarm := _ALARMS.get(item.state)) is not None and not is_seen:
             self._conditions.open(alarm, item.id, item.arrived_at)
         if item.identifier is not None:
             copy_to_item(self._connection, item.id)
