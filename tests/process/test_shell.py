@@ -1,5 +1,6 @@
 """The terminal of somebody who has eighty columns, little time and a phone number."""
 
+import argparse
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from tests.places import Place, speech
 from tests.process.conftest import MakePlace
 from tests.process.programs import ENVIRONMENT, Programs, on_terminal, wait_until
 from tests.report.sites import HOSTILE, drop_hostile
-from watcher.cli import main
+from watcher.cli import main, state
 from watcher.cli.arguments import GROUPS, build_parser
 from watcher.cli.columns import Column, cut_end, cut_middle, lay_out
 from watcher.errors import Exit
@@ -95,6 +96,8 @@ def test_a_recording_is_found_by_what_somebody_knows_of_it(filed: Place, watcher
     assert names("--verdict", "artificial") == [call]
     assert names("--state", "failed") == [failed]
     assert sorted(names("--folder", "2026")) == [call, failed]
+    assert sorted(names("--folder", f"{filed.root}/drop/2026/")) == [call, failed]
+    assert names("--folder", f"{filed.root}/drop2026") == []
     assert names("--folder", "2026/anna", "--sort", "size") == [failed, call]
     assert names("--folder", "2026/anna", "--sort", "-size") == [call, failed]
     assert names("--since", "1h", "--verdict", "artificial") == names("--since", "1d", "--name", "CALL")
@@ -161,6 +164,20 @@ def test_status_renews_itself_until_it_is_stopped(place: Place, watcher: Program
     assert program.end(signal.SIGINT) == Exit.WELL
     assert all("states" in json.loads(line) for line in program.out.splitlines())
     assert program.err == ""
+
+
+def test_a_terminal_that_knows_no_codes_gets_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TERM=dumb: what is renewed stands below what was there before."""
+
+    def stop(_: argparse.Namespace) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(state, "terminal_width", lambda: 80)
+    assert state._watch(argparse.Namespace(json=False), stop) == Exit.WELL
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from watcher.views.context import CommandContext
 from watcher.views.lines import json_line
 from watcher.views.period import Period, read_period
 from watcher.views.recordings import Recording, Row, list_waiting
-from watcher.views.search import Search, read_search, search_rows
+from watcher.views.search import Search, find_folder, read_search, search_rows
 
 _ON_TERMINAL = (
     Column("id"),
@@ -48,7 +48,7 @@ def list_items(options: argparse.Namespace) -> int:
             states=options.state or (),
             verdicts=options.verdict or (),
             name=options.name or "",
-            folder=options.folder or "",
+            folder=find_folder(context, options.folder or ""),
             period=period,
             sort=options.sort or "arrived",
         )

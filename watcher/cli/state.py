@@ -1,6 +1,7 @@
 """`status`: whether the site works, what needs a person, and how far it is. It needs no key."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from threading import Event
@@ -49,7 +50,7 @@ def _watch(options: argparse.Namespace, show: Callable[[argparse.Namespace], Non
     never, clock = Event(), SystemClock()
     try:
         while True:
-            if terminal_width() is not None and not options.json:
+            if terminal_width() is not None and not options.json and os.environ.get("TERM") != "dumb":
                 sys.stdout.write(_CLEAR)
             show(options)
             if terminal_width() is None and not options.json:

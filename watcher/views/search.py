@@ -1,5 +1,6 @@
 """Recordings that a person looks for: by state, verdict, any part of the name, folder and time of arrival."""
 
+import os
 import re
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from unicodedata import normalize
 from watcher.config import AudioConfig
 from watcher.domain import SORTS, VERDICT_WORDS, State
 from watcher.errors import UsageError
+from watcher.mounts import resolve
 from watcher.store import FIRST, LAST, Books, Place, Sought
 from watcher.text import show_text
 from watcher.views.context import CommandContext
@@ -102,6 +104,20 @@ def _digits(name: str) -> str:
         return ""
     bare = digits.lstrip("0")
     return bare if len(bare) >= _FEWEST_DIGITS else digits
+
+
+def find_folder(context: CommandContext, typed: str) -> str:
+    """Return the folder as it is called below the drop folder, where its path on this machine was typed.
+
+    Who stands in the drop folder types it from there on in any case.
+    """
+    raw, here = read_path(typed), os.getcwdb() + b"/"
+    whole = os.path.abspath(raw)
+    for base in {context.drop.root, resolve(context.drop.root)}:
+        is_outside = os.path.isabs(raw) or not here.startswith(base + b"/")
+        if raw and is_outside and (whole + b"/").startswith(base + b"/"):
+            return os.fsdecode(whole[len(base) :])
+    return typed
 
 
 def _folder(typed: str) -> bytes:
