@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
@@ -17,7 +18,7 @@ from tests.places import Place, sandbox, speech
 from tests.report.sites import HOSTILE
 from tests.store.recordings import item, verdict
 from tests.web.asking import FORM, OURS, ask
-from tests.web.sites import HELD, Served, make_failed, make_hostile, make_mixed, names_in, seen_in, served
+from tests.web.sites import HELD, Served, make_failed, make_hostile, make_mixed, names_in, pause, seen_in, served
 from watcher.accounts import user_name
 from watcher.domain import Mode, Part, PartState, Planned, State, Verdict, VerdictState
 from watcher.errors import StoreUnavailable
@@ -225,6 +226,24 @@ def test_submitting_is_paused_and_resumed(place: Place) -> None:
         assert [pause.reason for pause in place.pauses()] == ["The <disk> is full."]
         assert "Submitting goes on." in site.post("/resume")
         assert place.pauses() == []
+
+
+def test_a_pause_that_the_page_did_not_show_is_not_ended(place: Place) -> None:
+    """Somebody had paused before, and somebody else pauses since the page was made: the second pause stands."""
+    place.run_once()
+    pause(place)
+    with served(place) as site:
+        form = r'action="/resume" method="post"><input type="hidden" name="seen" value="([^"]+)"'
+        found = re.search(form, site.get("/"))
+        assert found is not None
+        assert "<b>Done.</b>" in site.post("/resume", seen=found[1])
+        place.clock.wait(1.0, threading.Event())
+        assert "<b>Done.</b>" in site.post("/pause", reason="The network is being mended.")
+        for stale in (found[1], "None"):
+            told = site.post("/resume", seen=stale)
+            assert "<b>Not done.</b>" in told
+            assert "paused submitting: The network is being mended." in told
+        assert "The network is being mended." in [one.reason for one in place.pauses()]
 
 
 def test_all_that_match_are_decided_on_as_a_wish(failed: Served) -> None:

@@ -74,7 +74,12 @@ class Overview:
 
     @property
     def is_paused_by_person(self) -> bool:
-        return any(pause.kind is PauseKind.PERSON for pause, _ in self.pauses)
+        return self.paused_by_person_since is not None
+
+    @property
+    def paused_by_person_since(self) -> float | None:
+        """By this a person's pause is known from one that came later; null where no person has paused."""
+        return next((pause.since for pause, _ in self.pauses if pause.kind is PauseKind.PERSON), None)
 
     @property
     def sentence(self) -> str:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from watcher.domain import Deed, ReviewWord, State
+from watcher.domain import Deed, PauseKind, ReviewWord, State
 from watcher.errors import NoSuchItem, UsageError
 from watcher.journey import decisions
 from watcher.report.charts import HEIGHT, WIDTH
@@ -197,9 +197,18 @@ class Pages:
         return await self._act(request, act, "/")
 
     async def _resume(self, request: Request) -> Response:
+        form = await _read_form(request)
+
         def act(context: CommandContext, person: str) -> Decided:
             now = context.clock.now()
             with context.store.writing() as books:
+                unseen = [
+                    f"Meanwhile {one.by or 'somebody'} paused submitting: {one.reason}"
+                    for one in books.pauses.active()
+                    if one.kind is PauseKind.PERSON and form.get("seen", str(one.since)) != str(one.since)
+                ]
+                if unseen:
+                    return Decided(False, show_text(f"Nothing was changed. {unseen[0]}"))
                 ended, standing = decisions.resume(books, now, person)
             if not standing:
                 return Decided(True, "Submitting goes on." if ended else "Submitting was not paused any more.")
