@@ -15,6 +15,7 @@ from tests.places import REFUSED, Place, sandbox, speech
 from tests.receivers import SECRETS, Webhook, webhook
 from tests.store.recordings import item as an_item
 from watcher.alarms import Alarm
+from watcher.cli import main, opening
 from watcher.clock import SystemClock
 from watcher.domain import (
     Alteration,
@@ -28,6 +29,7 @@ from watcher.domain import (
     ReviewWord,
     State,
 )
+from watcher.errors import Exit
 from watcher.journey import decisions
 from watcher.journey.site import Site
 from watcher.notify import telling
@@ -494,6 +496,23 @@ def test_an_artificial_recording_is_told(tmp_path: Path, hook: Webhook) -> None:
         site.after(1000)
         assert hook.titles == ["1 artificial", "over: 1 artificial"]
         assert "anna says: human" in hook.texts[1]
+
+
+def test_an_artificial_recording_is_told_though_one_of_its_bytes_was_erased(
+    tmp_path: Path, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The erased one is named as its original, but of that nobody is told any more."""
+    with working(tmp_path, hook) as (site, _):
+        monkeypatch.setattr(opening, "SystemClock", lambda: site.clock)
+        for name in ("fake.wav", "again.wav"):
+            site.place.drop(name, speech("fake", note=b"sandbox:artificial"))
+            site.place.run_once(verdicts=True)
+            site.after(1000)
+            assert hook.titles[-1] == "1 artificial"
+            assert name in hook.texts[-1]
+            if name == "fake.wav":
+                assert main(["erase", name, "--config", str(site.place.config_path)]) == Exit.WELL
+        assert hook.titles == ["1 artificial"] * 2
 
 
 def test_an_artificial_recording_below_the_confidence_is_not_told(tmp_path: Path, hook: Webhook) -> None:

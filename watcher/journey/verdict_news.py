@@ -93,9 +93,14 @@ def find_news(books: Books, item: Item, before: Verdict, audio: AudioConfig) -> 
     """
     now = read_answer(books, item, audio)
     was = now.as_if(before, audio)
-    if item.duplicate_of is not None or now.verdict is None or was.verdict is None:
+    if now.verdict is None or was.verdict is None or _is_told_of_original(books, item):
         return None
     return News(item, item.identifier, was.verdict.state, now.verdict)
+
+
+def _is_told_of_original(books: Books, item: Item) -> bool:
+    """Return whether it is a duplicate whose original the books have: of one that was erased nobody is told."""
+    return item.duplicate_of is not None and books.items.get(item.duplicate_of) is not None
 
 
 def note_conditions(books: Books, item: Item, now: float, audio: AudioConfig) -> None:
@@ -104,7 +109,7 @@ def note_conditions(books: Books, item: Item, now: float, audio: AudioConfig) ->
     Not of a duplicate: its original is told of.
     """
     verdict = read_answer(books, item, audio).verdict
-    if item.duplicate_of is not None or verdict is None:
+    if verdict is None or _is_told_of_original(books, item):
         return
     conditions = books.conditions
     if verdict.state is VerdictState.OVERDUE:
