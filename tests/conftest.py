@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from tests.transactions import breaches, guarded
 from tests.transitions import observed, strangers
 from watcher.sandbox import Sandbox
 
+# Who runs the tests in the background may have Ctrl-C ignored: the programs that they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes is the machine's affair: a test that judges it fails by chance under load.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, replace
 from math import inf
 
-from watcher.domain import Deed, Item, PauseKind, ReviewWord, State
+from watcher.domain import FILED, Deed, Item, PauseKind, ReviewWord, State
 from watcher.journey import decisions
 from watcher.journey.site import Site
 from watcher.store import Books, Place, Sought, Wish
@@ -51,7 +51,7 @@ def decide(context: CommandContext, item_id: str, deed: Deed, seen: int, person:
     if asked is None:
         return _GONE
     hide = hiding([asked], asked.id, hides=context.config.privacy.hides)
-    if deed is Deed.RETRY and asked.state in (State.FAILED, State.DONE):
+    if deed is Deed.RETRY and asked.state in FILED:
         hindrance = find_hindrance(context, asked)
         if hindrance is not None:
             return Decided(False, f"It was not retried: {hide(str(hindrance))}")
@@ -77,7 +77,7 @@ def review(context: CommandContext, item_id: str, word: ReviewWord, note: str, s
         if item is None:
             return _GONE
         overtaken = _find_decision(books, item, seen)
-        if overtaken is None and item.state not in (State.DONE, State.FAILED):
+        if overtaken is None and item.state not in FILED:
             overtaken = f"It is {item.state} now, and only what is filed can be reviewed."
         if overtaken is None:
             decisions.review(books, item, word, note, context.clock.now(), person)

@@ -274,7 +274,7 @@ def wait_for_queue(place: Place, number: int, daemon: Program) -> None:
             with store.reading() as books:
                 return {s: n for s, n in books.items.counts().items() if n} == {State.QUEUED: number}
 
-        wait_until(look, "all are queued", seconds=60, told=lambda: told(daemon))
+        wait_until(look, "all are queued", seconds=300, told=lambda: told(daemon))
 
 
 def told(daemon: Program) -> str:

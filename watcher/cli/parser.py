@@ -1,14 +1,21 @@
 """The parser of the command line: it groups commands in its help, and says what a mistyped word may have meant."""
 
 import argparse
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from watcher.text import show_text
 
+_LONGEST_LINE = 100
+
 
 class _Paragraphs(argparse.HelpFormatter):
-    """Fits the terminal, and leaves paragraphs apart."""
+    """Fits the terminal, in lines that can be read, and leaves paragraphs apart."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        width = min(shutil.get_terminal_size().columns, _LONGEST_LINE) - 2
+        super().__init__(prog, **{"width": width, **options})
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         fill = super()._fill_text
