@@ -115,7 +115,7 @@ def test_a_server_that_is_away_is_worth_another_try_and_is_used_again_when_it_is
         assert count_up(store) == 1
         with pytest.raises(StoreUnavailable), store.writing() as books:  # noqa: PT012 — it dies in between
             books.site.put("count", 7)
-            server.stop(kill=True)
+            server.stop()
         with pytest.raises(StoreUnavailable, match="cannot be reached") as raised:
             count_up(store)
         assert "pg_isready" in raised.value.hint
