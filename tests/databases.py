@@ -5,6 +5,7 @@ of a store compiles what it asks.
 """
 
 import sqlite3
+import sqlite3.dump  # loaded at first use otherwise, when the stranger cannot
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
