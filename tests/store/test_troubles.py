@@ -1,5 +1,6 @@
 """What stands in the way of the database is said: what, where, and what to do. And root breaks nothing."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -20,6 +21,7 @@ from watcher import mounts
 from watcher.errors import Exit, StoreError, StoreUnavailable
 from watcher.store import Store
 from watcher.store.sqlite import connections, database_file
+from watcher.store.sqlite.files import check_folder
 
 pytestmark = pytest.mark.sqlite  # all of it is about the file
 
@@ -296,6 +298,21 @@ def test_a_second_item_at_one_path_is_refused_as_a_fault_of_the_program(store: S
 
 
 # The place
+
+
+def test_a_folder_that_cannot_be_reached_says_what_the_system_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails is not a matter of rights, and may be well again."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", fail)
+        with pytest.raises(StoreUnavailable, match="folder cannot be reached") as raised:
+            check_folder(tmp_path)
+    assert "dmesg" in raised.value.hint
 
 
 def test_a_folder_that_is_missing_is_not_an_empty_site(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Files of the store on this machine, whatever kind of database it has: created with the right owner."""
+"""Files of the store on this machine, whatever its database: their owner, and what the system refuses."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,6 +10,13 @@ from watcher.ownership import make_file
 from watcher.text import quote_path, show_path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_SYSTEM_HINTS = {
+    errno.ENOSPC: "Make room on the disk of {folder}.",
+    errno.EDQUOT: "Make room on the disk of {folder}, or raise the quota.",
+    errno.EIO: "Check the disk: `dmesg`, `df {folder}`.",
+    errno.EROFS: "The disk of {folder} is mounted read-only.",
+}
+_BY_THE_WRONG_USER = "Run this as the user that the daemon runs as, who must be able to write there."
 
 
 def create(path: Path, like: Path | None = None) -> None:
@@ -44,6 +52,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def refused_by_system(path: Path, what: str, error: OSError) -> StoreError:
+    """The error for what the system refused to do with the database or a file beside it."""
+    kind = StoreUnavailable if error.errno in PASSING_ERRORS else StoreError
+    hint = _SYSTEM_HINTS.get(error.errno or 0, _BY_THE_WRONG_USER)
+    return kind(f"{path}: {what}: {os.strerror(error.errno or 0)}", hint=hint.format(folder=path.parent))
+
+
 def check_is_folder(folder: Path, setting: str) -> None:
     """Raise StoreError unless the folder, which follows from this setting, is there and can be reached."""
     try:
@@ -51,11 +66,7 @@ def check_is_folder(folder: Path, setting: str) -> None:
     except (FileNotFoundError, NotADirectoryError):
         is_there = False
     except OSError as error:
-        kind = StoreUnavailable if error.errno in PASSING_ERRORS else StoreError
-        raise kind(
-            f"{show_path(os.fsencode(folder))}: the database's folder cannot be reached: {error.strerror}",
-            hint="Run this as the user that the daemon runs as, who must be able to write there.",
-        ) from error
+        raise refused_by_system(folder, "the database's folder cannot be reached", error) from error
     if not is_there:
         raise StoreError(
             f"{setting}: the folder {show_path(os.fsencode(folder))} does not exist",

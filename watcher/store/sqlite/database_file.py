@@ -42,9 +42,9 @@ from watcher.errors import StoreError
 from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.empty import empty_database
-from watcher.store.local_files import create, sync_folder
+from watcher.store.local_files import create, refused_by_system, sync_folder
 from watcher.store.sqlite import connections
-from watcher.store.sqlite.error_codes import DAMAGED, our_errors, refused_by_system
+from watcher.store.sqlite.error_codes import DAMAGED, our_errors
 from watcher.store.sqlite.files import FileLock, check_folder, remove
 from watcher.text import show_path
 

@@ -1,7 +1,5 @@
-"""Turn SQLite's and the system's errors into ours, which say what to do."""
+"""Turn SQLite's errors into ours, which say what to do."""
 
-import errno
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from watcher.errors import PASSING_ERRORS, StoreContradicted, StoreError, StoreUnavailable
+from watcher.errors import StoreContradicted, StoreError, StoreUnavailable
 
 DAMAGED = (
     "Nothing was changed. Stop the daemon, move the file aside with the -wal and -shm files beside it (mv {path} "
@@ -56,13 +54,6 @@ _MEANINGS = {
         "Run `watcher migrate`. If that says all is well, please report this.",
     ),
 }
-_SYSTEM_HINTS = {
-    errno.ENOSPC: "Make room on the disk of {folder}.",
-    errno.EDQUOT: "Make room on the disk of {folder}, or raise the quota.",
-    errno.EIO: "Check the disk: `dmesg`, `df {folder}`.",
-    errno.EROFS: "The disk of {folder} is mounted read-only.",
-}
-_BY_THE_WRONG_USER = "Run this as the user that the daemon runs as, who must be able to write there."
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _UNKNOWN = (
     "it cannot be used",
@@ -80,13 +71,6 @@ def our_errors(path: Path) -> Iterator[None]:
         what, hint = _explain(cause)
         hint = hint.format(path=path, folder=path.parent)
         raise _kind(cause)(f"{path}: {what} ({cause})", hint=hint) from error
-
-
-def refused_by_system(path: Path, what: str, error: OSError) -> StoreError:
-    """The error for what the system refused to do with the database or a file beside it."""
-    kind = StoreUnavailable if error.errno in PASSING_ERRORS else StoreError
-    hint = _SYSTEM_HINTS.get(error.errno or 0, _BY_THE_WRONG_USER)
-    return kind(f"{path}: {what}: {os.strerror(error.errno or 0)}", hint=hint.format(folder=path.parent))
 
 
 def _explain(cause: BaseException | None) -> tuple[str, str]:

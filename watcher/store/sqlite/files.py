@@ -9,8 +9,7 @@ from pathlib import Path
 from watcher import mounts
 from watcher.clock import SystemClock
 from watcher.errors import StoreError, StoreUnavailable
-from watcher.store.local_files import check_is_folder, create
-from watcher.store.sqlite.error_codes import refused_by_system
+from watcher.store.local_files import check_is_folder, create, refused_by_system
 
 _POLL_SECONDS = 0.0005
 
