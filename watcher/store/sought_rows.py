@@ -89,27 +89,19 @@ class SoughtRows:
 
     def among(self, sought: Sought, serials: Sequence[int]) -> list[Listed]:
         """Return the rows with these numbers that are looked for, in their order."""
-        states = [is_one_of(items, sought.states)] if sought.states else []
-        query = _ROWS_OF.where(*states, *_conditions(sought))
-        known = {
-            row.serial: Listed._make(row) for row in self._connection.execute(query, {"serials": list(serials)})
-        }
-        return [known[serial] for serial in serials if serial in known]
+        return self._in_order(_ROWS_OF.where(*_met_by(sought)), serials)
 
     def count(self, sought: Sought, most: int) -> int:
         """Return how many are found, counting no further than `most`: those in parts whatever their verdicts."""
-        states = [is_one_of(items, sought.states)] if sought.states else []
         found = select(literal(1)).select_from(_WITH_VERDICT if sought.verdicts else items)
-        found = found.where(*states, *_conditions(sought)).limit(most)
+        found = found.where(*_met_by(sought)).limit(most)
         return int(self._connection.execute(select(func.count()).select_from(found.subquery())).scalar_one())
 
     def sorted(self, sought: Sought, key: str, *, reverse: bool = False) -> "array[int]":
         """Return the numbers of all that are found, sorted by one of SORTS."""
         column = SORTS[key]
         order = [column.desc() if reverse else column, items.c.serial.desc() if reverse else items.c.serial]
-        query = select(items.c.serial).select_from(_WITH_VERDICT).where(*_conditions(sought))
-        if sought.states:
-            query = query.where(is_one_of(items, sought.states))
+        query = select(items.c.serial).select_from(_WITH_VERDICT).where(*_met_by(sought))
         if column.nullable:
             order.insert(0, column.is_(None))
         rows = self._connection.execute(query.order_by(*order), execution_options={"yield_per": 10_000})
@@ -117,7 +109,10 @@ class SoughtRows:
 
     def rows_of(self, serials: Sequence[int]) -> list[Listed]:
         """Return the rows with these numbers, in their order."""
-        rows = self._connection.execute(_ROWS_OF, {"serials": list(serials)})
+        return self._in_order(_ROWS_OF, serials)
+
+    def _in_order(self, query: Select[Any], serials: Sequence[int]) -> list[Listed]:
+        rows = self._connection.execute(query, {"serials": list(serials)})
         known = {row.serial: Listed._make(row) for row in rows}
         return [known[serial] for serial in serials if serial in known]
 
@@ -149,6 +144,12 @@ def _page(sought: Sought, *, newest_first: bool) -> Select[Any]:
     ]
     keys = union_all(*(select(first.subquery().c.serial) for first in firsts))
     return LISTED.where(serial.in_(keys)).order_by(*order).limit(_LIMIT)
+
+
+def _met_by(sought: Sought) -> list[ColumnElement[bool]]:
+    """What the items meet, wherever in the list they stand."""
+    states = [is_one_of(items, sought.states)] if sought.states else []
+    return [*states, *_conditions(sought)]
 
 
 def _conditions(sought: Sought) -> list[ColumnElement[bool]]:

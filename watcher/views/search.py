@@ -196,9 +196,9 @@ def keep_judged(rows: Sequence[Row], sought: Sought) -> list[Row]:
     """Return those of the rows that have one of the verdicts: a recording in parts, the joined one."""
     if not sought.verdicts:
         return list(rows)
-    return [row for row in rows if not isinstance(row, Recording) or _iskeep_judged(row, sought.verdicts)]
+    return [row for row in rows if not isinstance(row, Recording) or _is_judged(row, sought.verdicts)]
 
 
-def _iskeep_judged(recording: Recording, said: Iterable[str]) -> bool:
+def _is_judged(recording: Recording, said: Iterable[str]) -> bool:
     verdict = recording.verdict
     return verdict is not None and not {verdict.classification, str(verdict.state)}.isdisjoint(said)
