@@ -52,6 +52,11 @@ _FILL = [
     SELECT printf('%064x', n), CASE WHEN n % 50 = 0 THEN 'awaited' WHEN n % 50 = 1 THEN 'overdue' ELSE 'known' END,
            n, n FROM numbers
     """,
+    # As the store keeps them.
+    """
+    UPDATE items SET (judged_state, judged_as, judged_confidence, judged_at) =
+    (SELECT state, classification, confidence, known_at FROM verdicts WHERE verdicts.identifier = items.identifier)
+    """,
     """
     WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows - 1)
     INSERT INTO attempts (item_id, started_at, ended_at, size, outcome, charged)

@@ -25,14 +25,13 @@ from sqlalchemy import (
 from watcher.domain import State
 from watcher.store.dialects import begins_with, path_has, path_has_digits
 from watcher.store.listed_rows import LISTED, Listed, Place
-from watcher.store.schema import items, verdicts
+from watcher.store.schema import items
 from watcher.store.statements import is_one_of
 
 _AT: BindParameter[float] = bindparam("arrived_at")
 _SERIAL: BindParameter[int] = bindparam("serial")
 _LIMIT: BindParameter[int] = bindparam("limit")
 _BEFORE_ALL = -1  # among those that arrived at one moment
-_WITH_VERDICT = items.outerjoin(verdicts, verdicts.c.identifier == items.c.identifier)
 
 SORTS: dict[str, ColumnElement[Any]] = {
     "arrived": items.c.arrived_at,
@@ -42,7 +41,7 @@ SORTS: dict[str, ColumnElement[Any]] = {
     "state": items.c.state,
     "size": items.c.size,
     "seconds": items.c.seconds,
-    "confidence": verdicts.c.confidence,
+    "confidence": items.c.judged_confidence,
 }
 """What items are sorted by. What is not known comes last."""
 
@@ -93,7 +92,7 @@ class SoughtRows:
 
     def count(self, sought: Sought, most: int) -> int:
         """Return how many are found, counting no further than `most`: those in parts whatever their verdicts."""
-        found = select(literal(1)).select_from(_WITH_VERDICT if sought.verdicts else items)
+        found = select(literal(1)).select_from(items)
         found = found.where(*_met_by(sought)).limit(most)
         return int(self._connection.execute(select(func.count()).select_from(found.subquery())).scalar_one())
 
@@ -101,7 +100,7 @@ class SoughtRows:
         """Return the numbers of all that are found, sorted by one of SORTS."""
         column = SORTS[key]
         order = [column.desc() if reverse else column, items.c.serial.desc() if reverse else items.c.serial]
-        query = select(items.c.serial).select_from(_WITH_VERDICT).where(*_met_by(sought))
+        query = select(items.c.serial).where(*_met_by(sought))
         if column.nullable:
             order.insert(0, column.is_(None))
         rows = self._connection.execute(query.order_by(*order), execution_options={"yield_per": 10_000})
@@ -135,7 +134,7 @@ def _page(sought: Sought, *, newest_first: bool) -> Select[Any]:
     later = (at < _AT if newest_first else at > _AT,)
     firsts = [
         select(serial)
-        .select_from(_WITH_VERDICT if sought.verdicts else items)
+        .select_from(items)
         .where(items.c.state == state, *is_after, *conditions)
         .order_by(*order)
         .limit(_LIMIT)
@@ -168,7 +167,7 @@ def _conditions(sought: Sought) -> list[ColumnElement[bool]]:
         found.append(or_(items.c.state != State.FAILED, items.c.dismissed_at.is_(None)))
     if sought.verdicts:
         said = sorted(sought.verdicts)
-        judged = or_(verdicts.c.classification.in_(said), verdicts.c.state.in_(said))
+        judged = or_(items.c.judged_as.in_(said), items.c.judged_state.in_(said))
         found.append(or_(items.c.plan_mode.is_not(None), judged))
     return found
 
