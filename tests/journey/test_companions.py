@@ -1,6 +1,7 @@
 """Markers and sidecars: two more ways for a producer to say that a recording is ready."""
 
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +205,18 @@ def die_while_it_is_filed(
             journey.filing.step()
 
 
+def with_inode(number: int, path: Path) -> None:
+    """Give the file this inode number, where it is free and the file system soon uses such numbers again."""
+    tries = [path.with_name(f"try {i}") for i in range(50)]
+    for file in tries:
+        file.write_bytes(path.read_bytes())
+    for file in tries:
+        if file.stat().st_ino == number:
+            file.rename(path)
+        else:
+            file.unlink()
+
+
 @pytest.mark.parametrize("dies_at", ["out.move_companions", "out.Out.record"])
 @pytest.mark.parametrize("is_on_another_disk", [False, True], ids=["one disk", "two disks"])
 def test_what_comes_after_a_crash_is_the_next_recording_s(
@@ -231,10 +244,12 @@ def test_what_comes_after_a_crash_is_the_next_recording_s(
         assert place.files() & {"drop/call.wav", "drop/call.xml", "done/call.wav"} == (
             {"done/call.wav", "drop/call.xml"} if before_its_companions else {"done/call.wav"}
         )
+        filed = place.root / "done/call.wav"
+        filed.chmod(stat.S_IMODE(filed.stat().st_mode))  # filed in the same tick of the clock in which they come
         for name in ("call.xml", "call.wav.ok"):
             (place.root / "drop" / name).unlink(missing_ok=True)
             place.drop(name, b"second call")
-        place.drop("call.wav", speech("second"))
+        with_inode(place.item("call.wav").fingerprint.inode, place.drop("call.wav", speech("second")))
         for _ in range(2):
             place.run_once()
         with place.books() as books:
@@ -242,11 +257,11 @@ def test_what_comes_after_a_crash_is_the_next_recording_s(
         assert len(names) == 2
         assert "call.wav" in names
         later = next(name for name in names if name != "call.wav")
-        filed = {path.name: path.read_bytes() for path in (place.root / "done").iterdir()}
-        assert filed[later] == speech("second")
-        assert filed[f"{later.removesuffix('.wav')}.xml"] == filed[f"{later}.ok"] == b"second call"
+        done = {path.name: path.read_bytes() for path in (place.root / "done").iterdir()}
+        assert done[later] == speech("second")
+        assert done[f"{later.removesuffix('.wav')}.xml"] == done[f"{later}.ok"] == b"second call"
         firsts = {} if before_its_companions else {"call.xml": b"first", "call.wav.ok": b"first"}
-        assert {name: filed[name] for name in ("call.xml", "call.wav.ok") if name in filed} == firsts
+        assert {name: done[name] for name in ("call.xml", "call.wav.ok") if name in done} == firsts
         assert [path for path in place.files() if path.startswith("drop/")] == []
     finally:
         if disk is not None:

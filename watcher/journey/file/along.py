@@ -15,11 +15,12 @@ _log = logs.get_logger(__name__)
 
 
 def move_companions(
-    site: Site, item: Item, source: Folder, target: Folder, *, until_ns: int | None = None
+    site: Site, item: Item, source: Folder, target: Folder, *, before_ns: int | None = None
 ) -> list[str]:
     """Move what came with the recording to `target`, after it. Return a warning for each that could not be moved.
 
-    `until_ns`: one whose ctime is later belongs to another recording, and stays.
+    `before_ns`: one whose ctime is not before it belongs to another recording, and stays. One of the same tick of
+    the file system's clock (4 ms) came after the move: what came with the recording was there before it was sent.
 
     Should the database be lost in between, a companion left in the drop folder is only an orphan, while a
     recording left there would be an arrival. One that cannot be moved stays, or its recording would never be done.
@@ -29,7 +30,7 @@ def move_companions(
     for companion in item.companions:
         here = _find(source, item, companion) if target is site.drop else companion
         try:
-            _move_one(site, item, companion, here, source, target, until_ns)
+            _move_one(site, item, companion, here, source, target, before_ns)
         except (RecordingGone, RecordingChanged):
             pass  # taken away, or moved before a crash
         except (RecordingError, FolderError) as error:
@@ -44,17 +45,17 @@ def move_companions(
 
 
 def move_companions_on(
-    site: Site, item: Item, there: Item, folder: Folder, *, until_ns: int | None = None
+    site: Site, item: Item, there: Item, folder: Folder, *, before_ns: int | None = None
 ) -> list[str]:
     """Move what came with the recording after it, within the folder. `there`: the item as it lies now.
 
-    Return a warning for each that could not be moved. `until_ns`: as for move_companions.
+    Return a warning for each that could not be moved. `before_ns`: as for move_companions.
     """
     left: list[str] = []
     for companion in item.companions:
         here = _find(folder, item, companion)
         try:
-            _move_one(site, there, companion, here, folder, folder, until_ns)
+            _move_one(site, there, companion, here, folder, folder, before_ns)
         except (RecordingGone, RecordingChanged):
             pass  # taken away, or moved before a crash
         except (RecordingError, FolderError) as error:
@@ -70,12 +71,12 @@ def _move_one(
     here: bytes,
     source: Folder,
     target: Folder,
-    until_ns: int | None,
+    before_ns: int | None,
 ) -> None:
     """Move it to `target` under the first of its names that is free. Raises NameTaken, and what `move` does."""
     there = companion if target is site.drop else companion_name(companion, item.path, item.filed_as or item.path)
     fingerprint = source.fingerprint(here)
-    if until_ns is not None and fingerprint.ctime_ns > until_ns:
+    if before_ns is not None and fingerprint.ctime_ns >= before_ns:
         return
     for token in tokens_for(item.id, plain=True):
         name = site.acceptance.fit(target, there, item.id, token)

@@ -86,8 +86,8 @@ class Onward:
                     if has_receipt(done, receipt_name(name), item):
                         done.remove(receipt_name(name))  # of nothing that lies there
                     continue
-                until_ns = there.fingerprint.ctime_ns if is_moved else None
-                left = move_companions_on(site, item, there, done, until_ns=until_ns)
+                before_ns = there.fingerprint.ctime_ns if is_moved else None
+                left = move_companions_on(site, item, there, done, before_ns=before_ns)
                 warning = " ".join(filter(None, [item.warning, *left])) or None
                 if has_receipt(done, receipt_name(before), item):
                     done.remove(receipt_name(before))

@@ -65,8 +65,8 @@ class Out:
                 self._site.check_mounted(item.path)  # gone by itself, not with its disk
                 return self._file_without_recording(folder, attempt)
             # What was made since its recording was moved, before a crash, came with the next one of its name.
-            until_ns = there.ctime_ns if is_repeated else None
-            left = move_companions(self._site, attempt, self._site.drop, folder, until_ns=until_ns)
+            before_ns = there.ctime_ns if is_repeated else None
+            left = move_companions(self._site, attempt, self._site.drop, folder, before_ns=before_ns)
             warning = " ".join(filter(None, [attempt.warning, *left])) or None
             return replace(attempt, fingerprint=there, warning=warning)
         raise FolderRefuses(
@@ -74,13 +74,15 @@ class Out:
         )
 
     def _lies_in_drop(self, item: Item) -> bool:
-        """Whether the recording was not moved yet, as far as can be told without reading it."""
+        """Whether the recording was not moved yet, as far as can be told without reading it.
+
+        A new file may have its inode number, once that is free. One that was touched or renumbered is taken for
+        moved, which does no harm: its companions are older than the move that follows.
+        """
         try:
-            here = self._site.drop.fingerprint(item.path)
+            return self._site.drop.fingerprint(item.path).same_content(item.fingerprint)
         except (RecordingError, FolderError):
             return False
-        was = item.fingerprint
-        return here.inode == was.inode or (here.size, here.mtime_ns) == (was.size, was.mtime_ns)
 
     def _claim_name(self, folder: Folder, item: Item) -> None:
         """Write the receipt under its name. Raises NameTaken where that name or the recording's is taken."""
