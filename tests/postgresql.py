@@ -28,7 +28,7 @@ _SETTINGS = {
 
 
 class Server:
-    """A server that listens at a socket in `folder`."""
+    """A server that listens at a socket in `folder`. Its databases belong to `watcher`, an ordinary user."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,7 +44,7 @@ class Server:
             "-D",
             str(self.folder / "data"),
             "-U",
-            "watcher",
+            "postgres",
             "-A",
             "trust",
             "-N",
@@ -59,7 +59,7 @@ class Server:
             command += ["-c", f"{name}={value}"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._as_whom)
-        asking = [str(self._binaries / "pg_isready"), "-q", "-t", "30", "-h", str(self.folder), "-U", "watcher"]
+        asking = [str(self._binaries / "pg_isready"), "-q", "-t", "30", "-h", str(self.folder), "-U", "postgres"]
         while subprocess.run([*asking, "-d", "postgres"], check=False).returncode:
             if self._process.poll() is not None:
                 raise AssertionError((self.folder / "log").read_text())
@@ -78,15 +78,15 @@ class Server:
         return f"postgresql+psycopg://watcher@/{name}?host={self.folder}"
 
     def execute(self, statement: str, name: str = "postgres") -> list[tuple[object, ...]]:
-        """What the statement finds in this database, outside any transaction."""
-        with psycopg.connect(host=str(self.folder), user="watcher", dbname=name, autocommit=True) as connection:
+        """What the statement finds in this database, as a superuser and outside any transaction."""
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname=name, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return list(cursor) if cursor.description else []
 
     def database(self, template: str = "template0") -> str:
         """The name of a new database, a copy of the template."""
         name = f"site{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        self.execute(f"CREATE DATABASE {name} OWNER watcher TEMPLATE {template} STRATEGY file_copy")
         return name
 
     def drop(self, name: str) -> None:
@@ -108,6 +108,7 @@ def running_server() -> Iterator[Server]:
         server = Server(folder)
         server.make()
         server.start()
+        server.execute("CREATE ROLE watcher LOGIN")
         try:
             yield server
         finally:

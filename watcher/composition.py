@@ -95,7 +95,7 @@ def opened(
         _log.warning(
             "key.short", reason=reason, hint="Copy the whole key again. One this short is not redacted in the log."
         )
-    with Store(config.store.url, config.books, config.notify.noted) as store:
+    with Store(config.store.url, config.books, config.notify.noted, account=config.identifai.payer) as store:
         site = Site.open(config, store, clock)
         if store.database.size() is None:
             check_first_start(site)  # before anything is created for a site that cannot start
@@ -218,7 +218,7 @@ def recover_books(
     `trusted`: whose receipts count beside the service's user's. `is_trial`: only say what would come of it, from a
     scratch copy of the database; nothing is changed. Raises InstanceRunning, ConfigError, FolderError, StoreError.
     """
-    with Store(config.store.url, config.books) as store:
+    with Store(config.store.url, config.books, account=config.identifai.payer) as store:
         site = Site.open(config, store, clock)
         path = store.database.path
         check_first_start(site)

@@ -182,6 +182,7 @@ WINDOW = '"N/second", "N/minute", "N/hour", "N/day" or "N/10s" with N of 1 or mo
 URL = "http:// or https:// and a host, without a user name"
 ENDING = 'an extension that starts with a dot and has no slash, such as ".xml"'
 PATTERN = 'a pattern for one name, without a slash, that does not match every name, such as "*.bak"'
+SERVER = '"postgresql+psycopg://USER@HOST/DATABASE"'
 STORE = '"sqlite:///" and the path of a file, such as "sqlite:///watcher.db"'
 PLAIN = f"{URL}, and without control characters"
 ONE_LINE = "text on one line, without control characters"
@@ -393,8 +394,10 @@ def test_retention_may_begin_anywhere(file: Path) -> None:
         ("store.url", '"sqlite:///:memory:"', '"sqlite:///:memory:"', STORE),
         ("store.url", '"sqlite:///w.db?mode=ro"', '"sqlite:///w.db?mode=ro"', STORE),
         ("store.url", '"mysql://host/db"', '"mysql://host/db"', STORE),
-        ("store.url", '"postgresql+psycopg://u:pw@h/db"', '"postgresql+psycopg://…@h/db"',
-         '"sqlite:///…": postgresql is not built yet, use sqlite:///'),
+        ("store.url", '"postgresql://u:pw@h/db"', '"postgresql://…@h/db"', SERVER),
+        ("store.url", '"postgresql+psycopg2://u:pw@h/db"', '"postgresql+psycopg2://…@h/db"', SERVER),
+        ("store.url", '"postgresql+psycopg://u:pw@h/"', '"postgresql+psycopg://…@h/"',
+         f"{SERVER}, with the name of the database at its end"),
         ("verdicts.fetch", "0", "0", "true or false"),
         ("verdicts.give_up_hours", "0", "0", "more than 0"),
         ("verdicts.max_seconds", "4.5", "4.5", "first_seconds (5) or more"),
@@ -728,3 +731,19 @@ def test_a_hundred_thousand_names_are_matched_fast() -> None:
     start = time.process_time()
     assert not any(map(ignore.matching, names))
     assert time.process_time() - start < 1.5
+
+
+def test_a_database_on_a_server_is_named_by_its_address(file: Path) -> None:
+    """With psycopg installed it is taken as it is; beside the spool lies what stands for it on this machine."""
+    url = f"postgresql+psycopg://watcher:{SECRET}@db.example/watcher?sslmode=require"
+    config = loaded(file, f'[store]\nurl = "{url}"\n')
+    assert config.store.url == url
+    assert config.books == file.parent / "watcher.node"
+
+
+def test_a_database_on_a_server_needs_the_extra(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, one clear error says what to install."""
+    monkeypatch.setattr("watcher.config.values.importlib.util.find_spec", lambda _: None)
+    error = refused(file, f'[store]\nurl = "postgresql+psycopg://watcher:{SECRET}@db.example/watcher"\n')
+    assert "pip install 'identifai-watcher[postgresql]'" in error.message
+    assert SECRET not in str(error)

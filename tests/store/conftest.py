@@ -20,11 +20,17 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def migrated(postgresql: Server) -> str:  # noqa: F811
-    """The name of a PostgreSQL database of this version."""
-    postgresql.execute(f"CREATE DATABASE {_MIGRATED} TEMPLATE template0")
+    """The name of a PostgreSQL database of this version with nothing in it: a template, which nobody writes to."""
+    postgresql.execute(f"CREATE DATABASE {_MIGRATED} OWNER watcher TEMPLATE template0")
     with Store(postgresql.url(_MIGRATED), Path("unused")) as store:
         store.database.migrate()
     return _MIGRATED
+
+
+@pytest.fixture(scope="session")
+def emptied(postgresql: Server, migrated: str) -> str:  # noqa: F811
+    """The name of a PostgreSQL database that the tests of a store use, one after the other."""
+    return postgresql.database(migrated)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -43,7 +49,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
             yield store
         return
     server: Server = request.getfixturevalue("postgresql")
-    name = request.getfixturevalue("migrated")
+    name = request.getfixturevalue("emptied")
     tables = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables)
     server.execute(f"TRUNCATE {tables} RESTART IDENTITY", name)  # a tenth of the time of another database
     with Store(server.url(name), tmp_path / "watcher.node") as store:

@@ -51,7 +51,8 @@ def test_the_revisions_make_the_same_indexes_on_either() -> None:
 def test_a_row_that_is_there_is_left_or_replaced_by_the_same_words(dialect: Dialect) -> None:
     assert str(insert_or_leave(verdicts).compile(dialect=dialect)).endswith("ON CONFLICT DO NOTHING")
     replaced = str(insert_or_replace(site).compile(dialect=dialect))
-    assert replaced.endswith("ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+    key = {"sqlite": "(name)", "postgresql": "ON CONSTRAINT site_pkey"}[dialect.name]
+    assert replaced.endswith(f"ON CONFLICT {key} DO UPDATE SET value = excluded.value")
 
 
 def test_what_is_looked_for_in_a_path_is_said_in_the_database_s_own_words() -> None:

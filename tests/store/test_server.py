@@ -110,7 +110,7 @@ def test_a_node_that_stands_still_in_a_transaction_loses_it(postgresql: Server, 
 
 def test_a_server_that_is_away_is_worth_another_try_and_is_used_again_when_it_is_back(tmp_path: Path) -> None:
     """Killed in mid-work: what was committed is there, each transaction of that time says that it may pass."""
-    with running_server() as server, Store(server.url(server.database()), tmp_path) as store:
+    with running_server() as server, Store(server.url(server.database()), tmp_path / "watcher.node") as store:
         store.database.migrate()
         assert count_up(store) == 1
         with pytest.raises(StoreUnavailable), store.writing() as books:  # noqa: PT012 — it dies in between

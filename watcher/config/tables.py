@@ -123,6 +123,11 @@ class Identifai(Table):
     deadline_seconds: Seconds = 300.0
 
     @property
+    def payer(self) -> str:
+        """Whose credit it is, and for which service: what tells the accounts of one database apart."""
+        return f"{self.base_url} {self.account}"
+
+    @property
     def holds_in_doubt(self) -> bool:
         """Whether a person decides on what may have been charged."""
         return self.in_doubt == "hold"

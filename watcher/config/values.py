@@ -1,6 +1,7 @@
 """The types of values. The text of a ValueError completes the sentence "… is X; expected …"."""
 
 import difflib
+import importlib.util
 import ipaddress
 import os
 import re
@@ -83,11 +84,23 @@ def _file_or_none(value: object, info: ValidationInfo) -> Path | None:
 def _store_url(url: str, info: ValidationInfo) -> str:
     scheme = url.partition(":")[0].lower()
     if scheme.partition("+")[0] in ("postgresql", "postgres"):
-        raise ValueError('"sqlite:///…": postgresql is not built yet, use sqlite:///')
+        return _server_url(url, scheme)
     path = url.removeprefix("sqlite:///")
     if path == url or not path or "?" in path or path == ":memory:":
         raise ValueError('"sqlite:///" and the path of a file, such as "sqlite:///watcher.db"')
     return "sqlite:///" + os.fsdecode(_seen_from_file(path, info))
+
+
+def _server_url(url: str, scheme: str) -> str:
+    if scheme != "postgresql+psycopg":
+        raise ValueError('"postgresql+psycopg://USER@HOST/DATABASE"')
+    if not url.isprintable() or not urlsplit(url).path.strip("/"):
+        raise ValueError('"postgresql+psycopg://USER@HOST/DATABASE", with the name of the database at its end')
+    if importlib.util.find_spec("psycopg") is None:
+        raise ValueError(
+            "another database until the extra is installed: pip install 'identifai-watcher[postgresql]'"
+        )
+    return url
 
 
 def _web_url(url: str) -> str:

@@ -1,7 +1,7 @@
 """The only SQL of the project. A step opens one transaction and finds the books in it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,7 +13,7 @@ from watcher.store.audit import Audit, Missing
 from watcher.store.condition_rows import Conditions, Message, Messages
 from watcher.store.copies import Copies
 from watcher.store.database import Database, open_database
-from watcher.store.facts import SiteFacts
+from watcher.store.facts import AccountFacts, SiteFacts
 from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
 from watcher.store.ledger import Ledger
@@ -27,6 +27,7 @@ from watcher.store.queue import Queue
 from watcher.store.rebuilt_rows import RebuiltRows
 from watcher.store.removal_rows import Removal, Removals
 from watcher.store.report_rows import ReportRows, SpentQuarter
+from watcher.store.scope import wide
 from watcher.store.sought_rows import Sought, SoughtRows
 from watcher.store.tallies import Tallies
 from watcher.store.tombstone_rows import Tombstones
@@ -67,6 +68,7 @@ class Books:
 
     def __init__(self, connection: Connection, noted: Noted = _NOTHING) -> None:
         """`noted`: of which conditions somebody is told."""
+        self._connection = connection
         self._afterwards: list[Callable[[], object]] = []
         self.conditions = Conditions(connection, noted)
         self.messages = Messages(connection)
@@ -82,6 +84,7 @@ class Books:
         self.pauses = Pauses(connection, self.conditions)
         self.verdicts = Verdicts(connection)
         self.site = SiteFacts(connection)
+        self.account = AccountFacts(connection)
         self.waiting = WaitingFiles(connection, self.site)
         self.audit = Audit(connection)
         self.rebuilt = RebuiltRows(connection)
@@ -89,9 +92,13 @@ class Books:
         self.report = ReportRows(connection)
         self.sought = SoughtRows(connection)
         self.tallies = Tallies(connection)
-        self.tombstones = Tombstones(connection, self.site)
+        self.tombstones = Tombstones(connection, self.account)
         self.wishes = Wishes(connection)
         self.page = PageRows(connection)
+
+    def wide(self) -> AbstractContextManager[None]:
+        """Return the block in which the rows of all sites and accounts of the database are seen; see scope.py."""
+        return wide(self._connection)
 
     def afterwards(self, say: Callable[[], object]) -> None:
         """Call `say` after the commit, and never if the transaction is rolled back."""
@@ -110,13 +117,13 @@ class Store:
     `reading()` is one consistent view that hinders nobody.
     """
 
-    def __init__(self, url: str, local: Path | None = None, noted: Noted = _NOTHING) -> None:
+    def __init__(self, url: str, local: Path | None = None, noted: Noted = _NOTHING, *, account: str = "") -> None:
         """Open none yet. `local`: the file that stands for a database on a server, on this machine.
 
-        `noted`: of which conditions somebody is told.
+        `noted`: of which conditions somebody is told. `account`: whose credit it is, and of which service.
         """
         self._noted = noted
-        self.database = open_database(url, local)
+        self.database = open_database(url, local, account)
 
     @contextmanager
     def writing(self) -> Iterator[Books]:

@@ -5,15 +5,16 @@ from typing import NamedTuple
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, and_, bindparam, exists, func, or_, select
 
+from watcher.store.dialects import is_of_own_site
 from watcher.store.schema import attempts, items, parts, transitions
 
 _ARRIVALS = select(func.count()).where(transitions.c.before.is_(None))
 _FROM: BindParameter[int] = bindparam("after")
 _UNTIL: BindParameter[int] = bindparam("until")
 _ITEMS = and_(items.c.serial > _FROM, items.c.serial <= _UNTIL)
-_REQUESTS = and_(attempts.c.number > _FROM, attempts.c.number <= _UNTIL)
+_REQUESTS = and_(attempts.c.number > _FROM, attempts.c.number <= _UNTIL, is_of_own_site(attempts.c.site))
 _LAST_ITEM = select(func.coalesce(func.max(items.c.serial), 0))
-_LAST_REQUEST = select(func.coalesce(func.max(attempts.c.number), 0))
+_LAST_REQUEST = select(func.coalesce(func.max(attempts.c.number), 0)).where(is_of_own_site(attempts.c.site))
 
 _steps = transitions.alias()
 _LAST = select(func.max(_steps.c.serial)).where(_steps.c.item_id == items.c.id).correlate(items).scalar_subquery()

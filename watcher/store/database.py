@@ -82,20 +82,23 @@ class Database(Protocol):
     def checkpoint(self) -> None:
         """Move everything that was committed to its final place, unless it is being read now."""
 
+    def belong_to(self, site: str) -> None:
+        """Work on the rows of this site from now on, in every process of this node. A file has one site."""
+
     def close(self) -> None:
         """Close everything. It may be used again."""
 
 
-def open_database(url: str, local: Path | None = None) -> Database:
+def open_database(url: str, local: Path | None = None, account: str = "") -> Database:
     """The database that the URL names. Raises StoreError if it is not of a known kind.
 
-    `local`: the file that stands for one on a server, on this machine.
+    `local`: the file that stands for one on a server, on this machine. `account`: whose rows are seen there.
     """
     kind = url.partition(":")[0].partition("+")[0]
     if kind == "postgresql" and local is not None:
         from watcher.store.postgresql import PostgresqlDatabase  # noqa: PLC0415 — what it needs is an extra
 
-        return PostgresqlDatabase(url, local)
+        return PostgresqlDatabase(url, local, account)
     if kind == "sqlite":
         return SqliteDatabase(url)
     msg = f"store.url: {url} names no file"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, LargeBinary, Table, TextClause
+from sqlalchemy import Boolean, ColumnElement, LargeBinary, Table, Text, TextClause
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.dialects.sqlite.dml import OnConflictDoNothing, OnConflictDoUpdate
 from sqlalchemy.ext.compiler import compiles
@@ -26,6 +26,73 @@ def _empty_bytes(*_: Any, **__: Any) -> str:
 @compiles(_EmptyBytes, "sqlite")
 def _empty_bytes_of_sqlite(*_: Any, **__: Any) -> str:
     return "x''"
+
+
+class _Said(ColumnElement[str]):
+    """What the transaction was told at its opening: see scope.py. A file has one site, called ""."""
+
+    inherit_cache = True
+    type = Text()
+
+
+class _OwnSite(_Said):
+    inherit_cache = True
+
+
+class _OwnAccount(_Said):
+    inherit_cache = True
+
+
+class _EverySite(_Said):
+    inherit_cache = True
+
+
+OWN_SITE = _OwnSite()
+"""The site that the transaction works on."""
+OWN_ACCOUNT = _OwnAccount()
+"""The account that the transaction works with."""
+EVERY_SITE = _EverySite()
+"""What stands in place of a site where a row is of the account."""
+
+
+@compiles(_OwnSite)
+def _own_site(*_: Any, **__: Any) -> str:
+    return "current_setting('watcher.site')"
+
+
+@compiles(_OwnAccount)
+def _own_account(*_: Any, **__: Any) -> str:
+    return "current_setting('watcher.account')"
+
+
+@compiles(_EverySite)
+def _every_site(*_: Any, **__: Any) -> str:
+    return "'*'"
+
+
+@compiles(_OwnSite, "sqlite")
+@compiles(_OwnAccount, "sqlite")
+@compiles(_EverySite, "sqlite")
+def _in_a_file(*_: Any, **__: Any) -> str:
+    return "''"
+
+
+class is_of_own_site(FunctionElement[bool]):  # noqa: N801 — used as a function, like those of SQLAlchemy
+    """Whether a row of this `site` is of the site that the transaction works on, or of any while it is wide."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(is_of_own_site)
+def _is_of_own_site(element: Any, compiler: Any, **more: Any) -> str:
+    site = compiler.process(element.clauses, **more)
+    return f"({site} = current_setting('watcher.site') OR current_setting('watcher.wide', true) = 'on')"
+
+
+@compiles(is_of_own_site, "sqlite")
+def _is_of_own_site_of_sqlite(*_: Any, **__: Any) -> str:
+    return "1"
 
 
 # SQLAlchemy's PostgreSQL takes long to import. It has SQLite's words for these: they are said to SQLite alone, and
@@ -52,7 +119,8 @@ def _do_nothing(clause: Any, compiler: Any, **more: Any) -> str:
 
 @compiles(OnConflictDoUpdate, "postgresql")
 def _do_update(clause: Any, compiler: Any, **more: Any) -> str:
-    clause.constraint_target = None
+    # Its key may have the site or the account beside what the statement names.
+    clause.constraint_target = f"{compiler.stack[-1]['selectable'].table.name}_pkey"
     return str(compiler.visit_on_conflict_do_update(clause, **more))
 
 
@@ -61,21 +129,30 @@ def insert_or_leave(table: Table) -> Insert:
     return insert(table).on_conflict_do_nothing()
 
 
+OF_SCOPE = {"scope": True}
+"""The info of a column that tells whose a row is: no statement sets it, its default does."""
+
+
+def _values(table: Table) -> list[str]:
+    """Return the names of the columns beside the key that statements set."""
+    return [c.name for c in table.c if not c.primary_key and c.info != OF_SCOPE]
+
+
 def insert_or_replace(table: Table) -> Insert:
     """A statement that inserts a row, or updates the one that has its key."""
     adding, key = insert(table), [column.name for column in table.primary_key]
-    given = {column.name: adding.excluded[column.name] for column in table.c if column.name not in key}
+    given = {name: adding.excluded[name] for name in _values(table)}
     return adding.on_conflict_do_update(index_elements=key, set_=given)
 
 
 def add_to(table: Table) -> Insert:
     """A statement that inserts a row, or adds its numbers to those of the one that has its key."""
     adding, key = insert(table), [column.name for column in table.primary_key]
-    sums = {c.name: c + adding.excluded[c.name] for c in table.c if c.name not in key}
+    sums = {name: table.c[name] + adding.excluded[name] for name in _values(table)}
     return adding.on_conflict_do_update(index_elements=key, set_=sums)
 
 
-class first_folder(FunctionElement[bytes]):  # noqa: N801 — used as a function, like those of SQLAlchemy
+class first_folder(FunctionElement[bytes]):  # noqa: N801
     """The first folder of a path in bytes, with its slash; no bytes where it has none."""
 
     inherit_cache = True

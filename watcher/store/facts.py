@@ -1,15 +1,20 @@
-"""What is known about the site as a whole: facts by name."""
+"""What is known about the site as a whole, and about its account: facts by name."""
 
 import json
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from watcher.store.dialects import insert_or_replace
+from watcher.store.dialects import EVERY_SITE, OWN_ACCOUNT, insert_or_replace
 from watcher.store.schema import site
 
-_GET = select(site.c.value).where(site.c.name == bindparam("name"))
+_BY_NAME = select(site.c.value).where(site.c.name == bindparam("name"))
+_GET = _BY_NAME.where(site.c.site != "*")
 _PUT = insert_or_replace(site)
+_GET_OF_ACCOUNT = _BY_NAME.where(site.c.site == EVERY_SITE, site.c.account == OWN_ACCOUNT)
+_PUT_OF_ACCOUNT = _PUT.values(
+    site=EVERY_SITE, account=OWN_ACCOUNT, name=bindparam("name"), value=bindparam("value")
+)
 
 
 class SiteFacts:
@@ -20,8 +25,25 @@ class SiteFacts:
 
     def get(self, name: str) -> Any:
         """The fact of this name, as parsed JSON; null if it is not known."""
-        value = self._connection.execute(_GET, {"name": name}).scalar()
-        return None if value is None else json.loads(value)
+        return _parsed(self._connection.execute(_GET, {"name": name}).scalar())
 
     def put(self, name: str, value: Any) -> None:
         self._connection.execute(_PUT, {"name": name, "value": json.dumps(value)})
+
+
+class AccountFacts:
+    """The account's facts, within one transaction: all its sites share them. In a file they are the site's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, name: str) -> Any:
+        """The fact of this name, as parsed JSON; null if it is not known."""
+        return _parsed(self._connection.execute(_GET_OF_ACCOUNT, {"name": name}).scalar())
+
+    def put(self, name: str, value: Any) -> None:
+        self._connection.execute(_PUT_OF_ACCOUNT, {"name": name, "value": json.dumps(value)})
+
+
+def _parsed(value: str | None) -> Any:
+    return None if value is None else json.loads(value)

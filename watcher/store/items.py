@@ -279,8 +279,12 @@ class Items:
         Raises TransitionRefused where no item begins so; StoreContradicted where a live one has its path already.
         """
         _check_transition(item.id, None, item.state)
-        place = {} if serial is None else {"serial": serial}
-        self._connection.execute(_ADD, {"id": item.id, **columns_of(item), **place})
+        values = columns_of(item)
+        if not item.site:
+            del values["site"]  # the transaction's own
+        if serial is not None:
+            values["serial"] = serial
+        self._connection.execute(_ADD, values)
         self._tallies.add(ITEMS)
         is_seen = item.state is State.FAILED and (item.dismissed is not None or item.review is not None)
         if (alarm := _ALARMS.get(item.state)) is not None and not is_seen:

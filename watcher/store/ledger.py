@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal
 
 from watcher.domain import Attempt, Charged, Item, Part, State
 from watcher.errors import StaleItem
-from watcher.store.dialects import add_to
+from watcher.store.dialects import add_to, is_of_own_site
 from watcher.store.schema import attempts, items, rate_events, spent_sums
 from watcher.store.tallies import CREDITS, Tallies
 
@@ -30,8 +30,10 @@ _OPEN_SINCE = select(attempts.c.started_at).where(
     attempts.c.number == bindparam("number"), attempts.c.ended_at.is_(None)
 )
 _OF_ITEM = select(attempts).where(attempts.c.item_id == bindparam("id")).order_by(attempts.c.number)
-_UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None)).order_by(attempts.c.number)
-_LATEST = select(attempts).order_by(attempts.c.number.desc()).limit(bindparam("limit"))
+_IS_OWN = is_of_own_site(attempts.c.site)  # what does not say so is asked of the whole account
+_UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None), _IS_OWN).order_by(attempts.c.number)
+_LATEST = select(attempts).where(_IS_OWN).order_by(attempts.c.number.desc()).limit(bindparam("limit"))
+_LISTED = select(attempts).where(_IS_OWN).order_by(attempts.c.number)
 _SPENT = select(func.count()).where(attempts.c.started_at >= bindparam("since"), attempts.c.charged != Charged.NO)
 _SPENT_BEFORE = select(func.coalesce(func.sum(spent_sums.c.charged), 0)).where(
     spent_sums.c.since >= bindparam("since")
@@ -39,7 +41,9 @@ _SPENT_BEFORE = select(func.coalesce(func.sum(spent_sums.c.charged), 0)).where(
 _TO_SUM = select(attempts.c.started_at, attempts.c.charged).where(attempts.c.item_id == bindparam("id"))
 _SUM_SECONDS = 900.0  # wherever a day begins, it begins at a quarter of an hour
 _ADD_SUM = add_to(spent_sums)
-_SUMS = select(func.coalesce(func.sum(spent_sums.c.requests), 0), func.coalesce(func.sum(spent_sums.c.charged), 0))
+_SUMS = select(
+    func.coalesce(func.sum(spent_sums.c.requests), 0), func.coalesce(func.sum(spent_sums.c.charged), 0)
+).where(is_of_own_site(spent_sums.c.site))
 _ACCEPTED_SINCE = (
     select(attempts.c.number)
     .where(attempts.c.started_at > bindparam("since"), attempts.c.item_id != bindparam("id"))
@@ -60,7 +64,7 @@ _ITEMS_WITH = (
     select(attempts.c.item_id)
     .where(attempts.c.started_at >= bindparam("since") - _LONGEST_UPLOAD_SECONDS)
     .where(attempts.c.ended_at >= bindparam("since"))
-    .where(attempts.c.outcome.in_(bindparam("outcomes", expanding=True)))
+    .where(attempts.c.outcome.in_(bindparam("outcomes", expanding=True)), _IS_OWN)
 )
 _ADD_RATE_EVENT = insert(rate_events).returning(rate_events.c.serial)
 _END_RATE_EVENT = update(rate_events).where(
@@ -75,12 +79,15 @@ _NTH_LAST = (
     .limit(1)
     .offset(bindparam("skipped"))
 )
+_END_ALL_RATE_EVENTS = update(rate_events).where(
+    rate_events.c.ended_at.is_(None), is_of_own_site(rate_events.c.site)
+)
 _IS_COUNTED = exists().where(rate_events.c.kind == "write", rate_events.c.released_at == attempts.c.released_at)
 _RESTORE_RATE_EVENTS = insert(rate_events).from_select(
     ["kind", "released_at", "ended_at"],
     select(literal("write"), attempts.c.released_at, func.coalesce(attempts.c.ended_at, bindparam("now")))
     .where(attempts.c.started_at >= bindparam("begun"), attempts.c.released_at >= bindparam("since"))
-    .where(~_IS_COUNTED),
+    .where(~_IS_COUNTED, _IS_OWN),
 )
 _PULL_BACK = update(rate_events).where(
     rate_events.c.kind == bindparam("the_kind"), rate_events.c.ended_at > bindparam("now")
@@ -155,8 +162,8 @@ class Ledger:
         return [_attempt(row) for row in self._connection.execute(_LATEST, {"limit": limit})]
 
     def listed(self) -> Iterator[Attempt]:
-        query = select(attempts).order_by(attempts.c.number)
-        for row in self._connection.execute(query, execution_options={"yield_per": 1000}):
+        """Every request that is not only in the sums, oldest first."""
+        for row in self._connection.execute(_LISTED, execution_options={"yield_per": 1000}):
             yield _attempt(row)
 
     def spent_since(self, since: float) -> int:
@@ -222,8 +229,8 @@ class Ledger:
         self._connection.execute(_DEFER_RATE_EVENT, {"the_serial": serial, "ended_at": now})
 
     def end_all_rate_events(self, now: float) -> None:
-        """All rate events whose process died have ended."""
-        self._connection.execute(update(rate_events).where(rate_events.c.ended_at.is_(None)).values(ended_at=now))
+        """All rate events whose process died have ended: those of this site, on which nobody works now."""
+        self._connection.execute(_END_ALL_RATE_EVENTS, {"ended_at": now})
 
     def unended_rate_events(self, kind: str) -> int:
         unended: int = self._connection.execute(_UNENDED, {"kind": kind}).scalar_one()

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from watcher.domain import ARTIFICIAL, Charged, Item, State
-from watcher.store.dialects import first_folder
+from watcher.store.dialects import first_folder, is_of_own_site
 from watcher.store.listed_rows import LISTED, Listed, Place
 from watcher.store.rows import item_of
 from watcher.store.schema import attempts, items, spent_sums
@@ -178,25 +178,23 @@ _SUMS = (
     func.sum(case((attempts.c.charged == Charged.YES, 1), else_=0)),
     func.sum(case((attempts.c.charged == Charged.UNKNOWN, 1), else_=0)),
 )
-_SPENT = (
-    select(_quarter(attempts.c.started_at), *_SUMS)
-    .where(attempts.c.started_at >= _SINCE, attempts.c.started_at < _UNTIL)
-    .group_by(_quarter(attempts.c.started_at))
-)
+_SENT = (attempts.c.started_at >= _SINCE, attempts.c.started_at < _UNTIL, is_of_own_site(attempts.c.site))
+_SENT_BEFORE = (spent_sums.c.since >= _SINCE, spent_sums.c.since < _UNTIL, is_of_own_site(spent_sums.c.site))
+_SPENT = select(_quarter(attempts.c.started_at), *_SUMS).where(*_SENT).group_by(_quarter(attempts.c.started_at))
 _SPENT_FOR = {
     by: select(key, *_SUMS)
     .select_from(attempts.outerjoin(items, items.c.id == attempts.c.item_id))
-    .where(attempts.c.started_at >= _SINCE, attempts.c.started_at < _UNTIL)
+    .where(*_SENT)
     .group_by(key)
     for by, key in (("folder", _FOLDER), ("user", items.c.owner))
 }
 _FORGOTTEN = (
     select(null(), func.sum(spent_sums.c.requests), func.sum(spent_sums.c.charged), literal(0))
-    .where(spent_sums.c.since >= _SINCE, spent_sums.c.since < _UNTIL)
+    .where(*_SENT_BEFORE)
     .having(func.count() > 0)
 )
 _SUMMED = select(_quarter(spent_sums.c.since), spent_sums.c.requests, spent_sums.c.charged, literal(0)).where(
-    spent_sums.c.since >= _SINCE, spent_sums.c.since < _UNTIL
+    *_SENT_BEFORE
 )
 
 

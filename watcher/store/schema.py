@@ -1,4 +1,9 @@
-"""The tables, for every kind of database. The revisions create exactly these, as a test verifies."""
+"""The tables, for every kind of database. The revisions create exactly these, as a test verifies.
+
+On a server, where a database has several sites and accounts, policies let each transaction see the rows of its
+own: see scope.py. The keys of the tables whose names, paths or times could be another's too have the site and the
+account behind them there; in a file, which has one site, they are as they are here.
+"""
 
 from collections.abc import Set as AbstractSet
 
@@ -21,11 +26,22 @@ from sqlalchemy import (
 )
 
 from watcher.domain import LIVE, WAITING, State
-from watcher.store.dialects import EMPTY_BYTES, where
+from watcher.store.dialects import EMPTY_BYTES, OF_SCOPE, OWN_ACCOUNT, OWN_SITE, where
 
 metadata = MetaData()
 
 _serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+
+
+def _site() -> Column[str]:
+    """Return the column that says which site a row belongs to; "": the only one of a file."""
+    return Column("site", String(16), nullable=False, server_default=OWN_SITE, info=OF_SCOPE)
+
+
+def _account() -> Column[str]:
+    """Return the column that says which account of which service a row belongs to; "": the only one of a file."""
+    return Column("account", Text, nullable=False, server_default=OWN_ACCOUNT, info=OF_SCOPE)
+
 
 items = Table(
     "items",
@@ -84,7 +100,7 @@ items = Table(
     Column("receipt_removed_at", Float),  # a tombstone lies there in its place
     # paths, each ended by a NUL byte
     Column("companions", LargeBinary, nullable=False, server_default=EMPTY_BYTES),
-    Column("site", String(16), nullable=False, server_default=""),  # "": the only one of this database
+    _site(),
     Column("moves_to", LargeBinary),  # where in done/ it moves on to, now that its verdict is known; null: nowhere
     Column("owner", BigInteger),  # the uid whose file it was when it was dropped; null: nobody has looked
     # Of the verdict on its identifier, for sums over very many: `verdict_copies` keeps them as that is.
@@ -173,6 +189,7 @@ parts = Table(
     Column("fault_code", Text),
     Column("fault_message", Text),
     Column("fault_hint", Text),
+    _site(),
     Index("ix_parts_identifier", "identifier"),
     Index("ix_parts_content_key", "content_key"),
 )
@@ -187,6 +204,7 @@ transitions = Table(
     Column("after", String(16), nullable=False),
     Column("note", Text, nullable=False, server_default=""),
     Column("by", Text),  # the person who decided it; null: nobody did
+    _site(),
     Index("ix_transitions_item", "item_id", "serial"),
 )
 
@@ -208,6 +226,8 @@ attempts = Table(
     Column("no_cache", Boolean, nullable=False, server_default="0"),
     Column("canary", Boolean, nullable=False, server_default="0"),
     Column("part", Integer),  # the index of the part that it was for; null: the recording as it is
+    _site(),
+    _account(),
     Index("ix_attempts_item", "item_id", "number"),
     Index("ix_attempts_started", "started_at", "charged"),
 )
@@ -221,6 +241,8 @@ rate_events = Table(  # "hits" is what the first version called them
     Column("kind", String(8), nullable=False),  # "write" or "read"
     Column("released_at", Float, nullable=False),
     Column("ended_at", Float),  # null: its end is still to come
+    _site(),
+    _account(),
     Index("ix_hits_end", "kind", "ended_at"),
 )
 
@@ -244,6 +266,8 @@ verdicts = Table(
     Column("machine_confidence", Float),
     Column("result_url", Text),
     Column("known_at", Float),  # when it was first known as it is; null: it is not
+    _site(),
+    _account(),
     Index("ix_verdicts_due", "state", "due_at"),
     Index("ix_verdicts_class", "classification"),
 )
@@ -254,6 +278,8 @@ results = Table(  # what the verdicts rest on: apart, since it is long and seldo
     Column("identifier", Text, primary_key=True),
     Column("fetched_at", Float, nullable=False),
     Column("content", LargeBinary, nullable=False),  # the service's JSON, without the key, compressed
+    _site(),
+    _account(),
 )
 # Literal text, as SQLite needs to use the index.
 Index("ix_verdicts_artificial", verdicts.c.identifier, **where(text("classification = 'artificial'")))
@@ -271,9 +297,18 @@ pauses = Table(
     Column("ended_at", Float),
     Column("by", Text),  # the person who paused; null: nobody did
     Column("ended_by", Text),
+    _site(),  # "*": every site of the account
+    _account(),
 )
 
-Index("ux_pauses_active", pauses.c.kind, **where(pauses.c.ended_at.is_(None)), unique=True)
+Index(
+    "ux_pauses_active",
+    pauses.c.kind,
+    pauses.c.site,
+    pauses.c.account,
+    **where(pauses.c.ended_at.is_(None)),
+    unique=True,
+)
 
 obstacles = Table(
     "obstacles",
@@ -284,6 +319,7 @@ obstacles = Table(
     Column("code", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("hint", Text, nullable=False, server_default=""),
+    _site(),
     Index("ix_obstacles_again", "again_at"),
 )
 
@@ -295,6 +331,7 @@ waiting = Table(
     Column("size", BigInteger, nullable=False),
     Column("code", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    _site(),
 )
 
 site = Table(
@@ -302,6 +339,8 @@ site = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
+    _site(),  # "*": what is known of the account
+    Column("account", Text, nullable=False, server_default="", info=OF_SCOPE),  # "" unless it is of an account
 )
 
 removals = Table(  # what is being removed, or is to be: the wish is committed before anything is touched
@@ -315,6 +354,7 @@ removals = Table(  # what is being removed, or is to be: the wish is committed b
     Column("fault_code", Text),  # why it could not be done; null: nobody has tried yet
     Column("fault_message", Text),
     Column("fault_hint", Text),
+    _site(),
 )
 
 tombstones = Table(
@@ -334,6 +374,7 @@ tombstones = Table(
     Column("charged", Integer, nullable=False),
     Column("in_doubt", Boolean, nullable=False),
     Column("refused", Boolean, nullable=False),
+    _site(),
     Index("ix_tombstones_content", "content"),
 )
 
@@ -343,6 +384,8 @@ spent_sums = Table(  # of the requests whose lines in the ledger are gone
     Column("since", Float, primary_key=True),  # the beginning of a quarter of an hour, in which any day may begin
     Column("requests", Integer, nullable=False),
     Column("charged", Integer, nullable=False),  # or possibly so
+    _site(),
+    _account(),
 )
 
 wishes = Table(  # what a person decided for many recordings at once
@@ -361,6 +404,7 @@ wishes = Table(  # what a person decided for many recordings at once
     Column("hindered", Integer, nullable=False, server_default="0"),
     Column("hindrance", Text, nullable=False, server_default=""),
     Column("ended_at", Float),  # null: the daemon is at it
+    _site(),
 )
 
 tallies = Table(  # sums that are kept, and that no removal of rows makes smaller; see tallies.py
@@ -369,6 +413,7 @@ tallies = Table(  # sums that are kept, and that no removal of rows makes smalle
     Column("name", String(16), primary_key=True),
     Column("label", Text, primary_key=True),
     Column("number", Float, nullable=False),
+    _site(),
 )
 
 conditions = Table(  # what somebody is to be told of: what is the case, beside what was told
@@ -385,6 +430,7 @@ conditions = Table(  # what somebody is to be told of: what is the case, beside 
     Column("told_at", Float),
     Column("told_opening", Float),
     Column("look_at", Float),  # when there is something to tell of it; null: when it changes
+    _site(),
     Index("ix_conditions_subject", "subject"),
 )
 Index("ix_conditions_look", conditions.c.kind, conditions.c.look_at, **where(conditions.c.look_at.is_not(None)))
@@ -397,4 +443,5 @@ messages = Table(  # what is to be told, until it is: a row is made in the trans
     Column("content", Text, nullable=False),  # as JSON: ids and counts, no name; "" once it has ended
     Column("sent_to", Text, nullable=False, server_default=""),  # the marks of addresses, each ended by a space
     Column("ended_at", Float),  # null: it is still to be sent to some address
+    _site(),
 )

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Row, bindparam, case, func, or_, select
 
 from watcher.domain import Mode, State
 from watcher.errors import NoSuchItem
-from watcher.store.dialects import insert_or_replace
-from watcher.store.facts import SiteFacts
+from watcher.store.dialects import insert_or_replace, is_of_own_site
+from watcher.store.facts import AccountFacts
 from watcher.store.schema import items, tombstones
 from watcher.tombstone import Tombstone, Why, parts_from_json
 
@@ -17,7 +17,11 @@ _KEY = "tombstone.key"
 
 _PUT = insert_or_replace(tombstones)
 _GET = select(tombstones).where(tombstones.c.id == bindparam("id"))
-_BY_BEGINNING = select(tombstones).where(tombstones.c.id.between(bindparam("low"), bindparam("high"))).limit(2)
+_BY_BEGINNING = (
+    select(tombstones)
+    .where(tombstones.c.id.between(bindparam("low"), bindparam("high")), is_of_own_site(tombstones.c.site))
+    .limit(2)
+)
 _is_accepted = or_(tombstones.c.identifier.is_not(None), tombstones.c.outcome == State.DONE)
 _OF_CONTENT = (
     select(tombstones)
@@ -28,28 +32,29 @@ _OF_CONTENT = (
     )
     .limit(1)
 )
-_IDENTIFIERS = select(tombstones.c.identifier, tombstones.c.parts)
+_IS_OWN = is_of_own_site(tombstones.c.site)
+_IDENTIFIERS = select(tombstones.c.identifier, tombstones.c.parts).where(_IS_OWN)
 _FORGOTTEN = (
     select(func.count())
     .select_from(tombstones)
-    .where(~select(items.c.id).where(items.c.id == tombstones.c.id).exists())
+    .where(_IS_OWN, ~select(items.c.id).where(items.c.id == tombstones.c.id).exists())
 )
 
 
 class Tombstones:
     """The tombstones, within one transaction."""
 
-    def __init__(self, connection: Connection, site: SiteFacts) -> None:
+    def __init__(self, connection: Connection, account: AccountFacts) -> None:
         self._connection = connection
-        self._site = site
+        self._account = account
 
     def key(self) -> bytes | None:
-        """Return the site's key to the contents of its tombstones; None before the first of them."""
-        text = self._site.get(_KEY)
+        """Return the account's key to the contents of its tombstones; None before the first of them."""
+        text = self._account.get(_KEY)
         return None if text is None else bytes.fromhex(text)
 
     def put_key(self, key: bytes) -> None:
-        self._site.put(_KEY, key.hex())
+        self._account.put(_KEY, key.hex())
 
     def put(self, tombstone: Tombstone) -> None:
         """Add the tombstone, in place of an earlier one of its item."""

@@ -9,7 +9,7 @@ from zlib import compress, decompress
 from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, update
 
 from watcher.domain import Verdict, VerdictState
-from watcher.store.dialects import insert_or_leave, insert_or_replace
+from watcher.store.dialects import insert_or_leave, insert_or_replace, is_of_own_site
 from watcher.store.schema import results, verdicts
 from watcher.store.tallies import Tallies
 from watcher.store.verdict_copies import copy_to_all
@@ -21,33 +21,37 @@ _GET = select(verdicts).where(verdicts.c.identifier == bindparam("identifier"))
 _OF = select(verdicts).where(verdicts.c.identifier.in_(bindparam("identifiers", expanding=True)))
 _AFTER = (
     select(verdicts.c.identifier)
-    .where(verdicts.c.identifier > bindparam("after"))
+    .where(verdicts.c.identifier > bindparam("after"), is_of_own_site(verdicts.c.site))
     .order_by(verdicts.c.identifier)
     .limit(bindparam("limit"))
 )
 _ADD = insert_or_leave(verdicts)
 _PUT = update(verdicts).where(verdicts.c.identifier == bindparam("the_identifier"))
+_IS_OWN = is_of_own_site(verdicts.c.site)  # this site asks for it: others of the account may have it too
 _DUE = (
     select(verdicts)
-    .where(verdicts.c.state.in_(_ASKING), verdicts.c.due_at <= bindparam("now"))
+    .where(_IS_OWN, verdicts.c.state.in_(_ASKING), verdicts.c.due_at <= bindparam("now"))
     .order_by(verdicts.c.due_at)
     .limit(bindparam("limit"))
 )
 # By itself: as a part of the one above it would have SQLite look at all that are due (measured).
 _MISDATED = (
     select(verdicts)
-    .where(or_(*(and_(verdicts.c.state == s, verdicts.c.due_at > bindparam(f"{s}_latest")) for s in _ASKING)))
+    .where(
+        _IS_OWN, or_(*(and_(verdicts.c.state == s, verdicts.c.due_at > bindparam(f"{s}_latest")) for s in _ASKING))
+    )
     .limit(bindparam("limit"))
 )
 _NEXT_DUE_AT = select(func.min(verdicts.c.due_at)).where(
-    verdicts.c.state.in_(_ASKING), verdicts.c.due_at > bindparam("now")
+    _IS_OWN, verdicts.c.state.in_(_ASKING), verdicts.c.due_at > bindparam("now")
 )
 _KEEP_RESULT = insert_or_replace(results)
 _RESULTS = select(results).where(results.c.identifier.in_(bindparam("identifiers", expanding=True)))
 _TOTAL = select(func.count()).select_from(verdicts)
+_TOTAL_OF_SITE = _TOTAL.where(_IS_OWN)  # SQLite would look at each of them, whatever the condition (measured)
 _COUNTS = (
     select(verdicts.c.state, func.count())
-    .where(verdicts.c.state.in_([state for state in VerdictState if state is not VerdictState.KNOWN]))
+    .where(_IS_OWN, verdicts.c.state.in_([state for state in VerdictState if state is not VerdictState.KNOWN]))
     .group_by(verdicts.c.state)
 )
 
@@ -130,7 +134,8 @@ class Verdicts:
         """How many verdicts are in each state; every state is included."""
         # Most are known: see Items.counts.
         counted = self.counts_of_unknown()
-        total: int = self._connection.execute(_TOTAL).scalar_one()
+        query = _TOTAL if self._connection.dialect.name == "sqlite" else _TOTAL_OF_SITE
+        total: int = self._connection.execute(query).scalar_one()
         counted[VerdictState.KNOWN] = total - sum(counted.values())
         return {state: counted.get(state, 0) for state in VerdictState}
 

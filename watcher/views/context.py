@@ -137,7 +137,7 @@ class CommandContext:
 @contextmanager
 def open_site(config: Config, clock: Clock) -> Iterator[CommandContext]:
     """Open the site as it is: its database may have any version, be lost or not exist yet. Changes nothing."""
-    with Store(config.store.url, config.books, config.notify.noted) as store:
+    with Store(config.store.url, config.books, config.notify.noted, account=config.identifai.payer) as store:
         yield CommandContext(config, store, clock)
 
 

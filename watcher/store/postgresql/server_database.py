@@ -7,7 +7,9 @@ Facts (measured with PostgreSQL 15, or its documentation):
   before the lock was granted: a snapshot is taken for each statement, not for the transaction. No serialization
   failure and no deadlock can come from our own transactions. A pooler that shares connections between transactions
   bears this lock; it does not bear one of a session, nor LISTEN.
-- What opens a transaction is sent as one message: one round trip, whatever it sets.
+- What opens a transaction is sent as one message: one round trip, whatever it sets. It also says for which site
+  and account the transaction is; that ends with it, so no pooler carries it to another. The policies of the tables
+  hold for every user but a superuser and one with BYPASSRLS; FORCE has them hold for the owner.
 - A node that is stopped in the middle of a transaction keeps the lock until the server ends it: after
   _IDLE_SECONDS, or _STATEMENT_SECONDS where it is the statement that does not end.
 - The driver begins nothing by itself: the connections are in autocommit mode, and the transaction is opened by us.
@@ -31,6 +33,7 @@ from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.empty import empty_database
 from watcher.store.local_files import check_is_folder, create
+from watcher.store.postgresql import node_file
 from watcher.store.postgresql.sqlstates import our_errors
 
 _LOCK_SECONDS = 30
@@ -43,6 +46,7 @@ _MOST_READERS = 32
 _READERS_WAIT_SECONDS = 30.0
 _OUR_LOCK = 0x77617463686572  # "watcher", in the 64 bits of an advisory lock's key
 _OLDEST = 130000
+_QUOTE = "'"
 
 _TO_WRITE = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
@@ -54,6 +58,8 @@ _TO_WRITE = (
     f"SELECT pg_advisory_xact_lock({_OUR_LOCK})"
 )
 _TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_TO_UPGRADE = f"{_TO_WRITE.format(statement_seconds=0)};SELECT set_config('watcher.wide', 'on', true)"
+_USER = text("SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 
 
 class PostgresqlDatabase:
@@ -63,7 +69,7 @@ class PostgresqlDatabase:
     what it keeps by itself.
     """
 
-    def __init__(self, url: str, local: Path) -> None:
+    def __init__(self, url: str, local: Path, account: str = "") -> None:
         try:
             self._address = make_url(url).set(drivername="postgresql+psycopg")
         except ArgumentError:
@@ -74,6 +80,8 @@ class PostgresqlDatabase:
         self.name = self._address.render_as_string(hide_password=True)
         self.url = url
         self.path = local
+        self._account = account
+        self._site = ""
         self._mutex = threading.RLock()
         self._exists = False
         self._writer = self._make_engine(_TO_WRITE.format(statement_seconds=_STATEMENT_SECONDS), size=1)
@@ -128,11 +136,28 @@ class PostgresqlDatabase:
         """Raise StoreError unless it has exactly this program's version."""
         revisions.check_version(self.version(), self.name)
 
+    def belong_to(self, site: str) -> None:
+        """Work on the rows of this site from now on, in every process of this node: the local file has it."""
+        if site != self._own_site():
+            node_file.write(self.path, site)
+            self._site = site
+
     def check_place(self) -> None:
-        """Raise StoreError unless the server can be reached and is recent enough, and this node has a place."""
+        """Raise StoreError unless the server can be reached and is recent enough, and this node has a place.
+
+        Nor where the user sees the rows of all sites, whatever the policies say.
+        """
         check_is_folder(self.path.parent, "audio.spool")
         with self._viewing() as connection:
             number = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+            user, sees_all = connection.execute(_USER).one()
+        if sees_all:
+            raise StoreError(
+                f"{self.name}: the user {user} is a superuser, or has BYPASSRLS, and would take the rows of all "
+                "sites for its own",
+                hint="Make an ordinary user the database's owner: CREATE ROLE watcher LOGIN; "
+                f"ALTER DATABASE {self._address.database} OWNER TO watcher; then name that user in store.url.",
+            )
         if number < _OLDEST:
             raise StoreError(
                 f"{self.name}: the server is PostgreSQL {number // 10000}",
@@ -160,7 +185,7 @@ class PostgresqlDatabase:
         after = revisions.known()[-1]
         if (before := self.version()) == after:
             return before, after
-        upgrading = self._make_engine(_TO_WRITE.format(statement_seconds=0), size=1)
+        upgrading = self._make_engine(_TO_UPGRADE, size=1)  # whose rows they are is nothing to a revision
         try:
             with self._transaction(upgrading) as connection:
                 before = revisions.version_of(connection)  # another node may have been quicker
@@ -205,8 +230,24 @@ class PostgresqlDatabase:
             pool_pre_ping=True,
             creator=self._connect,
         )
-        engine.dialect.do_begin = lambda driver: driver.execute(begin)  # type: ignore[assignment,method-assign]
+        engine.dialect.do_begin = lambda driver: driver.execute(  # type: ignore[assignment,method-assign]
+            f"{begin};{self._scope()}"
+        )
         return engine
+
+    def _scope(self) -> str:
+        """Return what tells the policies for which site and account the transaction is."""
+        said = {"site": self._own_site(), "account": self._account}
+        settings = (
+            f"set_config('watcher.{name}', '{value.replace(_QUOTE, 2 * _QUOTE)}', true)"
+            for name, value in said.items()
+        )
+        return "SELECT " + ", ".join(settings)
+
+    def _own_site(self) -> str:
+        if not self._site:
+            self._site = node_file.read(self.path)
+        return self._site
 
     def _connect(self) -> Any:
         import psycopg  # noqa: PLC0415 — an extra, and only a site on PostgreSQL needs it

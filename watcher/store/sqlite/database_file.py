@@ -227,6 +227,9 @@ class SqliteDatabase:
                 raise self._failed_upgrade(before, after, error) from error
             return before, after
 
+    def belong_to(self, site: str) -> None:
+        """Do nothing: a file has one site."""
+
     def close(self) -> None:
         with self._mutex:
             self._reader.dispose()

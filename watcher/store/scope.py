@@ -1,0 +1,32 @@
+"""Whose rows a transaction sees.
+
+A database on a server has the rows of several sites and accounts. What opens a transaction there says for which of
+them it is, and the policies of the tables (revision 0019) let it see and write no others: no statement has to say
+so, and none can forget it. A table of an account (attempts, rate events, verdicts) shows those of all its sites;
+what is asked of one site alone there says `is_of_own_site`. A file has one site, and none of this.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+_WIDER = text("SELECT set_config('watcher.wide', 'on', true)")
+_AS_BEFORE = text("SELECT set_config('watcher.wide', '', true)")
+
+
+@contextmanager
+def wide(connection: Connection) -> Iterator[None]:
+    """Let the statements of the block see and change the rows of all sites and accounts. Not to be nested."""
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    connection.execute(_WIDER)
+    try:
+        yield
+    except BaseException:
+        with suppress(DBAPIError):  # after a statement that failed, no other works, nor need it
+            connection.execute(_AS_BEFORE)
+        raise
+    connection.execute(_AS_BEFORE)
