@@ -90,8 +90,38 @@ def _is_of_own_site(element: Any, compiler: Any, **more: Any) -> str:
     return f"({site} = current_setting('watcher.site') OR current_setting('watcher.wide', true) = 'on')"
 
 
+class is_of_a_site(FunctionElement[bool]):  # noqa: N801
+    """Whether a row of this `site` is of a site, and not of its account as a whole.
+
+    In a file all are: no column is named, so that the facts of one of an older version can be read.
+    """
+
+    inherit_cache = True
+    type = Boolean()
+
+
+class is_of_own_account(FunctionElement[bool]):  # noqa: N801
+    """Whether a row of this `site` and `account` is of the transaction's account as a whole. In a file all are."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(is_of_a_site)
+def _is_of_a_site(element: Any, compiler: Any, **more: Any) -> str:
+    return f"{compiler.process(element.clauses, **more)} <> '*'"
+
+
+@compiles(is_of_own_account)
+def _is_of_own_account(element: Any, compiler: Any, **more: Any) -> str:
+    site, account = (compiler.process(clause, **more) for clause in element.clauses)
+    return f"{site} = '*' AND {account} = current_setting('watcher.account')"
+
+
+@compiles(is_of_own_account, "sqlite")
+@compiles(is_of_a_site, "sqlite")
 @compiles(is_of_own_site, "sqlite")
-def _is_of_own_site_of_sqlite(*_: Any, **__: Any) -> str:
+def _all_in_a_file(*_: Any, **__: Any) -> str:
     return "1"
 
 

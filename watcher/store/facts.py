@@ -5,13 +5,13 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from watcher.store.dialects import EVERY_SITE, OWN_ACCOUNT, insert_or_replace
+from watcher.store.dialects import EVERY_SITE, OWN_ACCOUNT, insert_or_replace, is_of_a_site, is_of_own_account
 from watcher.store.schema import site
 
 _BY_NAME = select(site.c.value).where(site.c.name == bindparam("name"))
-_GET = _BY_NAME.where(site.c.site != "*")
+_GET = _BY_NAME.where(is_of_a_site(site.c.site))
 _PUT = insert_or_replace(site)
-_GET_OF_ACCOUNT = _BY_NAME.where(site.c.site == EVERY_SITE, site.c.account == OWN_ACCOUNT)
+_GET_OF_ACCOUNT = _BY_NAME.where(is_of_own_account(site.c.site, site.c.account))
 _PUT_OF_ACCOUNT = _PUT.values(
     site=EVERY_SITE, account=OWN_ACCOUNT, name=bindparam("name"), value=bindparam("value")
 )
