@@ -68,16 +68,16 @@ def guarded() -> Iterator[None]:
 
 
 def _marking(
-    opened: Callable[[Store], AbstractContextManager[Books]], *, writes: bool
-) -> Callable[[Store], AbstractContextManager[Books]]:
+    opened: Callable[..., AbstractContextManager[Books]], *, writes: bool
+) -> Callable[..., AbstractContextManager[Books]]:
     """The same transaction, known to be open while the product's own code is in it."""
 
     @contextmanager
-    def marked(store: Store) -> Iterator[Books]:
+    def marked(store: Store, **how: Any) -> Iterator[Books]:
         opener = sys._getframe(2)  # beyond the context manager's
         if _is_ours(opener):
             _note("another transaction", ())
-        with opened(store) as books:
+        with opened(store, **how) as books:
             is_held_to_it = _is_ours(opener)
             before = getattr(_inside, "depth", 0), getattr(_inside, "is_writing", False)
             _inside.depth, _inside.is_writing = before[0] + is_held_to_it, before[1] or (is_held_to_it and writes)

@@ -56,6 +56,12 @@ class InstanceRunning(WatcherError):
     exit_code = Exit.RUNNING
 
 
+class LeaseHeld(InstanceRunning):
+    """Another node works on this site, or with tables of another version."""
+
+    code = "lease_held"
+
+
 class StoreError(WatcherError):
     """The database cannot be used as it is."""
 
@@ -73,6 +79,12 @@ class StoreLost(StoreError):
     """The database that was here is gone. None is created in its place."""
 
     exit_code = Exit.UNAVAILABLE
+
+
+class StoreLeaseLost(StoreError):
+    """Another node works on this site now: nothing that this one would write counts any more."""
+
+    exit_code = Exit.RUNNING
 
 
 class StoreContradicted(StoreError):

@@ -16,6 +16,7 @@ from watcher.store.database import Database, open_database
 from watcher.store.facts import AccountFacts, SiteFacts
 from watcher.store.filing_queue import FilingQueue
 from watcher.store.items import Items
+from watcher.store.lease_rows import Lease, Leases, Node
 from watcher.store.ledger import Ledger
 from watcher.store.listed_rows import FIRST, LAST, Listed, Listing, Place
 from watcher.store.located_rows import Located, LocatedItems
@@ -40,11 +41,13 @@ __all__ = [
     "LAST",
     "Books",
     "Database",
+    "Lease",
     "Left",
     "Listed",
     "Located",
     "Message",
     "Missing",
+    "Node",
     "Obstacle",
     "Place",
     "Removal",
@@ -77,6 +80,7 @@ class Books:
         self.copies = Copies(connection)
         self.parts = Parts(connection)
         self.filing = FilingQueue(connection, self.conditions)
+        self.leases = Leases(connection)
         self.ledger = Ledger(connection)
         self.listing = Listing(connection)
         self.located = LocatedItems(connection)
@@ -126,8 +130,9 @@ class Store:
         self.database = open_database(url, local, account)
 
     @contextmanager
-    def writing(self) -> Iterator[Books]:
-        with self.database.writing() as connection:
+    def writing(self, *, late: bool = False) -> Iterator[Books]:
+        """`late`: it counts even if this node's lease is lost; only for what the service says of what was paid."""
+        with self.database.writing(late=late) as connection:
             books = Books(connection, self._noted)
             yield books
         books.conclude()

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from watcher.errors import StoreError
 from watcher.outlet import Show
 from watcher.store.sqlite import SqliteDatabase
+from watcher.store.terms import Terms
 
 
 class Database(Protocol):
@@ -31,14 +32,21 @@ class Database(Protocol):
     """Its file; of one on a server, the file that stands for it on this machine. The lock of the process that
     works with it lies beside it, and its owner is the service's user."""
 
+    @property
+    def terms(self) -> Terms | None:
+        """The lease of this node; null where one process alone uses the database, and its lock is enough."""
+
     def exists(self) -> bool:
         """Whether it exists and has our tables, of any version."""
 
     def size(self) -> int | None:
         """Its size in bytes; 0 where it has no tables, null where there is none. Raises OSError as well."""
 
-    def writing(self) -> AbstractContextManager[Connection]:
-        """One transaction, alone among all threads and processes. Committed at the end; rolled back on error."""
+    def writing(self, *, late: bool = False) -> AbstractContextManager[Connection]:
+        """One transaction, alone among all threads and processes. Committed at the end; rolled back on error.
+
+        Raises StoreLeaseLost where this node had the lease of its site and another has it now; not if `late`.
+        """
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A consistent read-only view that blocks no writer. Before a site's first start it is empty."""

@@ -445,3 +445,18 @@ messages = Table(  # what is to be told, until it is: a row is made in the trans
     Column("ended_at", Float),  # null: it is still to be sent to some address
     _site(),
 )
+
+leases = Table(  # which node works on a site, on the clock of the database's server; none on SQLite
+    "leases",
+    metadata,
+    Column("site", String(16), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),  # of the program
+    Column("folder", Text, nullable=False),  # the drop folder as that node has it; "" where names are hidden
+    Column("epoch", BigInteger, nullable=False),  # it grows each time the lease is taken
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False),
+)

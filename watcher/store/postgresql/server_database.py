@@ -17,30 +17,35 @@ Facts (measured with PostgreSQL 15, or its documentation):
 
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import inspect as look_at
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from watcher.errors import StoreError, StoreUnavailable
+from watcher.errors import LeaseHeld, StoreError, StoreLeaseLost, StoreUnavailable
 from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.empty import empty_database
+from watcher.store.lease_rows import live
 from watcher.store.local_files import check_is_folder, create
 from watcher.store.postgresql import node_file
 from watcher.store.postgresql.sqlstates import our_errors
+from watcher.store.terms import Terms
 
 _LOCK_SECONDS = 30
 _IDLE_SECONDS = 10
 _STATEMENT_SECONDS = 60
 _CONNECT_SECONDS = 10
 _SILENT_SECONDS = 20  # after which a server that acknowledges nothing is taken for dead
+_RENEWAL_SECONDS = 5  # a lease is to be renewed in time, or not at all
 _READERS = 4  # connections that are kept; more are opened while they are wanted
 _MOST_READERS = 32
 _READERS_WAIT_SECONDS = 30.0
@@ -60,6 +65,11 @@ _TO_WRITE = (
 _TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TO_UPGRADE = f"{_TO_WRITE.format(statement_seconds=0)};SELECT set_config('watcher.wide', 'on', true)"
 _USER = text("SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
+_TO_RENEW = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+    f"SET LOCAL lock_timeout = '{_RENEWAL_SECONDS}s';"
+    f"SET LOCAL statement_timeout = '{_RENEWAL_SECONDS}s'"
+)
 
 
 class PostgresqlDatabase:
@@ -84,8 +94,11 @@ class PostgresqlDatabase:
         self._site = ""
         self._mutex = threading.RLock()
         self._exists = False
-        self._writer = self._make_engine(_TO_WRITE.format(statement_seconds=_STATEMENT_SECONDS), size=1)
-        self._reader = self._make_engine(_TO_READ, size=_READERS, most=_MOST_READERS)
+        self._is_late = False  # the transaction that begins, under the mutex
+        self._writer = self._make_engine(self._to_write, size=1)
+        self._reader = self._make_engine(lambda: _TO_READ, size=_READERS, most=_MOST_READERS)
+        self._renewer = self._make_engine(lambda: _TO_RENEW, size=1, patience_seconds=_RENEWAL_SECONDS)
+        self.terms = Terms(self._renewing)
         self._empty: Engine | None = None
 
     def size(self) -> int | None:
@@ -103,10 +116,17 @@ class PostgresqlDatabase:
         return self._exists
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction, alone among all threads, processes and nodes. Rolled back on error."""
-        with self._transaction(self._writer) as connection:
-            yield connection
+    def writing(self, *, late: bool = False) -> Iterator[Connection]:
+        """One transaction, alone among all threads, processes and nodes. Rolled back on error.
+
+        Raises StoreLeaseLost where this node had the lease of its site and another has it now; not if `late`.
+        """
+        try:
+            with self._transaction(self._writer, late=late) as connection:
+                yield connection
+        except StoreLeaseLost:
+            self.terms.on_lost()
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -176,8 +196,8 @@ class PostgresqlDatabase:
     def migrate(self, show: Show | None = None) -> tuple[str | None, str | None]:
         """Upgrade it to this program's version, in one transaction. Return the versions before and after.
 
-        Of several nodes that start at once one does it, and the others find it done. No copy is made: the server's
-        own backups are the administrator's.
+        Of several nodes that start at once one does it, and the others find it done. Raises LeaseHeld while a node
+        works with the older tables. No copy is made: the server's own backups are the administrator's.
         """
         if not self.path.exists():
             with suppress(FileExistsError):  # another process was faster
@@ -185,12 +205,13 @@ class PostgresqlDatabase:
         after = revisions.known()[-1]
         if (before := self.version()) == after:
             return before, after
-        upgrading = self._make_engine(_TO_UPGRADE, size=1)  # whose rows they are is nothing to a revision
+        upgrading = self._make_engine(lambda: _TO_UPGRADE, size=1)  # whose rows they are is nothing to a revision
         try:
             with self._transaction(upgrading) as connection:
                 before = revisions.version_of(connection)  # another node may have been quicker
                 revisions.refuse_newer(before, self.name)
                 if before != after:
+                    self._refuse_under_a_lease(connection)
                     revisions.apply(connection, before, show)
         finally:
             upgrading.dispose()
@@ -206,20 +227,42 @@ class PostgresqlDatabase:
         with self._mutex:
             self._reader.dispose()
             self._writer.dispose()
+            self._renewer.dispose()
             if self._empty is not None:
                 self._empty.dispose()
 
     @contextmanager
-    def _transaction(self, engine: Engine) -> Iterator[Connection]:
-        with self._mutex, our_errors(self.name), engine.connect() as connection, connection.begin():
+    def _transaction(self, engine: Engine, *, late: bool = False) -> Iterator[Connection]:
+        with self._mutex, our_errors(self.name):
+            self._is_late = late
+            with engine.connect() as connection, connection.begin():
+                yield connection
+
+    def _to_write(self) -> str:
+        return _TO_WRITE.format(statement_seconds=_STATEMENT_SECONDS) + self.terms.check(late=self._is_late)
+
+    @contextmanager
+    def _renewing(self) -> Iterator[Connection]:
+        with our_errors(self.name), self._renewer.connect() as connection, connection.begin():
             yield connection
+
+    def _refuse_under_a_lease(self, connection: Connection) -> None:
+        """Raise LeaseHeld while any node has a lease: it would meet tables that it does not know."""
+        at_work = live(connection) if look_at(connection).has_table("leases") else []
+        if at_work:
+            raise LeaseHeld(
+                f"{self.name}: its tables are older than this program, and {at_work[0]} works with them",
+                hint="They are upgraded once no older node is at work: stop them all, or upgrade them too.",
+            )
 
     @contextmanager
     def _viewing(self) -> Iterator[Connection]:
         with our_errors(self.name), self._reader.connect() as connection, connection.begin():
             yield connection
 
-    def _make_engine(self, begin: str, *, size: int, most: int = 0) -> Engine:
+    def _make_engine(
+        self, begin: Callable[[], str], *, size: int, most: int = 0, patience_seconds: int = _SILENT_SECONDS
+    ) -> Engine:
         engine = create_engine(
             self._address,
             poolclass=QueuePool,
@@ -228,10 +271,10 @@ class PostgresqlDatabase:
             # The writer is held by a mutex: a transaction within another is an error at once.
             pool_timeout=_READERS_WAIT_SECONDS if most else 0,
             pool_pre_ping=True,
-            creator=self._connect,
+            creator=partial(self._connect, patience_seconds),
         )
         engine.dialect.do_begin = lambda driver: driver.execute(  # type: ignore[assignment,method-assign]
-            f"{begin};{self._scope()}"
+            f"{begin()};{self._scope()}"
         )
         return engine
 
@@ -249,18 +292,18 @@ class PostgresqlDatabase:
             self._site = node_file.read(self.path)
         return self._site
 
-    def _connect(self) -> Any:
+    def _connect(self, patience_seconds: int) -> Any:
         import psycopg  # noqa: PLC0415 — an extra, and only a site on PostgreSQL needs it
 
         given = self._address.translate_connect_args(username="user", database="dbname")
         settings: dict[str, Any] = {
             "application_name": f"watcher {os.getpid()}",
-            "connect_timeout": _CONNECT_SECONDS,
+            "connect_timeout": min(_CONNECT_SECONDS, patience_seconds),
             "target_session_attrs": "read-write",  # of several hosts, the one that is not a standby
-            "keepalives_idle": _SILENT_SECONDS // 2,
-            "keepalives_interval": _SILENT_SECONDS // 4,
+            "keepalives_idle": patience_seconds // 2,
+            "keepalives_interval": patience_seconds // 4,
             "keepalives_count": 2,
-            "tcp_user_timeout": _SILENT_SECONDS * 1000,
+            "tcp_user_timeout": patience_seconds * 1000,
             **self._address.query,
             **given,
         }

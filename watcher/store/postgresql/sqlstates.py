@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
 
-from watcher.errors import StoreContradicted, StoreError, StoreUnavailable
+from watcher.errors import StoreContradicted, StoreError, StoreLeaseLost, StoreUnavailable
 
 _AWAY = "Nothing is lost: what waits goes on by itself once the server answers. See whether it runs: `pg_isready`."
 _MEANINGS = {  # by SQLSTATE, or by its first two characters, its class
@@ -29,6 +29,7 @@ _MEANINGS = {  # by SQLSTATE, or by its first two characters, its class
         "Make room there. What was committed is safe, and work resumes by itself.",
     ),
     "53300": ("the server has no connection to spare", "Raise its max_connections, or put a pooler before it."),
+    "WL001": ("another node has taken over this site", "It goes on there. See who it is: `watcher nodes`."),
     "55P03": ("somebody else has kept it locked for long", "See who it is: SELECT * FROM pg_stat_activity."),
 }
 _REFUSALS = {  # what a server says to who wants a connection, in English
@@ -53,6 +54,8 @@ def our_errors(name: str) -> Iterator[None]:
 
 
 def _kind(code: str) -> type[StoreError]:
+    if code == "WL001":  # which only watcher_check_term raises
+        return StoreLeaseLost
     if code.startswith("23"):
         return StoreContradicted
     return StoreUnavailable if code.startswith(_PASSING) else StoreError

@@ -46,6 +46,7 @@ from watcher.store.local_files import create, refused_by_system, sync_folder
 from watcher.store.sqlite import connections
 from watcher.store.sqlite.error_codes import DAMAGED, our_errors
 from watcher.store.sqlite.files import FileLock, check_folder, remove
+from watcher.store.terms import Terms
 from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
@@ -75,6 +76,7 @@ class SqliteDatabase:
             raise StoreError(msg, hint='Name a file, as in store.url = "sqlite:///watcher.db".')
         self.path = Path(os.path.realpath(name))  # SQLite follows links too: one file must have one lock
         self.name = show_path(os.fsencode(self.path))
+        self.terms: Terms | None = None
         self._mutex = threading.RLock()
         self._lock = FileLock(self._beside(".lock"), self.path)
         self._depth = 0
@@ -99,7 +101,7 @@ class SqliteDatabase:
             return None
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, late: bool = False) -> Iterator[Connection]:  # noqa: ARG002 — no other node takes over
         """One transaction, alone among all threads and processes. Committed at the end; rolled back on error."""
         with self._alone():
             self._check_file()
