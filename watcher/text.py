@@ -78,7 +78,7 @@ def length(seconds: float) -> str:
 def show_path(path: bytes) -> str:
     r"""Return the path safe to print: bytes that are not UTF-8, and control characters, as `\xNN`."""
     text = path.decode("utf-8", errors="backslashreplace")
-    if text.isprintable():
+    if text.replace("\n", "").isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
@@ -137,7 +137,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make o
 
 def printable_json(text: str) -> str:
     """Return the JSON with everything escaped that a terminal would obey or not show, but for line feeds."""
-    if text.isprintable():
+    if text.replace("\n", "").isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 

@@ -15,6 +15,7 @@ from watcher.folders import Folder, receipt_name
 from watcher.journey import recover
 from watcher.journey.file.out import Out
 from watcher.journey.file.papers import Papers
+from watcher.journey.receipt import receipt_bytes
 
 _LOOKS = frozenset(
     {
@@ -52,7 +53,9 @@ def _file_then_write_receipt(patch: pytest.MonkeyPatch) -> None:
         unwritten.clear()
         filed = move_out(out, item)
         folder, attempt = unwritten[-1]
-        folder.write_whole(receipt_name(attempt.filed_as or b""), out._papers.compose(attempt), replacing=True)
+        folder.write_whole(
+            receipt_name(attempt.filed_as or b""), receipt_bytes(out._papers.compose(attempt)), replacing=True
+        )
         return filed
 
     patch.setattr(Papers, "write_first", lambda _, folder, item: unwritten.append((folder, item)))

@@ -18,7 +18,7 @@ from watcher.domain import Attempt, PartState
 from watcher.errors import Exit
 from watcher.folders import RESERVE_BYTES
 from watcher.journey.answer import compose, read_answer
-from watcher.journey.receipt import write_receipt
+from watcher.journey.receipt import compose_receipt, receipt_bytes
 from watcher.sandbox import Sandbox
 from watcher.text import JsonObject
 from watcher.views.context import CommandContext
@@ -187,7 +187,7 @@ def test_a_receipt_with_many_parts_and_requests_fits_into_the_room_for_it(place:
     known = {f"{n:064x}": verdict(n, "h") for n in range(1, 25)}
     attempts = [Attempt(n, item.id, 0.0, 100, outcome="throttled", part=n % 24 + 1) for n in range(500)]
     answer = compose(parts, known, place.config.audio)
-    written = write_receipt(item, attempts, answer, base_url="http://x", account="a", options={})
+    written = receipt_bytes(compose_receipt(item, attempts, answer, base_url="http://x", account="a", options={}))
     assert len(written) < RESERVE_BYTES
     told = json.loads(written)
     assert [part["index"] for part in told["parts"]] == list(range(1, 25))

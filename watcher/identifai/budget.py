@@ -40,12 +40,16 @@ def room_at(
     return max((_room_in(w, nth_last_end, now, unended, ahead) for w in windows), default=now)
 
 
+def n_in(window: Window, ahead: int = 0) -> int:
+    """Return which request from the last must have left the window, for one more after those `ahead` of it."""
+    return window.limit - ahead % window.limit
+
+
 def _room_in(
     window: Window, nth_last_end: Callable[[int], float | None], now: float, unended: int, ahead: int
 ) -> float:
-    seconds = window.seconds * _SLEW
-    rounds, ahead = divmod(ahead, window.limit)
-    n = window.limit - ahead
+    seconds, rounds = window.seconds * _SLEW, ahead // window.limit
+    n = n_in(window, ahead)
     if n <= unended:
         end: float | None = now
     else:

@@ -115,6 +115,9 @@ def read_answers(books: Books, items: Sequence[Item], audio: AudioConfig) -> lis
 def read_whole_answer(books: Books, item: Item, audio: AudioConfig) -> Answer:
     """Return the same, with what the verdicts rest on."""
     answer = read_answer(books, item, audio)
+    verdict = answer.verdict
+    if isinstance(verdict, Verdict) and verdict.state is VerdictState.AWAITED and not verdict.asked:
+        return answer  # the service has said nothing of it yet
     identifiers = [part.identifier for part in answer.parts or ()] or [item.identifier]
     return replace(answer, results=books.verdicts.results_of([one for one in identifiers if one is not None]))
 

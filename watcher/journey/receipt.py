@@ -19,6 +19,7 @@ _ATTEMPTS_BYTES = 20_000
 """For requests, at each end, less half of what the parts take: so a receipt fits into the room reserved for it."""
 
 _LEAST_ATTEMPTS_BYTES = 4_000
+_INDENTS_BYTES = 300  # more than a request's line feeds and indents take
 
 
 def describe(item: Item, answer: Answer) -> JsonObject:
@@ -59,18 +60,9 @@ def _describe_alteration(item: Item) -> JsonObject:
     return described
 
 
-def write_receipt(
-    item: Item,
-    attempts: list[Attempt],
-    answer: Answer,
-    *,
-    base_url: str,
-    account: str,
-    options: JsonObject,
-) -> bytes:
-    """Return the receipt's bytes: JSON, indented, for people and programs alike."""
-    receipt = compose_receipt(item, attempts, answer, base_url=base_url, account=account, options=options)
-    return to_json(receipt | {"state": str(item.outcome)}, indent=2).encode() + b"\n"
+def receipt_bytes(receipt: JsonObject) -> bytes:
+    """Return the bytes in which `compose_receipt`'s receipt is written."""
+    return to_json(receipt, indent=2).encode() + b"\n"
 
 
 def compose_receipt(
@@ -99,7 +91,7 @@ def compose_receipt(
     if item.companions:
         receipt["companions"] = [path_text(companion) for companion in item.companions]
     del receipt["attempts"]  # their number: the requests themselves follow
-    parts_bytes = len(to_json(receipt["parts"], indent=4).encode())
+    parts_bytes = len(to_json(receipt["parts"], indent=4).encode()) if receipt["parts"] else 0
     room = max(_ATTEMPTS_BYTES - parts_bytes // 2, _LEAST_ATTEMPTS_BYTES)
     first, last = _both_ends([attempt.as_json() for attempt in attempts], room)
     left_out = len(attempts) - len(first) - len(last)
@@ -111,6 +103,8 @@ def compose_receipt(
 
 def _both_ends(attempts: list[JsonObject], room: int) -> tuple[list[JsonObject], list[JsonObject]]:
     """Return as many of the first, and then of the last, as there is room for at either end."""
+    if len(to_json(attempts).encode()) + _INDENTS_BYTES * len(attempts) <= room:
+        return attempts, []  # nearly always, and indented JSON takes ten times as long to make
     first = list(_fitting(attempts, room))
     last = list(_fitting(reversed(attempts[len(first) :]), room))
     return first, last[::-1]

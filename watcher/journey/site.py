@@ -89,6 +89,8 @@ class Site:
     papers: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever replaces or removes a receipt of what was filed before."""
     reminders: Reminders = field(init=False)
+    _past: dict[str, Past] = field(default_factory=dict)
+    """By folder, what the database has: whoever works on the site is alone, and asks several times a recording."""
 
     def __post_init__(self) -> None:
         self.reminders = Reminders(self.clock.monotonic)
@@ -160,8 +162,12 @@ class Site:
         """
         database = self.store.database.path
         owners = owners_of(database)
-        with self.store.reading() as books:
-            past = past_of(books, folder.name, database, owners)
+        past = self._past.get(folder.name)
+        if past is None or not past.owners >= owners:
+            with self.store.reading() as books:
+                past = past_of(books, folder.name, database, owners)
+            if past.situation is not None:
+                self._past[folder.name] = past
         return past, recognise(folder, past)
 
     def recognise(self, folder: Folder) -> None:
@@ -192,6 +198,7 @@ class Site:
                 books.site.put(f"folder.{folder.name}", asdict(present.situation))
                 books.site.put(f"path.{folder.name}", present.path)
                 books.site.put(f"owner.{folder.name}", owner)
+            self._past.clear()
 
     def find_trouble(self, folders: Iterable[Folder], *, taking: bool = False) -> FolderError | None:
         """Return why one of these folders cannot be used at all; None: the trouble is with a single path.

@@ -1,5 +1,7 @@
 """What is due on the disk: moves, receipts, and recordings that were altered after filing."""
 
+from typing import NamedTuple
+
 from sqlalchemy import Connection, bindparam, exists, or_, select, update
 
 from watcher.alarms import Alarm
@@ -28,6 +30,12 @@ _RECEIPT_DUE = ALL_ITEMS.where(items.c.receipt_due, items.c.state == bindparam("
 _TO_MOVE_ON = ALL_ITEMS.where(
     items.c.moves_to.is_not(None), items.c.state == bindparam("state"), ~_IS_OBSTRUCTED
 ).limit(bindparam("limit"))
+_WORK = select(
+    exists().where(items.c.moves_to.is_not(None), items.c.state == State.DONE),
+    exists().where(items.c.state == State.FILING),
+    exists().where(items.c.state == State.RETURNING),
+    exists().where(items.c.receipt_due, is_one_of(items, FILED)),
+)
 _MOVES_ON = select(items.c.moves_to).where(items.c.moves_to.is_not(None))
 _ALTERED = ALL_ITEMS.where(items.c.altered.is_not(None), is_one_of(items, FILED)).limit(bindparam("limit"))
 _MARK_ALTERED = (
@@ -50,6 +58,15 @@ _MARK_RECEIPTS_DUE = update(items).where(has_identifier(bindparam("the_identifie
 _ALL_RECEIPTS_DUE = ALL_ITEMS.where(items.c.receipt_due, is_one_of(items, FILED))
 
 
+class Work(NamedTuple):
+    """Whether there is any item to move on, to file, or to return, and any receipt to bring up to date."""
+
+    moving_on: bool
+    filing: bool
+    returning: bool
+    receipts: bool
+
+
 class FilingQueue:
     """The items that are moved and those at rest in done/ and failed/, within one transaction.
 
@@ -59,6 +76,10 @@ class FilingQueue:
     def __init__(self, connection: Connection, conditions: Conditions) -> None:
         self._connection = connection
         self._conditions = conditions
+
+    def work(self) -> Work:
+        """What kinds of work there are at all, whether or not something is in the way of it."""
+        return Work(*self._connection.execute(_WORK).one())
 
     def to_file(self, outcome: State, now: float, latest: float, limit: int) -> list[Item]:
         """The oldest items that are being moved to done/ or failed/."""

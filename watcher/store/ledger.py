@@ -1,9 +1,23 @@
 """The ledger: every request ever made, what it cost, and when it counted against a rate limit."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal, select, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from watcher.domain import Attempt, Charged, Item, Part, State
 from watcher.errors import StaleItem
@@ -82,6 +96,17 @@ _NTH_LAST = (
 _END_ALL_RATE_EVENTS = update(rate_events).where(
     rate_events.c.ended_at.is_(None), is_of_own_site(rate_events.c.site)
 )
+
+
+@cache
+def _log_of(number: int) -> Select[Any]:
+    """Ask for the unended rate events, and for so many ends at once, each the n-th last of all, unended or not."""
+    unended = _UNENDED.scalar_subquery()
+    skipped = [bindparam(f"skipped_{i}", type_=Integer) for i in range(number)]
+    ends = [_NTH_LAST.offset(case((n > unended, n - unended), else_=0)).scalar_subquery() for n in skipped]
+    return select(unended, *ends)
+
+
 _IS_COUNTED = exists().where(rate_events.c.kind == "write", rate_events.c.released_at == attempts.c.released_at)
 _RESTORE_RATE_EVENTS = insert(rate_events).from_select(
     ["kind", "released_at", "ended_at"],
@@ -235,6 +260,15 @@ class Ledger:
     def unended_rate_events(self, kind: str) -> int:
         unended: int = self._connection.execute(_UNENDED, {"kind": kind}).scalar_one()
         return unended
+
+    def log(self, kind: str, numbers: Sequence[int]) -> tuple[int, dict[int, float | None]]:
+        """How many rate events of this kind have not ended; and by n when the n-th last of those that have did.
+
+        `numbers`: n from 1, the unended ones counted as the last; what is left of each goes into the result.
+        """
+        values = {f"skipped_{i}": n - 1 for i, n in enumerate(numbers)}
+        unended, *ends = self._connection.execute(_log_of(len(numbers)), {"kind": kind, **values}).one()
+        return unended, {n - unended: end for n, end in zip(numbers, ends, strict=True)}
 
     def nth_last_end(self, kind: str, n: int) -> float | None:
         """When the n-th last of the ended rate events of this kind ended (n from 1); null when there are fewer."""

@@ -78,18 +78,24 @@ class Filing:
         """Yield what there is to do, by the folders that it needs."""
         drop, done, failed = self._site.drop, self._site.done, self._site.failed
         latest = now + self._site.config.retry.max_seconds
+        work = books.filing.work()  # mostly there is none, or of one kind
+
+        def batch(items: list[Item], folders: tuple[Folder, ...], by: Any, tell: Callable[[Any], None]) -> Batch:
+            self._papers.fetch(books, items)
+            return Batch(items, folders, by.move, by.record, tell)
+
         # First: what was half done before a crash must not meet what is filed under its former name now.
-        items = books.filing.to_move_on(now, latest, _BATCH)
-        self._papers.fetch(books, items)
-        yield Batch(items, (done,), self._onward.move, self._onward.record, self._onward.tell)
+        if work.moving_on:
+            items = books.filing.to_move_on(now, latest, _BATCH)
+            yield batch(items, (done,), self._onward, self._onward.tell)
         for outcome, folder in ((State.DONE, done), (State.FAILED, failed)):
-            items = books.filing.to_file(outcome, now, latest, _BATCH)
-            self._papers.fetch(books, items)
-            yield Batch(items, (drop, folder), self._out.move, self._out.record, self._tell_filed)
-            items = books.filing.to_return(outcome, now, latest, _BATCH)
-            self._papers.fetch(books, items)
-            yield Batch(items, (drop, folder), self._back.move, self._back.record, self._back.tell)
-        for state, folder in ((State.DONE, done), (State.FAILED, failed)):
+            if work.filing:
+                items = books.filing.to_file(outcome, now, latest, _BATCH)
+                yield batch(items, (drop, folder), self._out, self._tell_filed)
+            if work.returning:
+                items = books.filing.to_return(outcome, now, latest, _BATCH)
+                yield batch(items, (drop, folder), self._back, self._back.tell)
+        for state, folder in ((State.DONE, done), (State.FAILED, failed)) if work.receipts else ():
             items = books.filing.with_receipt_due(state, now, latest, _BATCH)
             self._papers.fetch(books, items)
             yield Batch(items, (folder,), self._papers.bring_up_to_date, self._papers.record, self._papers.tell)

@@ -10,9 +10,10 @@ from watcher.journey.alterations import tell_alteration
 from watcher.journey.answer import Answer, read_whole_answer
 from watcher.journey.file.verdict_folder import find_onward
 from watcher.journey.filed import find_alteration, has_lost_name, has_receipt, read_receipt
-from watcher.journey.receipt import write_receipt
+from watcher.journey.receipt import compose_receipt, receipt_bytes
 from watcher.journey.site import Site
 from watcher.store import Books
+from watcher.text import JsonObject
 
 _log = logs.get_logger(__name__)
 
@@ -23,7 +24,7 @@ class Papers:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._of: dict[str, tuple[list[Attempt], Answer]] = {}
-        self._written: dict[str, bytes] = {}
+        self._written: dict[str, JsonObject] = {}
 
     def fetch(self, books: Books, items: list[Item]) -> None:
         """Read the requests and verdicts of these items."""
@@ -38,25 +39,26 @@ class Papers:
         """Return the folder where the item's recording and receipt lie, or will lie."""
         return self._site.done if item.outcome is State.DONE else self._site.failed
 
-    def compose(self, item: Item) -> bytes:
+    def compose(self, item: Item) -> JsonObject:
         """Return the item's receipt, as things were when the step began."""
         return self._compose(item, self._of[item.id][1])
 
     def _answer(self, books: Books, item: Item) -> Answer:
         return read_whole_answer(books, item, self._site.config.audio)
 
-    def _compose(self, item: Item, answer: Answer) -> bytes:
+    def _compose(self, item: Item, answer: Answer) -> JsonObject:
         service = self._site.config.identifai
         attempts, _ = self._of[item.id]
-        return write_receipt(
-            item, attempts, answer, base_url=service.base_url, account=service.account, options=self._site.options
+        filed = replace(item, state=item.outcome or item.state)
+        return compose_receipt(
+            filed, attempts, answer, base_url=service.base_url, account=service.account, options=self._site.options
         )
 
     def write(self, folder: Folder, name: bytes, item: Item, *, replacing: bool) -> None:
         """Write the receipt under that name; see Folder.write_whole."""
-        content = self.compose(item)
-        folder.write_whole(name, content, replacing=replacing)
-        self._written[item.id] = content
+        receipt = self.compose(item)
+        folder.write_whole(name, receipt_bytes(receipt), replacing=replacing)
+        self._written[item.id] = receipt
 
     def write_first(self, folder: Folder, item: Item) -> None:
         """Write the receipt under its name. Raises NameTaken when that or the recording's name is somebody else's.

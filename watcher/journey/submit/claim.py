@@ -23,9 +23,8 @@ from watcher.journey.room import check_companions, check_room, postpone_for_room
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses
 from watcher.journey.submit.by_part import open_part, resolve_same_bytes
-from watcher.journey.submit.caps import has_begun
-from watcher.journey.submit.start import find_start
-from watcher.journey.submit.windows import Windows
+from watcher.journey.submit.caps import find_cap, has_begun
+from watcher.journey.submit.start import find_wait
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -51,10 +50,9 @@ class Claim:
 class Claims:
     """Opens recordings and claims their items, one at a time; whatever cannot be sent now is postponed."""
 
-    def __init__(self, site: Site, arrivals: Arrivals, windows: Windows) -> None:
+    def __init__(self, site: Site, arrivals: Arrivals) -> None:
         self._site = site
         self._arrivals = arrivals
-        self._windows = windows
         self._recognise_at = 0.0  # monotonic
         self._recognised: list[tuple[int, int] | None] = []
 
@@ -186,10 +184,11 @@ class Claims:
         try:
             with site.store.writing() as books:
                 gate = pauses.find_gate(books, books.pauses.active(), now)
-                start = find_start(books, gate, item, part, self._windows, site.config.limits, now)
-                if start.cap is not None:
-                    books.pauses.set(start.cap)
-                if not start.is_free or (gate.canary and not canary):
+                # Not the rate windows: who begins is alone, and they are asked again before the upload ends.
+                if find_wait(books, gate, now) or (gate.canary and not canary):
+                    return None
+                if (cap := find_cap(books, site.config.limits, now, item)) is not None:
+                    books.pauses.set(cap)
                     return None
                 if not no_cache and self._has_original(books, item, part, now):
                     return None

@@ -1,10 +1,6 @@
-"""Whether a submission may begin now, and if not, when to ask again: when looking, and again in the claim."""
+"""When a submission may begin: now, or when to ask again."""
 
-from dataclasses import dataclass
-
-from watcher.config import Limits
-from watcher.domain import Item, Part, Pause
-from watcher.journey.submit.caps import find_cap
+from watcher.domain import Item, Part
 from watcher.journey.submit.policy import Gate
 from watcher.journey.submit.windows import Windows
 from watcher.store import Books
@@ -13,37 +9,34 @@ IDLE = float("inf")
 _LOOK_SECONDS = 0.2  # a small part of the uploads' lead
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Whether pauses, other uploads, the rate windows and the caps let a submission begin."""
+def find_wait(books: Books, gate: Gate, now: float) -> float:
+    """Return the seconds until pauses and canaries may let a submission begin; 0: they do.
 
-    wait: float = 0.0  # seconds until it is worth asking again
-    cap: Pause | None = None  # a cap is reached: put this pause in force
-
-    @property
-    def is_free(self) -> bool:
-        """Whether it may begin now."""
-        return self.wait == 0.0 and self.cap is None
+    The claim asks this again in its own transaction: a pause may have begun since.
+    """
+    if not gate.is_open:
+        return IDLE if gate.until is None else max(gate.until - now, 0.001)
+    if gate.canary and books.ledger.unfinished():
+        return IDLE  # one canary at a time
+    return 0.0
 
 
 def find_start(
-    books: Books, gate: Gate, item: Item | None, part: Part | None, windows: Windows, limits: Limits, now: float
-) -> Start:
-    """Return whether the upload of this item, or of this part of it, may begin; without an item, when one may.
+    books: Books, gate: Gate, item: Item | None, part: Part | None, windows: Windows, now: float
+) -> float:
+    """Return the seconds until the upload of this item, or of this part of it, may begin; 0: now.
 
-    The claim asks this in its own transaction, so that two uploads cannot both take the last room.
+    Without an item: until there may be one. The caps are the claim's to ask.
     """
-    if not gate.is_open:
-        return Start(IDLE if gate.until is None else max(gate.until - now, 0.001))
-    if gate.canary and books.ledger.unfinished():
-        return Start(IDLE)  # one canary at a time
+    if (wait := find_wait(books, gate, now)) > 0:
+        return wait
     if item is None:
         due_at = books.queue.next_due_at(now)
-        return Start(IDLE if due_at is None else max(due_at - now, 0.001))
+        return IDLE if due_at is None else max(due_at - now, 0.001)
     if (wait := windows.starts_at(books, now, upload_bytes(item, part)) - now) > 0:
         # Uploads ahead of this one move its start while they are sent: do not ask all the time.
-        return Start(max(wait, _LOOK_SECONDS))
-    return Start(cap=find_cap(books, limits, now, item))
+        return max(wait, _LOOK_SECONDS)
+    return 0.0
 
 
 def upload_bytes(item: Item, part: Part | None) -> int:

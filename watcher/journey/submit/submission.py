@@ -61,7 +61,7 @@ class Submission:
         self._beginning = beginning
         self._windows = Windows(site)
         self._probe = Probe(site, client, keys)
-        self._claims = Claims(site, arrivals, self._windows)
+        self._claims = Claims(site, arrivals)
         self._uploads = Uploads(site, client, self._windows, stopping, ending)
         self._answers = UnrecordedAnswers(site, Outcomes(site, arrivals, self._windows))
         self._follow_at = 0.0  # monotonic
@@ -132,9 +132,9 @@ class Submission:
         if self._is_stale(books, item, now):
             return NextUpload(is_stale=True)
         part = None if item is None else next_part(books, item)
-        start = find_start(books, gate, item, part, self._windows, limits, now)
-        if start.wait or item is None:
-            return NextUpload(wait=min(start.wait, self._cap_may_end_in(books, standing, now)))
+        wait = find_start(books, gate, item, part, self._windows, now)
+        if wait or item is None:
+            return NextUpload(wait=min(wait, self._cap_may_end_in(books, standing, now)))
         return NextUpload(item, part, gate.canary)  # if a cap is reached, the claim records it
 
     def _cap_may_end_in(self, books: Books, standing: list[Pause], now: float) -> float:

@@ -86,12 +86,9 @@ class Windows:
             books.afterwards(lambda: _log.info("rate.restored", rate=rate))
 
     def _room_at(self, books: Books, now: float, ahead: int = 0) -> float:
-        ledger = books.ledger
         windows = budget.lowered(self._configured, budget.read_lessons(books.site.get(_FACT)), now)
-        unended = ledger.unended_rate_events("write")
-        by_books = budget.room_at(
-            windows, lambda n: ledger.nth_last_end("write", n), now, unended=unended, ahead=ahead
-        )
+        unended, ends = books.ledger.log("write", [budget.n_in(window, ahead) for window in windows])
+        by_books = budget.room_at(windows, ends.get, now, unended=unended, ahead=ahead)
         monotonic, pace = self._clock.monotonic(), self._site.write_pace
         by_pace = budget.room_at(windows, pace.nth_last_end, monotonic, unended=unended, ahead=ahead)
         return max(by_books, now + (by_pace - monotonic))
@@ -131,9 +128,8 @@ class Reads:
 
 def room_for_read(books: Books, windows: tuple[Window, ...], now: float) -> float:
     """Return when these windows have room for one more question."""
-    ledger = books.ledger
-    unended = ledger.unended_rate_events("read")
-    return budget.room_at(windows, lambda n: ledger.nth_last_end("read", n), now, unended=unended)
+    unended, ends = books.ledger.log("read", [budget.n_in(window) for window in windows])
+    return budget.room_at(windows, ends.get, now, unended=unended)
 
 
 def count_read(books: Books, now: float) -> None:
