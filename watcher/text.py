@@ -78,7 +78,7 @@ def length(seconds: float) -> str:
 def show_path(path: bytes) -> str:
     r"""Return the path safe to print: bytes that are not UTF-8, and control characters, as `\xNN`."""
     text = path.decode("utf-8", errors="backslashreplace")
-    if text.replace("\n", "").isprintable():
+    if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
