@@ -9,7 +9,7 @@ from tests.store.recordings import item, sqlite_of, verdict
 from tests.transitions import any_transition
 from watcher.domain import TRANSITIONS, Audio, Fault, Fingerprint, Item, State, VerdictState
 from watcher.errors import StaleItem, StoreContradicted, StoreError, TransitionRefused
-from watcher.store import Books, Store, Waiting
+from watcher.store import FIRST, Books, Sought, Store, Waiting
 from watcher.store.waiting import WAITING_SHOWN
 
 # The items
@@ -42,6 +42,26 @@ def test_an_item_reads_as_it_was_written(store: Store) -> None:
         books.items.add(whole)
     with store.reading() as books:
         assert books.items.get(whole.id) == whole
+
+
+def test_a_row_of_the_list_has_what_the_item_has(store: Store) -> None:
+    """The list takes rows as the driver has them, whichever it is: bytes are bytes, numbers numbers."""
+    listed = item(1, path=b"\xff\xfe/ \n.wav", filed_as=b"x~1.wav", audio=Audio("WAV", "µ-law", 12.5, 2, 8000))
+    with store.writing() as books:
+        books.items.add(replace(listed, identifier="f" * 64))
+        books.items.add(item(2))
+        books.verdicts.add(verdict("f" * 64, forced=True, confidence=0.75))
+    with store.reading() as books:
+        found = books.listing.after(FIRST, 10)
+        assert books.sought.rows_of([1, 2]) == books.sought.page(Sought(), FIRST, 10) == found
+        assert books.report.rows_after(FIRST, 10.0, 10) == found
+    judged, unjudged = found
+    assert (judged.path, judged.filed_as, judged.seconds) == (listed.path, listed.filed_as, 12.5)
+    assert (judged.arrived_at, judged.size, judged.forced, judged.confidence) == (1.0, 1000, True, 0.75)
+    assert (unjudged.path, unjudged.filed_as, unjudged.forced, unjudged.confidence) == (b"2.wav", None, None, None)
+    types = {type(value) for row in found for value in row}
+    assert types <= {int, str, bytes, float, bool, type(None)}
+    assert all(type(row.arrived_at) is float for row in found)
 
 
 @pytest.mark.parametrize(

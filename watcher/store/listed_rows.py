@@ -1,10 +1,11 @@
 """The items as `list` shows them: what it needs of each, with its verdict, in batches, oldest arrival first."""
 
 from collections.abc import Sequence
-from functools import cache
-from typing import NamedTuple
+from contextlib import closing
+from functools import cache, partial
+from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, Connection, Select, bindparam, select, union_all
+from sqlalchemy import BindParameter, Connection, CursorResult, Select, bindparam, select, union_all
 
 from watcher.domain import Item, State
 from watcher.store.rows import item_of
@@ -68,7 +69,7 @@ class Listed(NamedTuple):
     heuristic: str | None
     models: str | None  # as JSON
     api_version: str | None
-    forced: bool | None
+    forced: int | None  # 0 or 1, or the like
     known_at: float | None
     detail: str | None
     machine_classification: str | None
@@ -98,6 +99,15 @@ def _columns() -> Select[tuple[object, ...]]:
 LISTED = _columns()
 """Rows of the list, of all items in no order."""
 
+
+def listed(result: CursorResult[Any]) -> list[Listed]:
+    """Return the rows of such a query, as the driver has them: SQLAlchemy's cost a tenth of a list (measured)."""
+    with closing(result):
+        return list(map(_as_listed, result.cursor.fetchall()))
+
+
+_as_listed = partial(tuple.__new__, Listed)  # Listed._make counts the columns of each row
+
 _SERIAL: BindParameter[int] = bindparam("serial")
 _ARRIVED_AT: BindParameter[float] = bindparam("arrived_at")
 _LIMIT: BindParameter[int] = bindparam("limit")
@@ -118,7 +128,7 @@ class Listing:
     def after(self, place: Place, limit: int, states: Sequence[State] = ()) -> list[Listed]:
         """Return the first rows after this place: of all items, or of those in these states."""
         query = _after(tuple(sorted(set(states)))) if states else _ALL_AFTER
-        return list(map(Listed._make, self._connection.execute(query, {**place._asdict(), "limit": limit}).all()))
+        return listed(self._connection.execute(query, {**place._asdict(), "limit": limit}))
 
     def items_after(self, place: Place, limit: int, states: Sequence[State] = ()) -> list[tuple[Place, Item]]:
         """Return the first whole items after this place, each with its own."""

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from watcher.domain import ARTIFICIAL, Charged, Item, State
 from watcher.store.dialects import first_folder, is_of_own_site
-from watcher.store.listed_rows import LISTED, Listed, Place
+from watcher.store.listed_rows import LISTED, Listed, Place, listed
 from watcher.store.rows import item_of
 from watcher.store.schema import attempts, items, spent_sums
 
@@ -257,11 +257,11 @@ class ReportRows:
     def rows_after(self, after: Place, until: float, limit: int) -> list[Listed]:
         """Return the first rows after this place in the list."""
         values = {"since": after.arrived_at, "serial": after.serial, "until": until, "limit": limit}
-        return list(map(Listed._make, self._connection.execute(_ROWS_AFTER, values)))
+        return listed(self._connection.execute(_ROWS_AFTER, values))
 
     def rows_of(self, serials: Sequence[int]) -> list[Listed]:
         """Return the rows with these numbers, in no order."""
-        return list(map(Listed._make, self._connection.execute(_ROWS_OF, {"serials": serials})))
+        return listed(self._connection.execute(_ROWS_OF, {"serials": serials}))
 
     def spent(self, since: float, until: float) -> list[SpentQuarter]:
         """Return what was sent, by the quarter of an hour in which it began; those whose lines are gone too."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from watcher.domain import State
 from watcher.store.dialects import begins_with, path_has, path_has_digits
-from watcher.store.listed_rows import LISTED, Listed, Place
+from watcher.store.listed_rows import LISTED, Listed, Place, listed
 from watcher.store.schema import items
 from watcher.store.statements import is_one_of
 
@@ -84,7 +84,7 @@ class SoughtRows:
             place = max(place, Place(sought.since, _BEFORE_ALL))
         query = _page(sought, newest_first=newest_first)
         values = {"arrived_at": place.arrived_at, "serial": place.serial, "limit": limit}
-        return list(map(Listed._make, self._connection.execute(query, values).all()))
+        return listed(self._connection.execute(query, values))
 
     def among(self, sought: Sought, serials: Sequence[int]) -> list[Listed]:
         """Return the rows with these numbers that are looked for, in their order."""
@@ -111,8 +111,8 @@ class SoughtRows:
         return self._in_order(_ROWS_OF, serials)
 
     def _in_order(self, query: Select[Any], serials: Sequence[int]) -> list[Listed]:
-        rows = self._connection.execute(query, {"serials": list(serials)})
-        known = {row.serial: Listed._make(row) for row in rows}
+        rows = listed(self._connection.execute(query, {"serials": list(serials)}))
+        known = {row.serial: row for row in rows}
         return [known[serial] for serial in serials if serial in known]
 
 

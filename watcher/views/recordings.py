@@ -90,6 +90,8 @@ def list_rows(context: CommandContext, states: Sequence[State]) -> Generator[lis
 def complete_rows(books: Books, rows: Sequence[Listed], audio: AudioConfig) -> list[Row]:
     """Return the rows, with the whole recording for each that does not tell all."""
     others = [row for row in rows if not row.is_plain]
+    if not others:
+        return list(rows)
     whole = dict(zip((row.serial for row in others), read_recordings(books, others, audio), strict=True))
     return [whole.get(row.serial, row) for row in rows]
 
