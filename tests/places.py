@@ -96,7 +96,8 @@ class Place:
 
     @contextmanager
     def books(self) -> Iterator[Books]:
-        with Store(_store_url(self.config_path, self.config_path.read_bytes())) as store, store.writing() as books:
+        url, local, account = _store(self.config_path, self.config_path.read_bytes())
+        with Store(url, local, account=account) as store, store.writing() as books:
             yield books
 
     def items(self) -> dict[str, Item]:
@@ -138,9 +139,10 @@ class Place:
 
 
 @lru_cache(maxsize=64)
-def _store_url(path: Path, content: bytes) -> str:
+def _store(path: Path, content: bytes) -> tuple[str, Path, str]:
     """What this configuration of this content names: a test asks the database again and again."""
-    return load(path).store.url
+    config = load(path)
+    return config.store.url, config.books, config.identifai.payer
 
 
 @lru_cache(maxsize=256)

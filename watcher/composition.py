@@ -1,11 +1,14 @@
 """The composition root: build the steps of a site, ready to be driven."""
 
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from watcher import __version__, logs, systemd
@@ -23,6 +26,7 @@ from watcher.journey.instance import Instance
 from watcher.journey.keys import FindKey, Keys
 from watcher.journey.loaded_settings import note_loaded
 from watcher.journey.loss import find_loss
+from watcher.journey.own_site import settle_own_site
 from watcher.journey.prepare.codec import Codec
 from watcher.journey.prepare.cutter import all_makers
 from watcher.journey.prepare.makers import Makers
@@ -37,7 +41,7 @@ from watcher.journey.submit.windows import restore_rate_events
 from watcher.journey.verdict import VerdictPoller
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
-from watcher.store import Store, copied_aside
+from watcher.store import Store
 from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
@@ -134,6 +138,7 @@ def _bring_up_to_date(site: Site) -> None:
     database = site.store.database
     if database.exists():
         database.check_damage(_QUICK_SECONDS)
+    settle_own_site(site.store, site.drop)
     if loss := find_loss(site.store, site.drop, (site.done, site.failed)):
         raise loss
     with site.store.reading() as books:
@@ -233,6 +238,7 @@ def _rebuild(
 ) -> Found:
     """Rebuild the books of `working`: the site itself, or its folders with a scratch copy of its database."""
     database = working.store.database
+    settle_own_site(working.store, site.drop)
     is_lost = not database.size()
     if not is_lost:
         database.check_damage(_QUICK_SECONDS)
@@ -255,10 +261,20 @@ def _rebuild(
 def _scratch(site: Site) -> Iterator[Site]:
     """Yield the site with a copy of its database, which is gone after the block. Nobody works on the site."""
     path = site.store.database.path
+    if site.store.database.own_site() is not None:
+        raise StoreError(
+            f"{site.store.database.name}: recover --dry-run works on a copy of the database, and none can be "
+            "made of one on a server",
+            hint="`watcher reconcile` tells what the books lack; recover itself only adds what receipts know.",
+        )
     for lock in (f"{path}.instance", os.path.join(os.fsdecode(site.drop.root), os.fsdecode(LOCK))):
         if (holder := holder_of(os.fsencode(lock))) is not None:
             raise running(os.fsencode(lock), holder)
-    with copied_aside(path) as copy:
+    with tempfile.TemporaryDirectory(prefix="watcher-") as folder:
+        copy = Path(folder, "watcher.db")
+        for ending in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{ending}", f"{copy}{ending}")
         try:
             with Store(f"sqlite:///{copy}") as store:
                 yield replace(site, store=store)

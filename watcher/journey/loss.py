@@ -48,8 +48,7 @@ def find_loss(store: Store, drop: Folder, filed: Sequence[Folder]) -> StoreError
     marks = " ".join(folder.quoted(MARKER) for folder in (drop, *filed))
     remedy = (
         "restore a copy of it if there is one; then, or without one, run `watcher recover`, which rebuilds the "
-        "database from the receipts and pays for nothing twice. Or name the right one in store.url, or copy it "
-        "from where it has been: `watcher migrate --from URL`. To begin "
+        "database from the receipts and pays for nothing twice. Or name the right file in store.url. To begin "
         f"anew all the same, remove the old site's marks ({marks}), and the empty file if there is one: what is "
         "dropped again is then paid for again"
     )
@@ -60,7 +59,9 @@ def find_loss(store: Store, drop: Folder, filed: Sequence[Folder]) -> StoreError
         return None
     worked_on = f"though the folders of this site have been worked on ({found})"
     if size:
-        return StoreLost(f"{path} is new and knows nothing, {worked_on}", hint=remedy)
+        own = store.database.own_site()
+        knows = f"knows nothing of this site ({own})" if own else "is new and knows nothing"
+        return StoreLost(f"{path} {knows}, {worked_on}", hint=remedy)
     return StoreLost(f"{path} is gone: there is no database, {worked_on}", hint=remedy)
 
 

@@ -176,7 +176,8 @@ class Site:
         Raises what `judge` does.
         """
         past, present = self.judge(folder)
-        site_id = past.site_id or (present.mark.site if present.mark else "") or secrets.token_hex(8)
+        marked = present.mark.site if present.mark else ""
+        site_id = past.site_id or self.store.database.own_site() or marked or secrets.token_hex(8)
         owner = present.mark.owner if present.mark else None
         if present.judgement in ("new", "adopt"):
             owner, displaced = folder.mark(site_id, past.owners)

@@ -19,7 +19,6 @@ from watcher.store.items import Items
 from watcher.store.lease_rows import Lease, Leases, Node
 from watcher.store.ledger import Ledger
 from watcher.store.listed_rows import FIRST, LAST, Listed, Listing, Place
-from watcher.store.local_files import copied_aside
 from watcher.store.located_rows import Located, LocatedItems
 from watcher.store.obstacles import Obstacle, Obstacles
 from watcher.store.page_rows import PageRows
@@ -33,7 +32,6 @@ from watcher.store.scope import wide
 from watcher.store.sought_rows import Sought, SoughtRows
 from watcher.store.tallies import Tallies
 from watcher.store.tombstone_rows import Tombstones
-from watcher.store.transfer import Copied, copy_site, refuse_rows
 from watcher.store.verdicts import Verdicts
 from watcher.store.waiting import Left, Waiting, WaitingFiles
 from watcher.store.wish_rows import Wish, Wishes
@@ -42,7 +40,6 @@ __all__ = [
     "FIRST",
     "LAST",
     "Books",
-    "Copied",
     "Database",
     "Lease",
     "Left",
@@ -59,9 +56,6 @@ __all__ = [
     "Store",
     "Waiting",
     "Wish",
-    "copied_aside",
-    "copy_site",
-    "refuse_rows",
 ]
 
 

@@ -51,12 +51,6 @@ class Database(Protocol):
     def reading(self) -> AbstractContextManager[Connection]:
         """A consistent read-only view that blocks no writer. Before a site's first start it is empty."""
 
-    def filling(self) -> AbstractContextManager[Connection]:
-        """One transaction, however long, in which a whole site is put into it. Holds up no other site's node."""
-
-    def lock(self, connection: Connection) -> None:
-        """Let this transaction, opened by `filling`, be alone among all that write, until it ends."""
-
     def version(self) -> str | None:
         """Its version; null if it does not exist or is empty."""
 
@@ -96,8 +90,11 @@ class Database(Protocol):
     def checkpoint(self) -> None:
         """Move everything that was committed to its final place, unless it is being read now."""
 
-    def belong_to(self, site: str) -> None:
-        """Work on the rows of this site from now on, in every process of this node. A file has one site."""
+    def own_site(self) -> str | None:
+        """The id of the site whose rows are seen; "" where it is not known yet, null in a file, which has one."""
+
+    def belong_to(self, site: str, *, keeping: bool = True) -> None:
+        """See the rows of this site from now on; `keeping`: in all processes of this node. A file has one site."""
 
     def close(self) -> None:
         """Close everything. It may be used again."""

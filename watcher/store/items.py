@@ -66,6 +66,7 @@ _FILED_AMONG = select(items.c.filed_as, items.c.state).where(items.c.filed_as.in
 _MOVING_AMONG = select(items.c.path, items.c.filed_as).where(items.c.path.in_(_PATHS), is_one_of(items, MOVING))
 _MOVES_ON_AMONG = select(items.c.moves_to).where(_MOVES_ON, items.c.moves_to.in_(_PATHS))
 _BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
+_ANY_IDENTIFIER = select(items.c.identifier).where(items.c.identifier.is_not(None)).limit(1)
 _LATEST_ARRIVAL = select(func.max(items.c.arrived_at))
 _TOTAL = select(func.count()).select_from(items)
 _COUNTS = (
@@ -207,11 +208,17 @@ class Items:
     def listed(self, states: Sequence[State] = ()) -> Iterator[Item]:
         """All items, or those in these states, oldest arrival first."""
         query = ALL_ITEMS.where(items.c.state.in_(states)) if states else ALL_ITEMS
-        for row in self._connection.execute(query, execution_options={"yield_per": 1000}):
-            yield item_of(row)
+        with self._connection.execute(query, execution_options={"yield_per": 1000}) as rows:
+            for row in rows:
+                yield item_of(row)
 
     def with_identifier(self, identifier: str) -> list[Item]:
         return all_of(self._connection, _BY_IDENTIFIER, identifier=identifier)
+
+    def any_identifier(self) -> str | None:
+        """Any that the service has given; null for none."""
+        identifier: str | None = self._connection.execute(_ANY_IDENTIFIER).scalar()
+        return identifier
 
     def last_change(self) -> int:
         """The number of the latest line in all histories; 0 if there is none."""

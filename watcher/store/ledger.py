@@ -188,8 +188,8 @@ class Ledger:
 
     def listed(self) -> Iterator[Attempt]:
         """Every request that is not only in the sums, oldest first."""
-        for row in self._connection.execute(_LISTED, execution_options={"yield_per": 1000}):
-            yield _attempt(row)
+        with self._connection.execute(_LISTED, execution_options={"yield_per": 1000}) as rows:
+            yield from map(_attempt, rows)
 
     def spent_since(self, since: float) -> int:
         """How many requests since then were charged, may have been, or still may be."""

@@ -124,8 +124,8 @@ class Parts:
 
     def accepted(self) -> Iterator[Part]:
         """Yield every part that has its identifier."""
-        for row in self._connection.execute(_ACCEPTED, execution_options={"yield_per": 1000}):
-            yield _part(row)
+        with self._connection.execute(_ACCEPTED, execution_options={"yield_per": 1000}) as rows:
+            yield from map(_part, rows)
 
     def of_live(self) -> list[Part]:
         """Return every part of the recordings that lie in the drop folder, the oldest arrival's first."""

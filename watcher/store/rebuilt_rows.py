@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, text, update
 
 from watcher.domain import MOVING, UNSENT, Attempt, Item, State
 from watcher.store.rows import item_of
 from watcher.store.schema import attempts, items, parts, tombstones, transitions
+from watcher.store.scope import is_in_a_file, wide
 from watcher.store.statements import ALL_ITEMS, is_one_of
 from watcher.store.tallies import Tallies
 
@@ -26,6 +27,10 @@ _PLACED = (
     .where(items.c.serial >= bindparam("low"))
     .order_by(items.c.serial)
     .limit(bindparam("limit"))
+)
+# A server gives numbers from a sequence, which several sites share.
+_NEXT_NUMBERS = text(
+    "SELECT nextval(pg_get_serial_sequence('items', 'serial')) FROM generate_series(1, :number) ORDER BY 1"
 )
 _RENUMBER = update(items).where(items.c.serial == bindparam("old")).values(serial=bindparam("new"))
 _LAST_CHANGE = select(func.max(transitions.c.at)).where(transitions.c.item_id == bindparam("id"))
@@ -97,9 +102,10 @@ class RebuiltRows:
     def place_for(self, arrived_at: float) -> int:
         """Return a free number for an item of that arrival, far above all that steps give; see `renumber`."""
         low = max(round(arrived_at * 1000), _LOWEST_PLACE) * _PLACES_A_MILLISECOND
-        last = self._connection.execute(
-            _LAST_PLACE, {"low": low, "high": low + _PLACES_A_MILLISECOND - 1}
-        ).scalar()
+        with wide(self._connection):  # another site may be rebuilt at the same time
+            last = self._connection.execute(
+                _LAST_PLACE, {"low": low, "high": low + _PLACES_A_MILLISECOND - 1}
+            ).scalar()
         return low if last is None else int(last) + 1
 
     def renumber(self, limit: int) -> int:
@@ -107,23 +113,29 @@ class RebuiltRows:
 
         So all numbers have the order of arrival, without gaps: whoever goes through them does so in ranges.
         """
-        highest = self._connection.execute(_LAST_PLACE, {"low": 0, "high": _LOWEST_PLACE - 1}).scalar() or 0
         placed = self._connection.execute(_PLACED, {"low": _LOWEST_PLACE, "limit": limit}).scalars().all()
         if placed:
-            rows = [{"old": old, "new": highest + n} for n, old in enumerate(placed, start=1)]
-            self._connection.execute(_RENUMBER, rows)
+            rows = zip(placed, self._next_numbers(len(placed)), strict=True)
+            self._connection.execute(_RENUMBER, [{"old": old, "new": new} for old, new in rows])
         return len(placed)
+
+    def _next_numbers(self, number: int) -> Iterable[int]:
+        if not is_in_a_file(self._connection):
+            return self._connection.execute(_NEXT_NUMBERS, {"number": number}).scalars().all()
+        highest = self._connection.execute(_LAST_PLACE, {"low": 0, "high": _LOWEST_PLACE - 1}).scalar() or 0
+        return range(highest + 1, highest + 1 + number)
 
     def changed_at(self, item_id: str) -> float:
         """Return when the item's history ends."""
         return float(self._connection.execute(_LAST_CHANGE, {"id": item_id}).scalar() or 0.0)
 
     def add_attempt(self, attempt: Attempt) -> None:
-        """Add a line to the ledger, under its own number if that is free."""
+        """Add a line to the ledger, under its own number if that is free, and no server gives the numbers."""
         values: dict[str, Any] = {field.name: getattr(attempt, field.name) for field in fields(Attempt)}
         number = {"number": attempt.number}
         if (
-            not 1 <= attempt.number < _MOST_NUMBER
+            not is_in_a_file(self._connection)
+            or not 1 <= attempt.number < _MOST_NUMBER
             or self._connection.execute(_IS_NUMBER_TAKEN, number).first() is not None
         ):
             del values["number"]

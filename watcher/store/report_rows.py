@@ -231,8 +231,9 @@ class ReportRows:
     def in_parts(self, since: float, until: float) -> Iterator[tuple[int, Item]]:
         """Yield those that were or will be sent otherwise than as they are, each with its number, in no order."""
         values = {"since": since, "until": until}
-        for row in self._connection.execute(_IN_PARTS, values, execution_options={"yield_per": _BATCH}):
-            yield row.serial, item_of(row)
+        with self._connection.execute(_IN_PARTS, values, execution_options={"yield_per": _BATCH}) as rows:
+            for row in rows:
+                yield row.serial, item_of(row)
 
     def latest(self, since: float, until: float, limit: int, state: State | None = None) -> list[int]:
         """Return the numbers of the latest arrivals, of all or of those in this state, the latest first."""

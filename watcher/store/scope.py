@@ -16,10 +16,15 @@ _WIDER = text("SELECT set_config('watcher.wide', 'on', true)")
 _AS_BEFORE = text("SELECT set_config('watcher.wide', '', true)")
 
 
+def is_in_a_file(connection: Connection) -> bool:
+    """Return whether the database is a file, which has one site."""
+    return connection.dialect.name == "sqlite"
+
+
 @contextmanager
 def wide(connection: Connection) -> Iterator[None]:
     """Let the statements of the block see and change the rows of all sites and accounts. Not to be nested."""
-    if connection.dialect.name == "sqlite":
+    if is_in_a_file(connection):
         yield
         return
     connection.execute(_WIDER)

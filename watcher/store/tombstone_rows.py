@@ -48,19 +48,13 @@ class Tombstones:
         self._connection = connection
         self._account = account
 
-    def known_keys(self) -> tuple[bytes, ...]:
-        """Return the keys to the contents of the account's tombstones, the oldest first; none before the first.
+    def key(self) -> bytes | None:
+        """Return the account's key to the contents of its tombstones; None before the first of them."""
+        text = self._account.get(_KEY)
+        return None if text is None else bytes.fromhex(text)
 
-        There are several where sites have joined the account with tombstones of their own.
-        """
-        known = self._account.get(_KEY) or ()
-        return tuple(bytes.fromhex(text) for text in ([known] if isinstance(known, str) else known))
-
-    def add_key(self, key: bytes) -> None:
-        """Let this key be among them."""
-        known = [one.hex() for one in self.known_keys()]
-        if key.hex() not in known:
-            self._account.put(_KEY, [*known, key.hex()] if known else key.hex())
+    def put_key(self, key: bytes) -> None:
+        self._account.put(_KEY, key.hex())
 
     def put(self, tombstone: Tombstone) -> None:
         """Add the tombstone, in place of an earlier one of its item."""
@@ -88,12 +82,13 @@ class Tombstones:
 
     def identifiers(self) -> Iterator[str]:
         """Yield every identifier that any of them has."""
-        for row in self._connection.execute(_IDENTIFIERS, execution_options={"yield_per": 1000}):
-            if row.identifier is not None:
-                yield row.identifier
-            for part in json.loads(row.parts):
-                if part["identifier"] is not None:
-                    yield part["identifier"]
+        with self._connection.execute(_IDENTIFIERS, execution_options={"yield_per": 1000}) as rows:
+            for row in rows:
+                if row.identifier is not None:
+                    yield row.identifier
+                for part in json.loads(row.parts):
+                    if part["identifier"] is not None:
+                        yield part["identifier"]
 
     def forgotten(self) -> int:
         """Return of how many items a tombstone is all that is left."""

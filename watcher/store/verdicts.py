@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, upda
 from watcher.domain import Verdict, VerdictState
 from watcher.store.dialects import insert_or_leave, insert_or_replace, is_of_own_site
 from watcher.store.schema import results, verdicts
+from watcher.store.scope import is_in_a_file
 from watcher.store.tallies import Tallies
 from watcher.store.verdict_copies import copy_to_all
 from watcher.text import JsonObject
@@ -134,7 +135,7 @@ class Verdicts:
         """How many verdicts are in each state; every state is included."""
         # Most are known: see Items.counts.
         counted = self.counts_of_unknown()
-        query = _TOTAL if self._connection.dialect.name == "sqlite" else _TOTAL_OF_SITE
+        query = _TOTAL if is_in_a_file(self._connection) else _TOTAL_OF_SITE
         total: int = self._connection.execute(query).scalar_one()
         counted[VerdictState.KNOWN] = total - sum(counted.values())
         return {state: counted.get(state, 0) for state in VerdictState}

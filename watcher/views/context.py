@@ -16,6 +16,7 @@ from watcher.journey.failures import Failure, read_failures
 from watcher.journey.instance import lock_database
 from watcher.journey.loaded_settings import find_outdated, read_loaded
 from watcher.journey.loss import find_loss
+from watcher.journey.own_site import find_own_site, settle_own_site
 from watcher.journey.site import Site, owners_of
 from watcher.journey.working import Activity, Working, judge
 from watcher.silence import find_silent
@@ -129,16 +130,21 @@ class CommandContext:
 
     def make_database(self) -> None:
         """Create the database if the site was never started, so that a decision can be recorded."""
-        if not self.store.database.exists():
-            with lock_database(self.store.database):
-                self.store.database.migrate()
+        database = self.store.database
+        if not database.exists() or database.own_site() == "":
+            with lock_database(database):
+                database.migrate()
+                settle_own_site(self.store, self.drop)
 
 
 @contextmanager
 def open_site(config: Config, clock: Clock) -> Iterator[CommandContext]:
     """Open the site as it is: its database may have any version, be lost or not exist yet. Changes nothing."""
     with Store(config.store.url, config.books, config.notify.noted, account=config.identifai.payer) as store:
-        yield CommandContext(config, store, clock)
+        context = CommandContext(config, store, clock)
+        if store.database.own_site() == "":
+            find_own_site(store, context.drop)
+        yield context
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from watcher.domain import Item, Pause, State
+from watcher.domain import Item, Pause
 from watcher.errors import UNSENDABLE
 from watcher.folders.identity import Past
 from watcher.journey.site import owners_of, past_of
@@ -41,7 +41,6 @@ def read_known(context: CommandContext) -> Known:
     with context.store.reading() as books:
         site = books.site
         unsent = books.messages.unsent()
-        accepted = (item.identifier for item in books.items.listed([State.DONE]) if item.identifier)
         return Known(
             is_started=site.get("id") is not None,
             folders={name: past_of(books, name, database, owners) for name in ("drop", "done", "failed")},
@@ -53,7 +52,7 @@ def read_known(context: CommandContext) -> Known:
             stuck_total=books.obstacles.total(),
             altered=tuple(books.filing.altered(_NAMED)),
             last_scan_at=site.get("last_scan_at"),
-            identifier=next(accepted, None),
+            identifier=books.items.any_identifier(),
             unsent=len(unsent),
             unsent_since=unsent[0].made_at if unsent else None,
         )

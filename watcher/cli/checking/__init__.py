@@ -153,7 +153,7 @@ def _look(
 def _check_database(context: CommandContext) -> tuple[Known, Finding]:
     """Whether the database can be used, and what it says about the site. It is neither created nor upgraded."""
     name, database = "database", context.store.database
-    path = database.name
+    path, is_file = database.name, database.own_site() is None
     try:
         database.check_place()
         if loss := context.loss():
@@ -161,7 +161,8 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
         if not database.exists():
             return Known(), _check_room_for_database(context)
         if database.is_older():
-            hint = "The next start of the daemon, or `watcher migrate`, upgrades it and keeps a copy."
+            keeping = " and keeps a copy" if is_file else ""
+            hint = f"The next start of the daemon, or `watcher migrate`, upgrades it{keeping}."
             return Known(is_started=True), warning(
                 name, f"{path} comes from an older version of this program", hint
             )
@@ -179,8 +180,11 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
     free = _free_bytes(database.path.parent)
     if free < _BYTES_FOR_BOOKS:
         hint = f"Free space on the disk of {database.path.parent} soon: without it nothing is submitted."
-        return replace(known, is_open=True), warning(name, f"{path} has {free / 1e6:.0f} MB of room to grow", hint)
-    return replace(known, is_open=True), well(name, f"{path} is intact, has this version and can be written")
+        whose = path if is_file else show_path(os.fsencode(database.path))
+        found = f"{whose} has {free / 1e6:.0f} MB of room to grow"
+        return replace(known, is_open=True), warning(name, found, hint)
+    intact = "is intact, has" if is_file else "has"
+    return replace(known, is_open=True), well(name, f"{path} {intact} this version and can be written")
 
 
 def _free_bytes(folder: Path) -> float:
@@ -197,6 +201,8 @@ def _check_room_for_database(context: CommandContext) -> Finding:
             hint=f"Name another place in store.url, or {find_lack(os.fsencode(folder), moving=False).remedy}",
         )
         return Finding.of(name, error)
+    if context.store.database.own_site() is not None:
+        return well(name, f"{context.store.database.name} answers; the first start makes its tables")
     return well(name, f"{shown} does not exist yet; the first start creates it")
 
 

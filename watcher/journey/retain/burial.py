@@ -17,20 +17,18 @@ _log = logs.get_logger(__name__)
 def find_key(site: Site) -> bytes:
     """Return the site's key to the contents of its tombstones: in the database, and in done/ to outlive that.
 
-    Of several that the account has it is the one that lies there. The first one lies in done/ before anything is
-    hashed with it. Raises FolderError.
+    The first one lies in done/ before anything is hashed with it. Raises FolderError.
     """
     owners = owners_of(site.store.database.path)
     with site.store.reading() as books:
-        known = books.tombstones.known_keys()
+        known = books.tombstones.key()
     lying = read_key(site.done, owners)
-    key = lying if lying in known or not known else known[0]
-    key = key or secrets.token_bytes(KEY_BYTES)
+    key = known or lying or secrets.token_bytes(KEY_BYTES)
     if lying != key:
         tell_displaced(os.path.join(site.done.root, KEY), write_key(site.done, key, owners))
-    if key not in known:
+    if known != key:
         with site.store.writing() as books:
-            books.tombstones.add_key(key)
+            books.tombstones.put_key(key)
     return key
 
 

@@ -62,10 +62,8 @@ _TO_WRITE = (
     "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
     f"SELECT pg_advisory_xact_lock({_OUR_LOCK})"
 )
-_TO_FILL = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
 _TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TO_UPGRADE = f"{_TO_WRITE.format(statement_seconds=0)};SELECT set_config('watcher.wide', 'on', true)"
-_TAKE_LOCK = text(f"SELECT pg_advisory_xact_lock({_OUR_LOCK})")
 _USER = text("SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 _TO_RENEW = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
@@ -131,20 +129,6 @@ class PostgresqlDatabase:
             raise
 
     @contextmanager
-    def filling(self) -> Iterator[Connection]:
-        """One transaction without our lock, which other sites' nodes need, and without a bound on its length."""
-        engine = self._make_engine(lambda: _TO_FILL, size=1)
-        try:
-            with self._transaction(engine) as connection:
-                yield connection
-        finally:
-            engine.dispose()
-
-    def lock(self, connection: Connection) -> None:
-        """Take the lock with which every other writing transaction begins."""
-        connection.execute(_TAKE_LOCK)
-
-    @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A consistent read-only view on a connection of its own. It blocks no writer."""
         if self.exists():
@@ -172,11 +156,17 @@ class PostgresqlDatabase:
         """Raise StoreError unless it has exactly this program's version."""
         revisions.check_version(self.version(), self.name)
 
-    def belong_to(self, site: str) -> None:
-        """Work on the rows of this site from now on, in every process of this node: the local file has it."""
-        if site != self._own_site():
+    def own_site(self) -> str:
+        """The id of the site whose rows are seen, from the local file; "" where that has none yet."""
+        if not self._site:
+            self._site = node_file.read(self.path)
+        return self._site
+
+    def belong_to(self, site: str, *, keeping: bool = True) -> None:
+        """See the rows of this site from now on. `keeping`: the local file has it, for other processes too."""
+        if keeping and node_file.read(self.path) != site:
             node_file.write(self.path, site)
-            self._site = site
+        self._site = site
 
     def check_place(self) -> None:
         """Raise StoreError unless the server can be reached and is recent enough, and this node has a place.
@@ -296,17 +286,12 @@ class PostgresqlDatabase:
 
     def _scope(self) -> str:
         """Return what tells the policies for which site and account the transaction is."""
-        said = {"site": self._own_site(), "account": self._account}
+        said = {"site": self.own_site(), "account": self._account}
         settings = (
             f"set_config('watcher.{name}', '{value.replace(_QUOTE, 2 * _QUOTE)}', true)"
             for name, value in said.items()
         )
         return "SELECT " + ", ".join(settings)
-
-    def _own_site(self) -> str:
-        if not self._site:
-            self._site = node_file.read(self.path)
-        return self._site
 
     def _connect(self, patience_seconds: int) -> Any:
         import psycopg  # noqa: PLC0415 — an extra, and only a site on PostgreSQL needs it

@@ -28,7 +28,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from math import inf
 from pathlib import Path
 from types import TracebackType
@@ -118,13 +118,6 @@ class SqliteDatabase:
             self._empty = self._empty or empty_database()
             with self._empty.connect() as connection:
                 yield connection
-
-    def filling(self) -> AbstractContextManager[Connection]:
-        """One transaction: a file has one site."""
-        return self.writing()
-
-    def lock(self, connection: Connection) -> None:
-        """Do nothing: whoever writes is alone."""
 
     @contextmanager
     def _viewing(self) -> Iterator[Connection]:
@@ -236,7 +229,10 @@ class SqliteDatabase:
                 raise self._failed_upgrade(before, after, error) from error
             return before, after
 
-    def belong_to(self, site: str) -> None:
+    def own_site(self) -> None:
+        """Return null: a file has one site."""
+
+    def belong_to(self, site: str, *, keeping: bool = True) -> None:
         """Do nothing: a file has one site."""
 
     def close(self) -> None:
