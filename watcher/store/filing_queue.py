@@ -1,12 +1,14 @@
 """What is due on the disk: moves, receipts, and recordings that were altered after filing."""
 
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, exists, or_, select, update
 
 from watcher.alarms import Alarm
 from watcher.domain import FILED, Item, State
 from watcher.store.condition_rows import Conditions
+from watcher.store.dialects import unindexed
 from watcher.store.rows import flattened
 from watcher.store.schema import items, obstacles
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, all_of, has_identifier, is_one_of
@@ -16,20 +18,31 @@ _IS_OBSTRUCTED = exists().where(
     obstacles.c.again_at > bindparam("now"),
     obstacles.c.again_at <= bindparam("latest"),  # a later time is of before the clock was set back
 )
-_TO_MOVE = (
-    select(items)
-    .where(items.c.state == bindparam("state"), ~_IS_OBSTRUCTED)
-    .order_by(*BY_ARRIVAL)
-    .limit(bindparam("limit"))
-)
-_TO_DONE = _TO_MOVE.where(items.c.outcome == State.DONE)
-_TO_FAILED = _TO_MOVE.where(items.c.outcome.is_distinct_from(State.DONE))
-_RECEIPT_DUE = ALL_ITEMS.where(items.c.receipt_due, items.c.state == bindparam("state"), ~_IS_OBSTRUCTED).limit(
+
+
+@cache
+def _to_move(state: State, outcome: State) -> Select[Any]:
+    is_done = items.c.outcome == State.DONE
+    return (
+        select(items)
+        .where(
+            items.c.state == state,
+            is_done if outcome is State.DONE else items.c.outcome.is_distinct_from(State.DONE),
+            ~_IS_OBSTRUCTED,
+        )
+        .order_by(*BY_ARRIVAL)
+        .limit(bindparam("limit"))
+    )
+
+
+@cache
+def _receipt_due(state: State) -> Select[Any]:
+    return ALL_ITEMS.where(items.c.receipt_due, items.c.state == state, ~_IS_OBSTRUCTED).limit(bindparam("limit"))
+
+
+_TO_MOVE_ON = ALL_ITEMS.where(items.c.moves_to.is_not(None), items.c.state == State.DONE, ~_IS_OBSTRUCTED).limit(
     bindparam("limit")
 )
-_TO_MOVE_ON = ALL_ITEMS.where(
-    items.c.moves_to.is_not(None), items.c.state == bindparam("state"), ~_IS_OBSTRUCTED
-).limit(bindparam("limit"))
 _WORK = select(
     exists().where(items.c.moves_to.is_not(None), items.c.state == State.DONE),
     exists().where(items.c.state == State.FILING),
@@ -40,7 +53,7 @@ _MOVES_ON = select(items.c.moves_to).where(items.c.moves_to.is_not(None))
 _ALTERED = ALL_ITEMS.where(items.c.altered.is_not(None), is_one_of(items, FILED)).limit(bindparam("limit"))
 _MARK_ALTERED = (
     update(items)
-    .where(items.c.id == bindparam("the_id"), items.c.state == bindparam("the_state"))
+    .where(items.c.id == bindparam("the_id"), unindexed(items.c.state) == bindparam("the_state"))
     .where(
         or_(
             items.c.altered.is_distinct_from(bindparam("new_kind")),
@@ -83,17 +96,17 @@ class FilingQueue:
 
     def to_file(self, outcome: State, now: float, latest: float, limit: int) -> list[Item]:
         """The oldest items that are being moved to done/ or failed/."""
-        query = _TO_DONE if outcome is State.DONE else _TO_FAILED
-        return all_of(self._connection, query, state=State.FILING, now=now, latest=latest, limit=limit)
+        query = _to_move(State.FILING, outcome)
+        return all_of(self._connection, query, now=now, latest=latest, limit=limit)
 
     def to_return(self, outcome: State, now: float, latest: float, limit: int) -> list[Item]:
         """The oldest items that are being moved back to the drop folder, from done/ or from failed/."""
-        query = _TO_DONE if outcome is State.DONE else _TO_FAILED
-        return all_of(self._connection, query, state=State.RETURNING, now=now, latest=latest, limit=limit)
+        query = _to_move(State.RETURNING, outcome)
+        return all_of(self._connection, query, now=now, latest=latest, limit=limit)
 
     def to_move_on(self, now: float, latest: float, limit: int) -> list[Item]:
         """Items that are done, and are being moved on to the folder of their verdict."""
-        return all_of(self._connection, _TO_MOVE_ON, state=State.DONE, now=now, latest=latest, limit=limit)
+        return all_of(self._connection, _TO_MOVE_ON, now=now, latest=latest, limit=limit)
 
     def moves_on(self) -> list[bytes]:
         """Where in done/ items are being moved on to, whether or not something is in their way."""
@@ -101,7 +114,7 @@ class FilingQueue:
 
     def with_receipt_due(self, state: State, now: float, latest: float, limit: int) -> list[Item]:
         """Items at rest in done/ or failed/ whose receipts are out of date."""
-        return all_of(self._connection, _RECEIPT_DUE, state=state, now=now, latest=latest, limit=limit)
+        return all_of(self._connection, _receipt_due(state), now=now, latest=latest, limit=limit)
 
     def with_any_receipt_due(self) -> list[Item]:
         """All such items, whether or not something is in their way."""

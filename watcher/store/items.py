@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     Connection,
+    Select,
     Update,
     and_,
     bindparam,
@@ -24,6 +25,7 @@ from watcher.alarms import Alarm
 from watcher.domain import FILED, LIVE, MOVING, TRANSITIONS, Item, State, VerdictState
 from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
 from watcher.store.condition_rows import Conditions
+from watcher.store.dialects import unindexed
 from watcher.store.rows import columns_of, flattened, item_of
 from watcher.store.schema import items, parts, transitions, verdicts
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, LATEST_FIRST, all_of, has_identifier, is_one_of, one
@@ -96,9 +98,6 @@ _LEFT_SINCE = select(
     )
 )
 _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
-_IN_STATE = (
-    select(items).where(items.c.state == bindparam("state")).order_by(*BY_ARRIVAL).limit(bindparam("limit"))
-)
 _WITHDRAWN_AT = LATEST_FIRST.where(items.c.path == bindparam("path"), items.c.state == State.WITHDRAWN)
 _FAILED_WITH = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"), items.c.state == State.FAILED)
 _WITH_SHA256 = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"))
@@ -263,7 +262,7 @@ class Items:
 
     def in_state(self, state: State, limit: int = 100) -> list[Item]:
         """The oldest items in this state."""
-        return all_of(self._connection, _IN_STATE, state=state, limit=limit)
+        return all_of(self._connection, _in_state(state), limit=limit)
 
     def returnable(self, path: bytes, sha256: str | None, inode: int) -> Item | None:
         """The withdrawn, never sent item that came back: the same path with the same bytes, or the same file."""
@@ -363,13 +362,18 @@ def _check_transition(item_id: str, before: State | None, after: State) -> None:
 
 
 @cache
+def _in_state(state: State) -> Select[Any]:
+    return select(items).where(items.c.state == state).order_by(*BY_ARRIVAL).limit(bindparam("limit"))
+
+
+@cache
 def _change(names: tuple[str, ...]) -> Update:
     """The compare-and-set that writes these columns."""
     return (
         update(items)
         .where(
             items.c.id == bindparam("the_id"),
-            items.c.state == bindparam("the_state"),
+            unindexed(items.c.state) == bindparam("the_state"),
             items.c.claim.is_not_distinct_from(bindparam("the_claim")),
         )
         .values({name: bindparam(name) for name in names})

@@ -85,13 +85,9 @@ _HAS_ONE_TO_SEND = exists().where(
 )
 IS_SENDABLE = or_(items.c.plan_mode.is_(None), _HAS_ONE_TO_SEND)
 """Whether there is a file that can be sent for the item: its recording as it is, or a part that was made."""
-_PLANNED = (
-    select(items)
-    .where(items.c.state == bindparam("state"), items.c.plan_mode.is_not(None), ~_IS_OBSTRUCTED)
-    .order_by(*BY_ARRIVAL)
-    .limit(1)
-)
-_QUEUED_WITHOUT = _PLANNED.where(~WAITS, ~_HAS_ONE_TO_SEND)
+_PLANNED = select(items).where(items.c.plan_mode.is_not(None), ~_IS_OBSTRUCTED).order_by(*BY_ARRIVAL).limit(1)
+_PREPARING = _PLANNED.where(items.c.state == State.PREPARING)
+_QUEUED_WITHOUT = _PLANNED.where(items.c.state == State.QUEUED, ~WAITS, ~_HAS_ONE_TO_SEND)
 _ADD = insert(parts)
 _FORGET = delete(parts).where(parts.c.item_id == bindparam("id"))
 
@@ -183,8 +179,8 @@ class Parts:
             "latest": latest,
         }  # two questions: as one, each queued item would be looked at (measured)
         found = [
-            one(self._connection, _PLANNED, state=State.PREPARING, **asked),
-            one(self._connection, _QUEUED_WITHOUT, state=State.QUEUED, **asked),
+            one(self._connection, _PREPARING, **asked),
+            one(self._connection, _QUEUED_WITHOUT, **asked),
         ]
         return min((item for item in found if item is not None), key=lambda item: item.arrived_at, default=None)
 

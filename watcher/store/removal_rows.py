@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists,
 from watcher.alarms import Alarm
 from watcher.domain import FILED, Fault, Item, Removed, State, VerdictState
 from watcher.store.condition_rows import Conditions
-from watcher.store.dialects import insert_or_replace
+from watcher.store.dialects import insert_or_replace, unindexed
 from watcher.store.rows import item_of
 from watcher.store.schema import (
     attempts,
@@ -115,7 +115,7 @@ _GET = select(removals).where(removals.c.item_id == bindparam("id"))
 _END = delete(removals).where(removals.c.item_id == bindparam("id"))
 _FAIL = update(removals).where(removals.c.item_id == bindparam("the_id"))
 _SAME_ROW = and_(
-    items.c.id == bindparam("the_id"), items.c.state == bindparam("the_state"), items.c.claim.is_(None)
+    items.c.id == bindparam("the_id"), unindexed(items.c.state) == bindparam("the_state"), items.c.claim.is_(None)
 )
 _REMOVED = update(items).where(_SAME_ROW, items.c.filed_as.is_not_distinct_from(bindparam("the_name")))
 _FORGET_ITEM = delete(items).where(_SAME_ROW, items.c.filed_as.is_not_distinct_from(bindparam("the_name")))

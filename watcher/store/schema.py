@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from watcher.domain import LIVE, WAITING, State
-from watcher.store.dialects import EMPTY_BYTES, OF_SCOPE, OWN_ACCOUNT, OWN_SITE, where
+from watcher.store.dialects import EMPTY_BYTES, OF_SCOPE, OWN_ACCOUNT, OWN_SITE, Word, where
 
 metadata = MetaData()
 
@@ -49,7 +49,7 @@ items = Table(
     Column("serial", _serial, primary_key=True, autoincrement=True),  # the order of arrival
     Column("id", String(16), nullable=False, unique=True),
     Column("path", LargeBinary, nullable=False),  # bytes: a name on disk need not be text
-    Column("state", String(16), nullable=False),
+    Column("state", Word(16), nullable=False),
     Column("fingerprint", Text, nullable=False),  # device:inode:size:mtime_ns:ctime_ns; 64-bit inodes overflow
     Column("size", BigInteger, nullable=False),
     Column("sha256", String(64)),
@@ -81,7 +81,7 @@ items = Table(
     Column("suspected_at", Float),  # refused in words that blame nobody, at this time
     Column("fresh", Boolean, nullable=False, server_default="0"),
     Column("retried", Boolean, nullable=False, server_default="0"),
-    Column("outcome", String(16)),
+    Column("outcome", Word(16)),
     Column("filed_as", LargeBinary),
     Column("submitted_at", Float),
     Column("filed_at", Float),
@@ -182,7 +182,7 @@ parts = Table(
     Column("extension", Text),
     Column("proof", Text),
     Column("content_key", String(64)),
-    Column("state", String(16), nullable=False),
+    Column("state", Word(16), nullable=False),
     Column("identifier", Text),
     Column("submitted_at", Float),
     Column("in_doubt", Boolean, nullable=False, server_default="0"),
@@ -250,7 +250,7 @@ verdicts = Table(
     "verdicts",
     metadata,
     Column("identifier", Text, primary_key=True),
-    Column("state", String(16), nullable=False),
+    Column("state", Word(16), nullable=False),
     Column("since", Float, nullable=False),
     Column("due_at", Float, nullable=False),
     Column("asked_at", Float),
