@@ -224,3 +224,27 @@ def test_in_one_account_a_fact_of_it_is_known_at_every_site(opened: OpenStore) -
         assert books.account.get("pace") == 2
         assert books.site.get("pace") is None
     assert count_up(one) == count_up(other) == 1
+
+
+def test_the_sites_of_an_account_are_known_and_each_can_be_looked_at(opened: OpenStore) -> None:
+    """By what each has noted of itself; what is seen and written at one is as if its own node did it."""
+    one, other, theirs = opened("one"), opened("other"), opened("third", "theirs")
+    for store, number, account in ((one, 1, "ours"), (other, 2, "ours"), (theirs, 3, "theirs")):
+        with store.writing() as books:
+            books.site.join(account)
+            books.items.add(item(number))
+    with one.writing() as books:
+        assert books.site.joined("ours") == ["one", "other"]
+        with books.at("other"):
+            assert [found.id for found in books.items.listed()] == [item(2).id]
+            books.site.put("seen", "there")
+        assert [found.id for found in books.items.listed()] == [item(1).id]
+        assert books.site.get("seen") is None
+        with pytest.raises(ValueError, match="mine"), books.at("other"):
+            raise ValueError("mine")
+        assert [found.id for found in books.items.listed()] == [item(1).id]
+    with one.at("other").reading() as books:
+        assert books.site.get("seen") == "there"
+        assert books.items.counts()[State.QUEUED] == 1
+    with one.reading() as books:
+        assert [found.id for found in books.items.listed()] == [item(1).id]

@@ -97,6 +97,14 @@ def _add(
     return parser
 
 
+def _add_all_sites(parser: Parser, what: str) -> None:
+    parser.add_argument(
+        "--all-sites",
+        action="store_true",
+        help=f"{what} every site of this account that the database has (in an SQLite file there is one)",
+    )
+
+
 def _add_running(commands: Commands) -> None:
     run = _add(
         commands,
@@ -266,6 +274,7 @@ def _add_looking(commands: Commands) -> None:
         "rate in use, and how long the\nbacklog will take.",
         json=True,
     )
+    _add_all_sites(status, "tell of")
     ways = status.add_mutually_exclusive_group()
     ways.add_argument("--watch", action="store_true", help="again every two seconds, until Ctrl-C")
     ways.add_argument(
@@ -318,6 +327,7 @@ def _add_list(commands: Commands) -> None:
         "Everything that is asked for must\nhold of each. In a pipe it prints whole values, with tabs between.",
         json=True,
     )
+    _add_all_sites(listing, "list")
     kinds = listing.add_mutually_exclusive_group()
     kinds.add_argument(
         "--waiting",
@@ -386,6 +396,8 @@ def _add_reporting(commands: Commands) -> None:
         default=",",
         help='between the columns of CSV: one character, or "tab" (default: ","; many spreadsheets expect ";")',
     )
+
+    _add_all_sites(report, "tell of")
 
     spend = _add(
         commands,
@@ -488,13 +500,15 @@ def _add_deciding(commands: Commands) -> None:
         "Everything else goes on: taking files, filing, verdicts.",
     )
     pause.add_argument("--reason", metavar="TEXT", default="", help="why, shown by `status` and `why`")
-    _add(
+    _add_all_sites(pause, "pause")
+    resume = _add(
         commands,
         "resume",
         "deciding.resume",
         "submit again",
         "Ends a person's pause. If the account or the service is the reason, one\nrecording is tried at once.",
     )
+    _add_all_sites(resume, "resume")
 
 
 def _add_clearing(commands: Commands) -> None:

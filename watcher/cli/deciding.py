@@ -6,10 +6,11 @@ Each decision is recorded with the user's name; the daemon does the rest.
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from watcher.accounts import name_person
 from watcher.cli.opening import open_to_decide
-from watcher.domain import Fault, Item, PauseKind
+from watcher.domain import Fault, Item, Pause, PauseKind
 from watcher.errors import Exit, UsageError
 from watcher.journey import decisions
 from watcher.text import show_path
@@ -17,6 +18,7 @@ from watcher.views.context import CommandContext
 from watcher.views.interruptions import ending, is_barred
 from watcher.views.lookup import Named, find_failed, find_held, find_retriable, read_name
 from watcher.views.prospects import IDLE, explain_delay, explain_retry, find_hindrance
+from watcher.views.site_names import SiteName, name_sites
 
 
 def retry(options: argparse.Namespace) -> int:
@@ -106,26 +108,71 @@ def _tell_delay(context: CommandContext, items: list[Item], *kinds: PauseKind) -
 
 def pause(options: argparse.Namespace) -> int:
     with open_to_decide(options) as context, context.store.writing() as books:
-        reason = show_path(os.fsencode(options.reason))
-        decisions.pause(books, reason, context.clock.now(), name_person(os.environ))
-    print("Submitting is paused until `watcher resume`; everything else goes on.")
+        reason, now, person = show_path(os.fsencode(options.reason)), context.clock.now(), name_person(os.environ)
+        sites = name_sites(context, books) if options.all_sites else None
+        if sites is None:
+            decisions.pause(books, reason, now, person)
+        for site in sites or ():
+            with books.at(site.id):
+                decisions.pause(books, reason, now, person)
+    if sites is None:
+        print("Submitting is paused until `watcher resume`; everything else goes on.")
+        return Exit.WELL
+    print(f"Submitting is paused at {_sites_in_words(sites)}; everything else goes on.")
+    print("`watcher resume --all-sites` ends it; `watcher resume` at a site ends it there alone.")
     return Exit.WELL
 
 
 def resume(options: argparse.Namespace) -> int:
+    if options.all_sites:
+        return _resume_all_sites(options)
     with open_to_decide(options) as context:
         with context.store.writing() as books:
             now = context.clock.now()
             ended, standing = decisions.resume(books, now, name_person(os.environ))
         if ended is not None:
             print("Submitting goes on." if not standing else "The person's pause is over.")
-        for pause in standing:
-            print(f"Still paused: {pause.reason}\n{ending(pause, now, is_barred=is_barred(standing))}")
+        _tell_standing(standing, now)
         if ended is None and not standing:
             print("Submitting was not paused.")
         elif context.is_idle():
             print(IDLE)
     return Exit.WELL
+
+
+def _resume_all_sites(options: argparse.Namespace) -> int:
+    """End a person's pause at every site of the account, and say what still stands in the way of each."""
+    ended: list[SiteName] = []
+    standing: dict[tuple[Pause, ...], list[SiteName]] = {}
+    with open_to_decide(options) as context, context.store.writing() as books:
+        now, person = context.clock.now(), name_person(os.environ)
+        sites = name_sites(context, books)
+        for site in sites:
+            with books.at(site.id):
+                over, left = decisions.resume(books, now, person)
+            if over is not None:
+                ended.append(site)
+            if left:
+                standing.setdefault(tuple(left), []).append(site)
+    if ended:
+        print(f"The person's pause is over at {_sites_in_words(ended)}.")
+    for pauses, where in standing.items():
+        print(f"At {_sites_in_words(where)}:")
+        _tell_standing(pauses, now)
+    if not ended and not standing:
+        print(f"Submitting was not paused at {_sites_in_words(sites)}.")
+    return Exit.WELL
+
+
+def _tell_standing(pauses: Sequence[Pause], now: float) -> None:
+    """Say what still keeps recordings from being submitted, and what ends that."""
+    for pause in pauses:
+        print(f"Still paused: {pause.reason}\n{ending(pause, now, is_barred=is_barred(pauses))}")
+
+
+def _sites_in_words(sites: Sequence[SiteName]) -> str:
+    named = ", ".join(map(str, sites))
+    return named if len(sites) == 1 else f"{len(sites):,} sites ({named})"
 
 
 def _named(context: CommandContext, options: argparse.Namespace) -> list[Named] | None:

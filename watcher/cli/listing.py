@@ -3,8 +3,9 @@
 import argparse
 import gc
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from watcher.cli.columns import Column, Red, lay_out, terminal_width, wrap
 from watcher.cli.opening import is_utf_8, open_context, print_json
@@ -17,8 +18,10 @@ from watcher.text import local_time, moment, name_once, rfc3339, show_path, show
 from watcher.views.context import CommandContext
 from watcher.views.lines import json_line
 from watcher.views.period import Period, read_period
-from watcher.views.recordings import Recording, Row, list_waiting
+from watcher.views.recordings import Recording, Row, WaitingList, list_waiting
 from watcher.views.search import Search, find_folder, read_search, search_rows
+from watcher.views.site_names import SiteName, at_each
+from watcher.views.sites import search_sites
 
 _ON_TERMINAL = (
     Column("id"),
@@ -53,12 +56,15 @@ def list_items(options: argparse.Namespace) -> int:
             period=period,
             sort=options.sort or "arrived",
         )
+        sites = at_each(context) if options.all_sites else None
         if options.waiting:
-            return _list_waiting(context, options, search, period)
+            return _list_waiting(context, options, search, period, sites)
+        names = None if sites is None else {name.id: str(name) for name, _ in sites}
+        found = search_rows(context, search) if sites is None else search_sites([one for _, one in sites], search)
         # A batch makes many rows at once and no cycles: to look for those took a twentieth of a list (measured).
         gc.set_threshold(50_000)
-        with closing(search_rows(context, search)) as batches:
-            for lines in _as_json(batches) if options.json else _as_table(batches, now):
+        with closing(found) as batches:
+            for lines in _as_json(batches) if options.json else _as_table(batches, now, names):
                 print("\n".join(lines), flush=True)
     return Exit.WELL
 
@@ -70,12 +76,27 @@ def _as_json(batches: Iterable[Sequence[Row]]) -> Iterator[list[str]]:
         yield [json.dumps(json.loads(line)) for line in lines] if is_plain_ascii else lines
 
 
-def _as_table(batches: Iterable[Sequence[Row]], now: float) -> Iterator[list[str]]:
-    """Yield the lines of the table: for a person what says most, for a program all of it, unabridged."""
+def _as_table(
+    batches: Iterable[Sequence[Row]], now: float, names: Mapping[str, str] | None
+) -> Iterator[list[str]]:
+    """Yield the lines of the table: for a person what says most, for a program all of it, unabridged.
+
+    `names`: of the sites, where those of several are listed.
+    """
+    site = (Column("site", is_cut=True),) if names is not None else ()
     if terminal_width() is None:
-        return lay_out(_IN_PIPE, (list(map(_whole_cells, rows)) for rows in batches))
+        whole = ([(*_whole_cells(row), *_site_of(row, names)) for row in rows] for rows in batches)
+        return lay_out((*_IN_PIPE, *site), whole)
     this_year = local_time(now)[:5]
-    return lay_out(_ON_TERMINAL, ([_cells(row, this_year) for row in rows] for rows in batches))
+    cells = ([(*_site_of(row, names), *_cells(row, this_year)) for row in rows] for rows in batches)
+    return lay_out((*site, *_ON_TERMINAL), cells)
+
+
+def _site_of(row: Row, names: Mapping[str, str] | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    site = row.item.site if isinstance(row, Recording) else row.site
+    return (names.get(site, site),)
 
 
 def _whole_cells(row: Row) -> Sequence[str]:
@@ -150,33 +171,60 @@ def _parts_in_words(answer: Answer) -> str:
     return f"{accepted:,} part{'' if accepted == 1 else 's'}" if accepted else ""
 
 
-def _list_waiting(context: CommandContext, options: argparse.Namespace, search: Search, period: Period) -> int:
+def _list_waiting(
+    context: CommandContext,
+    options: argparse.Namespace,
+    search: Search,
+    period: Period,
+    sites: list[tuple[SiteName, CommandContext]] | None,
+) -> int:
     """Print the files that are not taken yet: blocked ones first, then by how long they wait."""
     if options.verdict or options.sort:
         raise UsageError(
             "list: what waits has no verdict, and an order of its own",
             hint="--waiting can be limited by --name, --folder, --since and --until.",
         )
-    now, is_running = context.clock.now(), context.is_running()
-    found = list_waiting(context)
-    files = [file for file in found.files if search.finds(file.path) and period.has(file.since)]
-    if not is_running and not options.json:  # newer files are missing from the list
-        at = found.seen_at
-        seen = "the drop folder was never scanned" if at is None else f"this list is from {moment(at, now)}"
-        say(f"watcher: no daemon is running: {seen}")
-    if options.json:
-        for file in files:
-            print_json(file.as_json())
-    elif terminal_width() is None:
-        print("since\tsize\tblocked\tpath\tit")
-        for file in files:
-            blocked = "blocked" if file.is_blocked else ""
-            told = (rfc3339(file.since) or "", str(file.size), blocked, show_path(file.path))
-            print("\t".join([*told, file.reason or JUST_SEEN]))
-    else:
-        for file in files:  # each ends with the command to run
-            label = f"{'blocked, ' if file.is_blocked else ''}{moment(file.since, now)}"
-            print(wrap(f"{label}  ", name_once(file.path, file.reason or JUST_SEEN), _SEEN_INDENT))
-    if found.total > len(found.files):
-        say(f"watcher: {found.total - len(found.files):,} more are waiting and not listed")
+    if not options.json and terminal_width() is None:
+        print("\t".join(["since", "size", "blocked", "path", "it", *(["site"] if sites is not None else [])]))
+    for name, at in [(None, context)] if sites is None else sites:
+        found = list_waiting(at)
+        _tell_age(context, options, found, name)
+        wanted = [file for file in found.files if search.finds(file.path) and period.has(file.since)]
+        _print_waiting(replace(found, files=wanted), options, context.clock.now(), name)
+        if found.total > len(found.files):
+            say(f"watcher: {found.total - len(found.files):,} more are waiting{_at(name)} and not listed")
     return Exit.WELL
+
+
+def _at(name: SiteName | None) -> str:
+    return "" if name is None else f" at {name}"
+
+
+def _tell_age(
+    context: CommandContext, options: argparse.Namespace, found: WaitingList, name: SiteName | None
+) -> None:
+    """Say where newer files are missing from the list, since nobody looks."""
+    if options.json or (name is not None and not name.is_own) or context.is_running():
+        return
+    at = found.seen_at
+    seen = (
+        "the drop folder was never scanned"
+        if at is None
+        else f"this list is from {moment(at, context.clock.now())}"
+    )
+    say(f"watcher: no daemon is running: {seen}")
+
+
+def _print_waiting(found: WaitingList, options: argparse.Namespace, now: float, name: SiteName | None) -> None:
+    """Print these files. `name`: of the site, where those of several are listed."""
+    for file in found.files:
+        blocked = "blocked" if file.is_blocked else ""
+        if options.json:
+            print_json(file.as_json() | ({} if name is None else {"site": name.id}))
+        elif terminal_width() is None:
+            told = (rfc3339(file.since) or "", str(file.size), blocked, show_path(file.path))
+            site = [] if name is None else [str(name)]
+            print("\t".join([*told, file.reason or JUST_SEEN, *site]))
+        else:  # each ends with the command to run
+            label = ", ".join(filter(None, [blocked, moment(file.since, now), str(name or "")]))
+            print(wrap(f"{label}  ", name_once(file.path, file.reason or JUST_SEEN), _SEEN_INDENT))

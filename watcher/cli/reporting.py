@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from watcher.cli.opening import open_context
 from watcher.errors import Exit, UsageError
@@ -12,6 +12,7 @@ from watcher.text import show_text
 from watcher.views.context import CommandContext
 from watcher.views.period import Period, read_period
 from watcher.views.report import read_report, stream_json
+from watcher.views.site_names import SiteName, at_each
 
 _SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";"}
 _BY_ENDING = {".html": "html", ".htm": "html", ".csv": "csv", ".json": "json", ".jsonl": "json"}
@@ -22,7 +23,8 @@ def report(options: argparse.Namespace) -> int:
     separator = _read_separator(options.separator)
     with open_context(options) as context:
         period = read_period(options.since, options.until, context.clock.now(), context.config.limits.timezone)
-        pieces = _compose(context, period, _choose_format(options), separator)
+        sites = [name for name, _ in at_each(context)] if options.all_sites else None
+        pieces = _compose(context, period, _choose_format(options), separator, sites)
         if options.output is None or options.output == "-":
             print_bytes(pieces)
         else:
@@ -36,16 +38,18 @@ def _choose_format(options: argparse.Namespace) -> str:
     return options.format or _BY_ENDING.get(ending, "csv")
 
 
-def _compose(context: CommandContext, period: Period, form: str, separator: str) -> Iterator[bytes]:
+def _compose(
+    context: CommandContext, period: Period, form: str, separator: str, sites: Sequence[SiteName] | None
+) -> Iterator[bytes]:
     if form == "csv":
-        yield from write_csv(context, period, separator)
+        yield from write_csv(context, period, separator, sites)
     elif form == "json":
-        for lines in stream_json(context, period):
+        for lines in stream_json(context, period, sites):
             yield "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
     else:
         from watcher.report.page import write_report  # noqa: PLC0415 — the templates' library takes a while
 
-        yield from write_report(read_report(context, period))
+        yield from write_report(read_report(context, period, sites=sites))
 
 
 def _read_separator(said: str) -> str:

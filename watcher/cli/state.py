@@ -7,14 +7,15 @@ from collections.abc import Callable
 from threading import Event
 
 from watcher.cli.columns import cut_middle, is_coloured, terminal_width, wrap
-from watcher.cli.opening import open_as_it_stands, print_json
+from watcher.cli.opening import open_as_it_stands, open_context, print_json
 from watcher.cli.spending import charge_in_words
 from watcher.clock import SystemClock
 from watcher.config import Config
 from watcher.domain import Alteration
-from watcher.errors import Exit
+from watcher.errors import Exit, UsageError
 from watcher.text import length, local_time, moment, name_once, show_path
 from watcher.views.health import Trouble, find_troubles, read_vitals
+from watcher.views.sites import read_sites
 from watcher.views.status import Status, read_status
 
 _INDENT = 13
@@ -28,6 +29,11 @@ _DECISIONS = {"failed": "`retry` or `dismiss`", "held": "`release` or `fail`"}
 
 def status(options: argparse.Namespace) -> int:
     if options.healthy:
+        if options.all_sites:
+            raise UsageError(
+                "status: whether work succeeds is asked of one site",
+                hint="Ask at each site, or have Prometheus watch watcher_sites_without_node.",
+            )
         return _tell_health(options)
     if not options.watch:
         print_once(options)
@@ -37,12 +43,26 @@ def status(options: argparse.Namespace) -> int:
 
 def print_once(options: argparse.Namespace) -> None:
     """Print the state as it is now."""
+    if options.all_sites:
+        _print_sites_once(options)
+        return
     with open_as_it_stands(options) as context:
         found, now, config = read_status(context), context.clock.now(), context.config
     if options.json:
         print_json(found.as_json())
     else:
         _Sheet(found, now, config).print()
+
+
+def _print_sites_once(options: argparse.Namespace) -> None:
+    from watcher.cli.sites import print_sites  # noqa: PLC0415 — which prints in terms of this module
+
+    with open_context(options) as context:
+        found, now = read_sites(context), context.clock.now()
+    if options.json:
+        print_json(found.as_json())
+    else:
+        print_sites(found, now)
 
 
 def _watch(options: argparse.Namespace, show: Callable[[argparse.Namespace], None]) -> int:

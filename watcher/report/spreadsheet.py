@@ -2,13 +2,14 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import get_args, get_type_hints
 
 from watcher.text import rfc3339
 from watcher.views.context import CommandContext
 from watcher.views.period import Period
 from watcher.views.report import Line, stream_lines
+from watcher.views.site_names import SiteName
 
 BOM = b"\xef\xbb\xbf"
 """By which Excel knows that it is UTF-8."""
@@ -29,13 +30,15 @@ _MOMENTS = tuple(COLUMNS.index(name) for name in _TIMES)
 _FORCED = COLUMNS.index("forced")
 
 
-def write_csv(context: CommandContext, period: Period, separator: str) -> Iterator[bytes]:
+def write_csv(
+    context: CommandContext, period: Period, separator: str, sites: Sequence[SiteName] | None = None
+) -> Iterator[bytes]:
     """Yield the file in pieces: a byte order mark, the names of the columns, then the recordings, oldest first."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=separator, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     yield BOM + text.getvalue().encode()
-    for lines in stream_lines(context, period):
+    for lines in stream_lines(context, period, sites):
         text.seek(0)
         text.truncate()
         writer.writerows(map(_row, lines))

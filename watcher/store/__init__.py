@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,7 +29,7 @@ from watcher.store.queue import Queue
 from watcher.store.rebuilt_rows import RebuiltRows
 from watcher.store.removal_rows import Removal, Removals
 from watcher.store.report_rows import ReportRows, SpentQuarter
-from watcher.store.scope import wide
+from watcher.store.scope import see_as, seen_as, wide
 from watcher.store.sought_rows import Sought, SoughtRows
 from watcher.store.tallies import Tallies
 from watcher.store.tombstone_rows import Tombstones
@@ -104,6 +105,10 @@ class Books:
         """Return the block in which the rows of all sites and accounts of the database are seen; see scope.py."""
         return wide(self._connection)
 
+    def at(self, site: str) -> AbstractContextManager[None]:
+        """Return the block in which the rows of this site are seen, as its own nodes do; a file has one site."""
+        return seen_as(self._connection, site)
+
     def afterwards(self, say: Callable[[], object]) -> None:
         """Call `say` after the commit, and never if the transaction is rolled back."""
         self._afterwards.append(say)
@@ -127,12 +132,20 @@ class Store:
         `noted`: of which conditions somebody is told. `account`: whose credit it is, and of which service.
         """
         self._noted = noted
+        self._site: str | None = None  # whose rows are seen; null: those of the node's own
         self.database = open_database(url, local, account)
+
+    def at(self, site: str) -> Self:
+        """Return the same door, through which the rows of this site are seen. A file has one site."""
+        seen = copy(self)
+        seen._site = site  # noqa: SLF001 — it is one of us
+        return seen
 
     @contextmanager
     def writing(self, *, late: bool = False) -> Iterator[Books]:
         """`late`: it counts even if this node's lease is lost; only for what the service says of what was paid."""
         with self.database.writing(late=late) as connection:
+            self._look(connection)
             books = Books(connection, self._noted)
             yield books
         books.conclude()
@@ -141,9 +154,14 @@ class Store:
     def reading(self) -> Iterator[Books]:
         """Open a read-only transaction. Before a site's first start it finds nothing."""
         with self.database.reading() as connection:
+            self._look(connection)
             books = Books(connection)
             yield books
         books.conclude()
+
+    def _look(self, connection: Connection) -> None:
+        if self._site is not None:
+            see_as(connection, self._site)
 
     def tidy(self, *, rate_events_before: float) -> None:
         """Rate events that ended before then are gone, and the database is tidy itself."""

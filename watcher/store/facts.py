@@ -7,10 +7,17 @@ from sqlalchemy import Connection, bindparam, select
 
 from watcher.store.dialects import EVERY_SITE, OWN_ACCOUNT, insert_or_replace, is_of_a_site, is_of_own_account
 from watcher.store.schema import site
+from watcher.store.scope import is_in_a_file, wide
 
 _BY_NAME = select(site.c.value).where(site.c.name == bindparam("name"))
 _GET = _BY_NAME.where(is_of_a_site(site.c.site))
 _PUT = insert_or_replace(site)
+_ACCOUNT = "account"
+_WITH_ACCOUNT = (
+    select(site.c.site)
+    .where(site.c.name == _ACCOUNT, site.c.value == bindparam("value"), is_of_a_site(site.c.site))
+    .order_by(site.c.site)
+)
 _GET_OF_ACCOUNT = _BY_NAME.where(is_of_own_account(site.c.site, site.c.account))
 _PUT_OF_ACCOUNT = _PUT.values(
     site=EVERY_SITE, account=OWN_ACCOUNT, name=bindparam("name"), value=bindparam("value")
@@ -29,6 +36,19 @@ class SiteFacts:
 
     def put(self, name: str, value: Any) -> None:
         self._connection.execute(_PUT, {"name": name, "value": json.dumps(value)})
+
+    def join(self, account: str) -> None:
+        """Note whose credit this site works with: by that its sites are known. A file has one site."""
+        if not is_in_a_file(self._connection) and self.get(_ACCOUNT) != account:
+            self.put(_ACCOUNT, account)
+
+    def joined(self, account: str) -> list[str]:
+        """The ids of the sites that work with this account."""
+        if is_in_a_file(self._connection):
+            return [""]
+        with wide(self._connection):
+            found = self._connection.execute(_WITH_ACCOUNT, {"value": json.dumps(account)}).scalars().all()
+        return list(found)
 
 
 class AccountFacts:

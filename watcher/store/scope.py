@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 _WIDER = text("SELECT set_config('watcher.wide', 'on', true)")
 _AS_BEFORE = text("SELECT set_config('watcher.wide', '', true)")
+_OWN = text("SELECT current_setting('watcher.site')")
+_AS_OF = text("SELECT set_config('watcher.site', :site, true)")
 
 
 def is_in_a_file(connection: Connection) -> bool:
@@ -35,3 +37,26 @@ def wide(connection: Connection) -> Iterator[None]:
             connection.execute(_AS_BEFORE)
         raise
     connection.execute(_AS_BEFORE)
+
+
+def see_as(connection: Connection, site: str) -> None:
+    """Let the rest of the transaction see and change the rows of this site, as a node of it does."""
+    if not is_in_a_file(connection):
+        connection.execute(_AS_OF, {"site": site})
+
+
+@contextmanager
+def seen_as(connection: Connection, site: str) -> Iterator[None]:
+    """The same within the block alone."""
+    if is_in_a_file(connection):
+        yield
+        return
+    own = connection.execute(_OWN).scalar_one()
+    see_as(connection, site)
+    try:
+        yield
+    except BaseException:
+        with suppress(DBAPIError):
+            see_as(connection, own)
+        raise
+    see_as(connection, own)

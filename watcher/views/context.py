@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from watcher.clock import Clock
@@ -55,6 +55,10 @@ class CommandContext:
     def _folder(self, name: str, root: bytes) -> Folder:
         owning = self.config.folders.own and name != "drop"
         return Folder(root, name, owning=owning, answers=root not in self.silent)
+
+    def at(self, site: str) -> "CommandContext":
+        """Return the context in which the books are those of this site; folders and processes stay those here."""
+        return replace(self, store=self.store.at(site))
 
     @cached_property
     def silent(self) -> frozenset[bytes]:
@@ -135,6 +139,8 @@ class CommandContext:
             with lock_database(database):
                 database.migrate()
                 settle_own_site(self.store, self.drop)
+                with self.store.writing() as books:
+                    books.site.join(self.config.identifai.payer)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from watcher.config import AudioConfig
 from watcher.domain import Attempt, Fault, Item, State
@@ -67,6 +69,8 @@ class WaitingList:
     seen_at: float | None
 
 
+T = TypeVar("T")
+
 Row = Listed | Recording
 """A recording of a list: as its row has it where that tells all (see Listed.is_plain)."""
 
@@ -101,6 +105,14 @@ def read_recordings(books: Books, rows: Sequence[Listed], audio: AudioConfig) ->
     known = books.listing.items_of([row.serial for row in rows])
     items = [known[row.serial] for row in rows]
     return list(map(Recording, items, read_answers(books, items, audio)))
+
+
+def in_batches(rows: Iterator[T]) -> Generator[list[T], None, None]:
+    """Yield the rows in lists, of which the first is a screen: it is there at once."""
+    limit = _FIRST_BATCH
+    while some := list(islice(rows, limit)):
+        yield some
+        limit = _BATCH
 
 
 def list_recordings(context: CommandContext) -> Iterator[Recording]:

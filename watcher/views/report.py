@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
+from operator import itemgetter
 from typing import NamedTuple
 
 from watcher.config import Config
@@ -20,7 +21,8 @@ from watcher.text import show_path, show_text, to_json
 from watcher.views.context import CommandContext
 from watcher.views.lines import json_line
 from watcher.views.period import Period, days_between
-from watcher.views.recordings import Recording, complete_rows, read_recordings
+from watcher.views.recordings import Recording, complete_rows, in_batches, read_recordings
+from watcher.views.site_names import SiteName
 
 MOST_LINES = 2_000
 """So many recordings a page has at the most."""
@@ -138,7 +140,7 @@ class Channel(NamedTuple):
 
 
 class InFolder(NamedTuple):
-    """What came into one subfolder of the drop folder."""
+    """What came into one subfolder of the drop folder, or to one site."""
 
     name: str
     recordings: int
@@ -163,6 +165,8 @@ class Report:
     )
     delays: list[int] = field(default_factory=lambda: [0] * (len(DELAYS) + 1))
     failures: list[Failure] = field(default_factory=list)
+    sites: list[InFolder] = field(default_factory=list)  # where it is of several
+    site_names: dict[str, str] = field(default_factory=dict)  # by their ids
     folders: list[InFolder] = field(default_factory=list)
     more_folders: int = 0
     channels: list[Channel] = field(default_factory=list)
@@ -191,13 +195,26 @@ class Report:
         return sum(span.unsure for span in self.spans)
 
 
-def read_report(context: CommandContext, period: Period, *, most_lines: int = MOST_LINES) -> Report:
-    """Return the sums of the period and its first lines: artificial, failed and held ones before all others."""
+def read_report(
+    context: CommandContext,
+    period: Period,
+    *,
+    most_lines: int = MOST_LINES,
+    sites: Sequence[SiteName] | None = None,
+) -> Report:
+    """Return the sums of the period and its first lines: artificial, failed and held ones before all others.
+
+    `sites`: of which it is; null: of this one. Of several, each has its share of the lines.
+    """
     config = context.config
     found = Report(period, context.clock.now(), config.privacy.hides)
     found.limit_a_day, found.cap_a_day = _limit_a_day(config), config.limits.per_day
     with context.store.reading() as books:
-        _Tally(found, books, config).count(most_lines)
+        tally = _Tally(found, books, config)
+        if sites is None:
+            tally.count(most_lines)
+        else:
+            tally.count_sites(sites, most_lines)
     return found
 
 
@@ -210,13 +227,45 @@ class _Tally:
         self._config = config
         self._days: dict[date, Span] = {}
         self._codes: Counter[str] = Counter()
+        self._examples: dict[str, Listed] = {}
         self._artificial_in: Counter[bytes] = Counter()
         self._first: list[tuple[float, int]] = []  # the latest artificial ones: arrival and number
         self._channels: dict[str, Counter[Outcome]] = {}
 
     def count(self, most_lines: int) -> None:
-        period, rows = self._report.period, self._books.report
-        bounds = (period.since, period.until)
+        """Count the site that the books are at now."""
+        self._count_all(most_lines)
+        self._count_folders(self._bounds)
+        self._conclude()
+
+    def count_sites(self, sites: Sequence[SiteName], most_lines: int) -> None:
+        """Count each of these sites. Subfolders are not: those of two sites may have one name."""
+        report = self._report
+        for site in sites:
+            before = report.outcomes.copy()
+            with self._books.at(site.id):
+                self._count_all(most_lines // len(sites))
+            own = report.outcomes - before
+            kinds = (own[outcome] for outcome in (Outcome.ARTIFICIAL, Outcome.FAILED, Outcome.HELD))
+            report.sites.append(InFolder(str(site), own.total(), *kinds))
+            report.site_names[site.id] = str(site)
+        rank = {outcome: place for place, outcome in enumerate((Outcome.ARTIFICIAL, Outcome.FAILED, Outcome.HELD))}
+        report.lines.sort(key=lambda line: (rank.get(line.outcome, len(rank)), -line.arrived_at))
+        self._conclude()
+
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        return self._report.period.since, self._report.period.until
+
+    def _conclude(self) -> None:
+        report = self._report
+        report.spans, report.unit = _in_spans(self._days)
+        report.failures = self._failures()
+        report.channels = [Channel(name, outcomes) for name, outcomes in sorted(self._channels.items())]
+
+    def _count_all(self, most_lines: int) -> None:
+        rows, bounds = self._books.report, self._bounds
+        self._first.clear()
         for count in rows.counts(*bounds):
             outcome = outcome_of(count.state, count.verdict_state, count.classification)
             self._add(count.quarter, outcome, count.state, count.fault_code, count.number)
@@ -226,18 +275,14 @@ class _Tally:
             self._keep(place, most_lines)
         for serial, item, answer in answer_in_parts(self._books, self._config, *bounds):
             self._count_in_parts(serial, item, answer, most_lines)
-        self._count_folders(bounds)
         for spent in rows.spent(*bounds):
             span = self._day(spent.quarter)
             span.requests += spent.requests
             span.charged += spent.charged
             span.unsure += spent.unsure
-        report = self._report
-        report.spans, report.unit = _in_spans(self._days)
-        report.failures = self._failures(bounds)
-        report.channels = [Channel(name, outcomes) for name, outcomes in sorted(self._channels.items())]
-        report.dismissed = rows.dismissed(*bounds)
-        report.lines = read_lines(self._books, self._config, self._choose(bounds, most_lines))
+        self._examples = rows.failed_examples(*bounds) | self._examples
+        self._report.dismissed += rows.dismissed(*bounds)
+        self._report.lines += read_lines(self._books, self._config, self._choose(bounds, most_lines))
 
     def _day(self, quarter: int) -> Span:
         day = self._report.period.day(quarter * QUARTER_SECONDS)
@@ -302,12 +347,11 @@ class _Tally:
         ]
         self._report.more_folders = len(states) - len(largest)
 
-    def _failures(self, bounds: tuple[float, float]) -> list[Failure]:
-        examples = self._books.report.failed_examples(*bounds)
+    def _failures(self) -> list[Failure]:
         failures = []
         for code, number in self._codes.most_common():
             message, hint = "", ""
-            if (row := examples.get(code)) is not None:
+            if (row := self._examples.get(code)) is not None:
                 line = _line(row, None, hides=True)  # it stands for all of them, so it names none
                 message, hint = line.error_message or "", line.error_hint or ""
             failures.append(Failure(code, number, message, hint))
@@ -356,11 +400,17 @@ def read_lines(books: Books, config: Config, serials: Sequence[int]) -> list[Lin
     return [found[serial] for serial in serials]
 
 
-def stream_lines(context: CommandContext, period: Period) -> Iterator[list[Line]]:
+def stream_lines(
+    context: CommandContext, period: Period, sites: Sequence[SiteName] | None = None
+) -> Iterator[list[Line]]:
     """Yield a line for each recording that arrived in the period, oldest first, in batches.
 
-    No transaction is open between two of them, however long their reader takes.
+    No transaction is open between two of them, however long their reader takes. `sites`: null for this one.
     """
+    if sites is not None:
+        each = [chain.from_iterable(stream_lines(context.at(site.id), period)) for site in sites]
+        yield from in_batches(heapq.merge(*each, key=lambda line: line.arrived_at))
+        return
     after = Place(period.since, 0)
     while True:
         with context.store.reading() as books:
@@ -372,8 +422,26 @@ def stream_lines(context: CommandContext, period: Period) -> Iterator[list[Line]
         after = rows[-1].place
 
 
-def stream_json(context: CommandContext, period: Period) -> Iterator[list[str]]:
+def stream_json(
+    context: CommandContext, period: Period, sites: Sequence[SiteName] | None = None
+) -> Iterator[list[str]]:
     """Yield what `list --json` has of each recording that arrived in the period, oldest first, in batches."""
+    if sites is None:
+        yield from (lines for _, lines in _stream_json(context, period))
+        return
+    each = [
+        (
+            (row.arrived_at, line)
+            for rows, lines in _stream_json(at, period)
+            for row, line in zip(rows, lines, strict=True)
+        )
+        for at in (context.at(site.id) for site in sites)
+    ]
+    merged = heapq.merge(*each, key=itemgetter(0))
+    yield from in_batches(line for _, line in merged)
+
+
+def _stream_json(context: CommandContext, period: Period) -> Iterator[tuple[list[Listed], list[str]]]:
     config, after = context.config, Place(period.since, 0)
     while True:
         with context.store.reading() as books:
@@ -384,7 +452,7 @@ def stream_json(context: CommandContext, period: Period) -> Iterator[list[str]]:
                 lines = [json_line(row) for row in complete_rows(books, rows, config.audio)]
         if not rows:
             return
-        yield lines
+        yield rows, lines
         after = rows[-1].place
 
 

@@ -158,7 +158,7 @@ def read_status(context: CommandContext) -> Status:
     if silent and working.activity is Activity.RUNNING and not working.reason:
         working = replace(working, reason=silent[0].message)
     with context.store.reading() as books:
-        counts = _count(books)
+        counts = count(books)
         in_parts, submissions = books.parts.left_to_send()
         oldest = books.items.oldest_in(BACKLOG)
         windows = find_windows(books, context.config.limits.writes, context.clock.now())
@@ -192,7 +192,8 @@ def _look_at(books: Books, item: Item, audio: AudioConfig) -> InParts:
     return InParts(item, read_answer(books, item, audio).progress())
 
 
-def _count(books: Books) -> Counts:
+def count(books: Books) -> Counts:
+    """Count what there is of each kind."""
     return Counts(
         states=books.items.counts(),
         verdicts=books.verdicts.counts(),

@@ -1,0 +1,39 @@
+"""The sites that work with one account, by name. A database on a server has several; an SQLite file has one."""
+
+from dataclasses import dataclass
+
+from watcher.store import Books
+from watcher.text import show_text
+from watcher.views.context import CommandContext
+
+
+@dataclass(frozen=True, slots=True)
+class SiteName:
+    """A site, and what people call it. `folder`: its drop folder as its node last knew it; "": nobody may know."""
+
+    id: str
+    folder: str
+    is_own: bool
+
+    def __str__(self) -> str:
+        return self.folder or self.id or "this site"
+
+
+def name_sites(context: CommandContext, books: Books) -> list[SiteName]:
+    """Return the sites of this account, this one first, then by their drop folders."""
+    own, hides = context.store.database.own_site(), context.config.privacy.hides
+    ids = books.site.joined(context.config.identifai.payer)
+    found = []
+    for site in ids if own in ids or not own else [own, *ids]:
+        with books.at(site):
+            folder = books.site.get("path.drop")
+            shown = show_text(folder) if isinstance(folder, str) and not hides else ""
+            is_own = own is None or site == own
+            found.append(SiteName(site or books.site.get("id") or "", shown, is_own))
+    return sorted(found, key=lambda name: (not name.is_own, name.folder, name.id))
+
+
+def at_each(context: CommandContext) -> list[tuple[SiteName, CommandContext]]:
+    """Return the context at each of the sites of the account."""
+    with context.store.reading() as books:
+        return [(name, context.at(name.id)) for name in name_sites(context, books)]
