@@ -278,3 +278,21 @@ def test_a_superuser_s_address_is_refused(site_at: SiteAt, postgresql: Server, w
         assert "is a superuser" in program.out + program.err
         assert "CREATE ROLE watcher LOGIN" in program.out + program.err
     assert postgresql.execute("SELECT 1 FROM pg_tables WHERE tablename = 'items'") == []
+
+
+def test_two_sites_beside_one_spool_are_told_to_part(site_at: SiteAt, watcher: Programs) -> None:
+    """What stands for the database here names one site: the other is not taken for it, and nothing is marked."""
+    one = site_at("one")
+    other = site_at("other", audio={"spool": str(one.root / "spool")})
+    watcher.call("run", "--once", "--config", one.config_path)
+    program = watcher.call("run", "--once", "--config", other.config_path)
+    assert program.process.returncode == Exit.CONFIG
+    assert f"is not the drop folder of the site that {one.root}/watcher.node names" in program.err
+    assert "an audio.spool, so a site, of its own" in program.err
+    assert not (other.root / "drop/.watcher").exists()
+    other = site_at("other")
+    watcher.call("run", "--once", "--config", other.config_path)
+    other = site_at("other", audio={"spool": str(one.root / "spool")})
+    program = watcher.call("run", "--once", "--config", other.config_path)
+    assert f"belongs to another site ({marked(other)})" in program.err
+    assert f"{one.root}/watcher.node says that this node works on {own_site(one)}" in program.err

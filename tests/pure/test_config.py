@@ -747,3 +747,12 @@ def test_a_database_on_a_server_needs_the_extra(file: Path, monkeypatch: pytest.
     error = refused(file, f'[store]\nurl = "postgresql+psycopg://watcher:{SECRET}@db.example/watcher"\n')
     assert "pip install 'identifai-watcher[postgresql]'" in error.message
     assert SECRET not in str(error)
+
+
+def test_what_stands_for_a_server_s_database_is_no_drop_folder_s_either(file: Path) -> None:
+    """It lies beside the spool, which is named: store.url is where it is."""
+    error = refused(
+        file, '[store]\nurl = "postgresql+psycopg://u@h/db"\n[folders]\ndrop = "in"\n[audio]\nspool = "in/spool"\n'
+    )
+    assert "audio.spool is " in error.message
+    assert "store.url" not in error.message

@@ -138,7 +138,9 @@ def _misplaced(config: Config) -> Iterator[tuple[str, str]]:
         ours["web.password_file"] = config.web.password_file
     if config.report.folder:
         ours["report.folder"] = Path(os.fsdecode(config.report.folder))
-    if lies_in(os.fsencode(config.books.parent), config.folders.drop) and (
+    if config.store.file is None:
+        del ours["store.url"]  # what stands for it here lies beside the spool
+    elif lies_in(os.fsencode(config.books.parent), config.folders.drop) and (
         ours["audio.spool"] == config.books.parent / "spool"
     ):
         del ours["audio.spool"]  # it moves with the database

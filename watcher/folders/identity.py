@@ -21,7 +21,8 @@ class Past:
     site_id: str | None = None
     situation: Situation | None = None
     path: str | None = None  # without links, as path_to_text gives it
-    database: str = ""  # its path, for a person
+    database: str = ""  # for a person: its path, or the one of the file that says here which site is worked on
+    is_shared: bool = False  # with other sites: on a server
     owners: frozenset[int] = frozenset()  # whose files count as ours, beside the usual users'
 
 
@@ -80,9 +81,9 @@ def recognise(folder: Folder, past: Past) -> Present:
         )
     if judgement == "foreign" and is_drop:
         raise FolderForeign(
-            f"folders.drop: {show_path(folder.root)} belongs to another site ({show_text(str(marker))}) "
-            "and its database",
-            hint="Use that site's store.url, or, if it no longer exists, remove .watcher from the folder.",
+            f"folders.drop: {show_path(folder.root)} belongs to another site ({show_text(str(marker))})"
+            + ("" if past.is_shared else " and its database"),
+            hint=_remedy(past),
         )
     return Present(found, path, mark, judgement)
 
@@ -98,6 +99,15 @@ def _situation(folder: Folder) -> Situation:
     return replace(found, identity=f"{mount.kind}:{mount.source}:{found.inode}")
 
 
+def _remedy(past: Past) -> str:
+    if past.is_shared:
+        return (
+            f"{past.database} says that this node works on {show_text(str(past.site_id))}: give each site an "
+            "audio.spool of its own. Or, if the other no longer exists, remove .watcher from the folder."
+        )
+    return "Use that site's store.url, or, if it no longer exists, remove .watcher from the folder."
+
+
 def _was_carried_here(mark: Mark, found: Situation, path: str, past: Past) -> bool:
     """Return whether somebody moved another site's mark into this folder, which the database knows as ours."""
     is_ours = past.situation is not None and (past.situation.inode, past.path) == (found.inode, path)
@@ -110,9 +120,10 @@ def _displaced(folder: Folder, past: Past) -> FolderForeign:
     Accepted as the drop folder, it would make all recordings seem to have been taken away.
     """
     note = shlex.quote(json.dumps({"site": past.site_id}))
+    whose = f"the site that {past.database} names" if past.is_shared else f"the database {past.database}"
+    own = "an audio.spool, so a site, of its own" if past.is_shared else "a database of its own (store.url)"
     return FolderForeign(
-        f"folders.drop: {show_path(folder.root)} is not the drop folder of the database "
-        f"{past.database}, which is {show_path(text_to_path(past.path or ''))}",
-        hint="Give it a database of its own (store.url). Or, if it is to take that one's place: "
-        f"echo {note} > {folder.quoted(MARKER)}",
+        f"folders.drop: {show_path(folder.root)} is not the drop folder of {whose}, which is "
+        f"{show_path(text_to_path(past.path or ''))}",
+        hint=f"Give it {own}. Or, if it is to take that one's place: echo {note} > {folder.quoted(MARKER)}",
     )

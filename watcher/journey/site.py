@@ -22,7 +22,7 @@ from watcher.journey.prepare.spool import Spool
 from watcher.journey.reminders import Reminders
 from watcher.journey.submit.pauses import PauseLog
 from watcher.mounts import mounts_below, read_mounts, resolve
-from watcher.store import Books, Store
+from watcher.store import Books, Database, Store
 from watcher.text import JsonObject, path_to_text, show_path, text_to_path
 
 _log = logs.get_logger(__name__)
@@ -52,7 +52,7 @@ def owners_of(database: Path) -> frozenset[int]:
     return frozenset()
 
 
-def past_of(books: Books, name: str, database: Path, owners: frozenset[int]) -> Past:
+def past_of(books: Books, name: str, database: Database, owners: frozenset[int]) -> Past:
     """Return what the database knows about the folder of this name.
 
     `owners`: what `owners_of` returns for the database, asked before the transaction.
@@ -62,7 +62,8 @@ def past_of(books: Books, name: str, database: Path, owners: frozenset[int]) -> 
         site_id=books.site.get("id"),
         situation=None if known is None else Situation(**known),
         path=books.site.get(f"path.{name}"),
-        database=show_path(os.fsencode(database)),
+        database=show_path(os.fsencode(database.path)),
+        is_shared=database.own_site() is not None,
         owners=owners | ({owner} if isinstance(owner, int) else set()),
     )
 
@@ -160,8 +161,8 @@ class Site:
 
         Raises what identity.recognise does: then nothing may be created there, and nothing found there counts.
         """
-        database = self.store.database.path
-        owners = owners_of(database)
+        database = self.store.database
+        owners = owners_of(database.path)
         past = self._past.get(folder.name)
         if past is None or not past.owners >= owners:
             with self.store.reading() as books:

@@ -36,8 +36,8 @@ class Known:
 
 def read_known(context: CommandContext) -> Known:
     """Read the books. Raises StoreError. Whether they can be written is for the caller to try."""
-    database = context.store.database.path
-    owners = owners_of(database)
+    database = context.store.database
+    owners = owners_of(database.path)
     with context.store.reading() as books:
         site = books.site
         unsent = books.messages.unsent()
