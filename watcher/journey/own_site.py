@@ -18,7 +18,7 @@ _ID = re.compile(r"[0-9a-f]{16}")
 
 def find_own_site(store: Store, drop: Folder) -> None:
     """Let the store work on the site of this drop folder, as far as it is known. Nothing is written."""
-    if store.database.own_site() == "" and (marked := _marked_for(store, drop)):
+    if store.database.own_site() == "" and (marked := marked_for(store, drop)):
         store.database.belong_to(marked, keeping=False)
 
 
@@ -36,10 +36,11 @@ def settle_own_site(store: Store, drop: Folder) -> None:
     with store.reading() as books:
         is_known = books.site.get("id") is not None
     if not own or not is_known:
-        store.database.belong_to(_marked_for(store, drop) or own or secrets.token_hex(8))
+        store.database.belong_to(marked_for(store, drop) or own or secrets.token_hex(8))
 
 
-def _marked_for(store: Store, drop: Folder) -> str:
+def marked_for(store: Store, drop: Folder) -> str:
+    """Return the site that the drop folder's mark says; "" where it says none."""
     path = store.database.path
     with suppress(FolderError):
         marked = drop.marker(owners_of(path) or owners_of(path.parent)) or ""

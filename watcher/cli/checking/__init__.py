@@ -23,6 +23,7 @@ from watcher.cli.checking.notices import check_notices
 from watcher.cli.checking.premises import check_premises
 from watcher.cli.checking.preparing import check_preparing
 from watcher.cli.checking.served import check_page
+from watcher.cli.checking.server import check_server
 from watcher.cli.checking.unit import quote_word
 from watcher.cli.checking.user import (
     User,
@@ -135,6 +136,7 @@ def _look(
         *check_page(context.config, is_running=holder is not None),
         *watch,
         books,
+        *check_server(context),
         daemon,
         *_check_steps(context),
         *_check_reading(context, known, holder),

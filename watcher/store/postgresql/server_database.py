@@ -34,10 +34,12 @@ from watcher.errors import LeaseHeld, StoreError, StoreLeaseLost, StoreUnavailab
 from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.empty import empty_database
+from watcher.store.examination import Examination, examine
 from watcher.store.lease_rows import live
 from watcher.store.local_files import check_is_folder, create
 from watcher.store.postgresql import node_file
 from watcher.store.postgresql.sqlstates import our_errors
+from watcher.store.schema import metadata
 from watcher.store.terms import Terms
 
 _LOCK_SECONDS = 30
@@ -228,6 +230,14 @@ class PostgresqlDatabase:
 
     def checkpoint(self) -> None:
         """Do nothing: a commit is where the server keeps it."""
+
+    def examine(self) -> Examination:
+        """What the server says of itself, and of our rights there."""
+        import psycopg  # noqa: PLC0415 — an extra
+
+        driver = f"psycopg {psycopg.__version__}"
+        with self._viewing() as connection:
+            return examine(connection, sorted(metadata.tables), driver, _READERS + 2)  # writer and renewer
 
     def close(self) -> None:
         with self._mutex:

@@ -235,6 +235,9 @@ class SqliteDatabase:
     def belong_to(self, site: str, *, keeping: bool = True) -> None:
         """Do nothing: a file has one site."""
 
+    def examine(self) -> None:
+        """Return null: there is no server."""
+
     def close(self) -> None:
         with self._mutex:
             self._reader.dispose()
