@@ -112,9 +112,8 @@ def pause(options: argparse.Namespace) -> int:
         sites = name_sites(context, books) if options.all_sites else None
         if sites is None:
             decisions.pause(books, reason, now, person)
-        for site in sites or ():
-            with books.at(site.id):
-                decisions.pause(books, reason, now, person)
+        else:
+            decisions.pause_each(books, [site.id for site in sites], reason, now, person)
     if sites is None:
         print("Submitting is paused until `watcher resume`; everything else goes on.")
         return Exit.WELL
@@ -142,23 +141,20 @@ def resume(options: argparse.Namespace) -> int:
 
 def _resume_all_sites(options: argparse.Namespace) -> int:
     """End a person's pause at every site of the account, and say what still stands in the way of each."""
-    ended: list[SiteName] = []
-    standing: dict[tuple[Pause, ...], list[SiteName]] = {}
     with open_to_decide(options) as context, context.store.writing() as books:
         now, person = context.clock.now(), name_person(os.environ)
         sites = name_sites(context, books)
-        for site in sites:
-            with books.at(site.id):
-                over, left = decisions.resume(books, now, person)
-            if over is not None:
-                ended.append(site)
-            if left:
-                standing.setdefault(tuple(left), []).append(site)
+        found = decisions.resume_each(books, [site.id for site in sites], now, person)
+    ended = [site for site in sites if found[site.id][0] is not None]
+    standing: dict[tuple[Pause, ...], list[SiteName]] = {}
+    for site in sites:
+        if pauses := found[site.id][1]:
+            standing.setdefault(tuple(pauses), []).append(site)
     if ended:
         print(f"The person's pause is over at {_sites_in_words(ended)}.")
-    for pauses, where in standing.items():
+    for left, where in standing.items():
         print(f"At {_sites_in_words(where)}:")
-        _tell_standing(pauses, now)
+        _tell_standing(left, now)
     if not ended and not standing:
         print(f"Submitting was not paused at {_sites_in_words(sites)}.")
     return Exit.WELL

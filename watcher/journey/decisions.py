@@ -118,6 +118,24 @@ def resume(books: Books, now: float, person: str) -> tuple[Pause | None, list[Pa
     return ended, standing
 
 
+def pause_each(books: Books, sites: Iterable[str], reason: str, now: float, person: str) -> None:
+    """Submit nothing at any of these sites until a person resumes there."""
+    for site in sites:
+        with books.at(site):
+            pause(books, reason, now, person)
+
+
+def resume_each(
+    books: Books, sites: Iterable[str], now: float, person: str
+) -> dict[str, tuple[Pause | None, list[Pause]]]:
+    """Do what `resume` does at each of these sites, and return what it does, by the site."""
+    found = {}
+    for site in sites:
+        with books.at(site):
+            found[site] = resume(books, now, person)
+    return found
+
+
 def _free_path(books: Books, item: Item) -> bytes:
     """Return where it goes in the drop folder: its old path, unless another item has that now."""
     names = names_for(item.path, item.id)

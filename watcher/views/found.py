@@ -1,8 +1,8 @@
 """Recordings that a person searches for at a page: a page at a time, the newest first, in a bounded time."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
 from watcher.config import Config
@@ -16,6 +16,7 @@ from watcher.views.period import read_period
 from watcher.views.recordings import Recording, Row, complete_rows
 from watcher.views.report import Line, read_lines
 from watcher.views.search import keep_judged, read_page, read_search
+from watcher.views.site_names import at_each
 
 MOST = 50
 """So many recordings a page has at the most."""
@@ -36,16 +37,18 @@ class Asked:
     since: str = ""
     until: str = ""
     to_see: bool = False  # of the failed ones, those that nobody has dealt with
+    all_sites: bool = False  # of every site of the account
 
     @property
     def is_all(self) -> bool:
-        return self == Asked()
+        return replace(self, all_sites=False) == Asked()
 
     def address(self, **more: str) -> str:
         """Return the query of the address that asks for the same."""
         pairs = [("name", self.name), ("folder", self.folder), ("since", self.since), ("until", self.until)]
         pairs += [("state", state) for state in self.states] + [("verdict", said) for said in self.verdicts]
-        pairs += [("to_see", "1" if self.to_see else ""), *more.items()]
+        pairs += [("to_see", "1" if self.to_see else ""), ("sites", "all" if self.all_sites else "")]
+        pairs += more.items()
         return urlencode([(name, value) for name, value in pairs if value])
 
     def to_sought(self, context: CommandContext) -> Sought:
@@ -76,6 +79,7 @@ class Found:
     called: list[Line]  # those whose id or identifier was typed as a name
     next: str  # the place where the next page begins; "" at the end
     looked_back_to: float | None  # the search took too long, and came so far; None: it did not
+    sites: Mapping[str, str] = field(default_factory=dict)  # what the sites are called, where it is of several
 
 
 def read_found(context: CommandContext, asked: Asked, sought: Sought, place: Place) -> Found:
@@ -110,6 +114,28 @@ def read_found(context: CommandContext, asked: Asked, sought: Sought, place: Pla
             return Found(lines, called, _write_place(place), None)
         if following is None and clock.monotonic() >= until:
             return Found(lines, called, _write_place(place), place.arrived_at)
+
+
+def read_found_at_sites(context: CommandContext, asked: Asked, sought: Sought, place: Place) -> Found:
+    """Return the page that begins at this place, of all sites of the account.
+
+    Numbers are given by the server, so a place is the same at every site. A site may have been looked through less
+    far back than another: what is older than the nearest of these places stands on the next page.
+    """
+    sites = at_each(context)
+    found = [read_found(at, asked, sought, place) for _, at in sites]
+    reached = max((read_place(one.next) for one in found if one.next), default=None)
+    lines = [
+        line for one in found for line in one.lines if reached is None or line.arrived_at >= reached.arrived_at
+    ]
+    looked_back = [one.looked_back_to for one in found if one.looked_back_to is not None]
+    return Found(
+        sorted(lines, key=lambda line: line.arrived_at, reverse=True),
+        [line for one in found for line in one.called],
+        "" if reached is None else _write_place(reached),
+        max(looked_back, default=None),
+        {name.id: str(name) for name, _ in sites},
+    )
 
 
 def read_place(text: str) -> Place:

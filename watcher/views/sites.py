@@ -88,6 +88,18 @@ class Sites:
     def without_node(self) -> list[SiteState]:
         return [site for site in self.sites if not site.has_node]
 
+    @property
+    def sentence(self) -> str:
+        """How they stand in a sentence or two: what a person who cannot see the page hears of it."""
+        number, alone = len(self.sites), len(self.without_node)
+        counts = self.counts
+        needs = sum(counts.needs_person.values()) + counts.blocked
+        sites = "1 site." if number == 1 else f"{number:,} sites."
+        nodes = f" {alone:,} of them without a node: nothing is done there." if alone else " Each has its node."
+        many = "1 recording needs" if needs == 1 else f"{needs:,} recordings need"
+        person = f" {many} a person." if needs else " Nothing needs a person."
+        return f"{sites}{nodes}{person} {counts.states[State.DONE]:,} done."
+
     def as_json(self) -> JsonObject:
         pauses = [pause.as_json() | {"sites": [name.id for name in names]} for pause, names in self.pauses]
         scans = [site.last_scan_at for site in self.sites]

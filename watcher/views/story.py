@@ -17,6 +17,7 @@ from watcher.store import Books
 from watcher.text import from_json, seconds_of, show_path, show_text, to_json
 from watcher.views.context import CommandContext
 from watcher.views.prospects import explain_item
+from watcher.views.site_names import SiteName
 
 Hide = Callable[[str | None], str]
 """Makes a text safe to show: control characters are escaped, and names are gone where they are hidden."""
@@ -81,8 +82,11 @@ class Story:
         return self.verdicts[0].verdict if self.verdicts else None
 
 
-def read_story(context: CommandContext, item_id: str) -> Story:
-    """Return the story of the item with this id. Raises NoSuchItem."""
+def read_story(context: CommandContext, item_id: str, there: SiteName | None = None) -> Story:
+    """Return the story of the item with this id. Raises NoSuchItem.
+
+    `there`: of another site, whose books the context has. Its folders are not looked at, and nothing is decided.
+    """
     audio, hides = context.config.audio, context.config.privacy.hides
     with context.store.reading() as books:
         item = books.items.get(item_id)
@@ -93,15 +97,20 @@ def read_story(context: CommandContext, item_id: str) -> Story:
         changes, requests = books.items.history(item.id), books.ledger.of_item(item.id)
         deeds, seen = deeds_for(books, item), books.items.last_change()
     moments = [_moment(change, hide) for change in changes] + [_request(one, hide) for one in requests]
-    receipt, no_receipt = _read_receipt(context, item, hide, hides=hides)
+    if there is None:
+        why = explain_item(context, item)
+        receipt, no_receipt = _read_receipt(context, item, hide, hides=hides)
+    else:
+        why = f"belongs to another site, {there}: the page there says why, and there it is decided on."
+        deeds, receipt, no_receipt = (), None, "It lies at that site."
     return Story(
         id=item.id,
         name=item.id if hides else show_path(item.path),
         item=item,
-        why=hide(explain_item(context, item)),
+        why=hide(why),
         told=hide(str(item.fault)) if item.fault else "",
         deeds=deeds,
-        may_review=item.state in FILED,
+        may_review=item.state in FILED and there is None,
         seen=seen,
         facts=list(_facts(item, answer, hide, hides=hides)),
         verdicts=_verdicts(answer),

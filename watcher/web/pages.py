@@ -3,6 +3,7 @@
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
@@ -21,12 +22,14 @@ from watcher.report.charts import HEIGHT, WIDTH
 from watcher.store import LAST, Sought
 from watcher.text import show_text
 from watcher.views.context import CommandContext
-from watcher.views.found import Asked, count_found, read_found, read_place
+from watcher.views.found import Asked, count_found, read_found, read_found_at_sites, read_place
 from watcher.views.interruptions import ending, is_barred
 from watcher.views.needs import read_needs
 from watcher.views.overview import NEWEST, read_events, read_overview, read_wishes
 from watcher.views.search import VERDICTS
-from watcher.views.story import read_story
+from watcher.views.site_names import at_each, name_sites
+from watcher.views.sites import read_sites
+from watcher.views.story import Story, read_story
 from watcher.web.person import name_caller
 from watcher.web.rendering import render
 from watcher.web.trends import PERIODS, read_trends
@@ -50,6 +53,7 @@ class Pages:
         """Return all routes of the pages."""
         return [
             Route("/", self._overview),
+            Route("/sites", self._sites),
             Route("/style.css", _style),
             Route("/needs", self._needs),
             Route("/recordings", self._recordings),
@@ -69,6 +73,10 @@ class Pages:
     def _overview(self, request: Request) -> Response:
         context = self.open()
         return self._page(request, context, "overview.html", found=read_overview(context))
+
+    def _sites(self, request: Request) -> Response:
+        context = self.open()
+        return self._page(request, context, "sites.html", found=read_sites(context))
 
     def _needs(self, request: Request) -> Response:
         context = self.open()
@@ -92,16 +100,16 @@ class Pages:
             before=before,
             query=asked.address(),
             complaint=complaint,
-            deeds=_deeds_for(asked),
+            deeds=() if asked.all_sites else _deeds_for(asked),
             states=list(State),
             verdicts=VERDICTS,
-            find=lambda: read_found(context, asked, sought, place),
+            find=lambda: (read_found_at_sites if asked.all_sites else read_found)(context, asked, sought, place),
         )
 
     def _story(self, request: Request) -> Response:
         context = self.open()
         try:
-            story = read_story(context, request.path_params["id"])
+            story = _read_story(context, request.path_params["id"])
         except NoSuchItem as error:
             return self._problem(request, context, 404, "There is no such recording", str(error.as_fault()))
         return self._page(request, context, "story.html", story=story)
@@ -188,16 +196,25 @@ class Pages:
     async def _pause(self, request: Request) -> Response:
         form = await _read_form(request)
         reason = show_text(form.get("reason", "")).strip()[:_LONGEST_REASON]
+        is_for_all = form.get("sites") == "all"
 
         def act(context: CommandContext, person: str) -> Decided:
+            now = context.clock.now()
             with context.store.writing() as books:
-                decisions.pause(books, reason, context.clock.now(), person)
-            return Decided(True, "Submitting is paused until somebody resumes; everything else goes on.")
+                if is_for_all:
+                    sites = [site.id for site in name_sites(context, books)]
+                    decisions.pause_each(books, sites, reason, now, person)
+                else:
+                    decisions.pause(books, reason, now, person)
+            where = " at all sites" if is_for_all else ""
+            return Decided(True, f"Submitting is paused{where} until somebody resumes; everything else goes on.")
 
-        return await self._act(request, act, "/")
+        return await self._act(request, act, "/sites" if is_for_all else "/")
 
     async def _resume(self, request: Request) -> Response:
         form = await _read_form(request)
+        if form.get("sites") == "all":
+            return await self._act(request, _resume_all_sites, "/sites")
 
         def act(context: CommandContext, person: str) -> Decided:
             now = context.clock.now()
@@ -248,10 +265,38 @@ class Pages:
             now=context.clock.now(),
             hides_names=config.privacy.hides,
             read_only=config.web.read_only,
+            is_shared=context.store.database.own_site() is not None,
             **values,
         )
         first = next(pieces)  # what goes wrong here is still an answer of its own
         return StreamingResponse(_with(first, pieces), status, media_type="text/html")
+
+
+def _read_story(context: CommandContext, item_id: str) -> Story:
+    """Return the story of the item, wherever on the sites of this account it is. Raises NoSuchItem."""
+    try:
+        return read_story(context, item_id)
+    except NoSuchItem:
+        for name, at in at_each(context):
+            if not name.is_own:
+                with suppress(NoSuchItem):
+                    return read_story(at, item_id, name)
+        raise
+
+
+def _resume_all_sites(context: CommandContext, person: str) -> Decided:
+    now = context.clock.now()
+    with context.store.writing() as books:
+        names = {name.id: name for name in name_sites(context, books)}
+        found = decisions.resume_each(books, names, now, person)
+    still: dict[str, list[str]] = {}
+    for site, (_, standing) in found.items():
+        for pause in standing:
+            still.setdefault(pause.reason, []).append(str(names[site]))
+    if not still:
+        return Decided(True, "Submitting goes on at all sites.")
+    told = (f"Still paused at {', '.join(where)}: {reason}" for reason, where in still.items())
+    return Decided(True, show_text(" ".join(["The persons' pauses are over.", *told])))
 
 
 def _style(request: Request) -> Response:  # noqa: ARG001 — a route is given one
@@ -278,6 +323,7 @@ def _asked(request: Request) -> Asked:
         since=one("since").strip(),
         until=one("until").strip(),
         to_see=bool(one("to_see")),
+        all_sites=one("sites") == "all",
     )
 
 
