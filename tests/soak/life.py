@@ -44,6 +44,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
 HERE = ("pause", "step_forward", "step_back", "full_disk")
 _UNSUPPORTED_EVERY, _DUPLICATE_EVERY = 61, 47
 _PATIENCE_SECONDS = 7 * 86_400.0  # until what is there must be at rest
+_MOST_BACK_OFF_SECONDS = 60.0  # a loop's
 _NEVER = threading.Event()
 
 
@@ -69,6 +70,8 @@ class Life:
         self._is_full = False
         self._steps_left = int(plan["steps"]) or -1
         self.troubles: Counter[str] = Counter()
+        self._failures: Counter[Callable[[], float]] = Counter()  # one after the other, as a loop counts them
+        self._rests_until: dict[Callable[[], float], float] = {}
         self._steps: list[Callable[[], float]] = [
             journey.arrivals.step,
             journey.admission.step,
@@ -137,17 +140,25 @@ class Life:
                 self._clock.wait(min(wait, until - self._clock.monotonic()), _NEVER)
 
     def _step(self, step: Callable[[], float]) -> float:
+        rests_for = self._rests_until.get(step, 0.0) - self._clock.monotonic()
+        if rests_for > 0:
+            return rests_for
         self._steps_left -= 1
         if self._steps_left == 0:
             sys.stdout.flush()
             os.kill(os.getpid(), signal.SIGKILL)
         try:
-            return step()
+            wait = step()
         except WatcherError as error:
             self.troubles[type(error).__name__] += 1
             if not self._is_full:
                 raise
-            return 2.0  # as a loop's back-off
+            self._failures[step] += 1
+            wait = min(2.0 ** self._failures[step], _MOST_BACK_OFF_SECONDS)
+            self._rests_until[step] = self._clock.monotonic() + wait
+            return wait
+        self._failures[step] = 0
+        return wait
 
     def _come_to_rest(self) -> None:
         until, counts = self._clock.monotonic() + _PATIENCE_SECONDS, dict[Any, int]()
