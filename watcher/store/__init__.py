@@ -3,39 +3,43 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Connection
 
 from watcher.alarms import Noted
-from watcher.store.audit import Audit, Missing
-from watcher.store.condition_rows import Conditions, Message, Messages
-from watcher.store.copies import Copies
 from watcher.store.database import Database, open_database
-from watcher.store.facts import AccountFacts, SiteFacts
-from watcher.store.filing_queue import FilingQueue
-from watcher.store.items import Items
-from watcher.store.lease_rows import Lease, Leases, Node
-from watcher.store.ledger import Ledger
-from watcher.store.listed_rows import FIRST, LAST, Listed, Listing, Place
-from watcher.store.located_rows import Located, LocatedItems
-from watcher.store.obstacles import Obstacle, Obstacles
-from watcher.store.page_rows import PageRows
-from watcher.store.parts import Parts
-from watcher.store.pause_rows import Pauses
-from watcher.store.queue import Queue
-from watcher.store.rebuilt_rows import RebuiltRows
-from watcher.store.removal_rows import Removal, Removals
-from watcher.store.report_rows import ReportRows, SpentQuarter
 from watcher.store.scope import see_as, seen_as, wide
-from watcher.store.sought_rows import Sought, SoughtRows
-from watcher.store.tallies import Tallies
-from watcher.store.tombstone_rows import Tombstones
-from watcher.store.verdicts import Verdicts
-from watcher.store.waiting import Left, Waiting, WaitingFiles
-from watcher.store.wish_rows import Wish, Wishes
+
+if TYPE_CHECKING:
+    from watcher.store.audit import Audit, Missing
+    from watcher.store.condition_rows import Conditions, Message, Messages
+    from watcher.store.copies import Copies
+    from watcher.store.facts import AccountFacts, SiteFacts
+    from watcher.store.filing_queue import FilingQueue
+    from watcher.store.items import Items
+    from watcher.store.lease_rows import Lease, Leases, Node
+    from watcher.store.ledger import Ledger
+    from watcher.store.listed_rows import FIRST, LAST, Listed, Listing, Place
+    from watcher.store.located_rows import Located, LocatedItems
+    from watcher.store.obstacles import Obstacle, Obstacles
+    from watcher.store.page_rows import PageRows
+    from watcher.store.parts import Parts
+    from watcher.store.pause_rows import Pauses
+    from watcher.store.queue import Queue
+    from watcher.store.rebuilt_rows import RebuiltRows
+    from watcher.store.removal_rows import Removal, Removals
+    from watcher.store.report_rows import ReportRows, SpentQuarter
+    from watcher.store.sought_rows import Sought, SoughtRows
+    from watcher.store.tallies import Tallies
+    from watcher.store.tombstone_rows import Tombstones
+    from watcher.store.verdicts import Verdicts
+    from watcher.store.waiting import Left, Waiting, WaitingFiles
+    from watcher.store.wish_rows import Wish, Wishes
 
 __all__ = [
     "FIRST",
@@ -60,6 +64,69 @@ __all__ = [
 ]
 
 
+# A short command needs few of the tables, and the statements of all cost it a twentieth of its time (measured):
+# each module is loaded when something of it is asked for.
+_TABLES = {  # the name of a table among the books: its module, its class, and what else that is made of
+    "conditions": ("condition_rows", "Conditions", "noted"),
+    "messages": ("condition_rows", "Messages"),
+    "items": ("items", "Items", "conditions"),
+    "queue": ("queue", "Queue"),
+    "copies": ("copies", "Copies"),
+    "parts": ("parts", "Parts"),
+    "filing": ("filing_queue", "FilingQueue", "conditions"),
+    "leases": ("lease_rows", "Leases"),
+    "ledger": ("ledger", "Ledger"),
+    "listing": ("listed_rows", "Listing"),
+    "located": ("located_rows", "LocatedItems"),
+    "obstacles": ("obstacles", "Obstacles"),
+    "pauses": ("pause_rows", "Pauses", "conditions"),
+    "verdicts": ("verdicts", "Verdicts"),
+    "site": ("facts", "SiteFacts"),
+    "account": ("facts", "AccountFacts"),
+    "waiting": ("waiting", "WaitingFiles", "site"),
+    "audit": ("audit", "Audit"),
+    "rebuilt": ("rebuilt_rows", "RebuiltRows"),
+    "removals": ("removal_rows", "Removals", "conditions"),
+    "report": ("report_rows", "ReportRows"),
+    "sought": ("sought_rows", "SoughtRows"),
+    "tallies": ("tallies", "Tallies"),
+    "tombstones": ("tombstone_rows", "Tombstones", "account"),
+    "wishes": ("wish_rows", "Wishes"),
+    "page": ("page_rows", "PageRows"),
+}
+_EXPORTED = {
+    "FIRST": "listed_rows",
+    "LAST": "listed_rows",
+    "Lease": "lease_rows",
+    "Left": "waiting",
+    "Listed": "listed_rows",
+    "Located": "located_rows",
+    "Message": "condition_rows",
+    "Missing": "audit",
+    "Node": "lease_rows",
+    "Obstacle": "obstacles",
+    "Place": "listed_rows",
+    "Removal": "removal_rows",
+    "Sought": "sought_rows",
+    "SpentQuarter": "report_rows",
+    "Waiting": "waiting",
+    "Wish": "wish_rows",
+}
+
+
+@cache
+def _find(module: str, name: str) -> Any:
+    return getattr(import_module(f"watcher.store.{module}"), name)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _EXPORTED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _find(_EXPORTED[name], name)
+
+
 _NOTHING = Noted()
 
 
@@ -70,36 +137,49 @@ class Books:
     might be undone. What is to be said of it is said afterwards.
     """
 
+    if TYPE_CHECKING:
+        conditions: Conditions
+        messages: Messages
+        items: Items
+        queue: Queue
+        copies: Copies
+        parts: Parts
+        filing: FilingQueue
+        leases: Leases
+        ledger: Ledger
+        listing: Listing
+        located: LocatedItems
+        obstacles: Obstacles
+        pauses: Pauses
+        verdicts: Verdicts
+        site: SiteFacts
+        account: AccountFacts
+        waiting: WaitingFiles
+        audit: Audit
+        rebuilt: RebuiltRows
+        removals: Removals
+        report: ReportRows
+        sought: SoughtRows
+        tallies: Tallies
+        tombstones: Tombstones
+        wishes: Wishes
+        page: PageRows
+
     def __init__(self, connection: Connection, noted: Noted = _NOTHING) -> None:
         """`noted`: of which conditions somebody is told."""
         self._connection = connection
         self._afterwards: list[Callable[[], object]] = []
-        self.conditions = Conditions(connection, noted)
-        self.messages = Messages(connection)
-        self.items = Items(connection, self.conditions)
-        self.queue = Queue(connection)
-        self.copies = Copies(connection)
-        self.parts = Parts(connection)
-        self.filing = FilingQueue(connection, self.conditions)
-        self.leases = Leases(connection)
-        self.ledger = Ledger(connection)
-        self.listing = Listing(connection)
-        self.located = LocatedItems(connection)
-        self.obstacles = Obstacles(connection)
-        self.pauses = Pauses(connection, self.conditions)
-        self.verdicts = Verdicts(connection)
-        self.site = SiteFacts(connection)
-        self.account = AccountFacts(connection)
-        self.waiting = WaitingFiles(connection, self.site)
-        self.audit = Audit(connection)
-        self.rebuilt = RebuiltRows(connection)
-        self.removals = Removals(connection, self.conditions)
-        self.report = ReportRows(connection)
-        self.sought = SoughtRows(connection)
-        self.tallies = Tallies(connection)
-        self.tombstones = Tombstones(connection, self.account)
-        self.wishes = Wishes(connection)
-        self.page = PageRows(connection)
+        self.noted = noted
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in _TABLES:
+                raise AttributeError(name)
+            module, kind, *others = _TABLES[name]
+            made = _find(module, kind)(self._connection, *(getattr(self, other) for other in others))
+            setattr(self, name, made)
+            return made
 
     def wide(self) -> AbstractContextManager[None]:
         """Return the block in which the rows of all sites and accounts of the database are seen; see scope.py."""
