@@ -34,6 +34,7 @@ WELL = {
     "watcher_stuck_items": "0x300",
     'watcher_verdicts_unknown{state="overdue"}': "0x300",
     'watcher_verdicts_total{classification="artificial"}': "0x300",
+    "watcher_sites_without_node": "0x300",
 }
 """A site that works, one value a minute, for five hours from 1970 on."""
 
@@ -52,6 +53,7 @@ FIRES: dict[str, dict[str, str]] = {
     "WatcherStuck": {"watcher_stuck_items": "1x300"},
     "WatcherVerdictsOverdue": {'watcher_verdicts_unknown{state="overdue"}': "1x300"},
     "WatcherArtificial": {'watcher_verdicts_total{classification="artificial"}': "0x295 1x5"},
+    "WatcherSiteWithoutNode": {"watcher_sites_without_node": "1x300"},
 }
 """What is otherwise then."""
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,13 @@ from tests.postgresql import Server, postgresql  # noqa: F401 — a fixture
 from tests.store.recordings import item
 from tests.web.sites import Served, names_in, served
 from watcher.domain import Fault, PauseKind, State
+from watcher.errors import LeaseHeld
+from watcher.folders.holder import Holder
+from watcher.journey.failures import Failures
+from watcher.store import Node
+from watcher.views.context import open_site
+from watcher.views.metrics import read_figures
+from watcher.web.collector import FiguresCollector
 
 _FAULT = Fault("refused", "The uploaded file format is not supported.", "Convert it.")
 
@@ -115,6 +122,38 @@ def test_submitting_is_paused_and_resumed_at_all_sites(sites: Sites) -> None:
     assert f"at <bdi>{sites.rome.root}/drop</bdi>" in sites.berlin.get("/sites")
     assert "goes on at all sites" in sites.berlin.post("/resume", sites="all")
     assert sites.rome.pauses() == []
+
+
+def figures_of(place: Place) -> dict[str, float]:
+    """What a node of this site in this process would tell a monitor, without labels."""
+    with open_site(place.config, place.clock) as context:
+        collector = FiguresCollector(read_figures(context, Failures()))
+        samples = [sample for family in collector.collect() for sample in family.samples]
+    return {sample.name: sample.value for sample in samples if not sample.labels}
+
+
+def take_lease(place: Place, seconds: float, **who: Any) -> None:
+    here = Holder.ourselves()
+    node = Node("a node", here.host, here.boot_id, "1", **who)
+    with place.books() as books, suppress(LeaseHeld):  # it may be ours already
+        books.leases.take(books.site.get("id"), node, seconds)
+
+
+def test_a_node_tells_whether_it_holds_the_lease_and_which_sites_have_no_node(sites: Sites) -> None:
+    """One that stands by tells nothing of the recordings: the other does, and each alarm would ring twice."""
+    take_lease(sites.berlin.place, 600)
+    found = figures_of(sites.berlin.place)
+    assert found["watcher_node_holds_lease"] == 1
+    assert 0 < found["watcher_node_lease_remaining_seconds"] <= 600
+    assert (found["watcher_sites"], found["watcher_sites_without_node"]) == (2, 1)
+    assert "watcher_waiting_files" in found
+
+    take_lease(sites.rome, 600, pid=1)
+    found = figures_of(sites.rome)
+    assert found["watcher_node_holds_lease"] == 0
+    assert found["watcher_node_lease_remaining_seconds"] > 0
+    assert found["watcher_sites_without_node"] == 0
+    assert "watcher_waiting_files" not in found
 
 
 def test_anybody_can_read_it(sites: Sites, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from watcher.domain import ARTIFICIAL, BACKLOG, HUMAN, INCONCLUSIVE, PauseKind, State, VerdictState
+from watcher.folders.holder import Holder
 from watcher.journey.failures import Failures
 from watcher.journey.submit.policy import Cause
-from watcher.store import tallies
+from watcher.store import Books, tallies
 from watcher.views.context import CommandContext
 from watcher.views.health import find_troubles, read_vitals
+from watcher.views.site_names import name_sites
 
 OTHER = "other"
 STEPS = ("arrive", "admit", "prepare", "submit", "file", "verdict", "retain")
@@ -25,6 +27,16 @@ class Distribution:
 
     up_to: list[tuple[float, float]]
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """Who works on the sites of an account, where a database has several. `holds_lease`: we do, on this one."""
+
+    holds_lease: bool
+    remaining_seconds: float  # of this site's lease, whoever has it; 0: nobody
+    sites: int
+    without_node: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +61,25 @@ class Figures:
     last_scan_at: float
     oldest_waiting_since: float
     is_healthy: bool
+    nodes: NodeFigures | None  # null where the database is a file
+
+    @property
+    def is_standing_by(self) -> bool:
+        """Whether another node works on the site, or none, and all else is for that one to tell."""
+        return self.nodes is not None and not self.nodes.holds_lease
 
 
 def read_figures(context: CommandContext, failures: Failures) -> Figures:
     """Read the figures now, in one transaction. `failures`: of the process that works here."""
     config = context.config
-    vitals = read_vitals(context)
+    vitals, here = read_vitals(context), Holder.ourselves()
     with context.store.reading() as books:
         sums = books.tallies.all()
         states = books.items.counts(total=round(sums.get(tallies.ITEMS, {}).get("", 0)))
         dismissed, unknown = books.items.dismissed(), books.verdicts.counts_of_unknown()
         waiting, blocked, stuck = books.waiting.total(), books.waiting.blocked(), books.obstacles.total()
         oldest, dropped = books.items.oldest_in(BACKLOG), books.waiting.listed()
+        nodes = _read_nodes(context, books, here)
     since = [oldest.arrived_at] if oldest is not None else []
     since += [file.since for file in dropped]
     troubles = find_troubles(vitals, context.clock.now(), config.arrivals.rescan_seconds)
@@ -87,6 +106,21 @@ def read_figures(context: CommandContext, failures: Failures) -> Figures:
         last_scan_at=vitals.last_scan_at or 0.0,
         oldest_waiting_since=min(since, default=0.0),
         is_healthy=not troubles,
+        nodes=nodes,
+    )
+
+
+def _read_nodes(context: CommandContext, books: Books, here: Holder) -> NodeFigures | None:
+    own = context.store.database.own_site()
+    if own is None:
+        return None
+    live = {lease.site: lease for lease in books.leases.listed() if not lease.is_over}
+    sites, lease = name_sites(context, books), live.get(own)
+    return NodeFigures(
+        lease is not None and (lease.host, lease.pid) == (here.host, here.pid),
+        0.0 if lease is None else lease.left,
+        len(sites),
+        sum(name.id not in live for name in sites),
     )
 
 

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from watcher import __version__
-from watcher.views.metrics import Distribution, Figures
+from watcher.views.metrics import Distribution, Figures, NodeFigures
 
 Labelled = Iterable[tuple[tuple[str, ...], float]]
 
@@ -21,9 +21,26 @@ class FiguresCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield _gauge("build_info", "The version that runs.", ["version"], [((__version__,), 1.0)])
-        yield from self._recordings()
-        yield from self._service()
-        yield from self._work()
+        yield self._health()
+        if self._figures.nodes is not None:
+            yield from self._nodes(self._figures.nodes)
+        if not self._figures.is_standing_by:  # else each alarm would ring once for each node
+            yield from self._recordings()
+            yield from self._service()
+            yield from self._work()
+
+    def _health(self) -> Metric:
+        healthy = "1 while scans and steps succeed, as /healthz says in words."
+        return _gauge("healthy", healthy, [], _plain(float(self._figures.is_healthy)))
+
+    def _nodes(self, found: NodeFigures) -> Iterator[Metric]:
+        holds = "1 while this node works on the site; 0: it stands by, and tells nothing else of the site."
+        yield _gauge("node_holds_lease", holds, [], _plain(float(found.holds_lease)))
+        left = "For how long the lease of this site lasts, whichever node has it; 0: none has."
+        yield _gauge("node_lease_remaining_seconds", left, [], _plain(found.remaining_seconds))
+        yield _gauge("sites", "Sites of this account in the database.", [], _plain(found.sites))
+        alone = "Sites of this account that no node works on."
+        yield _gauge("sites_without_node", alone, [], _plain(found.without_node))
 
     def _recordings(self) -> Iterator[Metric]:
         found = self._figures
@@ -67,8 +84,6 @@ class FiguresCollector(Collector):
 
     def _work(self) -> Iterator[Metric]:
         found = self._figures
-        healthy = "1 while scans and steps succeed, as /healthz says in words."
-        yield _gauge("healthy", healthy, [], _plain(float(found.is_healthy)))
         yield _gauge("paused", "1 while submitting is paused for this reason.", ["reason"], _one(found.paused))
         yield _gauge("step_failing", "1 while this step fails as a whole.", ["step"], _one(found.failing))
         scan = "When the drop folder was last looked through, in seconds since 1970; 0: never."
