@@ -1,14 +1,11 @@
 """The composition root: build the steps of a site, ready to be driven."""
 
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from watcher import __version__, logs, systemd
@@ -41,7 +38,7 @@ from watcher.journey.submit.windows import restore_rate_events
 from watcher.journey.verdict import VerdictPoller
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
-from watcher.store import Store
+from watcher.store import Store, copied_aside
 from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
@@ -270,11 +267,7 @@ def _scratch(site: Site) -> Iterator[Site]:
     for lock in (f"{path}.instance", os.path.join(os.fsdecode(site.drop.root), os.fsdecode(LOCK))):
         if (holder := holder_of(os.fsencode(lock))) is not None:
             raise running(os.fsencode(lock), holder)
-    with tempfile.TemporaryDirectory(prefix="watcher-") as folder:
-        copy = Path(folder, "watcher.db")
-        for ending in ("", "-wal"):
-            with suppress(FileNotFoundError):
-                shutil.copyfile(f"{path}{ending}", f"{copy}{ending}")
+    with copied_aside(path) as copy:
         try:
             with Store(f"sqlite:///{copy}") as store:
                 yield replace(site, store=store)

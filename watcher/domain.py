@@ -238,6 +238,11 @@ class PauseKind(StrEnum):
     THROTTLE = "throttle"
     CAP = "cap"
 
+    @property
+    def is_of_account(self) -> bool:
+        """Whether it is in force for every site of the account."""
+        return self not in (PauseKind.PERSON, PauseKind.FOLDER)
+
 
 class VerdictState(StrEnum):
     """How far the answer for one identifier has come."""

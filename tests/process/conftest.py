@@ -1,6 +1,7 @@
 """What the process tests share: the real program, on a real clock, against a sandbox without limits."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.people import place as open_folder
 from tests.places import KEY, Place
 from tests.process.programs import CLOCK, Programs
 from watcher.sandbox import Sandbox
+from watcher.store import Store, revisions
 
 __all__ = ["open_folder"]  # a fixture
 
@@ -73,3 +75,17 @@ def site(open_folder: Path, make_place: MakePlace, python: StrangersPython) -> P
     state.mkdir()
     os.chown(state, STRANGER.uid or 0, STRANGER.gid)
     return make_place(open_folder, store={"url": f"sqlite:///{state}/watcher.db"})
+
+
+@pytest.fixture
+def old(place: Place, tmp_path: Path) -> Place:
+    """A place whose database is of the first version of all, as an older program's daemon left it."""
+    first = tmp_path / "first"
+    shutil.copytree(revisions.folder(), first, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in sorted((first / "versions").glob("*.py"))[1:]:
+        path.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(revisions, "folder", lambda: first)
+        with Store(place.config.store.url) as store:
+            store.database.migrate()
+    return place

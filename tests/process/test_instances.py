@@ -1,8 +1,6 @@
 """Two want to work on one site: who comes second changes nothing, not even a version, a mark or a pause."""
 
 import os
-import shutil
-from pathlib import Path
 
 import pytest
 
@@ -10,23 +8,8 @@ from tests.places import Place
 from tests.process.programs import Programs
 from watcher.errors import Exit
 from watcher.folders import lock
-from watcher.store import Store, revisions
 
 COMMANDS = pytest.mark.parametrize("words", [("run", "--once"), ("run",), ("migrate",)], ids=" ".join)
-
-
-@pytest.fixture
-def old(place: Place, tmp_path: Path) -> Place:
-    """A place whose database is of the first version of all, as an older program's daemon left it."""
-    first = tmp_path / "first"
-    shutil.copytree(revisions.folder(), first, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in sorted((first / "versions").glob("*.py"))[1:]:
-        path.unlink()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(revisions, "folder", lambda: first)
-        with Store(place.config.store.url) as store:
-            store.database.migrate()
-    return place
 
 
 def lock_of(place: Place) -> bytes:

@@ -213,16 +213,15 @@ def test_in_one_account_a_fact_of_it_is_known_at_every_site(opened: OpenStore) -
     one, other, theirs = opened("one"), opened("other"), opened("third", "theirs")
     for store, key in ((one, b"1"), (theirs, b"3")):
         with store.writing() as books:
-            books.tombstones.put_key(key)
+            books.tombstones.add_key(key)
     for store, key in ((one, b"1"), (other, b"1"), (theirs, b"3")):
         with store.reading() as books:
-            assert books.tombstones.key() == key
+            assert books.tombstones.known_keys() == (key,)
     with other.writing() as books:
-        books.account.put("pace", 1)
-        books.account.put("pace", 2)
+        books.tombstones.add_key(b"2")
     with one.reading() as books:
-        assert books.account.get("pace") == 2
-        assert books.site.get("pace") is None
+        assert books.tombstones.known_keys() == (b"1", b"2")
+        assert books.site.get("tombstone.key") is None
     assert count_up(one) == count_up(other) == 1
 
 

@@ -169,13 +169,21 @@ def _add_trying(commands: Commands) -> None:
 
 
 def _add_upgrading(commands: Commands) -> None:
-    _add(
+    migrate = _add(
         commands,
         "migrate",
         "running.migrate",
         "upgrade the database to this version",
         "A copy of the old one is left beside it. The daemon does\nthis by itself at its start. "
         "While a daemon uses the database, the upgrade is refused with exit\ncode 75.",
+    )
+    migrate.add_argument(
+        "--from",
+        dest="source",
+        type=_given,
+        metavar="URL",
+        help="copy the site from this database, such as sqlite:///watcher.db, into the one that store.url names, "
+        "which must not have it yet; every row is read back and compared, and the old database stays as it is",
     )
 
 

@@ -4,7 +4,7 @@ Names and defaults of the keys are public. Every problem is a `ConfigError`, rai
 lists all problems of a file, one per line.
 """
 
-from watcher.config.loading import SYSTEM_CONFIG, find_config, load
+from watcher.config.loading import SYSTEM_CONFIG, find_config, load, with_store
 from watcher.config.tables import Arrivals, AudioConfig, Config, Limits, RetentionConfig, Retry
 from watcher.config.values import Window
 
@@ -19,4 +19,5 @@ __all__ = [
     "Window",
     "find_config",
     "load",
+    "with_store",
 ]

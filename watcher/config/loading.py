@@ -15,7 +15,7 @@ from typing import BinaryIO
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from watcher.config.tables import Config, Table
+from watcher.config.tables import Config, Store, Table
 from watcher.config.values import lies_in, nearest
 from watcher.errors import ConfigError
 from watcher.text import JsonObject, show_path, show_text
@@ -70,6 +70,22 @@ def load(path: Path) -> Config:
         "\n".join(f"{_text(path)}: {problem}{_line_of(text, where)}" for where, problem in problems),
         hint="correct the file; config.example.toml explains every key",
     )
+
+
+def with_store(config: Config, url: str) -> Config:
+    """Return the configuration with another database, whose address is read as store.url's is.
+
+    A relative path is one from the configuration's folder, as there, or, where no file is there, from the current
+    one. Raises ValueError, which says what is expected.
+    """
+    try:
+        store = Store.model_validate({"url": url}, context={"path": config.path})
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["ctx"]["error"]) from None
+    path = Path(url.removeprefix("sqlite:///"))
+    if store.file is not None and not store.file.exists() and path.exists():
+        store = Store(url=f"sqlite:///{path.absolute()}")
+    return config.model_copy(update={"store": store})
 
 
 def _line_of(text: str, where: tuple[int | str, ...]) -> str:

@@ -101,10 +101,11 @@ def follow(books: Books, item: Item, original: Item) -> dict[str, Any]:
 
 def find_buried(books: Books, content_key: object) -> Tombstone | None:
     """Return the tombstone of this content; None where none was erased, or its bytes are not known."""
-    key = books.tombstones.key()
-    if key is None or not isinstance(content_key, str):
+    if not isinstance(content_key, str):
         return None
-    return books.tombstones.of_content(hash_content(key, content_key))
+    hashes = (hash_content(key, content_key) for key in books.tombstones.known_keys())
+    found = [buried for one in hashes if (buried := books.tombstones.of_content(one)) is not None]
+    return next((buried for buried in found if buried.is_accepted), found[0] if found else None)
 
 
 def follow_buried(books: Books, item: Item, buried: Tombstone, now: float) -> dict[str, Any] | None:

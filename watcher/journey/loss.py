@@ -48,7 +48,8 @@ def find_loss(store: Store, drop: Folder, filed: Sequence[Folder]) -> StoreError
     marks = " ".join(folder.quoted(MARKER) for folder in (drop, *filed))
     remedy = (
         "restore a copy of it if there is one; then, or without one, run `watcher recover`, which rebuilds the "
-        "database from the receipts and pays for nothing twice. Or name the right file in store.url. To begin "
+        "database from the receipts and pays for nothing twice. Or name the right one in store.url, or copy it "
+        "from where it has been: `watcher migrate --from URL`. To begin "
         f"anew all the same, remove the old site's marks ({marks}), and the empty file if there is one: what is "
         "dropped again is then paid for again"
     )

@@ -52,6 +52,12 @@ class Database(Protocol):
     def reading(self) -> AbstractContextManager[Connection]:
         """A consistent read-only view that blocks no writer. Before a site's first start it is empty."""
 
+    def filling(self) -> AbstractContextManager[Connection]:
+        """One transaction, however long, in which a whole site is put into it. Holds up no other site's node."""
+
+    def lock(self, connection: Connection) -> None:
+        """Let this transaction, opened by `filling`, be alone among all that write, until it ends."""
+
     def version(self) -> str | None:
         """Its version; null if it does not exist or is empty."""
 

@@ -3,7 +3,18 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, LargeBinary, String, Table, Text, TextClause, literal_column
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    TextClause,
+    literal,
+    literal_column,
+)
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.dialects.sqlite.dml import OnConflictDoNothing, OnConflictDoUpdate
 from sqlalchemy.ext.compiler import compiles
@@ -302,3 +313,31 @@ def _begins_with(element: Any, compiler: Any, **more: Any) -> str:
 def _begins_with_of_sqlite(element: Any, compiler: Any, **more: Any) -> str:
     whole, beginning = (compiler.process(clause, **more) for clause in element.clauses)
     return f"substr({whole}, 1, length({beginning})) = {beginning}"
+
+
+class _Reserved(FunctionElement[int]):
+    inherit_cache = False
+    type = BigInteger()
+
+    def __init__(self, table: Table, number: int) -> None:
+        self.table = table
+        super().__init__(literal(number))
+
+
+def reserved_numbers(table: Table, number: int) -> ColumnElement[int]:
+    """The last of so many numbers, one after the other, that no other row of the table has or will be given."""
+    return _Reserved(table, number)
+
+
+@compiles(_Reserved)
+def _reserved(element: Any, compiler: Any, **more: Any) -> str:
+    number = compiler.process(element.clauses, **more)
+    sequence = f"pg_get_serial_sequence('{element.table.name}', '{element.table.autoincrement_column.name}')"
+    return f"setval({sequence}, nextval({sequence}) + greatest({number}, 1) - 1)"
+
+
+@compiles(_Reserved, "sqlite")
+def _reserved_of_sqlite(element: Any, compiler: Any, **more: Any) -> str:
+    number = compiler.process(element.clauses, **more)
+    key = element.table.autoincrement_column.name
+    return f"(SELECT coalesce(max({key}), 0) + {number} FROM {element.table.name})"  # noqa: S608 — names of the schema

@@ -23,6 +23,9 @@ _PUT_OF_ACCOUNT = _PUT.values(
     site=EVERY_SITE, account=OWN_ACCOUNT, name=bindparam("name"), value=bindparam("value")
 )
 
+ACCOUNT_FACTS = frozenset({"tombstone.key"})
+"""The names of all facts that are the account's: a site that joins it brings them along."""
+
 
 class SiteFacts:
     """The site's facts, within one transaction."""
@@ -59,10 +62,17 @@ class AccountFacts:
 
     def get(self, name: str) -> Any:
         """The fact of this name, as parsed JSON; null if it is not known."""
+        _check_name(name)
         return _parsed(self._connection.execute(_GET_OF_ACCOUNT, {"name": name}).scalar())
 
     def put(self, name: str, value: Any) -> None:
+        _check_name(name)
         self._connection.execute(_PUT_OF_ACCOUNT, {"name": name, "value": json.dumps(value)})
+
+
+def _check_name(name: str) -> None:
+    if name not in ACCOUNT_FACTS:
+        raise KeyError(name)
 
 
 def _parsed(value: str | None) -> Any:

@@ -2,7 +2,11 @@
 
 import errno
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from watcher.errors import PASSING_ERRORS, StoreError, StoreUnavailable
@@ -41,6 +45,17 @@ def _give(made: int, owner: os.stat_result) -> None:
         os.fchown(made, owner.st_uid, owner.st_gid)
         if owner.st_mode & stat.S_IWGRP:
             os.fchmod(made, 0o660)
+
+
+@contextmanager
+def copied_aside(path: Path) -> Iterator[Path]:
+    """Yield a copy of the database file with its log, which is gone after the block. Nobody may write to it."""
+    with tempfile.TemporaryDirectory(prefix="watcher-") as folder:
+        copy = Path(folder, "watcher.db")
+        for ending in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{ending}", f"{copy}{ending}")
+        yield copy
 
 
 def sync_folder(folder: Path) -> None:

@@ -48,13 +48,19 @@ class Tombstones:
         self._connection = connection
         self._account = account
 
-    def key(self) -> bytes | None:
-        """Return the account's key to the contents of its tombstones; None before the first of them."""
-        text = self._account.get(_KEY)
-        return None if text is None else bytes.fromhex(text)
+    def known_keys(self) -> tuple[bytes, ...]:
+        """Return the keys to the contents of the account's tombstones, the oldest first; none before the first.
 
-    def put_key(self, key: bytes) -> None:
-        self._account.put(_KEY, key.hex())
+        There are several where sites have joined the account with tombstones of their own.
+        """
+        known = self._account.get(_KEY) or ()
+        return tuple(bytes.fromhex(text) for text in ([known] if isinstance(known, str) else known))
+
+    def add_key(self, key: bytes) -> None:
+        """Let this key be among them."""
+        known = [one.hex() for one in self.known_keys()]
+        if key.hex() not in known:
+            self._account.put(_KEY, [*known, key.hex()] if known else key.hex())
 
     def put(self, tombstone: Tombstone) -> None:
         """Add the tombstone, in place of an earlier one of its item."""

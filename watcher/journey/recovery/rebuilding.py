@@ -110,11 +110,12 @@ class Rebuilding:
     def _adopt_key(self) -> None:
         """Adopt the key to the contents of tombstones, which lies in done/ to outlive the database."""
         with self._site.store.reading() as books:
-            self._has_key = books.tombstones.key() is not None
-        if not self._has_key and (key := read_key(self._site.done, self._owners)) is not None:
+            known = books.tombstones.known_keys()
+        key = read_key(self._site.done, self._owners)
+        if key is not None and key not in known:
             with self._site.store.writing() as books:
-                books.tombstones.put_key(key)
-            self._has_key = True
+                books.tombstones.add_key(key)
+        self._has_key = bool(known) or key is not None
 
     def _count(self, found: Iterable[Testimony | FoundTombstone | Left]) -> Iterator[Testimony | FoundTombstone]:
         for one in found:

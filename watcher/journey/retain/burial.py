@@ -17,18 +17,20 @@ _log = logs.get_logger(__name__)
 def find_key(site: Site) -> bytes:
     """Return the site's key to the contents of its tombstones: in the database, and in done/ to outlive that.
 
-    The first one lies in done/ before anything is hashed with it. Raises FolderError.
+    Of several that the account has it is the one that lies there. The first one lies in done/ before anything is
+    hashed with it. Raises FolderError.
     """
     owners = owners_of(site.store.database.path)
     with site.store.reading() as books:
-        known = books.tombstones.key()
+        known = books.tombstones.known_keys()
     lying = read_key(site.done, owners)
-    key = known or lying or secrets.token_bytes(KEY_BYTES)
+    key = lying if lying in known or not known else known[0]
+    key = key or secrets.token_bytes(KEY_BYTES)
     if lying != key:
         tell_displaced(os.path.join(site.done.root, KEY), write_key(site.done, key, owners))
-    if known != key:
+    if key not in known:
         with site.store.writing() as books:
-            books.tombstones.put_key(key)
+            books.tombstones.add_key(key)
     return key
 
 

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from watcher.domain import Attempt, Part
 from watcher.errors import StoreError
@@ -107,6 +108,13 @@ def remove(site: Site) -> None:
                 os.unlink(path)
 
 
+def carry(source: Path, target: Path) -> None:
+    """Append what the journal beside one database has to the one beside another. Raises OSError."""
+    content = _content(os.fsencode(source) + _SUFFIX, owners_of(source) | {os.geteuid()})
+    if content.strip():
+        _append(os.fsencode(target) + _SUFFIX, content.strip(), owners_of(target))
+
+
 def _owners(site: Site) -> frozenset[int]:
     return owners_of(site.store.database.path) | {os.geteuid()}
 
@@ -139,19 +147,24 @@ def _is_ours(status: os.stat_result, owners: frozenset[int]) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_uid in owners and status.st_nlink == 1
 
 
-def _read(path: bytes, owners: frozenset[int]) -> Kept:
+def _content(path: bytes, owners: frozenset[int]) -> bytes:
+    """Return what the journal at this path has; nothing where there is none, or it is a stranger's. OSError."""
     try:
         opened = os.open(path, _OLD)
-    except OSError:
-        return {}
+    except FileNotFoundError:
+        return b""
     try:
-        lines = os.read(opened, _MOST_BYTES).split(b"\n") if _is_ours(os.fstat(opened), owners) else []
-    except OSError:
-        lines = []
+        return os.read(opened, _MOST_BYTES) if _is_ours(os.fstat(opened), owners) else b""
     finally:
         os.close(opened)
+
+
+def _read(path: bytes, owners: frozenset[int]) -> Kept:
+    content = b""
+    with suppress(OSError):
+        content = _content(path, owners)
     kept: Kept = {}
-    for line in lines:
+    for line in content.split(b"\n"):
         with suppress(ValueError, KeyError, TypeError):
             told = from_json(line) or {}
             key = int(told["attempt"]), str(told["item"]), float(told["started_at"])

@@ -64,8 +64,10 @@ _TO_WRITE = (
     "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
     f"SELECT pg_advisory_xact_lock({_OUR_LOCK})"
 )
+_TO_FILL = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
 _TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TO_UPGRADE = f"{_TO_WRITE.format(statement_seconds=0)};SELECT set_config('watcher.wide', 'on', true)"
+_TAKE_LOCK = text(f"SELECT pg_advisory_xact_lock({_OUR_LOCK})")
 _USER = text("SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 _TO_RENEW = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
@@ -129,6 +131,20 @@ class PostgresqlDatabase:
         except StoreLeaseLost:
             self.terms.on_lost()
             raise
+
+    @contextmanager
+    def filling(self) -> Iterator[Connection]:
+        """One transaction without our lock, which other sites' nodes need, and without a bound on its length."""
+        engine = self._make_engine(lambda: _TO_FILL, size=1)
+        try:
+            with self._transaction(engine) as connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+    def lock(self, connection: Connection) -> None:
+        """Take the lock with which every other writing transaction begins."""
+        connection.execute(_TAKE_LOCK)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -28,7 +28,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from math import inf
 from pathlib import Path
 from types import TracebackType
@@ -118,6 +118,13 @@ class SqliteDatabase:
             self._empty = self._empty or empty_database()
             with self._empty.connect() as connection:
                 yield connection
+
+    def filling(self) -> AbstractContextManager[Connection]:
+        """One transaction: a file has one site."""
+        return self.writing()
+
+    def lock(self, connection: Connection) -> None:
+        """Do nothing: whoever writes is alone."""
 
     @contextmanager
     def _viewing(self) -> Iterator[Connection]:
