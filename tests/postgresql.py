@@ -33,7 +33,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._binaries = _BINARIES[-1].parent
-        self._as_whom = STRANGER.spawning() if os.geteuid() == 0 else {}
+        self.as_whom = STRANGER.spawning() if os.geteuid() == 0 else {}
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -50,7 +50,7 @@ class Server:
             "-N",
         ]
         command += ["--locale=C.UTF-8", "-E", "UTF8"]
-        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **self._as_whom)
+        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **self.as_whom)
 
     def start(self, **settings: str) -> None:
         """Start it, and wait until it answers."""
@@ -58,7 +58,7 @@ class Server:
         for name, value in {**_SETTINGS, **settings}.items():
             command += ["-c", f"{name}={value}"]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._as_whom)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self.as_whom)
         asking = [str(self._binaries / "pg_isready"), "-q", "-t", "30", "-h", str(self.folder), "-U", "postgres"]
         while subprocess.run([*asking, "-d", "postgres"], check=False).returncode:
             if self._process.poll() is not None:
@@ -74,8 +74,15 @@ class Server:
             self._process.wait(60)
             self._process = None
 
-    def url(self, name: str) -> str:
-        return f"postgresql+psycopg://watcher@/{name}?host={self.folder}"
+    def stand_by(self) -> None:
+        """Start it, stopped before, as a standby that follows nobody: it answers, and takes nothing."""
+        subprocess.run(["touch", "data/standby.signal"], check=True, cwd=self.folder, **self.as_whom)
+        self.start()
+
+    def url(self, name: str, pooler: Path | None = None) -> str:
+        """What store.url names it with, behind the pooler if there is one."""
+        where = self.folder if pooler is None else f"{pooler}&port=6432"
+        return f"postgresql+psycopg://watcher@/{name}?host={where}"
 
     def execute(self, statement: str, name: str = "postgres") -> list[tuple[object, ...]]:
         """What the statement finds in this database, as a superuser and outside any transaction."""
@@ -115,6 +122,34 @@ def running_server() -> Iterator[Server]:
             server.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def running_pooler(server: Server) -> Iterator[Path]:
+    """PgBouncer in transaction mode before all databases of the server. Yields the folder of its socket."""
+    if (program := shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")) is None:
+        missing = "needs Debian's pgbouncer"
+        raise pytest.fail.Exception(missing) if os.environ.get("CI") else pytest.skip.Exception(missing)
+    folder = server.folder / "pooler"
+    subprocess.run(["mkdir", folder], check=True, **server.as_whom)
+    files = {
+        "users": '"watcher" ""\n',
+        "pgbouncer.ini": (
+            f"[databases]\n* = host={server.folder}\n[pgbouncer]\npool_mode = transaction\nlisten_addr =\n"
+            f"unix_socket_dir = {folder}\nauth_type = trust\nauth_file = {folder}/users\n"
+            "default_pool_size = 2\nquery_wait_timeout = 20\nserver_login_retry = 1\n"
+        ),
+    }
+    for name, content in files.items():
+        (folder / name).write_text(content)
+        (folder / name).chmod(0o644)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, folder / "pgbouncer.ini"], stdout=log, stderr=log, **server.as_whom)
+        try:
+            yield folder
+        finally:
+            process.terminate()
+            process.wait(60)
 
 
 @pytest.fixture(scope="session")

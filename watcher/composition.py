@@ -38,7 +38,8 @@ from watcher.journey.submit.windows import restore_rate_events
 from watcher.journey.verdict import VerdictPoller
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
-from watcher.store import Store, copied_aside
+from watcher.store import Store
+from watcher.store.local_files import copied_aside
 from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
@@ -110,6 +111,7 @@ def opened(
             restore_rate_events(site, config.limits)
             note_loaded(site, key)
             client = make_client(config, key, clock)
+            store.database.tell_outages()
             try:
                 yield _assemble(site, client, Keys(site, client, key, find_key), instance, once=once)
             finally:

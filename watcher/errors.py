@@ -75,6 +75,10 @@ class StoreUnavailable(StoreError):
     exit_code = Exit.INCOMPLETE
 
 
+class StoreAway(StoreUnavailable):
+    """The database's server is away, or takes nothing now. The store tells it, once for all that meet it."""
+
+
 class StoreLost(StoreError):
     """The database that was here is gone. None is created in its place."""
 

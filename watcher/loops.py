@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 from watcher import logs
 from watcher.clock import Clock
-from watcher.errors import InstanceRunning, WatcherError
+from watcher.errors import InstanceRunning, StoreAway, WatcherError
 from watcher.journey.failures import Failures
 
 _log = logs.get_logger(__name__)
 
 _TICK_SECONDS = 1.0  # the longest a step sleeps: commands write to the database without waking the daemon
 _MOST_BACK_OFF_SECONDS = 60.0
+_AWAY_SECONDS = 5.0  # a server that does not answer costs nothing to ask, and all wait for it
 
 
 @dataclass
@@ -52,7 +53,8 @@ class Runner:
             except Exception as error:  # noqa: BLE001 — the one catch-all: a failure is recorded, and tried again
                 self.begun_at = None
                 troubles += 1
-                wait = min(2.0**troubles, _MOST_BACK_OFF_SECONDS)
+                most = _AWAY_SECONDS if isinstance(error, StoreAway) else _MOST_BACK_OFF_SECONDS
+                wait = min(2.0**troubles, most)
                 self._tell(error, wait)
                 self.failures.failed(self.name, error, self.succeeded_at)
                 self.clock.wait(wait, self.stopping)
@@ -72,6 +74,8 @@ class Runner:
 
     def _tell(self, error: Exception, wait: float) -> None:
         """Log a known error, such as a full disk, in words, and an unforeseen one with its traceback."""
+        if isinstance(error, StoreAway):
+            return  # the store has told it, for all steps
         told = {"step": self.name, "again_in_seconds": wait}
         if isinstance(error, WatcherError):
             _log.error("step.failed", reason=error.message, hint=error.hint, **told)
@@ -105,6 +109,8 @@ class Chore:
             self.failures.succeeded(self.name)
         except InstanceRunning:
             raise
+        except StoreAway as error:  # the store has told it, for all
+            self.failures.failed(self.name, error)
         except WatcherError as error:
             self.failures.failed(self.name, error)
             if self._is_news(error):

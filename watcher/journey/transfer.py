@@ -8,10 +8,13 @@ from watcher.clock import Clock
 from watcher.config import Config
 from watcher.errors import FolderError, FolderForeign, StoreError, UsageError
 from watcher.journey.instance import lock_database
+from watcher.journey.own_site import find_own_site
 from watcher.journey.site import Site
 from watcher.journey.submit import journal
 from watcher.outlet import Show
-from watcher.store import Copied, Store, copied_aside, copy_site, refuse_rows
+from watcher.store import Store
+from watcher.store.local_files import copied_aside
+from watcher.store.transfer import Copied, copy_site, refuse_rows
 
 _SETTING = "--from"
 
@@ -40,6 +43,7 @@ def transfer(config: Config, before: Config, clock: Clock, show: Show) -> Transf
         )
     account = config.identifai.payer
     with Store(before.store.url, before.books, account=account) as original:
+        find_own_site(original, Site.open(before, original, clock).drop)
         is_away = before.store.file is not None and not before.store.file.exists()
         if is_away or not original.database.exists():
             raise UsageError(

@@ -13,7 +13,9 @@ from sqlalchemy import Connection
 
 from watcher.alarms import Noted
 from watcher.store.database import Database, open_database
+from watcher.store.scope import see_as, seen_as, wide
 
+if TYPE_CHECKING:
     from watcher.store.audit import Audit, Missing
     from watcher.store.condition_rows import Conditions, Message, Messages
     from watcher.store.copies import Copies
@@ -38,37 +40,11 @@ from watcher.store.database import Database, open_database
     from watcher.store.verdicts import Verdicts
     from watcher.store.waiting import Left, Waiting, WaitingFiles
     from watcher.store.wish_rows import Wish, Wishes
-from watcher.store.facts import AccountFacts, SiteFacts
-from watcher.store.filing_queue import FilingQueue
-from watcher.store.items import Items
-from watcher.store.lease_rows import Lease, Leases, Node
-from watcher.store.ledger import Ledger
-from watcher.store.listed_rows import FIRST, LAST, Listed, Listing, Place
-from watcher.store.local_files import copied_aside
-from watcher.store.located_rows import Located, LocatedItems
-from watcher.store.obstacles import Obstacle, Obstacles
-from watcher.store.page_rows import PageRows
-from watcher.store.parts import Parts
-from watcher.store.pause_rows import Pauses
-from watcher.store.queue import Queue
-from watcher.store.rebuilt_rows import RebuiltRows
-from watcher.store.removal_rows import Removal, Removals
-from watcher.store.report_rows import ReportRows, SpentQuarter
-from watcher.store.scope import see_as, seen_as, wide
-from watcher.store.sought_rows import Sought, SoughtRows
-from watcher.store.tallies import Tallies
-from watcher.store.tombstone_rows import Tombstones
-from watcher.store.transfer import Copied, copy_site, refuse_rows
-from watcher.store.verdicts import Verdicts
-from watcher.store.waiting import Left, Waiting, WaitingFiles
-from watcher.store.wish_rows import Wish, Wishes
-if TYPE_CHECKING:
 
 __all__ = [
     "FIRST",
     "LAST",
     "Books",
-    "Copied",
     "Database",
     "Lease",
     "Left",
@@ -85,9 +61,6 @@ __all__ = [
     "Store",
     "Waiting",
     "Wish",
-    "copied_aside",
-    "copy_site",
-    "refuse_rows",
 ]
 
 

@@ -106,6 +106,9 @@ class Database(Protocol):
     def examine(self) -> Examination | None:
         """Ask the server about itself; null for a file. Raises StoreError."""
 
+    def tell_outages(self) -> None:
+        """Log from now on, once each, that a server is away and that it is back."""
+
     def close(self) -> None:
         """Close everything. It may be used again."""
 

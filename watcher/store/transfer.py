@@ -107,8 +107,9 @@ class Transfer:
         moves = {} if number is None else {number.name: self._distances[table.name]}
         moves |= {column: self._distances[other] for column, other in _REFERENCES.get(table.name, {}).items()}
         query = select(table).where(_is_own(table)).order_by(*table.primary_key)
-        for rows in self._source.execute(query.execution_options(yield_per=_BATCH)).partitions():
-            yield [self._moved(table, row, moves) for row in rows]
+        with self._source.execute(query.execution_options(yield_per=_BATCH)) as found:
+            for rows in found.partitions():
+                yield [self._moved(table, row, moves) for row in rows]
 
     def _moved(self, table: Table, row: Row[Any], moves: Mapping[str, int]) -> Values:
         values = row._asdict()

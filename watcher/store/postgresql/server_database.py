@@ -30,7 +30,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from watcher.errors import LeaseHeld, StoreError, StoreLeaseLost, StoreUnavailable
+from watcher.errors import LeaseHeld, StoreAway, StoreError, StoreLeaseLost, StoreUnavailable
 from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.empty import empty_database
@@ -38,7 +38,8 @@ from watcher.store.examination import Examination, examine
 from watcher.store.lease_rows import live
 from watcher.store.local_files import check_is_folder, create
 from watcher.store.postgresql import node_file
-from watcher.store.postgresql.sqlstates import our_errors
+from watcher.store.postgresql.outage import Outage
+from watcher.store.postgresql.sqlstates import only_reads, our_errors
 from watcher.store.schema import metadata
 from watcher.store.terms import Terms
 
@@ -96,6 +97,7 @@ class PostgresqlDatabase:
         self.path = local
         self._account = account
         self._site = ""
+        self._outage = Outage(self.name)
         self._mutex = threading.RLock()
         self._exists = False
         self._is_late = False  # the transaction that begins, under the mutex
@@ -265,17 +267,32 @@ class PostgresqlDatabase:
 
     @contextmanager
     def _transaction(self, engine: Engine, *, late: bool = False) -> Iterator[Connection]:
-        with self._mutex, our_errors(self.name):
+        with self._mutex, self._asking():
             self._is_late = late
             with engine.connect() as connection, connection.begin():
                 yield connection
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Raise our errors in the block, and note whether the server is there."""
+        try:
+            with our_errors(self.name):
+                yield
+        except StoreAway as error:
+            self._outage.note_failure(error)
+            raise
+        self._outage.note_success()
+
+    def tell_outages(self) -> None:
+        """Log from now on, once each, that the server is away and that it is back."""
+        self._outage.tell()
 
     def _to_write(self) -> str:
         return _TO_WRITE.format(statement_seconds=_STATEMENT_SECONDS) + self.terms.check(late=self._is_late)
 
     @contextmanager
     def _renewing(self) -> Iterator[Connection]:
-        with our_errors(self.name), self._renewer.connect() as connection, connection.begin():
+        with self._asking(), self._renewer.connect() as connection, connection.begin():
             yield connection
 
     def _refuse_under_a_lease(self, connection: Connection) -> None:
@@ -289,7 +306,7 @@ class PostgresqlDatabase:
 
     @contextmanager
     def _viewing(self) -> Iterator[Connection]:
-        with our_errors(self.name), self._reader.connect() as connection, connection.begin():
+        with self._asking(), self._reader.connect() as connection, connection.begin():
             yield connection
 
     def _make_engine(
@@ -307,6 +324,11 @@ class PostgresqlDatabase:
         )
         engine.dialect.do_begin = lambda driver: driver.execute(  # type: ignore[assignment,method-assign]
             f"{begin()};{self._scope()}"
+        )
+        is_disconnect = engine.dialect.is_disconnect
+        # A connection can outlive, through a pooler, what it led to: the next one finds who takes writes by now.
+        engine.dialect.is_disconnect = (  # type: ignore[method-assign]
+            lambda e, connection, cursor: only_reads(e) or is_disconnect(e, connection, cursor)
         )
         return engine
 

@@ -236,6 +236,9 @@ class SqliteDatabase:
                 raise self._failed_upgrade(before, after, error) from error
             return before, after
 
+    def tell_outages(self) -> None:
+        """Do nothing: a file has no server."""
+
     def own_site(self) -> None:
         """Return null: a file has one site."""
 
