@@ -6,7 +6,7 @@ from alembic import op
 from watcher.store.dialects import OWN_ACCOUNT, OWN_SITE, where
 
 revision = "0019"
-down_revision = "0017"
+down_revision = "0018"
 
 _OF_SITE = (
     "items",

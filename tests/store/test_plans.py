@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from watcher.alarms import Alarm
 from watcher.domain import BACKLOG, IN_DROP, State
-from watcher.errors import NoSuchItem
+from watcher.errors import UNSENDABLE, NoSuchItem
 from watcher.folders import Folder
 from watcher.journey.arrive.companions import Companions
 from watcher.store import FIRST, LAST, Books, Sought, Store
@@ -48,9 +48,9 @@ _FILL = [
     """,
     """
     WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < :rows - 1)
-    INSERT INTO verdicts (identifier, state, since, due_at)
+    INSERT INTO verdicts (identifier, state, since, due_at, classification)
     SELECT printf('%064x', n), CASE WHEN n % 50 = 0 THEN 'awaited' WHEN n % 50 = 1 THEN 'overdue' ELSE 'known' END,
-           n, n FROM numbers
+           n, n, CASE WHEN n % 50 > 1 THEN CASE WHEN n % 3 = 0 THEN 'artificial' ELSE 'human' END END FROM numbers
     """,
     # As the store keeps them.
     """
@@ -131,6 +131,8 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "queue.next_affordable": lambda books: books.queue.next_affordable(
         5e8, canary=False, day=(2, 2), month=(2, 2)
     ),
+    "queue.how_many_blocked": lambda books: books.queue.how_many_blocked(UNSENDABLE),
+    "queue.blocked": lambda books: books.queue.blocked(UNSENDABLE, 3),
     "queue.next_due_at": lambda books: books.queue.next_due_at(5e8),
     "items.in_state": lambda books: books.items.in_state(State.DONE, limit=3),
     "filing.to_file": lambda books: [books.filing.to_file(s, 1.0, 9.0, 3) for s in (State.DONE, State.FAILED)],
@@ -307,6 +309,13 @@ def test_a_page_counts_no_further_than_it_shows(full_store: Store, count: str) -
     assert found
     assert [line for line in found if not re.search(r"INDEX|PRIMARY KEY", line)] == []
     assert steps <= 25 * 10_001 * 9
+
+
+def test_classes_are_counted_without_a_look_at_each_verdict(full_store: Store) -> None:
+    """An item knows its own: one step in an index for each that is counted, of those in parts a few more."""
+    plans, steps = _watch(full_store, lambda books: books.page.classes())
+    assert [line for line in plans if "verdicts" in line and "identifier=?" not in line] == []
+    assert steps <= 10 * 2 * 10_001 + 100_000, plans
 
 
 def test_where_nothing_is_due_only_what_is_queued_is_looked_at(full_store: Store) -> None:

@@ -9,10 +9,12 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
+    Executable,
     Float,
     LargeBinary,
     Select,
     bindparam,
+    exists,
     func,
     literal,
     select,
@@ -22,7 +24,7 @@ from sqlalchemy import (
 
 from watcher.domain import ARTIFICIAL, HUMAN, INCONCLUSIVE, State, VerdictState
 from watcher.store.listed_rows import Place
-from watcher.store.schema import TO_SEE, items, parts, transitions, verdicts
+from watcher.store.schema import TO_SEE, UNJUDGED, items, parts, transitions, verdicts
 from watcher.store.statements import is_one_of
 
 CAP = 10_000
@@ -48,27 +50,32 @@ _TO_SEE = select(func.count()).select_from(
 )
 
 
-def _judged(name: str, condition: ColumnElement[bool], *, in_parts: bool) -> Select[str, int]:
-    """How many recordings have such a verdict; or have, in parts, one part that has it."""
-    of = parts if in_parts else items
-    found = select((parts.c.item_id if in_parts else items.c.id).label("id")).select_from(verdicts)
-    found = found.join(of, of.c.identifier == verdicts.c.identifier).where(condition).limit(CAP + 1)
-    return select(literal(name), func.count()).select_from((found.distinct() if in_parts else found).subquery())
+def _in_parts(name: str, condition: ColumnElement[bool]) -> Select[str, int]:
+    """How many recordings have a part whose verdict is such."""
+    found = select(parts.c.item_id).select_from(verdicts)
+    found = found.join(parts, parts.c.identifier == verdicts.c.identifier).where(condition).limit(CAP + 1)
+    return select(literal(name), func.count()).select_from(found.distinct().subquery())
 
 
 _PENDING = (VerdictState.AWAITED, VerdictState.OVERDUE)
 # One part that is artificial, or has no verdict yet, tells of its recording. What else the parts say does not.
 _ASKED = union_all(
-    *(_judged(state, verdicts.c.state == state, in_parts=False) for state in (*_PENDING, VerdictState.ERRORED)),
-    *(_judged(state, verdicts.c.state == state, in_parts=True) for state in _PENDING),
+    *(_capped(s, UNJUDGED, items.c.judged_state == s) for s in (*_PENDING, VerdictState.ERRORED)),
+    *(_in_parts(state, verdicts.c.state == state) for state in _PENDING),
 )
-_CLASSES = union_all(
-    *(
-        _judged(name, verdicts.c.classification == name, in_parts=False)
-        for name in (ARTIFICIAL, HUMAN, INCONCLUSIVE)
-    ),
-    _judged(ARTIFICIAL, verdicts.c.classification == ARTIFICIAL, in_parts=True),
+_CLASSES = union_all(*(_capped(name, items.c.judged_as == name) for name in (ARTIFICIAL, HUMAN, INCONCLUSIVE)))
+_ARTIFICIAL_IN_PARTS = _in_parts(ARTIFICIAL, verdicts.c.classification == ARTIFICIAL)
+# The same, looked for from the side of the recordings: all artificial verdicts may be very many more.
+_SENT_IN_PARTS = (items.c.plan_mode.is_not(None), is_one_of(items, set(State)))
+_ARTIFICIAL_OF_FEW_IN_PARTS = _capped(
+    ARTIFICIAL,
+    *_SENT_IN_PARTS,
+    exists()
+    .where(parts.c.item_id == items.c.id, verdicts.c.identifier == parts.c.identifier)
+    .where(verdicts.c.classification == ARTIFICIAL),
 )
+_FEW_IN_PARTS = 2_000
+_MANY_IN_PARTS = select(literal(1)).select_from(items).where(*_SENT_IN_PARTS).offset(_FEW_IN_PARTS).limit(1)
 _EVENTS = (
     select(
         transitions.c.serial,
@@ -105,19 +112,15 @@ _BEHIND = (
     .limit(1)
 )
 _VERDICT: BindParameter[str] = bindparam("verdict")
-_PLACES_OF_VERDICTS = tuple(
+_PLACES_OF_VERDICTS = (
+    select(items.c.arrived_at, items.c.serial).where(items.c.judged_as == _VERDICT).limit(_LIMIT),
     select(items.c.arrived_at, items.c.serial)
     .select_from(verdicts)
     .join(items, items.c.identifier == verdicts.c.identifier)
-    .where(column == _VERDICT)
-    .limit(_LIMIT)
-    for column in (verdicts.c.classification, verdicts.c.state)
+    .where(verdicts.c.state == _VERDICT)
+    .limit(_LIMIT),
 )
-_PLACES_IN_PARTS = (
-    select(items.c.arrived_at, items.c.serial)
-    .where(items.c.plan_mode.is_not(None), is_one_of(items, set(State)))
-    .limit(_LIMIT)
-)
+_PLACES_IN_PARTS = select(items.c.arrived_at, items.c.serial).where(*_SENT_IN_PARTS).limit(_LIMIT)
 _FIRST_PATH: BindParameter[bytes] = bindparam("first", type_=LargeBinary)
 _NO_PATH: BindParameter[bytes] = bindparam("behind", type_=LargeBinary)
 _PLACES_IN_FOLDER = (
@@ -197,16 +200,19 @@ class PageRows:
 
         Of those in parts only the artificial ones are known, by the rule that one part makes them so.
         """
-        return dict(self._summed(_CLASSES))
+        are_many = self._connection.execute(_MANY_IN_PARTS).first() is not None
+        in_parts = _ARTIFICIAL_IN_PARTS if are_many else _ARTIFICIAL_OF_FEW_IN_PARTS
+        return dict(self._summed(_CLASSES, in_parts))
 
     def asked(self) -> dict[VerdictState, int]:
         """Return of how many recordings the verdict is awaited, overdue or in error, capped as the others."""
         return {VerdictState(state): number for state, number in self._summed(_ASKED).items()}
 
-    def _summed(self, query: Any) -> Counter[str]:
+    def _summed(self, *queries: Executable) -> Counter[str]:
         found: Counter[str] = Counter()
-        for name, number in self._connection.execute(query):
-            found[name] += number
+        for query in queries:
+            for name, number in self._connection.execute(query):
+                found[name] += number
         return found
 
     def latest_to_see(self, limit: int) -> list[int]:

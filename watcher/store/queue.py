@@ -6,7 +6,7 @@ from sqlalchemy import BindParameter, ColumnElement, Connection, and_, bindparam
 
 from watcher.domain import Item, State
 from watcher.store.parts import HAS_BEGUN, IS_SENDABLE
-from watcher.store.schema import items
+from watcher.store.schema import HINDERED, items
 from watcher.store.statements import BY_ARRIVAL, WAITS, all_of, one
 
 _FREE = select(items).where(items.c.state == State.QUEUED, ~WAITS, IS_SENDABLE).limit(1)
@@ -35,10 +35,10 @@ _PUT_OFF = (
     .where(items.c.fault_code == bindparam("code"))
     .order_by(*BY_ARRIVAL)
 )
-_IS_BLOCKED = and_(
-    items.c.state == State.QUEUED, ~WAITS, items.c.fault_code.in_(bindparam("codes", expanding=True))
-)
-_BLOCKED = select(items).where(_IS_BLOCKED).order_by(*BY_ARRIVAL).limit(bindparam("limit"))
+_IS_BLOCKED = and_(HINDERED, ~WAITS, items.c.fault_code.in_(bindparam("codes", expanding=True)))
+# Few are, of the many that may be queued: with the sum, SQLite does not read all of these in their order.
+_BLOCKED = select(items).where(_IS_BLOCKED).order_by(items.c.arrived_at + 0.0, items.c.serial)
+_BLOCKED = _BLOCKED.limit(bindparam("limit"))
 _HOW_MANY_BLOCKED = select(func.count()).select_from(items).where(_IS_BLOCKED)
 _HAS_FAILED_SO = and_(
     items.c.fault_code.is_not(None),

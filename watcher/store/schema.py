@@ -160,6 +160,14 @@ Index(
     items.c.judged_confidence,
     items.c.judged_at,
 )
+# Pages count by these. As literal text: see above.
+Index("ix_items_judged_as", items.c.judged_as, **where(text("judged_as IS NOT NULL")))
+UNJUDGED = text("judged_state <> 'known'")
+"""Whether the item's verdict is asked for and not known."""
+Index("ix_items_unjudged", items.c.judged_state, **where(UNJUDGED))
+HINDERED = text("state = 'queued' AND fault_code IS NOT NULL")
+"""Whether the item is queued and has met a fault."""
+Index("ix_items_hindered", items.c.state, items.c.fault_code, **where(HINDERED))
 # As literal text: see above.
 Index("ix_items_artificial", items.c.arrived_at, items.c.serial, **where(text("judged_as = 'artificial'")))
 
