@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.people import as_user, drop, missing, needs_root, shared_folder
-from watcher.domain import Marks
+from watcher.domain import Fingerprint, Marks
 from watcher.errors import FolderMissing, RecordingUnreachable
 from watcher.folders import Folder, walk
 
@@ -50,9 +50,21 @@ def test_files_are_handed_over_instead_of_told(folder: Folder, monkeypatch: pyte
         told = list(folder.walk(nothing, known=known, take=taken.append))
         assert [entry.kind for entry in told] == ["link"]
         assert len(taken) >= 2
-        assert {path: marks for some in taken for path, marks in some.items()} == {
+        assert {path: Fingerprint.of(marks) for some in taken for path, marks in some.items()} == {
             path: folder.fingerprint(path) for path in EVERY
         }
+
+
+def test_a_file_with_a_time_that_does_not_fit_is_told_by_itself(folder: Folder) -> None:
+    """Its owner may set any: the years after 2262 do not fit into 64 bits of nanoseconds."""
+    when = 13_569_465_600 * 10**9  # the year 2400
+    os.utime(os.path.join(os.fsencode(folder.root), b"call.wav"), ns=(when, when))
+    if folder.fingerprint(b"call.wav").mtime_ns != when:
+        pytest.skip("this file system has no such times")
+    taken: dict[bytes, Marks] = {}
+    (told,) = folder.walk(nothing, known={}, take=taken.update)
+    assert told == (b"call.wav", told.inode, "file", folder.fingerprint(b"call.wav"))
+    assert taken.keys() == EVERY - {b"call.wav"}
 
 
 def test_a_usual_name_is_not_asked_about(folder: Folder) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.places import Place
+from tests.places import Place, speech
 from tests.queues import settle
+from watcher.audio.synthesis import wav
 from watcher.composition import Journey
 from watcher.domain import Item, State
 from watcher.errors import RecordingUnreachable, StoreUnavailable
+from watcher.folders import Folder
 from watcher.journey.arrive import recheck
 from watcher.journey.arrive.look import Look
 from watcher.sandbox import Sandbox
@@ -108,7 +110,7 @@ def test_recordings_that_are_taken_away_together_are_withdrawn_together(place: P
         commits = commits_of(journey.arrivals.scanner.scan)
 
         assert Counter(place.states().values()) == {State.WITHDRAWN: 239, State.QUEUED: 11}
-        assert [path for path, _ in journey.arrivals.registry.settler.roll.marks()] == [b"007.wav"]
+        assert [path for path, _ in journey.arrivals.registry.settler.roll.fingerprints()] == [b"007.wav"]
         one = place.item("001.wav")
         with place.books() as books:
             assert books.items.history(one.id)[-1]["note"] == "its file was taken out of the drop folder"
@@ -208,3 +210,62 @@ def test_what_could_not_be_read_of_the_queue_is_read_by_the_next_scan(
 
 def unavailable(_items: Items) -> dict[bytes, int]:
     raise StoreUnavailable("it is locked")
+
+
+def test_what_lacks_something_is_read_no_more_while_nothing_changes(
+    place: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is opened as it comes, and once more when it is surely at rest; then its fingerprint tells enough.
+
+    Until its time is over: whether somebody writes it is asked before it is given up.
+    """
+    opened = list[bytes]()
+    opens = Folder.open
+
+    def counted(folder: Folder, path: bytes) -> Any:
+        opened.append(path)
+        return opens(folder, path)
+
+    path = place.drop("call.wav", speech("call")[:-2_000])
+    monkeypatch.setattr(Folder, "open", counted)
+    with place.opened() as journey:
+        for _ in range(20):
+            journey.arrivals.step()
+            place.clock.wait(60, journey.stopping)
+        assert [file.code for file in journey.arrivals.waiting()] == ["cut_short"]
+        assert opened == [b"call.wav"] * 2
+        with path.open("ab") as file:
+            file.write(bytes(1_000))
+        journey.arrivals.hint(b"call.wav", is_closed=True)
+        journey.arrivals.step()
+        assert opened == [b"call.wav"] * 3
+        with path.open("ab"):
+            place.clock.wait(3_600, journey.stopping)
+            journey.arrivals.step()
+            assert [file.code for file in journey.arrivals.waiting()] == ["open"]
+        journey.arrivals.hint(b"call.wav", is_closed=True)
+        settle(journey)
+    fault = place.item("call.wav").fault
+    assert fault is not None
+    assert fault.code == "truncated"
+
+
+def test_no_more_are_examined_than_are_soon_admitted(place: Place, service: Sandbox) -> None:
+    """What waits for its admission is kept with all that is known of it: that must not be 100,000 files."""
+    for n in range(2_000):
+        place.drop(f"{n:04}.wav", recording(n))
+    woken = list[None]()
+    with place.opened() as journey:
+        journey.arrivals.hints.wake = lambda: woken.append(None)
+        while journey.arrivals.step() <= 0:
+            pass
+        assert len(journey.arrivals.settled) < 1_500
+        woken.clear()
+        journey.admission.step()
+        assert woken  # the daemon goes on looking at once
+        settle(journey)
+    assert Counter(place.states().values()) == {State.QUEUED: 2_000}
+
+
+def recording(number: int) -> bytes:
+    return wav(0.02, seed=1)[:-8] + number.to_bytes(8, "little")

@@ -18,8 +18,8 @@ from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, let_pa
 from tests.queues import listening, told
 from watcher.composition import Journey
 from watcher.domain import State
+from watcher.journey.arrive.candidate import Candidate
 from watcher.journey.arrive.look import Look
-from watcher.journey.arrive.roll import Candidate
 from watcher.journey.arrive.watch import Watch, try_events
 from watcher.sandbox import Sandbox
 

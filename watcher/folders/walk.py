@@ -2,13 +2,14 @@
 
 import os
 import stat
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from watcher.domain import Fingerprint, Marks
+from watcher.domain import MARKS, Fingerprint, Marks
 from watcher.folders import disk
 from watcher.folders.root import Root, words
 
@@ -43,9 +44,9 @@ class Scan:
     `below`, relative to the root, limits the scan to one subfolder. Nothing is yielded when that is gone, is no
     folder, or is ignored by any of its components.
 
-    `take` is given every file that would be yielded with a fingerprint, a thousand at a time and the rest at the
-    end: where a first look meets 100,000, a step of an iteration for each costs too much. For the same reason
-    `ignore` is not called with a name for which `is_usual` is true.
+    `take` is given every file that would be yielded with a fingerprint, if that has marks: a thousand at a time,
+    and the rest at the end. Where a first look meets 100,000, a step of an iteration for each costs too much. For
+    the same reason `ignore` is not called with a name for which `is_usual` is true.
 
     Once `stopping` is set the scan ends before the next name, and `is_cut_short` is true: a slow share takes
     minutes for 100,000 names. What was not met is then not missing.
@@ -146,7 +147,7 @@ class Scan:
         # Hardly a function call for known paths: with 100,000 files waiting, this loop is the cost of a scan.
         prefix, subfolders = level.prefix, level.subfolders
         ignore, is_usual, encoding = self._ignore, self._is_usual, sys.getfilesystemencoding()
-        unmet, device = self._unmet, 0
+        unmet, pack = self._unmet, MARKS.pack
         known_now = None if self._known is None else self._known.get
         known_once, is_told_to_stop = unmet.pop, self._is_told_to_stop
         take, to_take = self._take, self._to_take
@@ -173,14 +174,15 @@ class Scan:
                         if status is not None and status.st_mode & _FORMAT == _REGULAR:
                             inode = status.st_ino
                             if known_now(path) != inode:
-                                if device != status.st_dev:
-                                    device = status.st_dev
-                                mtime, ctime = status.st_mtime_ns, status.st_ctime_ns
-                                if mtime == ctime:
-                                    ctime = mtime  # one number less to keep
-                                marks = (device, inode, status.st_size, mtime, ctime)
-                                if take is None:
-                                    yield Entry(path, inode, "file", Fingerprint._make(marks))
+                                device = status.st_dev
+                                size, mtime, ctime = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+                                try:
+                                    marks = pack(ctime, device, inode, size, mtime) if take is not None else None
+                                except struct.error:
+                                    marks = None
+                                if take is None or marks is None:
+                                    fingerprint = Fingerprint(device, inode, size, mtime, ctime)
+                                    yield Entry(path, inode, "file", fingerprint)
                                 else:
                                     to_take[path] = marks
                                     if len(to_take) >= _TAKEN_AT_ONCE:
@@ -194,10 +196,11 @@ class Scan:
                     elif (entry := self._tell(found, path)) is not None:
                         if inode is not None and entry.kind != "file":
                             unmet[path] = inode
-                        if take is None or entry.fingerprint is None:
+                        marks = None if entry.fingerprint is None else entry.fingerprint.marks
+                        if take is None or marks is None:
                             yield entry
                         else:
-                            to_take[path] = entry.fingerprint
+                            to_take[path] = marks
         except OSError as error:
             if not prefix:
                 raise self._root.no_way_in(error) from error

@@ -118,7 +118,7 @@ class Admission:
 
     def step(self) -> float:
         """Make items of some settled files. Return 0 when there may be more, infinity when there were none."""
-        batch = self._arrivals.registry.take(_BATCH)
+        batch = self._arrivals.take(_BATCH)
         if not batch:
             return float("inf")
         while batch:

@@ -25,6 +25,7 @@ from watcher.journey.site import Site
 from watcher.store import Left, Waiting
 
 _LOOKS_A_STEP = 256  # so that a step stays short, and hints are taken in between
+_MOST_SETTLED = 1_000  # else all of 100,000 would be examined long before they are admitted, and be kept for that
 _GONE_A_COMMIT = 100
 _PUBLISH_SECONDS = 1.0
 _STORE_SECONDS = 1.0  # until looks that failed because of the database are tried again
@@ -33,8 +34,8 @@ _STORE_SECONDS = 1.0  # until looks that failed because of the database are trie
 class Arrivals:
     """The step that sees and settles.
 
-    Other steps use `hint`, `recheck` and `dismiss`; `admit` also takes from the registry and gives back. Any
-    thread may call these.
+    Other steps use `hint`, `recheck` and `dismiss`; `admit` also takes what has settled, and gives back to the
+    registry. Any thread may call these.
     """
 
     def __init__(self, site: Site, stopping: threading.Event, *, scans_once: bool = False) -> None:
@@ -71,15 +72,18 @@ class Arrivals:
         self.scanner.scan_if_due()
         if self._stopping.is_set():
             return 0.0  # what was published last is more than what was seen of a scan that is cut short
-        found_some = self._judge_due()
+        has_room = len(self.settled) < _MOST_SETTLED
+        found_some = has_room and self._judge_due()
         if clock.monotonic() >= self._publish_due:
             self._publish_due = clock.monotonic() + _PUBLISH_SECONDS
             self.publish()
         if found_some or self.hints:
             return 0.0
-        with self.registry.lock:
-            look_at = self.registry.settler.next_look()
-        times = [self.scanner.next_at] if look_at is None else [self.scanner.next_at, look_at]
+        times = [self.scanner.next_at]
+        if has_room:
+            with self.registry.lock:
+                look_at = self.registry.settler.next_look()
+            times += [] if look_at is None else [look_at]
         return max(0.0, min(times) - clock.monotonic())
 
     # What others say
@@ -96,6 +100,14 @@ class Arrivals:
         """Drop a settled file that is gone or changed: whatever is there is looked at anew."""
         self.registry.unsettle(settled.path)
         self.hint(settled.path)
+
+    def take(self, limit: int) -> list[Settled]:
+        """Take files that have settled, the oldest arrival first."""
+        was_full = len(self.settled) >= _MOST_SETTLED
+        taken = self.registry.take(limit)
+        if was_full:
+            self.hints.wake()
+        return taken
 
     # What others ask
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from watcher.audio import Examination
 from watcher.errors import FolderError, RecordingChanged, RecordingGone, RecordingUnreachable
 from watcher.folders import is_being_written
+from watcher.journey.arrive.candidate import Candidate
 from watcher.journey.arrive.companions import ORPHANED, stem_of
-from watcher.journey.arrive.foreign import FOREIGN, Looks, find_raw, is_left, may_be_left
+from watcher.journey.arrive.foreign import FOREIGN, SURE_SECONDS, Looks, find_raw, is_left, may_be_left
 from watcher.journey.arrive.openings import Openings
 from watcher.journey.arrive.reach import Reach
 from watcher.journey.arrive.registry import Registry, Settled
-from watcher.journey.arrive.roll import Candidate
 from watcher.journey.arrive.settle import Evidence, Judgement
 from watcher.journey.arrive.strays import RECEIPT, clear_receipt, find_receipt
 from watcher.journey.prepare.plan import may_be_sent
@@ -44,6 +44,9 @@ class Look:
             heard = self._openings.is_open(path, clock.monotonic())
             evidence = Evidence(heard_open=heard, elsewhere=self._reach.part(path).elsewhere)
             self._check_unchanged(candidate)
+            with self._registry.lock:
+                if self._registry.settler.waits_on(candidate, evidence, clock.now(), clock.monotonic()):
+                    return
             look = self._look_at_companion if is_companion else self._look_into
             evidence = look(candidate, evidence)
         except RecordingGone:
@@ -180,12 +183,13 @@ class Look:
         with file:
             if fingerprint != candidate.fingerprint:
                 raise RecordingChanged("it is still being written")
-            if evidence.heard_open and not may_be_left(config, path):
+            if (evidence.heard_open or candidate.code == "open") and not may_be_left(config, path):
                 evidence = replace(evidence, is_open=is_being_written(file))
                 if evidence.why_open:
                     return evidence  # its content does not matter yet
             quiet_seconds = self._site.clock.monotonic() - candidate.changed_at
             found = self._looks.look(file, fingerprint, path, quiet_seconds, find_raw(config.audio, path))
+            candidate.is_sure = quiet_seconds >= SURE_SECONDS
             evidence = replace(evidence, is_foreign=is_left(config, path, size, found))
             if isinstance(found, Examination):  # else not a recording, or not yet: only quiet can tell
                 evidence = replace(

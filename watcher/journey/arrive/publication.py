@@ -5,8 +5,9 @@ from heapq import nsmallest
 from watcher import logs
 from watcher.domain import PauseKind
 from watcher.errors import FolderRefuses
+from watcher.journey.arrive.candidate import by_arrival
 from watcher.journey.arrive.registry import Registry
-from watcher.journey.arrive.roll import Candidate, Group, by_arrival
+from watcher.journey.arrive.roll import Group
 from watcher.journey.arrive.scan import Scanner
 from watcher.journey.site import Site
 from watcher.store import Left, Waiting
@@ -38,7 +39,7 @@ class Publication:
         self._named: tuple[int, tuple[bytes, ...]] = 0, ()  # the first foreign files, as of these moves
         self._told: set[bytes] = set()  # blocked files of which a warning was given
         self._forgot_at = 0  # the moves of blocked files when those that are blocked no more were forgotten
-        self._to_tell: list[Candidate] = []  # of the blocked files, those not asked about in this round
+        self._to_tell: list[bytes] = []  # of the blocked files, those not asked about in this round
 
     def waiting(self) -> list[Waiting]:
         """Return unreadable folders, and files that are not items yet: 1,000 at most, blocked ones first."""
@@ -89,17 +90,13 @@ class Publication:
         """
         with self._registry.lock:
             if is_last or not self._to_tell:
-                self._to_tell = self._roll.first(Group.BLOCKED, self._roll.count(Group.BLOCKED))[::-1]
+                self._to_tell = list(self._roll.paths(Group.BLOCKED))[::-1]
         count = len(self._to_tell) if is_last else min(_ASKED, len(self._to_tell))
         quiet_since = self._site.clock.monotonic() - self._site.config.arrivals.settle_seconds
         asked = [self._to_tell.pop() for _ in range(count)]
-        told = [
-            one
-            for one in asked
-            if one.code != STUMBLED
-            and self._roll.has(one, Group.BLOCKED)
-            and (is_last or one.changed_at <= quiet_since)
-        ]
+        with self._registry.lock:
+            blocked = self._roll.of(asked, Group.BLOCKED)
+        told = [one for one in blocked if one.code != STUMBLED and (is_last or one.changed_at <= quiet_since)]
         if any(one.code == FolderRefuses.code for one in told):
             with self._site.store.reading() as books:
                 if books.pauses.get(PauseKind.FOLDER) is not None:  # which says it for all of them

@@ -36,7 +36,7 @@ class Settled:
 
 
 Found = dict[bytes, Marks]
-"""Paths at which a scan has found files that it did not know."""
+"""Paths at which a scan has found files that it did not know, each with its marks."""
 
 
 class Registry:
@@ -75,7 +75,7 @@ class Registry:
                 self._live = books.items.live_paths()
                 self.carried = set(books.items.live_companions())
                 self._live_at = last_change  # last: else a failure would leave them as they were for long
-            self.known = self._live | self.settler.inodes() if len(self.settler) else self._live
+            self.known = self._live | self.settler.roll.inodes() if len(self.settler) else self._live
             kept = ((name, {one for one in paths if one in self.settler}) for name, paths in self._beside.items())
             self._beside = defaultdict(set, {name: paths for name, paths in kept if paths})
 
@@ -118,7 +118,7 @@ class Registry:
         One that a lease shows to be open waits for its writer's: the close after our own look tells nothing of it,
         and each would lead to another look.
         """
-        candidate = self.settler.roll.get(path)  # without the lock: whoever reads the events asks
+        candidate = self.settler.roll.peek(path)  # without the lock: whoever reads the events asks
         return candidate is not None and candidate.reason == HEARD_OPEN and not candidate.is_settled
 
     def lose(self, path: bytes) -> None:
@@ -143,7 +143,7 @@ class Registry:
         """Return the candidates that are or were in this folder, each with its device and inode."""
         with self.lock:
             lost = [(path, identity) for path, identity in self._lost.items() if path.startswith(folder + b"/")]
-            known = self.settler.roll.marks()
+            known = self.settler.roll.fingerprints()
             return lost + [(path, found[:2]) for path, found in known if path.startswith(folder + b"/")]
 
     def is_closed(self, path: bytes) -> bool:

@@ -1,46 +1,20 @@
 """The candidates by path, grouped by what becomes of them: publishing costs what has changed alone. Pure.
 
-A first look meets 100,000 newcomers at once. What is known of each is its path and fingerprint; the rest is the
-same for all of them. So each is kept as these two until its turn comes, and is a candidate from then on.
+Those that wait are kept at rest, in few bytes, and are awake only from when somebody asks about them until they
+wait again.
 """
 
-import math
-from collections.abc import Iterator, KeysView
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, KeysView
 from enum import StrEnum
-from itertools import chain, islice
-from typing import NamedTuple
+from itertools import islice
+from typing import Any
 
 from watcher.domain import Fingerprint, Marks
+from watcher.journey.arrive.candidate import NEVER, Candidate
 from watcher.journey.arrive.companions import ORPHANED
 from watcher.journey.arrive.foreign import FOREIGN
+from watcher.journey.arrive.resting import SEEN, Rest, Resting
 from watcher.store.waiting import BLOCKED
-
-
-@dataclass(slots=True, eq=False)
-class Candidate:
-    """A file that is not trusted yet."""
-
-    path: bytes
-    fingerprint: Fingerprint
-    first_seen: float  # wall clock: the time of arrival
-    changed_at: float  # monotonic: when the last change was seen
-    rests_since: float  # monotonic: when it last changed, as far as can be told
-    look_at: float  # monotonic
-    reason_since: float  # wall clock
-    is_closed: bool = False  # moved in, or closed by its last writer, after its last change
-    is_settled: bool = False  # judged whole; a recording is waiting to be examined
-    code: str = "settling"
-    reason: str = ""
-    stumbles: int = 0  # unexpected errors since its last change
-    is_fresh: bool = True  # nobody has looked into it since its last change
-    looked_at: float = -math.inf  # monotonic
-    hurries: float = 0.0  # looks at it, minus one per second
-
-
-def by_arrival(candidate: Candidate) -> tuple[float, int, bytes]:
-    """Return a sort key for the order in which files arrived, as far as can be told."""
-    return candidate.first_seen, candidate.fingerprint.ctime_ns, candidate.path
 
 
 class Group(StrEnum):
@@ -55,114 +29,141 @@ class Group(StrEnum):
 _GROUPS = dict.fromkeys(BLOCKED, Group.BLOCKED) | {FOREIGN: Group.FOREIGN, ORPHANED: Group.ORPHANED}
 
 
-class Sighting(NamedTuple):
-    """What a scan knows of every newcomer that it sees."""
-
-    now: float = 0.0
-    monotonic: float = 0.0
-    look_at: float = 0.0  # monotonic
-    most_rested: float | None = None  # seconds for which a ctime is believed; None: it means nothing there
-
-    def candidate(self, path: bytes, marks: Marks) -> Candidate:
-        """Return the newcomer as a candidate."""
-        fingerprint = Fingerprint._make(marks)
-        rests_since = self.monotonic
-        if self.most_rested is not None:  # a ctime in the future counts as now
-            rests_since -= min(max(0.0, self.now - fingerprint.ctime_ns / 1e9), self.most_rested)
-        return Candidate(path, fingerprint, self.now, self.monotonic, rests_since, self.look_at, self.now)
+def _group_of(code: str) -> Group:
+    return _GROUPS.get(code, Group.WAITING)
 
 
 class Roll:
-    """All candidates, in each group in the order in which they came to it; and newcomers, which will be some."""
+    """All candidates, in each group in the order in which they came to it."""
 
     def __init__(self) -> None:
-        self.newcomers: dict[bytes, Marks] = {}
-        """Those that nobody has asked about since the scan that saw them. They wait."""
-        self.sighting = Sighting()
-        """Of all newcomers."""
-        self._groups: dict[Group, dict[bytes, Candidate]] = {group: {} for group in Group}
+        self._resting = Resting()
+        self._groups: dict[Group, dict[bytes, Candidate | Rest]] = {group: {} for group in Group}
         self._all = tuple(self._groups.values())
         self._moves = dict.fromkeys(Group, 0)
         self.revision = 0
         """Rises with each change that whoever reads about the candidates would see."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._all), len(self.newcomers))
+        return sum(map(len, self._all))
 
     def __contains__(self, path: bytes) -> bool:
-        return self.fingerprint(path) is not None
+        return any(path in members for members in self._all)
 
     def __iter__(self) -> Iterator[Candidate]:
-        """All candidates, in no order, without the newcomers."""
+        """All candidates, in no order. For those at rest, see `peek`."""
         for members in self._all:
-            yield from members.values()
+            for path, one in members.items():
+                yield self._told(path, one)
 
-    def get(self, path: bytes) -> Candidate | None:
-        """Return the candidate there; None for a newcomer."""
+    def peek(self, path: bytes) -> Candidate | None:
+        """Return the candidate there. It is to be read only: of one at rest it is a copy.
+
+        May be called without the lock.
+        """
         for members in self._all:
             if (found := members.get(path)) is not None:
+                return self._told(path, found)
+        return None
+
+    def wake(self, path: bytes) -> Candidate | None:
+        """Return the candidate there. It rests no longer: what is changed in it is kept."""
+        for members in self._all:
+            if (found := members.get(path)) is not None:
+                if isinstance(found, Rest):
+                    members[path] = woken = self._resting.unpack(path, found)
+                    self._resting.let_go(found)
+                    return woken
                 return found
         return None
 
+    def rest(self, candidate: Candidate) -> None:
+        """Keep it in few bytes, as it is, until it is woken. Who has it still must not change it any more."""
+        members = self._groups[_group_of(candidate.code)]
+        if members.get(candidate.path) is candidate and (rest := self._resting.pack(candidate)) is not None:
+            members[candidate.path] = rest
+
+    def _told(self, path: bytes, one: Candidate | Rest) -> Candidate:
+        return self._resting.unpack(path, one) if isinstance(one, Rest) else one
+
     def fingerprint(self, path: bytes) -> Fingerprint | None:
-        """Return the fingerprint of the candidate or newcomer there."""
-        if (found := self.newcomers.get(path)) is not None:
-            return Fingerprint._make(found)
-        candidate = self.get(path)
+        """Return the fingerprint of the candidate there."""
+        candidate = self.peek(path)
         return None if candidate is None else candidate.fingerprint
 
-    def marks(self) -> Iterator[tuple[bytes, Marks]]:
+    def fingerprints(self) -> Iterator[tuple[bytes, Fingerprint]]:
         """Yield every path with its fingerprint, in no order."""
-        return chain(self.newcomers.items(), ((one.path, one.fingerprint) for one in self))
+        return ((one.path, one.fingerprint) for one in self)
+
+    def inodes(self) -> dict[bytes, int]:
+        """Return every path and the inode last seen there; 0 where only a scan looks again."""
+        found = dict[bytes, int]()
+        for members in self._all:
+            for path, one in members.items():
+                if isinstance(one, Rest):
+                    inode, look_at = SEEN.unpack_from(one)
+                else:
+                    inode, look_at = one.fingerprint.inode, one.look_at
+                found[path] = 0 if look_at == NEVER else inode
+        return found
+
+    def quiet(self) -> Iterator[tuple[str, float, float]]:
+        """Yield each candidate's code, when it changed, and, unless it is a newcomer, since when it rests."""
+        for members in self._all:
+            for one in members.values():
+                if isinstance(one, Rest):
+                    yield self._resting.quiet_of(one)
+                else:
+                    yield one.code, one.changed_at, one.rests_since
 
     def holding(self, paths: KeysView[bytes]) -> set[bytes]:
-        """Return those of these paths that have a candidate or newcomer."""
-        found = self.newcomers.keys() & paths
+        """Return those of these paths that have a candidate."""
+        found = set[bytes]()
         for members in self._all:
             if members:
                 found |= members.keys() & paths
         return found
 
-    def put_newcomers(self, found: dict[bytes, Marks], sighting: Sighting) -> None:
-        """Enter newcomers, with paths that have none. All that are there already must be of this sighting."""
-        self.sighting = sighting
-        self.newcomers |= found
+    def put_newcomers(self, found: dict[bytes, Marks], like: Candidate, most_rested: float | None) -> None:
+        """Enter candidates with paths that have none; see Resting.pack_newcomers."""
+        self._groups[Group.WAITING] |= self._resting.pack_newcomers(found, like, most_rested)
         self._moves[Group.WAITING] += len(found)
         self.revision += len(found)
 
-    def enter(self, path: bytes) -> Candidate | None:
-        """Make a candidate of the newcomer there; None where there is none."""
-        marks = self.newcomers.get(path)
-        if marks is None:
-            return None
-        candidate = self.sighting.candidate(path, marks)
-        self._groups[Group.WAITING][path] = candidate  # first: some look without the lock
-        del self.newcomers[path]
-        return candidate
+    def by_ctime(self, paths: Iterable[bytes]) -> list[bytes]:
+        """Return those of these paths that wait, the last changed first."""
+        members: dict[bytes, Any] = self._groups[Group.WAITING]
+        try:  # at rest, as nearly always all are, they begin with their ctime
+            return sorted(paths, key=members.__getitem__, reverse=True)
+        except (KeyError, TypeError):  # some are gone or awake
+            return sorted(filter(members.__contains__, paths), key=self._ctime, reverse=True)
+
+    def _ctime(self, path: bytes) -> int:
+        fingerprint = self.fingerprint(path)
+        return 0 if fingerprint is None else fingerprint.ctime_ns
 
     def put(self, candidate: Candidate) -> None:
         """Enter a candidate, in the place of any other with its path."""
         self.drop(candidate.path)
-        group = _GROUPS.get(candidate.code, Group.WAITING)
+        group = _group_of(candidate.code)
         self._groups[group][candidate.path] = candidate
         self._moves[group] += 1
         self.revision += 1
 
     def drop(self, path: bytes) -> None:
-        """Remove the candidate or newcomer with this path, if there is one."""
-        if self.newcomers.pop(path, None) is not None:
-            self._moves[Group.WAITING] += 1
-            self.revision += 1
+        """Remove the candidate with this path, if there is one."""
         for group, members in self._groups.items():
-            if members.pop(path, None) is not None:
+            if (found := members.pop(path, None)) is not None:
+                if isinstance(found, Rest):
+                    self._resting.let_go(found)
                 self._moves[group] += 1
                 self.revision += 1
 
     def said(self, candidate: Candidate, code: str, reason: str) -> None:
-        """Give a candidate this reason; it moves to the group of that."""
+        """Give a candidate that is awake this reason; it moves to the group of that."""
         if (candidate.code, candidate.reason) == (code, reason):
             return
-        before, after = (_GROUPS.get(one, Group.WAITING) for one in (candidate.code, code))
+        before, after = map(_group_of, (candidate.code, code))
         candidate.code, candidate.reason = code, reason
         if self._groups[before].get(candidate.path) is candidate:
             if after is not before:
@@ -172,20 +173,18 @@ class Roll:
                 self._moves[after] += 1
             self.revision += 1
 
-    def has(self, candidate: Candidate, group: Group) -> bool:
-        """Return whether it is a candidate still, and in this group."""
-        return self._groups[group].get(candidate.path) is candidate
+    def of(self, paths: Iterable[bytes], group: Group) -> list[Candidate]:
+        """Return those of these paths that are in this group; as `peek` does."""
+        members = self._groups[group]
+        found = ((path, members.get(path)) for path in paths)
+        return [self._told(path, one) for path, one in found if one is not None]
 
     def count(self, group: Group) -> int:
-        return len(self._groups[group]) + (len(self.newcomers) if group is Group.WAITING else 0)
+        return len(self._groups[group])
 
     def first(self, group: Group, limit: int) -> list[Candidate]:
-        """Return up to so many of this group, those first that came to it first; newcomers as they will be."""
-        found = list(islice(self._groups[group].values(), limit))
-        if group is Group.WAITING:
-            more = islice(self.newcomers.items(), limit - len(found))
-            found += [self.sighting.candidate(path, marks) for path, marks in more]
-        return found
+        """Return up to so many of this group, those first that came to it first; as `peek` does."""
+        return [self._told(path, one) for path, one in islice(self._groups[group].items(), limit)]
 
     def moves(self, group: Group) -> int:
         """How often a candidate has come to this group or left it."""

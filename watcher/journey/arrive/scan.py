@@ -99,13 +99,14 @@ class Scanner:
             self._ignore.matching,
             known=self._registry.known,
             stopping=self._stopping,
-            take=lambda found: self._see(found, moved_in, now, started),
+            take=lambda found: self._see_many(found, moved_in, now, started),
             is_usual=self._ignore.is_usual,
         )
         try:
             with _gc_paused():
-                for _ in listing:
-                    pass  # no file: links and the like are nobody's recordings
+                for entry in listing:
+                    if entry.fingerprint is not None:  # else no file: links and the like are nobody's recordings
+                        self._see(entry.path, entry.fingerprint, moved_in, now, started)
         except FolderError as error:
             site.pause_for_folder(error)
             self._scan_due = started + _POLL_SECONDS  # it has just gone away: look again soon
@@ -128,23 +129,29 @@ class Scanner:
         self._asked_scan_from = ended + rest if rest > _NO_REST_SECONDS else ended
         return True
 
-    def _see(self, found: Found, moved_in: dict[bytes, int], now: float, monotonic: float) -> None:
+    def _see_many(self, found: Found, moved_in: dict[bytes, int], now: float, monotonic: float) -> None:
         carried, away = self._registry.carried, self.away
         if carried or away:
             found = {one: found[one] for one in found if one not in carried and not one.startswith(away)}
         if not moved_in:
             found = self._registry.see_newcomers(found, now, monotonic)
         for path, marks in found.items():
-            fingerprint = Fingerprint._make(marks)
-            try:
-                is_moved = any(
-                    path.startswith(folder) and fingerprint.ctime_ns < at for folder, at in moved_in.items()
-                )
-                is_closed = is_moved and self._openings.came_closed(path, fingerprint[:2])
-                with self._registry.lock:
-                    self._registry.see(path, fingerprint, now, monotonic, is_closed=is_closed or None)
-            except Exception as error:  # noqa: BLE001 — see `stumble`
-                self._registry.stumble(path, error)
+            self._see(path, Fingerprint.of(marks), moved_in, now, monotonic)
+
+    def _see(
+        self, path: bytes, fingerprint: Fingerprint, moved_in: dict[bytes, int], now: float, monotonic: float
+    ) -> None:
+        if path in self._registry.carried or path.startswith(self.away):
+            return
+        try:
+            is_moved = any(
+                path.startswith(folder) and fingerprint.ctime_ns < at for folder, at in moved_in.items()
+            )
+            is_closed = is_moved and self._openings.came_closed(path, fingerprint[:2])
+            with self._registry.lock:
+                self._registry.see(path, fingerprint, now, monotonic, is_closed=is_closed or None)
+        except Exception as error:  # noqa: BLE001 — see `stumble`
+            self._registry.stumble(path, error)
 
     def _note_mounts(self) -> None:
         """Note mounts below that are away: their files are neither missing nor replaced."""

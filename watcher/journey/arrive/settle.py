@@ -10,7 +10,6 @@ also count from the ctime, where this machine's kernel sets it at every change, 
 the wait anew; but never from before the wall clock was last set.
 """
 
-import heapq
 import math
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +18,9 @@ from sys import intern
 from watcher.audio import Completeness
 from watcher.domain import Fingerprint, Marks
 from watcher.errors import RecordingBusy, RecordingUnreachable
-from watcher.journey.arrive.roll import Candidate, Roll, Sighting
+from watcher.journey.arrive.agenda import SOON_SECONDS, Agenda
+from watcher.journey.arrive.candidate import NEVER, Candidate
+from watcher.journey.arrive.roll import Roll
 
 HEARD_OPEN = "is still open: somebody opened it and has not closed it yet; it waits for that, 24 hours at most"
 """Why a file waits that was opened, with no close heard."""
@@ -65,27 +66,21 @@ class Evidence:
 
 _CLOCK_SET_SECONDS = 1.0  # time synchronisation moves a clock by less between two looks
 _RELOOKS_A_SECOND = 50.0  # at files that wait, at the most: with 100,000 of them a look may cost no more
-_HURRIES = 8.0  # looks in a row without a pause
-_UNHURRIED_SECONDS = 1.0
+_LACKING = ("cut_short", "no_sound")
+"""Reasons of what lacks something, by what is in it; it is given up in the end."""
+
 _SOON_OVER = ("open", RecordingUnreachable.code, RecordingBusy.code)
 """Reasons with more frequent looks at first: not every close makes an event, and a copier that sets a file's mode
 after its close (rsync --inplace) makes none at all."""
-_NEVER = 1e300  # monotonic; if it changes, it is seen again
 
 
 class Settler:
-    """The candidates, and when to look at each of them again.
-
-    Files not looked into yet come before files to be looked at again: however many wait, a newcomer is not held up
-    by them.
-    """
+    """The candidates, and when to look at each of them again. Each method is to be called under the lock."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self.roll = Roll()
-        self._fresh: list[tuple[float, int, bytes]] = []
-        self._again: list[tuple[float, int, bytes]] = []
-        self._newcomers: list[bytes] | None = []  # the last changed first; None: not in order yet
+        self.agenda = Agenda(self.roll)
         self._offset: float | None = None  # of the wall clock from the monotonic one
         self._clock_set_at = -math.inf  # monotonic
 
@@ -96,15 +91,8 @@ class Settler:
         return len(self.roll)
 
     def get(self, path: bytes) -> Candidate | None:
-        """Return the candidate there, which may have been a newcomer until now."""
-        return self.roll.get(path) or self._enter(path)
-
-    def inodes(self) -> dict[bytes, int]:
-        """Return every candidate's path and the inode last seen there; 0 where only a scan looks again."""
-        found = {path: marks[1] for path, marks in self.roll.newcomers.items()}
-        for candidate in self.roll:
-            found[candidate.path] = 0 if candidate.look_at == _NEVER else candidate.fingerprint.inode
-        return found
+        """Return the candidate there, which rests no longer."""
+        return self.roll.wake(path)
 
     def see(
         self,
@@ -117,7 +105,7 @@ class Settler:
         is_open: bool = False,
         is_shut: bool = False,
         is_local: bool = False,
-    ) -> Candidate:
+    ) -> None:
         """Note what the file looks like now. A change starts its quiet time anew.
 
         `is_closed`: it was seen after its last writer had closed it, or after it was moved in; false takes that
@@ -126,11 +114,11 @@ class Settler:
         kernel sets its ctime at every change.
         """
         self._note_wall_clock(now, monotonic)
-        candidate = self.get(path)
+        candidate, is_new = self.get(path), False
         if candidate is None or not candidate.fingerprint.same_file(fingerprint):
             candidate = Candidate(path, fingerprint, now, monotonic, monotonic, 0.0, now)
             self.roll.put(candidate)
-            is_worth_a_look, is_changed = not is_open, True
+            is_worth_a_look, is_changed, is_new = not is_open, True, True
         elif candidate.fingerprint != fingerprint:
             if is_closed is None:
                 is_closed = candidate.is_closed and _has_same_content(candidate, fingerprint, is_shut=is_shut)
@@ -139,17 +127,19 @@ class Settler:
             is_worth_a_look, is_changed = True, False
         else:
             self._see_unchanged(candidate, monotonic, is_closed=is_closed, is_open=is_open)
-            return candidate
+            self._let_rest(candidate, monotonic)
+            return
         candidate.is_closed = bool(is_closed)
         if is_changed:
             self._note_change(candidate, fingerprint, now, monotonic, is_local=is_local)
         if is_open:
             self._say(candidate, "open", HEARD_OPEN, now)
         if self._patience.proof and is_worth_a_look:
-            self._look(candidate, self._soonest(candidate, monotonic))
+            self.agenda.put(candidate, candidate.soonest_look(monotonic))
         else:
-            self._look(candidate, monotonic + max(self._patience.settle_seconds, 1.0 if is_open else 0.0))
-        return candidate
+            self.agenda.put(candidate, monotonic + max(self._patience.settle_seconds, 1.0 if is_open else 0.0))
+        if is_new:  # else somebody may be looking at it
+            self.roll.rest(candidate)
 
     def see_newcomers(self, found: dict[bytes, Marks], now: float, monotonic: float, *, is_local: bool) -> None:
         """As `see` for each of these, which are no candidates, and of which nothing was heard.
@@ -157,20 +147,12 @@ class Settler:
         A first look meets 100,000 of them: nothing is done for each, until its turn comes.
         """
         self._note_wall_clock(now, monotonic)
+        if not found:
+            return
         look_at = monotonic if self._patience.proof else monotonic + self._patience.settle_seconds
-        sighting = Sighting(now, monotonic, look_at, monotonic - self._clock_set_at if is_local else None)
-        if sighting != self.roll.sighting:
-            for path in list(self.roll.newcomers):  # those of an earlier scan
-                self._enter(path)
-        self.roll.put_newcomers(found, sighting)
-        self._newcomers = None
-
-    def _enter(self, path: bytes) -> Candidate | None:
-        """Make a candidate of the newcomer there, if there is one, and plan its look."""
-        candidate = self.roll.enter(path)
-        if candidate is not None:
-            self._look(candidate, candidate.look_at)
-        return candidate
+        like = Candidate(b"", Fingerprint(0, 0, 0, 0, 0), now, monotonic, monotonic, look_at, now)
+        self.roll.put_newcomers(found, like, monotonic - self._clock_set_at if is_local else None)
+        self.agenda.put_newcomers(found, look_at)
 
     def _see_unchanged(
         self, candidate: Candidate, monotonic: float, *, is_closed: bool | None, is_open: bool
@@ -179,9 +161,9 @@ class Settler:
             return
         candidate.is_closed = candidate.is_closed and is_closed is not False
         if candidate.look_at == math.inf:
-            self._look(candidate, monotonic)  # its look was interrupted by a change that was undone
-        elif candidate.code == "open" and not is_open and candidate.look_at != _NEVER:
-            self._look(candidate, self._soonest(candidate, monotonic))  # a lease may show that it was closed
+            self.agenda.put(candidate, monotonic)  # its look was interrupted by a change that was undone
+        elif candidate.code == "open" and not is_open and candidate.look_at != NEVER:
+            self.agenda.put(candidate, candidate.soonest_look(monotonic))  # a lease may show that it was closed
 
     def _note_change(
         self, candidate: Candidate, fingerprint: Fingerprint, now: float, monotonic: float, *, is_local: bool
@@ -191,9 +173,10 @@ class Settler:
         candidate.fingerprint = fingerprint
         candidate.is_settled = False
         candidate.is_fresh = True
+        candidate.is_sure = False
         candidate.stumbles = 0
         candidate.changed_at = candidate.rests_since = monotonic
-        if candidate.look_at == _NEVER:
+        if candidate.look_at == NEVER:
             self._say(candidate, "settling", "", now)
         if is_local:  # a ctime in the future counts as now
             rested = min(max(0.0, now - fingerprint.ctime_ns / 1e9), monotonic - self._clock_set_at)
@@ -201,9 +184,10 @@ class Settler:
 
     def doubt(self) -> None:
         """Forget what was closed: events were lost, and it may be open again."""
-        for candidate in self.roll:
-            if not candidate.is_settled:
+        for path in [one.path for one in self.roll if one.is_closed and not one.is_settled]:
+            if (candidate := self.roll.wake(path)) is not None:
                 candidate.is_closed = False
+                self.roll.rest(candidate)
 
     def _note_wall_clock(self, now: float, monotonic: float) -> None:
         """Notice when the wall clock was set: times from before are not believed."""
@@ -211,63 +195,40 @@ class Settler:
         if before is not None and abs(self._offset - before) > _CLOCK_SET_SECONDS:
             self._clock_set_at = monotonic
 
-    def _soonest(self, candidate: Candidate, monotonic: float) -> float:
-        """Return when to look: now, or later for a file that keeps changing, so that others get their turn."""
-        if candidate.hurries < _HURRIES:
-            return monotonic
-        return max(monotonic, candidate.looked_at + _UNHURRIED_SECONDS)
-
     def look_now(self, path: bytes, monotonic: float) -> None:
         """Make the file due, if it is a candidate: what it waited for may be there."""
         candidate = self.get(path)
         if candidate is not None and candidate.look_at != math.inf:
-            self._look(candidate, monotonic)
+            self.agenda.put(candidate, monotonic)
 
     def forget(self, path: bytes) -> None:
         """Forget a file that is gone, or is an item now."""
         self.roll.drop(path)
 
     def due(self, monotonic: float, limit: int) -> list[Candidate]:
-        """Return candidates to look at now, each once: up to `limit`, and some more of those looked at before."""
-        self._enter_newcomers(monotonic, limit)
-        found = self._due(self._fresh, monotonic, limit)
-        return found + self._due(self._again, monotonic, max(limit - len(found), limit // 8))
-
-    def _due(self, agenda: list[tuple[float, int, bytes]], monotonic: float, limit: int) -> list[Candidate]:
-        found: list[Candidate] = []
-        while agenda and agenda[0][0] <= monotonic and len(found) < limit:
-            look_at, _, path = heapq.heappop(agenda)
-            candidate = self.roll.get(path)
-            if candidate is not None and candidate.look_at == look_at:
-                candidate.look_at = math.inf  # off the agenda until it is put back
-                rested = monotonic - candidate.looked_at
-                hurries = candidate.hurries - rested / _UNHURRIED_SECONDS
-                candidate.hurries = 1.0 + hurries if hurries > 0.0 else 1.0  # one number for all that have rested
-                candidate.looked_at = monotonic
-                found.append(candidate)
-        return found
+        """See Agenda.due."""
+        return self.agenda.due(monotonic, limit)
 
     def put_back(self, candidates: list[Candidate], monotonic: float) -> None:
         """Make candidates that could not be judged due again then."""
         for candidate in candidates:
-            if self.roll.get(candidate.path) is candidate:
-                self._look(candidate, monotonic)
+            if self.roll.peek(candidate.path) is candidate:
+                self.agenda.put(candidate, monotonic)
 
     def next_look(self) -> float | None:
-        """Return when the next candidate is due, on the monotonic clock; None when none is."""
-        times = [look_at for look_at in map(self._next, (self._fresh, self._again)) if look_at is not None]
-        if self.roll.newcomers:
-            times.append(self.roll.sighting.look_at)
-        return min(times, default=None)
+        """See Agenda.next_look."""
+        return self.agenda.next_look()
 
-    def _next(self, agenda: list[tuple[float, int, bytes]]) -> float | None:
-        while agenda:
-            look_at, _, path = agenda[0]
-            candidate = self.roll.get(path)
-            if candidate is not None and candidate.look_at == look_at:
-                return look_at
-            heapq.heappop(agenda)
-        return None
+    def waits_on(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> bool:
+        """Return whether the file lacks what it lacked, as its fingerprint alone tells; then it waits on.
+
+        Not once its time is over: whether somebody writes it is to be found out then.
+        """
+        is_over = monotonic >= candidate.changed_at + self._patience.incomplete_seconds
+        if not candidate.is_sure or candidate.code not in _LACKING or is_over or evidence.heard_open is not False:
+            return False
+        self.wait(candidate, candidate.code, candidate.reason, now, monotonic)
+        return True
 
     def judge(self, candidate: Candidate, evidence: Evidence, now: float, monotonic: float) -> Judgement:
         """Judge, by what a look found, whether the file is whole; if it waits, put it on the agenda again."""
@@ -307,11 +268,11 @@ class Settler:
             return Judgement.READY
         if is_closed:
             self._say(candidate, "settling", "was written a moment ago; it is taken once it is quiet", now)
-            self._look(candidate, self._settled_at(candidate))
+            self.agenda.put(candidate, self._settled_at(candidate))
         else:
             self._say(candidate, "unclosed", self._unclosed(evidence), now)
             # And in between: without events, only a look notices a change.
-            self._look(candidate, min(self._rested_at(candidate), monotonic + self._quiet_seconds() / 4))
+            self.agenda.put(candidate, min(self._rested_at(candidate), monotonic + self._quiet_seconds() / 4))
         return Judgement.WAIT
 
     def _quiet_seconds(self) -> float:
@@ -338,9 +299,10 @@ class Settler:
         if code in _SOON_OVER:
             lasts = monotonic - candidate.changed_at
             look_at = min(look_at, monotonic + max(1.0, self._patience.settle_seconds, lasts / 4))
-        if code in ("cut_short", "no_sound"):
+        if code in _LACKING:
             look_at = min(look_at, max(monotonic, candidate.changed_at + self._patience.incomplete_seconds))
-        self._look(candidate, look_at)
+        self.agenda.put(candidate, look_at)
+        self._let_rest(candidate, monotonic)
         return Judgement.WAIT
 
     def postpone(
@@ -350,34 +312,38 @@ class Settler:
         candidate.is_settled = False
         candidate.is_fresh = False
         self._say(candidate, code, reason, now)
-        self._look(candidate, monotonic + seconds)
+        self.agenda.put(candidate, monotonic + seconds)
+        self._let_rest(candidate, monotonic)
 
     def leave(self, candidate: Candidate, code: str, reason: str, now: float) -> None:
         """Do not look at the file again unless a scan or an event shows that it changed."""
         self._say(candidate, code, reason, now)
-        candidate.look_at = _NEVER
+        candidate.look_at = NEVER
+        self.roll.rest(candidate)
+
+    def _let_rest(self, candidate: Candidate, monotonic: float) -> None:
+        if monotonic + SOON_SECONDS < candidate.look_at < math.inf:
+            self.roll.rest(candidate)
 
     def is_settled(self, path: bytes) -> bool:
         """Return whether there is such a file, judged whole as it is."""
-        candidate = self.roll.get(path)
+        candidate = self.roll.peek(path)
         return candidate is not None and candidate.is_settled
 
     def count_ending(self, until: float) -> int:
         """Return how many files will be taken or given up by then (monotonic) if nothing changes."""
-        ends = (self.ends_waiting_at(candidate) for candidate in self.roll)
-        newcomers_end = self.roll.sighting.monotonic + self._patience.settle_seconds
-        of_newcomers = len(self.roll.newcomers) if newcomers_end <= until else 0
-        return of_newcomers + sum(1 for end in ends if end is not None and end <= until)
+        ends = (self._ends_waiting_at(*one) for one in self.roll.quiet())
+        return sum(1 for end in ends if end is not None and end <= until)
 
-    def ends_waiting_at(self, candidate: Candidate) -> float | None:
-        """Return when (monotonic) this file will be taken or given up if nothing changes; None for never."""
-        match candidate.code:
+    def _ends_waiting_at(self, code: str, changed_at: float, rests_since: float) -> float | None:
+        """Return when (monotonic) such a file will be taken or given up if nothing changes; None for never."""
+        match code:
             case "settling":
-                return self._settled_at(candidate)
+                return changed_at + self._patience.settle_seconds
             case "unclosed":
-                return self._rested_at(candidate)
+                return rests_since + self._quiet_seconds()
             case "cut_short" | "no_sound":
-                return candidate.changed_at + self._patience.incomplete_seconds
+                return changed_at + self._patience.incomplete_seconds
             case _:
                 return None
 
@@ -385,38 +351,6 @@ class Settler:
         if candidate.code != code:
             candidate.reason_since = now
         self.roll.said(candidate, code, intern(reason))  # many wait for the same reason
-
-    def _look(self, candidate: Candidate, at: float) -> None:
-        candidate.look_at = at
-        # Files seen in one scan are ordered by ctime, set by the rename or last write: first come, first served.
-        agenda = self._fresh if candidate.is_fresh else self._again
-        heapq.heappush(agenda, (at, candidate.fingerprint.ctime_ns, candidate.path))
-        if len(self._fresh) + len(self._again) > 1000 + 4 * len(self.roll):
-            self._plan_anew()
-
-    def _enter_newcomers(self, monotonic: float, limit: int) -> None:
-        """Make candidates of as many newcomers as may be looked at now, in the order in which they changed."""
-        newcomers = self.roll.newcomers
-        if not newcomers or self.roll.sighting.look_at > monotonic:
-            return
-        if self._newcomers is None:
-            self._newcomers = sorted(newcomers, key=lambda path: newcomers[path][4], reverse=True)
-        number, last = 0, -1
-        while self._newcomers:
-            marks = newcomers.get(self._newcomers[-1])
-            if number >= limit and marks is not None and marks[4] != last:
-                return  # else the agenda puts them in order: many change within one tick of a file system's clock
-            path = self._newcomers.pop()
-            if marks is not None:
-                self._enter(path)
-                number, last = number + 1, marks[4]
-
-    def _plan_anew(self) -> None:
-        """Drop looks from the agendas that have been postponed since."""
-        for agenda, is_fresh in ((self._fresh, True), (self._again, False)):
-            planned = [c for c in self.roll if c.is_fresh is is_fresh and c.look_at < _NEVER]
-            agenda[:] = [(c.look_at, c.fingerprint.ctime_ns, c.path) for c in planned]
-            heapq.heapify(agenda)
 
 
 def _has_same_content(candidate: Candidate, fingerprint: Fingerprint, *, is_shut: bool) -> bool:
