@@ -25,6 +25,7 @@ from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
 from watcher.config import load
 from watcher.journey.arrive.arrivals import Arrivals
+from watcher.journey.arrive.foreign import SURE_SECONDS
 from watcher.journey.arrive.settle import _RELOOKS_A_SECOND
 from watcher.journey.site import Site
 from watcher.store import Store
@@ -38,6 +39,7 @@ IDLE_SECONDS = 60
 def main() -> None:
     measure_first_look()
     measure_undecided()
+    measure_looks()
     measure_queued()
 
 
@@ -95,17 +97,45 @@ def measure_queued() -> None:
 def measure_undecided() -> None:
     """All are cut short by their own headers: only their writers can end the wait.
 
-    Each is looked at once and then seldom, so seldom that a minute meets no second look: its price is told apart.
+    They are looked at so seldom that a minute meets no second look: see measure_looks.
     """
     with place_of("events", is_paused=False) as place:
         make(place.root / "drop", FILES, "cut short")
         with started(place) as daemon:
             while (before := cpu_seconds(daemon.pid)) < 1 or not is_calm_since(before, daemon):
                 pass
-            looked = cpu_seconds(daemon.pid)
+            print(f"{FILES:,} files read for the first time: CPU {cpu_seconds(daemon.pid):.0f} s", flush=True)
             measure_idle("undecided", daemon)
-    every = FILES / _RELOOKS_A_SECOND
-    print(f"a look at each of them: CPU {looked:.0f} s, every {every:.0f} s: {looked / every:.2%} of a core more")
+
+
+def measure_looks() -> None:
+    """What it costs to look again, as often as is done, at files that lack something and have not changed."""
+    with tempfile.TemporaryDirectory(prefix="watcher-bench-") as folder:
+        place = Place(Path(folder), "http://127.0.0.1:1", SystemClock())
+        make(place.root / "drop", FILES // 5, "cut short")
+        config = load(place.config_path)
+        with Store(config.store.url) as store:
+            store.database.migrate()
+            arrivals = Arrivals(Site.open(config, store, SystemClock()), threading.Event())
+            look_at_all(arrivals)
+            time.sleep(SURE_SECONDS)
+            again = arrivals.registry.settler.roll.inodes()
+            seconds = []
+            for _ in range(3):
+                for path in again:
+                    arrivals.registry.settler.look_now(path, time.monotonic())
+                seconds.append(used_by(partial(look_at_all, arrivals)) / len(again))
+    each = min(seconds[1:])  # the first one reads them once more
+    print(
+        f"a look at one that is unchanged: CPU {each * 1e6:.0f} µs; {_RELOOKS_A_SECOND:.0f} a second at the most:"
+        f" {each * _RELOOKS_A_SECOND:.2%} of a core more",
+        flush=True,
+    )
+
+
+def look_at_all(arrivals: Arrivals) -> None:
+    while arrivals.step() <= 0:
+        pass
 
 
 def is_calm_since(before: float, daemon: "subprocess.Popen[bytes]") -> bool:
