@@ -229,4 +229,4 @@ def tidy(site: Site) -> None:
     """Write the write-ahead log into the database file, and delete rate events that no longer count."""
     windows = [*site.config.limits.writes, *site.config.limits.reads]
     longest = max((window.seconds for window in windows), default=0.0)
-    site.store.tidy(rate_events_before=site.clock.now() - 2 * longest - 3600)
+    site.store.tidy(site.clock.now(), rate_events_for=2 * longest + 3600)

@@ -91,7 +91,7 @@ class Life:
             with self._fault():
                 self._journey.arrivals.hints.scan_soon()
                 self._drive(self._clock.monotonic() + plan["hour"])
-            self._journey.site.store.tidy(rate_events_before=self._clock.now() - 7200.0)
+            self._journey.site.store.tidy(self._clock.now(), rate_events_for=7200.0)
             if number - sampled >= plan["sample_every"] or number == plan["end"]:
                 sampled = number
                 self._collect()

@@ -106,7 +106,7 @@ def test_a_lease_that_is_over_is_taken_with_the_next_epoch_and_no_write_of_the_f
             books.site.put("count", 2)
     assert not terms_of(first).renew(LONG)
     with pytest.raises(StoreLeaseLost):
-        first.tidy(rate_events_before=0.0)
+        first.tidy(0.0, rate_events_for=0.0)
     with second.writing() as books:
         assert books.site.get("count") == 1
         books.site.put("count", 3)

@@ -151,7 +151,7 @@ def test_a_reader_sees_one_moment_and_hinders_no_writer(store: Store) -> None:
         with ThreadPoolExecutor(1) as pool:
             for number in range(3000, 3100):
                 pool.submit(_add, store, number).result()
-            pool.submit(store.tidy, rate_events_before=0.0).result()
+            pool.submit(store.tidy, 0.0, rate_events_for=0.0).result()
         assert _now() - began < 5
         seen += [found.id for found in listing]
     assert seen == [item(number).id for number in range(3000)]
@@ -175,10 +175,10 @@ def test_a_checkpoint_waits_for_no_reader_and_the_log_is_given_back_afterwards(s
         for number in range(150):
             _add(store, number, note="x" * 50_000)
         began = _now()
-        store.tidy(rate_events_before=0.0)
+        store.tidy(0.0, rate_events_for=0.0)
         assert _now() - began < 5.0  # half of what it would wait for a lock
         assert sqlite_of(store).log_size() > 7_500_000
-    store.tidy(rate_events_before=0.0)
+    store.tidy(0.0, rate_events_for=0.0)
     assert sqlite_of(store).log_size() == 0
 
 
@@ -196,8 +196,8 @@ def test_a_log_that_a_reader_makes_grow_is_said_once_and_at_each_doubling(
                 books.site.get("anything")
                 while sqlite_of(store).log_size() < grown_to:
                     _add(store, next(numbers), note="x" * 20_000)
-                    store.tidy(rate_events_before=0.0)
-            store.tidy(rate_events_before=0.0)
+                    store.tidy(0.0, rate_events_for=0.0)
+            store.tidy(0.0, rate_events_for=0.0)
             warned = [line for line in said if line["log_level"] == "warning"]
             assert [line["event"] for line in warned] == ["database.log_grew"] * lines
 

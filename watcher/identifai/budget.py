@@ -29,15 +29,16 @@ def room_at(
     *,
     unended: int = 0,
     ahead: int = 0,
+    margin: float = 0.0,
 ) -> float:
     """Return the earliest time at which one more request may be released; `now` or before means at once.
 
     `nth_last_end(n)` returns when the n-th last of the answered requests was answered, None if there are fewer.
     `unended` requests are released and not answered yet: they may be counted at any time from now on, so where one
     of them is in the way, the result is only a lower bound, to be computed again. `ahead` requests will be
-    released before this one.
+    released before this one. `margin`: seconds that may pass between the grant of a release and the release.
     """
-    return max((_room_in(w, nth_last_end, now, unended, ahead) for w in windows), default=now)
+    return max((_room_in(w, nth_last_end, now, unended, ahead, margin) for w in windows), default=now)
 
 
 def n_in(window: Window, ahead: int = 0) -> int:
@@ -46,7 +47,12 @@ def n_in(window: Window, ahead: int = 0) -> int:
 
 
 def _room_in(
-    window: Window, nth_last_end: Callable[[int], float | None], now: float, unended: int, ahead: int
+    window: Window,
+    nth_last_end: Callable[[int], float | None],
+    now: float,
+    unended: int,
+    ahead: int,
+    margin: float,
 ) -> float:
     seconds, rounds = window.seconds * _SLEW, ahead // window.limit
     n = n_in(window, ahead)
@@ -57,7 +63,7 @@ def _room_in(
     if end is None:
         return now + rounds * seconds
     # A clock that was set back leaves answers in the future: treat them as past.
-    return min(end, now) + (rounds + 1) * seconds
+    return min(end, now) + (rounds + 1) * seconds + margin
 
 
 class Pace:

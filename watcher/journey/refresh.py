@@ -16,7 +16,7 @@ from watcher.identifai.client import Client
 from watcher.identifai.reading import Reading
 from watcher.journey.judged import put_verdict, take_over
 from watcher.journey.site import Site
-from watcher.journey.submit.windows import room_for_read
+from watcher.journey.submit.windows import count_read, room_for_read
 from watcher.journey.verdict_news import Changed
 
 _log = logs.get_logger(__name__)
@@ -99,11 +99,9 @@ class Refresh:
                 now = site.clock.now()
                 books.ledger.pull_back_rate_events("read", now)  # the clock may have been set back
                 room = room_for_read(books, site.config.limits.reads, now)
-                if room <= now:
-                    number = books.ledger.add_rate_event("read", now)
-                    books.ledger.end_rate_event(number, now)
-                    return number
-            site.clock.wait(room - now, threading.Event())
+                if room.is_there:
+                    return count_read(books, room.now)
+            site.clock.wait(room.wait, threading.Event())
 
     def _count(self, number: int | None, status: int | None) -> None:
         """The request was answered, or is lost: it is now that the service has counted it."""

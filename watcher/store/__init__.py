@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from watcher.alarms import Noted
 from watcher.store.database import Database, open_database
-from watcher.store.scope import see_as, seen_as, wide
+from watcher.store.scope import is_in_a_file, see_as, seen_as, wide
 
 if TYPE_CHECKING:
     from watcher.store.audit import Audit, Missing
@@ -189,6 +189,11 @@ class Books:
         """Return the block in which the rows of this site are seen, as its own nodes do; a file has one site."""
         return seen_as(self._connection, site)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other sites and nodes may use the database, too."""
+        return not is_in_a_file(self._connection)
+
     def afterwards(self, say: Callable[[], object]) -> None:
         """Call `say` after the commit, and never if the transaction is rolled back."""
         self._afterwards.append(say)
@@ -243,10 +248,10 @@ class Store:
         if self._site is not None:
             see_as(connection, self._site)
 
-    def tidy(self, *, rate_events_before: float) -> None:
-        """Rate events that ended before then are gone, and the database is tidy itself."""
+    def tidy(self, now: float, rate_events_for: float) -> None:
+        """Rate events that ended longer ago than that are gone, and the database is tidy itself."""
         with self.writing() as books:
-            books.ledger.forget_rate_events(rate_events_before)
+            books.ledger.forget_rate_events(rate_events_for, now)
         self.database.tidy()
 
     def close(self) -> None:

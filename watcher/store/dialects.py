@@ -7,6 +7,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    Float,
     LargeBinary,
     String,
     Table,
@@ -166,6 +167,26 @@ def _is_of_a_site(element: Any, compiler: Any, **more: Any) -> str:
 def _is_of_own_account(element: Any, compiler: Any, **more: Any) -> str:
     site, account = (compiler.process(clause, **more) for clause in element.clauses)
     return f"{site} = '*' AND {account} = current_setting('watcher.account')"
+
+
+class shared_time(FunctionElement[float]):  # noqa: N801
+    """The time by which all nodes go: the clock of the database's server, as it is when that row is reached.
+
+    In a file the given time, the only node's own. Never now(): a transaction that waited began long before.
+    """
+
+    inherit_cache = True
+    type = Float()
+
+
+@compiles(shared_time)
+def _shared_time(*_: Any, **__: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+@compiles(shared_time, "sqlite")
+def _time_of_a_file(element: Any, compiler: Any, **more: Any) -> str:
+    return str(compiler.process(element.clauses, **more))
 
 
 @compiles(is_of_own_account, "sqlite")

@@ -2,27 +2,32 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    Float,
     Integer,
     Row,
     Select,
     bindparam,
     case,
+    delete,
     exists,
     func,
     insert,
     literal,
+    or_,
     select,
     update,
 )
 
 from watcher.domain import Attempt, Charged, Item, Part, State
 from watcher.errors import StaleItem
-from watcher.store.dialects import add_to, is_of_own_site
-from watcher.store.schema import attempts, items, rate_events, spent_sums
+from watcher.store.dialects import add_to, is_of_own_site, shared_time
+from watcher.store.schema import attempts, items, leases, rate_events, spent_sums
+from watcher.store.scope import is_in_a_file
 from watcher.store.tallies import CREDITS, Tallies
 
 _LONGEST_UPLOAD_SECONDS = 3600.0  # so that an index finds those that ended since: it has their beginnings
@@ -80,11 +85,47 @@ _ITEMS_WITH = (
     .where(attempts.c.ended_at >= bindparam("since"))
     .where(attempts.c.outcome.in_(bindparam("outcomes", expanding=True)), _IS_OWN)
 )
+_NOW: ColumnElement[float] = shared_time(bindparam("now", type_=Float))
+
+
+def _is_left(site: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether nobody works on the site any more. Only on a server, where sites have leases."""
+    return exists().where(leases.c.site == site, leases.c.until <= _NOW)
+
+
+_UNDER_WAY = select(func.count()).where(attempts.c.ended_at.is_(None))
+_UNRELEASED = _UNDER_WAY.where(attempts.c.released_at.is_(None))
+_UNDER_WAY_ELSEWHERE = _UNDER_WAY.where(~_is_left(attempts.c.site))
+_UNRELEASED_ELSEWHERE = _UNRELEASED.where(~_is_left(attempts.c.site))
 _ADD_RATE_EVENT = insert(rate_events).returning(rate_events.c.serial)
-_END_RATE_EVENT = update(rate_events).where(
-    rate_events.c.serial == bindparam("the_serial"), rate_events.c.ended_at.is_(None)
+_END_RATE_EVENT = (
+    update(rate_events)
+    .where(rate_events.c.serial == bindparam("the_serial"), rate_events.c.ended_at.is_(None))
+    .values(ended_at=_NOW)
 )
-_DEFER_RATE_EVENT = update(rate_events).where(rate_events.c.serial == bindparam("the_serial"))
+_DEFER_RATE_EVENT = (
+    update(rate_events).where(rate_events.c.serial == bindparam("the_serial")).values(ended_at=_NOW)
+)
+_END_LAPSED = (
+    update(rate_events)
+    .where(rate_events.c.kind == bindparam("the_kind"), rate_events.c.ended_at.is_(None))
+    .where(or_(rate_events.c.released_at < _NOW - _LONGEST_UPLOAD_SECONDS, _is_left(rate_events.c.site)))
+    .values(ended_at=_NOW)
+)
+_WAITING = "waiting"
+_WAIT = insert(rate_events).values(kind=_WAITING, released_at=_NOW).returning(rate_events.c.serial)
+_WAIT_ON = update(rate_events).where(rate_events.c.serial == bindparam("the_serial"))
+_LATE_SECONDS = 1.0
+_WAITS_STILL = (
+    rate_events.c.kind == _WAITING,
+    rate_events.c.ended_at > _NOW - _LATE_SECONDS,
+)
+_BEFORE = select(func.count()).where(*_WAITS_STILL, rate_events.c.serial < bindparam("serial"))
+_LET_GO = (
+    update(rate_events)
+    .where(rate_events.c.serial == bindparam("the_serial"))
+    .values(kind=bindparam("the_kind"), ended_at=None)
+)
 _UNENDED = select(func.count()).where(rate_events.c.kind == bindparam("kind"), rate_events.c.ended_at.is_(None))
 _NTH_LAST = (
     select(rate_events.c.ended_at)
@@ -93,8 +134,10 @@ _NTH_LAST = (
     .limit(1)
     .offset(bindparam("skipped"))
 )
-_END_ALL_RATE_EVENTS = update(rate_events).where(
-    rate_events.c.ended_at.is_(None), is_of_own_site(rate_events.c.site)
+_END_ALL_RATE_EVENTS = (
+    update(rate_events)
+    .where(rate_events.c.ended_at.is_(None), is_of_own_site(rate_events.c.site))
+    .values(ended_at=_NOW)
 )
 
 
@@ -104,7 +147,7 @@ def _log_of(number: int) -> Select[Any]:
     unended = _UNENDED.scalar_subquery()
     skipped = [bindparam(f"skipped_{i}", type_=Integer) for i in range(number)]
     ends = [_NTH_LAST.offset(case((n > unended, n - unended), else_=0)).scalar_subquery() for n in skipped]
-    return select(unended, *ends)
+    return select(_NOW, unended, *ends)
 
 
 _IS_COUNTED = exists().where(rate_events.c.kind == "write", rate_events.c.released_at == attempts.c.released_at)
@@ -114,9 +157,21 @@ _RESTORE_RATE_EVENTS = insert(rate_events).from_select(
     .where(attempts.c.started_at >= bindparam("begun"), attempts.c.released_at >= bindparam("since"))
     .where(~_IS_COUNTED, _IS_OWN),
 )
-_PULL_BACK = update(rate_events).where(
-    rate_events.c.kind == bindparam("the_kind"), rate_events.c.ended_at > bindparam("now")
-)
+_IN_THE_FUTURE = (rate_events.c.kind == bindparam("the_kind"), rate_events.c.ended_at > _NOW)
+_ANY_IN_THE_FUTURE = select(exists().where(*_IN_THE_FUTURE))
+_PULL_BACK = update(rate_events).where(*_IN_THE_FUTURE).values(ended_at=_NOW)
+_FORGET_RATE_EVENTS = delete(rate_events).where(rate_events.c.ended_at < _NOW - bindparam("seconds", type_=Float))
+
+
+class Log(NamedTuple):
+    """The rate events of one kind, by the clock that all nodes share; in a file, by the node's own.
+
+    `unended`: how many have not ended. `ends`: by n, when the n-th last of those that have did.
+    """
+
+    now: float
+    unended: int
+    ends: dict[int, float | None]
 
 
 class Ledger:
@@ -238,37 +293,55 @@ class Ledger:
         values = {"outcomes": list(outcomes), "since": since}
         return sorted(set(self._connection.execute(_ITEMS_WITH, values).scalars()))
 
-    # Rate events: what counts against a rate limit, and when
+    def under_way(self, *, unreleased: bool = False) -> int:
+        """How many uploads of the account have no end yet; `unreleased`: nor sent their last part.
 
-    def add_rate_event(self, kind: str, now: float) -> int:
-        """A request may reach the service's throttle from now on. The rate event's number."""
-        serial: int = self._connection.execute(_ADD_RATE_EVENT, {"kind": kind, "released_at": now}).scalar_one()
+        An upload of a site on which nobody works any more is not one.
+        """
+        if is_in_a_file(self._connection):
+            query = _UNRELEASED if unreleased else _UNDER_WAY
+        else:
+            query = _UNRELEASED_ELSEWHERE if unreleased else _UNDER_WAY_ELSEWHERE
+        number: int = self._connection.execute(query).scalar_one()
+        return number
+
+    # Rate events: what counts against a rate limit, and when. Their times are those of the clock that all nodes
+    # share, which each statement reads by itself; `now` is the node's own, for a file.
+
+    def add_rate_event(self, kind: str, at: float) -> int:
+        """A request may reach the service's throttle from then on, by the shared clock. Its number."""
+        serial: int = self._connection.execute(_ADD_RATE_EVENT, {"kind": kind, "released_at": at}).scalar_one()
         return serial
 
     def end_rate_event(self, serial: int, now: float) -> None:
         """Record that the request was answered or is lost: it counts now, or never will. Idempotent."""
-        self._connection.execute(_END_RATE_EVENT, {"the_serial": serial, "ended_at": now})
+        self._connection.execute(_END_RATE_EVENT, {"the_serial": serial, "now": now})
 
     def defer_rate_event(self, serial: int, now: float) -> None:
         """Let a rate event that had ended early end now."""
-        self._connection.execute(_DEFER_RATE_EVENT, {"the_serial": serial, "ended_at": now})
+        self._connection.execute(_DEFER_RATE_EVENT, {"the_serial": serial, "now": now})
 
     def end_all_rate_events(self, now: float) -> None:
         """All rate events whose process died have ended: those of this site, on which nobody works now."""
-        self._connection.execute(_END_ALL_RATE_EVENTS, {"ended_at": now})
+        self._connection.execute(_END_ALL_RATE_EVENTS, {"now": now})
+
+    def end_lapsed_rate_events(self, kind: str, now: float) -> None:
+        """The rate events of sites that no node works on have ended: those of a dead node are spent."""
+        self._connection.execute(_END_LAPSED, {"the_kind": kind, "now": now})
 
     def unended_rate_events(self, kind: str) -> int:
         unended: int = self._connection.execute(_UNENDED, {"kind": kind}).scalar_one()
         return unended
 
-    def log(self, kind: str, numbers: Sequence[int]) -> tuple[int, dict[int, float | None]]:
-        """How many rate events of this kind have not ended; and by n when the n-th last of those that have did.
+    def log(self, kind: str, numbers: Sequence[int], now: float) -> Log:
+        """The rate events of this kind, as far as windows with these numbers ask.
 
         `numbers`: n from 1, the unended ones counted as the last; what is left of each goes into the result.
         """
         values = {f"skipped_{i}": n - 1 for i, n in enumerate(numbers)}
-        unended, *ends = self._connection.execute(_log_of(len(numbers)), {"kind": kind, **values}).one()
-        return unended, {n - unended: end for n, end in zip(numbers, ends, strict=True)}
+        asked = {"kind": kind, "now": now, **values}
+        at, unended, *ends = self._connection.execute(_log_of(len(numbers)), asked).one()
+        return Log(at, unended, {n - unended: end for n, end in zip(numbers, ends, strict=True)})
 
     def nth_last_end(self, kind: str, n: int) -> float | None:
         """When the n-th last of the ended rate events of this kind ended (n from 1); null when there are fewer."""
@@ -283,13 +356,38 @@ class Ledger:
         values = {"since": since, "begun": since - _LONGEST_UPLOAD_SECONDS, "now": now}
         self._connection.execute(_RESTORE_RATE_EVENTS, values)
 
+    def has_rate_events_to_come(self, kind: str, now: float) -> bool:
+        """Whether any rate event ended in the future: the clock was set back."""
+        return bool(self._connection.execute(_ANY_IN_THE_FUTURE, {"the_kind": kind, "now": now}).scalar_one())
+
     def pull_back_rate_events(self, kind: str, now: float) -> None:
         """Rate events that ended in the future, as they do when the clock was set back, have ended now."""
-        self._connection.execute(_PULL_BACK, {"the_kind": kind, "now": now, "ended_at": now})
+        self._connection.execute(_PULL_BACK, {"the_kind": kind, "now": now})
 
-    def forget_rate_events(self, before: float) -> None:
-        """Rate events that ended before then are gone."""
-        self._connection.execute(rate_events.delete().where(rate_events.c.ended_at < before))
+    def forget_rate_events(self, seconds: float, now: float) -> None:
+        """Rate events that ended longer ago than that are gone."""
+        self._connection.execute(_FORGET_RATE_EVENTS, {"seconds": seconds, "now": now})
+
+    # The queue before the rate windows, on a server: whichever node asks first is let go first. A place is a row
+    # that becomes the rate event; who does not come back to it when it promised to has lost it.
+
+    def wait_for_room(self, place: int | None, until: float, now: float) -> int:
+        """Take a place, or keep it, and promise to come back then. The place's number."""
+        if place is None:
+            place = int(self._connection.execute(_WAIT, {"ended_at": until, "now": now}).scalar_one())
+        else:
+            self._connection.execute(_WAIT_ON, {"the_serial": place, "ended_at": until})
+        return place
+
+    def waiting_before(self, place: int | None, now: float) -> int:
+        """How many wait in places before this one; null: behind all."""
+        asked = {"serial": (1 << 62) if place is None else place, "now": now}
+        number: int = self._connection.execute(_BEFORE, asked).scalar_one()
+        return number
+
+    def let_go(self, place: int, kind: str, at: float) -> None:
+        """Whoever waits there is let go, from then on, by the shared clock: see add_rate_event."""
+        self._connection.execute(_LET_GO, {"the_serial": place, "the_kind": kind, "released_at": at})
 
 
 def _attempt(row: Row[Any]) -> Attempt:

@@ -109,11 +109,11 @@ def _wait_for_room(context: CommandContext) -> float:
         now = context.clock.now()
         with context.store.reading() as books:
             room = room_for_read(books, context.config.limits.reads, now)
-        if room <= now:
+        if room.is_there:
             return 0.0
-        if context.clock.monotonic() + room - now > until:
-            return room - now
-        context.clock.wait(room - now, threading.Event())
+        if context.clock.monotonic() + room.wait > until:
+            return room.wait
+        context.clock.wait(room.wait, threading.Event())
 
 
 def _counting(context: CommandContext) -> Callable[[], None]:

@@ -81,18 +81,21 @@ class Uploads:
         # One upload waits for room at a time. If whoever asked first got the room, an unlucky one might hold its
         # body back for so long that the service gives up on it.
         with self._turn:
+            place = None
             while not self._stopping.is_set():
                 now = clock.now()
+                # One transaction decides and grants, alone among all nodes, and only while this one has its lease.
                 with self._site.store.writing() as books:
                     if not policy.may_be_sent(books.pauses.active(), now, canary=claim.canary):
                         raise Stopped("submitting was paused meanwhile")
-                    release_at = self._windows.release_at(books, now)
-                    rate_event = None
-                    if release_at <= now:
-                        books.ledger.release(claim.number, claim.item, now)
-                        rate_event = self._windows.count(books, now)
-                if release_at <= now:  # outside the transaction: only what is committed counts
-                    claim.released_at, claim.rate_event = now, rate_event
+                    room, rate_event = self._windows.room(books, now, place), None
+                    if room.is_there:
+                        books.ledger.release(claim.number, claim.item, room.now)
+                        rate_event = self._windows.count(books, place, room.now)
+                    else:
+                        place = self._windows.wait(books, place, room)
+                if room.is_there:  # outside the transaction: only what is committed counts
+                    claim.released_at, claim.rate_event = room.now, rate_event
                     return
-                clock.wait(release_at - now, self._stopping)
+                clock.wait(room.wait, self._stopping)
         raise Stopped("the daemon stops")

@@ -33,7 +33,7 @@ def find_start(
     if item is None:
         due_at = books.queue.next_due_at(now)
         return IDLE if due_at is None else max(due_at - now, 0.001)
-    if (wait := windows.starts_at(books, now, upload_bytes(item, part)) - now) > 0:
+    if (wait := windows.starts_in(books, now, upload_bytes(item, part))) > 0:
         # Uploads ahead of this one move its start while they are sent: do not ask all the time.
         return max(wait, _LOOK_SECONDS)
     return 0.0

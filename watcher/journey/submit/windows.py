@@ -1,5 +1,7 @@
 """The rate windows, kept in the database: shared by all uploads and questions, and kept across restarts."""
 
+from dataclasses import dataclass, replace
+
 from watcher import logs
 from watcher.config import Limits, Window
 from watcher.errors import Throttled
@@ -18,6 +20,34 @@ _MOST_TRAVEL_SECONDS = 120.0
 _FACT = "limits.writes.lowered"
 
 
+_MARGIN_SECONDS = 0.05
+"""What may lie between a grant and its use, where other nodes are granted theirs meanwhile."""
+
+_PATIENCE_SECONDS = 2.0
+"""How often an upload that waits for other nodes asks again: one of them may have given up, or died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """When the windows have room for one more request, by the clock that all nodes share, and what that shows now.
+
+    `unended`: the requests that have no answer yet.
+    """
+
+    at: float
+    now: float
+    unended: int = 0
+
+    @property
+    def wait(self) -> float:
+        """Seconds until then."""
+        return max(self.at - self.now, 0.0)
+
+    @property
+    def is_there(self) -> bool:
+        return self.at <= self.now
+
+
 class Windows:
     """When uploads may begin and end. Without configured limits it reads and writes nothing."""
 
@@ -30,24 +60,43 @@ class Windows:
     def _configured(self) -> tuple[Window, ...]:
         return self._site.config.limits.writes
 
-    def starts_at(self, books: Books, now: float, size: int) -> float:
-        """Return when to begin an upload of this size so that its last part is not held back for long.
+    def starts_in(self, books: Books, now: float, size: int) -> float:
+        """Return the seconds after which to begin an upload of this size: its last part is not held back for long.
 
         Slow uploads send their bodies side by side; only their ends keep to the windows.
         """
         if not self._configured:
-            return now
-        ahead = sum(1 for attempt in books.ledger.unfinished() if attempt.released_at is None)
+            return 0.0
+        ahead = books.ledger.under_way(unreleased=True)
         travels = min(size * self._seconds_per_byte, _MOST_TRAVEL_SECONDS)
-        return self._room_at(books, now, ahead) - _LEAD_SECONDS - travels
+        return self._room(books, now, ahead).wait - _LEAD_SECONDS - travels
 
-    def release_at(self, books: Books, now: float) -> float:
-        """Return when an upload may end; a lower bound, while another upload has no answer yet."""
-        return self._room_at(books, now) if self._configured else now
+    def room(self, books: Books, now: float, place: int | None) -> Room:
+        """Return when an upload may end; a lower bound, while another upload has no answer yet.
 
-    def count(self, books: Books, now: float) -> int | None:
-        """An upload is let go, and counts from now on. The number of its rate event."""
-        return books.ledger.add_rate_event("write", now) if self._configured else None
+        `place`: in the queue of all nodes, if it has one.
+        """
+        if not self._configured:
+            return Room(now, now)
+        if not books.is_shared:
+            return self._room(books, now)
+        found = self._room(books, now, books.ledger.waiting_before(place, now))
+        if found.unended and not found.is_there:
+            books.ledger.end_lapsed_rate_events("write", now)
+        return found if found.is_there else replace(found, at=min(found.at, found.now + _PATIENCE_SECONDS))
+
+    def wait(self, books: Books, place: int | None, room: Room) -> int | None:
+        """Take a place in the queue of all nodes, or keep it, until then. In a file one waits at a time."""
+        return books.ledger.wait_for_room(place, room.at, room.now) if books.is_shared else None
+
+    def count(self, books: Books, place: int | None, at: float) -> int | None:
+        """An upload is let go, and counts from then on. The number of its rate event."""
+        if not self._configured:
+            return None
+        if place is None:
+            return books.ledger.add_rate_event("write", at)
+        books.ledger.let_go(place, "write", at)
+        return place
 
     def end(self, books: Books, rate_event: int, now: float) -> None:
         """The upload was answered, or is lost."""
@@ -61,9 +110,9 @@ class Windows:
 
     def learn(self, books: Books, error: Throttled, now: float) -> tuple[Window, ...] | None:
         """Narrow the window that a 429 is about, for an hour. Return the windows where that is new."""
-        known = budget.read_lessons(books.site.get(_FACT))
+        known = budget.read_lessons(books.account.get(_FACT))
         lessons = budget.lower(self._configured, known, error.limit, now)
-        books.site.put(_FACT, budget.write_lessons(lessons))
+        books.account.put(_FACT, budget.write_lessons(lessons))
         is_news = any(name not in known or known[name].until <= now for name in lessons)
         return budget.lowered(self._configured, lessons, now) if is_news else None
 
@@ -71,27 +120,37 @@ class Windows:
         """Return whether the database holds what `refresh` would correct."""
         if not self._configured:
             return False
-        latest = books.ledger.nth_last_end("write", 1)
-        lessons = budget.read_lessons(books.site.get(_FACT))
-        return (latest is not None and latest > now) or any(lesson.until <= now for lesson in lessons.values())
+        lessons = budget.read_lessons(books.account.get(_FACT))
+        is_any_over = any(lesson.until <= now for lesson in lessons.values())
+        return is_any_over or books.ledger.has_rate_events_to_come("write", now)
 
     def refresh(self, books: Books, now: float) -> None:
         """Forget expired lessons; after the clock was set back, move ends in the future to now."""
         books.ledger.pull_back_rate_events("write", now)
-        lessons = budget.read_lessons(books.site.get(_FACT))
+        lessons = budget.read_lessons(books.account.get(_FACT))
         lasting = {name: lesson for name, lesson in lessons.items() if lesson.until > now}
         if lasting != lessons:
-            books.site.put(_FACT, budget.write_lessons(lasting))
+            books.account.put(_FACT, budget.write_lessons(lasting))
             rate = describe(budget.lowered(self._configured, lasting, now))
             books.afterwards(lambda: _log.info("rate.restored", rate=rate))
 
-    def _room_at(self, books: Books, now: float, ahead: int = 0) -> float:
-        windows = budget.lowered(self._configured, budget.read_lessons(books.site.get(_FACT)), now)
-        unended, ends = books.ledger.log("write", [budget.n_in(window, ahead) for window in windows])
-        by_books = budget.room_at(windows, ends.get, now, unended=unended, ahead=ahead)
+    def _room(self, books: Books, now: float, ahead: int = 0) -> Room:
+        windows = budget.lowered(self._configured, budget.read_lessons(books.account.get(_FACT)), now)
+        found = _room_by_books(books, "write", windows, now, ahead)
         monotonic, pace = self._clock.monotonic(), self._site.write_pace
-        by_pace = budget.room_at(windows, pace.nth_last_end, monotonic, unended=unended, ahead=ahead)
-        return max(by_books, now + (by_pace - monotonic))
+        by_pace = budget.room_at(windows, pace.nth_last_end, monotonic, unended=found.unended, ahead=ahead)
+        return replace(found, at=max(found.at, found.now + (by_pace - monotonic)))
+
+
+def _room_by_books(books: Books, kind: str, windows: tuple[Window, ...], now: float, ahead: int = 0) -> Room:
+    """Return when these windows have room for one more request of this kind, of whatever site.
+
+    The time is read after the lock, if the transaction writes: then what is granted is granted once.
+    """
+    log = books.ledger.log(kind, [budget.n_in(window, ahead) for window in windows], now)
+    margin = _MARGIN_SECONDS if books.is_shared else 0.0
+    at = budget.room_at(windows, log.ends.get, log.now, unended=log.unended, ahead=ahead, margin=margin)
+    return Room(at, log.now, log.unended)
 
 
 class Reads:
@@ -110,11 +169,13 @@ class Reads:
             books.ledger.pull_back_rate_events("read", now)  # the clock may have been set back
             limits = site.config.limits.reads
             room = room_for_read(books, limits, now)
+            if books.is_shared and room.unended and not room.is_there:
+                books.ledger.end_lapsed_rate_events("read", now)
             monotonic = site.clock.monotonic()
-            wait = max(room - now, budget.room_at(limits, site.read_pace.nth_last_end, monotonic) - monotonic)
+            wait = max(room.wait, budget.room_at(limits, site.read_pace.nth_last_end, monotonic) - monotonic)
             if wait > 0:
                 return wait
-            rate_event = books.ledger.add_rate_event("read", now)
+            rate_event = books.ledger.add_rate_event("read", room.now)
         self._rate_event = rate_event
         return 0.0
 
@@ -126,15 +187,16 @@ class Reads:
             site.read_pace.ended(self._rate_event, site.clock.monotonic(), site.config.limits.reads)
 
 
-def room_for_read(books: Books, windows: tuple[Window, ...], now: float) -> float:
+def room_for_read(books: Books, windows: tuple[Window, ...], now: float) -> Room:
     """Return when these windows have room for one more question."""
-    unended, ends = books.ledger.log("read", [budget.n_in(window) for window in windows])
-    return budget.room_at(windows, ends.get, now, unended=unended)
+    return _room_by_books(books, "read", windows, now)
 
 
-def count_read(books: Books, now: float) -> None:
-    """Count a question that has begun and ended now."""
-    books.ledger.end_rate_event(books.ledger.add_rate_event("read", now), now)
+def count_read(books: Books, at: float) -> int:
+    """Count a question that has begun and ended then. The number of its rate event."""
+    number = books.ledger.add_rate_event("read", at)
+    books.ledger.end_rate_event(number, at)
+    return number
 
 
 def restore_rate_events(site: Site, limits: Limits) -> None:
@@ -148,7 +210,7 @@ def restore_rate_events(site: Site, limits: Limits) -> None:
 
 def find_windows(books: Books, configured: tuple[Window, ...], now: float) -> tuple[Window, ...]:
     """Return the windows for submissions in force now: as configured, or narrower after a 429."""
-    return budget.lowered(configured, budget.read_lessons(books.site.get(_FACT)), now)
+    return budget.lowered(configured, budget.read_lessons(books.account.get(_FACT)), now)
 
 
 def seconds_for(submissions: int, windows: tuple[Window, ...]) -> float:
