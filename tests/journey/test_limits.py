@@ -268,7 +268,7 @@ def test_somebody_else_on_the_same_key_is_made_room_for(place: Place, service: S
     assert len(lines) == 1
     assert "24 in 60 s" in lines[0]["rate"]
     with place.books() as books:
-        assert books.site.get("limits.writes.lowered")["30/60"][0] == pytest.approx(0.64)
+        assert books.account.get("limits.writes.lowered")["30/60"][0] == pytest.approx(0.64)
     assert set(place.states().values()) == {State.DONE}
 
 

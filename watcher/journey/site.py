@@ -89,6 +89,8 @@ class Site:
     read_pace: Pace = field(default_factory=Pace)
     papers: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever replaces or removes a receipt of what was filed before."""
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    """What tells this process from all others that work with the account."""
     reminders: Reminders = field(init=False)
     _past: dict[str, Past] = field(default_factory=dict)
     """By folder, what the database has: whoever works on the site is alone, and asks several times a recording."""

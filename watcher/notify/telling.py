@@ -155,6 +155,7 @@ class Teller:
     def step(self, company_seconds: float = rules.COMPANY_SECONDS, *, is_pass: bool = False) -> None:
         """Make the message that is due, if any, and begin to send what is to be sent. Waits for nobody."""
         self._collect()
+        self._note_pauses_ended_elsewhere()
         self._note_silence(is_pass=is_pass)
         self._make(company_seconds)
         self._send()
@@ -202,6 +203,17 @@ class Teller:
                 made = _make_message(books, kinds, now, is_list=is_list)
             if made is not None:
                 _log.info("notify.made", message=made)
+
+    def _note_pauses_ended_elsewhere(self) -> None:
+        """Note that a pause of the account is over which another node has ended: it notes that of its own site."""
+        if self._site.store.database.terms is None:
+            return
+        with self._site.store.reading() as books:
+            if not books.conditions.subjects(Alarm.PAUSED) - _paused(books):
+                return
+        with self._site.store.writing() as books:
+            for kind in books.conditions.subjects(Alarm.PAUSED) - _paused(books):
+                books.conditions.close(Alarm.PAUSED, kind, self._site.clock.now())
 
     def _note_silence(self, *, is_pass: bool) -> None:
         """Note whether nothing has arrived for too long, in the hours in which people work."""
@@ -326,6 +338,10 @@ def is_too_silent(config: Config, since: float, now: float) -> bool | None:
     if working_seconds(hours, since, now, zone, enough) < enough:
         return False
     return True if is_working(hours, now, zone) else None
+
+
+def _paused(books: Books) -> set[str]:
+    return {str(pause.kind) for pause in books.pauses.active()}
 
 
 def _make_message(books: Books, kinds: frozenset[Alarm], now: float, *, is_list: bool) -> int | None:

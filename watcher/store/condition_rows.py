@@ -35,6 +35,9 @@ _CLOSE = (
     .where(_THIS, conditions.c.closed_at.is_(None))
     .values(closed_at=bindparam("at"), look_at=bindparam("at"))
 )
+_ALL_OPEN = select(conditions.c.subject).where(
+    conditions.c.kind == bindparam("the_kind"), conditions.c.closed_at.is_(None)
+)
 _IS_OPEN = select(conditions.c.kind).where(_THIS, conditions.c.closed_at.is_(None))
 _WAITING = (
     select(conditions.c.kind, func.min(conditions.c.look_at))
@@ -145,6 +148,10 @@ class Conditions:
     def is_open(self, kind: Alarm, subject: str) -> bool:
         """Return whether it was noted that this is the case."""
         return self._connection.execute(_IS_OPEN, {"the_kind": kind, "the_subject": subject}).scalar() is not None
+
+    def subjects(self, kind: Alarm) -> set[str]:
+        """Of what it was noted that this is the case."""
+        return set(self._connection.execute(_ALL_OPEN, {"the_kind": kind}).scalars())
 
     def waiting(self) -> dict[Alarm, float]:
         """Since when, or from when on, there is something to look at, by kind."""

@@ -23,7 +23,9 @@ _PUT_OF_ACCOUNT = _PUT.values(
     site=EVERY_SITE, account=OWN_ACCOUNT, name=bindparam("name"), value=bindparam("value")
 )
 
-ACCOUNT_FACTS = frozenset({"tombstone.key"})
+ACCOUNT_FACTS = frozenset(
+    {"tombstone.key", "limits.writes.lowered", "pauses.probes", "pauses.tried_at_once", "pauses.trial"}
+)
 """The names of all facts that are the account's: a site that joins it brings them along."""
 
 

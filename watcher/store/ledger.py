@@ -52,6 +52,7 @@ _OF_ITEM = select(attempts).where(attempts.c.item_id == bindparam("id")).order_b
 _IS_OWN = is_of_own_site(attempts.c.site)  # what does not say so is asked of the whole account
 _UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None), _IS_OWN).order_by(attempts.c.number)
 _LATEST = select(attempts).where(_IS_OWN).order_by(attempts.c.number.desc()).limit(bindparam("limit"))
+_LATEST_OF_ACCOUNT = select(attempts).order_by(attempts.c.number.desc()).limit(bindparam("limit"))
 _LISTED = select(attempts).where(_IS_OWN).order_by(attempts.c.number)
 _SPENT = select(func.count()).where(attempts.c.started_at >= bindparam("since"), attempts.c.charged != Charged.NO)
 _SPENT_BEFORE = select(func.coalesce(func.sum(spent_sums.c.charged), 0)).where(
@@ -240,6 +241,10 @@ class Ledger:
     def latest(self, limit: int) -> list[Attempt]:
         """The last attempts, latest first."""
         return [_attempt(row) for row in self._connection.execute(_LATEST, {"limit": limit})]
+
+    def latest_of_account(self, limit: int) -> list[Attempt]:
+        """The last attempts at any of the account's sites, latest first."""
+        return [_attempt(row) for row in self._connection.execute(_LATEST_OF_ACCOUNT, {"limit": limit})]
 
     def listed(self) -> Iterator[Attempt]:
         """Every request that is not only in the sums, oldest first."""

@@ -23,7 +23,9 @@ from sqlalchemy import (
 
 from watcher.domain import BACKLOG, IN_DROP, PART_TRANSITIONS, SENT, Fault, Item, Part, PartState, State
 from watcher.errors import StaleItem, TransitionRefused
-from watcher.store.schema import items, obstacles, parts
+from watcher.store.dialects import OWN_ACCOUNT
+from watcher.store.schema import attempts, items, obstacles, parts
+from watcher.store.scope import is_in_a_file, wide
 from watcher.store.statements import BY_ARRIVAL, WAITS, all_of, is_one_of, one
 
 _FAULT = ("fault_code", "fault_message", "fault_hint")
@@ -59,6 +61,9 @@ _RESERVED = (
     .select_from(parts)
     .join(items, items.c.id == parts.c.item_id)
     .where(items.c.plan_mode.is_not(None), is_one_of(items, BACKLOG), parts.c.state == PartState.QUEUED, HAS_BEGUN)
+)
+_RESERVED_OF_ACCOUNT = _RESERVED.where(
+    exists().where(attempts.c.item_id == items.c.id, attempts.c.account == OWN_ACCOUNT)
 )
 _ANY_OF_ITEM = exists().where(parts.c.item_id == items.c.id)
 _UNSENT_OF_ITEM = (
@@ -128,9 +133,11 @@ class Parts:
         return self._all(_OF_LIVE)
 
     def reserved(self) -> int:
-        """Return how many parts are still to be sent of recordings of which some were."""
-        counted: int = self._connection.execute(_RESERVED).scalar_one()
-        return counted
+        """Return how many parts are to be sent of recordings of which some were, at all sites of the account."""
+        if is_in_a_file(self._connection):
+            return int(self._connection.execute(_RESERVED).scalar_one())
+        with wide(self._connection):
+            return int(self._connection.execute(_RESERVED_OF_ACCOUNT).scalar_one())
 
     def left_to_send(self) -> tuple[int, int]:
         """Return how many recordings are to be sent in parts, and the submissions that takes at the most."""

@@ -1,4 +1,7 @@
-"""The pauses: a row for each, with at most one of a kind in force."""
+"""The pauses: a row for each, with at most one of a kind in force.
+
+One for a reason that all sites of the account share is in force for all of them: its row is of no single site.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from watcher.alarms import Alarm
 from watcher.domain import Pause, PauseKind
 from watcher.store.condition_rows import Conditions
+from watcher.store.dialects import EVERY_SITE
 from watcher.store.schema import pauses
 
 _WEIGHT = {kind: weight for weight, kind in enumerate(PauseKind)}
@@ -56,12 +60,19 @@ class Pauses:
 
     def set(self, pause: Pause) -> bool:
         """Put the pause in force. If one of its kind was, it keeps its beginning. Return whether it is new."""
-        values = {"code": pause.code, "reason": pause.reason, "until": pause.until, "tries": pause.tries}
+        values: dict[str, Any] = {
+            "code": pause.code,
+            "reason": pause.reason,
+            "until": pause.until,
+            "tries": pause.tries,
+        }
         values |= {"by": pause.by}
         kind = pauses.c.kind == pause.kind
         done = self._connection.execute(update(pauses).where(kind, pauses.c.ended_at.is_(None)).values(**values))
         if done.rowcount:
             return False
+        if pause.kind.is_of_account:
+            values["site"] = EVERY_SITE
         self._connection.execute(insert(pauses).values(kind=pause.kind, since=pause.since, **values))
         if pause.kind is not PauseKind.THROTTLE:  # the service's pace is nothing to be told of
             self._conditions.open(Alarm.PAUSED, pause.kind, pause.since)

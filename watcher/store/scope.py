@@ -23,11 +23,6 @@ def is_in_a_file(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite"
 
 
-def is_in_a_file(connection: Connection) -> bool:
-    """Return whether the database is a file, which has one site."""
-    return connection.dialect.name == "sqlite"
-
-
 @contextmanager
 def wide(connection: Connection) -> Iterator[None]:
     """Let the statements of the block see and change the rows of all sites and accounts. Not to be nested."""

@@ -24,7 +24,8 @@ from watcher.journey.site import Site
 from watcher.journey.submit import pauses
 from watcher.journey.submit.by_part import open_part, resolve_same_bytes
 from watcher.journey.submit.caps import find_cap, has_begun
-from watcher.journey.submit.start import find_wait
+from watcher.journey.submit.start import find_wait, upload_bytes
+from watcher.journey.submit.windows import Windows
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -50,9 +51,10 @@ class Claim:
 class Claims:
     """Opens recordings and claims their items, one at a time; whatever cannot be sent now is postponed."""
 
-    def __init__(self, site: Site, arrivals: Arrivals) -> None:
+    def __init__(self, site: Site, arrivals: Arrivals, windows: Windows) -> None:
         self._site = site
         self._arrivals = arrivals
+        self._windows = windows
         self._recognise_at = 0.0  # monotonic
         self._recognised: list[tuple[int, int] | None] = []
 
@@ -184,8 +186,11 @@ class Claims:
         try:
             with site.store.writing() as books:
                 gate = pauses.find_gate(books, books.pauses.active(), now)
-                # Not the rate windows: who begins is alone, and they are asked again before the upload ends.
                 if find_wait(books, gate, now) or (gate.canary and not canary):
+                    return None
+                # In a file who begins is alone. Else other nodes may have begun since, and whoever is behind them
+                # would hold its body back for long.
+                if books.is_shared and self._windows.starts_in(books, now, upload_bytes(item, part)) > 0:
                     return None
                 if (cap := find_cap(books, site.config.limits, now, item)) is not None:
                     books.pauses.set(cap)
@@ -200,6 +205,7 @@ class Claims:
                 number = books.ledger.begin(item, now, part=part, no_cache=no_cache, canary=gate.canary)
                 if gate.canary:
                     pauses.count_try(books, site.config.retry, now)
+                    pauses.end_trial(books)
         except StaleItem:
             return None
         sent = None if part is None else replace(part, state=PartState.SUBMITTING)

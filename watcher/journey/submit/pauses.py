@@ -22,6 +22,8 @@ _log = logs.get_logger(__name__)
 
 _PROBES = "pauses.probes"
 _TRIED = "pauses.tried_at_once"
+_TRIAL = "pauses.trial"
+_TRIAL_SECONDS = 90.0  # a question and the claim after it, at the most: a node that died then hinders no other
 _LOOKED_BACK = 10
 """Attempts. Canaries take turns, so two recordings that met faults are both among the latest; and there is a look
 after each upload, so the one that ended a throttle's episode is among them too."""
@@ -102,7 +104,10 @@ class _Episode:
 def _has_answered(books: Books, since: float) -> bool:
     """Return whether an upload sent since then was accepted, or refused for its content."""
     answers = ("accepted", policy.Cause.FILE)
-    return any(a.outcome in answers and (a.released_at or 0.0) >= since for a in books.ledger.latest(_LOOKED_BACK))
+    return any(
+        a.outcome in answers and (a.released_at or 0.0) >= since
+        for a in books.ledger.latest_of_account(_LOOKED_BACK)
+    )
 
 
 def _tell_end(noted: PauseRow, seconds: float, tries: int, *, is_last: bool) -> None:
@@ -129,7 +134,11 @@ def find_gate(books: Books, standing: list[Pause], now: float) -> policy.Gate:
     since = standing[0].since
     if _Probes.of(books, since).failed_last(books):
         return gate  # not even a question was answered: no recording is to blame
-    tried = {a.item_id for a in books.ledger.latest(_LOOKED_BACK) if a.ended_at is None or a.ended_at >= since}
+    tried = {
+        a.item_id
+        for a in books.ledger.latest_of_account(_LOOKED_BACK)
+        if a.ended_at is None or a.ended_at >= since
+    }
     newcomer = books.queue.next_due(now, canary=True)
     if len(tried) == 1 and newcomer is not None and newcomer.id not in tried:
         return policy.Gate(is_open=True, canary=True)
@@ -173,14 +182,35 @@ def try_at_once(books: Books, now: float) -> list[Pause]:
     tried = [pause for pause in books.pauses.active() if pause.kind in policy.NEEDS_CANARY]
     for pause in tried:
         books.pauses.set(replace(pause, until=now, tries=0))
-    books.site.put(_TRIED, now)
+    books.account.put(_TRIED, now)
     return tried
 
 
 def last_wish(books: Books) -> float | None:
     """Return when a try at once was last asked for: what else was postponed because of the service is due too."""
-    at: float | None = books.site.get(_TRIED)
+    at: float | None = books.account.get(_TRIED)
     return at
+
+
+def begin_trial(books: Books, token: str, now: float) -> float:
+    """Let this process alone, of all nodes, find out whether the trouble is over, and return 0.
+
+    Else return the seconds until it is worth asking again: another one does, or has just failed.
+    """
+    gate = find_gate(books, books.pauses.active(), now)
+    if not gate.is_open:
+        return 1.0 if gate.until is None else max(gate.until - now, 0.001)
+    trial = books.account.get(_TRIAL)
+    if trial is not None and trial["by"] != token and 0 < trial["until"] - now <= 2 * _TRIAL_SECONDS:
+        return 1.0
+    books.account.put(_TRIAL, {"by": token, "until": now + _TRIAL_SECONDS})
+    return 0.0
+
+
+def end_trial(books: Books) -> None:
+    """It is decided, or a canary does it: what holds the others back is in its attempt or in the pauses now."""
+    if books.is_shared:
+        books.account.put(_TRIAL, None)
 
 
 def fail_probe(books: Books, error: ServiceError, retry: Retry, now: float) -> float:
@@ -189,6 +219,7 @@ def fail_probe(books: Books, error: ServiceError, retry: Retry, now: float) -> f
     if not tried:
         return 0.0  # it ended meanwhile
     count_try(books, retry, now)
+    end_trial(books)
     _Probes.of(books, tried[0].since).fail(books, now)
     begin(books, policy.pause_after_probe(error, now), retry, now, from_canary=True)
     until = policy.find_gate(books.pauses.active(), now).until
@@ -197,7 +228,7 @@ def fail_probe(books: Books, error: ServiceError, retry: Retry, now: float) -> f
 
 @dataclass(frozen=True, slots=True)
 class _Probes:
-    """The unanswered questions of the latest pause that had any: a fact of the site."""
+    """The unanswered questions of the latest pause that had any: a fact of the account."""
 
     since: float  # when that pause began
     failed: int = 0
@@ -206,16 +237,16 @@ class _Probes:
     @classmethod
     def of(cls, books: Books, since: float) -> "_Probes":
         """Return those of the pause that began then."""
-        known = cls(**books.site.get(_PROBES) or {"since": since})
+        known = cls(**books.account.get(_PROBES) or {"since": since})
         return known if known.since == since else cls(since)
 
     def fail(self, books: Books, now: float) -> None:
         """Count one more."""
-        books.site.put(_PROBES, asdict(_Probes(self.since, self.failed + 1, now)))
+        books.account.put(_PROBES, asdict(_Probes(self.since, self.failed + 1, now)))
 
     def failed_last(self, books: Books) -> bool:
         """Return whether the latest try was one of them, with no upload begun since."""
-        return self.failed > 0 and all(a.started_at < self.failed_at for a in books.ledger.latest(1))
+        return self.failed > 0 and all(a.started_at < self.failed_at for a in books.ledger.latest_of_account(1))
 
 
 def count_try(books: Books, retry: Retry, now: float) -> None:

@@ -275,9 +275,13 @@ OF_AN_OUTAGE = tuple(str(cause) for cause, rule in RULES.items() if rule.pauses 
 """The ledger's outcomes of attempts that failed for a reason that a canary can find to be over."""
 
 
+_CLOCKS_DIFFER_SECONDS = 10.0  # a pause may have been made by another node, whose clock is ahead
+
+
 def find_gate(pauses: list[Pause], now: float) -> Gate:
     """Return what the pauses in force allow. One that begins in the future has passed: the clock was set back."""
-    passed = [p for p in pauses if p.until is not None and (p.until <= now or p.since > now)]
+    begun = now + _CLOCKS_DIFFER_SECONDS
+    passed = [p for p in pauses if p.until is not None and (p.until <= now or p.since > begun)]
     over = tuple(p.kind for p in passed if p.kind in _ENDS_BY_ITSELF)
     standing = [p for p in pauses if p.kind not in over]
     closed = [p for p in standing if p.kind not in NEEDS_CANARY or p not in passed]

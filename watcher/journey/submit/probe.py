@@ -26,6 +26,8 @@ class Probe:
     def ask(self) -> float:
         """Return 0 if the service answered properly: a canary may go. Else the seconds until the next question."""
         site = self._site
+        if site.store.database.terms is not None and (wait := self._begin_trial()):
+            return wait
         if wait := self._reads.begin():
             return wait
         self._keys.renew()  # it may have been replaced, and that may be all that was wrong
@@ -39,3 +41,9 @@ class Probe:
         with site.store.writing() as books:
             self._reads.end(books, now)
             return 0.0 if error is None else pauses.fail_probe(books, error, site.config.retry, now)
+
+    def _begin_trial(self) -> float:
+        """Return 0 if no other node asks just now, for the same account; else the seconds until this one may."""
+        now = self._site.clock.now()
+        with self._site.store.writing() as books:
+            return pauses.begin_trial(books, self._site.token, now)

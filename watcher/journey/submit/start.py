@@ -16,8 +16,8 @@ def find_wait(books: Books, gate: Gate, now: float) -> float:
     """
     if not gate.is_open:
         return IDLE if gate.until is None else max(gate.until - now, 0.001)
-    if gate.canary and books.ledger.unfinished():
-        return IDLE  # one canary at a time
+    if gate.canary and books.ledger.under_way():
+        return IDLE  # one canary at a time, of all sites
     return 0.0
 
 

@@ -61,7 +61,7 @@ class Submission:
         self._beginning = beginning
         self._windows = Windows(site)
         self._probe = Probe(site, client, keys)
-        self._claims = Claims(site, arrivals)
+        self._claims = Claims(site, arrivals, self._windows)
         self._uploads = Uploads(site, client, self._windows, stopping, ending)
         self._answers = UnrecordedAnswers(site, Outcomes(site, arrivals, self._windows))
         self._follow_at = 0.0  # monotonic
