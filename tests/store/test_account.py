@@ -1,14 +1,21 @@
 """What the sites of one account share: rate windows, pauses, caps, and who finds out whether a trouble is over."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from tests.store.recordings import item
+from tests.store.recordings import item, verdict
 from tests.store.test_scope import opened  # noqa: F401 — a fixture
-from watcher.domain import Charged, Mode, Part, PartState, Pause, PauseKind, Planned, State
+from watcher.config import AudioConfig
+from watcher.domain import Charged, Item, Mode, Part, PartState, Pause, PauseKind, Planned, State, VerdictState
+from watcher.journey.duplicates import follow_originals
+from watcher.journey.judged import put_verdict
 from watcher.journey.submit import pauses
 from watcher.store import Node, Store
+from watcher.store.schema import items
 
 OpenStore = Callable[..., Store]
 LONG = 3600.0
@@ -17,7 +24,7 @@ LONG = 3600.0
 def work_on(store: Store, site: str, seconds: float = LONG) -> None:
     """A node has the lease of this site, or had it."""
     with store.writing() as books:
-        books.leases.take(site, Node(site, "host", "boot", "1.0"), seconds)
+        books.leases.take(site, Node(site, "host", "boot", "1.0", pid=1, token=site), seconds)
 
 
 def pause(kind: PauseKind, since: float = 5.0) -> Pause:
@@ -136,3 +143,163 @@ def test_a_cap_keeps_room_for_the_parts_of_recordings_at_other_sites(opened: Ope
             assert books.ledger.spent_since(0.0) == reserved
     with other.reading() as books:
         assert books.items.counts()[State.QUEUED] == 0, "and it sees no more of them than that"
+
+
+def add(store: Store, number: int, **changes: Any) -> Item:
+    """An item at this site; the same content as every other one here."""
+    added = item(number, content_key="c" * 64, **changes)
+    with store.writing() as books:
+        books.items.add(added)
+        found = books.items.get(added.id)
+    assert found is not None
+    return found
+
+
+def test_what_waits_for_an_original_elsewhere_is_not_sent(opened: OpenStore) -> None:  # noqa: F811
+    """Nobody sends it, until the original is decided: then its own site's node sees that, and no other."""
+    one, other, third = opened("one"), opened("other"), opened("third")
+    work_on(one, "one")
+    original = add(one, 1)
+    for number, store in ((2, other), (3, third)):
+        add(store, number, duplicate_of=original.id)
+    with other.reading() as books:
+        assert books.queue.next_due(9.0, canary=False) is None
+        found = books.copies.original_of("c" * 64, apart_from=item(2).id)
+        assert (found and found.id, found and found.site) == (original.id, "one")
+        assert [copy.site for copy in books.copies.with_content("c" * 64)] == ["one", "other", "third"]
+        assert books.copies.decided_originals() == books.copies.stranded_originals() == []
+    with one.writing() as books:
+        books.items.change(original, State.WITHDRAWN, 9.0)
+        assert books.copies.decided_originals() == []
+    with other.writing() as books:
+        assert books.copies.decided_originals() == [original.id]
+        follow_originals(books, 10.0)
+        assert books.copies.decided_originals() == []
+        found = books.queue.next_due(11.0, canary=False)
+        assert (found and found.id, found and found.duplicate_of) == (item(2).id, None)
+    with third.reading() as books:
+        assert books.copies.decided_originals() == [original.id]
+
+
+def _stop(store: Store) -> None:
+    work_on(store, "one", -1.0)
+
+
+def _pause(kind: PauseKind) -> Callable[[Store], None]:
+    def deed(store: Store) -> None:
+        with store.writing() as books:
+            books.pauses.set(pause(kind))
+
+    return deed
+
+
+@pytest.mark.parametrize(
+    "stand_still", [_stop, _pause(PauseKind.PERSON), _pause(PauseKind.FOLDER)], ids=["left", "person", "folder"]
+)
+def test_nobody_waits_for_a_site_that_stands_still(
+    opened: OpenStore,  # noqa: F811
+    stand_still: Callable[[Store], None],
+) -> None:
+    """The first of those that waited takes its place, and the others of its site wait for that one."""
+    one, other = opened("one"), opened("other")
+    original = add(one, 1)
+    work_on(one, "one")
+    for number in (2, 3):
+        add(other, number, duplicate_of=original.id)
+    with other.reading() as books:
+        assert books.copies.stranded_originals() == []
+        assert books.copies.stranded("c" * 64) == set()
+    stand_still(one)
+    with other.writing() as books:
+        assert books.copies.stranded("c" * 64) == {original.id}
+        assert books.copies.original_of("c" * 64, apart_from=item(2).id) is None
+        follow_originals(books, 10.0)
+        assert books.copies.stranded_originals() == []
+        waiting = books.items.get(item(3).id)
+        assert waiting is not None
+        assert waiting.duplicate_of == item(2).id
+        found = books.queue.next_due(11.0, canary=False)
+        assert found is not None
+        assert found.id == item(2).id
+
+
+@pytest.mark.parametrize(
+    "changes", [{"in_doubt": True}, {"state": State.SUBMITTING, "claim": "a"}, {"state": State.FILING}], ids=str
+)
+def test_what_may_have_been_paid_for_is_waited_for_wherever_it_is(
+    opened: OpenStore,  # noqa: F811
+    changes: dict[str, Any],
+) -> None:
+    """Its site stands still, but its bytes were sent, or are being sent: they are not sent again."""
+    one, other = opened("one"), opened("other")
+    with one.writing() as books:
+        books.items.add(item(1, content_key="c" * 64))
+        books.items.change(item(1), changes.pop("state", State.QUEUED), 2.0, **changes)
+    add(other, 2, duplicate_of=item(1).id)
+    with other.reading() as books:
+        assert books.copies.stranded("c" * 64) == set()
+        assert books.copies.stranded_originals() == []
+
+
+def test_a_verdict_reaches_every_site_that_has_its_identifier(opened: OpenStore) -> None:  # noqa: F811
+    """One site asks. All have it in their rows, receipts and histories, and no other account has."""
+    stores = {"one": opened("one"), "other": opened("other"), "theirs": opened("theirs", "their account")}
+    for number, (site, store) in enumerate(stores.items()):
+        with store.writing() as books:
+            books.site.join("theirs" if site == "theirs" else "ours")
+            books.items.add(item(number, state=State.QUEUED))
+            books.items.change(item(number), State.FILING, 1.0, identifier="f" * 64, outcome=State.DONE)
+            books.items.change(item(number, state=State.FILING), State.DONE, 2.0)
+    with stores["one"].writing() as books:
+        before = verdict("f" * 64)
+        books.verdicts.add(before)
+    for classification in ("human", "artificial"):
+        with stores["one"].writing() as books:
+            known = books.verdicts.get("f" * 64) or before
+            after = replace(known, state=VerdictState.KNOWN, classification=classification, known_at=3.0)
+            put_verdict(books, known, after, None, 3.0, AudioConfig())
+    for number, (site, store) in enumerate(stores.items()):
+        with store.reading() as books:
+            history = [line["note"] for line in books.items.history(item(number).id)]
+            told = [note for note in history if "the verdict changed: human, now artificial" in note]
+            assert len(told) == (site != "theirs")
+            assert bool(books.filing.with_any_receipt_due()) == (site != "theirs")
+        with store.database.reading() as connection:
+            judged = connection.execute(select(items.c.judged_as)).scalars().all()
+        assert judged == [None if site == "theirs" else "artificial"]
+
+
+def test_a_verdict_is_asked_for_by_another_site_once_its_own_is_left(opened: OpenStore) -> None:  # noqa: F811
+    one, other, third = opened("one"), opened("other"), opened("third")
+    work_on(one, "one")
+    for number, store in enumerate((one, other)):
+        with store.writing() as books:
+            books.items.add(item(number))
+            books.items.change(item(number), State.FILING, 1.0, identifier="f" * 64, outcome=State.DONE)
+            books.verdicts.add(verdict("f" * 64))
+    with other.reading() as books:
+        assert not books.verdicts.has_left()
+    work_on(one, "one", -1.0)
+    with third.reading() as books:
+        assert not books.verdicts.has_left(), "it has no such recording"
+    with other.writing() as books:
+        assert books.verdicts.has_left()
+        books.verdicts.take_left()
+        assert not books.verdicts.has_left()
+        assert [due.identifier for due in books.verdicts.due(99.0)] == ["f" * 64]
+    with one.reading() as books:
+        assert books.verdicts.due(99.0) == []
+
+
+def test_a_verdict_that_another_site_shares_outlasts_a_recording(opened: OpenStore) -> None:  # noqa: F811
+    one, other = opened("one"), opened("other")
+    for number, store in enumerate((one, other)):
+        with store.writing() as books:
+            books.site.join("ours")
+            books.items.add(item(number, identifier="f" * 64))
+    for store, number, stays in ((one, 0, True), (other, 1, False)):
+        with store.writing() as books:
+            books.verdicts.add(verdict("f" * 64))
+            assert books.removals.forget_item(books.items.get(item(number).id) or item(number))
+            books.removals.forget_rest(item(number).id, ["f" * 64])
+            assert (books.verdicts.get("f" * 64) is not None) == stays

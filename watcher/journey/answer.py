@@ -26,6 +26,7 @@ class Answer:
     of_parts: Mapping[str, Verdict] = field(default_factory=dict)  # by identifier
     names: tuple[str, ...] = ()  # of the channels
     results: Mapping[str, JsonObject] | None = None  # what the service said, whole, by identifier; None: not read
+    original_site: str | None = None  # where the recording is whose bytes it has; None: here, or not read
 
     def verdict_as_json(self) -> JsonObject | None:
         """Return the verdict; with its segments, where the results were read and it is the service's own."""
@@ -115,6 +116,8 @@ def read_answers(books: Books, items: Sequence[Item], audio: AudioConfig) -> lis
 def read_whole_answer(books: Books, item: Item, audio: AudioConfig) -> Answer:
     """Return the same, with what the verdicts rest on."""
     answer = read_answer(books, item, audio)
+    if item.duplicate_of is not None:
+        answer = replace(answer, original_site=books.copies.site_elsewhere(item.duplicate_of))
     verdict = answer.verdict
     if isinstance(verdict, Verdict) and verdict.state is VerdictState.AWAITED and not verdict.asked:
         return answer  # the service has said nothing of it yet

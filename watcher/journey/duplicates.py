@@ -31,9 +31,26 @@ from watcher.tombstone import Tombstone, hash_content
 def follow_originals(books: Books, now: float) -> None:
     """Give recordings whose original is decided its outcome, or its place."""
     for original_id in books.copies.decided_originals():
-        original = books.items.get(original_id)
+        original = books.copies.get(original_id)
         if original is not None:
             follow_original(books, original, now)
+    for original_id in books.copies.stranded_originals():
+        _take_place(books, original_id, now)
+
+
+def _take_place(books: Books, original_id: str, now: float) -> None:
+    """Let the first of those that wait for an original at a site that stands still go its own way.
+
+    The others wait for it. Should the original's site go on, one of the two follows the other in its claim.
+    """
+    first: Item | None = None
+    for duplicate in books.copies.duplicates_of(original_id):
+        if first is None:
+            first, note = duplicate, f"in place of {original_id}, with the same bytes: its site stands still"
+            books.items.change(first, first.state, now, note, duplicate_of=None)
+        else:
+            note = f"the same bytes as {first.id}"
+            books.items.change(duplicate, duplicate.state, now, note, duplicate_of=first.id)
 
 
 def follow_original(books: Books, original: Item, now: float) -> None:
@@ -139,7 +156,8 @@ def _tell_of_erased(item: Item, erased_id: str, at: float) -> str:
 
 def _share_parts(books: Books, item: Item, original: Item) -> list[Part]:
     """Give the item the original's parts, as they are; none where that was sent as it is."""
-    parts = books.parts.of(original.id)
+    with books.wide():  # it may lie at another site
+        parts = books.parts.of(original.id)
     if not parts:
         return []
     books.parts.forget(item.id)
@@ -152,17 +170,22 @@ def complete_duplicates(books: Books, original: Item, now: float) -> None:
     """Give those that share an original's parts what was accepted of it since: a person had it completed."""
     accepted = {part.index: part for part in books.parts.of(original.id) if part.identifier is not None}
     for duplicate in books.copies.with_content(original.content_key) if original.content_key else ():
-        parts = books.parts.of(duplicate.id) if duplicate.duplicate_of == original.id else []
-        lacking = [one for one in parts if one.state is PartState.REFUSED and one.index in accepted]
-        if duplicate.state is not State.DONE or not lacking:
-            continue
-        for part in lacking:
-            known = accepted[part.index]
-            books.parts.change(part, PartState.QUEUED, fault=None)
-            facts = {"identifier": known.identifier, "submitted_at": known.submitted_at}
-            books.parts.change(replace(part, state=PartState.QUEUED), PartState.ACCEPTED, **facts)
+        if duplicate.duplicate_of == original.id and duplicate.state is State.DONE:
+            with books.at(duplicate.site):
+                _complete(books, duplicate, accepted, original.id, now)
+
+
+def _complete(books: Books, duplicate: Item, accepted: dict[int, Part], original_id: str, now: float) -> None:
+    parts = books.parts.of(duplicate.id)
+    lacking = [one for one in parts if one.state is PartState.REFUSED and one.index in accepted]
+    for part in lacking:
+        known = accepted[part.index]
+        books.parts.change(part, PartState.QUEUED, fault=None)
+        facts = {"identifier": known.identifier, "submitted_at": known.submitted_at}
+        books.parts.change(replace(part, state=PartState.QUEUED), PartState.ACCEPTED, **facts)
+    if lacking:
         warning = (conclude(duplicate, books.parts.of(duplicate.id)) or {}).get("warning")
-        note = f"completed with {original.id}"
+        note = f"completed with {original_id}"
         books.items.change(duplicate, State.DONE, now, note, warning=warning, receipt_due=True)
 
 
@@ -181,6 +204,9 @@ def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | 
     if original is None:
         own_place = next((n for n, copy in enumerate(copies) if copy.id == item.id), len(copies))
         earlier = [copy for copy in copies[:own_place] if copy.state in UNSENT]
+        if any(copy.site != item.site for copy in earlier):
+            stranded = books.copies.stranded(key)
+            earlier = [copy for copy in earlier if copy.id not in stranded]
         sent = [copy for copy in others if copy.state is State.SUBMITTING]
         original = next((copy for copy in [*sent, *earlier] if copy.duplicate_of is None), None)
     if original is not None:
@@ -200,7 +226,9 @@ def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | 
 
 def _accepted_part(books: Books, key: str) -> Part | None:
     """Return a part of exactly these bytes that has its identifier."""
-    return next((part for part in books.parts.with_content(key) if part.identifier is not None), None)
+    with books.wide():
+        found = books.parts.with_content(key)
+    return next((part for part in found if part.identifier is not None), None)
 
 
 def _left_in_doubt(copy: Item) -> bool:

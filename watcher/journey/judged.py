@@ -47,6 +47,7 @@ def put_verdict(
 ) -> list[News | Changed]:
     """Store the verdict, with what it rests on. Return what there is to tell after the commit.
 
+    One site asks for each identifier; what changes reaches the recordings of all its account's sites that have it.
     Its receipts are due if anything of it is news. A verdict that was at rest and is another one now stands in the
     history of each recording. That it came to rest is told once for recordings with the same bytes, of the first
     of them; of one that was sent in parts, once all of its parts are at rest.
@@ -57,6 +58,19 @@ def put_verdict(
     if reading is not None and reading.result is not None:
         is_news = is_news or books.verdicts.results_of([identifier]).get(identifier) != reading.result
         books.verdicts.keep_result(identifier, reading.result, now)
+    found = _spread(books, before, after, now, audio, is_news=is_news)
+    for elsewhere in books.verdicts.sites_with(identifier):
+        with books.at(elsewhere):
+            books.verdicts.copy(identifier)
+            _spread(books, before, after, now, audio, is_news=is_news)
+    return found
+
+
+def _spread(
+    books: Books, before: Verdict, after: Verdict, now: float, audio: AudioConfig, *, is_news: bool
+) -> list[News | Changed]:
+    """Let the recordings of a site have what is known. Return what there is to tell of them."""
+    identifier = before.identifier
     if is_news:
         books.filing.mark_receipts_due(identifier)
     if after.says_as(before):

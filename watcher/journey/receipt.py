@@ -34,6 +34,7 @@ def describe(item: Item, answer: Answer) -> JsonObject:
         **_describe_alteration(item),
         "identifier": item.identifier,
         "duplicate_of": item.duplicate_of,
+        **({"duplicate_site": answer.original_site} if answer.original_site else {}),
         "filed_as": None if item.filed_as is None else path_text(item.filed_as),
         "removed": item.removed.as_json() if item.removed else None,
         "id": item.id,

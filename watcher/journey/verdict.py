@@ -28,6 +28,7 @@ from watcher.store import Books
 _log = logs.get_logger(__name__)
 
 _OVERDUE_SECONDS = 3600.0  # between two questions about a verdict that is overdue
+_LEFT_SECONDS = 30.0  # between two looks for verdicts that another site has left
 _TIMES_TOLD = 5  # errors about one alone, though no other was there to be answered
 _FAILING = "verdict-questions"  # of the step verdict: its loop has its own account
 IDLE = inf
@@ -57,6 +58,7 @@ class VerdictPoller:
         self._client = client
         self._reads = Reads(site)
         self._quiet_until = 0.0  # monotonic
+        self._left_at = -inf  # monotonic
         self._wish: float | None = None  # the latest for a try at once that was fulfilled
         self._most = IDENTIFIERS_A_CALL  # to ask for at once
         self._troubles = 0  # errors in a row
@@ -74,6 +76,9 @@ class VerdictPoller:
         site = self._site
         now = site.clock.now()
         monotonic = site.clock.monotonic()
+        if site.store.database.terms is not None and monotonic >= self._left_at:
+            self._left_at = monotonic + _LEFT_SECONDS
+            self._take_left()
         with site.store.reading() as books:  # most times nothing is due: then nobody who writes is hindered
             wish = pauses.last_wish(books)
             if wish != self._wish:
@@ -106,6 +111,14 @@ class VerdictPoller:
         self._is_barred = False
         self._record(asked, readings)
         return 0.0
+
+    def _take_left(self) -> None:
+        """Ask from now on for what a site asked for on which no node works any more, where this one has it too."""
+        with self._site.store.reading() as books:
+            has_left = books.verdicts.has_left()
+        if has_left:
+            with self._site.store.writing() as books:
+                books.verdicts.take_left()
 
     def _choose(self, books: Books, now: float) -> list[Verdict]:
         """Whose verdicts to ask for in one request. Of those that are asked for alone, the one with least trouble.

@@ -169,6 +169,37 @@ def _is_of_own_account(element: Any, compiler: Any, **more: Any) -> str:
     return f"{site} = '*' AND {account} = current_setting('watcher.account')"
 
 
+class in_a_file_or_not(FunctionElement[bool]):  # noqa: N801
+    """The first of two conditions in a file, the second on a server."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(in_a_file_or_not)
+def _not_in_a_file(element: Any, compiler: Any, **more: Any) -> str:
+    _, other = element.clauses
+    return f"({compiler.process(other, **more)})"
+
+
+@compiles(in_a_file_or_not, "sqlite")
+def _in_a_file_alone(element: Any, compiler: Any, **more: Any) -> str:
+    first, _ = element.clauses
+    return str(compiler.process(first, **more))
+
+
+class state_anywhere(FunctionElement[str]):  # noqa: N801
+    """The state of the item with this id, at whatever site. Only on a server (revision 0021)."""
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(state_anywhere)
+def _state_anywhere(element: Any, compiler: Any, **more: Any) -> str:
+    return f"watcher_state_of({compiler.process(element.clauses, **more)})"
+
+
 class shared_time(FunctionElement[float]):  # noqa: N801
     """The time by which all nodes go: the clock of the database's server, as it is when that row is reached.
 

@@ -12,10 +12,11 @@ from watcher.store.scope import is_in_a_file, wide
 _BY_NAME = select(site.c.value).where(site.c.name == bindparam("name"))
 _GET = _BY_NAME.where(is_of_a_site(site.c.site))
 _PUT = insert_or_replace(site)
-_ACCOUNT = "account"
+ACCOUNT = "account"
+"""The name of the fact that says whose credit a site works with."""
 _WITH_ACCOUNT = (
     select(site.c.site)
-    .where(site.c.name == _ACCOUNT, site.c.value == bindparam("value"), is_of_a_site(site.c.site))
+    .where(site.c.name == ACCOUNT, site.c.value == bindparam("value"), is_of_a_site(site.c.site))
     .order_by(site.c.site)
 )
 _GET_OF_ACCOUNT = _BY_NAME.where(is_of_own_account(site.c.site, site.c.account))
@@ -44,8 +45,8 @@ class SiteFacts:
 
     def join(self, account: str) -> None:
         """Note whose credit this site works with: by that its sites are known. A file has one site."""
-        if not is_in_a_file(self._connection) and self.get(_ACCOUNT) != account:
-            self.put(_ACCOUNT, account)
+        if not is_in_a_file(self._connection) and self.get(ACCOUNT) != account:
+            self.put(ACCOUNT, account)
 
     def joined(self, account: str) -> list[str]:
         """The ids of the sites that work with this account."""

@@ -22,6 +22,7 @@ from watcher.store.schema import (
     verdicts,
 )
 from watcher.store.tallies import ITEMS, Tallies
+from watcher.store.verdict_copies import sites_with
 from watcher.tombstone import Why
 
 RECORDING = "recording"
@@ -283,8 +284,9 @@ class Removals:
         self._connection.execute(_FORGET_HISTORY, {"id": item_id, "nobody": _NOBODY})
         self._connection.execute(_KEEP_NUMBER, {"the_id": item_id, "nobody": _NOBODY})
         for identifier in identifiers:
-            for statement in _FORGET_VERDICT:
-                self._connection.execute(statement, {"identifier": identifier})
+            if not sites_with(self._connection, identifier):
+                for statement in _FORGET_VERDICT:
+                    self._connection.execute(statement, {"identifier": identifier})
 
     def forget_pauses(self, before: float) -> int:
         """Delete the pauses that ended before then. Return how many."""

@@ -6,9 +6,10 @@ The statements are built once: building one costs several times as much as runni
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Select, exists, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Select, and_, exists, or_, select
 
 from watcher.domain import UNDECIDED, Item, State
+from watcher.store.dialects import in_a_file_or_not, state_anywhere
 from watcher.store.rows import item_of
 from watcher.store.schema import items, parts
 
@@ -23,8 +24,15 @@ LATEST_FIRST = select(items).order_by(items.c.serial.desc())
 BY_ARRIVAL = (items.c.arrived_at, items.c.serial)
 
 FIRST = items.alias("first")
-WAITS = exists().where(FIRST.c.id == items.c.duplicate_of, is_one_of(FIRST, UNDECIDED))
-"""Whether the item waits for another one with the same bytes, FIRST."""
+_state_of_first = state_anywhere(items.c.duplicate_of)
+WAITS: ColumnElement[bool] = in_a_file_or_not(
+    exists().where(FIRST.c.id == items.c.duplicate_of, is_one_of(FIRST, UNDECIDED)),
+    and_(
+        items.c.duplicate_of.is_not(None),
+        or_(*(_state_of_first == state for state in State if state in UNDECIDED)),
+    ),
+)
+"""Whether the item waits for another one with the same bytes, FIRST, which may lie at another site."""
 
 
 def has_identifier(identifier: BindParameter[str]) -> ColumnElement[bool]:

@@ -3,9 +3,12 @@
 Whatever gives an item an identifier, or changes a verdict, calls one of these in its transaction.
 """
 
-from sqlalchemy import Connection, Update, bindparam, select, update
+from sqlalchemy import Connection, Update, bindparam, select, union, update
 
-from watcher.store.schema import items, verdicts
+from watcher.store.dialects import OWN_SITE
+from watcher.store.facts import ACCOUNT
+from watcher.store.schema import items, parts, site, verdicts
+from watcher.store.scope import is_in_a_file, wide
 
 COPIED = {
     "judged_state": verdicts.c.state,
@@ -25,6 +28,28 @@ def _copying() -> Update:
 
 _TO_ITEM = _copying().where(items.c.id == bindparam("the_id"))
 _TO_ALL = _copying().where(items.c.identifier == bindparam("the_identifier"))
+
+
+_own = site.alias("own")
+_OWN_ACCOUNT = select(_own.c.value).where(_own.c.name == ACCOUNT, _own.c.site == OWN_SITE).scalar_subquery()
+_WITH_ACCOUNT = select(site.c.site).where(site.c.name == ACCOUNT, site.c.value == _OWN_ACCOUNT)
+_ELSEWHERE = [
+    select(table.c.site).where(
+        table.c.identifier == bindparam("identifier"),
+        table.c.site != OWN_SITE,
+        table.c.site.in_(_WITH_ACCOUNT),
+    )
+    for table in (items, parts)
+]
+_SITES_WITH = union(*_ELSEWHERE)
+
+
+def sites_with(connection: Connection, identifier: str) -> list[str]:
+    """The other sites of the account that have items or parts with this identifier."""
+    if is_in_a_file(connection):
+        return []
+    with wide(connection):
+        return sorted(connection.execute(_SITES_WITH, {"identifier": identifier}).scalars())
 
 
 def copy_to_item(connection: Connection, item_id: str) -> None:

@@ -6,14 +6,14 @@ from math import inf
 from typing import Any
 from zlib import compress, decompress
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, exists, func, literal, or_, select, update
 
 from watcher.domain import Verdict, VerdictState
-from watcher.store.dialects import insert_or_leave, insert_or_replace, is_of_own_site
-from watcher.store.schema import results, verdicts
+from watcher.store.dialects import OWN_SITE, insert_or_leave, insert_or_replace, is_of_own_site, shared_time
+from watcher.store.schema import items, leases, parts, results, verdicts
 from watcher.store.scope import is_in_a_file
 from watcher.store.tallies import Tallies
-from watcher.store.verdict_copies import copy_to_all
+from watcher.store.verdict_copies import copy_to_all, sites_with
 from watcher.text import JsonObject
 
 _ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
@@ -46,6 +46,17 @@ _MISDATED = (
 _NEXT_DUE_AT = select(func.min(verdicts.c.due_at)).where(
     _IS_OWN, verdicts.c.state.in_(_ASKING), verdicts.c.due_at > bindparam("now")
 )
+_IS_LEFT = and_(
+    verdicts.c.site != OWN_SITE,
+    verdicts.c.state.in_(_ASKING),
+    ~exists().where(leases.c.site == verdicts.c.site, leases.c.until > shared_time(literal(0.0))),
+    or_(
+        exists().where(items.c.identifier == verdicts.c.identifier),
+        exists().where(parts.c.identifier == verdicts.c.identifier),
+    ),
+)
+_LEFT = select(verdicts.c.identifier).where(_IS_LEFT).limit(1)
+_TAKE_LEFT = update(verdicts).where(_IS_LEFT).values(site=OWN_SITE)
 _KEEP_RESULT = insert_or_replace(results)
 _RESULTS = select(results).where(results.c.identifier.in_(bindparam("identifiers", expanding=True)))
 _TOTAL = select(func.count()).select_from(verdicts)
@@ -93,6 +104,22 @@ class Verdicts:
         self._tallies.count_verdict(self.get(verdict.identifier), verdict)
         self._connection.execute(_PUT, {"the_identifier": verdict.identifier, **_columns(verdict)})
         copy_to_all(self._connection, verdict.identifier)
+
+    def sites_with(self, identifier: str) -> list[str]:
+        """The other sites of the account that have recordings with this identifier, which one site asks for."""
+        return sites_with(self._connection, identifier)
+
+    def copy(self, identifier: str) -> None:
+        """Let this site's items have what is known of the identifier."""
+        copy_to_all(self._connection, identifier)
+
+    def has_left(self) -> bool:
+        """Whether this site has recordings whose verdicts nobody asks for: the site that did is left."""
+        return not is_in_a_file(self._connection) and self._connection.execute(_LEFT).first() is not None
+
+    def take_left(self) -> None:
+        """Ask for those from now on."""
+        self._connection.execute(_TAKE_LEFT)
 
     def keep_result(self, identifier: str, result: JsonObject, now: float) -> None:
         """Keep what the service says of this identifier, whole, in place of what it said before."""

@@ -113,7 +113,9 @@ def resolve_same_bytes(site: Site, books: Books, item: Item, part: Part, now: fl
     """
     key = site.content_key(part.sha256 or "")
     own = part.item_id, part.index
-    others = [one for one in books.parts.with_content(key) if (one.item_id, one.index) != own]
+    with books.wide():
+        found = books.parts.with_content(key)
+    others = [one for one in found if (one.item_id, one.index) != own]
     whole = [copy for copy in books.copies.with_content(key) if copy.id != item.id and copy.plan is None]
     same: list[Part | Item] = [*others, *whole]
     identifiers = [one.identifier for one in same if one.identifier is not None]

@@ -155,7 +155,9 @@ class Submission:
         if item is not None and monotonic < self._follow_at:
             return False
         self._follow_at = monotonic + _FOLLOW_SECONDS
-        return bool(books.copies.decided_originals()) or self._windows.is_stale(books, now)
+        copies = books.copies
+        waits_in_vain = bool(copies.decided_originals() or copies.stranded_originals())
+        return waits_in_vain or self._windows.is_stale(books, now)
 
     def _refresh(self, books: Books, now: float) -> None:
         pauses.end_what_is_over(books, self._site.config.limits, now)
