@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, and_, bindparam, exists, func, or_, select
 
-from watcher.store.dialects import is_of_own_site
+from watcher.store.dialects import OWN_SITE, is_of_own_site
 from watcher.store.schema import attempts, items, parts, transitions
+from watcher.store.scope import is_in_a_file, wide
 
 _ARRIVALS = select(func.count()).where(transitions.c.before.is_(None))
 _FROM: BindParameter[int] = bindparam("after")
@@ -62,6 +63,9 @@ _PARTS_NOT_IN_LEDGER = (
     .join(items, items.c.id == parts.c.item_id)
     .where(_ITEMS, parts.c.identifier.is_not(None), ~_is_in_ledger(parts.c.item_id, parts.c.identifier))
 )
+_IS_OWN = items.c.site == OWN_SITE
+_OWN_NOT_IN_LEDGER = _NOT_IN_LEDGER.where(_IS_OWN)
+_OWN_PARTS_NOT_IN_LEDGER = _PARTS_NOT_IN_LEDGER.where(_IS_OWN)
 _HELD_BY_NOBODY = select(attempts.c.identifier).where(
     _REQUESTS,
     attempts.c.identifier.is_not(None),
@@ -119,11 +123,15 @@ class Audit:
     def not_in_ledger(self, after: int, until: int) -> list[Missing]:
         """The identifiers of items with these numbers, and their parts, that no holder of them was given."""
         given = {"after": after, "until": until}
-        of_items = [
-            Missing(r.id, r.path, None, r.identifier) for r in self._connection.execute(_NOT_IN_LEDGER, given)
-        ]
-        rows = self._connection.execute(_PARTS_NOT_IN_LEDGER, given)
-        return of_items + [Missing(item_id, None, index, identifier) for item_id, index, identifier in rows]
+        if is_in_a_file(self._connection):
+            of_items, of_parts = _NOT_IN_LEDGER, _PARTS_NOT_IN_LEDGER
+        else:
+            of_items, of_parts = _OWN_NOT_IN_LEDGER, _OWN_PARTS_NOT_IN_LEDGER
+        with wide(self._connection):  # a duplicate's original may be another site's
+            rows = self._connection.execute(of_items, given).all()
+            parts_rows = self._connection.execute(of_parts, given).all()
+        missing = [Missing(row.id, row.path, None, row.identifier) for row in rows]
+        return missing + [Missing(item_id, None, index, identifier) for item_id, index, identifier in parts_rows]
 
     def for_nobody(self, after: int, until: int) -> dict[str, int]:
         """How many of the requests with these numbers were for an id that no item has, by that id."""
