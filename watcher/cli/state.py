@@ -55,7 +55,7 @@ def print_once(options: argparse.Namespace) -> None:
 
 
 def _print_sites_once(options: argparse.Namespace) -> None:
-    from watcher.cli.sites import print_sites  # noqa: PLC0415 — which prints in terms of this module
+    from watcher.cli.all_sites import print_sites  # noqa: PLC0415 — which prints in terms of this module
 
     with open_context(options) as context:
         found, now = read_sites(context), context.clock.now()

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from watcher.errors import StoreError
 from watcher.outlet import Show
-from watcher.store.examination import Examination
+from watcher.store.server_facts import ServerFacts
 from watcher.store.sqlite import SqliteDatabase
 from watcher.store.terms import Terms
 
@@ -103,7 +103,7 @@ class Database(Protocol):
     def belong_to(self, site: str, *, keeping: bool = True) -> None:
         """See the rows of this site from now on; `keeping`: in all processes of this node. A file has one site."""
 
-    def examine(self) -> Examination | None:
+    def examine(self) -> ServerFacts | None:
         """Ask the server about itself; null for a file. Raises StoreError."""
 
     def tell_outages(self) -> None:

@@ -22,8 +22,8 @@ from watcher.cli.checking.lookout import check_watch
 from watcher.cli.checking.notices import check_notices
 from watcher.cli.checking.premises import check_premises
 from watcher.cli.checking.preparing import check_preparing
+from watcher.cli.checking.remote_database import check_server
 from watcher.cli.checking.served import check_page
-from watcher.cli.checking.server import check_server
 from watcher.cli.checking.unit import quote_word
 from watcher.cli.checking.user import (
     User,

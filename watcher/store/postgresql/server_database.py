@@ -34,13 +34,13 @@ from watcher.errors import LeaseHeld, StoreAway, StoreError, StoreLeaseLost, Sto
 from watcher.outlet import Show
 from watcher.store import revisions
 from watcher.store.empty import empty_database
-from watcher.store.examination import Examination, examine
 from watcher.store.lease_rows import live
 from watcher.store.local_files import check_is_folder, create
 from watcher.store.postgresql import node_file
 from watcher.store.postgresql.outage import Outage
 from watcher.store.postgresql.sqlstates import only_reads, our_errors
 from watcher.store.schema import metadata
+from watcher.store.server_facts import ServerFacts, examine
 from watcher.store.terms import Terms
 
 _LOCK_SECONDS = 30
@@ -249,7 +249,7 @@ class PostgresqlDatabase:
     def checkpoint(self) -> None:
         """Do nothing: a commit is where the server keeps it."""
 
-    def examine(self) -> Examination:
+    def examine(self) -> ServerFacts:
         """What the server says of itself, and of our rights there."""
         import psycopg  # noqa: PLC0415 — an extra
 

@@ -7,7 +7,7 @@ from watcher.cli.checking.finding import Finding, warning, well, wrong
 from watcher.errors import StoreError
 from watcher.text import show_path
 from watcher.views.context import CommandContext
-from watcher.views.server import ServerState, read_server
+from watcher.views.database_server import ServerState, read_server
 
 _SKEW_SECONDS = 1.0
 _LONGEST_SECONDS = 60.0  # where there are no windows

@@ -26,7 +26,7 @@ _CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::double precision")
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
+class ServerFacts:
     """`not_owned`: our tables that somebody else owns. `spare`: connections that are still free."""
 
     version: str
@@ -47,11 +47,11 @@ class Examination:
         return self.most_connections - self.used_connections
 
 
-def examine(connection: Connection, tables: list[str], driver: str, a_node: int) -> Examination:
+def examine(connection: Connection, tables: list[str], driver: str, a_node: int) -> ServerFacts:
     """Ask the server. The clock is asked for last, so that whoever compares it knows when that was."""
     row = connection.execute(_FACTS, {"tables": tables}).one()
     limits = [limit for limit in (row.most, row.most_of_user, row.most_of_database) if limit >= 0]
-    return Examination(
+    return ServerFacts(
         version=row.version,
         driver=driver,
         user=row.user,

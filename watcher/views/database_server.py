@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from watcher.errors import FolderError, StoreError
 from watcher.journey.own_site import marked_for
-from watcher.store.examination import Examination
+from watcher.store.server_facts import ServerFacts
 from watcher.views.context import CommandContext
 from watcher.views.site_names import name_sites
 
@@ -22,7 +22,7 @@ class Skew:
 class ServerState:
     """What is found there. `own`, `marked`: the site in this node's file, and in the drop folder's mark."""
 
-    said: Examination
+    said: ServerFacts
     skew: Skew
     sites: int
     own: str
