@@ -16,6 +16,7 @@ from tests.process.conftest import QUICK, MakePlace
 from tests.process.programs import CLOCK, Programs
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
+from watcher.store import Node
 
 
 def site_of(place: Place) -> str:
@@ -147,6 +148,26 @@ def test_what_waits_at_every_site_is_listed_with_it(sites: Sites, watcher: Progr
     found = watcher.ask_json(berlin, "list", "--waiting", "--all-sites")
     assert [(file["path"], file["site"]) for file in found] == [("empty.wav", site_of(rome))]
     empty.unlink()
+
+
+def test_a_node_elsewhere_is_at_work(sites: Sites, watcher: Programs) -> None:
+    """Commands on a machine without a daemon say who works on the site: nothing is wrong, none need be started."""
+    rome = sites.rome
+    node = Node("hamburg", "elsewhere", "boot", "1", pid=77)
+    with rome.books() as books:
+        books.leases.take(site_of(rome), node, 600)
+    try:
+        said = watcher.ask(rome, "status")
+        assert "not running here; the site's node is hamburg (process 77 on elsewhere" in said
+        assert told(watcher, rome, "status")["daemon"]["elsewhere"].startswith("hamburg")
+        assert watcher.ask(rome, "status", "--healthy") == "work succeeds\n"
+        assert "hamburg" in watcher.ask(sites.berlin, "status", "--all-sites")
+        watcher.ask(rome, "pause")
+        assert watcher.ask(rome, "resume") == "Submitting goes on.\n"
+    finally:
+        with rome.books() as books:
+            books.leases.take(site_of(rome), node, 0)
+    assert watcher.call("status", "--healthy", "--config", rome.config_path).process.returncode == Exit.INCOMPLETE
 
 
 def test_in_a_file_there_is_one_site(make_place: MakePlace, watcher: Programs) -> None:

@@ -34,6 +34,7 @@ class Working:
     is_pass: bool = False
     reason: str = ""
     hint: str = ""
+    elsewhere: str = ""  # the node that works on the site instead of one here
 
     @property
     def stands_still(self) -> bool:
@@ -51,6 +52,7 @@ class Working:
             "heard_at": rfc3339(self.heard_at),
             "reason": self.reason,
             "hint": self.hint,
+            "elsewhere": self.elsewhere or None,
         }
 
     def describe(self, now: float) -> str:
@@ -67,6 +69,8 @@ class Working:
                 return f"{said}, but stuck: {why}" if why else said
             case Activity.HUNG:
                 return f"hung: {why} ({who}, running{since})"
+            case Activity.NOT_RUNNING if self.elsewhere:
+                return f"not running here; the site's node is {self.elsewhere}"
             case Activity.NOT_RUNNING:
                 return f"not running{since}{f' ({why})' if why else ''}: nothing is taken, sent or filed"
             case Activity.UNKNOWN:

@@ -94,6 +94,19 @@ class CommandContext:
 
     def working(self) -> Working:
         """Whether the daemon works, and since when. The folders of recordings are not accessed."""
+        found = self._working_here()
+        return found if found.activity is Activity.RUNNING else replace(found, elsewhere=self._works_elsewhere())
+
+    def _works_elsewhere(self) -> str:
+        """In words, the node that works on this site; "" for none, or if that is unknown, and where none can."""
+        if not (site := self.store.database.own_site()):
+            return ""
+        with suppress(StoreError), self.store.reading() as books:
+            lease = books.leases.of(site)
+            return "" if lease is None or lease.is_over else str(lease)
+        return ""
+
+    def _working_here(self) -> Working:
         try:
             holder = self.database_holder()
         except FolderError as error:
@@ -114,7 +127,7 @@ class CommandContext:
     def is_idle(self) -> bool:
         """Whether surely nobody works on this site now, so that nothing happens by itself."""
         try:
-            return self.holder() is None
+            return self.holder() is None and not self._works_elsewhere()
         except FolderError:
             return False
 

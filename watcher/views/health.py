@@ -76,7 +76,8 @@ def _find_own(status: Vital, now: float, rescan_seconds: float) -> Iterator[str]
     """Yield what is wrong on this machine."""
     if status.lost:
         yield str(status.lost)
-    if status.working.activity is not Activity.RUNNING or status.working.stands_still:
+    is_at_work = status.working.activity is Activity.RUNNING or status.working.elsewhere != ""
+    if not is_at_work or status.working.stands_still:
         yield f"daemon: {status.working.describe(now)}"
     for failure in status.failing:
         yield f"{failure.step} fails: {failure.fault}"
@@ -84,5 +85,5 @@ def _find_own(status: Vital, now: float, rescan_seconds: float) -> Iterator[str]
         yield str(fault)
     late = _SCANS_MISSED * rescan_seconds + _SCAN_SECONDS
     began = status.working.since or 0.0
-    if status.working.activity is Activity.RUNNING and now - max(status.last_scan_at or 0.0, began) > late:
+    if is_at_work and now - max(status.last_scan_at or 0.0, began) > late:
         yield f"the drop folder has not been scanned for {now - max(status.last_scan_at or 0.0, began):,.0f} s"
