@@ -178,7 +178,9 @@ def test_in_a_file_there_is_one_site(make_place: MakePlace, watcher: Programs) -
     (own,) = told(watcher, place, "status", "--all-sites")["sites"]
     assert (own["own"], own["states"]["done"], own["lease"]) == (True, 1, None)
     assert "daemon" in watcher.ask(place, "status")
-    assert [item["path"] for item in watcher.ask_json(place, "list", "--all-sites")] == ["a.wav"]
+    listed = watcher.ask_json(place, "list", "--all-sites")
+    assert [(item["path"], item["site"]) for item in listed] == [("a.wav", own["site"])]
+    assert watcher.ask(place, "list", "--all-sites").splitlines()[1].endswith(f"\t{place.root}/drop")
     assert watcher.ask(place, "report", "--all-sites").count("\n") == 2
     watcher.ask(place, "pause", "--all-sites")
     assert told(watcher, place, "status")["paused"] is not None

@@ -9,7 +9,10 @@ from watcher.views.context import CommandContext
 
 @dataclass(frozen=True, slots=True)
 class SiteName:
-    """A site, and what people call it. `folder`: its drop folder as its node last knew it; "": nobody may know."""
+    """A site, and what people call it. `id`: as its items have it, so "" in a file.
+
+    `folder`: its drop folder as its node last knew it; "" if it is not known, or nobody may know.
+    """
 
     id: str
     folder: str
@@ -29,7 +32,7 @@ def name_sites(context: CommandContext, books: Books) -> list[SiteName]:
             folder = books.site.get("path.drop")
             shown = show_text(folder) if isinstance(folder, str) and not hides else ""
             is_own = own is None or site == own
-            found.append(SiteName(site or books.site.get("id") or "", shown, is_own))
+            found.append(SiteName(site, shown, is_own))
     return sorted(found, key=lambda name: (not name.is_own, name.folder, name.id))
 
 
