@@ -54,6 +54,7 @@ class Overview:
     now: float
     pauses: list[tuple[Pause, str]]
     troubles: list[str]
+    elsewhere: str  # the node that works on the site, where this one stands by; else ""
     states: dict[State, Count]
     verdicts: dict[VerdictState, Count]
     classes: dict[str, Count]  # of the verdicts that are known
@@ -90,15 +91,16 @@ class Overview:
         under_way = Count(sum(self.states[state].number for state in UNDER_WAY))
         paused = "Submitting is paused. " if self.pauses else ""
         trouble = "Something does not work. " if self.troubles else ""
+        stands_by = "This node stands by. " if self.elsewhere else ""
         going = f"{under_way or 'None'} under way, {self.states[State.DONE]} done"
         artificial = self.classes[ARTIFICIAL]
-        return f"{trouble}{paused}{needs} {going}{f', {artificial} artificial' if artificial else ''}."
+        return f"{trouble}{stands_by}{paused}{needs} {going}{f', {artificial} artificial' if artificial else ''}."
 
 
 def read_overview(context: CommandContext) -> Overview:
     """Return how things stand now. No count takes longer because there are more of a kind than CAP."""
     config, now = context.config, context.clock.now()
-    troubles = _troubles(context)
+    troubles, elsewhere = _troubles(context), context.working().elsewhere
     with context.store.reading() as books:
         states = {state: Count(number) for state, number in books.page.counts().items()}
         verdicts = {state: Count(number) for state, number in books.page.asked().items()}
@@ -118,6 +120,7 @@ def read_overview(context: CommandContext) -> Overview:
         now=now,
         pauses=told,
         troubles=troubles,
+        elsewhere=show_text(elsewhere),
         states=states,
         verdicts=verdicts,
         classes=classes,
