@@ -46,7 +46,7 @@ def test_all_is_well_on_a_server_as_it_should_be(
     checked.is_now("server", "warning", "PostgreSQL 1", "psycopg 3", "fsync is off", "postgresql.conf")
     checked.is_now("rights", "well", "watcher is an ordinary user, owns the tables")
     checked.is_now("connections", "well", "all sites (1) and some commands need 10")
-    checked.is_now("clock of the server", "well", "as this machine's")
+    checked.is_now("server clock", "well", "as this machine's")
     checked.is_now("site", "well", json.loads((site.root / "watcher.node").read_text())["site"])
     checked.is_now("lease", "well", "no node works on it now")
 
@@ -101,7 +101,7 @@ def test_clocks_that_differ(
     honest = SystemClock.now
     monkeypatch.setattr(SystemClock, "now", lambda clock: honest(clock) + ahead)
     way = "ahead of the server's" if ahead > 0 else "behind the server's"
-    Checked(site, capsys).is_now("clock of the server", state, way, "set-ntp true")
+    Checked(site, capsys).is_now("server clock", state, way, "set-ntp true")
 
 
 def test_a_node_that_was_given_the_folder_of_another_site(site: Place, capsys: pytest.CaptureFixture[str]) -> None:

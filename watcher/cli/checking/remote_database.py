@@ -98,14 +98,14 @@ def _check_skew(context: CommandContext, found: ServerState) -> Finding:
     told = f"this machine's clock is {apart:,.1f} s {way} the server's"
     if apart > bearable:
         return wrong(
-            "clock of the server",
+            "server clock",
             f"{told}, longer than the longest of limits.writes ({bearable:g} s): what one node notes, such as how "
             "long the service wants to be left alone, another takes for over",
             hint,
         )
     if apart > _SKEW_SECONDS:
-        return warning("clock of the server", told, hint)
-    return well("clock of the server", f"as this machine's, to {max(apart, skew.unsure, 0.1):.1f} s")
+        return warning("server clock", told, hint)
+    return well("server clock", f"as this machine's, to {max(apart, skew.unsure, 0.1):.1f} s")
 
 
 def _check_site(context: CommandContext, found: ServerState) -> Finding:
