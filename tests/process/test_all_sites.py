@@ -170,6 +170,23 @@ def test_a_node_elsewhere_is_at_work(sites: Sites, watcher: Programs) -> None:
     assert watcher.call("status", "--healthy", "--config", rome.config_path).process.returncode == Exit.INCOMPLETE
 
 
+def test_before_any_table_is_there_is_this_site_alone(
+    postgresql: Server,  # noqa: F811
+    make_place: MakePlace,
+    watcher: Programs,
+) -> None:
+    """Whether this node knows its id already, as with a database that was made anew, or not."""
+    name = postgresql.database()
+    place = make_place(store={"url": postgresql.url(name)})
+    for _ in range(2):
+        (own,) = told(watcher, place, "status", "--all-sites")["sites"]
+        assert (own["own"], own["lease"], own["states"]["done"]) == (True, None, 0)
+        assert told(watcher, place, "status")["daemon"]["elsewhere"] is None
+        assert watcher.ask_json(place, "list", "--all-sites") == []
+        (place.root / "watcher.node").write_text('{"site": "0123456789abcdef"}')
+    postgresql.drop(name)
+
+
 def test_in_a_file_there_is_one_site(make_place: MakePlace, watcher: Programs) -> None:
     """A script for all sites works there, too."""
     place = make_place()

@@ -51,7 +51,7 @@ class SiteFacts:
     def joined(self, account: str) -> list[str]:
         """The ids of the sites that work with this account."""
         if is_in_a_file(self._connection):
-            return [""]
+            return []
         with wide(self._connection):
             found = self._connection.execute(_WITH_ACCOUNT, {"value": json.dumps(account)}).scalars().all()
         return list(found)

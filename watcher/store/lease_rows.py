@@ -20,6 +20,7 @@ from sqlalchemy.dialects.sqlite import insert  # see dialects.py
 
 from watcher.errors import LeaseHeld
 from watcher.store.schema import leases
+from watcher.store.scope import is_in_a_file
 from watcher.text import JsonObject, local_time, rfc3339
 
 _CLOCK: Any = literal_column("CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
@@ -114,11 +115,15 @@ class Leases:
         self._connection = connection
 
     def listed(self) -> list[Lease]:
-        """The lease of each site that was ever worked on, the oldest first."""
+        """The lease of each site that was ever worked on, the oldest first; in a file, none."""
+        if is_in_a_file(self._connection):
+            return []
         return [Lease.of(row) for row in self._connection.execute(_ALL)]
 
     def of(self, site: str) -> Lease | None:
         """The site's lease, which may be over; null where nobody ever had it."""
+        if is_in_a_file(self._connection):
+            return None
         row = self._connection.execute(_OF_SITE, {"site": site}).first()
         return None if row is None else Lease.of(row)
 

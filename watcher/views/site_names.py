@@ -24,15 +24,14 @@ class SiteName:
 
 def name_sites(context: CommandContext, books: Books) -> list[SiteName]:
     """Return the sites of this account, this one first, then by their drop folders."""
-    own, hides = context.store.database.own_site(), context.config.privacy.hides
-    ids = books.site.joined(context.config.identifai.payer)
+    database, hides = context.store.database, context.config.privacy.hides
+    own = database.own_site() or ""
     found = []
-    for site in ids if own in ids or not own else [own, *ids]:
+    for site in sorted({own, *books.site.joined(context.config.identifai.payer)}):
         with books.at(site):
             folder = books.site.get("path.drop")
             shown = show_text(folder) if isinstance(folder, str) and not hides else ""
-            is_own = own is None or site == own
-            found.append(SiteName(site, shown, is_own))
+            found.append(SiteName(site, shown, site == own))
     return sorted(found, key=lambda name: (not name.is_own, name.folder, name.id))
 
 
