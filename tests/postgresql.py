@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -105,8 +106,7 @@ class Server:
 def running_server() -> Iterator[Server]:
     """A server with empty databases; skips where Debian's postgresql is not installed."""
     if not _BINARIES:
-        missing = "needs Debian's postgresql"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+        _missing("postgresql")
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     try:
         if os.geteuid() == 0:
@@ -124,12 +124,30 @@ def running_server() -> Iterator[Server]:
         shutil.rmtree(folder)
 
 
+def server_started(port: int) -> list[str]:
+    """The commands with which root, on a machine with Debian's postgresql, starts its server at this port."""
+    if not _BINARIES:
+        _missing("postgresql")
+    version = _BINARIES[-1].parent.parent.name
+    settings = f"/etc/postgresql/{version}/main/postgresql.conf"
+    return [
+        "install -d -o postgres -g postgres /run/postgresql",
+        f"test -e {settings} || pg_createcluster {version} main",
+        f"sed -i 's/^port = .*/port = {port}/' {settings}",
+        f"pg_ctlcluster --skip-systemctl-redirect {version} main start",
+    ]
+
+
+def _missing(package: str) -> NoReturn:
+    said = f"needs Debian's {package}"
+    raise pytest.fail.Exception(said) if os.environ.get("CI") else pytest.skip.Exception(said)
+
+
 @contextlib.contextmanager
 def running_pooler(server: Server) -> Iterator[Path]:
     """PgBouncer in transaction mode before all databases of the server. Yields the folder of its socket."""
     if (program := shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")) is None:
-        missing = "needs Debian's pgbouncer"
-        raise pytest.fail.Exception(missing) if os.environ.get("CI") else pytest.skip.Exception(missing)
+        _missing("pgbouncer")
     folder = server.folder / "pooler"
     subprocess.run(["mkdir", folder], check=True, **server.as_whom)
     files = {

@@ -92,7 +92,7 @@ def running_server(opt: Path | None = None) -> Iterator[Server]:
     Nothing is installed but what `opt`, see Server.keep_opt, has.
     """
     needs_root()
-    python = python_for_strangers("hatchling")
+    python = python_for_strangers("hatchling", "psycopg", "psycopg-binary")
     base = Path(tempfile.mkdtemp(prefix="watcher-tests-server-"))
     base.chmod(0o755)
     script = _BEGIN.format(laid_over=" ".join(_LAID_OVER), empty=" ".join(_EMPTY))

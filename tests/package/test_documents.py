@@ -20,7 +20,9 @@ from tests.package.documents import DOCUMENTS, block, blocks, bullets, commands,
 from tests.package.server import Server, running_server
 from tests.people import PROJECT
 from tests.places import KEY, speech
+from tests.postgresql import server_started
 from tests.process.programs import posts, wait_until
+from tests.process.servers import free_port
 from watcher.cli.arguments import build_parser
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
@@ -34,6 +36,7 @@ DAYS = {
         "Install it as a service": "the fixture `installed`",
         "First start": "the fixture `started`",
         "For the people who drop": "test_a_first_day",
+        "Several sites, several machines": "test_a_site_moves_into_a_database_on_a_server",
         "With cron, instead of a service": "test_passes_by_cron",
         "Backup and restore": "test_a_backup_and_its_return",
         "Update and roll back": "test_an_update_and_the_way_back",
@@ -64,6 +67,10 @@ INSTEAD = {
     'systemd-ask-password -n "identifAI key:" |\n'
     "    systemd-creds encrypt --name=identifai.key - /etc/watcher/identifai.key.cred": (
         "systemd-ask-password --help && systemd-creds --help | grep -e --name="
+    ),
+    # It asks at a terminal.
+    "runuser -u postgres -- psql -c '\\password watcher'": (
+        "runuser -u postgres -- psql -c \"ALTER ROLE watcher PASSWORD 'secret'\""
     ),
     "systemctl edit watcher": "mkdir -p /etc/systemd/system/watcher.service.d",
 }
@@ -570,6 +577,34 @@ def test_three_sites(installed: Day) -> None:
         at = ("--config", f"/etc/watcher/{site}.toml")
         wait_until(lambda at=at: installed.status(*at)["states"]["done"] == 1)  # type: ignore[misc]
     assert installed.service.charged == 3
+
+
+def test_a_site_moves_into_a_database_on_a_server(started: Day) -> None:
+    """Its books are there, and its daemon goes on with them: what was paid for is known, what is new is sent.
+
+    Nobody but the service's user and root can read the password.
+    """
+    port = free_port()
+    for command in server_started(port):
+        started.server.does(command)
+    started.drop("/srv/recordings/drop/before.wav", "before")
+    started.wait_for(done=1)
+    section = "Several sites, several machines"
+    typed = commands(README, section)
+    stop = typed.index("systemctl stop watcher")
+    for command in typed[:stop]:
+        started.type(command)
+    started.write("/etc/watcher/pgpass", f"127.0.0.1:{port}:watcher:watcher:secret\n")
+    text = block(README, section, "toml").replace("127.0.0.1/", f"127.0.0.1:{port}/")
+    started.configure("/etc/watcher/config.toml", text)
+    for command in typed[stop:]:
+        started.type(command)
+    assert started.mode("/etc/watcher/pgpass") == "600 watcher watcher"
+    assert started.mode("/var/lib/watcher/watcher.node") == "640 watcher watcher"
+    started.drop("/srv/recordings/drop/again.wav", "before")
+    started.drop("/srv/recordings/drop/after.wav", "after")
+    started.wait_for(done=3)
+    assert started.service.charged == 2
 
 
 def test_every_path_in_contributing_is_there() -> None:
