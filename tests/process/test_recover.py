@@ -317,6 +317,7 @@ def test_a_filing_that_was_cut_off_is_completed(
     drop, done = site.root / "drop", site.root / "done"
     for name in ("not moved.wav", "not moved.xml", "without its sidecar.xml"):
         (done / name).rename(drop / name)
+    let_pass(0.05)  # more than a tick of the disk's clock
     for there, here in (("without its sidecar.wav", "aside"), ("aside", "without its sidecar.wav")):
         (done / there).rename(done / here)  # moved after its sidecar was made
     set_back(site, "not moved", "without its sidecar")
