@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.clock import FalseClock
 from watcher import composition, once
@@ -40,6 +40,8 @@ class Place:
     """One site on a real disk. `root` holds drop/, done/, failed/, config.toml and the database."""
 
     config_name = "config.toml"
+    usual: ClassVar[dict[str, dict[str, Any]]] = {}
+    """What the configuration has where nothing else is said."""
 
     def __init__(self, root: Path, url: str, clock: Clock | None = None, **settings: dict[str, Any]) -> None:
         self.root = root
@@ -51,7 +53,7 @@ class Place:
 
     def configure(self, **settings: dict[str, Any]) -> None:
         """The configuration is the defaults with these sections changed; a URL of our own."""
-        tables = {name: dict(section) for name, section in settings.items()}
+        tables = {name: {**self.usual.get(name, {}), **settings.get(name, {})} for name in self.usual | settings}
         tables.setdefault("identifai", {}).setdefault("base_url", self.url)
         lines = []
         for name, section in tables.items():

@@ -230,6 +230,7 @@ def test_a_retry_of_what_was_put_back_by_hand_goes_on(
 # Dismiss
 
 
+@pytest.mark.server
 def test_what_was_dismissed_needs_nobody_any_more(
     place: Place, service: Sandbox, anna: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +286,7 @@ def test_only_what_has_failed_is_dismissed(place: Place) -> None:
     assert place.item("notes.wav").dismissed is None
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("words", [["--failed"], ["a.wav", "b.wav", "c.wav"]])
 def test_each_retry_stands_for_itself(
     place: Place,

@@ -13,6 +13,9 @@ from watcher.cli import main
 from watcher.domain import State
 from watcher.sandbox import Sandbox
 
+pytestmark = pytest.mark.server
+
+
 SAME = speech("same")
 
 
@@ -60,6 +63,7 @@ def test_copies_that_arrive_at_the_same_moment(make_place: MakePlace, service: S
     assert len(posts(service)) == 3
 
 
+@pytest.mark.sqlite  # it waits for a window
 def test_while_the_first_is_being_sent_the_copy_waits(place: Place, service: Sandbox, clock: FalseClock) -> None:
     """A copy that arrives in mid-upload waits for the answer, and shares it."""
     with queued(place, "other", first=SAME) as journey:

@@ -66,6 +66,7 @@ def everything_of(root: Path) -> bytes:
     return found
 
 
+@pytest.mark.server
 def test_nothing_that_names_anybody_is_left(place: Place, service: Sandbox, run: Run) -> None:
     """Neither in the folders nor in the database, its free pages and its log: but the content is known."""
     other = done_call(place, "other.wav", speech("other"))
@@ -113,6 +114,7 @@ def test_a_dry_run_changes_nothing(place: Place, run: Run) -> None:
         assert books.removals.get(item_id) is None
 
 
+@pytest.mark.server
 def test_copies_are_named_and_erased_on_demand(place: Place, service: Sandbox, run: Run) -> None:
     """What has the same bytes stays, and is named; with --all-copies it goes as well, whatever became of it."""
     first = done_call(place, "first.wav")
@@ -269,6 +271,7 @@ def test_what_is_to_be_erased_is_not_sent_again(place: Place, service: Sandbox, 
     assert place.items() == {}
 
 
+@pytest.mark.server
 def test_prune_says_what_it_would_remove_and_removes_it(
     make_place: MakePlace, clock: FalseClock, run: Run, place: Place
 ) -> None:

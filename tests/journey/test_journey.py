@@ -13,6 +13,8 @@ from watcher.domain import State
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
 
+pytestmark = pytest.mark.server
+
 
 def test_a_recording_is_submitted_once_and_filed_with_a_receipt(place: Place, service: Sandbox) -> None:
     """Whoever dropped a recording finds it in done/, with the service's identifier beside it."""
@@ -205,6 +207,7 @@ def test_a_recording_taken_away_before_it_was_sent_is_withdrawn_and_may_return(
     assert service.charged == 1
 
 
+@pytest.mark.sqlite  # on a server the windows are on its clock, which is real
 def test_both_limits_hold_and_no_upload_is_ever_refused(make_place: MakePlace, service: Sandbox) -> None:
     """Forty recordings go out within 1 a second and 30 a minute: the service never has to say 429."""
     place = make_place()

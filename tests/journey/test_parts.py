@@ -129,6 +129,7 @@ def check(site: Site, service: Sandbox) -> None:
         assert (part.identifier in identifiers) == (part.state is PartState.ACCEPTED)
 
 
+@pytest.mark.server
 def test_each_part_is_sent_once_and_they_end_as_one(place: Place, service: Sandbox) -> None:
     """One after the other, named after the recording; done with every identifier, and the spool is empty."""
     with opened(place, long=LONG) as site:
@@ -193,6 +194,7 @@ def test_with_no_part_accepted_it_failed(place: Place, service: Sandbox) -> None
         assert len(posts(service)) == 5
 
 
+@pytest.mark.server
 def test_retry_pays_only_for_what_has_no_identifier(place: Place, service: Sandbox) -> None:
     """The recording comes back from done/, its refused part is sent, and it is complete; so is its duplicate."""
     service.add_fault(**REFUSED, ordinal=2)
@@ -369,6 +371,7 @@ def test_a_part_that_somebody_else_left_half_sent_is_in_doubt(place: Place, serv
 # The same bytes
 
 
+@pytest.mark.server
 def test_a_recording_in_parts_is_paid_for_once_however_often_it_comes(place: Place, service: Sandbox) -> None:
     """While it is under way and afterwards: the others have its parts' identifiers."""
     with opened(place, long=LONG, second=LONG) as site:

@@ -19,10 +19,10 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def migrated(postgresql: Server) -> str:  # noqa: F811
+def migrated(postgresql: Server, tmp_path_factory: pytest.TempPathFactory) -> str:  # noqa: F811
     """The name of a PostgreSQL database of this version with nothing in it: a template, which nobody writes to."""
     postgresql.execute(f"CREATE DATABASE {_MIGRATED} OWNER watcher TEMPLATE template0")
-    with Store(postgresql.url(_MIGRATED), Path("unused")) as store:
+    with Store(postgresql.url(_MIGRATED), tmp_path_factory.mktemp("node") / "watcher.node") as store:
         store.database.migrate()
     return _MIGRATED
 

@@ -22,7 +22,13 @@ from watcher.store import Store, revisions
 from watcher.store.schema import metadata
 
 NEWEST = revisions.known()[-1]
-_LOCAL = Path("unused")
+_LOCAL = Path("watcher.node")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what stands for the database on this machine may lie."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
