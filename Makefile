@@ -32,6 +32,7 @@ test: check
 
 crash: $(VENV)/.installed-dev
 	EVERY_CROSSING=1 $(BIN)/pytest -q tests/crash/test_crashes.py tests/crash/test_removals.py
+	EVERY_CROSSING=1 $(BIN)/pytest -q tests/process/test_account.py
 	$(BIN)/python -m tests.crash
 
 network: $(VENV)/.installed-dev

@@ -13,9 +13,11 @@ from watcher.journey.arrive.admit import stays_refused
 from watcher.journey.filed import has_receipt, lies_there
 from watcher.journey.submit.policy import NEEDS_CANARY
 from watcher.journey.working import Activity
+from watcher.store import Books
 from watcher.text import local_time, show_path
 from watcher.views.context import CommandContext
 from watcher.views.interruptions import explain_pauses, sentence
+from watcher.views.site_names import name_sites
 
 IDLE = "No daemon is running: the next `watcher run` does it."
 
@@ -136,8 +138,20 @@ def _explain_shared(context: CommandContext, original_id: str | None) -> str:
     if original_id is None:
         return ""
     with context.store.reading() as books:
-        is_erased = books.items.get(original_id) is None and books.tombstones.get(original_id) is not None
-    return f" It has the same bytes as {original_id}{', which was erased,' if is_erased else ''} and cost nothing."
+        is_erased = books.copies.get(original_id) is None and books.tombstones.get(original_id) is not None
+        original = (
+            f"{original_id}{', which was erased,' if is_erased else _elsewhere(context, books, original_id)}"
+        )
+    return f" It has the same bytes as {original} and cost nothing."
+
+
+def _elsewhere(context: CommandContext, books: Books, item_id: str) -> str:
+    """Return at which other site the item is, for a person; "" for one of this site."""
+    site = books.copies.site_elsewhere(item_id)
+    if site is None:
+        return ""
+    name = next((str(name) for name in name_sites(context, books) if name.id == site), site)
+    return f" (at another site: {name})"
 
 
 def _explain_removed(item: Item) -> str:
@@ -189,8 +203,8 @@ def _explain_queued(context: CommandContext, item: Item) -> str:
 
 def _explain_duplicate(context: CommandContext, first_id: str) -> str:
     with context.store.reading() as books:
-        first = books.items.get(first_id)
-    said = f"waits for {first_id}, which has the same bytes, and will share its outcome at no cost."
+        first, elsewhere = books.items.get(first_id), _elsewhere(context, books, first_id)
+    said = f"waits for {first_id}{elsewhere}, which has the same bytes, and will share its outcome at no cost."
     if first is None or first.duplicate_of is not None:
         return said
     return f"{said} That one, {show_path(first.path)}, {_explain(context, first)}"
