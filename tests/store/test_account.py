@@ -303,3 +303,20 @@ def test_a_verdict_that_another_site_shares_outlasts_a_recording(opened: OpenSto
             assert books.removals.forget_item(books.items.get(item(number).id) or item(number))
             books.removals.forget_rest(item(number).id, ["f" * 64])
             assert (books.verdicts.get("f" * 64) is not None) == stays
+
+
+def test_who_follows_names_the_original_and_no_other_duplicate(opened: OpenStore) -> None:  # noqa: F811
+    """Though a duplicate arrived before its original, and has its identifier, too."""
+    one, other = opened("one"), opened("other")
+    add(other, 1, duplicate_of=item(2).id)
+    add(one, 2)
+    for store, number in ((other, 1), (one, 2)):
+        with store.writing() as books:
+            found = books.items.get(item(number).id)
+            assert found is not None
+            books.items.change(found, State.FILING, 5.0, identifier="f" * 64, outcome=State.DONE)
+    for store in (one, other):
+        with store.reading() as books:
+            found = books.copies.original_of("c" * 64)
+            assert found is not None
+            assert (found.id, found.site) == (item(2).id, "one")

@@ -200,7 +200,8 @@ def resolve_duplicate(site: Site, books: Books, item: Item) -> dict[str, Any] | 
     key = site.content_key(item.sha256, item.audio.channels if item.audio else None)
     copies = books.copies.with_content(key)
     others = [copy for copy in copies if copy.id != item.id]
-    original = next((copy for copy in others if is_accepted(copy)), None)
+    accepted = [copy for copy in others if is_accepted(copy)]
+    original = next((copy for copy in accepted if copy.duplicate_of is None), None) or next(iter(accepted), None)
     if original is None:
         own_place = next((n for n, copy in enumerate(copies) if copy.id == item.id), len(copies))
         earlier = [copy for copy in copies[:own_place] if copy.state in UNSENT]

@@ -44,10 +44,11 @@ _ORIGINAL_OF = (
     )
     .order_by(
         case(
-            (IS_ACCEPTED, 0),
-            (is_one_of(items, UNDECIDED), 1),
-            (items.c.state == State.HELD, 2),
-            else_=3,
+            (and_(IS_ACCEPTED, items.c.duplicate_of.is_(None)), 0),
+            (IS_ACCEPTED, 1),
+            (is_one_of(items, UNDECIDED), 2),
+            (items.c.state == State.HELD, 3),
+            else_=4,
         ),
         items.c.serial,
     )
@@ -118,8 +119,8 @@ class Copies:
     def original_of(self, content_key: str, apart_from: str = "") -> Item | None:
         """The item that decides for all with the same bytes, options, base URL and account.
 
-        That is one with an identifier, else one on its way to it, else one that a person must decide on,
-        else one that the service refused; an item that was withdrawn decides nothing.
+        That is one with an identifier, its own before one that it shares; else one on its way to it, else one that
+        a person must decide on, else one that the service refused; an item that was withdrawn decides nothing.
         """
         query = _ORIGINAL_OF if self._is_alone else _ORIGINAL_OF_ALL
         with wide(self._connection):
