@@ -14,6 +14,7 @@ from tests.places import KEY, REFUSED, Place, speech
 from tests.postgresql import Server, postgresql  # noqa: F401 — a fixture
 from tests.process.conftest import QUICK, MakePlace
 from tests.process.programs import CLOCK, Programs
+from watcher.domain import Pause, PauseKind
 from watcher.errors import Exit
 from watcher.sandbox import Sandbox
 from watcher.store import Node
@@ -85,6 +86,8 @@ def test_status_tells_of_every_site_and_of_all_together(sites: Sites, watcher: P
     assert places == sorted(places)
     assert "theirs" not in said
     assert told(watcher, berlin, "status")["states"]["done"] == 1
+    refused = watcher.call("status", "--healthy", "--all-sites", "--config", berlin.config_path)
+    assert (refused.process.returncode, "watcher_sites_without_node" in refused.err) == (2, True)
 
 
 def test_list_and_report_tell_the_site_of_each_recording(sites: Sites, watcher: Programs) -> None:
@@ -139,6 +142,17 @@ def test_pause_at_all_sites_is_a_row_for_each(sites: Sites, watcher: Programs) -
     said = watcher.ask(rome, "resume", "--all-sites")
     assert said == f"The person's pause is over at {berlin.root}/drop.\n"
     assert "not paused at 2 sites" in watcher.ask(rome, "resume", "--all-sites")
+
+    with rome.books() as books:  # what the account met is every site's
+        books.pauses.set(Pause(PauseKind.ACCOUNT, "no_credit", "The account has no credit left.", 1.0, None))
+    found = told(watcher, berlin, "status", "--all-sites")
+    assert [(pause["kind"], pause["sites"]) for pause in found["pauses"]] == [
+        ("account", [site_of(berlin), site_of(rome)])
+    ]
+    said = watcher.ask(berlin, "resume", "--all-sites")
+    assert said.count("Still paused: The account has no credit left.") == 1
+    with berlin.books() as books:
+        books.pauses.end(PauseKind.ACCOUNT, 2.0)
 
 
 def test_what_waits_at_every_site_is_listed_with_it(sites: Sites, watcher: Programs) -> None:
