@@ -31,7 +31,7 @@ from watcher.store import LAST, Place, Sought, Store, Wish
 from watcher.store.database import Database
 from watcher.store.dialects import OF_SCOPE
 from watcher.store.schema import metadata
-from watcher.store.transfer import copy_site, refuse_rows
+from watcher.store.site_copy import copy_site, refuse_rows
 
 SITE = "0123456789abcdef"
 

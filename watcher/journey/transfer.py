@@ -14,7 +14,7 @@ from watcher.journey.submit import journal
 from watcher.outlet import Show
 from watcher.store import Store
 from watcher.store.local_files import copied_aside
-from watcher.store.transfer import Copied, copy_site, refuse_rows
+from watcher.store.site_copy import Copied, copy_site, refuse_rows
 
 _SETTING = "--from"
 
