@@ -81,11 +81,13 @@ def opened(
     once: bool = False,
     find_key: FindKey | None = None,
     beside: Callable[[Site], AbstractContextManager[None]] = nothing,
+    stopping: threading.Event | None = None,
 ) -> Iterator[Journey]:
     """Yield the site's steps, ready to run: the site is locked, its database up to date, nothing half done.
 
     `find_key` reads the key again when it may have been replaced. `beside`: what is entered once the site is
-    locked and its database up to date, before its drop folder is waited for, and left at the end.
+    locked and its database up to date, before its drop folder is waited for, and left at the end. `stopping`: what
+    tells all of it to end; null: one of its own.
 
     Raises ConfigError (a folder is missing at the first start), FolderForeign, InstanceRunning, StoreError.
     """
@@ -113,7 +115,14 @@ def opened(
             client = make_client(config, key, clock)
             store.database.tell_outages()
             try:
-                yield _assemble(site, client, Keys(site, client, key, find_key), instance, once=once)
+                yield _assemble(
+                    site,
+                    client,
+                    Keys(site, client, key, find_key),
+                    instance,
+                    stopping or threading.Event(),
+                    once=once,
+                )
             finally:
                 client.close()
 
@@ -165,8 +174,9 @@ class _Upgrade:
         systemd.notify(f"EXTEND_TIMEOUT_USEC={_START_MICROSECONDS}")  # else systemd would end it in the middle
 
 
-def _assemble(site: Site, client: Client, keys: Keys, instance: Instance, *, once: bool) -> Journey:
-    stopping = threading.Event()
+def _assemble(
+    site: Site, client: Client, keys: Keys, instance: Instance, stopping: threading.Event, *, once: bool
+) -> Journey:
     arrivals = Arrivals(site, stopping, scans_once=once)
     beginning, ending = threading.Lock(), threading.Lock()
     workers = range(site.config.limits.in_flight)

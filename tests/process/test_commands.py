@@ -83,7 +83,9 @@ def test_nothing_is_submitted_during_a_pause_and_everything_else_goes_on(
 ) -> None:
     """Arrivals are queued, refusals filed, and `status` and `why` tell the reason; `resume` lets all go."""
     daemon = watcher.daemon(place)
-    watcher.ask(place, "pause", "--reason", "budget review")
+    watcher.ask(place, "pause", "--reason", "holidays")
+    replaced = watcher.ask(place, "pause", "--reason", "budget review")
+    assert re.search(r"^It replaces the pause of .+: holidays$", replaced, re.MULTILINE)
     place.drop("one.wav")
     place.drop("notes.wav", b"no recording\n")
     daemon.wait_for("recording.queued")

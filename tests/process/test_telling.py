@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -127,6 +128,24 @@ def test_a_pass_tells_at_its_end(
     for _ in range(2):
         watcher.start("run", "--once", "--config", place.config_path).end(seconds=COMPANY)
     assert hook.titles == ["1 failed"]
+
+
+def test_a_pass_that_is_told_to_stop_leaves_a_hanging_address(
+    make_place: MakePlace, service: Sandbox, watcher: Programs, hook: Webhook, tmp_path: Path
+) -> None:
+    """It does not wait until the address has failed: the next pass sends what this one could not."""
+    place = tells(make_place, tmp_path, hook.url)
+    fail_one(place, service, "bad.wav")
+    hook.free.clear()
+    program = watcher.start("run", "--once", "--config", place.config_path)
+    wait_until(lambda: hook.taken, seconds=COMPANY, told=lambda: program.err)
+    program.process.send_signal(signal.SIGTERM)
+    program.end(seconds=COMPANY)
+    assert program.events("notify.failed") == []
+    hook.free.set()
+    watcher.start("run", "--once", "--config", place.config_path).end(seconds=COMPANY)
+    assert set(hook.titles) == {"1 failed"}
+    assert sent(place) != [""]
 
 
 def test_the_test_message_reaches_every_address(

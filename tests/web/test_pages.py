@@ -9,19 +9,21 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.error import HTTPError
 
 import pytest
 from sqlalchemy import text
 
 from tests.clock import FalseClock
 from tests.places import Place, sandbox, speech
+from tests.process.programs import CLOCK
 from tests.report.sites import HOSTILE
 from tests.store.recordings import item, verdict
 from tests.web.asking import FORM, OURS, ask
 from tests.web.sites import HELD, Served, make_failed, make_hostile, make_mixed, names_in, pause, seen_in, served
 from watcher.accounts import user_name
-from watcher.domain import Mode, Part, PartState, Planned, State, Verdict, VerdictState
-from watcher.errors import StoreUnavailable
+from watcher.domain import Fault, Mode, Part, PartState, Planned, State, Verdict, VerdictState
+from watcher.errors import UNSENDABLE, StoreUnavailable
 from watcher.store import Store
 from watcher.store.page_rows import CAP
 from watcher.text import rfc3339
@@ -243,6 +245,74 @@ def test_a_pause_that_the_page_did_not_show_is_not_ended(place: Place) -> None:
             assert "<b>Not done.</b>" in told
             assert "paused submitting: The network is being mended." in told
         assert "The network is being mended." in [one.reason for one in place.pauses()]
+
+
+def test_another_s_pause_that_the_page_did_not_show_stands(place: Place) -> None:
+    """Whoever pauses from a page of before hears whose pause it is, and why: neither reason is lost."""
+    place.run_once()
+    with served(place) as site:
+        assert "<b>Done.</b>" in site.post("/pause", reason="The network is being mended.")
+        told = site.post("/pause", reason="The <disk> is full.")
+        assert "<b>Not done.</b>" in told
+        assert re.search(r"Meanwhile .* paused submitting: The network is being mended\.", told)
+        assert [pause.reason for pause in place.pauses()] == ["The network is being mended."]
+
+
+def test_a_recording_that_cannot_be_sent_needs_a_person_on_every_page(place: Place) -> None:
+    """It is queued, and what keeps it back is its file: both pages count it, as `status` does."""
+    place.run_once()
+    fault = Fault(UNSENDABLE[0], "The file cannot be read.", "Let the service read it.")
+    with place.books() as books:
+        books.items.add(item(1, path=b"closed.wav", fault=fault))
+    with served(place) as site:
+        assert "1 recording needs a person." in site.get("/")
+        assert "closed.wav" in site.get("/needs")
+        assert "<p>Nothing.</p>" not in site.get("/needs")
+
+
+def test_the_first_page_finds_the_troubles_that_monitoring_finds(place: Place) -> None:
+    """Here that there has been no sign of life for hours."""
+    place.run_once()
+    with served(place) as site:
+        place.clock.wait(CLOCK.now() - place.clock.now() + 10_000, threading.Event())
+        with pytest.raises(HTTPError) as caught:
+            site.get("/healthz")
+        (said,) = caught.value.read().decode().splitlines()
+        page = site.get("/")
+        assert f'<b>Trouble.</b> <bdi class="name">{said}</bdi>' in page
+        assert "Something does not work." in page
+
+
+def test_an_address_with_a_slash_too_many_leads_to_its_page(failed: Served) -> None:
+    """By its path alone: behind a proxy, the host and the scheme that the server sees are not the browser's."""
+    port = int(failed.url.rpartition(":")[2])
+    answered = ask(port, "/needs/?told=1")
+    assert (answered.status, answered.headers["location"]) == (307, "/needs?told=1")
+    assert failed.status("/needs/") == 200
+    assert failed.status("/nothing/") == 404
+    for path in ("//needs/", "//evil.example/", "/%2Fneeds/", "/%5Cneeds/"):
+        assert ask(port, path).headers.get("location", "/needs") == "/needs"
+
+
+def test_where_names_are_hidden_an_error_has_none(
+    tmp_path: Path, clock: FalseClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be shown is explained without what it is about."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise StoreUnavailable(
+            "call-0049.wav in the drop folder cannot be read", hint=f"Look at {tmp_path}/drop/call-0049.wav."
+        )
+
+    place = Place(tmp_path, "http://127.0.0.1:1", clock, privacy={"names": "hide"})
+    place.run_once()
+    monkeypatch.setattr("watcher.web.pages.read_overview", refuse)
+    with served(place) as site, pytest.raises(HTTPError) as caught:
+        site.get("/")
+    said = caught.value.read().decode()
+    assert caught.value.code == 503
+    assert "in the drop folder cannot be read" in said
+    assert "call-0049" not in said
 
 
 def test_all_that_match_are_decided_on_as_a_wish(failed: Served) -> None:

@@ -13,7 +13,7 @@ from watcher.cli.opening import open_to_decide
 from watcher.domain import Fault, Item, Pause, PauseKind
 from watcher.errors import Exit, UsageError
 from watcher.journey import decisions
-from watcher.text import show_path
+from watcher.text import show_path, show_text
 from watcher.views.context import CommandContext
 from watcher.views.interruptions import ending, is_barred
 from watcher.views.lookup import Named, find_failed, find_held, find_retriable, read_name
@@ -111,14 +111,17 @@ def pause(options: argparse.Namespace) -> int:
         reason, now, person = show_path(os.fsencode(options.reason)), context.clock.now(), name_person(os.environ)
         sites = name_sites(context, books) if options.all_sites else None
         if sites is None:
-            decisions.pause(books, reason, now, person)
+            before = decisions.pause(books, reason, now, person)
+            replaced = [before] if before else []
         else:
-            decisions.pause_each(books, [site.id for site in sites], reason, now, person)
+            replaced = [*decisions.pause_each(books, [site.id for site in sites], reason, now, person).values()]
     if sites is None:
         print("Submitting is paused until `watcher resume`; everything else goes on.")
-        return Exit.WELL
-    print(f"Submitting is paused at {_sites_in_words(sites)}; everything else goes on.")
-    print("`watcher resume --all-sites` ends it; `watcher resume` at a site ends it there alone.")
+    else:
+        print(f"Submitting is paused at {_sites_in_words(sites)}; everything else goes on.")
+        print("`watcher resume --all-sites` ends it; `watcher resume` at a site ends it there alone.")
+    for said in decisions.replaced_in_words(replaced):
+        print(show_text(said))
     return Exit.WELL
 
 

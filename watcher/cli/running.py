@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -48,11 +49,14 @@ def run(options: argparse.Namespace) -> int:
     if not options.once:
         hold_hang_ups()
     find = partial(read_key, environ=os.environ)
-    beside = partial(_beside, once=options.once)
-    with opened(config, key, SystemClock(), once=options.once, find_key=find, beside=beside) as journey:
-        if not options.once:
+    is_pass, stopping = options.once, Event()
+    beside = partial(_beside, pass_ended=stopping if is_pass else None)
+    with opened(
+        config, key, SystemClock(), once=is_pass, find_key=find, beside=beside, stopping=stopping
+    ) as journey:
+        if not is_pass:
             return daemon.run(journey)
-        heed_signals(journey.stopping)
+        heed_signals(stopping)
         bound_stop(journey)
         with _progress(verdicts=waits) as show:
             outcome = once.run_once(journey, verdict_seconds=verdict_seconds, show=show)
@@ -66,19 +70,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _beside(site: Site, *, once: bool) -> Iterator[None]:
+def _beside(site: Site, *, pass_ended: Event | None) -> Iterator[None]:
     """What is done beside the steps, where it is set: the page is served, and somebody is told."""
-    with nullcontext() if once else _page(site), _telling(site, once=once):
+    with _page(site) if pass_ended is None else nullcontext(), _telling(site, pass_ended):
         yield
 
 
-def _telling(site: Site, *, once: bool) -> AbstractContextManager[None]:
+def _telling(site: Site, pass_ended: Event | None) -> AbstractContextManager[None]:
     """Who tells, where notify.urls_file is set: only then what it needs is loaded."""
     if site.config.notify.urls_file is None:
         return nullcontext()
     from watcher.notify.telling import telling  # noqa: PLC0415 — an extra, which takes a while to load
 
-    return telling(site, once=once)
+    return telling(site, pass_ended=pass_ended)
 
 
 def _page(site: Site) -> AbstractContextManager[None]:

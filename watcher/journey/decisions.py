@@ -100,10 +100,17 @@ def review(books: Books, item: Item, word: ReviewWord, note: str, now: float, pe
     books.items.change(item, item.state, now, told, by=person, **changes)
 
 
-def pause(books: Books, reason: str, now: float, person: str) -> None:
-    """Submit nothing until a person resumes."""
-    reason = reason or "A person paused submitting."
+def pause(books: Books, reason: str, now: float, person: str) -> Pause | None:
+    """Submit nothing until a person resumes. Return the person's pause that this one replaces, null for none."""
+    reason, before = reason or "A person paused submitting.", books.pauses.get(PauseKind.PERSON)
     books.pauses.set(Pause(PauseKind.PERSON, "person", reason, now, None, by=person))
+    return before
+
+
+def replaced_in_words(pauses: Iterable[Pause]) -> list[str]:
+    """Return what is said of pauses that another one replaced: each once."""
+    said = (f"It replaces the pause of {pause.by or 'somebody'}: {pause.reason}" for pause in pauses)
+    return list(dict.fromkeys(said))
 
 
 def resume(books: Books, now: float, person: str) -> tuple[Pause | None, list[Pause]]:
@@ -118,11 +125,15 @@ def resume(books: Books, now: float, person: str) -> tuple[Pause | None, list[Pa
     return ended, standing
 
 
-def pause_each(books: Books, sites: Iterable[str], reason: str, now: float, person: str) -> None:
-    """Submit nothing at any of these sites until a person resumes there."""
+def pause_each(books: Books, sites: Iterable[str], reason: str, now: float, person: str) -> dict[str, Pause]:
+    """Do what `pause` does at each of these sites, and return what it replaced, by the site."""
+    replaced = {}
     for site in sites:
         with books.at(site):
-            pause(books, reason, now, person)
+            before = pause(books, reason, now, person)
+        if before is not None:
+            replaced[site] = before
+    return replaced
 
 
 def resume_each(

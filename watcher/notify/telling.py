@@ -45,11 +45,11 @@ _SINCE = "notify.since"
 
 
 @contextmanager
-def telling(site: Site, *, once: bool) -> Iterator[None]:
+def telling(site: Site, *, pass_ended: threading.Event | None) -> Iterator[None]:
     """Tell somebody, in a thread of its own, until the end of the block; nobody if notify.urls_file is not set.
 
-    `once`: tell at the end of the block instead, without waiting for company. Raises ConfigError where the file of
-    the addresses cannot be used.
+    `pass_ended`: given where this is one pass, which tells at the end of the block instead, without waiting for
+    company; set once that is to end soon. Raises ConfigError where the file of the addresses cannot be used.
     """
     path = site.config.notify.urls_file
     if path is None:
@@ -59,9 +59,9 @@ def telling(site: Site, *, once: bool) -> Iterator[None]:
     if book.exposed:
         _log.warning("notify.exposed", reason=book.exposed)
     teller = Teller(site, book)
-    if once:
+    if pass_ended is not None:
         yield
-        teller.finish()
+        teller.finish(pass_ended)
         return
     thread = threading.Thread(target=teller.run, name="notify", daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # inherited
@@ -140,12 +140,17 @@ class Teller:
         self._stopping.set()
         self._news.set()
 
-    def finish(self) -> None:
-        """Tell what there is to tell now, and wait until it is sent, for as long as an address may take."""
+    def finish(self, ended: threading.Event) -> None:
+        """Tell what there is to tell now, and wait until it is sent, for as long as an address may take.
+
+        Once `ended` is set, a stop's time is left for it: what was not sent is sent by the next start.
+        """
         clock = self._site.clock
         self._try(lambda: self.step(company_seconds=0.0, is_pass=True))
-        give_up_at = clock.monotonic() + _FINISH_SECONDS
+        give_up_at, is_ending = clock.monotonic() + _FINISH_SECONDS, False
         while self._is_sending() and clock.monotonic() < give_up_at:
+            if ended.is_set() and not is_ending:
+                give_up_at, is_ending = min(give_up_at, clock.monotonic() + _STOP_SECONDS), True
             self._news.clear()
             self._try(self._collect)
             if self._is_sending():

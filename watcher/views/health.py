@@ -67,13 +67,17 @@ def find_troubles(status: Vital, now: float, rescan_seconds: float) -> list[Trou
     One recording that fails, is held or cannot be read keeps no other from its way: that is no trouble here. Being
     throttled is none either, since it ends within the rate. Pure.
     """
-    own = [Trouble(Exit.INCOMPLETE, show_text(said)) for said in _find_own(status, now, rescan_seconds)]
+    own = [Trouble(Exit.INCOMPLETE, said) for said in find_own_troubles(status, now, rescan_seconds)]
     pauses = [pause for pause in status.pauses if pause.kind is not PauseKind.THROTTLE]
     return own + [Trouble(Exit.UNAVAILABLE, show_text(said)) for said in explain_pauses(pauses, now)]
 
 
+def find_own_troubles(status: Vital, now: float, rescan_seconds: float) -> list[str]:
+    """Return the reasons that lie on this machine; pauses are others. Pure."""
+    return list(map(show_text, _find_own(status, now, rescan_seconds)))
+
+
 def _find_own(status: Vital, now: float, rescan_seconds: float) -> Iterator[str]:
-    """Yield what is wrong on this machine."""
     if status.lost:
         yield str(status.lost)
     is_at_work = status.working.activity is Activity.RUNNING or status.working.elsewhere != ""

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 from watcher.domain import State
-from watcher.errors import UNSENDABLE
 from watcher.privacy import hide_names
 from watcher.store.page_rows import Count
 from watcher.text import show_path, show_text
 from watcher.views.context import CommandContext
 from watcher.views.period import FAR_AWAY, LONG_AGO
 from watcher.views.report import Line, read_lines
-from watcher.views.status import blocked_items
+from watcher.views.status import blocked_items, count_blocked
 
 MOST = 20
 """So many of each kind are shown at once."""
@@ -52,7 +51,7 @@ def read_needs(context: CommandContext) -> Needs:
         failed = read_lines(books, config, books.page.latest_to_see(MOST))
         files = [file for file in books.waiting.listed() if file.is_blocked]
         items = blocked_items(books, MOST)
-        blocked_total = books.waiting.blocked() + books.queue.how_many_blocked(UNSENDABLE)
+        blocked_total = count_blocked(books)
         held_total, failed_total = books.page.counts()[State.HELD], books.page.failed_to_see()
         seen = books.items.last_change()
 

@@ -7,10 +7,12 @@ from watcher.journey.submit.windows import describe, find_windows, seconds_for
 from watcher.privacy import hide_names
 from watcher.store import LAST, Books, Sought, Wish
 from watcher.store.page_rows import Count, EventRow
-from watcher.text import rfc3339, show_path, show_text
+from watcher.text import show_path, show_text
 from watcher.views.context import CommandContext
+from watcher.views.health import find_own_troubles, read_vitals
 from watcher.views.interruptions import explain_pauses
 from watcher.views.report import Line, read_lines
+from watcher.views.status import count_blocked
 
 _LATEST = 15
 _EVENTS = 12
@@ -60,7 +62,7 @@ class Overview:
     classes: dict[str, Count]  # of the verdicts that are known
     failed: Count  # that were not dismissed
     held: Count
-    blocked: Count  # files that cannot be taken until a person acts
+    blocked: Count  # that are not taken or sent until a person acts
     waiting: Count  # files that are not taken yet
     rate: str
     backlog_seconds: float | None
@@ -100,13 +102,13 @@ class Overview:
 def read_overview(context: CommandContext) -> Overview:
     """Return how things stand now. No count takes longer because there are more of a kind than CAP."""
     config, now = context.config, context.clock.now()
-    troubles, elsewhere = _troubles(context), context.working().elsewhere
+    troubles, elsewhere = _find_troubles(context), context.working().elsewhere
     with context.store.reading() as books:
         states = {state: Count(number) for state, number in books.page.counts().items()}
         verdicts = {state: Count(number) for state, number in books.page.asked().items()}
         failed = Count(books.page.failed_to_see())
         classes = {name: Count(number) for name, number in books.page.classes().items()}
-        blocked, waiting = Count(books.waiting.blocked()), Count(books.waiting.total())
+        blocked, waiting = Count(count_blocked(books)), Count(books.waiting.total())
         pauses, windows = books.pauses.active(), find_windows(books, config.limits.writes, now)
         latest = [row.serial for row in books.sought.page(Sought(), LAST, _LATEST, newest_first=True)]
         lines = read_lines(books, config, latest)
@@ -180,7 +182,8 @@ def deed_in_words(deed: Deed) -> tuple[str, str, str]:
     return _DEEDS[deed]
 
 
-def _troubles(context: CommandContext) -> list[str]:
-    told = [f"{one.step} fails since {rfc3339(one.since)}: {one.fault}" for one in context.failing()]
-    silent = [str(folder.silence().as_fault()) for folder in context.folders if not folder.answers]
-    return [show_text(said) for said in [*told, *silent]]
+def _find_troubles(context: CommandContext) -> list[str]:
+    """Return what does not work, as /healthz judges it. Pauses are told apart from it."""
+    config = context.config
+    said = find_own_troubles(read_vitals(context), context.clock.now(), config.arrivals.rescan_seconds)
+    return [config.veil.hide_in(one, ()) for one in said] if config.veil else said

@@ -200,7 +200,7 @@ def count(books: Books) -> Counts:
         dismissed=books.items.dismissed(),
         waiting=books.waiting.total(),
         waiting_blocked=books.waiting.blocked(),
-        blocked=books.waiting.blocked() + books.queue.how_many_blocked(UNSENDABLE),
+        blocked=count_blocked(books),
         stuck=books.obstacles.total(),
     )
 
@@ -212,6 +212,11 @@ def _find_blocked(books: Books, waiting: list[Waiting]) -> list[Blocked]:
         if file.is_blocked
     ]
     return sorted([*files, *blocked_items(books, _BLOCKED_SHOWN)], key=lambda one: one.since)
+
+
+def count_blocked(books: Books) -> int:
+    """How many are not taken or sent until a person acts: files without an item, and queued items."""
+    return books.waiting.blocked() + books.queue.how_many_blocked(UNSENDABLE)
 
 
 def blocked_items(books: Books, limit: int) -> list[Blocked]:

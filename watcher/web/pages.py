@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from watcher.domain import Deed, PauseKind, ReviewWord, State
+from watcher.domain import Deed, Pause, PauseKind, ReviewWord, State
 from watcher.errors import NoSuchItem, UsageError
 from watcher.journey import decisions
 from watcher.report.charts import HEIGHT, WIDTH
@@ -199,15 +199,18 @@ class Pages:
         is_for_all = form.get("sites") == "all"
 
         def act(context: CommandContext, person: str) -> Decided:
-            now = context.clock.now()
+            now, replaced = context.clock.now(), dict[str, Pause]()
             with context.store.writing() as books:
                 if is_for_all:
                     sites = [site.id for site in name_sites(context, books)]
-                    decisions.pause_each(books, sites, reason, now, person)
+                    replaced = decisions.pause_each(books, sites, reason, now, person)
+                elif there := books.pauses.get(PauseKind.PERSON):  # which the page did not show, or it had no form
+                    return Decided(False, f"Nothing was changed. {_paused_meanwhile(there)}")
                 else:
                     decisions.pause(books, reason, now, person)
             where = " at all sites" if is_for_all else ""
-            return Decided(True, f"Submitting is paused{where} until somebody resumes; everything else goes on.")
+            said = f"Submitting is paused{where} until somebody resumes; everything else goes on."
+            return Decided(True, show_text(" ".join([said, *decisions.replaced_in_words(replaced.values())])))
 
         return await self._act(request, act, "/sites" if is_for_all else "/")
 
@@ -220,12 +223,12 @@ class Pages:
             now = context.clock.now()
             with context.store.writing() as books:
                 unseen = [
-                    f"Meanwhile {one.by or 'somebody'} paused submitting: {one.reason}"
+                    one
                     for one in books.pauses.active()
                     if one.kind is PauseKind.PERSON and form.get("seen", str(one.since)) != str(one.since)
                 ]
                 if unseen:
-                    return Decided(False, show_text(f"Nothing was changed. {unseen[0]}"))
+                    return Decided(False, f"Nothing was changed. {_paused_meanwhile(unseen[0])}")
                 ended, standing = decisions.resume(books, now, person)
             if not standing:
                 return Decided(True, "Submitting goes on." if ended else "Submitting was not paused any more.")
@@ -282,6 +285,10 @@ def _read_story(context: CommandContext, item_id: str) -> Story:
                 with suppress(NoSuchItem):
                     return read_story(at, item_id, name)
         raise
+
+
+def _paused_meanwhile(pause: Pause) -> str:
+    return show_text(f"Meanwhile {pause.by or 'somebody'} paused submitting: {pause.reason}")
 
 
 def _resume_all_sites(context: CommandContext, person: str) -> Decided:

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from watcher import logs
@@ -52,6 +54,13 @@ def make_app(site: Site) -> Starlette:
         """A context of its own for each request: it remembers what it has found out about the folders."""
         return CommandContext(site.config, site.store, site.clock)
 
+    def say_error(_: Request, error: Any) -> Response:
+        """What cannot be shown now, and what to do about it."""
+        _log.warning("web.failed", reason=error.message, hint=error.hint)
+        veil = site.config.veil
+        said = [veil.hide_in(each, ()) if veil else each for each in (error.message, error.hint)]
+        return PlainTextResponse("\n".join([*said, ""]), HTTPStatus.SERVICE_UNAVAILABLE)
+
     pages, monitoring = Pages(context), Monitoring(context, site.failures)
     return Starlette(
         routes=[
@@ -59,15 +68,20 @@ def make_app(site: Site) -> Starlette:
             Route("/healthz", monitoring.healthz),
             Route("/metrics", monitoring.metrics),
             Mount("/static", StaticFiles(packages=[("watcher.web", "static")])),
+            Route("/{path:path}/", _leave_slash),
         ],
-        exception_handlers={WatcherError: _say_error, Exception: _say_fault},
+        exception_handlers={WatcherError: say_error, Exception: _say_fault},
     )
 
 
-def _say_error(_: Request, error: Any) -> Response:
-    """What cannot be shown now, and what to do about it."""
-    _log.warning("web.failed", reason=error.message, hint=error.hint)
-    return PlainTextResponse(f"{error.message}\n{error.hint}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+def _leave_slash(request: Request) -> Response:
+    """Send to the page of this address without its last slash: by its path, as only the browser knows the rest."""
+    path = "/" + request.path_params["path"].strip("/")  # with two before it, it would name another host
+    asked = dict(request.scope) | {"path": path}
+    if not any(route.matches(asked)[0] is Match.FULL for route in request.app.routes[:-1]):
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{quote(path)}{query}")
 
 
 def _say_fault(_: Request, __: Exception) -> Response:
