@@ -27,7 +27,8 @@ from sqlalchemy import (
 from tests.postgresql import Server
 from tests.store.recordings import item, verdict
 from watcher.domain import Deed, Pause, PauseKind, State, VerdictState
-from watcher.store import LAST, Place, Sought, Store, Wish
+from watcher.errors import LeaseHeld
+from watcher.store import LAST, Node, Place, Sought, Store, Wish
 from watcher.store.database import Database
 from watcher.store.dialects import OF_SCOPE
 from watcher.store.schema import metadata
@@ -123,6 +124,18 @@ def test_every_row_of_every_table_arrives_as_it_was(file: Store, server: Store, 
     copied = copy_site(source.database, target.database, nothing)
     assert {one.table: one.rows for one in copied} == dict.fromkeys(TABLES, 1_234)
     assert rows_of(target.database) == before == rows_of(source.database)
+
+
+@pytest.mark.parametrize("to_server", [True, False], ids=["to a server", "to a file"])
+def test_a_site_that_a_node_works_on_is_not_copied(file: Store, server: Store, to_server: bool) -> None:
+    """On whatever machine that node is: what it writes meanwhile would be lost, or written twice."""
+    with server.writing() as books:
+        books.leases.take(SITE, Node("elsewhere", "far", "boot", "1"), 3_600)
+    source, target = (file, server) if to_server else (server, file)
+    before = rows_of(target.database)
+    with pytest.raises(LeaseHeld, match="elsewhere"):
+        copy_site(source.database, target.database, nothing)
+    assert rows_of(target.database) == before
 
 
 @pytest.fixture
