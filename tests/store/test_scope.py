@@ -247,3 +247,26 @@ def test_the_sites_of_an_account_are_known_and_each_can_be_looked_at(opened: Ope
         assert books.items.counts()[State.QUEUED] == 1
     with one.reading() as books:
         assert [found.id for found in books.items.listed()] == [item(1).id]
+
+
+@pytest.mark.parametrize(
+    ("table", "condition"),
+    [
+        ("items", "id = '77'"),
+        ("items", "id BETWEEN '77' AND '77g'"),
+        ("items", "path = 'a'::bytea"),
+        ("items", "path BETWEEN 'a.'::bytea AND 'a/'::bytea"),
+        ("items", "arrived_at >= 5 AND arrived_at < 6"),
+        ("items", "serial > 5"),
+        ("attempts", "started_at > 5"),
+        ("verdicts", "identifier > 'a'"),
+        ("waiting", "path = 'a'::bytea"),
+        ("site", "name = 'id'"),
+    ],
+)
+def test_a_policy_keeps_no_question_from_its_index(opened: OpenStore, table: str, condition: str) -> None:
+    """The server looks at a policy before any comparison that might betray a row: none of ours is such."""
+    with opened("one").database.reading() as connection:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = [row[0] for row in connection.exec_driver_sql(f"EXPLAIN SELECT * FROM {table} WHERE {condition}")]
+    assert any("Index Cond" in line for line in plan), plan
