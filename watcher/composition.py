@@ -38,12 +38,13 @@ from watcher.journey.submit.windows import restore_rate_events
 from watcher.journey.verdict import VerdictPoller
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
-from watcher.store import Store
+from watcher.store import Store, load_tables
 from watcher.store.local_files import copied_aside
 from watcher.text import show_path
 
 _log = logs.get_logger(__name__)
 logs.load()  # now: the program's files may be replaced while it runs
+load_tables()
 
 _QUICK_SECONDS = 0.5  # for a look at the whole database at a start; what it does not get to, `check` does
 _TELLING_SECONDS = 10.0

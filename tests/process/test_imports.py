@@ -1,11 +1,13 @@
 """What a command that only reads leaves alone: importing takes most of the time until it answers."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.places import Place
+from tests.places import KEY, Place
+from watcher.domain import State
 
 _HEAVY = {
     *("alembic", "apscheduler", "av", "h11", "jinja2", "mako", "requests", "starlette", "structlog", "urllib3"),
@@ -55,3 +57,28 @@ def test_a_command_that_reads_imports_what_it_needs(place: Place, words: list[st
     imported = next(line for line in done.stdout.splitlines() if line.startswith("imported ")).split()
     assert "sqlalchemy" in imported
     assert unneeded & set(imported) == set()
+
+
+_DAEMON = """
+import sys
+import watcher.composition
+from watcher.cli import main
+known, recover = set(), watcher.composition.recover
+def note_and_recover(site):
+    known.update(sys.modules)
+    recover(site)
+watcher.composition.recover = note_and_recover  # the first that a start does with its books
+main(["run", "--once", "--verdicts", *sys.argv[1:]])
+print("imported", *sorted(name for name in set(sys.modules) - known if name.startswith("watcher.store")))
+"""
+
+
+def test_a_daemon_has_all_that_writes_its_books_from_the_start(place: Place) -> None:
+    """While it runs the program's files may be replaced: what is loaded late would be of another version."""
+    place.drop("call.wav")
+    command = [sys.executable, "-c", _DAEMON, "--config", str(place.config_path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | {"IDENTIFAI_API_KEY": KEY}
+    )
+    assert place.states() == {"call.wav": State.DONE}
+    assert done.stdout.splitlines()[-1] == "imported"

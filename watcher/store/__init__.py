@@ -61,6 +61,7 @@ __all__ = [
     "Store",
     "Waiting",
     "Wish",
+    "load_tables",
 ]
 
 
@@ -117,6 +118,12 @@ _EXPORTED = {
 @cache
 def _find(module: str, name: str) -> Any:
     return getattr(import_module(f"watcher.store.{module}"), name)
+
+
+def load_tables() -> None:
+    """Load all of them now: the program's files may be replaced while it runs."""
+    for module, kind, *_ in _TABLES.values():
+        _find(module, kind)
 
 
 if not TYPE_CHECKING:
