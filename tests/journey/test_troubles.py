@@ -128,10 +128,11 @@ def test_a_retry_takes_only_its_own_sidecar(make_place: MakePlace, service: Sand
     assert (place.root / f"done/call~{first.id[:6]}.xml").read_bytes() == b"first"
 
 
+@pytest.mark.parametrize("access", ["writing", "reading"])
 def test_files_whose_vetting_could_not_be_recorded_are_taken_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, access: str
 ) -> None:
-    """A database that is locked or a full disk, at that moment, strands nothing."""
+    """A database that is locked or away, or a full disk, at that moment, strands nothing."""
     with place.opened() as journey:
         for name in ("a.wav", "b.wav"):
             place.drop(name)
@@ -139,7 +140,7 @@ def test_files_whose_vetting_could_not_be_recorded_are_taken_again(
         place.clock.wait(3, journey.stopping)
         journey.arrivals.step()
         with monkeypatch.context() as patch:
-            patch.setattr(journey.site.store, "writing", _locked)
+            patch.setattr(journey.site.store, access, _locked)
             with pytest.raises(StoreUnavailable):
                 journey.admission.step()
         while journey.admission.step() <= 0:

@@ -125,11 +125,11 @@ class Admission:
             if self._stopping.is_set():  # what was examined is admitted; the next start sees the rest again
                 self._arrivals.registry.give_back(batch)
                 break
-            with self._site.store.reading() as books:
-                last_change, self._loss = books.items.last_change(), find_loss_noted(books)
             size, taken = 0, 0
             examined: list[tuple[Settled, Examined]] = []
             try:
+                with self._site.store.reading() as books:
+                    last_change, self._loss = books.items.last_change(), find_loss_noted(books)
                 while taken < len(batch) and size < _BATCH_BYTES and not self._stopping.is_set():
                     settled = batch[taken]
                     taken += 1
