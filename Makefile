@@ -34,6 +34,7 @@ crash: $(VENV)/.installed-dev
 	EVERY_CROSSING=1 $(BIN)/pytest -q tests/crash/test_crashes.py tests/crash/test_removals.py
 	EVERY_CROSSING=1 $(BIN)/pytest -q tests/process/test_account.py
 	$(BIN)/python -m tests.crash
+	$(BIN)/python -m tests.crash.pair
 
 network: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.network --write

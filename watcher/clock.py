@@ -27,5 +27,9 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()  # noqa: TID251
 
+    def since_boot(self) -> float:
+        """Return the seconds since the machine started, those in which it slept included."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
     def wait(self, seconds: float, wake: threading.Event) -> bool:
         return wake.wait(min(max(seconds, 0.0), threading.TIMEOUT_MAX))

@@ -11,7 +11,15 @@ from typing import Any
 from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.config import Config
-from watcher.errors import ConfigError, FolderError, FolderForeign, FolderMissing, StoreError
+from watcher.errors import (
+    ConfigError,
+    FolderError,
+    FolderForeign,
+    FolderMissing,
+    LeaseHeld,
+    StoreError,
+    ToldToEnd,
+)
 from watcher.folders import LOCK
 from watcher.folders.holder import holder_of
 from watcher.folders.lock import running
@@ -32,9 +40,11 @@ from watcher.journey.recover import recover
 from watcher.journey.recovery import Found, Left, Rebuilding, check_marks, owners_trusted
 from watcher.journey.retain import Retention, sweep_claimed
 from watcher.journey.site import Site
+from watcher.journey.standby import begin_at_once, stand_by
 from watcher.journey.submit import journal
 from watcher.journey.submit.submission import Submission
 from watcher.journey.submit.windows import restore_rate_events
+from watcher.journey.tenure import Tenure, this_node
 from watcher.journey.verdict import VerdictPoller
 from watcher.key import Key
 from watcher.redaction import SHORTEST_SECRET
@@ -48,6 +58,7 @@ load_tables()
 
 _QUICK_SECONDS = 0.5  # for a look at the whole database at a start; what it does not get to, `check` does
 _TELLING_SECONDS = 10.0
+_LOOK_SECONDS = 2.0  # until it is tried again to upgrade tables that others work with
 _START_MICROSECONDS = 60_000_000
 
 
@@ -65,6 +76,7 @@ class Journey:
     retention: Retention
     keys: Keys
     instance: Instance
+    tenure: Tenure | None  # None where the database is a file, which one process uses
     stopping: threading.Event
 
 
@@ -74,7 +86,7 @@ def nothing(_: Site) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def opened(
+def opened(  # noqa: PLR0913 — daemon, pass, demonstration and tests differ in each
     config: Config,
     key: Key,
     clock: Clock,
@@ -82,15 +94,19 @@ def opened(
     once: bool = False,
     find_key: FindKey | None = None,
     beside: Callable[[Site], AbstractContextManager[None]] = nothing,
+    at_work: Callable[[Site], AbstractContextManager[None]] = nothing,
     stopping: threading.Event | None = None,
+    ended: threading.Event | None = None,
 ) -> Iterator[Journey]:
     """Yield the site's steps, ready to run: the site is locked, its database up to date, nothing half done.
 
     `find_key` reads the key again when it may have been replaced. `beside`: what is entered once the site is
-    locked and its database up to date, before its drop folder is waited for, and left at the end. `stopping`: what
-    tells all of it to end; null: one of its own.
+    locked and its database up to date, before its drop folder is waited for, and left at the end; `at_work`: that
+    too, but not before this node works on the site. `stopping`: what tells all of it to end; null: one of its own.
+    `ended`: set by a signal, if they are heeded already.
 
-    Raises ConfigError (a folder is missing at the first start), FolderForeign, InstanceRunning, StoreError.
+    Raises ConfigError (a folder is missing at the first start), FolderForeign, InstanceRunning, StoreError; where
+    the database is on a server ToldToEnd and StoreLeaseLost, too.
     """
     if len(key.reveal()) < SHORTEST_SECRET:
         reason = f"the key in {key.source} has fewer than {SHORTEST_SECRET} characters, so it is certainly wrong"
@@ -103,9 +119,12 @@ def opened(
             check_first_start(site)  # before anything is created for a site that cannot start
         with Instance(site, is_pass=once) as instance, ExitStack() as stack:
             site.failures.keep(clock.now, instance.note)
-            _bring_up_to_date(site)
+            ended = ended or threading.Event()
+            _bring_up_to_date(site, ended, once=once)
             stack.enter_context(beside(site))
-            _await_drop_folder(site, instance, once=once)
+            tenure = _begin_tenure(site, instance, stack, ended, once=once)
+            stack.enter_context(at_work(site))
+            _await_drop_folder(site, instance, tenure, ended, once=once)
             for folder in (site.done, site.failed):  # before anything is paid for: `recover` trusts no bare folder
                 with suppress(FolderError):  # the first scan meets it again, and says so
                     site.recognise(folder)
@@ -121,6 +140,7 @@ def opened(
                     client,
                     Keys(site, client, key, find_key),
                     instance,
+                    tenure,
                     stopping or threading.Event(),
                     once=once,
                 )
@@ -142,8 +162,11 @@ def make_client(config: Config, key: Key, clock: Clock) -> Client:
     )
 
 
-def _bring_up_to_date(site: Site) -> None:
-    """Create or migrate the database. At the first start all three folders must exist already."""
+def _bring_up_to_date(site: Site, ended: threading.Event, *, once: bool) -> None:
+    """Create or migrate the database. At the first start all three folders must exist already.
+
+    A daemon waits while older nodes work with the older tables.
+    """
     database = site.store.database
     if database.exists():
         database.check_damage(_QUICK_SECONDS)
@@ -154,9 +177,46 @@ def _bring_up_to_date(site: Site) -> None:
         is_known = books.site.get("id") is not None
     if not is_known:
         check_first_start(site)
-    before, after = database.migrate(_Upgrade(site.clock))
+    before, after = _migrate(site, ended, once=once)
     if before != after:
         _log.info("database.migrated", before=before, after=after, database=database.name)
+
+
+def _migrate(site: Site, ended: threading.Event, *, once: bool) -> tuple[str | None, str | None]:
+    told = ""
+    while True:
+        try:
+            return site.store.database.migrate(_Upgrade(site.clock))
+        except LeaseHeld as error:
+            if once:
+                raise
+            if error.message != told:
+                told = error.message
+                _log.warning("database.upgrade_waits", reason=error.message, hint=error.hint)
+        _be_patient(site.clock, _LOOK_SECONDS, ended)
+
+
+def _be_patient(clock: Clock, seconds: float, ended: threading.Event) -> None:
+    """Wait, as a daemon that is not at work yet. Raises ToldToEnd."""
+    systemd.notify("READY=1")  # waiting is its work now
+    systemd.notify("WATCHDOG=1")
+    if clock.wait(seconds, ended):
+        raise ToldToEnd("told to end before it was at work")
+
+
+def _begin_tenure(
+    site: Site, instance: Instance, stack: ExitStack, ended: threading.Event, *, once: bool
+) -> Tenure | None:
+    """Begin to work on the site, where several nodes may. Those who find another at work wait, but for a pass."""
+    terms = site.store.database.terms
+    if terms is None:
+        return None
+    tenure = stack.enter_context(Tenure(site, terms, this_node(site.config)))
+    if once:
+        begin_at_once(site, tenure, instance)
+    else:
+        stand_by(site, tenure, instance, ended)
+    return tenure
 
 
 class _Upgrade:
@@ -176,8 +236,17 @@ class _Upgrade:
 
 
 def _assemble(
-    site: Site, client: Client, keys: Keys, instance: Instance, stopping: threading.Event, *, once: bool
+    site: Site,
+    client: Client,
+    keys: Keys,
+    instance: Instance,
+    tenure: Tenure | None,
+    stopping: threading.Event,
+    *,
+    once: bool,
 ) -> Journey:
+    if tenure is not None:
+        tenure.when_lost(stopping.set)
     arrivals = Arrivals(site, stopping, scans_once=once)
     beginning, ending = threading.Lock(), threading.Lock()
     workers = range(site.config.limits.in_flight)
@@ -194,23 +263,26 @@ def _assemble(
         retention=Retention(site, stopping),
         keys=keys,
         instance=instance,
+        tenure=tenure,
         stopping=stopping,
     )
 
 
-def _await_drop_folder(site: Site, instance: Instance, *, once: bool) -> None:
+def _await_drop_folder(
+    site: Site, instance: Instance, tenure: Tenure | None, ended: threading.Event, *, once: bool
+) -> None:
     """Recognise and lock the drop folder. A daemon waits for one that is not there."""
     while True:
+        if tenure is not None:
+            tenure.check()
         try:
             instance.take_drop_folder()
         except FolderError as error:
             if once or isinstance(error, FolderForeign):
                 raise
             site.pause_for_folder(error)
-            systemd.notify("READY=1")  # waiting for the mount is its work now
-            systemd.notify("WATCHDOG=1")
             wait = min(site.config.arrivals.rescan_seconds, (systemd.watchdog_seconds() or 60.0) / 3)
-            site.clock.wait(wait, threading.Event())
+            _be_patient(site.clock, wait, ended)
         else:
             return
 
@@ -257,14 +329,16 @@ def _rebuild(
         check_marks(site, owners)
     kept = journal.read(site, owners)  # beside the site's own database
     database.migrate()
-    if instance is None:
-        for folder in (site.drop, site.done, site.failed):
-            working.judge(folder)
-    else:
-        instance.take_drop_folder()
-        for folder in (site.done, site.failed):
-            site.recognise(folder)
-    return Rebuilding(working, owners, kept=kept, **options).run(is_lost=is_lost)
+    with ExitStack() as stack:
+        if instance is None:
+            for folder in (site.drop, site.done, site.failed):
+                working.judge(folder)
+        else:
+            _begin_tenure(site, instance, stack, threading.Event(), once=True)
+            instance.take_drop_folder()
+            for folder in (site.done, site.failed):
+                site.recognise(folder)
+        return Rebuilding(working, owners, kept=kept, **options).run(is_lost=is_lost)
 
 
 @contextmanager

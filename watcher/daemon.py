@@ -3,7 +3,7 @@
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from watcher import __version__, logs, systemd
 from watcher.clock import Clock
 from watcher.composition import Journey
-from watcher.errors import Exit, InstanceRunning
+from watcher.errors import Exit, InstanceRunning, StoreError
 from watcher.folders import Folder
 from watcher.journey.arrive.watch import Watch
 from watcher.journey.site import Site
@@ -25,7 +25,7 @@ from watcher.loops import Chore, Runner
 from watcher.reload import reload
 from watcher.report.leaving import DailyReport, StatusPage
 from watcher.shutdown import await_end, cut_off, find_silent_folders
-from watcher.signals import heed_signals
+from watcher.signals import Signals
 from watcher.text import JsonObject
 from watcher.wishes import Wishing
 
@@ -38,20 +38,25 @@ _LISTENING_SECONDS = 15.0
 _STATUS_SECONDS = 5.0
 _REPORT_SECONDS = 60.0
 _BEGIN_SECONDS = 10.0
+_LOOK_SECONDS = 2.0
+_STEADY_SECONDS = 4.0  # after which a server that answers again is back
 _AWAITED = ("watch", "instance", "tidy")  # the chores that a stop waits for
 _STALLED_SECONDS = 300.0  # a step that takes longer is reported, and may still end
 _PREPARING_SECONDS = 3600.0  # likewise, where a recording is decoded
 _STUCK_SECONDS = 900.0  # a step that takes longer than this and an upload's deadline makes no progress
 
 
-def run(journey: Journey) -> Exit:
-    """Run until SIGTERM or SIGINT; afterwards everything it was working on is at rest or recoverable."""
+def run(journey: Journey, signals: Signals) -> Exit | None:
+    """Run until SIGTERM or SIGINT; afterwards everything it was working on is at rest or recoverable.
+
+    None: this node has lost its lease, and is to stand by again.
+    """
     give_back_large_blocks()
-    site, stopping = journey.site, journey.stopping
-    ended = threading.Event()
-    hang_up = threading.Event()
-    heed_signals(ended, hang_up)
-    threading.Thread(target=_reload_when_told, args=(journey, hang_up), name="reload", daemon=True).start()
+    site, stopping, over = journey.site, journey.stopping, signals.over
+    signals.heed()
+    if journey.tenure is not None:
+        journey.tenure.when_lost(over.set)
+    reloading = _start_reloading(journey, signals.hang_up)
     runners = _runners(journey)
     journey.arrivals.hints.wake = runners["arrive"].wake
     watch = Watch(site, journey.arrivals)
@@ -60,7 +65,7 @@ def run(journey: Journey) -> Exit:
     scheduler_pool = SchedulerPool(len(runners) + len(chores))
     deaths: list[BaseException] = []
     scheduler = _schedule(scheduler_pool, runners, chores)
-    scheduler.add_listener(lambda event: _job_died(event, ended, deaths), EVENT_JOB_ERROR)
+    scheduler.add_listener(lambda event: _job_died(event, over, deaths), EVENT_JOB_ERROR)
     scheduler.start()
     _log.info(
         "daemon.started",
@@ -70,23 +75,75 @@ def run(journey: Journey) -> Exit:
         pid=os.getpid(),
     )
     systemd.notify("READY=1")
-    ended.wait()
-    systemd.notify("STOPPING=1")
+    over.wait()
+    is_lost = journey.tenure is not None and journey.tenure.is_lost
+    systemd.notify("WATCHDOG=1" if is_lost else "STOPPING=1")
     stopping.set()
     for runner in runners.values():
         runner.wake()
+    with systemd.soothed_watchdog():
+        finished = _end(journey, scheduler, scheduler_pool, runners, chores, watch)
+        if is_lost:
+            finished = _await_server(journey, signals.ended, finished=finished)
+    if deaths:
+        return Exit.RUNNING if isinstance(deaths[0], InstanceRunning) else Exit.INCOMPLETE
+    if is_lost and not signals.ended.is_set():
+        signals.hang_up.set()  # else the thread would wait for the next one
+        reloading.join()
+        signals.hang_up.clear()
+        return None
+    _log.info("daemon.stopped")
+    return Exit.WELL if finished else Exit.INCOMPLETE
+
+
+def _end(
+    journey: Journey,
+    scheduler: BackgroundScheduler,
+    pool: SchedulerPool,
+    runners: dict[str, Runner],
+    chores: Iterable[Chore],
+    watch: Watch,
+) -> bool:
+    """End every loop and chore. Return whether all answers are recorded."""
+    site = journey.site
     _await_begin(scheduler, runners, site.clock)
     scheduler.shutdown(wait=False)
     if held := await_end(site, runners, [chore for chore in chores if chore.name in _AWAITED]):
         cut_off(site, held)
-    scheduler_pool.shutdown(wait=True)
+    pool.shutdown(wait=True)
     watch.stop()
-    finished = [submission.finish() for submission in journey.submissions]
+    is_finished = _finish(journey)
     Chore("checkpoint", site.store.database.checkpoint)()
-    _log.info("daemon.stopped")
-    if deaths:
-        return Exit.RUNNING if isinstance(deaths[0], InstanceRunning) else Exit.INCOMPLETE
-    return Exit.WELL if all(finished) else Exit.INCOMPLETE
+    return is_finished
+
+
+def _await_server(journey: Journey, ended: threading.Event, *, finished: bool) -> bool:
+    """Wait until the database's server is there, and all answers are recorded, unless `ended` is set before.
+
+    The lease may be lost because it was away. Returns whether all answers are recorded.
+    """
+    store, clock = journey.site.store, journey.site.clock
+    is_there, was_away = False, False
+    while not (is_there and finished) and not ended.is_set():
+        try:
+            with store.reading() as books:
+                books.leases.listed()
+            is_there = True
+        except StoreError:
+            is_there, was_away = False, True
+            clock.wait(_LOOK_SECONDS, ended)
+        else:
+            finished = finished or _finish(journey)
+    if was_away and not clock.wait(_STEADY_SECONDS, ended):
+        with suppress(StoreError), store.reading() as books:
+            books.leases.listed()  # which notes, and tells, that it is back
+    return finished
+
+
+def _finish(journey: Journey) -> bool:
+    """Record each sender's last answer. Return whether the database took all."""
+    finished = [submission.finish() for submission in journey.submissions]
+    return all(finished)
 
 
 def _chores(journey: Journey, watch: Watch, runners: dict[str, Runner]) -> dict[Chore, float]:
@@ -152,13 +209,18 @@ class _Listening:
                 _log.info("folder.answers", folder=folder.name, path=folder.root)
 
 
-def _reload_when_told(journey: Journey, hang_up: threading.Event) -> None:
+def _start_reloading(journey: Journey, hang_up: threading.Event) -> threading.Thread:
     """Reload at each SIGHUP, in a thread of its own: the configuration may lie on a share that does not answer."""
     reloading = Chore("reload", reload, (journey.site, journey.keys))
-    while True:
-        hang_up.wait()
-        hang_up.clear()  # before reading: a signal meanwhile is not lost
-        reloading()
+
+    def reload_when_told() -> None:
+        while hang_up.wait() and not journey.stopping.is_set():
+            hang_up.clear()  # before reading: a signal meanwhile is not lost
+            reloading()
+
+    thread = threading.Thread(target=reload_when_told, name="reload", daemon=True)
+    thread.start()
+    return thread
 
 
 def give_back_large_blocks() -> None:
@@ -197,11 +259,11 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     return runners
 
 
-def _job_died(event: JobExecutionEvent, ended: threading.Event, deaths: list[BaseException]) -> None:
+def _job_died(event: JobExecutionEvent, over: threading.Event, deaths: list[BaseException]) -> None:
     """End the daemon when a loop has died: without it the daemon is useless, and its supervisor restarts it."""
     _log.critical("daemon.broken", job=event.job_id, reason=repr(event.exception))
     deaths.append(event.exception)
-    ended.set()
+    over.set()
 
 
 def _find_stalled(site: Site, runners: dict[str, Runner]) -> JsonObject:

@@ -106,6 +106,12 @@ class TransitionRefused(StoreContradicted):
     """The table of transitions does not allow this one: a bug, which stops only this item."""
 
 
+class ToldToEnd(WatcherError):
+    """A signal ended the daemon while it was still waiting for its turn."""
+
+    exit_code = Exit.WELL
+
+
 class StaleItem(WatcherError):
     """The item has changed since this step read it: another step or a person has decided on it."""
 

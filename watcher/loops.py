@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from watcher import logs
 from watcher.clock import Clock
-from watcher.errors import InstanceRunning, StoreAway, WatcherError
+from watcher.errors import InstanceRunning, StoreAway, StoreLeaseLost, WatcherError
 from watcher.journey.failures import Failures
 
 _log = logs.get_logger(__name__)
@@ -50,6 +50,8 @@ class Runner:
             self.begun_at = self.clock.monotonic()
             try:
                 wait = self.step()
+            except StoreLeaseLost:
+                return  # with all others: whoever took the site over goes on from here
             except Exception as error:  # noqa: BLE001 — the one catch-all: a failure is recorded, and tried again
                 self.begun_at = None
                 troubles += 1
@@ -109,6 +111,8 @@ class Chore:
             self.failures.succeeded(self.name)
         except InstanceRunning:
             raise
+        except StoreLeaseLost:
+            pass  # all ends
         except StoreAway as error:  # the store has told it, for all
             self.failures.failed(self.name, error)
         except WatcherError as error:

@@ -2,8 +2,12 @@
 
 import os
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from watcher import logs
+from watcher.clock import SystemClock
 
 _log = logs.get_logger(__name__)
 
@@ -30,3 +34,20 @@ def watchdog_seconds() -> float | None:
     if not microseconds or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(microseconds) / 1_000_000
+
+
+@contextmanager
+def soothed_watchdog() -> Iterator[None]:
+    """In the block the watchdog hears that all is well: what takes long there is bounded by itself."""
+    interval, over = watchdog_seconds(), threading.Event()
+
+    def soothe(seconds: float) -> None:
+        while not SystemClock().wait(seconds, over):
+            notify("WATCHDOG=1")
+
+    if interval is not None:
+        threading.Thread(target=soothe, args=(interval / 3,), name="watchdog", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()

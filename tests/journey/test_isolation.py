@@ -21,7 +21,7 @@ from watcher.folders.acceptance import Acceptance
 from watcher.identifai.client import Client
 from watcher.journey.arrive import admit, foreign, look
 from watcher.journey.arrive.settle import Settler
-from watcher.journey.submit import claim, record
+from watcher.journey.submit import accepted, claim
 from watcher.journey.submit.record import Outcomes
 from watcher.journey.submit.send import Uploads
 from watcher.journey.verdict import VerdictPoller
@@ -143,7 +143,7 @@ def test_what_stumbles_is_told_by_status_and_tried_ever_less_often(
 SUBMITTING: list[tuple[Any, str]] = [
     *((Folder, "check_gives"), (Folder, "open"), (Acceptance, "fit"), (Folder, "check_takes")),
     *((claim, "check_companions"), (claim, "check_room"), (claim, "resolve_duplicate"), (Uploads, "_upload")),
-    *((Ledger, "begin"), (Outcomes, "_accept"), (record, "follow_original")),
+    *((Ledger, "begin"), (Outcomes, "_accept"), (accepted, "follow_original")),
 ]
 ANSWERED = {"_accept", "follow_original"}
 """Doors that are crossed by what the service has accepted: it is paid for."""
@@ -187,7 +187,7 @@ def test_what_was_accepted_is_known_after_a_start_though_it_was_not_filed(
     """Its identifier is in the ledger: it is filed, and not paid for again."""
     place = make_place(limits={"writes": []})
     with queued(place, "bad") as journey, pytest.MonkeyPatch.context() as patch:
-        break_door(patch, Outcomes if door == "_accept" else record, door, RuntimeError("again"), [])
+        break_door(patch, Outcomes if door == "_accept" else accepted, door, RuntimeError("again"), [])
         drain(journey, seconds=60)
         assert place.states() == {"bad.wav": State.SUBMITTING}
     assert place.run_once(verdicts=True).exit_code == Exit.WELL

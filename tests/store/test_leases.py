@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 
 from tests.postgresql import Server
 from tests.process.programs import let_pass, wait_until
@@ -19,7 +20,7 @@ LONG = 3600.0
 
 
 def node(name: str) -> Node:
-    return Node(name, f"{name}.example", "boot", "1.0", "/srv/drop")
+    return Node(name, f"{name}.example", "boot", "1.0", "/srv/drop", started="17")
 
 
 def terms_of(store: Store) -> Terms:
@@ -148,6 +149,38 @@ def test_a_lease_that_was_renewed_late_is_still_the_holders_unless_it_was_taken(
     assert terms_of(first).renew(LONG)
     assert lease_of(first).left > LONG / 2
     assert lease_of(first).epoch == 1
+
+
+def test_nobody_waits_for_the_end_of_a_lease_whose_owner_is_known_to_be_dead(first: Store, second: Store) -> None:
+    """Of exactly that owner: if another took it meanwhile, that one has it."""
+    one, two = node("one"), node("two")
+    take(first, one)
+    with second.writing() as books:
+        assert books.leases.take(SITE, two, LONG, dead=one.owner) == 2
+    with pytest.raises(LeaseHeld), first.writing(late=True) as books:
+        books.leases.take(SITE, node("three"), LONG, dead=one.owner)
+    assert lease_of(second).process == ("boot", "17")
+
+
+def test_a_node_that_is_stopped_while_it_renews_keeps_nobody_from_the_lease(
+    first: Store, postgresql: Server
+) -> None:
+    """Each statement about a lease is a transaction of its own: none is left open for the server to wait for."""
+    take(first, node("one"))
+    found: list[object] = []
+    look = "SELECT state FROM pg_stat_activity WHERE query LIKE 'UPDATE leases%' AND pid <> pg_backend_pid()"
+
+    def note(*about: object) -> None:
+        if str(about[2]).startswith("UPDATE leases"):
+            found.extend(postgresql.execute(look))
+
+    event.listen(Engine, "after_cursor_execute", note)
+    try:
+        assert terms_of(first).renew(LONG)
+        terms_of(first).give_up()
+    finally:
+        event.remove(Engine, "after_cursor_execute", note)
+    assert found == [("idle",)] * 2
 
 
 def test_giving_up_lets_another_take_it_at_once(first: Store, second: Store) -> None:

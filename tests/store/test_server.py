@@ -101,11 +101,11 @@ def test_before_a_first_start_it_reads_as_empty(empty: str) -> None:
 
 
 def test_a_node_that_stands_still_in_a_transaction_loses_it(postgresql: Server, name: str) -> None:
-    """The server ends it after a while, ten seconds: the others go on, and nothing of it was written."""
+    """The server ends it after a while, five seconds: the others go on, and nothing of it was written."""
     with Store(postgresql.url(name), _LOCAL) as store:
         with store.database.writing() as connection:
             patience = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
-        assert patience == "10s"
+        assert patience == "5s"
         process, pipe = start(stop_while_writing, *address_of(store))
         assert pipe.recv() == "inside"
         assert process.pid is not None

@@ -63,7 +63,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 — i
 
 GROUPS = {
     "work": ("run", "pause", "resume"),
-    "look": ("status", "list", "show", "why", "where", "verdicts", "report", "spend"),
+    "look": ("status", "list", "show", "why", "where", "verdicts", "report", "spend", "nodes"),
     "decide": ("retry", "release", "fail", "dismiss", "review"),
     "prove and mend": ("check", "reconcile", "recover", "migrate", "estimate"),
     "remove": ("prune", "erase"),
@@ -420,6 +420,16 @@ def _add_reporting(commands: Commands) -> None:
         choices=SPEND_BY,
         default=SPEND_BY[0],
         help="by day (default), by the first subfolder, or by the user whose file it was",
+    )
+
+    _add(
+        commands,
+        "nodes",
+        "sharing.nodes",
+        "show which nodes work on which sites, since when, and until when their leases last",
+        "On\nSQLite there is one node; where store.url is a PostgreSQL server's, one works on each site, and the "
+        "others\nstand by. A lease that is not renewed is over at its end, and another node takes it.",
+        json=True,
     )
 
 

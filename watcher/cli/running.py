@@ -16,10 +16,10 @@ from watcher.cli.demo import show_demo
 from watcher.cli.opening import read_config
 from watcher.cli.progress import show_progress
 from watcher.clock import SystemClock
-from watcher.composition import opened
+from watcher.composition import Journey, opened
 from watcher.config import Config, with_store
 from watcher.domain import FILED, UNDER_WAY, State
-from watcher.errors import Exit, UsageError
+from watcher.errors import Exit, StoreLeaseLost, StoreUnavailable, ToldToEnd, UsageError
 from watcher.journey.instance import lock_database
 from watcher.journey.site import Site
 from watcher.journey.transfer import transfer
@@ -27,11 +27,13 @@ from watcher.key import read_key
 from watcher.outlet import say, standard_error
 from watcher.sandbox import serve
 from watcher.shutdown import bound_stop
-from watcher.signals import heed_signals, hold_hang_ups
+from watcher.signals import Signals, heed_signals, hold_hang_ups
 from watcher.text import name_once
 from watcher.views.context import open_site
 
 _log = logs.get_logger(__name__)
+
+_LOOK_SECONDS = 2.0  # until a server that is away is asked again
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,20 +48,19 @@ def run(options: argparse.Namespace) -> int:
     logs.configure(config.log.format, config.log.level, key, veil=config.veil)
     if key.warning:
         _log.warning("key.exposed", reason=key.warning)
+    find = partial(read_key, environ=os.environ)
+    opening = partial(opened, config, key, SystemClock(), find_key=find)
     if not options.once:
         hold_hang_ups()
-    find = partial(read_key, environ=os.environ)
-    is_pass, stopping = options.once, Event()
-    beside = partial(_beside, pass_ended=stopping if is_pass else None)
-    with opened(
-        config, key, SystemClock(), once=is_pass, find_key=find, beside=beside, stopping=stopping
-    ) as journey:
-        if not is_pass:
-            return daemon.run(journey)
+        return _run_daemon(config, partial(opening, beside=_page, at_work=_telling))
+    stopping = Event()
+    with opening(once=True, at_work=partial(_telling, pass_ended=stopping), stopping=stopping) as journey:
         heed_signals(stopping)
         bound_stop(journey)
         with _progress(verdicts=waits) as show:
             outcome = once.run_once(journey, verdict_seconds=verdict_seconds, show=show)
+        if journey.tenure is not None:
+            journey.tenure.check()  # else what another node does now would pass for what this one left
     for reason in outcome.paused:
         say(f"left: submitting is paused: {reason}")
     for line in outcome.left:
@@ -69,14 +70,34 @@ def run(options: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
-@contextmanager
-def _beside(site: Site, *, pass_ended: Event | None) -> Iterator[None]:
-    """What is done beside the steps, where it is set: the page is served, and somebody is told."""
-    with _page(site) if pass_ended is None else nullcontext(), _telling(site, pass_ended):
-        yield
+def _run_daemon(config: Config, opening: Callable[..., AbstractContextManager[Journey]]) -> int:
+    """Run the daemon: where several nodes may work on the site it stands by, works, stands by again."""
+    signals = Signals()
+    if config.store.file is None:
+        signals.heed()  # it may stand by for weeks
+    has_worked = False
+    while not (has_worked and signals.ended.is_set()):
+        try:
+            with opening(ended=signals.ended) as journey:
+                has_worked = True
+                code = daemon.run(journey, signals)
+            if code is not None:
+                return code
+        except ToldToEnd:
+            break
+        except StoreLeaseLost:
+            pass  # before the first step began
+        except StoreUnavailable as error:  # the server is away again
+            if not has_worked or config.store.file is not None:
+                raise
+            _log.debug("node.waiting", reason=error.message)
+            SystemClock().wait(_LOOK_SECONDS, signals.ended)
+        signals.go_on()
+    _log.info("daemon.stopped")
+    return Exit.WELL
 
 
-def _telling(site: Site, pass_ended: Event | None) -> AbstractContextManager[None]:
+def _telling(site: Site, *, pass_ended: Event | None = None) -> AbstractContextManager[None]:
     """Who tells, where notify.urls_file is set: only then what it needs is loaded."""
     if site.config.notify.urls_file is None:
         return nullcontext()

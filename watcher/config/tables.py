@@ -26,6 +26,7 @@ from watcher.config.values import (
     Marker,
     Name,
     Names,
+    NodeName,
     Pattern,
     Patterns,
     RefId,
@@ -101,6 +102,8 @@ class Folders(Table):
 
 class Store(Table):
     url: StoreUrl = "sqlite:///watcher.db"
+    node: NodeName = ""
+    lease_seconds: Annotated[float, Field(ge=2, le=3600, allow_inf_nan=False)] = 30.0
 
     @property
     def file(self) -> Path | None:

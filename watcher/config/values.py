@@ -149,6 +149,10 @@ def _name(text: str) -> str:
     return text
 
 
+def _node_name(text: str) -> str:
+    return _name(text) if text else text
+
+
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError("names that differ")
@@ -259,6 +263,7 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
 RefId = Annotated[str, AfterValidator(_ref_id)]
 Name = Annotated[str, AfterValidator(_name)]
+NodeName = Annotated[str, AfterValidator(_node_name)]
 Names = Annotated[tuple[Name, ...], Field(strict=False), AfterValidator(_distinct)]
 Duration = Annotated[float, PlainValidator(_duration)]
 WorkingHours = Annotated[str, AfterValidator(_working_hours)]

@@ -90,16 +90,17 @@ def _started(pid: int) -> str:
 # last descriptor, however the process ends.
 
 
-def take_lock(opened: int) -> None:
-    """Lock the open file. BlockingIOError where somebody else holds the lock."""
+def take_lock(opened: int, *, shared: bool = False) -> None:
+    """Lock the open file. BlockingIOError where somebody else has locked it, unless both share the lock."""
+    kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
     try:
-        fcntl.fcntl(opened, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _BYTE, 1, 0))
+        fcntl.fcntl(opened, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, _BYTE, 1, 0))
     except PermissionError as error:  # EACCES, the other error that fcntl(2) allows for a conflict
         raise BlockingIOError(error.errno, error.strerror) from error
 
 
 def _is_locked(opened: int) -> bool:
-    asked = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, _BYTE, 1, 0)
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _BYTE, 1, 0)  # which a shared lock hinders too
     return bool(_FLOCK.unpack(fcntl.fcntl(opened, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
 
 

@@ -20,6 +20,9 @@ from watcher.folders.rights import find_lack
 from watcher.folders.root import words
 from watcher.text import JsonObject, quote_path, show_path
 
+SHARED_BY = "database"
+"""In the note of a lock that is shared: by those who name the same database, which lets one work at a time."""
+
 _TRIES = 5  # a try fails only if somebody else changed the file at that very moment
 
 
@@ -30,8 +33,9 @@ class Lock:
     before; nobody if it was released in order.
     """
 
-    def __init__(self, held: int, displaced: bytes | None = None) -> None:
+    def __init__(self, held: int, displaced: bytes | None = None, shared_by: str | None = None) -> None:
         self._held = held
+        self._facts: JsonObject = {} if shared_by is None else {SHARED_BY: shared_by}
         # One thread writes the heartbeat, another closes. A file that is closed under a system call stays locked
         # until that returns, and we would be in our own way; and its descriptor may be another file by then.
         self._using = threading.Lock()
@@ -61,7 +65,7 @@ class Lock:
         """Write the heartbeat, which other machines see too: we hold the lock and are alive `now`. OSError."""
         with self._using:
             if self._held >= 0:
-                marker.write_note(self._held, {**Holder.ourselves().as_note(), "at": now})
+                marker.write_note(self._held, {**Holder.ourselves().as_note(), **self._facts, "at": now})
                 disk.sync(self._held)
 
     def note(self, facts: JsonObject) -> None:
@@ -100,14 +104,20 @@ class Lock:
 
 
 def lock(
-    path: bytes, owners: Collection[int] | None = None, *, owner: int | None = None, tells: bool = True
+    path: bytes,
+    owners: Collection[int] | None = None,
+    *,
+    owner: int | None = None,
+    tells: bool = True,
+    shared_by: str | None = None,
 ) -> Lock:
     """Lock the file at the absolute `path`, and write into it who holds it: host, boot id and pid.
 
     A file left by a killed process is taken over at once, since its lock ended with it. `owners`: given for a
     folder that strangers can write to. Then nobody but us can open the file, and a file that is not ours (see
     marker.counts) is moved aside, so that no stranger can block us. `owner`: who gets the file if root creates
-    it; None: the folder's owner. Without `tells` the note stays as it was until Lock.tell.
+    it; None: the folder's owner. Without `tells` the note stays as it was until Lock.tell. `shared_by`: others may
+    have the lock, too, if they ask for it so; whether they say the same, `found` tells.
 
     InstanceRunning, naming the holder; FolderMissing or FolderRefuses where the file cannot be created or locked.
     """
@@ -128,8 +138,8 @@ def lock(
             if owners is not None:
                 displaced = marker.clear_for_us(folder, name, owners) or displaced
             held = marker.open_marker(folder, name, 0o640 if owners is None else 0o600, owner)
-            if _take(held, folder, path, owners):
-                taken = Lock(held, displaced)
+            if _take(held, folder, path, owners, shared=shared_by is not None):
+                taken = Lock(held, displaced, shared_by)
                 taken.found = read_holder(held)
                 try:
                     if tells:
@@ -145,7 +155,7 @@ def lock(
     raise _refusal(path, OSError(errno.EBUSY, ""))
 
 
-def _take(held: int, folder: int, path: bytes, owners: Collection[int] | None) -> bool:
+def _take(held: int, folder: int, path: bytes, owners: Collection[int] | None, *, shared: bool) -> bool:
     """Lock the open file. Return whether it is still the one of its name; if not, and on any error, close it."""
     try:
         status = os.fstat(held)
@@ -156,7 +166,7 @@ def _take(held: int, folder: int, path: bytes, owners: Collection[int] | None) -
             if status.st_uid == os.geteuid() and status.st_mode & 0o077:
                 with suppress(PermissionError):  # a share whose server has no modes
                     os.fchmod(held, 0o600)
-        take_lock(held)
+        take_lock(held, shared=shared)
         if not os.path.samestat(status, os.stat(os.path.basename(path), dir_fd=folder, follow_symlinks=False)):
             disk.close(held)
             return False

@@ -3,7 +3,8 @@
 The database's lock comes first, since it needs only a folder to lie in: a process that does not get it has
 migrated, marked and paused nothing. The drop folder's lock lies in the folder, so it is taken once the folder is
 recognised: nothing is created on a bare mount point. It detects two databases with one drop folder; the mark alone
-would be too late where one is a copy of the other, or both start at once.
+would be too late where one is a copy of the other, or both start at once. Nodes that share a database on a server
+share this lock, too: there the lease says who works, and one that has lost it may not have noticed yet.
 """
 
 import os
@@ -20,9 +21,9 @@ from watcher.errors import PASSING_ERRORS, FolderError, InstanceRunning, StoreEr
 from watcher.folders import LOCK, Lock, lock
 from watcher.folders.holder import BEAT_SECONDS, Holder, read_note_at
 from watcher.folders.identity import Past
-from watcher.folders.lock import running
+from watcher.folders.lock import SHARED_BY, running
 from watcher.journey.site import Site, owners_of, tell_displaced
-from watcher.journey.working import ONCE, SINCE
+from watcher.journey.working import ONCE, SINCE, WAITING
 from watcher.mounts import part_of
 from watcher.store import Database
 from watcher.text import JsonObject
@@ -49,7 +50,7 @@ def lock_database(database: Database) -> Lock:
         raise kind(error.message, hint=error.hint) from error
 
 
-def _start(target: Callable[[], None], name: str) -> threading.Thread:
+def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
     """Start a thread that ends with the process, with all signals blocked."""
     thread = threading.Thread(target=target, name=name, daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # inherited
@@ -74,6 +75,7 @@ class Instance:
         self._noted: JsonObject = {}
         self._noting = threading.Lock()
         self._path = os.path.join(site.drop.root, LOCK)
+        self._shared_by: str | None = None
         # Two drop folders with one database would each believe the other's items lost.
         self._database_lock = lock_database(site.store.database)
         self._lock: Lock | None = None
@@ -82,21 +84,37 @@ class Instance:
         self._rival: Holder | None = None
         self._in_the_way_since: float | None = None  # monotonic; while nobody is named who holds the lock
         self._say_that_we_live()
-        self._saying = _start(self._live, "presence")
+        self._saying = start_thread(self._live, "presence")
 
     def take_drop_folder(self) -> None:
         """Recognise, lock and mark the drop folder.
 
         Raises what Site.recognise does, before anything is created there, and InstanceRunning.
         """
+        if (terms := self._site.store.database.terms) is not None:
+            self._shared_by = terms.database()
         self._take(self._site.judge(self._site.drop)[0])
-        self._beating = _start(self._beat, "heartbeat")
+        self._beating = start_thread(self._beat, "heartbeat")
+
+    def alone_in_drop_folder(self) -> Lock:
+        """Lock the drop folder even for nodes that share it, until the lock is closed.
+
+        Raises what Site.recognise does, and InstanceRunning.
+        """
+        past, _ = self._site.judge(self._site.drop)
+        owner = next(iter(owners_of(self._site.store.database.path)), None)
+        return lock(self._path, past.owners, owner=owner, tells=False)
 
     def note(self, facts: JsonObject) -> None:
         """Add these facts to the note in the database's lock, in place of those before. Raises OSError."""
         with self._noting:
             self._noted = facts
             self._write_note()
+
+    def tell_waiting(self, reason: str) -> None:
+        """Note what is waited for before any work begins; "" once it is there."""
+        self._facts = {**self._facts, WAITING: reason}
+        self._say_that_we_live()
 
     def _say_that_we_live(self) -> None:
         with self._noting, suppress(OSError):
@@ -152,7 +170,7 @@ class Instance:
         if self._lock is not None:  # of a folder that is gone, or from an attempt that failed
             self._lock.close()
         owner = next(iter(owners_of(self._site.store.database.path)), None)
-        taken = lock(self._path, past.owners, owner=owner, tells=False)
+        taken = lock(self._path, past.owners, owner=owner, tells=False, shared_by=self._shared_by)
         try:
             with self._site.drop.taking(LOCK):
                 if taken.found is not None:
@@ -171,7 +189,7 @@ class Instance:
         A process on this machine is looked up. One on another machine is dead if no heartbeat comes while we wait;
         the times in its notes do not matter, so the clocks need not agree.
         """
-        if found.is_same(Holder.ourselves()) or found.lives is False:
+        if found.is_same(Holder.ourselves()) or found.lives is False or self._shares_with(found):
             return
         if found.lives:
             raise running(self._path, found)
@@ -181,8 +199,12 @@ class Instance:
         for _ in range(_BEATS_WAITED):
             _WALL.wait(BEAT_SECONDS, self._ended)
             now = read_note_at(self._path, owners)
-            if now is not None and now != found:
+            if now is not None and now != found and not self._shares_with(now):
                 raise running(self._path, now)
+
+    def _shares_with(self, other: Holder) -> bool:
+        """Return whether it works with the same database, which lets one of us work at a time."""
+        return self._shared_by is not None and other.note.get(SHARED_BY) == self._shared_by
 
     def _is_reached_from_elsewhere(self, found: Holder) -> bool:
         """Return whether processes that this machine's kernel does not know can be at work there."""
@@ -196,7 +218,7 @@ class Instance:
             with suppress(OSError):  # it is away: nobody else can have it
                 held = self._lock
                 told = read_note_at(self._path, held.owners() if held is not None else ())
-                if told is not None and not told.is_same(Holder.ourselves()):
+                if told is not None and not told.is_same(Holder.ourselves()) and not self._shares_with(told):
                     self._rival = told
                 elif held is not None:
                     held.tell(_WALL.now())

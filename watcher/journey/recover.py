@@ -2,15 +2,18 @@
 
 import os
 from contextlib import suppress
+from functools import partial
 
 from watcher import logs
 from watcher.domain import Attempt, Charged, Item, Part, PartState, State
 from watcher.errors import FolderError
 from watcher.folders.names import is_check_note
+from watcher.identifai.client import Accepted
 from watcher.journey.site import Site
 from watcher.journey.submit import doubt, journal, pauses
+from watcher.journey.submit.accepted import after_acceptance, await_verdict, take_after_the_lease
 from watcher.journey.submit.by_part import accept_part, lose_answer
-from watcher.journey.submit.record import after_acceptance, await_verdict
+from watcher.journey.submit.claim import Claim
 from watcher.store import Books
 
 _log = logs.get_logger(__name__)
@@ -29,16 +32,8 @@ def recover(site: Site) -> None:
     now = site.clock.now()
     kept = journal.read(site)
     with site.store.writing() as books:
-        books.ledger.end_all_rate_events(now)
         known = {key for key in kept if any(journal.is_of(key, one) for one in books.ledger.of_item(key[1]))}
-        for attempt in books.ledger.unfinished():
-            answer = journal.find(kept, attempt)
-            if answer is None:
-                _decide(site, books, attempt, now)
-            else:
-                _accept(books, attempt, answer)
-        for item in books.items.in_state(State.SUBMITTING, limit=_ALL):
-            _resume(site, books, item, now)
+        end_attempts(site, books, kept, now)
         books.obstacles.forget()
         books.obstacles.bring_forward(now)
         pauses.try_at_once(books, now)  # we may have been restarted because the cause is mended
@@ -55,6 +50,40 @@ def recover(site: Site) -> None:
     for folder in (site.done, site.failed, site.drop):  # drop last: its note says where to look
         with suppress(FolderError):  # it is away: its own pause says so
             folder.sweep(now, sorted(written[folder.name]))
+
+
+def end_attempts(site: Site, books: Books, kept: journal.Kept, now: float) -> None:
+    """End all that was under way with the service, and bring its items to where that leaves them.
+
+    Whoever did it is dead, or may do no more. `kept`: the answers in its journal.
+    """
+    books.ledger.end_all_rate_events(now)
+    for attempt in books.ledger.unfinished():
+        answer = journal.find(kept, attempt)
+        if answer is None:
+            _decide(site, books, attempt, now)
+        else:
+            _accept(books, attempt, answer)
+    for item in books.items.in_state(State.SUBMITTING, limit=_ALL):
+        _resume(site, books, item, now)
+
+
+def record_kept(site: Site) -> None:
+    """Record what the journal has, though another node works on the site: an identifier that comes late is money.
+
+    The journal stays: who works on the site next removes it.
+    """
+    for key, answer in journal.read(site).items():
+        with site.store.writing(late=True) as books:
+            sent = (one for one in books.ledger.of_item(key[1]) if journal.is_of(key, one))
+            attempt, item = next(sent, None), books.items.get(key[1])
+            if attempt is None or item is None or attempt.identifier is not None:
+                continue
+            part = _part(books, item, answer.part)
+            claim = Claim(item, part, attempt.number, attempt.started_at, item.path, canary=False, no_cache=False)
+            take_after_the_lease(site, books, claim, Accepted(answer.identifier, answer.status), answer.at)
+            told = {"item": item.id, "identifier": answer.identifier}
+            books.afterwards(partial(_log.warning, "answer.recovered", **told))
 
 
 def _tell_unknown(answers: list[journal.KeptAnswer]) -> None:

@@ -10,6 +10,7 @@ from watcher.text import JsonObject, local_time, moment, rfc3339, show_text
 
 SINCE = "since"
 ONCE = "once"
+WAITING = "waiting"
 _STALLED = "stalled"
 
 _SILENT_SECONDS = 6 * BEAT_SECONDS  # a busy disk may delay a beat or two
@@ -19,6 +20,7 @@ _STOPPED = {"T": "it was stopped (SIGSTOP, or Ctrl-Z)", "t": "a debugger holds i
 class Activity(StrEnum):
     RUNNING = "running"
     NOT_RUNNING = "not running"
+    STANDING_BY = "standing by"
     HUNG = "hung"
     UNKNOWN = "unknown"
 
@@ -67,6 +69,8 @@ class Working:
             case Activity.RUNNING:
                 said = f"running{since} ({who})"
                 return f"{said}, but stuck: {why}" if why else said
+            case Activity.STANDING_BY:
+                return f"standing by{since} ({who}): {why}"
             case Activity.HUNG:
                 return f"hung: {why} ({who}, running{since})"
             case Activity.NOT_RUNNING if self.elsewhere:
@@ -93,13 +97,14 @@ def judge(holder: Holder, now: float) -> Working:
     heard_at = holder.at or None
     is_pass = note.get(ONCE) is True
     hang = _find_hang(holder, now, heard_at)
-    activity = Activity.HUNG if hang else Activity.RUNNING
-    reason, hint = hang, ""
+    waiting = note.get(WAITING)
+    activity = Activity.HUNG if hang else Activity.STANDING_BY if waiting else Activity.RUNNING
+    reason, hint = hang or (show_text(waiting) if isinstance(waiting, str) else ""), ""
     if hang:
         hint = (
             "see its log; restart it (`systemctl restart watcher`, or end it and start it again): nothing is lost"
         )
-    elif failures := read_failures(note):
+    elif not waiting and (failures := read_failures(note)):
         first = failures[0]
         reason = f"{first.step} has been failing since {local_time(first.since)} ({first.fault.message})"
     return Working(activity, float(since), holder, heard_at, is_pass, reason, hint)

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Float, Row, bindparam, literal_column, select
 from sqlalchemy.dialects.sqlite import insert  # see dialects.py
 
 from watcher.errors import LeaseHeld
+from watcher.store import revisions
 from watcher.store.schema import leases
 from watcher.store.scope import is_in_a_file
 from watcher.text import JsonObject, local_time, rfc3339
@@ -34,7 +35,7 @@ _TAKE = _ADDED.on_conflict_do_update(
     index_elements=[leases.c.site],
     set_={name: _ADDED.excluded[name] for name in ("owner", "node", "host", "pid", "version", "folder")}
     | {"epoch": leases.c.epoch + 1, "since": _CLOCK, "until": _UNTIL},
-    where=(leases.c.until <= _CLOCK) | (leases.c.owner == _ADDED.excluded.owner),
+    where=(leases.c.until <= _CLOCK) | leases.c.owner.in_([_ADDED.excluded.owner, bindparam("dead")]),
 ).returning(leases.c.epoch)
 _OURS = (
     update(leases)
@@ -53,16 +54,17 @@ class Node:
 
     name: str
     host: str
-    boot_id: str
+    kernel: str  # what tells where its pid is a process: the boot of the machine, and the namespace
     version: str
     folder: str = ""
     pid: int = field(default_factory=os.getpid)
+    started: str = ""  # when it was, since the pid may be another process's by now
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def owner(self) -> str:
         """What no other process has, of this name or not, now or after a restart of the machine."""
-        return f"{self.host}/{self.boot_id}/{self.pid}/{self.token}"
+        return "/".join([self.host, self.kernel, str(self.pid), self.started, self.token])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,21 @@ class Lease:
     def is_over(self) -> bool:
         return self.left == 0.0
 
+    @property
+    def process(self) -> tuple[str, str]:
+        """Where its pid is a process, and when that was started; see Node."""
+        _, kernel, _, started, *_ = [*self.owner.split("/"), "", "", ""]
+        return kernel, started
+
     def __str__(self) -> str:
         return f"{self.node} (process {self.pid} on {self.host}, since {local_time(self.since)})"
+
+    def held(self) -> LeaseHeld:
+        """The error for whoever would work on the site beside its holder."""
+        return LeaseHeld(
+            f"another node works on this site: {self}",
+            hint="leave the work to it, or stop it first; `watcher nodes` shows who works where",
+        )
 
     def as_json(self) -> JsonObject:
         return {
@@ -127,8 +142,16 @@ class Leases:
         row = self._connection.execute(_OF_SITE, {"site": site}).first()
         return None if row is None else Lease.of(row)
 
-    def take(self, site: str, node: Node, seconds: float) -> int:
-        """Give the site to the node for so long. Return the new epoch. Raises LeaseHeld while another has it."""
+    def _found(self, site: str) -> Lease:
+        return Lease.of(self._connection.execute(_OF_SITE, {"site": site}).one())
+
+    def take(self, site: str, node: Node, seconds: float, *, dead: str | None = None) -> int:
+        """Give the site to the node for so long. Return the new epoch. Raises LeaseHeld while another has it.
+
+        Raises StoreError where a newer program has changed the tables since we looked. `dead`: an owner that is
+        known to live no more: nobody has to wait for the end of its lease.
+        """
+        revisions.refuse_newer(revisions.version_of(self._connection), str(self._connection.engine.url))
         values = {
             "site": site,
             "owner": node.owner,
@@ -138,21 +161,14 @@ class Leases:
             "version": node.version,
             "folder": node.folder,
             "seconds": seconds,
+            "dead": dead,
         }
         epoch: int | None = self._connection.execute(_TAKE, values).scalar()
         if epoch is None:
-            raise held_by(self.of(site))
+            raise self._found(site).held()
         return epoch
 
 
 def live(connection: Connection) -> list[Lease]:
     """The leases that are not over."""
     return [Lease.of(row) for row in connection.execute(_LIVE)]
-
-
-def held_by(lease: Lease | None) -> LeaseHeld:
-    """The error for a site that another node works on."""
-    return LeaseHeld(
-        f"another node works on this site: {lease or 'it has just taken it'}",
-        hint="leave the work to it, or stop it first; `watcher nodes` shows who works where",
-    )

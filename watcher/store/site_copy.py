@@ -30,7 +30,7 @@ from watcher.store.dialects import (
     reserved_numbers,
 )
 from watcher.store.facts import ACCOUNT_FACTS, AccountFacts
-from watcher.store.lease_rows import Leases, held_by
+from watcher.store.lease_rows import Leases
 from watcher.store.listed_rows import FIRST, LAST
 from watcher.store.schema import items, leases, metadata, parts, pauses, results, site, tallies, verdicts
 from watcher.store.tombstone_rows import Tombstones
@@ -204,7 +204,7 @@ def _refuse_held(connection: Connection, database: Database) -> None:
     if database.terms is not None:
         lease = Leases(connection).of(connection.execute(select(OWN_SITE)).scalar_one())
         if lease is not None and not lease.is_over:
-            raise held_by(lease)
+            raise lease.held()
 
 
 def refuse_rows(target: Database) -> None:

@@ -3,9 +3,14 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from sqlalchemy import Connection, Update
+from sqlalchemy import Connection, Update, text
 
 from watcher.store.lease_rows import GIVE_UP, RENEW
+
+_WHICH = text("""
+    SELECT system_identifier || '/' || oid FROM pg_control_system(), pg_database
+    WHERE datname = current_database()
+""")
 
 
 class Terms:
@@ -18,9 +23,19 @@ class Terms:
         self.on_lost: Callable[[], object] = lambda: None
         """Called when a write is refused, since another node has the site; by any thread."""
 
+    @property
+    def owner(self) -> str | None:
+        """The lease's owner, if this process took one; see Node.owner."""
+        return None if self._fence is None else self._fence[1]
+
     def fence(self, site: str, owner: str, epoch: int) -> None:
         """From now on no write is taken unless this is still the site's epoch."""
         self._fence = site, owner, epoch
+
+    def database(self) -> str:
+        """Return what tells this database from every other, by whatever name nodes know its server."""
+        with self._connecting() as connection:
+            return str(connection.execute(_WHICH).scalar_one())
 
     def check(self, *, late: bool = False) -> str:
         """The statement that refuses a write of a former holder; "" for one that nothing refuses."""

@@ -12,6 +12,7 @@ from watcher.domain import Item, State
 from watcher.errors import FolderError, StoreError
 from watcher.folders import LOCK, Folder
 from watcher.folders.holder import Holder, holder_of
+from watcher.folders.lock import SHARED_BY
 from watcher.journey.failures import Failure, read_failures
 from watcher.journey.instance import lock_database
 from watcher.journey.loaded_settings import find_outdated, read_loaded
@@ -78,6 +79,15 @@ class CommandContext:
         lock = os.path.join(self.drop.root, LOCK)
         owners = owners_of(self.store.database.path)
         return holder_of(lock, owners, now=self.clock.now()) or self.database_holder()
+
+    def shares_with(self, holder: Holder) -> bool:
+        """Whether it is a node of the same database, which lets one of us work on the site at a time."""
+        terms = self.store.database.terms
+        if terms is None:
+            return False
+        with suppress(StoreError):
+            return holder.note.get(SHARED_BY) == terms.database()
+        return False
 
     def database_holder(self) -> Holder | None:
         """Who works with this database now; null for none. Raises FolderError if that is unknown."""

@@ -221,6 +221,9 @@ def _check_daemon(context: CommandContext, known: Known) -> tuple[Holder | None,
     if holder is None:
         return None, well(name, "not running")
     found = f"runs on {holder.host}, process {holder.pid}"
+    if not holder.is_same(ours) and context.shares_with(holder):
+        stands_by = "no daemon runs" if ours is None else f"process {ours.pid} stands by"
+        return holder, well(name, f"{found}, as another node of this site; on this one {stands_by}")
     if not holder.is_same(ours):
         hint = "Stop that one, or give this one its own drop folder: two would send each recording twice."
         return holder, wrong(

@@ -6,23 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from watcher import logs
-from watcher.domain import (
-    UNSETTLED,
-    Charged,
-    Item,
-    Part,
-    PartState,
-    PauseKind,
-    State,
-    Verdict,
-    VerdictState,
-)
+from watcher.domain import Charged, Item, Part, PartState, PauseKind, State
 from watcher.errors import (
     FolderError,
     RecordingChanged,
     RecordingError,
     ServiceError,
     StaleItem,
+    StoreLeaseLost,
     Throttled,
     WatcherError,
 )
@@ -32,7 +23,14 @@ from watcher.journey.duplicates import follow_original
 from watcher.journey.prepare.upkeep import keep_identifier
 from watcher.journey.site import Site
 from watcher.journey.submit import pauses, policy
-from watcher.journey.submit.by_part import AFRESH, accept_part, move_part
+from watcher.journey.submit.accepted import (
+    AFTER_THE_LEASE,
+    accept_late_part,
+    end_accepted,
+    take_after_the_lease,
+    take_identifier,
+)
+from watcher.journey.submit.by_part import AFRESH, move_part
 from watcher.journey.submit.claim import Claim, postpone
 from watcher.journey.submit.windows import Windows, describe
 from watcher.journey.verdict_news import tell_if_known
@@ -70,6 +68,8 @@ class Outcomes:
                     self._cut_off(claim, answer, now)
         except StaleItem:
             self._come_late(claim, answer, now)
+        except StoreLeaseLost:
+            self._come_after_the_lease(claim, answer, now)
 
     def end(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
         """End the attempt and its rate event; the item's outcome is still to be recorded."""
@@ -94,7 +94,7 @@ class Outcomes:
                 case Accepted():
                     identifier = answer.identifier
                     self._end_accepted(books, claim, answer, now, _LATE)
-                    self._accept_late_part(books, claim, answer, now)
+                    accept_late_part(self._site, books, claim, answer, now)
                 case ServiceError():
                     reason = answer.message
                     decision = policy.decide(answer, item, self._situation(books, item, now))
@@ -105,27 +105,23 @@ class Outcomes:
                     self._end(books, claim, answer, now, answer.code, Charged.NO, _LATE)
         _log.error("answer.late", item=item.id, path=item.path, identifier=identifier, reason=reason)
 
-    def _accept_late_part(self, books: Books, claim: Claim, accepted: Accepted, now: float) -> None:
-        """Give the part its identifier, whoever has the item: so nobody pays for it again."""
-        for part in books.parts.of(claim.item.id) if claim.part is not None else ():
-            is_it = claim.part is not None and (part.index, part.sha256) == (claim.part.index, claim.part.sha256)
-            if is_it and part.state in UNSETTLED:
-                facts = {"identifier": accepted.identifier, "submitted_at": now, "in_doubt": False, "fault": None}
-                books.parts.change(part, PartState.ACCEPTED, **facts)
-                await_verdict(self._site, books, accepted.identifier, now)
+    def _come_after_the_lease(self, claim: Claim, answer: Accepted | WatcherError, now: float) -> None:
+        """Record an identifier. Any other answer is not for us to record: the attempt ended with our lease."""
+        item, identifier, reason = claim.item, None, f"{AFTER_THE_LEASE}: {answer}"
+        if isinstance(answer, Accepted):
+            identifier, reason = answer.identifier, AFTER_THE_LEASE
+            with self._site.store.writing(late=True) as books:
+                take_after_the_lease(self._site, books, claim, answer, now)
+                self._end_rate_event(books, claim, now)
+        _log.warning("answer.late", item=item.id, path=item.path, identifier=identifier, reason=reason)
 
     def _accept(self, claim: Claim, accepted: Accepted, now: float) -> None:
-        site, item = self._site, claim.item
+        item = claim.item
         parts: list[Part] = []
-        with site.store.writing() as books:
+        with self._site.store.writing() as books:
             self._end_accepted(books, claim, accepted, now, "done")
-            await_verdict(site, books, accepted.identifier, now)
-            if claim.part is None:
-                facts = after_acceptance(accepted.identifier, claim.filed_as, now)
-                books.items.change(item, State.FILING, now, **facts)
-                follow_original(books, replace(item, state=State.FILING, **facts), now)
-            else:
-                accept_part(books, item, claim.part, accepted.identifier, now, filed_as=claim.filed_as)
+            take_identifier(self._site, books, claim, accepted, now)
+            if claim.part is not None:
                 parts = books.parts.of(item.id)
             if claim.canary:
                 pauses.end_by_canary(books, now, accepted=True)
@@ -282,40 +278,12 @@ class Outcomes:
         self._end_rate_event(books, claim, now)
 
     def _end_accepted(self, books: Books, claim: Claim, accepted: Accepted, now: float, decision: str) -> None:
-        books.ledger.end(
-            claim.number,
-            now,
-            outcome="accepted",
-            charged=Charged.YES,
-            decision=decision,
-            status=accepted.status,
-            identifier=accepted.identifier,
-        )
+        end_accepted(books, claim, accepted, now, decision)
         self._end_rate_event(books, claim, now)
 
     def _end_rate_event(self, books: Books, claim: Claim, now: float) -> None:
         if claim.rate_event is not None:
             self._windows.end(books, claim.rate_event, now)
-
-
-def after_acceptance(identifier: str, filed_as: bytes, at: float | None) -> dict[str, Any]:
-    """Return the changes to an item that the service accepted at that time, on its way to done/."""
-    return {
-        "outcome": State.DONE,
-        "identifier": identifier,
-        "filed_as": filed_as,
-        "submitted_at": at,
-        "fault": None,
-        "in_doubt": False,
-        "suspected_at": None,
-        "fresh": False,
-    }
-
-
-def await_verdict(site: Site, books: Books, identifier: str, now: float) -> None:
-    """Have the verdict asked for."""
-    due_at = now + site.config.verdicts.first_seconds
-    books.verdicts.add(Verdict(identifier, VerdictState.AWAITED, asked_at=None, due_at=due_at, since=now))
 
 
 def _is_straggler(books: Books, claim: Claim) -> bool:

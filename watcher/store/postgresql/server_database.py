@@ -44,11 +44,11 @@ from watcher.store.server_facts import ServerFacts, examine
 from watcher.store.terms import Terms
 
 _LOCK_SECONDS = 30
-_IDLE_SECONDS = 10
+_IDLE_SECONDS = 5
 _STATEMENT_SECONDS = 60
 _CONNECT_SECONDS = 10
 _SILENT_SECONDS = 20  # after which a server that acknowledges nothing is taken for dead
-_RENEWAL_SECONDS = 5  # a lease is to be renewed in time, or not at all
+_RENEWAL_SECONDS = 5  # of silence: a lease is renewed in time, or not at all
 _READERS = 4  # connections that are kept; more are opened while they are wanted
 _MOST_READERS = 32
 _READERS_WAIT_SECONDS = 30.0
@@ -70,11 +70,6 @@ _TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TO_UPGRADE = f"{_TO_WRITE.format(statement_seconds=0)};SELECT set_config('watcher.wide', 'on', true)"
 _TAKE_LOCK = text(f"SELECT pg_advisory_xact_lock({_OUR_LOCK})")
 _USER = text("SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
-_TO_RENEW = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
-    f"SET LOCAL lock_timeout = '{_RENEWAL_SECONDS}s';"
-    f"SET LOCAL statement_timeout = '{_RENEWAL_SECONDS}s'"
-)
 
 
 class PostgresqlDatabase:
@@ -103,7 +98,7 @@ class PostgresqlDatabase:
         self._is_late = False  # the transaction that begins, under the mutex
         self._writer = self._make_engine(self._to_write, size=1)
         self._reader = self._make_engine(lambda: _TO_READ, size=_READERS, most=_MOST_READERS)
-        self._renewer = self._make_engine(lambda: _TO_RENEW, size=1, patience_seconds=_RENEWAL_SECONDS)
+        self._renewer = self._make_engine(None, size=1, patience_seconds=_RENEWAL_SECONDS)
         self.terms = Terms(self._renewing)
         self._empty: Engine | None = None
 
@@ -292,6 +287,7 @@ class PostgresqlDatabase:
 
     @contextmanager
     def _renewing(self) -> Iterator[Connection]:
+        """Each statement is a transaction of its own: a node that is stopped between two keeps nothing locked."""
         with self._asking(), self._renewer.connect() as connection, connection.begin():
             yield connection
 
@@ -310,7 +306,7 @@ class PostgresqlDatabase:
             yield connection
 
     def _make_engine(
-        self, begin: Callable[[], str], *, size: int, most: int = 0, patience_seconds: int = _SILENT_SECONDS
+        self, begin: Callable[[], str] | None, *, size: int, most: int = 0, patience_seconds: int = _SILENT_SECONDS
     ) -> Engine:
         engine = create_engine(
             self._address,
@@ -322,9 +318,12 @@ class PostgresqlDatabase:
             pool_pre_ping=True,
             creator=partial(self._connect, patience_seconds),
         )
-        engine.dialect.do_begin = lambda driver: driver.execute(  # type: ignore[assignment,method-assign]
-            f"{begin()};{self._scope()}"
-        )
+
+        def open_transaction(driver: Any) -> None:
+            if begin is not None:
+                driver.execute(f"{begin()};{self._scope()}")
+
+        engine.dialect.do_begin = open_transaction  # type: ignore[assignment,method-assign]
         is_disconnect = engine.dialect.is_disconnect
         # A connection can outlive, through a pooler, what it led to: the next one finds who takes writes by now.
         engine.dialect.is_disconnect = (  # type: ignore[method-assign]
