@@ -109,7 +109,7 @@ def _tell_delay(context: CommandContext, items: list[Item], *kinds: PauseKind) -
 def pause(options: argparse.Namespace) -> int:
     with open_to_decide(options) as context, context.store.writing() as books:
         reason, now, person = show_path(os.fsencode(options.reason)), context.clock.now(), name_person(os.environ)
-        sites = name_sites(context, books) if options.all_sites else None
+        sites = name_sites(books, context.config) if options.all_sites else None
         if sites is None:
             before = decisions.pause(books, reason, now, person)
             replaced = [before] if before else []
@@ -146,7 +146,7 @@ def _resume_all_sites(options: argparse.Namespace) -> int:
     """End a person's pause at every site of the account, and say what still stands in the way of each."""
     with open_to_decide(options) as context, context.store.writing() as books:
         now, person = context.clock.now(), name_person(os.environ)
-        sites = name_sites(context, books)
+        sites = name_sites(books, context.config)
         found = decisions.resume_each(books, [site.id for site in sites], now, person)
     ended = [site for site in sites if found[site.id][0] is not None]
     standing: dict[tuple[Pause, ...], list[SiteName]] = {}

@@ -5,10 +5,18 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from watcher.store.dialects import EVERY_SITE, OWN_ACCOUNT, insert_or_replace, is_of_a_site, is_of_own_account
+from watcher.store.dialects import (
+    EVERY_SITE,
+    OWN_ACCOUNT,
+    OWN_SITE,
+    insert_or_replace,
+    is_of_a_site,
+    is_of_own_account,
+)
 from watcher.store.schema import site
 from watcher.store.scope import is_in_a_file, wide
 
+_OWN = select(OWN_SITE)
 _BY_NAME = select(site.c.value).where(site.c.name == bindparam("name"))
 _GET = _BY_NAME.where(is_of_a_site(site.c.site))
 _PUT = insert_or_replace(site)
@@ -42,6 +50,10 @@ class SiteFacts:
 
     def put(self, name: str, value: Any) -> None:
         self._connection.execute(_PUT, {"name": name, "value": json.dumps(value)})
+
+    def own(self) -> str:
+        """The id of the site whose facts these are; "" in a file, which has one."""
+        return str(self._connection.execute(_OWN).scalar_one())
 
     def join(self, account: str) -> None:
         """Note whose credit this site works with: by that its sites are known. A file has one site."""

@@ -46,7 +46,7 @@ def read_server(context: CommandContext) -> ServerState | None:
     is_due = not database.is_of_this_version()
     if not is_due:
         with suppress(StoreError), context.store.reading() as books:
-            sites = len(name_sites(context, books))
+            sites = len(name_sites(books, context.config))
             found = books.leases.of(own)
             lease = "" if found is None or found.is_over else f"{found}, for {found.left:.0f} s more"
     marked = ""

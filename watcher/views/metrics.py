@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from watcher.config import Config
 from watcher.domain import ARTIFICIAL, BACKLOG, HUMAN, INCONCLUSIVE, PauseKind, State, VerdictState
 from watcher.folders.holder import Holder
 from watcher.journey.failures import Failures
@@ -79,7 +80,7 @@ def read_figures(context: CommandContext, failures: Failures) -> Figures:
         dismissed, unknown = books.items.dismissed(), books.verdicts.counts_of_unknown()
         waiting, blocked, stuck = books.waiting.total(), books.waiting.blocked(), books.obstacles.total()
         oldest, dropped = books.items.oldest_in(BACKLOG), books.waiting.listed()
-        nodes = _read_nodes(context, books, here)
+        nodes = _read_nodes(books, config, here) if books.is_shared else None
     since = [oldest.arrived_at] if oldest is not None else []
     since += [file.since for file in dropped]
     troubles = find_troubles(vitals, context.clock.now(), config.arrivals.rescan_seconds)
@@ -110,12 +111,9 @@ def read_figures(context: CommandContext, failures: Failures) -> Figures:
     )
 
 
-def _read_nodes(context: CommandContext, books: Books, here: Holder) -> NodeFigures | None:
-    own = context.store.database.own_site()
-    if own is None:
-        return None
+def _read_nodes(books: Books, config: Config, here: Holder) -> NodeFigures:
     live = {lease.site: lease for lease in books.leases.listed() if not lease.is_over}
-    sites, lease = name_sites(context, books), live.get(own)
+    sites, lease = name_sites(books, config), live.get(books.site.own())
     return NodeFigures(
         lease is not None and (lease.host, lease.pid) == (here.host, here.pid),
         0.0 if lease is None else lease.left,

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
+from watcher.config import Config
 from watcher.domain import UNDER_WAY, Fault, Item, Pause, PauseKind, State
 from watcher.errors import FolderError, NoRoom, RecordingError, RecordingGone
 from watcher.folders import receipt_name
@@ -139,18 +140,16 @@ def _explain_shared(context: CommandContext, original_id: str | None) -> str:
         return ""
     with context.store.reading() as books:
         is_erased = books.copies.get(original_id) is None and books.tombstones.get(original_id) is not None
-        original = (
-            f"{original_id}{', which was erased,' if is_erased else _elsewhere(context, books, original_id)}"
-        )
-    return f" It has the same bytes as {original} and cost nothing."
+        more = ", which was erased," if is_erased else _elsewhere(books, context.config, original_id)
+    return f" It has the same bytes as {original_id}{more} and cost nothing."
 
 
-def _elsewhere(context: CommandContext, books: Books, item_id: str) -> str:
+def _elsewhere(books: Books, config: Config, item_id: str) -> str:
     """Return at which other site the item is, for a person; "" for one of this site."""
     site = books.copies.site_elsewhere(item_id)
     if site is None:
         return ""
-    name = next((str(name) for name in name_sites(context, books) if name.id == site), site)
+    name = next((str(name) for name in name_sites(books, config) if name.id == site), site)
     return f" (at another site: {name})"
 
 
@@ -203,7 +202,7 @@ def _explain_queued(context: CommandContext, item: Item) -> str:
 
 def _explain_duplicate(context: CommandContext, first_id: str) -> str:
     with context.store.reading() as books:
-        first, elsewhere = books.items.get(first_id), _elsewhere(context, books, first_id)
+        first, elsewhere = books.items.get(first_id), _elsewhere(books, context.config, first_id)
     said = f"waits for {first_id}{elsewhere}, which has the same bytes, and will share its outcome at no cost."
     if first is None or first.duplicate_of is not None:
         return said

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from watcher.config import Config
 from watcher.store import Books
 from watcher.text import show_text
 from watcher.views.context import CommandContext
@@ -22,12 +23,11 @@ class SiteName:
         return self.folder or self.id or "this site"
 
 
-def name_sites(context: CommandContext, books: Books) -> list[SiteName]:
+def name_sites(books: Books, config: Config) -> list[SiteName]:
     """Return the sites of this account, this one first, then by their drop folders."""
-    database, hides = context.store.database, context.config.privacy.hides
-    own = database.own_site() or ""
+    own, hides = books.site.own(), config.privacy.hides
     found = []
-    for site in sorted({own, *books.site.joined(context.config.identifai.payer)}):
+    for site in sorted({own, *books.site.joined(config.identifai.payer)}):
         with books.at(site):
             folder = books.site.get("path.drop")
             shown = show_text(folder) if isinstance(folder, str) and not hides else ""
@@ -38,4 +38,5 @@ def name_sites(context: CommandContext, books: Books) -> list[SiteName]:
 def at_each(context: CommandContext) -> list[tuple[SiteName, CommandContext]]:
     """Return the context at each of the sites of the account."""
     with context.store.reading() as books:
-        return [(name, context.at(name.id)) for name in name_sites(context, books)]
+        names = name_sites(books, context.config)
+    return [(name, context.at(name.id)) for name in names]

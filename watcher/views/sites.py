@@ -136,7 +136,7 @@ def read_sites(context: CommandContext) -> Sites:
     with context.store.reading() as books:
         leases = {} if is_file else {lease.site: lease for lease in books.leases.listed()}
         sites = []
-        for name in name_sites(context, books):
+        for name in name_sites(books, config):
             lease = leases.get(name.id)
             node, has_node = _node_of(lease) if working is None else working
             with books.at(name.id):

@@ -202,7 +202,7 @@ class Pages:
             now, replaced = context.clock.now(), dict[str, Pause]()
             with context.store.writing() as books:
                 if is_for_all:
-                    sites = [site.id for site in name_sites(context, books)]
+                    sites = [site.id for site in name_sites(books, context.config)]
                     replaced = decisions.pause_each(books, sites, reason, now, person)
                 elif there := books.pauses.get(PauseKind.PERSON):  # which the page did not show, or it had no form
                     return Decided(False, f"Nothing was changed. {_paused_meanwhile(there)}")
@@ -294,7 +294,7 @@ def _paused_meanwhile(pause: Pause) -> str:
 def _resume_all_sites(context: CommandContext, person: str) -> Decided:
     now = context.clock.now()
     with context.store.writing() as books:
-        names = {name.id: name for name in name_sites(context, books)}
+        names = {name.id: name for name in name_sites(books, context.config)}
         found = decisions.resume_each(books, names, now, person)
     still: dict[str, list[str]] = {}
     for site, (_, standing) in found.items():
