@@ -9,11 +9,12 @@ from sqlalchemy import select
 
 from tests.store.recordings import item, verdict
 from tests.store.test_scope import opened  # noqa: F401 — a fixture
-from watcher.config import AudioConfig
+from watcher.config import AudioConfig, Window
 from watcher.domain import Charged, Item, Mode, Part, PartState, Pause, PauseKind, Planned, State, VerdictState
 from watcher.journey.duplicates import follow_originals
 from watcher.journey.judged import put_verdict
 from watcher.journey.submit import pauses
+from watcher.journey.submit.windows import room_for_read
 from watcher.store import Node, Store
 from watcher.store.schema import items
 
@@ -67,6 +68,22 @@ def test_rate_events_have_the_server_s_time(opened: OpenStore) -> None:  # noqa:
         assert before <= (ends[1] or 0.0) <= now < before + 600
         assert ends[2] is None
         assert not books.ledger.has_rate_events_to_come("write", 0.0)
+
+
+def test_a_grant_keeps_a_margin_to_what_other_nodes_were_granted(opened: OpenStore) -> None:  # noqa: F811
+    """So much may pass between the grant and the release that it allows; a request under way leaves no room."""
+    one, other = opened("one"), opened("other")
+    window = (Window(1, 10.0),)
+    with one.writing() as books:
+        room = room_for_read(books, window, 0.0)
+        assert room.is_there
+        number = books.ledger.add_rate_event("read", room.now)
+    with other.writing() as books:
+        room = room_for_read(books, window, 0.0)
+        assert (room.is_there, room.unended) == (False, 1)
+        books.ledger.end_rate_event(number, 0.0)
+        end = books.ledger.nth_last_end("read", 1) or 0.0
+        assert room_for_read(books, window, 0.0).at >= end + 10.05
 
 
 def test_a_rate_event_of_a_site_that_nobody_works_on_is_spent(opened: OpenStore) -> None:  # noqa: F811
