@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,8 @@ from tests.postgresql import Server, postgresql  # noqa: F401 — a fixture
 from tests.store.recordings import item
 from tests.web.sites import Served, names_in, served
 from watcher.domain import Fault, PauseKind, State
-from watcher.errors import LeaseHeld
-from watcher.folders.holder import Holder
 from watcher.journey.failures import Failures
-from watcher.store import Node
+from watcher.store import Lease, Node
 from watcher.views.context import open_site
 from watcher.views.metrics import read_figures
 from watcher.web.collector import FiguresCollector
@@ -124,31 +122,33 @@ def test_submitting_is_paused_and_resumed_at_all_sites(sites: Sites) -> None:
     assert sites.rome.pauses() == []
 
 
-def figures_of(place: Place) -> dict[str, float]:
-    """What a node of this site in this process would tell a monitor, without labels."""
+def figures_of(place: Place, owner: str = "") -> dict[str, float]:
+    """What a node of this site would tell a monitor, without labels. `owner`: of the lease that it took."""
     with open_site(place.config, place.clock) as context:
+        if owner and (terms := context.store.database.terms) is not None:
+            terms.fence(context.store.database.own_site() or "", owner, 1)
         collector = FiguresCollector(read_figures(context, Failures()))
         samples = [sample for family in collector.collect() for sample in family.samples]
     return {sample.name: sample.value for sample in samples if not sample.labels}
 
 
-def take_lease(place: Place, seconds: float, **who: Any) -> None:
-    here = Holder.ourselves()
-    node = Node("a node", here.host, here.boot_id, "1", **who)
-    with place.books() as books, suppress(LeaseHeld):  # it may be ours already
-        books.leases.take(books.site.get("id"), node, seconds)
+def lease_of(place: Place) -> Lease:
+    with place.books() as books:
+        lease = books.leases.of(books.site.get("id"))
+    assert lease is not None
+    return lease
 
 
 def test_a_node_tells_whether_it_holds_the_lease_and_which_sites_have_no_node(sites: Sites) -> None:
     """One that stands by tells nothing of the recordings: the other does, and each alarm would ring twice."""
-    take_lease(sites.berlin.place, 600)
-    found = figures_of(sites.berlin.place)
+    found = figures_of(sites.berlin.place, lease_of(sites.berlin.place).owner)
     assert found["watcher_node_holds_lease"] == 1
-    assert 0 < found["watcher_node_lease_remaining_seconds"] <= 600
+    assert 0 < found["watcher_node_lease_remaining_seconds"] <= 30
     assert (found["watcher_sites"], found["watcher_sites_without_node"]) == (2, 1)
     assert "watcher_waiting_files" in found
 
-    take_lease(sites.rome, 600, pid=1)
+    with sites.rome.books() as books:
+        books.leases.take(books.site.get("id"), Node("another", "elsewhere", "kernel", "1", pid=1), 600)
     found = figures_of(sites.rome)
     assert found["watcher_node_holds_lease"] == 0
     assert found["watcher_node_lease_remaining_seconds"] > 0

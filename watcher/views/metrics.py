@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from watcher.config import Config
 from watcher.domain import ARTIFICIAL, BACKLOG, HUMAN, INCONCLUSIVE, PauseKind, State, VerdictState
-from watcher.folders.holder import Holder
 from watcher.journey.failures import Failures
 from watcher.journey.submit.policy import Cause
 from watcher.store import Books, tallies
@@ -73,14 +72,14 @@ class Figures:
 def read_figures(context: CommandContext, failures: Failures) -> Figures:
     """Read the figures now, in one transaction. `failures`: of the process that works here."""
     config = context.config
-    vitals, here = read_vitals(context), Holder.ourselves()
+    vitals, terms = read_vitals(context), context.store.database.terms
     with context.store.reading() as books:
         sums = books.tallies.all()
         states = books.items.counts(total=round(sums.get(tallies.ITEMS, {}).get("", 0)))
         dismissed, unknown = books.items.dismissed(), books.verdicts.counts_of_unknown()
         waiting, blocked, stuck = books.waiting.total(), books.waiting.blocked(), books.obstacles.total()
         oldest, dropped = books.items.oldest_in(BACKLOG), books.waiting.listed()
-        nodes = _read_nodes(books, config, here) if books.is_shared else None
+        nodes = _read_nodes(books, config, terms.owner) if terms is not None else None
     since = [oldest.arrived_at] if oldest is not None else []
     since += [file.since for file in dropped]
     troubles = find_troubles(vitals, context.clock.now(), config.arrivals.rescan_seconds)
@@ -111,11 +110,11 @@ def read_figures(context: CommandContext, failures: Failures) -> Figures:
     )
 
 
-def _read_nodes(books: Books, config: Config, here: Holder) -> NodeFigures:
+def _read_nodes(books: Books, config: Config, owner: str | None) -> NodeFigures:
     live = {lease.site: lease for lease in books.leases.listed() if not lease.is_over}
     sites, lease = name_sites(books, config), live.get(books.site.own())
     return NodeFigures(
-        lease is not None and (lease.host, lease.pid) == (here.host, here.pid),
+        lease is not None and lease.owner == owner,
         0.0 if lease is None else lease.left,
         len(sites),
         sum(name.id not in live for name in sites),
