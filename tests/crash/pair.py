@@ -143,6 +143,7 @@ def main(arguments: list[str]) -> int:
         tempfile.TemporaryDirectory(prefix="pair-") as root,
     ):
         os.chmod(root, 0o755)
+        service.latency_seconds = 0.5  # so that what befalls a node finds an upload on the wire
         programs = Programs(Path(root, "programs"))
         try:
             nodes = Nodes(Path(root), server, service, programs)
