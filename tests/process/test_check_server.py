@@ -112,6 +112,7 @@ def test_a_node_that_was_given_the_folder_of_another_site(site: Place, capsys: p
 
 def test_who_has_the_lease(site: Place, capsys: pytest.CaptureFixture[str]) -> None:
     own = json.loads((site.root / "watcher.node").read_text())["site"]
+    node = Node("hamburg", "elsewhere", "boot", "1", pid=77)
     with site.books() as books:
-        books.leases.take(own, Node("hamburg", "elsewhere", "boot", "1", pid=77), 600)
+        books.leases.take(own, node, 600)
     Checked(site, capsys).is_now("lease", "well", "hamburg (process 77 on elsewhere", "s more")

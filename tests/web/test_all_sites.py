@@ -147,8 +147,9 @@ def test_a_node_tells_whether_it_holds_the_lease_and_which_sites_have_no_node(si
     assert (found["watcher_sites"], found["watcher_sites_without_node"]) == (2, 1)
     assert "watcher_waiting_files" in found
 
+    another = Node("another", "elsewhere", "kernel", "1", pid=1)
     with sites.rome.books() as books:
-        books.leases.take(books.site.get("id"), Node("another", "elsewhere", "kernel", "1", pid=1), 600)
+        books.leases.take(books.site.get("id"), another, 600)
     found = figures_of(sites.rome)
     assert found["watcher_node_holds_lease"] == 0
     assert found["watcher_node_lease_remaining_seconds"] > 0

@@ -60,6 +60,8 @@ class Node:
     pid: int = field(default_factory=os.getpid)
     started: str = ""  # when it was, since the pid may be another process's by now
     token: str = field(default_factory=lambda: secrets.token_hex(8))
+    revisions: tuple[str, ...] = field(default_factory=lambda: tuple(revisions.known()), repr=False)
+    """Of the tables, that its program knows: files, so they are read before any transaction begins."""
 
     @property
     def owner(self) -> str:
@@ -151,7 +153,8 @@ class Leases:
         Raises StoreError where a newer program has changed the tables since we looked. `dead`: an owner that is
         known to live no more: nobody has to wait for the end of its lease.
         """
-        revisions.refuse_newer(revisions.version_of(self._connection), str(self._connection.engine.url))
+        version = revisions.version_of(self._connection)
+        revisions.refuse_newer(version, str(self._connection.engine.url), node.revisions)
         values = {
             "site": site,
             "owner": node.owner,

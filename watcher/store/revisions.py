@@ -1,5 +1,6 @@
 """The revisions that upgrade the database from each version to the next."""
 
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,9 +27,12 @@ def version_of(connection: Connection) -> str | None:
     return version
 
 
-def refuse_newer(version: str | None, name: str) -> None:
-    """Raise StoreError if the database of this name has a version that only a newer program knows."""
-    if version is not None and version not in known():
+def refuse_newer(version: str | None, name: str, among: Collection[str] = ()) -> None:
+    """Raise StoreError if the database of this name has a version that only a newer program knows.
+
+    `among`: what `known` has returned, where no file may be read any more.
+    """
+    if version is not None and version not in (among or known()):
         raise StoreError(
             f"{name}: the database is of version {version}, which is newer than this program",
             hint="Install the newer identifai-watcher again, or restore the backup beside the database.",
