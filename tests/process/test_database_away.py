@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lost_commits import losing
 from tests.places import Place
 from tests.postgresql import Server, running_pooler, running_server
 from tests.process.conftest import MakePlace
@@ -110,6 +111,40 @@ def test_connections_that_are_cut_again_and_again_delay_the_work_and_no_more(
         let_pass(0.3)
     all_done(watcher, site, daemon, service, 12)
     assert told(daemon) in ([], ["database.away"], ["database.away", "database.back"])
+
+
+LOST = {
+    "the claim": rb"INSERT INTO attempts",
+    "the release": rb"UPDATE attempts SET released_at",
+    "the answer": rb"UPDATE attempts SET ended_at",
+    "the filing": rb"UPDATE items SET state.*done",
+    "the question": rb"INSERT INTO hits.*read",
+}
+"""What a transaction has, by what it is for."""
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_where_nobody_can_know_whether_a_commit_was_done_the_work_goes_on(
+    what: str, make_place: MakePlace, server: Server, name: str, service: Sandbox, watcher: Programs
+) -> None:
+    """It was, and the connection ended before the server could say so.
+
+    No recording stays behind, none is paid for twice, and the rate windows, with room for one at a time, are free.
+    """
+    one_at_a_time: dict[str, object] = {"writes": ["1/second"], "reads": ["1/second"]}
+    with losing(server, LOST[what]) as way:
+        site = make_place(
+            store={"url": server.url(name, way.folder)}, identifai={"in_doubt": "hold"}, limits=one_at_a_time
+        )
+        daemon = watcher.daemon(site)
+        for number in range(3):
+            site.drop(f"{number}.wav")
+        daemon.wait_for("recording.done", 3)
+        wait_until(
+            lambda: all(one["verdict"]["classification"] for one in watcher.ask_json(site, "list")), "all verdicts"
+        )
+        assert way.left == []
+        all_done(watcher, site, daemon, service, 3)
 
 
 def test_a_database_that_an_administrator_has_made_read_only_is_waited_for(

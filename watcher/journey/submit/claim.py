@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from watcher import logs
-from watcher.domain import Item, Part, PartState, State
+from watcher.domain import Charged, Item, Part, PartState, State
 from watcher.errors import (
     FolderError,
     NoRoom,
@@ -57,6 +57,7 @@ class Claims:
         self._windows = windows
         self._recognise_at = 0.0  # monotonic
         self._recognised: list[tuple[int, int] | None] = []
+        self._unsure: Item | None = None  # as claimed, where nobody knows whether that was committed
 
     def open(self, item: Item, part: Part | None) -> tuple[BinaryIO, bytes] | None:
         """Return what is to be sent, open, and the recording's name in done/.
@@ -206,10 +207,39 @@ class Claims:
                 if gate.canary:
                     pauses.count_try(books, site.config.retry, now)
                     pauses.end_trial(books)
+                self._unsure = claimed
+            self._unsure = None
         except StaleItem:
             return None
         sent = None if part is None else replace(part, state=PartState.SUBMITTING)
         return Claim(claimed, sent, number, now, filed_as, canary=gate.canary, no_cache=no_cache)
+
+    def undo_unsure(self) -> None:
+        """Put back what was claimed in a commit that failed: a server may have done it, and lost its connection.
+
+        Nothing of it was sent. Else nobody would take it up again before the next start.
+        """
+        if (unsure := self._unsure) is None:
+            return
+        now, note = self._site.clock.now(), "the database's answer to the claim was lost"
+        with self._site.store.writing() as books:
+            item = books.items.get(unsure.id)
+            if item is not None and (item.state, item.claim) == (State.SUBMITTING, unsure.claim):
+                for attempt in books.ledger.of_item(item.id):
+                    if attempt.ended_at is None:
+                        books.ledger.end(
+                            attempt.number,
+                            now,
+                            outcome="cut_off",
+                            charged=Charged.NO,
+                            decision="not sent",
+                            detail=note,
+                        )
+                for part in books.parts.of(item.id):
+                    if part.state is PartState.SUBMITTING:
+                        books.parts.change(part, PartState.QUEUED)
+                books.items.change(item, State.QUEUED, now, note)
+        self._unsure = None
 
     def _has_original(self, books: Books, item: Item, part: Part | None, now: float) -> bool:
         """Settle what is about to be sent, where the same bytes are with another item; False: send it."""

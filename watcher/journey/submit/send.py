@@ -92,6 +92,10 @@ class Uploads:
                     if room.is_there:
                         books.ledger.release(claim.number, claim.item, room.now)
                         rate_event = self._windows.count(books, place, room.now)
+                        if (
+                            books.is_shared
+                        ):  # the commit may be done though it fails: then the end is recorded, too
+                            claim.rate_event = rate_event
                     else:
                         place = self._windows.wait(books, place, room)
                 if room.is_there:  # outside the transaction: only what is committed counts

@@ -70,6 +70,7 @@ class Submission:
         """Send one recording and record its answer. Return the seconds until one may be sent."""
         self._answers.record()
         self._answers.record_what_stumbled()
+        self._claims.undo_unsure()
         with self._beginning:  # two that look at once would choose the same recording, one of them in vain
             taken = self._take()
         if isinstance(taken, float):

@@ -176,6 +176,8 @@ class Reads:
             if wait > 0:
                 return wait
             rate_event = books.ledger.add_rate_event("read", room.now)
+            if books.is_shared:  # the commit may be done though it fails: then the next question ends it
+                self._rate_event = rate_event
         self._rate_event = rate_event
         return 0.0
 
