@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -296,3 +297,36 @@ def test_two_sites_beside_one_spool_are_told_to_part(site_at: SiteAt, watcher: P
     program = watcher.call("run", "--once", "--config", other.config_path)
     assert f"belongs to another site ({marked(other)})" in program.err
     assert f"{one.root}/watcher.node says that this node works on {own_site(one)}" in program.err
+
+
+def test_under_another_name_of_its_account_a_site_keeps_what_is_known_of_its_recordings(
+    site_at: SiteAt, service: Sandbox, watcher: Programs
+) -> None:
+    """The verdict that was there is shown as before, with what it rests on; one that was awaited is asked for."""
+    place = site_at()
+    daemon = watcher.daemon(place)
+    place.drop("known.wav")
+    wait_until(
+        lambda: _shown(watcher, place, "known.wav")["state"] == "known", "its verdict", told=lambda: daemon.err
+    )
+    known = _shown(watcher, place, "known.wav")
+    assert daemon.stop() == Exit.WELL
+    daemon = watcher.daemon(site_at(verdicts={"fetch": False}))
+    place.drop("awaited.wav")
+    daemon.wait_for("recording.done")
+    assert daemon.stop() == Exit.WELL
+    renamed = site_at(identifai={"account": "renamed"})
+    assert renamed.root == place.root
+    daemon = watcher.daemon(renamed)
+    assert _shown(watcher, renamed, "known.wav") == known
+    wait_until(
+        lambda: _shown(watcher, renamed, "awaited.wav")["state"] == "known", "the other", told=lambda: daemon.err
+    )
+    assert daemon.stop() == Exit.WELL
+    assert service.charged == 2
+
+
+def _shown(watcher: Programs, place: Place, path: str) -> dict[str, Any]:
+    found = watcher.call("show", "--json", "--config", place.config_path, path)
+    told = json.loads(found.out) if found.process.returncode == Exit.WELL else {}
+    return told.get("verdict") or {"state": None}

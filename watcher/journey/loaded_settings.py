@@ -22,7 +22,8 @@ def note_loaded(site: Site, key: Key, needs_restart: Sequence[str] = ()) -> None
         "needs_restart": list(needs_restart),
     }
     with site.store.writing() as books:
-        books.site.join(config.identifai.payer)
+        if (before := books.site.join(config.identifai.payer)) is not None:
+            books.verdicts.bring_from(before)
         if books.site.get(_FACT) != fact:
             books.site.put(_FACT, fact)
     note_key(site, key)

@@ -55,10 +55,15 @@ class SiteFacts:
         """The id of the site whose facts these are; "" in a file, which has one."""
         return str(self._connection.execute(_OWN).scalar_one())
 
-    def join(self, account: str) -> None:
-        """Note whose credit this site works with: by that its sites are known. A file has one site."""
-        if not is_in_a_file(self._connection) and self.get(ACCOUNT) != account:
-            self.put(ACCOUNT, account)
+    def join(self, account: str) -> str | None:
+        """Note whose credit this site works with: by that its sites are known. A file has one site.
+
+        Return whose it was, where that is another's.
+        """
+        if is_in_a_file(self._connection) or (before := self.get(ACCOUNT)) == account:
+            return None
+        self.put(ACCOUNT, account)
+        return None if before is None else str(before)
 
     def joined(self, account: str) -> list[str]:
         """The ids of the sites that work with this account."""

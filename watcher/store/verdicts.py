@@ -9,9 +9,16 @@ from zlib import compress, decompress
 from sqlalchemy import Connection, Row, and_, bindparam, exists, func, literal, or_, select, update
 
 from watcher.domain import Verdict, VerdictState
-from watcher.store.dialects import OWN_SITE, insert_or_leave, insert_or_replace, is_of_own_site, shared_time
+from watcher.store.dialects import (
+    OF_SCOPE,
+    OWN_SITE,
+    insert_or_leave,
+    insert_or_replace,
+    is_of_own_site,
+    shared_time,
+)
 from watcher.store.schema import items, leases, parts, results, verdicts
-from watcher.store.scope import is_in_a_file
+from watcher.store.scope import is_in_a_file, wide
 from watcher.store.tallies import Tallies
 from watcher.store.verdict_copies import copy_to_all, sites_with
 from watcher.text import JsonObject
@@ -57,6 +64,20 @@ _IS_LEFT = and_(
 )
 _LEFT = select(verdicts.c.identifier).where(_IS_LEFT).limit(1)
 _TAKE_LEFT = update(verdicts).where(_IS_LEFT).values(site=OWN_SITE)
+_OWN_IDENTIFIERS = [select(of.c.identifier).where(of.c.site == OWN_SITE) for of in (items, parts)]
+_BRING = [
+    insert_or_leave(table).from_select(
+        [column.name for column in table.c if column.info != OF_SCOPE],
+        select(*(column for column in table.c if column.info != OF_SCOPE)).where(
+            table.c.account == bindparam("before"), or_(*(table.c.identifier.in_(own) for own in _OWN_IDENTIFIERS))
+        ),
+        include_defaults=False,
+    )
+    for table in (verdicts, results)
+]
+_LEAVE = (
+    update(verdicts).where(verdicts.c.account == bindparam("before"), verdicts.c.site == OWN_SITE).values(site="")
+)
 _KEEP_RESULT = insert_or_replace(results)
 _RESULTS = select(results).where(results.c.identifier.in_(bindparam("identifiers", expanding=True)))
 _TOTAL = select(func.count()).select_from(verdicts)
@@ -120,6 +141,16 @@ class Verdicts:
     def take_left(self) -> None:
         """Ask for those from now on."""
         self._connection.execute(_TAKE_LEFT)
+
+    def bring_from(self, account: str) -> None:
+        """Have under this account what is known under the site's former one. Only on a server.
+
+        Whoever stays with that, and has recordings with the same identifiers, asks for what is not known yet.
+        """
+        with wide(self._connection):
+            for table in _BRING:
+                self._connection.execute(table, {"before": account})
+            self._connection.execute(_LEAVE, {"before": account})
 
     def keep_result(self, identifier: str, result: JsonObject, now: float) -> None:
         """Keep what the service says of this identifier, whole, in place of what it said before."""
