@@ -32,6 +32,7 @@ _LONG_SHARE = 0.4  # of all recordings: the last life's
 _STEADY = 20_000  # recordings of one life after which nothing is kept for the first time
 _AN_HOUR = 25  # recordings dropped together
 _STEPS_AN_HOUR = 250
+_LOOK_SECONDS = 0.5  # a start looks for damage for so long at the most, and for less in a small database
 _MOST = {"memory": 20_000_000.0, "files": 2.0, "threads": 2.0}  # more at the end of a year than at its beginning
 
 
@@ -137,7 +138,7 @@ def _judge(found: Found, count: int) -> list[str]:
     print(f"bytes a recording: database {[round(one) for one in sizes]}, receipt {receipt:.0f}")
     if len(cpu) >= 8 and _mean(cpu[-len(cpu) // 4 :]) > 1.5 * _mean(cpu[: len(cpu) // 4]):
         wrong.append("a recording costs more and more CPU")
-    if _mean(starts[-3:]) > 1.5 * _mean(starts[1:4]) + 0.3:
+    if _mean(starts[-3:]) > 1.5 * _mean(starts[1:4]) + _LOOK_SECONDS:
         wrong.append("a start takes longer and longer")
     if len(sizes) > 3 and sizes[-1] > 1.1 * sizes[len(sizes) // 2]:
         wrong.append("a recording takes more and more bytes")
