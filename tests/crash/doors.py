@@ -134,8 +134,8 @@ class Doors:
         patch.setattr(removing, "discard", self.around("discard", discard.discard))
         take, close = Lock.__init__, Lock.close
 
-        def taken(lock: Lock, held: int, displaced: bytes | None = None) -> None:
-            take(lock, held, displaced)
+        def taken(lock: Lock, *args: Any, **more: Any) -> None:
+            take(lock, *args, **more)
             left_by_the_dead.callback(_let_go, lock)
 
         def closed(lock: Lock) -> None:
@@ -149,9 +149,9 @@ class Doors:
         writing, reading, close = SqliteDatabase.writing, SqliteDatabase.reading, SqliteDatabase.close
 
         @contextmanager
-        def written(database: SqliteDatabase) -> Iterator[Any]:
+        def written(database: SqliteDatabase, **more: Any) -> Iterator[Any]:
             self.check()
-            with writing(database) as connection:
+            with writing(database, **more) as connection:
                 driver: Any = connection.connection.driver_connection
                 before = driver.total_changes
                 yield connection

@@ -62,7 +62,7 @@ def make_app(site: Site) -> Starlette:
         return PlainTextResponse("\n".join([*said, ""]), HTTPStatus.SERVICE_UNAVAILABLE)
 
     pages, monitoring = Pages(context), Monitoring(context, site.failures)
-    return Starlette(
+    app = Starlette(
         routes=[
             *pages.routes(),
             Route("/healthz", monitoring.healthz),
@@ -72,6 +72,8 @@ def make_app(site: Site) -> Starlette:
         ],
         exception_handlers={WatcherError: say_error, Exception: _say_fault},
     )
+    app.router.redirect_slashes = False  # it would add one to whatever address there is not
+    return app
 
 
 def _leave_slash(request: Request) -> Response:

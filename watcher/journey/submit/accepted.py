@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from watcher.domain import UNSETTLED, Charged, Part, PartState, State, Verdict, VerdictState
+from watcher.domain import UNSETTLED, WAITING, Charged, Part, PartState, State, Verdict, VerdictState
 from watcher.identifai.client import Accepted
 from watcher.journey.duplicates import follow_original
 from watcher.journey.site import Site
@@ -13,7 +13,7 @@ from watcher.store import Books
 
 AFTER_THE_LEASE = "another node had taken the site by then"
 
-_OPEN = frozenset({State.QUEUED, State.SUBMITTING, State.HELD})
+_OPEN = WAITING | {State.SUBMITTING}
 """Where whoever took the site over may have the recording of an upload that it found under way."""
 
 
