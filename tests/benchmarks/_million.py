@@ -47,7 +47,7 @@ def make_books(root: Path, rows: int = ROWS, seconds: float = _SECONDS) -> Place
             _insert(connection, "attempts", [one for item, parts in made for one in _requests(item, parts)])
             _insert(connection, "parts", [part for _, parts in made for part in parts])
             _insert(connection, "verdicts", [one for item, parts in made for one in _verdicts(item, parts)])
-        connection.execute("INSERT INTO tallies SELECT 'items', '', count(*) FROM items")
+        connection.execute("INSERT INTO tallies (name, label, number) SELECT 'items', '', count(*) FROM items")
         told = ", ".join(f"{name} = (SELECT {column.name} {_OF_VERDICT})" for name, column in COPIED.items())
         connection.execute(f"UPDATE items SET {told} WHERE identifier IS NOT NULL")
         connection.execute("COMMIT")
