@@ -78,7 +78,7 @@ def attempts(place: Place, path: str) -> list[Attempt]:
 
 def open_rate_events(place: Place) -> int:
     with place.books() as books:
-        return books.ledger.unended_rate_events("write")
+        return books.ledger.log("write", [], place.clock.now()).unended
 
 
 @pytest.mark.parametrize("writes", [["1/second", "30/minute"], []], ids=["limited", "unlimited"])

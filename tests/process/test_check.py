@@ -107,8 +107,9 @@ def test_a_site_at_work_is_well(
     assert question.asked == (place.item("call.wav").identifier,)
     assert service.charged == 1
     with place.books() as books:
-        assert books.ledger.unended_rate_events("read") == 0
-        counted_at = books.ledger.nth_last_end("read", 1)
+        log = books.ledger.log("read", [1], place.clock.now())
+    assert log.unended == 0
+    counted_at = log.ends[1]
     assert counted_at is not None
     assert abs(question.time - counted_at) < 60
 

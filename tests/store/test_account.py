@@ -82,7 +82,7 @@ def test_a_grant_keeps_a_margin_to_what_other_nodes_were_granted(opened: OpenSto
         room = room_for_read(books, window, 0.0)
         assert (room.is_there, room.unended) == (False, 1)
         books.ledger.end_rate_event(number, 0.0)
-        end = books.ledger.nth_last_end("read", 1) or 0.0
+        end = books.ledger.log("read", [1], 0.0).ends[1] or 0.0
         assert room_for_read(books, window, 0.0).at >= end + 10.05
 
 

@@ -83,7 +83,7 @@ def test_what_an_account_has_spent_is_seen_by_all_its_sites_and_a_site_s_request
     for store, number, spent in ((one, 1, 2), (other, 2, 2), (theirs, 3, 1)):
         with store.reading() as books:
             assert books.ledger.spent_since(0.0) == spent
-            assert books.ledger.unended_rate_events("write") == spent
+            assert books.ledger.log("write", [], 0.0).unended == spent
             for found in (books.ledger.unfinished(), books.ledger.latest(9), list(books.ledger.listed())):
                 assert [attempt.item_id for attempt in found] == [item(number).id]
             assert [quarter.requests for quarter in books.report.spent(0.0, 99.0)] == [1]
@@ -97,7 +97,7 @@ def test_what_an_account_has_spent_is_seen_by_all_its_sites_and_a_site_s_request
         books.ledger.sum_up(item(1).id)
         books.removals.forget_rest(item(1).id, [])
     with other.reading() as books:
-        assert books.ledger.unended_rate_events("write") == 1, "a node that is at work keeps its own"
+        assert books.ledger.log("write", [], 0.0).unended == 1, "a node that is at work keeps its own"
         assert books.ledger.spent_since(0.0) == 2, "what is summed up is still spent"
         assert books.ledger.sums() == (0, 0), "but it is not this site's"
 

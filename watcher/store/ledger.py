@@ -133,7 +133,6 @@ _NTH_LAST = (
     .where(rate_events.c.kind == bindparam("kind"), rate_events.c.ended_at.is_not(None))
     .order_by(rate_events.c.ended_at.desc())
     .limit(1)
-    .offset(bindparam("skipped"))
 )
 _END_ALL_RATE_EVENTS = (
     update(rate_events)
@@ -334,10 +333,6 @@ class Ledger:
         """The rate events of sites that no node works on have ended: those of a dead node are spent."""
         self._connection.execute(_END_LAPSED, {"the_kind": kind, "now": now})
 
-    def unended_rate_events(self, kind: str) -> int:
-        unended: int = self._connection.execute(_UNENDED, {"kind": kind}).scalar_one()
-        return unended
-
     def log(self, kind: str, numbers: Sequence[int], now: float) -> Log:
         """The rate events of this kind, as far as windows with these numbers ask.
 
@@ -347,11 +342,6 @@ class Ledger:
         asked = {"kind": kind, "now": now, **values}
         at, unended, *ends = self._connection.execute(_log_of(len(numbers)), asked).one()
         return Log(at, unended, {n - unended: end for n, end in zip(numbers, ends, strict=True)})
-
-    def nth_last_end(self, kind: str, n: int) -> float | None:
-        """When the n-th last of the ended rate events of this kind ended (n from 1); null when there are fewer."""
-        end: float | None = self._connection.execute(_NTH_LAST, {"kind": kind, "skipped": n - 1}).scalar()
-        return end
 
     def restore_rate_events(self, since: float, now: float) -> None:
         """Every upload let go since then counts as a rate event, as it did or would have; one under way ends now.
