@@ -200,6 +200,10 @@ def _state_anywhere(element: Any, compiler: Any, **more: Any) -> str:
     return f"watcher_state_of({compiler.process(element.clauses, **more)})"
 
 
+SERVER_TIME = "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+"""The clock of the database's server, as it is when this is reached. now() is when the transaction began."""
+
+
 class shared_time(FunctionElement[float]):  # noqa: N801
     """The time by which all nodes go: the clock of the database's server, as it is when that row is reached.
 
@@ -212,7 +216,7 @@ class shared_time(FunctionElement[float]):  # noqa: N801
 
 @compiles(shared_time)
 def _shared_time(*_: Any, **__: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+    return SERVER_TIME
 
 
 @compiles(shared_time, "sqlite")

@@ -20,11 +20,12 @@ from sqlalchemy.dialects.sqlite import insert  # see dialects.py
 
 from watcher.errors import LeaseHeld
 from watcher.store import revisions
+from watcher.store.dialects import SERVER_TIME
 from watcher.store.schema import leases
 from watcher.store.scope import is_in_a_file
 from watcher.text import JsonObject, local_time, rfc3339
 
-_CLOCK: Any = literal_column("CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
+_CLOCK: Any = literal_column(SERVER_TIME)
 _UNTIL = _CLOCK + bindparam("seconds", type_=Float)
 _LISTED = select(leases, (leases.c.until - _CLOCK).label("seconds_left"))
 _ALL = _LISTED.order_by(leases.c.since, leases.c.site)

@@ -6,7 +6,7 @@ so, and none can forget it. A table of an account (attempts, rate events, verdic
 what is asked of one site alone there says `is_of_own_site`. A file has one site, and none of this.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, text
@@ -30,13 +30,8 @@ def wide(connection: Connection) -> Iterator[None]:
         yield
         return
     connection.execute(_WIDER)
-    try:
+    with _ending_with(lambda: connection.execute(_AS_BEFORE)):
         yield
-    except BaseException:
-        with suppress(DBAPIError):  # after a statement that failed, no other works, nor need it
-            connection.execute(_AS_BEFORE)
-        raise
-    connection.execute(_AS_BEFORE)
 
 
 def see_as(connection: Connection, site: str) -> None:
@@ -53,10 +48,17 @@ def seen_as(connection: Connection, site: str) -> Iterator[None]:
         return
     own = connection.execute(_OWN).scalar_one()
     see_as(connection, site)
+    with _ending_with(lambda: see_as(connection, own)):
+        yield
+
+
+@contextmanager
+def _ending_with(restore: Callable[[], object]) -> Iterator[None]:
+    """Restore the scope after the block, whatever became of it."""
     try:
         yield
     except BaseException:
-        with suppress(DBAPIError):
-            see_as(connection, own)
+        with suppress(DBAPIError):  # after a statement that failed, no other works, nor need it
+            restore()
         raise
-    see_as(connection, own)
+    restore()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
+from watcher.store.dialects import SERVER_TIME
+
 _FACTS = text(
     """
     SELECT current_setting('server_version') AS version,
@@ -22,7 +24,7 @@ _FACTS = text(
                AND tablename = ANY(:tables)) AS not_owned
     """
 )
-_CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::double precision")
+_CLOCK = text(f"SELECT {SERVER_TIME}")
 
 
 @dataclass(frozen=True, slots=True)
