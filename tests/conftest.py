@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.clock import FalseClock
 from tests.databases import compiled_once, made_at_once
@@ -50,6 +52,20 @@ def _transitions() -> Iterator[None]:
     with observed():
         yield
     assert strangers() == []
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """What a command sets up for the log ends with its test."""
+    root, ours = logging.getLogger(), logging.getLogger("watcher")
+    handlers, levels = list(root.handlers), (root.level, ours.level)
+    before = structlog.get_config()
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+    structlog.configure(**before)
 
 
 @pytest.fixture

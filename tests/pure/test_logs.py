@@ -9,7 +9,6 @@ import sys
 import textwrap
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -23,19 +22,6 @@ from watcher.outlet import Outlet
 
 SECRET = "sk-'live'-4f1d8e\\0c93"
 LOG = get_logger("watcher.journey.submit")
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("watcher")
-    handlers, levels = list(root.handlers), (root.level, ours.level)
-    before = structlog.get_config()
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
-    structlog.configure(**before)
 
 
 class Terminal(io.StringIO):
