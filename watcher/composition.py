@@ -345,7 +345,7 @@ def _rebuild(
 def _scratch(site: Site) -> Iterator[Site]:
     """Yield the site with a copy of its database, which is gone after the block. Nobody works on the site."""
     path = site.store.database.path
-    if site.store.database.own_site() is not None:
+    if site.store.database.is_shared:
         raise StoreError(
             f"{site.store.database.name}: recover --dry-run works on a copy of the database, and none can be "
             "made of one on a server",

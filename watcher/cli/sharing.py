@@ -6,7 +6,7 @@ from watcher.cli.columns import Column, lay_out
 from watcher.cli.opening import open_context, print_json
 from watcher.errors import Exit
 from watcher.text import local_time, show_text
-from watcher.views.nodes import SiteLease, alone_as_json, describe_alone, is_shared, list_leases
+from watcher.views.nodes import SiteLease, alone_as_json, describe_alone, list_leases
 
 _COLUMNS = (
     Column("site"),
@@ -23,7 +23,7 @@ _COLUMNS = (
 
 def nodes(options: argparse.Namespace) -> int:
     with open_context(options) as context:
-        if not is_shared(context):
+        if not context.store.database.is_shared:
             if not options.json:
                 print(describe_alone(context))
             elif (alone := alone_as_json(context)) is not None:

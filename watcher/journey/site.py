@@ -63,7 +63,7 @@ def past_of(books: Books, name: str, database: Database, owners: frozenset[int])
         situation=None if known is None else Situation(**known),
         path=books.site.get(f"path.{name}"),
         database=show_path(os.fsencode(database.path)),
-        is_shared=database.own_site() is not None,
+        is_shared=database.is_shared,
         owners=owners | ({owner} if isinstance(owner, int) else set()),
     )
 

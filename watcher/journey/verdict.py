@@ -76,7 +76,7 @@ class VerdictPoller:
         site = self._site
         now = site.clock.now()
         monotonic = site.clock.monotonic()
-        if site.store.database.terms is not None and monotonic >= self._left_at:
+        if site.store.database.is_shared and monotonic >= self._left_at:
             self._left_at = monotonic + _LEFT_SECONDS
             self._take_left()
         with site.store.reading() as books:  # most times nothing is due: then nobody who writes is hindered

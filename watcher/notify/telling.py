@@ -211,7 +211,7 @@ class Teller:
 
     def _note_pauses_ended_elsewhere(self) -> None:
         """Note that a pause of the account is over which another node has ended: it notes that of its own site."""
-        if self._site.store.database.terms is None:
+        if not self._site.store.database.is_shared:
             return
         with self._site.store.reading() as books:
             if not books.conditions.subjects(Alarm.PAUSED) - _paused(books):

@@ -33,6 +33,9 @@ class Database(Protocol):
     """Its file; of one on a server, the file that stands for it on this machine. The lock of the process that
     works with it lies beside it, and its owner is the service's user."""
 
+    is_shared: bool
+    """Whether other sites and nodes may use it, too: it is on a server, not a file of this machine's."""
+
     @property
     def terms(self) -> Terms | None:
         """The lease of this node; null where one process alone uses the database, and its lock is enough."""

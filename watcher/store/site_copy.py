@@ -201,7 +201,7 @@ def copy_site(source: Database, target: Database, show: Show) -> list[Copied]:
 
 def _refuse_held(connection: Connection, database: Database) -> None:
     """Raise LeaseHeld where a node works on the site."""
-    if database.terms is not None:
+    if database.is_shared:
         lease = Leases(connection).of(connection.execute(select(OWN_SITE)).scalar_one())
         if lease is not None and not lease.is_over:
             raise lease.held()

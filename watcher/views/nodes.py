@@ -21,11 +21,6 @@ class SiteLease:
         return {**self.lease.as_json(), "this": self.is_this}
 
 
-def is_shared(context: CommandContext) -> bool:
-    """Whether several nodes may work with this database."""
-    return context.store.database.terms is not None
-
-
 def list_leases(context: CommandContext) -> list[SiteLease]:
     """The lease of each site of the database, the oldest first."""
     here = _holder_here(context)

@@ -131,10 +131,9 @@ def _counts_as_json(counts: Counts) -> JsonObject:
 def read_sites(context: CommandContext) -> Sites:
     """Return how all sites of the account stand at one moment."""
     config, now = context.config, context.clock.now()
-    is_file = context.store.database.own_site() is None
-    working = _working_here(context) if is_file else None
+    working = None if context.store.database.is_shared else _working_here(context)
     with context.store.reading() as books:
-        leases = {} if is_file else {lease.site: lease for lease in books.leases.listed()}
+        leases = {lease.site: lease for lease in books.leases.listed()}
         sites = []
         for name in name_sites(books, config):
             lease = leases.get(name.id)

@@ -268,7 +268,7 @@ class Pages:
             now=context.clock.now(),
             hides_names=config.privacy.hides,
             read_only=config.web.read_only,
-            is_shared=context.store.database.own_site() is not None,
+            is_shared=context.store.database.is_shared,
             **values,
         )
         first = next(pieces)  # what goes wrong here is still an answer of its own

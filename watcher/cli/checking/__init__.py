@@ -155,7 +155,7 @@ def _look(
 def _check_database(context: CommandContext) -> tuple[Known, Finding]:
     """Whether the database can be used, and what it says about the site. It is neither created nor upgraded."""
     name, database = "database", context.store.database
-    path, is_file = database.name, database.own_site() is None
+    path = database.name
     try:
         database.check_place()
         if loss := context.loss():
@@ -163,7 +163,7 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
         if not database.exists():
             return Known(), _check_room_for_database(context)
         if database.is_older():
-            keeping = " and keeps a copy" if is_file else ""
+            keeping = "" if database.is_shared else " and keeps a copy"
             hint = f"The next start of the daemon, or `watcher migrate`, upgrades it{keeping}."
             return Known(is_started=True), warning(
                 name, f"{path} comes from an older version of this program", hint
@@ -182,10 +182,10 @@ def _check_database(context: CommandContext) -> tuple[Known, Finding]:
     free = _free_bytes(database.path.parent)
     if free < _BYTES_FOR_BOOKS:
         hint = f"Free space on the disk of {database.path.parent} soon: without it nothing is submitted."
-        whose = path if is_file else show_path(os.fsencode(database.path))
+        whose = show_path(os.fsencode(database.path)) if database.is_shared else path
         found = f"{whose} has {free / 1e6:.0f} MB of room to grow"
         return replace(known, is_open=True), warning(name, found, hint)
-    intact = "is intact, has" if is_file else "has"
+    intact = "has" if database.is_shared else "is intact, has"
     return replace(known, is_open=True), well(name, f"{path} {intact} this version and can be written")
 
 
@@ -203,7 +203,7 @@ def _check_room_for_database(context: CommandContext) -> Finding:
             hint=f"Name another place in store.url, or {find_lack(os.fsencode(folder), moving=False).remedy}",
         )
         return Finding.of(name, error)
-    if context.store.database.own_site() is not None:
+    if context.store.database.is_shared:
         return well(name, f"{context.store.database.name} answers; the first start makes its tables")
     return well(name, f"{shown} does not exist yet; the first start creates it")
 

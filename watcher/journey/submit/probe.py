@@ -26,7 +26,7 @@ class Probe:
     def ask(self) -> float:
         """Return 0 if the service answered properly: a canary may go. Else the seconds until the next question."""
         site = self._site
-        if site.store.database.terms is not None and (wait := self._begin_trial()):
+        if site.store.database.is_shared and (wait := self._begin_trial()):
             return wait
         if wait := self._reads.begin():
             return wait

@@ -79,6 +79,8 @@ class PostgresqlDatabase:
     what it keeps by itself.
     """
 
+    is_shared = True
+
     def __init__(self, url: str, local: Path, account: str = "") -> None:
         try:
             self._address = make_url(url).set(drivername="postgresql+psycopg")

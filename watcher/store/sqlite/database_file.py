@@ -69,6 +69,8 @@ class SqliteDatabase:
     locked by another program, or its disk is full.
     """
 
+    is_shared = False
+
     def __init__(self, url: str) -> None:
         name = url.removeprefix("sqlite:///")
         if not name or name == url:
