@@ -15,7 +15,6 @@ from watcher.domain import Alteration
 from watcher.errors import Exit, UsageError
 from watcher.text import length, local_time, moment, name_once, show_path
 from watcher.views.health import Trouble, find_troubles, read_vitals
-from watcher.views.sites import read_sites
 from watcher.views.status import Status, read_status
 
 _INDENT = 13
@@ -55,7 +54,9 @@ def print_once(options: argparse.Namespace) -> None:
 
 
 def _print_sites_once(options: argparse.Namespace) -> None:
-    from watcher.cli.all_sites import print_sites  # noqa: PLC0415 — which prints in terms of this module
+    # Loaded only here: the one prints in terms of this module, the other takes a thirtieth of a short `status`.
+    from watcher.cli.all_sites import print_sites  # noqa: PLC0415
+    from watcher.views.sites import read_sites  # noqa: PLC0415
 
     with open_context(options) as context:
         found, now = read_sites(context), context.clock.now()

@@ -59,7 +59,7 @@ Kind = Annotated[Alarm, PlainValidator(_kind)]
 class Table(BaseModel):
     """One section: its fields are the only keys allowed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, defer_build=True)
 
 
 class _BackOff(Table):

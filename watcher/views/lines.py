@@ -27,10 +27,10 @@ def _line(row: Listed) -> str:
     # recordings have is left to functions of its own.
     # fmt: off
     (
-        _, item_id, path, state, size, sha256, container, codec, seconds, channels, sample_rate, _,
-        arrived_at, identifier, fault_code, _, _, warning, duplicate_of, attempts, filed_as, submitted_at,
-        filed_at, _, dismissed_at, _, removed_at, _, review_word, _, _, _, site,
-        verdict_state, classification, confidence, heuristic, models, api_version, forced, _, detail, _, _, url,
+        _, item_id, path, state, size, sha256, container, codec, seconds, channels, sample_rate,
+        arrived_at, identifier, duplicate_of, attempts, filed_as, submitted_at, filed_at, site,
+        verdict_state, classification, confidence, heuristic, models, api_version, _, detail, url,
+        _, fault_code, _, _, warning, _, dismissed_at, _, removed_at, _, review_word, _, _, _, forced, _, _,
     ) = row
     # fmt: on
     name = _path(path)
