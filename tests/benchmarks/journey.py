@@ -110,7 +110,7 @@ def _table(words: str, runs: dict[str, Run], counted: dict[str, dict[str, float]
     best = [
         min((getattr(run, of) for name, run in runs.items() if name != BARE_LOOP), default=0.0) for of in _TIMES
     ]
-    yield f"\n{words:16}   wall s  to best  ours/it    CPU s  to best  ours/it  peak MB  syncs a recording"
+    yield f"\n{words:16}   wall s  to best  ours/it    CPU s  to best  ours/it  peak MB    syncs"
     for name, run in runs.items():
         cells = []
         for of, least in zip(_TIMES, best, strict=True):
@@ -118,9 +118,11 @@ def _table(words: str, runs: dict[str, Run], counted: dict[str, dict[str, float]
             ours = f"{getattr(runs[OURS], of) / value:8.2f}" if OURS in runs and name != OURS else " " * 8
             cells.append(f"{value:8.2f} {value / (least or value):8.2f} {ours}")
         syncs = sum(counted.get(name, {}).get(call, 0.0) for call in _SYNCS)
-        each = ", ".join(f"{value:.2f} {what}" for what, value in counted.get(name, {}).items())
-        told = f"{syncs:.2f} ({each})" if syncs else each or "not counted"
-        yield f"{PEERS.get(name, name):16} {' '.join(cells)} {run.peak / 1e6:8.0f}  {told}"
+        told = f"{syncs:8.2f}" if syncs else ""
+        yield f"{PEERS.get(name, name):16} {' '.join(cells)} {run.peak / 1e6:8.0f} {told}".rstrip()
+    for name, numbers in counted.items():
+        each = ", ".join(f"{value:.2f} {what}" for what, value in numbers.items())
+        yield f"{PEERS.get(name, name)}, a recording: {each or 'nothing counted, as there is no strace'}"
 
 
 def _make(folder: Path, count: int, size: int) -> None:
@@ -267,7 +269,7 @@ def _counts(site: Path) -> Counter[str]:
     if (site / "counted").exists():
         told = _counted.read(site / "counted")
         found.update(
-            {"statements": told.statements, "writing": told.writing, "reading transactions": told.reading}
+            {"statements": told.statements, "transactions that write": told.writing, "that read": told.reading}
         )
     return found
 
