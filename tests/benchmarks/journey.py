@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import psutil
@@ -276,16 +277,17 @@ def _counts(site: Path) -> Counter[str]:
 
 def _verify(site: Path, url: str, names: Sequence[str]) -> None:
     """All are in done/ with receipts, and were paid for once each: else AssertionError."""
-    with urllib.request.urlopen(f"{url}/sandbox/ledger") as answer:
-        ledger = json.load(answer)
-    paid = {entry["filename"]: entry["identifier"] for entry in ledger["entries"] if entry["charged"]}
-    assert ledger["charged"] == len(ledger["entries"]) == len(names), "not each was sent once"
-    assert sorted(paid) == list(names), "something else was sent"
     found = sorted(name for name in os.listdir(site / "done") if not name.startswith("."))
     assert found == sorted([*names, *(f"{name}.json" for name in names)]), "something else lies in done/"
+    digests = {name: sha256((site / "done" / name).read_bytes()).hexdigest() for name in names}
+    with urllib.request.urlopen(f"{url}/sandbox/ledger") as answer:
+        ledger = json.load(answer)
+    paid = {entry["sha256"]: entry["identifier"] for entry in ledger["entries"] if entry["charged"]}
+    assert ledger["charged"] == len(ledger["entries"]) == len(names), "not each was sent once"
+    assert paid.keys() == set(digests.values()), "something else was sent"
     for name in names:
         receipt = json.loads((site / "done" / f"{name}.json").read_bytes())
-        assert receipt["identifier"] == paid[name], f"the receipt of {name} has another identifier"
+        assert receipt["identifier"] == paid[digests[name]], f"the receipt of {name} has another identifier"
 
 
 def _visible(folder: Path) -> int:
