@@ -173,7 +173,9 @@ def _sandbox() -> Iterator[str]:
 
 def _bare(incoming: Path, url: str) -> Run:
     command = [sys.executable, "-c", BARE, url, str(incoming)]
-    return Run(*map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()))
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    wall, cpu, peak = map(float, told.split())
+    return Run(wall, cpu, peak)
 
 
 def _file(name: str, site: Path, incoming: Path, url: str, *, is_counted: bool) -> Run:
