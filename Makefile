@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo    see it work: no key, no configuration, no network"
 	@echo "make test    formatter, ruff, mypy, import contract, all tests"
-	@echo "make crash   kill the program at each system call that changes something (half an hour)"
+	@echo "make crash   the proof that a crash loses and pays nothing, as root (an hour and a half); the table for README"
 	@echo "make network work on shares of real servers, NFS, SMB and sshfs, as root (an hour); the table for README"
 	@echo "make bench   the benchmarks (some minutes)"
 	@echo "make soak    a year of 200,000 recordings in compressed time, with faults and kills; what must stay flat does (hours;"
@@ -31,10 +31,7 @@ test: check
 	$(BIN)/pytest -n $${TEST_WORKERS:-2} --dist worksteal
 
 crash: $(VENV)/.installed-dev
-	EVERY_CROSSING=1 $(BIN)/pytest -q tests/crash/test_crashes.py tests/crash/test_removals.py
-	EVERY_CROSSING=1 $(BIN)/pytest -q tests/process/test_account.py
-	$(BIN)/python -m tests.crash
-	$(BIN)/python -m tests.crash.pair
+	$(BIN)/python -m tests.crash --write
 
 network: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.network --write

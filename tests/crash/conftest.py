@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commander import Commander
+from tests.crash.kills import ENVIRONMENT, check_following
 from watcher.store import Store
 
 _MEMORY = "/dev/shm"
@@ -35,3 +37,18 @@ def ground(tmp_path: Path) -> Iterator[Path]:
 def other(ground: Path, tmp_path: Path) -> Path | None:
     """A folder on another file system than the sites; null where the machine has none to offer."""
     return None if ground.stat().st_dev == tmp_path.stat().st_dev else tmp_path
+
+
+@pytest.fixture
+def away(other: Path | None, tmp_path: Path) -> Path:
+    """A folder on another file system than the site's, where there is one."""
+    return other or tmp_path
+
+
+@pytest.fixture(scope="module")
+def commanding() -> Iterator[Commander]:
+    """Who carries out commands, where processes can be followed."""
+    commander = Commander(ENVIRONMENT)
+    check_following(commander)
+    yield commander
+    commander.close()

@@ -1,16 +1,18 @@
-"""The real program, killed at its system calls, and the start after it: stories, and how one is played.
+"""The real program, killed at its system calls or by a disk that fails, and the start after it: stories and plays.
 
 A story is what lay there before, and the commands that were then given. It is played with a kill at one call of
-one command; what is left is audited, looked at with the commands that only read, and taken up by the next start.
+one command, or that call fails; what is left is audited, looked at with the commands that only read, and taken up
+by the next start.
 """
 
 import json
 import os
 import signal
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -23,7 +25,7 @@ from tests.commander import Commander
 from tests.crash import audit, tracer
 from tests.crash.audit import Dropped
 from tests.crash.long import PART_BYTES, long_recording, parts_of
-from tests.people import PROJECT, STRANGER
+from tests.people import PROJECT, STRANGER, missing
 from tests.places import KEY, REFUSED, Place
 from watcher.audio.synthesis import wav
 from watcher.clock import SystemClock
@@ -58,6 +60,15 @@ _MOST_DECISIONS = 3
 _CLOCK = SystemClock()
 
 
+def check_following(commanding: Commander) -> None:
+    """Skips where no program can be followed."""
+    with tempfile.TemporaryDirectory() as name:
+        out, err = Path(name, "out"), Path(name, "err")
+        if commanding.call(["--version"], out, err, tracer.Orders(f"{name}/calls", {})):
+            told = _read(err).splitlines()[-1:]
+            missing(f"no program can be followed here: {told}. Wanted: ptrace, and apt-get install libseccomp2")
+
+
 @dataclass(frozen=True)
 class Said:
     """How a command ended, and what it said."""
@@ -68,15 +79,21 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Kill:
-    """Before which call: the `at`-th (0: none), or the `nth` that this expression finds in its words."""
+class Harm:
+    """Before which call the program is killed: the `at`-th (0: none), or the `nth` that this expression finds.
+
+    `error`: that call fails instead, as errno names it; with `seconds`, all do for so long that are about the same
+    folder, or the database.
+    """
 
     at: int = 0
     before: str = ""
     nth: int = 1
+    error: str = ""
+    seconds: float = 0.0
 
 
-NEVER = Kill()
+NEVER = Harm()
 
 
 class Stage:
@@ -126,17 +143,21 @@ class Stage:
             return self.trace(arguments, NEVER)[0]
         return self._carry_out(arguments, None, lambda: None)
 
-    def trace(self, arguments: tuple[str, ...], kill: Kill) -> tuple[Said, list[str]]:
-        """The command ran, to its end or its kill. What it said, and the calls that it made until then."""
+    def trace(self, arguments: tuple[str, ...], harm: Harm) -> tuple[Said, list[str]]:
+        """The command ran, to its end or its kill. What it said, and the calls that it made until then.
+
+        A daemon is ended as soon as all is filed, or can be expected to be.
+        """
         log = self._notes / "calls"
         root = self.place.root
         below = {os.path.realpath(root): "", **{os.path.realpath(root / n): n for n in self.story.elsewhere}}
-        orders = tracer.Orders(str(log), below, kill.at, kill.before, kill.nth, self.story.denied)
+        orders = tracer.Orders(str(log), below, **asdict(harm), denied=self.story.denied)
 
         told: list[int] = []  # a second signal would end it at once
+        until = _CLOCK.monotonic() + _PATIENCE_SECONDS
 
         def end_daemon() -> None:
-            if not told and self._is_filed():
+            if not told and (self.is_filed() or _CLOCK.monotonic() > until):
                 told.append(int(_read(log).splitlines()[0]))
                 with suppress(ProcessLookupError):
                     os.kill(told[0], signal.SIGTERM)
@@ -159,9 +180,11 @@ class Stage:
             assert _CLOCK.monotonic() < until, "the bank is still busy"
             _CLOCK.wait(0.002, Event())
 
-    def _is_filed(self) -> bool:
+    def is_filed(self) -> bool:
+        """Whether each recording has its receipt, and nothing lies in the drop folder any more."""
         filed = [path for name in ("done", "failed") for path in (self.place.root / name).rglob("*.json")]
-        return len(filed) == sum(not each.is_companion for each in self.dropped)
+        lying = [path for path in (self.place.root / "drop").rglob("*") if path.is_file() and path.name[0] != "."]
+        return not lying and len(filed) == sum(not each.is_companion for each in self.dropped)
 
 
 @dataclass(frozen=True)
@@ -203,17 +226,21 @@ class Story:
 
 @dataclass(frozen=True)
 class Play:
-    """How it went: the calls made, whether the last of them was the kill's, and all that was found wrong."""
+    """How it went: the calls made, what the harmed command said, and all that was found wrong."""
 
     calls: list[str]
-    is_killed: bool
+    said: Said
     finds: list[str]
+
+    @property
+    def is_killed(self) -> bool:
+        return self.said.code == 128 + signal.SIGKILL
 
 
 def play(
-    name: str, act: int, kill: Kill, ground: Path, other: Path, commanding: Commander, again: Kill = NEVER
+    name: str, act: int, harm: Harm, ground: Path, other: Path, commanding: Commander, again: Harm = NEVER
 ) -> Play:
-    """The story up to this command, which is killed; then the rest of it, and the audit.
+    """The story up to this command, which is harmed; then the rest of it, and the audit.
 
     `again`: a kill of the start after that. Both grounds are empty folders, on two file systems.
     """
@@ -221,26 +248,28 @@ def play(
         acts = STORIES[name].acts
         finds: list[str] = []
         for arguments in acts[:act]:
-            finds += _check(stage.call(*arguments), arguments)
-        said, calls = stage.trace(acts[act], kill)
-        is_killed = said.code == 128 + signal.SIGKILL
+            finds += check(stage.call(*arguments), arguments)
+        said, calls = stage.trace(acts[act], harm)
+        is_cut_off = said.code == 128 + signal.SIGKILL or (harm.error != "" and said.code != Exit.WELL)
         stage.settle()
-        if is_killed:
-            finds += _look(stage)
+        if harm.error:
+            finds += check_harmed(stage, said, acts[act])
+        if is_cut_off:
+            finds += look(stage)
             if again != NEVER:
                 stage.trace(ONE_PASS, again)
                 stage.settle()
-                finds += _look(stage)
-        else:
-            finds += _check(said, acts[act])
-        rest = acts[act:] if is_killed and "run" not in acts[act] else acts[act + 1 :]
+                finds += look(stage)
+        elif not harm.error:
+            finds += check(said, acts[act])
+        rest = acts[act:] if is_cut_off and "run" not in acts[act] else acts[act + 1 :]
         for arguments in rest:
-            finds += _check(stage.call(*arguments), arguments)
-        finds += _come_to_rest(stage, STORIES[name])
-        return Play(calls, is_killed, finds)
+            finds += check(stage.call(*arguments), arguments)
+        finds += come_to_rest(stage, STORIES[name])
+        return Play(calls, said, finds)
 
 
-def _look(stage: Stage) -> Iterator[str]:
+def look(stage: Stage) -> Iterator[str]:
     """What a kill leaves, to somebody who looks before the next start."""
     yield from audit.audit_wreck(stage.place.root, stage.dropped)
     if not stage.story.denied:  # without links no file can be made before it has its name
@@ -252,9 +281,19 @@ def _look(stage: Stage) -> Iterator[str]:
             yield f"{' '.join(arguments)} after the kill: {said.code} {said.err}"
 
 
-def _come_to_rest(stage: Stage, story: "Story") -> Iterator[str]:
+def check_harmed(stage: Stage, said: Said, arguments: tuple[str, ...]) -> Iterator[str]:
+    """What a disk failed for a while goes on by itself, or ends with an exit code of ours and says why."""
+    if "Traceback" in said.err or said.code not in set(Exit):
+        yield f"{' '.join(arguments)} did not foresee it: {said.code} {said.err}"
+    elif said.code != Exit.WELL and not (said.err or said.out).strip():
+        yield f"{' '.join(arguments)} ended with {said.code}, and did not say why"
+    elif said.code == Exit.WELL and arguments == DAEMON and not stage.is_filed():
+        yield f"it did not go on by itself: {said.err}"
+
+
+def come_to_rest(stage: Stage, story: "Story") -> Iterator[str]:
     """The next start brings everything to its end; a person decides where it was told to ask one."""
-    yield from _check(stage.call(*ONE_PASS), ONE_PASS)
+    yield from check(stage.call(*ONE_PASS), ONE_PASS)
     yield from audit.audit_wreck(stage.place.root, stage.dropped)
     if story.holds:
         yield from audit.audit_money(stage.dropped, stage.bank.ledger, is_held_back=not story.releases)
@@ -264,8 +303,8 @@ def _come_to_rest(stage: Stage, story: "Story") -> Iterator[str]:
             ]
             if not held:
                 break
-            yield from _check(stage.call("release", *held), ("release",))
-            yield from _check(stage.call(*ONE_PASS), ONE_PASS)
+            yield from check(stage.call("release", *held), ("release",))
+            yield from check(stage.call(*ONE_PASS), ONE_PASS)
     yield from audit.audit_rest(stage.place.root, stage.dropped)
     yield from audit.audit_money(stage.dropped, stage.bank.ledger)
     yield from audit.audit_identifiers(stage.place.root, stage.bank.ledger)
@@ -274,7 +313,7 @@ def _come_to_rest(stage: Stage, story: "Story") -> Iterator[str]:
         yield f"reconcile: {said.code} {said.out} {said.err}"
 
 
-def _check(said: Said, arguments: tuple[str, ...]) -> Iterator[str]:
+def check(said: Said, arguments: tuple[str, ...]) -> Iterator[str]:
     """A run ends with 0, or 1 where something failed; a command with 0, or 2 where it was done before the kill."""
     fine = {Exit.WELL, Exit.INCOMPLETE} if "run" in arguments else {Exit.WELL, Exit.USAGE}
     if said.code not in fine or "Traceback" in said.err:

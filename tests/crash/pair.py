@@ -1,14 +1,13 @@
-"""A pair of nodes with one site, and what befalls the one that works: `make crash`.
+"""A pair of nodes with one site, and what befalls the one that works.
 
 At random it is killed, stopped for longer than its lease, ended, or cut off from the server; or the server is
 killed. Recordings are dropped all the time, and what may have been paid for is held. In the end each is filed, or
-held for a person, and none was accepted twice. Arguments: for how many seconds, 300 by default; and the seed.
+held for a person, and none was accepted twice.
 """
 
 import os
 import random
 import signal
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from tests.crash.audit import Dropped, audit_wreck
+from tests.crash.trial import Run, Trial
 from tests.nodes import LEASE_SECONDS, Nodes
 from tests.places import KEY, speech
 from tests.postgresql import running_server
@@ -24,7 +24,6 @@ from watcher.domain import State
 from watcher.sandbox import Sandbox
 from watcher.store import Lease
 
-_SECONDS = 300.0
 _NAMES = ("one", "two")
 _DEEDS = ("kill", "stop", "stop", "end", "cut", "cut", "kill the server")
 _AT_REST = {State.DONE, State.HELD}
@@ -132,11 +131,8 @@ def find_faults(pair: Pair, nodes: Nodes, service: Sandbox) -> Iterator[str]:
         yield from (line for line in said if "Traceback" in line or '"level": "critical"' in line)
 
 
-def main(arguments: list[str]) -> int:
-    seconds = float(arguments[0]) if arguments else _SECONDS
-    seed = int(arguments[1]) if len(arguments) > 1 else random.randrange(10_000)
-    print(f"seed {seed}", flush=True)
-    chance, deeds = random.Random(seed), Counter[str]()
+def _befall(run: Run) -> None:
+    chance, deeds = run.chance, Counter[str]()
     with (
         running_server() as server,
         Sandbox(KEY, writes=(), reads=(), verdict_after_seconds=0.1) as service,
@@ -147,23 +143,29 @@ def main(arguments: list[str]) -> int:
         programs = Programs(Path(root, "programs"))
         try:
             nodes = Nodes(Path(root), server, service, programs)
-            pair, until = Pair(nodes, chance), CLOCK.monotonic() + seconds
+            pair = Pair(nodes, chance)
             wait_until(lambda: any(one.events("daemon.started") for one in pair.programs), told=pair.said)
-            while CLOCK.monotonic() < until:
+            while not run.is_over:
                 pair.drop()
                 let_pass(chance.uniform(0, 3))
                 deed = chance.choice(_DEEDS)
                 pair.befall(deed)
                 deeds[deed] += 1
             pair.rest()
-            faults = list(find_faults(pair, nodes, service))
+            run.judge("all", find_faults(pair, nodes, service))
             states = Counter(str(item.state) for item in nodes.items().values())
         finally:
             programs.close()
-    print(f"{dict(deeds)}; {dict(states)}; takeovers within {max(pair.takeovers, default=0.0):.1f} s")
-    print(*faults, sep="\n")
-    return 1 if faults else 0
+    takeovers = max(pair.takeovers, default=0.0)
+    run.tell(f"{dict(deeds)}; {dict(states)}; takeovers within {takeovers:.1f} s")
+    run.counts["blows"] = deeds.total()
+    run.counts["recordings"] = len(pair.dropped)
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+TRIAL = Trial(
+    "nodes",
+    "of two nodes with one site, the one that works is killed, stopped, or cut off from the database's server, or "
+    "that is killed",
+    minutes=5,
+    run=_befall,
+)

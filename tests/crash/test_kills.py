@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,30 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.commander import Commander
-from tests.crash import audit, tracer
-from tests.crash.kills import ENVIRONMENT, NEVER, SERVICE, STORIES, Kill, Stage, play
-from tests.people import missing, needs_root
+from tests.crash import audit
+from tests.crash.kills import NEVER, SERVICE, STORIES, Harm, Stage, play
+from tests.people import needs_root
 from watcher.sandbox import LedgerEntry
-
-
-@pytest.fixture(scope="module")
-def commanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commander]:
-    """Who carries out commands, where processes can be followed."""
-    notes = tmp_path_factory.mktemp("notes")
-    err = notes / "err"
-    commander = Commander(ENVIRONMENT)
-    if commander.call(["--version"], notes / "out", err, tracer.Orders(str(notes / "calls"), {})):
-        told = err.read_text().splitlines()[-1:]
-        missing(f"no program can be followed here: {told}. Wanted: ptrace, and apt-get install libseccomp2")
-    yield commander
-    commander.close()
-
-
-@pytest.fixture
-def away(other: Path | None, tmp_path: Path) -> Path:
-    """A folder on another file system than the site's, where there is one."""
-    return other or tmp_path
-
 
 # Story, which of its commands, the call that it dies before, and which of those.
 KILLS = [
@@ -89,7 +69,7 @@ def test_what_a_kill_at_this_call_leaves_the_next_start_takes_up(
     """Nothing is lost, doubled or paid for twice; whoever looks meanwhile is answered; nothing of ours is left."""
     if before.startswith("fchown"):
         needs_root()  # nobody else gives files away
-    played = play(story, act, Kill(before=before, nth=nth), ground, away, commanding)
+    played = play(story, act, Harm(before=before, nth=nth), ground, away, commanding)
 
     assert played.is_killed, f"no such call any more: {played.calls}"
     assert played.finds == []

@@ -1,18 +1,20 @@
-"""Follows a process, and kills it just before one of its system calls that change something.
+"""Follows a process, and kills it just before one of its system calls that change something, or has that fail.
 
-What strace's inject=…:signal=SIGKILL:when=K does, except in what matters here: strace counts each thread's calls
-apart, so it could never reach those of the thread that uploads, which makes fewer than the main one; and with
---seccomp-bpf, without which each start takes three times as long, it injects no signal (6.1, measured).
+What strace's inject=…:signal=SIGKILL:when=K and inject=…:error=…:when=K do, except in what matters here: strace
+counts each thread's calls apart, so it could never reach those of the thread that uploads, which makes fewer than
+the main one; and with --seccomp-bpf, without which each start takes three times as long, it injects no signal
+(6.1, measured).
 
 All calls of all threads are counted together: those that name or hold a file below one of the folders, and those
 that send to a socket. Of a run of pwrite64s to one file, SQLite's pages, the first, the second and each sixteenth
 counts: between two others a kill leaves nothing else. Linux only; the machine needs libseccomp and must permit
-ptrace.
+ptrace, and calls can fail on x86-64 alone.
 """
 
 import ctypes
 import errno
 import os
+import platform
 import re
 import signal
 import struct
@@ -21,8 +23,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from watcher.clock import SystemClock
+
 _DIR = -100  # AT_FDCWD
 _TRACEME, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 7, 0x4200, 0x420E
+_GETREGS, _SETREGS = 12, 13
+_REGISTERS, _RAX, _ORIG_RAX = 27 * 8, 10 * 8, 15 * 8  # struct user_regs_struct of x86-64
 _FORKS, _EXEC, _SECCOMP = (1, 2, 3), 4, 7  # PTRACE_EVENT_…; the first three are fork, vfork and clone
 _OPTIONS = sum(1 << event for event in (*_FORKS, _EXEC, _SECCOMP)) | 1 << 20  # the last: EXITKILL
 _WALL = 0x40000000
@@ -55,6 +61,8 @@ CALLS: dict[str, _Names] = {
     "copy_file_range": ((2, None),),
 }
 _OPENS = {"open": 1, "openat": 2}  # call → the argument with its flags: only what may make a file counts
+_FOLDERS = ("drop", "done", "failed", "spool")
+_CLOCK = SystemClock()
 
 
 class _Compare(ctypes.Structure):
@@ -102,29 +110,37 @@ def _find_numbers() -> dict[int, str]:
     return {number: name for number, name in numbers.items() if number >= 0}
 
 
-def _load_filter(numbers: dict[int, str], denied: dict[str, int]) -> None:
-    """From here on the kernel stops this process at these calls, and lets it pass at every other."""
+def _load_filter(numbers: dict[int, str], denied: dict[str, int], opened: Sequence[int]) -> None:
+    """From here on the kernel stops this process at these calls, and lets it pass at every other.
+
+    `opened`: of the calls that open a file, those with one of these flags.
+    """
     library = _seccomp()
     rules = library.seccomp_init(_ALLOW)
     for number, name in numbers.items():
         action = _ERRNO | denied[name] if name in denied else _TRACE
         flags = _OPENS.get(name)
-        compared = _Compare(flags or 0, _MASKED_EQUAL, os.O_CREAT, os.O_CREAT)
-        if library.seccomp_rule_add_array(rules, action, number, flags is not None, ctypes.byref(compared)):
-            raise OSError(errno.EINVAL, f"no rule for {name}")
+        for bits in (0,) if flags is None else opened:
+            compared = _Compare(flags or 0, _MASKED_EQUAL, bits, bits)
+            if library.seccomp_rule_add_array(rules, action, number, flags is not None, ctypes.byref(compared)):
+                raise OSError(errno.EINVAL, f"no rule for {name}")
     if failed := library.seccomp_load(rules):
         raise OSError(-failed, "no seccomp filter can be loaded here")
 
 
 @dataclass(frozen=True)
 class Orders:
-    """What is counted, where it is written down, and when the process dies."""
+    """What is counted, where it is written down, and what befalls the process before which call."""
 
     log: str  # a line for its number, then one for each call: the last was not made any more if it was killed
     below: dict[str, str]  # the folders, and what each is called in those lines
-    kill_at: int = 0  # before the call of this number, from 1; 0: none
-    kill_before: str = ""  # before a call in whose line this expression is found:
+    at: int = 0  # before the call of this number, from 1; 0: none
+    before: str = ""  # before a call in whose line this expression is found:
     nth: int = 1  # which of those
+    error: str = ""  # how that call fails, as errno names it; empty: the process is killed before it
+    seconds: float = (
+        0.0  # for so long, every call fails in this way that is about the same folder, or the database
+    )
     denied: Sequence[str] = ()  # call=ERRNO: how it fails, as on a file system that does not know it
 
 
@@ -136,10 +152,13 @@ def follow(run: Callable[[], int], orders: Orders) -> int:
 class _Tracer:
     """One process, with all its threads and children."""
 
+    _broken: str | None = None  # the folder of which every call fails, "" for what lies beside the folders
+    _broken_until = 0.0
+
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._below = {os.path.join(folder, ""): name for folder, name in orders.below.items()}
-        self._before = re.compile(orders.kill_before) if orders.kill_before else None
+        self._before = re.compile(orders.before) if orders.before else None
         self._numbers = _find_numbers()
         self._counted = 0
         self._met = 0
@@ -152,7 +171,8 @@ class _Tracer:
             _ptrace(_TRACEME, 0)
             os.kill(os.getpid(), signal.SIGSTOP)  # until it is followed
             denied = (each.split("=") for each in self._orders.denied)
-            _load_filter(self._numbers, {name: getattr(errno, code) for name, code in denied})
+            opened = (os.O_CREAT, os.O_WRONLY, os.O_RDWR) if self._orders.error else (os.O_CREAT,)
+            _load_filter(self._numbers, {name: getattr(errno, code) for name, code in denied}, opened)
             sys.exit(run())
         self._log.write(f"{pid}\n")
         os.waitpid(pid, 0)
@@ -172,9 +192,12 @@ class _Tracer:
         event, number = status >> 16, os.WSTOPSIG(status)
         passed_on = 0
         if event == _SECCOMP:
-            if self._is_to_die(stopped):
-                os.kill(pid, signal.SIGKILL)
-                return
+            with suppress(ProcessLookupError, FileNotFoundError):  # it was killed meanwhile
+                if self._is_hit(stopped):
+                    if not self._orders.error:
+                        os.kill(pid, signal.SIGKILL)
+                        return
+                    _fail(stopped, getattr(errno, self._orders.error))
         elif not event:
             # A thread or child begins with a SIGSTOP of ptrace's own.
             if number == signal.SIGSTOP and stopped not in known:
@@ -184,34 +207,39 @@ class _Tracer:
         with suppress(ProcessLookupError):  # it was killed meanwhile
             _ptrace(_CONT, stopped, 0, passed_on)
 
-    def _is_to_die(self, thread: int) -> bool:
-        try:
-            told = self._look(thread)
-        except (ProcessLookupError, FileNotFoundError):
-            return False  # it was killed meanwhile
-        if told is None:
+    def _is_hit(self, thread: int) -> bool:
+        """Whether the call that this thread is about to make is the one, or fails as that one did."""
+        paths, told = self._look(thread)
+        tops = [path.partition("/")[0] for path in paths if path not in ("", "socket")]
+        folders = [top if top in _FOLDERS else "" for top in tops]
+        if self._broken in folders and _CLOCK.monotonic() < self._broken_until:
+            return True
+        if told is None or (self._orders.error and not folders):
             return False
         self._counted += 1
         self._log.write(told + "\n")
+        is_it = self._counted == self._orders.at
         if self._before is not None and self._before.search(told):
             self._met += 1
-            return self._met == self._orders.nth
-        return self._counted == self._orders.kill_at
+            is_it = self._met == self._orders.nth
+        if is_it and self._orders.seconds:
+            self._broken, self._broken_until = folders[0], _CLOCK.monotonic() + self._orders.seconds
+        return is_it
 
-    def _look(self, thread: int) -> str | None:
-        """The call that this thread is about to make, in words; null where it does not count."""
+    def _look(self, thread: int) -> tuple[list[str], str | None]:
+        """What the call that this thread is about to make names, and it in words: null where it does not count."""
         answer = ctypes.create_string_buffer(88)
         _ptrace(_GET_SYSCALL_INFO, thread, len(answer), answer)
         number, *arguments = struct.unpack_from("=7Q", answer, 24)
         name = self._numbers[number]
         paths = [self._call_it(_path(thread, arguments, *names)) for names in CALLS[name]]
         if not any(paths):
-            return None
+            return [], None
         file, written = self._pages
         self._pages = (paths[0], written + 1 if file == paths[0] else 1) if name == "pwrite64" else ("", 0)
         if self._pages[1] > 2 and self._pages[1] % 16:
-            return None
-        return " ".join((name, *(path or "elsewhere" for path in paths)))
+            return paths, None
+        return paths, " ".join((name, *(path or "elsewhere" for path in paths)))
 
     def _call_it(self, path: str) -> str:
         """The path relative to the site, or "socket"; empty where it is neither."""
@@ -221,6 +249,20 @@ class _Tracer:
             if os.path.join(path, "").startswith(folder + "/"):
                 return os.path.normpath(os.path.join(name, path[len(folder) + 1 :]))
         return ""
+
+
+def _fail(thread: int, number: int) -> None:
+    """The call that this thread is about to make is not made, and returns this error."""
+    registers = ctypes.create_string_buffer(_REGISTERS)
+    _ptrace(_GETREGS, thread, 0, registers)
+    struct.pack_into("=q", registers, _ORIG_RAX, -1)
+    struct.pack_into("=q", registers, _RAX, -number)
+    _ptrace(_SETREGS, thread, 0, registers)
+
+
+def can_fail() -> bool:
+    """Whether calls can fail on this machine: where their number and their answer lie is each processor's own."""
+    return platform.machine() == "x86_64"
 
 
 def _path(thread: int, arguments: list[int], folder: int | None, name: int | None) -> str:

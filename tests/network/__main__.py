@@ -14,11 +14,10 @@ from pathlib import Path
 from tests.network import scenarios
 from tests.network.machine import run_inside
 from tests.network.shares import IN_MACHINE, KINDS
-from tests.people import PROJECT
 from tests.process.programs import CLOCK
+from tests.readme import write_table
 
 SECONDS = 3600.0
-_BEGIN, _END = "<!-- shares: begin -->", "<!-- shares: end -->"
 _NAMES = {"nfs4.2": "NFS 4.2", "nfs3": "NFS 3", "smb": "SMB", "smb-nobrl": "SMB, nobrl", "sshfs": "sshfs"}
 Outcomes = dict[str, str]
 
@@ -56,7 +55,7 @@ def _outcomes(results: Path) -> Outcomes:
     return found
 
 
-def make_table(found: dict[str, Outcomes]) -> str:
+def make_table(found: dict[str, Outcomes]) -> list[str]:
     """Rows are what was tried, columns the file systems."""
     names = [name for name in vars(scenarios) if name.startswith("test_")]
     lines = ["| | " + " | ".join(_NAMES[kind] for kind in found) + " |", "|---" * (len(found) + 1) + "|"]
@@ -65,14 +64,7 @@ def make_table(found: dict[str, Outcomes]) -> str:
         told = " ".join((vars(scenarios)[name].__doc__ or name).split())
         cells = [words[outcomes.get(name, "")] for outcomes in found.values()]
         lines.append(f"| {told} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _write(table: str) -> None:
-    readme = PROJECT / "README.md"
-    before, _, rest = readme.read_text().partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    readme.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{after}")
+    return lines
 
 
 def main() -> int:
@@ -90,9 +82,9 @@ def main() -> int:
             print(said)
         print(f"{kind}: {CLOCK.monotonic() - began:.0f} s, {found[kind]}", flush=True)
     table = make_table(found)
-    print(table)
+    print(*table, sep="\n")
     if options.write:
-        _write(table)
+        write_table("shares", table)
     is_well = all(outcomes and "failed" not in outcomes.values() for outcomes in found.values())
     return os.EX_OK if is_well else 1
 

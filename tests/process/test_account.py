@@ -95,7 +95,7 @@ def branches(site_at: SiteAt, watcher: Programs) -> Callable[..., Branches]:  # 
 
 
 def test_together_they_use_the_rate_and_never_exceed_it(
-    branches: Callable[..., Branches], service: Sandbox
+    branches: Callable[..., Branches], service: Sandbox, record_property: Callable[[str, object], None]
 ) -> None:
     """Nothing is answered 429, at least 95 % of the rate is used, and no site is starved."""
     sites = branches(verdicts={"fetch": False})
@@ -113,6 +113,8 @@ def test_together_they_use_the_rate_and_never_exceed_it(
     times = [entry.time for entry in found]
     # The median: whatever else the machine did while one of the windows was open.
     cycles = [times[n * LIMIT] - times[(n - 1) * LIMIT] for n in range(1, CYCLES + 1)]
+    record_property("submissions", count)
+    record_property("windows of the rate", CYCLES)
     assert median(cycles) <= SECONDS / 0.95, cycles
     shares = Counter(map(sites.owner, found[:count]))
     assert min(shares[name] for name in NAMES) >= count / len(NAMES) / 2, shares
