@@ -152,8 +152,8 @@ def printable_json(text: str) -> str:
 def from_json(data: bytes | None) -> JsonObject | None:
     """Return the JSON object in a small file of ours; None for anything else, whatever a stranger put there.
 
-    It is safe to work with: shallow, no key twice, and only what can be written as JSON again (so no NaN, and no
-    lone surrogates). The caller limits its length.
+    It is safe to work with: shallow, no key twice, no number beyond all measure, and only what can be written as
+    JSON again (so no NaN, and no lone surrogates). The caller limits its length.
     """
     try:
         text = (data or b"").decode()
@@ -170,6 +170,7 @@ def from_json(data: bytes | None) -> JsonObject | None:
 
 
 _LEVELS = 20  # far more than any file of ours has
+_DIGITS = 20  # of a whole number: a larger one is no float, and fits into no column
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> JsonObject:
@@ -185,12 +186,18 @@ def _finite(digits: str) -> float:
     return number
 
 
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError("too large")
+    return int(digits)
+
+
 def _no_number(name: str) -> float:
     raise ValueError(name)
 
 
 _decode = json.JSONDecoder(
-    object_pairs_hook=_once_each, parse_float=_finite, parse_constant=_no_number
+    object_pairs_hook=_once_each, parse_int=_whole, parse_float=_finite, parse_constant=_no_number
 ).decode  # json.loads would make one for each file
 
 

@@ -168,7 +168,7 @@ def _read(found: Mapping[str, Any]) -> Tombstone:
     return Tombstone(
         id=_hex(found["id"], 16),
         content=None if content is None else _hex(content, 64),
-        outcome=None if outcome is None else State(outcome),
+        outcome=None if outcome is None else _outcome(outcome),
         identifier=_text_or_none(found["identifier"]),
         mode=None if mode is None else Mode(mode),
         parts=tuple(_part(one) for one in parts),
@@ -199,6 +199,12 @@ def _part(found: Any) -> BuriedPart:
 def parts_from_json(found: list[Any]) -> tuple[BuriedPart, ...]:
     """Return the parts in a row of the database."""
     return tuple(map(_part, found))
+
+
+def _outcome(value: Any) -> State:
+    if State(value) not in FILED:
+        raise ValueError
+    return State(value)
 
 
 def _text(value: Any) -> str:

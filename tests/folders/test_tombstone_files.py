@@ -66,6 +66,7 @@ STRANGE: list[dict[str, Any]] = [
     {"id": "fedcba9876543210"},  # of another file's name
     {"content": "not hex"},
     {"outcome": "queued up"},
+    {"outcome": "queued"},
     {"identifier": 7},
     {"parts": [{"index": 1}]},
     {"parts": {}},

@@ -427,6 +427,15 @@ def test_a_wrong_value_is_one_clear_line(file: Path, key: str, written: str, fou
     assert error.exit_code == Exit.CONFIG
 
 
+@pytest.mark.parametrize("blanks", [" " * 2_000, "[" + " " * 2_000, "x" + " " * 50_000, '"' * 50_000])
+def test_a_line_of_blanks_takes_no_time(file: Path, blanks: str) -> None:
+    """The place of a wrong value is looked for in time that grows with the file alone."""
+    started = time.process_time()
+    error = refused(file, f"note = '''\n{blanks}\n'''\n[limits]\nin_flight = 0\n")
+    assert time.process_time() - started < 1.0
+    assert "limits.in_flight" in error.message
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [

@@ -87,7 +87,15 @@ def test_with_a_password_it_listens_wherever_it_is_told_to(
 
 
 @pytest.mark.parametrize(
-    "text", ["my password\n", "\n", "scrypt$1$1$1$AA==$AA==\n", "scrypt$32768$8$1$$\n", "\xff\n"]
+    "text",
+    [
+        "my password\n",
+        "\n",
+        "scrypt$1$1$1$AA==$AA==\n",
+        "scrypt$32768$8$1$$\n",
+        f"scrypt$2$1${10**9}$AA==$AA==\n",
+        "\xff\n",
+    ],
 )
 def test_what_is_no_hash_is_refused_and_never_shown(
     text: str, watcher: Programs, make_place: MakePlace, tmp_path: Path

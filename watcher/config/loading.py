@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,9 +18,6 @@ from watcher.config.tables import Config, Store, Table
 from watcher.config.values import lies_in, nearest
 from watcher.errors import ConfigError
 from watcher.text import JsonObject, show_path, show_text
-
-_HEADER = re.compile(r"""\s*\[\[?\s*(["']?)([^"'\]]+?)\1\s*\]""")
-_KEY = re.compile(r"""\s*(["']?)([\w. -]+?)\1\s*=""")
 
 SYSTEM_CONFIG = Path("/etc/watcher/config.toml")
 
@@ -92,17 +88,20 @@ def _line_of(text: str, where: tuple[int | str, ...]) -> str:
     """Return " (at line N)" for this key or section; "" where the file does not have it."""
     wanted = [str(part) for part in where if isinstance(part, str)]
     section: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
-            section = [header[2]]
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        if line.startswith("["):
+            section = [_unquoted(line.lstrip("[").partition("]")[0])]
             here = section
-        elif key := _KEY.match(line):
-            here = [*section, *(part.strip() for part in key[2].split("."))]
         else:
-            continue
+            key, is_key, _ = line.partition("=")
+            here = [*section, *map(str.strip, _unquoted(key).split("."))] if is_key else []
         if here == wanted:
             return f" (at line {number})"
     return ""
+
+
+def _unquoted(name: str) -> str:
+    return name.strip().strip("\"'")
 
 
 def _tables(path: Path) -> tuple[str, JsonObject]:
@@ -242,9 +241,15 @@ def _shown(value: object) -> str:
     if isinstance(value, bytes):  # a folder's default
         value = show_path(value)
     if isinstance(value, str):
-        value = re.sub(r"//\S*@", "//…@", value)
+        value = _without_password(value)
     text = show_text(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _without_password(value: str) -> str:
+    before, slashes, rest = value.partition("//")
+    _, at, host = rest.rpartition("@")
+    return f"{before}//…@{host}" if slashes and at else value
 
 
 def _text(path: Path) -> str:

@@ -21,6 +21,7 @@ MOST_BYTES = 65_536
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HTTP_PORT = 80
+_MOST_DIGITS = 10
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -108,11 +109,10 @@ def refuse_deed(head: Head, rules: Rules) -> Refusal | None:
     """Return why what the request would do is refused (points 4 and 5); None: it is not."""
     if rules.read_only and head.method not in SAFE:
         return Refusal(403, "This page only shows (web.read_only). Use the commands.")
-    if (length := head.only("content-length")) is not None and not (
-        length.isdecimal() and int(length) <= MOST_BYTES
-    ):
-        return TOO_LARGE
-    return None
+    length = head.only("content-length")
+    if length is None or (length.isdecimal() and len(length) <= _MOST_DIGITS and int(length) <= MOST_BYTES):
+        return None
+    return TOO_LARGE
 
 
 TOO_LARGE = Refusal(413, f"At most {MOST_BYTES:,} bytes are taken.")

@@ -19,7 +19,7 @@ MAKE = "watcher password"
 
 _KIND = "scrypt"
 _COST, _BLOCK, _LANES = 2**15, 8, 1  # 32 MiB and some 0.1 s for each guess
-_MOST_MEMORY = 256 * 2**20
+_MOST_WORK = 256 * 2**20  # bytes that one guess goes through, and may take
 _FILE_BYTES = 4096
 
 
@@ -46,7 +46,7 @@ class PasswordHash:
         if kind != _KIND or len(numbers) != 3:
             raise ValueError("not a hash of ours")
         cost, block, lanes = map(int, numbers)
-        if cost < 2 or cost & (cost - 1) or block < 1 or lanes < 1 or 128 * cost * block > _MOST_MEMORY:
+        if cost < 2 or cost & (cost - 1) or block < 1 or not 0 < 128 * cost * block * lanes <= _MOST_WORK:
             raise ValueError("not a hash of ours")
         made = cls(cost, block, lanes, _decoded(salt), _decoded(digest))
         if not made.salt or not made.digest:
@@ -65,7 +65,7 @@ class PasswordHash:
 
 def _digest(password: str, cost: int, block: int, lanes: int, salt: bytes, length: int = 32) -> bytes:
     text = password.encode("utf-8", "surrogateescape")
-    return hashlib.scrypt(text, salt=salt, n=cost, r=block, p=lanes, maxmem=2 * _MOST_MEMORY, dklen=length)
+    return hashlib.scrypt(text, salt=salt, n=cost, r=block, p=lanes, maxmem=2 * _MOST_WORK, dklen=length)
 
 
 def _decoded(text: str) -> bytes:
