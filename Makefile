@@ -11,12 +11,14 @@ COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test crash network check bench soak lock clean help
+.PHONY: demo test crash fuzz network check bench soak lock clean help
 
 help:
 	@echo "make demo    see it work: no key, no configuration, no network"
 	@echo "make test    formatter, ruff, mypy, import contract, all tests"
 	@echo "make crash   the proof that a crash loses and pays nothing, as root (an hour and a half); the table for README"
+	@echo "make fuzz    inputs that nobody would write, for FUZZ_SECONDS (300); FUZZ_SEED for the same ones again; what does not"
+	@echo "             hold is written to build/fuzz"
 	@echo "make network work on shares of real servers, NFS, SMB and sshfs, as root (an hour); the table for README"
 	@echo "make bench   the benchmarks (some minutes)"
 	@echo "make soak    a year of 200,000 recordings in compressed time, with faults and kills; what must stay flat does (hours;"
@@ -32,6 +34,9 @@ test: check
 
 crash: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash --write
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.fuzz
 
 network: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.network --write

@@ -27,7 +27,7 @@ def examine_amr(source: Source) -> Examination:
 
 
 def _walk(source: Source, start: int, lengths: tuple[int, ...]) -> Lengths:
-    at, frames, bad, first_bad = start, 0, 0, 0
+    at, frames, bad, first_bad, missing = start, 0, 0, 0, 0
     data, begin = b"", start
     end = source.size if source.is_thorough else min(source.size, start + _BLOCKS * _BLOCK_BYTES)
     while at < end:
@@ -39,7 +39,8 @@ def _walk(source: Source, start: int, lengths: tuple[int, ...]) -> Lengths:
         length = lengths[header >> 3 & 15]
         is_odd = bool(header & _SPARE_BITS) or not length
         if at + length > source.size and not is_odd:
-            return Lengths(Completeness.SHORT, at + length - source.size, frames * _FRAME_SECONDS, frames > 0)
+            missing = at + length - source.size
+            break
         if is_odd:
             bad, first_bad = bad + 1, first_bad or at
         frames += not is_odd
@@ -47,5 +48,7 @@ def _walk(source: Source, start: int, lengths: tuple[int, ...]) -> Lengths:
     damage = None
     if bad > _STRAY_BYTES + frames // 50:
         damage = f"from byte {first_bad:,} on it has no frames"
+    elif missing:
+        return Lengths(Completeness.SHORT, missing, frames * _FRAME_SECONDS, frames > 0)
     scale = (source.size - start) / (at - start) if start < at < source.size else 1.0
     return Lengths(Completeness.UNKNOWN, 0, frames * scale * _FRAME_SECONDS, frames > 0, damage)

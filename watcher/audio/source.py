@@ -14,14 +14,14 @@ class Source:
     `is_thorough`: all of it may be read where that helps; else only a bounded part.
     """
 
-    __slots__ = ("_block", "_block_start", "_file", "_start", "head", "is_thorough", "size")
+    __slots__ = ("_block", "_block_start", "_file", "_start", "_there", "head", "is_thorough", "size")
 
     def __init__(self, file: BinaryIO, size: int, *, start: int = 0, is_thorough: bool = False) -> None:
         self._file = file
         self._start = start
         self._block = b""
         self._block_start = 0
-        self.size = size - start
+        self.size = self._there = size - start
         self.is_thorough = is_thorough
         self.head = self._read(0, min(self.size, _HEAD_BYTES))
 
@@ -33,7 +33,7 @@ class Source:
 
     def at(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`, fewer where the file ends first. OSError."""
-        end = min(offset + length, self.size)
+        end = min(offset + length, self._there)
         if end <= len(self.head):
             return self.head[offset:end]
         if offset >= end:
@@ -78,4 +78,6 @@ class Source:
         found = self._file.read(length)
         while len(found) < length and (more := self._file.read(length - len(found))):
             found += more
+        if len(found) < length:  # it has shrunk: what is not there is not read again and again
+            self._there = min(self._there, offset + len(found))
         return found
