@@ -36,7 +36,7 @@ crash: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crash --write
 
 fuzz: $(VENV)/.installed-dev
-	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.fuzz $(FUZZ_TARGETS)
 
 network: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.network --write

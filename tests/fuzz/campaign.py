@@ -40,8 +40,9 @@ def work(
     """In the child: try one input after the other, from the first on. `theirs`: the pipe for what is found."""
     told = os.fdopen(theirs, "w", encoding="utf-8")
     number, known = first, set[str]()
+    easy = made(target, seed, 0)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), target.opened() as check:
-        attempt(target, check, made(target, seed, 0))  # what is loaded by the first input is nobody's
+        attempt(target, check, easy)  # what is loaded by the first input is nobody's
         bound_memory(target)
         until = time.monotonic() + seconds
         while time.monotonic() < until and len(known) < _MOST_FINDS:

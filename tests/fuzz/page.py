@@ -2,17 +2,20 @@
 
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from tests.clock import FalseClock
 from tests.databases import compiled_once, made_at_once
 from tests.fuzz.target import Check, Target, is_safe, plain
 from tests.places import Place, sandbox
-from tests.web.asking import FORM, OURS, head
+from tests.web.asking import FORM, HEADER, OURS, head
 from tests.web.sites import Served, make_hostile, served
+from watcher.domain import State
 from watcher.web.gate import MOST_BYTES, Head, Rules, allowed_hosts, refuse_deed, refuse_origin
 
 _PORT = 8473
@@ -77,50 +80,85 @@ _WORDS = (
         b"&a=" * 30,
     ),
 )
+_PATIENCE_SECONDS = 0.2
 _OURS = (b"same-origin", b"none", b"origin: http://127.0.0.1")
+_FIELDS = (
+    b"&",
+    b"=",
+    b"%1b",
+    b"%00",
+    b"%ff",
+    b"+",
+    b"&seen=",
+    b"&sites=all",
+    b"&note=",
+    b"&reason=",
+    b"9" * 30,
+    b";",
+    b"\n",
+)
 _STATUSES = frozenset((200, 206, 303, 304, 307, 400, 401, 403, 404, 405, 413, 415, 416, 422, 429, 431))
 
 
 def _requests() -> list[bytes]:
+    """None that may change anything: those that ask for it come from elsewhere."""
     gets = [head("GET", path, [_HOST, ("Connection", "close")]) for path in _GETS]
-    posts = [
-        head("POST", path, [_HOST, OURS, FORM, ("Content-Length", str(len(body))), ("Connection", "close")]) + body
-        for path, body in _POSTS
-    ]
-    others = [
-        body.replace(b"Sec-Fetch-Site: same-origin\r\n", b"Origin: http://evil.example\r\n") for body in posts
-    ]
-    return gets + posts + others
+    posts = [_post(path, body, ("Origin", "http://evil.example")) for path, body in _POSTS]
+    return gets + posts + [_post(*_POSTS[-1], ("Sec-Fetch-Site", "cross-site"))]
+
+
+def _post(path: str, body: bytes, *headers: HEADER) -> bytes:
+    told = [_HOST, *headers, FORM, ("Content-Length", str(len(body))), ("Connection", "close")]
+    return head("POST", path, told) + body
 
 
 @contextmanager
-def _serving() -> Iterator[Check]:
+def _site() -> Iterator[Served]:
     clock = FalseClock()
     memory = tempfile.TemporaryDirectory(dir="/dev/shm")
     with memory as name, compiled_once(), made_at_once(), sandbox(clock, writes=(), reads=()) as service:
         place = Place(Path(name), service.url, clock, limits={"writes": [], "reads": []})
         make_hostile(place, service)
         with served(place) as site:
-            yield _Page(site, int(site.url.rpartition(":")[2])).ask
+            yield site
 
 
-@dataclass
-class _Page:
-    """The page, and what there was before the last request."""
+@contextmanager
+def _serving() -> Iterator[Check]:
+    with _site() as site:
+        yield partial(_ask_unchanged, site)
 
-    site: Served
-    port: int
-    was_ours: bool = False
 
-    def ask(self, data: bytes) -> None:
-        """As `_ask`; and only what claims to come from a page of ours changes anything.
+def _ask_unchanged(site: Served, data: bytes) -> None:
+    """As `_ask`; and nothing changes, unless it does claim to come from a page of ours."""
+    before = _changes(site)
+    _ask(_port_of(site), data)
+    assert any(name in data.lower() for name in _OURS) or _changes(site) == before
 
-        What the last request asked for may be done only now, if its connection broke.
-        """
-        before, is_ours = _changes(self.site), any(name in data.lower() for name in _OURS)
-        _ask(self.port, data)
-        assert is_ours or self.was_ours or _changes(self.site) == before
-        self.was_ours = is_ours
+
+@contextmanager
+def _taking_forms() -> Iterator[Check]:
+    with _site() as site:
+        failed = [item.id for item in site.place.items().values() if item.state is State.FAILED]
+        deeds = [f"/recordings/{one}/{deed}" for one in failed for deed in ("retry", "dismiss", "review")]
+        paths = [*deeds, "/all/retry?state=failed&name=", "/all/dismiss?state=failed&since=", "/pause", "/resume"]
+        yield partial(_send, _port_of(site), paths)
+
+
+def _send(port: int, paths: Sequence[str], data: bytes) -> None:
+    """The fields of a form of ours, and of the address that it is sent to: done, or refused in words."""
+    body, _, query = data.partition(b"\n")
+    path = paths[zlib.crc32(data) % len(paths)]
+    path += quote(query[:500]) if "?" in path else ""
+    _ask(port, _post(path, body, OURS))
+
+
+def _forms() -> list[bytes]:
+    return [*(body for _, body in _POSTS), b"seen=9&word=unclear&note=x\n2026-11-25", b"number=1&seen=9\n%3Cb%3E"]
+
+
+def _port_of(site: Served) -> int:
+    return int(site.url.rpartition(":")[2])
 
 
 def _ask(port: int, data: bytes) -> None:
@@ -152,19 +190,24 @@ def _changes(site: Served) -> tuple[object, ...]:
 
 
 def _talk(port: int, data: bytes) -> bytes:
-    """All that comes back until the other side closes; it may do so before it has read everything."""
-    reply = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
-        try:
+    """All that comes back until the other side closes. It may do so before it has read everything."""
+    reply, is_ended = b"", False
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer, suppress(ConnectionResetError):
+        with suppress(BrokenPipeError):
             peer.sendall(data)
-            peer.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-        try:
-            while part := peer.recv(65_536):
-                reply += part
-        except ConnectionResetError:
-            pass
+        peer.settimeout(_PATIENCE_SECONDS)
+        while True:
+            try:
+                part = peer.recv(65_536)
+            except TimeoutError:  # it waits for the rest of a request, or for another one
+                assert not is_ended, "it does not close"
+                is_ended = True
+                peer.shutdown(socket.SHUT_WR)
+                peer.settimeout(10)
+                continue
+            if not part:
+                break
+            reply += part
     return reply
 
 
@@ -187,5 +230,6 @@ def _gate(data: bytes) -> None:
 
 TARGETS = (
     Target("page", _serving, _requests, words=_WORDS, most_bytes=200_000, seconds=2.0, memory_bytes=256 << 20),
+    Target("forms", _taking_forms, _forms, words=_FIELDS, most_bytes=100_000, seconds=2.0, memory_bytes=256 << 20),
     plain("gate", _gate, _requests, words=_WORDS, most_bytes=100_000),
 )

@@ -11,6 +11,7 @@ import pytest
 
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
+from tests.people import STRANGER, needs_root
 from tests.places import REFUSED, Place, speech
 from tests.queues import posts
 from watcher import composition
@@ -237,6 +238,25 @@ def test_what_was_erased_is_counted_where_an_older_copy_has_it_as_waiting(place:
 
     with place.books() as books:
         assert books.ledger.spent_since(0.0) == 1
+
+
+def test_a_stranger_s_tombstone_counts_for_nothing(place: Place) -> None:
+    """Whoever may write in done/ can make no content known as one that was paid for and erased."""
+    needs_root()
+    place.drop("call.wav", CALL)
+    place.run_once(verdicts=True)
+    erase(place, "call.wav")
+    (tombstone,) = (place.root / "done").glob("*.erased.json")
+    lose(place)
+    os.chown(tombstone, STRANGER.uid or 0, -1)
+
+    found, left = recover(place)
+    trusting, _ = recover(place, trusted=[STRANGER.uid])
+
+    assert [one.path for one in left] == [os.fsencode(tombstone.name)]
+    assert "may be forged" in left[0].reason
+    assert found.buried == 0
+    assert trusting.buried == 1
 
 
 def test_what_a_person_erased_is_erased_in_an_older_copy_too(make_place: MakePlace, clock: FalseClock) -> None:

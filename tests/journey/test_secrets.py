@@ -118,3 +118,36 @@ def test_an_identifier_that_is_the_key_is_none(tmp_path: Path) -> None:
         drain(journey)
         assert place.item("a.wav").identifier is not None
     assert all(IDENTIFIER_LIKE.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+HOSTILE = "\x1b[31m\x1b]0;owned\x07<script>alert(1)</script>\u202e\x85\u2028\r\n'\"><img src=x onerror=alert(1)>"
+
+
+def test_what_an_answer_says_is_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In every field of every answer: no terminal obeys it, in receipts too, and no page runs it."""
+    with site(tmp_path, KEY) as (place, service, journey), listening() as log:
+        for fault in answers_to_uploads(HOSTILE):
+            service.add_fault(**fault)
+        add(place, journey, *map(str, range(8)))
+        drain(journey)
+        identifiers = {item.identifier for item in place.items().values() if item.identifier is not None}
+        for identifier, body in zip(sorted(identifiers), results(HOSTILE), strict=False):
+            service.add_fault("garbled", identifier=identifier, body=body)
+        place.clock.wait(3600, journey.stopping)
+        journey.verdict_poller.step()
+        drain(journey)
+        text = shown(place, capsys)
+        pages = [shown_as(place, form, capsys) for form in ("csv", "json", "html")]
+    receipts = [path.read_text() for path in tmp_path.rglob("*.wav.json")]
+    assert any("alert" in receipt for receipt in receipts)
+    for said in (text, *receipts, *pages, *(line["event"] for line in log)):
+        assert [c for c in said if not c.isprintable() and c not in "\n\r\t"] == []
+    assert "<script>alert" not in pages[-1]
+    assert "<img src=x" not in pages[-1]
+
+
+def shown_as(place: Place, form: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """The report in this form."""
+    capsys.readouterr()
+    main(["report", "--format", form, "--config", str(place.config_path)])
+    return capsys.readouterr().out.removeprefix("\ufeff")  # by which spreadsheets know UTF-8

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.people import PROJECT
 
-DOCUMENTS = ("README.md", "systemd/README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "systemd/README.md", "CONTRIBUTING.md", "SECURITY.md")
 _PROGRAMS = (
     *(
         "watcher",

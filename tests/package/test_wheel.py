@@ -132,7 +132,7 @@ def test_the_source_distribution_holds_what_a_site_and_a_developer_need(sdist: P
     with tarfile.open(sdist) as archive:
         found = {name.removeprefix(f"{_NAME}/") for name in archive.getnames()}
     needed = {"pyproject.toml", "README.md", "LICENSE", "Makefile", "requirements.txt", "config.example.toml"}
-    needed |= {"CHANGELOG.md", "CONTRIBUTING.md"}
+    needed |= {"CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
     needed |= sources("systemd", "*.*") | sources("tests", "*.py") | sources("tests", "*.yaml")
     needed |= sources("watcher", "*.py") | sources("migrations", "*.py")
     assert needed - found == set()
