@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.crash import crossings, pair, plays
+from tests.crash import crossings, pair, plays, power, reorder
 from tests.crash.trial import Run, Trial, make_rows
 from tests.people import PROJECT
 from tests.readme import read_table, write_table
 from watcher.clock import SystemClock
 
-TRIALS: tuple[Trial, ...] = (*crossings.TRIALS, *plays.TRIALS, pair.TRIAL)
+TRIALS: tuple[Trial, ...] = (*crossings.TRIALS, *plays.TRIALS, pair.TRIAL, power.TRIAL, reorder.TRIAL)
 _TABLE = "crash"
 
 

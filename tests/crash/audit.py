@@ -7,13 +7,15 @@ database is whole. It shares no code with what files, records or recovers. Each 
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from watcher.sandbox import LedgerEntry
@@ -105,7 +107,7 @@ def audit_money(
     """
     posts = [entry for entry in ledger if entry.method == "POST" and entry.is_whole]
     charged = Counter(entry.sha256 for entry in posts if entry.charged)
-    accepted = Counter(entry.sha256 for entry in posts if entry.charged or entry.cached)
+    accepted = Counter(entry.sha256 or "" for entry in posts if entry.charged or entry.cached)
     for digest, number in charged.items():
         if number > 1:
             yield f"charged {number} times: {digest}"
@@ -130,6 +132,82 @@ def audit_identifiers(root: Path, ledger: Sequence[LedgerEntry]) -> Iterator[str
             for told in receipt.get("parts") or [receipt]:
                 if (told.get("sha256"), told.get("identifier")) not in given:
                     yield f"an identifier that nobody gave: {path}"
+
+
+def audit_marks(root: Path, ledger: Sequence[LedgerEntry]) -> Iterator[str]:
+    """At any moment: what the bank has accepted stands in the database, with its identifier or in doubt.
+
+    However often it accepted these bytes, so many requests stand there whose last part was let go, and of which
+    nobody says that they were not charged.
+    """
+    accepted = Counter(entry.sha256 or "" for entry in ledger if entry.method == "POST" and _is_taken(entry))
+    given = {(entry.sha256, entry.identifier) for entry in ledger if _is_taken(entry)}
+    requests = list(_requests(root / "watcher.db"))
+    known = Counter(digest for digest, row in requests if row["released_at"] and row["charged"] != "no")
+    for digest, number in accepted.items():
+        if known[digest] < number:
+            yield f"accepted {number} times, and known of {known[digest]}: {digest}"
+    for digest, row in requests:
+        if row["identifier"] and (digest, row["identifier"]) not in given:
+            yield f"an identifier in the database that nobody gave: {row['identifier']}"
+
+
+def audit_places(root: Path) -> Iterator[str]:
+    """At any moment: what the database says was filed lies there, byte for byte, with its receipt."""
+    files = dict(_files(root))
+    for row in _rows(root / "watcher.db", "items"):
+        if row["state"] in ("done", "failed") and row["filed_as"] and not row.get("removed_at"):
+            may_lie = [os.fsdecode(name) for name in (row["filed_as"], row.get("moves_to")) if name]
+            lying = [path for name in may_lie if (path := f"{row['state']}/{name}") in files]
+            if not lying:
+                yield f"filed, says the database, and not there: {row['state']}/{may_lie[0]}"
+            elif row["sha256"] and _digest(files[lying[0]]) != row["sha256"]:
+                yield f"filed, says the database, with other bytes: {lying[0]}"
+            elif f"{lying[0]}.json" not in files:
+                yield f"filed, says the database, and has no receipt: {lying[0]}"
+
+
+def _is_taken(entry: LedgerEntry) -> bool:
+    return entry.is_whole and (entry.charged or entry.cached)
+
+
+def _requests(database: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every request that the database has, with the digest of what it sent."""
+    whole = {row["id"]: row["sha256"] for row in _rows(database, "items")}
+    parts = {(row["item_id"], row["index"]): row["sha256"] for row in _rows(database, "parts")}
+    for row in _rows(database, "attempts"):
+        part = row.get("part")
+        yield (parts.get((row["item_id"], part)) if part else whole.get(row["item_id"])) or "", row
+
+
+def audit_database(database: Path) -> Iterator[str]:
+    """At any moment: SQLite finds it whole, once it has taken up its log."""
+    if database.exists():
+        with _copied(database) as copy:
+            yield from _audit_database(copy)
+
+
+def _rows(database: Path, table: str) -> list[dict[str, Any]]:
+    """The table, of whatever version; empty where there is none, or the database is damaged."""
+    with (
+        suppress(sqlite3.DatabaseError),
+        _copied(database) as copy,
+        closing(sqlite3.connect(copy)) as connection,
+    ):
+        connection.row_factory = sqlite3.Row
+        there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        return [dict(row) for row in connection.execute(f"SELECT * FROM {table}")] if there else []
+    return []
+
+
+@contextmanager
+def _copied(database: Path) -> Iterator[Path]:
+    """A copy of it, with its log: whoever opens the database itself changes what lies there."""
+    with TemporaryDirectory() as elsewhere:
+        for name in (database.name, f"{database.name}-wal", f"{database.name}-journal"):
+            if (database.parent / name).exists():
+                shutil.copyfile(database.parent / name, Path(elsewhere, name))
+        yield Path(elsewhere, database.name)
 
 
 def _files(root: Path) -> Iterator[tuple[str, bytes]]:

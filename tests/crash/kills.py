@@ -10,7 +10,7 @@ import os
 import signal
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
@@ -25,6 +25,7 @@ from tests.commander import Commander
 from tests.crash import audit, tracer
 from tests.crash.audit import Dropped
 from tests.crash.long import PART_BYTES, long_recording, parts_of
+from tests.crash.powered import PoweredDisk
 from tests.people import PROJECT, STRANGER, missing
 from tests.places import KEY, REFUSED, Place
 from watcher.audio.synthesis import wav
@@ -96,17 +97,41 @@ class Harm:
 NEVER = Harm()
 
 
+@dataclass(frozen=True)
+class Mains:
+    """Where a kill is a power cut as well: the disks that lose what was not synced."""
+
+    disks: Sequence[PoweredDisk] = ()
+    lying: tuple[str, ...] = ()  # calls that are said to be made, and are not: syncs that lie
+
+    def sync(self) -> None:
+        """All that lies there is durable."""
+        for disk in self.disks:
+            disk.sync()
+
+    def restore(self) -> None:
+        """The power is back, and the journals were replayed."""
+        for disk in self.disks:
+            disk.restore()
+
+
+UNFAILING = Mains()
+
+
 class Stage:
     """One site and its bank, which no kill reaches."""
 
-    def __init__(self, place: Place, bank: Sandbox, story: "Story", commanding: Commander) -> None:
+    def __init__(
+        self, place: Place, bank: Sandbox, story: "Story", commanding: Commander, mains: Mains, notes: Path
+    ) -> None:
         self.place = place
         self.bank = bank
         self.dropped: list[Dropped] = []
         self.story = story
+        self.mains = mains
+        self.taken_away: set[str] = set()  # what is not where the database says, since people took it
         self._commander = commanding
-        self._notes = place.root.parent / f"{place.root.name}.notes"
-        self._notes.mkdir()
+        self._notes = notes
 
     # What was there before
 
@@ -115,16 +140,33 @@ class Stage:
     ) -> bytes:
         """Somebody dropped a file whose bytes are to end in done/ or in failed/."""
         content = wav(0.5, seed=len(self.dropped) + 1, note=path.encode()) if content is None else content
-        self.place.drop(path, content)
+        self._put(path, content)
         self.dropped.append(Dropped(content, fate, companion, is_charged=fate == "done"))
         return content
 
     def drop_long(self, path: str) -> bytes:
         """Somebody dropped a recording that goes out in parts, and is to end in done/."""
         content = long_recording(path)
-        self.place.drop(path, content)
+        self._put(path, content)
         self.dropped.append(Dropped(content, "done", parts=parts_of(content)))
         return content
+
+    def _put(self, path: str, content: bytes) -> None:
+        """It is durable before anybody sees it: what a dropper did not sync is no affair of the program's."""
+        target = self.place.root / "drop" / path
+        hidden = target.with_name(f".{target.name}.part")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with hidden.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.rename(target)
+        for folder in (target.parent, *target.parent.parents):
+            opened = os.open(folder, os.O_RDONLY)
+            os.fsync(opened)
+            os.close(opened)
+            if folder.name == "drop":
+                break
 
     def refuse(self, content: bytes, times: int = 0) -> None:
         """The service refuses these bytes, so many times; 0: always."""
@@ -151,7 +193,14 @@ class Stage:
         log = self._notes / "calls"
         root = self.place.root
         below = {os.path.realpath(root): "", **{os.path.realpath(root / n): n for n in self.story.elsewhere}}
-        orders = tracer.Orders(str(log), below, **asdict(harm), denied=self.story.denied)
+        orders = tracer.Orders(
+            str(log),
+            below,
+            **asdict(harm),
+            denied=self.story.denied,
+            lying=self.mains.lying if harm != NEVER else (),
+            cut=[str(disk.point) for disk in self.mains.disks],
+        )
 
         told: list[int] = []  # a second signal would end it at once
         until = _CLOCK.monotonic() + _PATIENCE_SECONDS
@@ -206,7 +255,7 @@ class Story:
         return any("release" in act for act in self.acts)
 
     @contextmanager
-    def stage(self, ground: Path, other: Path, commanding: Commander) -> Iterator[Stage]:
+    def stage(self, ground: Path, other: Path, commanding: Commander, mains: Mains = UNFAILING) -> Iterator[Stage]:
         """It is set. Both are empty folders, on two file systems."""
         root = ground / "site"
         root.mkdir()
@@ -215,12 +264,18 @@ class Story:
         for name in self.elsewhere:
             (other / name).mkdir()
             (root / name).symlink_to(other / name)
-        with Sandbox(KEY, writes=(), reads=(), verdict_after_seconds=0.0) as bank:
+        with (
+            Sandbox(KEY, writes=(), reads=(), verdict_after_seconds=0.0) as bank,
+            tempfile.TemporaryDirectory(dir=MEMORY) as notes,
+        ):
             tables = {name: _QUICK.get(name, {}) | self.settings.get(name, {}) for name in _QUICK | self.settings}
-            stage = Stage(Place(root, bank.url, _CLOCK, **tables), bank, self, commanding)
+            place = Place(root, bank.url, _CLOCK, **tables)
+            stage = Stage(place, bank, self, commanding, mains, Path(notes))
             for folder in (root, *(root / name for name in audit.FOLDERS)):
                 os.chown(folder, SERVICE, -1)
             self.before(stage)
+            stage.taken_away = set(audit.audit_places(root))
+            mains.sync()
             yield stage
 
 
@@ -238,14 +293,21 @@ class Play:
 
 
 def play(
-    name: str, act: int, harm: Harm, ground: Path, other: Path, commanding: Commander, again: Harm = NEVER
+    story: "Story",
+    act: int,
+    harm: Harm,
+    ground: Path,
+    other: Path,
+    commanding: Commander,
+    again: Harm = NEVER,
+    mains: Mains = UNFAILING,
 ) -> Play:
     """The story up to this command, which is harmed; then the rest of it, and the audit.
 
     `again`: a kill of the start after that. Both grounds are empty folders, on two file systems.
     """
-    with STORIES[name].stage(ground, other, commanding) as stage:
-        acts = STORIES[name].acts
+    with story.stage(ground, other, commanding, mains) as stage:
+        acts = story.acts
         finds: list[str] = []
         for arguments in acts[:act]:
             finds += check(stage.call(*arguments), arguments)
@@ -256,22 +318,22 @@ def play(
             finds += check_harmed(stage, said, acts[act])
         if is_cut_off:
             finds += look(stage)
-            if again != NEVER:
-                stage.trace(ONE_PASS, again)
-                stage.settle()
+            if again != NEVER and stage.trace(ONE_PASS, again)[0].code == 128 + signal.SIGKILL:
                 finds += look(stage)
         elif not harm.error:
             finds += check(said, acts[act])
         rest = acts[act:] if is_cut_off and "run" not in acts[act] else acts[act + 1 :]
         for arguments in rest:
             finds += check(stage.call(*arguments), arguments)
-        finds += come_to_rest(stage, STORIES[name])
+        finds += come_to_rest(stage)
         return Play(calls, said, finds)
 
 
 def look(stage: Stage) -> Iterator[str]:
     """What a kill leaves, to somebody who looks before the next start."""
-    yield from audit.audit_wreck(stage.place.root, stage.dropped)
+    stage.settle()
+    stage.mains.restore()
+    yield from look_at_wreck(stage)
     if not stage.story.denied:  # without links no file can be made before it has its name
         yield from audit.audit_owners(stage.place.root, SERVICE)
     for arguments in (("status", "--json"), ("list",), ("why", "call.wav")):
@@ -279,6 +341,14 @@ def look(stage: Stage) -> Iterator[str]:
         is_told_why = said.code == Exit.CONFIG and "the database is of an older version" in said.err
         if (said.code != Exit.WELL or said.err) and not is_told_why:
             yield f"{' '.join(arguments)} after the kill: {said.code} {said.err}"
+
+
+def look_at_wreck(stage: Stage) -> Iterator[str]:
+    """What must be true before the next start, by the folders, the database and the bank's own books."""
+    yield from audit.audit_wreck(stage.place.root, stage.dropped)
+    yield from audit.audit_database(stage.place.root / "watcher.db")
+    yield from (find for find in audit.audit_places(stage.place.root) if find not in stage.taken_away)
+    yield from audit.audit_marks(stage.place.root, stage.bank.ledger)
 
 
 def check_harmed(stage: Stage, said: Said, arguments: tuple[str, ...]) -> Iterator[str]:
@@ -291,8 +361,9 @@ def check_harmed(stage: Stage, said: Said, arguments: tuple[str, ...]) -> Iterat
         yield f"it did not go on by itself: {said.err}"
 
 
-def come_to_rest(stage: Stage, story: "Story") -> Iterator[str]:
+def come_to_rest(stage: Stage) -> Iterator[str]:
     """The next start brings everything to its end; a person decides where it was told to ask one."""
+    story = stage.story
     yield from check(stage.call(*ONE_PASS), ONE_PASS)
     yield from audit.audit_wreck(stage.place.root, stage.dropped)
     if story.holds:
@@ -308,6 +379,8 @@ def come_to_rest(stage: Stage, story: "Story") -> Iterator[str]:
     yield from audit.audit_rest(stage.place.root, stage.dropped)
     yield from audit.audit_money(stage.dropped, stage.bank.ledger)
     yield from audit.audit_identifiers(stage.place.root, stage.bank.ledger)
+    yield from audit.audit_places(stage.place.root)
+    yield from audit.audit_marks(stage.place.root, stage.bank.ledger)
     said = stage.call("reconcile")
     if said.code != Exit.WELL:
         yield f"reconcile: {said.code} {said.out} {said.err}"

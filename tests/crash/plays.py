@@ -66,7 +66,7 @@ def _carry_out(playing: Playing) -> Play:
     with tempfile.TemporaryDirectory(dir=MEMORY) as ground, tempfile.TemporaryDirectory() as other:
         grounds = Path(ground), Path(other)
         try:
-            return play(playing.story, playing.act, playing.harm, *grounds, _commander(), playing.again)
+            return play(STORIES[playing.story], playing.act, playing.harm, *grounds, _commander(), playing.again)
         except Exception:  # noqa: BLE001 — a play that cannot be carried out is a find, and stops no other
             return Play([], Said(0, "", ""), finds=[traceback.format_exc()])
 

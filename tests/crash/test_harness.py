@@ -1,5 +1,6 @@
 """The crash tests can fail: what they are there to find, they find."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from tests.crash.doors import CHANGES_FOLDER, Doors, Moment
 from tests.crash.scenes import SCENES
 from tests.crash.sweep import play, sweep
 from tests.transitions import any_transition
+from watcher.config.tables import Identifai
 from watcher.domain import Charged, Item, State
 from watcher.folders import Folder, receipt_name
+from watcher.identifai.client import Accepted, Client
+from watcher.identifai.upload import Upload
 from watcher.journey import recover
 from watcher.journey.file.out import Out
 from watcher.journey.file.papers import Papers
@@ -87,6 +91,23 @@ def _forget_doubt(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recover, "_decide", decided)
 
 
+def _commit_after_sending(patch: pytest.MonkeyPatch) -> None:
+    """That the last part goes is committed once the service has answered."""
+    submit = Client.submit
+
+    def submitted(client: Client, upload: Upload, release: Callable[[], None]) -> Accepted:
+        answer = submit(client, upload, lambda: None)
+        release()
+        return answer
+
+    patch.setattr(Client, "submit", submitted)
+
+
+def _resubmit_blindly(patch: pytest.MonkeyPatch) -> None:
+    """What is in doubt is sent again, though a person is to be asked."""
+    patch.setattr(Identifai, "holds_in_doubt", property(lambda _: False))
+
+
 def _write_in_place(patch: pytest.MonkeyPatch) -> None:
     """A receipt is written under its own name, so that half of one can lie there."""
 
@@ -105,6 +126,9 @@ def _write_in_place(patch: pytest.MonkeyPatch) -> None:
         (_record_then_file, "plain", False, "one item a recording"),
         (_forget_doubt, "plain", False, "its cost is denied"),
         (_forget_doubt, "hold", False, "sent again under hold"),
+        (_commit_after_sending, "plain", False, "sent unseen"),
+        (_commit_after_sending, "hold", False, "sent again under hold"),
+        (_resubmit_blindly, "hold", False, "sent again under hold"),
         (_write_in_place, "plain", True, "nothing else lies anywhere"),
     ],
 )

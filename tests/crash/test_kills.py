@@ -69,7 +69,7 @@ def test_what_a_kill_at_this_call_leaves_the_next_start_takes_up(
     """Nothing is lost, doubled or paid for twice; whoever looks meanwhile is answered; nothing of ours is left."""
     if before.startswith("fchown"):
         needs_root()  # nobody else gives files away
-    played = play(story, act, Harm(before=before, nth=nth), ground, away, commanding)
+    played = play(STORIES[story], act, Harm(before=before, nth=nth), ground, away, commanding)
 
     assert played.is_killed, f"no such call any more: {played.calls}"
     assert played.finds == []
@@ -140,11 +140,39 @@ def _give_another_identifier(ledger: list[LedgerEntry]) -> list[LedgerEntry]:
     return [replace(entry, identifier="another") for entry in ledger]
 
 
+def _forget_request(root: Path) -> None:
+    _change_database(root, "DELETE FROM attempts")
+
+
+def _deny_request(root: Path) -> None:
+    _change_database(root, "UPDATE attempts SET charged = 'no'")
+
+
+def _forget_release(root: Path) -> None:
+    _change_database(root, "UPDATE attempts SET released_at = NULL, ended_at = NULL, charged = 'unknown'")
+
+
+def _take_anothers_identifier(root: Path) -> None:
+    _change_database(root, "UPDATE attempts SET identifier = 'another'")
+
+
+def _take_back(root: Path) -> None:
+    shutil.move(root / "done/a/call.wav", root / "drop/call.wav")
+
+
+def _change_database(root: Path, change: str) -> None:
+    with closing(sqlite3.connect(root / "watcher.db")) as connection, connection:
+        connection.execute(change)
+
+
 def _audit(stage: Stage, ledger: list[LedgerEntry]) -> list[str]:
     root = stage.place.root
     return [
         *audit.audit_wreck(root, stage.dropped),
         *audit.audit_rest(root, stage.dropped),
+        *audit.audit_database(root / "watcher.db"),
+        *audit.audit_places(root),
+        *audit.audit_marks(root, ledger),
         *audit.audit_money(stage.dropped, ledger, is_held_back=True),
         *audit.audit_money(stage.dropped, ledger),
         *audit.audit_identifiers(root, ledger),
@@ -163,6 +191,11 @@ def _audit(stage: Stage, ledger: list[LedgerEntry]) -> list[str]:
         (_leave_draft, "a stray: done/a/.watcher-0123456789abcdef.tmp"),
         (_leave_half_database, "a stray beside the folders: watcher.db.new"),
         (_damage_database, "the database is damaged"),
+        (_forget_request, "accepted 1 times, and known of 0"),
+        (_deny_request, "accepted 1 times, and known of 0"),
+        (_forget_release, "accepted 1 times, and known of 0"),
+        (_take_anothers_identifier, "an identifier in the database that nobody gave"),
+        (_take_back, "filed, says the database, and not there: done/a/call.wav"),
     ],
 )
 def test_the_auditor_finds_harm_in_the_folders(

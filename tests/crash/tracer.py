@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tests.crash.powered import cut_power
 from watcher.clock import SystemClock
 
 _DIR = -100  # AT_FDCWD
@@ -113,6 +114,7 @@ def _find_numbers() -> dict[int, str]:
 def _load_filter(numbers: dict[int, str], denied: dict[str, int], opened: Sequence[int]) -> None:
     """From here on the kernel stops this process at these calls, and lets it pass at every other.
 
+    `denied`: the calls that are not made, with the error that they answer with; 0: none.
     `opened`: of the calls that open a file, those with one of these flags.
     """
     library = _seccomp()
@@ -142,6 +144,8 @@ class Orders:
         0.0  # for so long, every call fails in this way that is about the same folder, or the database
     )
     denied: Sequence[str] = ()  # call=ERRNO: how it fails, as on a file system that does not know it
+    lying: Sequence[str] = ()  # calls that say that they were made, and were not: eatmydata, for any program
+    cut: Sequence[str] = ()  # the mount points whose power goes just before it dies
 
 
 def follow(run: Callable[[], int], orders: Orders) -> int:
@@ -171,8 +175,9 @@ class _Tracer:
             _ptrace(_TRACEME, 0)
             os.kill(os.getpid(), signal.SIGSTOP)  # until it is followed
             denied = (each.split("=") for each in self._orders.denied)
+            errors = {name: getattr(errno, code) for name, code in denied}
             opened = (os.O_CREAT, os.O_WRONLY, os.O_RDWR) if self._orders.error else (os.O_CREAT,)
-            _load_filter(self._numbers, {name: getattr(errno, code) for name, code in denied}, opened)
+            _load_filter(self._numbers, errors | dict.fromkeys(self._orders.lying, 0), opened)
             sys.exit(run())
         self._log.write(f"{pid}\n")
         os.waitpid(pid, 0)
@@ -195,6 +200,7 @@ class _Tracer:
             with suppress(ProcessLookupError, FileNotFoundError):  # it was killed meanwhile
                 if self._is_hit(stopped):
                     if not self._orders.error:
+                        cut_power(self._orders.cut)
                         os.kill(pid, signal.SIGKILL)
                         return
                     _fail(stopped, getattr(errno, self._orders.error))
