@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import tempfile
 import traceback
 from collections import Counter
@@ -152,8 +153,9 @@ def cut_under_load(seed: int, layout: Layout, lying: tuple[str, ...] = ()) -> Pl
                 for _ in range(chance.randint(1, 4)):
                     drop_some(stage, chance)
                     let_pass(chance.uniform(0, _LONGEST_SECONDS / 4))
+                daemon.process.send_signal(signal.SIGKILL)
                 cut_power([str(disk.point) for disk in mains.disks])
-                daemon.kill()
+                daemon.end()
                 stage.settle()
                 mains.restore()
                 finds += look_at_wreck(stage)

@@ -145,7 +145,7 @@ class Orders:
     )
     denied: Sequence[str] = ()  # call=ERRNO: how it fails, as on a file system that does not know it
     lying: Sequence[str] = ()  # calls that say that they were made, and were not: eatmydata, for any program
-    cut: Sequence[str] = ()  # the mount points whose power goes just before it dies
+    cut: Sequence[str] = ()  # the mount points whose power goes as it dies
 
 
 def follow(run: Callable[[], int], orders: Orders) -> int:
@@ -200,8 +200,10 @@ class _Tracer:
             with suppress(ProcessLookupError, FileNotFoundError):  # it was killed meanwhile
                 if self._is_hit(stopped):
                     if not self._orders.error:
-                        cut_power(self._orders.cut)
                         os.kill(pid, signal.SIGKILL)
+                        # No earlier: a sync that is under way while a file system shuts down may say that it was
+                        # made, and a process that is alive would believe it, and pay.
+                        cut_power(self._orders.cut)
                         return
                     _fail(stopped, getattr(errno, self._orders.error))
         elif not event:
