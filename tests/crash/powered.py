@@ -2,12 +2,14 @@
 
 import atexit
 import fcntl
+import itertools
 import os
 import shutil
 import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import Event
@@ -27,6 +29,10 @@ _OPTIONS = {"ext4": "commit=300", "xfs": "nouuid"}
 POWERED = tuple(_MKFS)
 """The file systems that know how to lose their power."""
 
+_ADD, _REMOVE = 0x4C80, 0x4C81  # LOOP_CTL_…
+_numbers = (1000 + os.getpid() * 16 % 100_000 + each % 16 for each in itertools.count())
+"""Of loop devices that whoever asks for a free one is not given: the lowest of those are."""
+
 _MEMORY = "/dev/shm"
 _PATIENCE_SECONDS = 20.0
 
@@ -34,18 +40,21 @@ _PATIENCE_SECONDS = 20.0
 class PoweredDisk:
     """A file system of its own in an image on a loop device, mounted at `point`, whose power can be cut.
 
-    `image`: where the image is; without one it lies in memory, and goes with the disk.
+    `image`: where the image is; without one it lies in memory, and goes with the disk. `number`: the device's: a
+    file is another one to the program where that has changed, so it is the same before and after a cut.
     """
 
-    def __init__(self, kind: str, point: Path, image: Path | None = None) -> None:
+    def __init__(self, kind: str, point: Path, image: Path | None = None, number: int | None = None) -> None:
         self.kind = kind
         self.point = point
+        self.number = next(_numbers) if number is None else number
+        self._device = Path(f"/dev/loop{self.number}")
         self._home = Path(tempfile.mkdtemp(prefix="watcher-disk-", dir=_MEMORY)) if image is None else None
         self.image = image or Path(str(self._home), "image")
         if image is None:
             copy_empty(kind, self.image)
         point.mkdir(exist_ok=True)
-        self.is_mounted = False
+        self.is_mounted = self.is_attached = False
         try:
             self.mount()
         except BaseException:
@@ -54,8 +63,11 @@ class PoweredDisk:
 
     def mount(self) -> None:
         """It is there. What its journal has was replayed."""
-        options = f"loop,{_OPTIONS[self.kind]}"
-        _run_as_root("mount", "-t", self.kind, "-o", options, str(self.image), str(self.point))
+        if not self.is_attached:
+            _control_devices(_ADD, self.number)
+            _run_as_root("losetup", str(self._device), str(self.image))
+            self.is_attached = True
+        _run_as_root("mount", "-t", self.kind, "-o", _OPTIONS[self.kind], str(self._device), str(self.point))
         self.is_mounted = True
 
     def sync(self) -> None:
@@ -84,6 +96,11 @@ class PoweredDisk:
     def close(self) -> None:
         if self.is_mounted:
             self.unmount()
+        if self.is_attached:
+            _run_as_root("losetup", "--detach", str(self._device))
+            self.is_attached = False
+            with suppress(OSError):  # it is still busy, and stays
+                _control_devices(_REMOVE, self.number)
         if self._home is not None:
             shutil.rmtree(self._home)
 
@@ -99,6 +116,15 @@ def cut_power(points: Sequence[str]) -> None:
             fcntl.ioctl(opened, _SHUTDOWN, _NO_LOG_FLUSH)
         finally:
             os.close(opened)
+
+
+def _control_devices(request: int, number: int) -> None:
+    control = os.open("/dev/loop-control", os.O_RDWR)
+    try:
+        with suppress(FileExistsError):
+            fcntl.ioctl(control, request, number)
+    finally:
+        os.close(control)
 
 
 def copy_empty(kind: str, image: Path) -> None:

@@ -96,22 +96,22 @@ def spend_day(text: str, lying: tuple[str, ...] = ()) -> Day:
             patch.setattr(stage.bank.ledger, "add", marks.note)
             said = stage.trace(ONE_PASS, _NEVER_HIT)[0] if lying else stage.call(*ONE_PASS)
         day.finds += check(said, ONE_PASS)
-        disk.unmount()
+        disk.close()
         noted.close()
         marks.close()
         image = home / "image"
         for name, until in noted.images(image, since, chance, _SUBSETS):
             marks.rewind(until)
             drains = chance.random() < _DRAINED
-            finds = list(_audit(stage, kind, image, drains=drains))
+            finds = list(_audit(stage, disk, image, drains=drains))
             day.images, day.drained = day.images + 1, day.drained + drains
             day.finds += [f"{text}, image {name}: {find}" for find in finds]
     return day
 
 
-def _audit(stage: Stage, kind: str, image: Path, *, drains: bool) -> Iterator[str]:
+def _audit(stage: Stage, before: PoweredDisk, image: Path, *, drains: bool) -> Iterator[str]:
     try:
-        disk = PoweredDisk(kind, stage.place.root.parent, image)
+        disk = PoweredDisk(before.kind, before.point, image, before.number)
     except OSError as error:
         yield str(error)
         return
