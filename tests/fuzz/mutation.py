@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 from random import Random
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ _SIZES = (
     0xFFFFFFFFFFFFFFFF,
 )
 _GROWN_ONE_IN = 24
+_MOST_PLACES = 5_000  # of values: else what is doubled again and again has no end
 _TEXTS = (
     *("", " ", "\x1b[31m", "\x1b]0;owned\x07", "\u202e", "\u2028", "\x85", "\0", "\n", "\r\n", "\t", "\ud800"),
     *(
@@ -159,9 +161,11 @@ def _with_other_values(data: bytes, chance: Random) -> bytes:
 
 
 def _altered(value: Any, chance: Random) -> Any:
-    places = list(_places(value))
+    places = list(islice(_places(value), _MOST_PLACES))
     if not places:
         return _any_value(value, chance)
+    if len(places) == _MOST_PLACES:
+        return value
     holder, name = chance.choice(places)
     match chance.randrange(8):
         case 0:
@@ -173,7 +177,7 @@ def _altered(value: Any, chance: Random) -> Any:
             if there in (other if isinstance(other, dict) else range(len(other))):
                 holder[name] = json.loads(json.dumps(other[there]))
         case 3 if isinstance(holder, list):
-            holder.extend([holder[name]] * chance.choice((1, 10, 1000)))
+            holder.extend([holder[name]] * chance.choice((1, 10, 100)))
         case 4 if isinstance(holder, dict):
             holder[chance.choice(_TEXTS)] = holder[name]
         case 5 if isinstance(holder[name], str):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -169,12 +170,11 @@ def _recover(place: Place, data: bytes) -> None:
             return
         assert not number or not found.adopted
     assert all(map(is_safe, lefts))
-    for item in place.items().values():
-        _say(place, "show", item.id)
-        _say(place, "show", item.id, "--json")
-    for words in (["list", "--json"], ["status"], ["why", str(place.root / "done/call.wav")], ["reconcile"]):
-        _say(place, *words)
-    _say(place, "where", str(place.root / "drop/call.wav"))
+    commands = [["list", "--json"], ["status"], ["reconcile"], ["list"]]
+    commands += [["why", f"{place.root}/done/call.wav"], ["where", f"{place.root}/drop/call.wav"]]
+    commands += [["show", item.id, *more] for item in place.items().values() for more in ([], ["--json"])]
+    for number in (0, 3):
+        _say(place, *commands[(zlib.crc32(data) + number) % len(commands)])
 
 
 def _say(place: Place, *words: str) -> None:

@@ -3,11 +3,13 @@
 import time
 from typing import Literal
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.audio_files import ACCEPTED, FOREIGN, REFUSED, box, recording
 from tests.looks import looked
+from watcher.audio import Completeness
 
 MAGICS = (
     *(
@@ -71,6 +73,23 @@ def test_a_file_that_shrinks_while_it_is_read_is_no_error(kind: str, data: st.Da
     """The size was taken before: the bytes may be gone since."""
     whole = recording(kind)
     looked(whole[: data.draw(st.integers(0, len(whole)))], len(whole))
+
+
+@pytest.mark.parametrize("kind", [*ACCEPTED, *FOREIGN])
+@pytest.mark.parametrize("lost", [300_000, 100_000_000])
+def test_what_is_gone_of_a_file_is_not_read_again_and_again(kind: str, lost: int) -> None:
+    """However large it was when its size was taken: what is not there any more costs no time."""
+    started = time.process_time()
+    whole = recording(kind)
+    looked(whole, len(whole) + lost)
+    assert time.process_time() - started < 1.0
+
+
+def test_frames_of_amr_among_garbage_are_damage_and_no_want_of_an_end() -> None:
+    """Though the last of them is cut off; and what cannot be made up for any more is not looked at further."""
+    found = looked(b"#!AMR\n" + b"\xff" * 2_000_000 + b"\x3c")
+    assert found is not None
+    assert (found.completeness, found.damage) == (Completeness.UNKNOWN, "from byte 6 on it has no frames")
 
 
 @relaxed

@@ -74,6 +74,15 @@ def test_words_are_cut() -> None:
     assert words.endswith("a…")
 
 
+@pytest.mark.parametrize(
+    "reference", [b"&#" + b"9" * 65_000, b"&#0" + b"0" * 5_000 + b"65;", b"&#x" + b"f" * 65_000]
+)
+@pytest.mark.parametrize("before", [b"No way: ", b"<title>No way: ", b"<p>No way: "])
+def test_a_reference_to_no_character_is_nothing(before: bytes, reference: bytes) -> None:
+    """With so many digits that no number can be read from them: the words around it are found all the same."""
+    assert READER.words(before + reference + b" through") == "No way: through"
+
+
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b"<", b"<!--", b"<script "])
 def test_hostile_nesting_is_harmless(opening: bytes) -> None:
     """An answer made to exhaust a parser does not."""

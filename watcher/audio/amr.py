@@ -43,6 +43,8 @@ def _walk(source: Source, start: int, lengths: tuple[int, ...]) -> Lengths:
             break
         if is_odd:
             bad, first_bad = bad + 1, first_bad or at
+            if bad > _STRAY_BYTES + (frames + end - at) // 50:
+                break  # no frames that may still come make up for it
         frames += not is_odd
         at += max(1, length)
     damage = None

@@ -43,7 +43,7 @@ class Source:
         first = offset - self._block_start
         if first < 0 or end - self._block_start > len(self._block):  # one read serves many later calls
             self._block_start, first = offset, 0
-            self._block = self._read(offset, max(end - offset, min(_BLOCK_BYTES, self.size - offset)))
+            self._block = self._read(offset, max(end - offset, min(_BLOCK_BYTES, self._there - offset)))
         return self._block[first : first + end - offset]
 
     def ends_in_zeros(self) -> bool:

@@ -30,6 +30,8 @@ _IDENTIFIER = re.compile(r"[0-9a-fA-F]{64}")
 _UNSEEN_HTML = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title\b[^<>]*>([^<]*)", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
+# No character has so many digits, and Python refuses to read thousands of them as a number.
+_NO_CHARACTER = re.compile(r"&#(?:[0-9]{33,}|[xX][0-9a-fA-F]{33,});?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,9 @@ class Reader:
             return self._line_of(value)
         text = _UNSEEN_HTML.sub(" ", content[:65_536].decode("utf-8", errors="replace"))
         title = _TITLE.search(text)
-        if title is not None and (said := self.line(unescape(title[1]))):
+        if title is not None and (said := self.line(_unescaped(title[1]))):
             return said
-        return self.line(unescape(_TAG.sub(" ", text)))
+        return self.line(_unescaped(_TAG.sub(" ", text)))
 
     def verdicts(self, content: bytes, asked: Collection[str]) -> dict[str, Reading] | None:
         """Return the readings of the requested identifiers in a list answer; None where it is not a list.
@@ -234,6 +236,11 @@ def find_limit(headers: Mapping[str, str]) -> int | None:
     """Return X-RateLimit-Limit: how many requests the exceeded window allows."""
     text = headers.get("X-RateLimit-Limit", "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _unescaped(text: str) -> str:
+    """Return the text with the characters that HTML's references stand for; what stands for none is left out."""
+    return unescape(_NO_CHARACTER.sub(" ", text))
 
 
 def _main_verdict(entry: JsonObject) -> JsonObject:
