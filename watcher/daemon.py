@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import partial
 
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
@@ -64,7 +64,7 @@ def run(journey: Journey, signals: Signals) -> Exit | None:
     chores = _chores(journey, watch, runners)
     scheduler_pool = SchedulerPool(len(runners) + len(chores))
     deaths: list[BaseException] = []
-    scheduler = _schedule(scheduler_pool, runners, chores)
+    scheduler = _schedule(scheduler_pool, runners, chores, site.clock, stopping)
     scheduler.add_listener(lambda event: _job_died(event, over, deaths), EVENT_JOB_ERROR)
     scheduler.start()
     _log.info(
@@ -106,7 +106,7 @@ def _end(
 ) -> bool:
     """End every loop and chore. Return whether all answers are recorded."""
     site = journey.site
-    _await_begin(scheduler, runners, site.clock)
+    _await_begin(scheduler, [*runners, *(chore.name for chore in chores)], site.clock)
     scheduler.shutdown(wait=False)
     if held := await_end(site, runners, [chore for chore in chores if chore.name in _AWAITED]):
         cut_off(site, held)
@@ -163,31 +163,41 @@ def _chores(journey: Journey, watch: Watch, runners: dict[str, Runner]) -> dict[
     return chores
 
 
-def _schedule(pool: SchedulerPool, runners: dict[str, Runner], chores: dict[Chore, float]) -> BackgroundScheduler:
-    """Return a scheduler that begins every loop and the watch at once, and each other chore after its interval."""
-    logs.hear_errors_alone("apscheduler.scheduler")  # else a line a second while a share blocks a chore
+def _schedule(
+    pool: SchedulerPool,
+    runners: dict[str, Runner],
+    chores: dict[Chore, float],
+    clock: Clock,
+    stopping: threading.Event,
+) -> BackgroundScheduler:
+    """Return a scheduler that begins every loop and the watch at once, and each other chore after its interval.
+
+    It only begins them: what it would repeat, it would at times of the wall clock, and not at all for as long as
+    that was set back.
+    """
+    logs.hear_errors_alone("apscheduler.scheduler")
     scheduler = BackgroundScheduler(
         executors={"default": pool},
         # The defaults would drop a run that is a second late, with only a warning (measured).
-        job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        job_defaults={"misfire_grace_time": None},
         timezone=UTC,
     )
     for runner in runners.values():
         scheduler.add_job(runner.run, id=runner.name)
     for chore, seconds in chores.items():
-        first = {"next_run_time": datetime.now(UTC)} if chore.name == "watch" else {}  # noqa: TID251
-        scheduler.add_job(chore, "interval", seconds=seconds, id=chore.name, **first)
+        first = 0.0 if chore.name == "watch" else seconds
+        scheduler.add_job(chore.repeat, args=(first, seconds, clock, stopping), id=chore.name)
     return scheduler
 
 
-def _await_begin(scheduler: BackgroundScheduler, runners: dict[str, Runner], clock: Clock) -> None:
-    """Wait until the scheduler has begun every loop.
+def _await_begin(scheduler: BackgroundScheduler, names: list[str], clock: Clock) -> None:
+    """Wait until the scheduler has begun every loop and chore.
 
     A stop in the middle would end its thread with an error (it looks up the job that it has just begun, in a
     stopped scheduler), and we would wait in vain for a loop that never began.
     """
     give_up_at = clock.monotonic() + _BEGIN_SECONDS
-    while any(scheduler.get_job(name) for name in runners) and clock.monotonic() < give_up_at:
+    while any(scheduler.get_job(name) for name in names) and clock.monotonic() < give_up_at:
         clock.wait(0.05, threading.Event())
 
 

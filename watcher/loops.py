@@ -102,6 +102,13 @@ class Chore:
     def __post_init__(self) -> None:
         self.ended.set()
 
+    def repeat(self, first: float, seconds: float, clock: Clock, stopping: threading.Event) -> None:
+        """Take a turn after `first` seconds, and another one so many seconds after each, until the end."""
+        wait = first
+        while not clock.wait(wait, stopping):
+            self()
+            wait = seconds
+
     def __call__(self) -> None:
         """Take one turn. Raises InstanceRunning alone: then another instance has the folder, and we must go."""
         self.ended.clear()
