@@ -13,13 +13,21 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.crash import crossings, pair, plays, power, reorder
+from tests.crash import clocks, crossings, devices, pair, plays, power, reorder
 from tests.crash.trial import Run, Trial, make_rows
 from tests.people import PROJECT
 from tests.readme import read_table, write_table
 from watcher.clock import SystemClock
 
-TRIALS: tuple[Trial, ...] = (*crossings.TRIALS, *plays.TRIALS, pair.TRIAL, power.TRIAL, reorder.TRIAL)
+TRIALS: tuple[Trial, ...] = (
+    *crossings.TRIALS,
+    *plays.TRIALS,
+    pair.TRIAL,
+    power.TRIAL,
+    reorder.TRIAL,
+    devices.TRIAL,
+    clocks.TRIAL,
+)
 _TABLE = "crash"
 
 

@@ -26,6 +26,9 @@ _OURS = re.compile(r"config\.toml|watcher\.db(|-wal|-shm|\.lock|\.instance|\.bef
 """What lies beside the folders when nothing runs; SQLite's two, when the last who looked could only read."""
 
 
+_DRAFT = re.compile(r"/\.watcher-[0-9a-f]+\.tmp$")
+
+
 @dataclass(frozen=True)
 class Dropped:
     """A file that somebody dropped, and what must become of its bytes."""
@@ -64,8 +67,12 @@ def audit_owners(root: Path, uid: int) -> Iterator[str]:
             yield f"it belongs to uid {path.stat().st_uid}: {path.name}"
 
 
-def audit_rest(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
-    """At rest: each recording lies once where it belongs with a true receipt, and nothing else lies anywhere."""
+def audit_rest(root: Path, dropped: Sequence[Dropped], *, may_stay: bool = False) -> Iterator[str]:
+    """At rest: each recording lies once where it belongs with a true receipt, and nothing else lies anywhere.
+
+    `may_stay`: the disk failed, and a companion may still lie in the drop folder where a receipt says so, and
+    an empty hidden file of ours whose removal failed.
+    """
     files = dict(_files(root))
     expected = Counter((each.fate, each.content) for each in dropped)
     recordings = {each.content for each in dropped if not each.is_companion}
@@ -78,6 +85,11 @@ def audit_rest(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
         del files[path]
         if content in recordings:
             yield from _audit_receipt(path, content, files.pop(f"{path}.json", None))
+    if may_stay:
+        for path in [path for path in files if path.startswith("drop/") and _is_told_to_stay(root, path)]:
+            content = files.pop(path)
+            expected -= Counter((each.fate, content) for each in dropped if each.content == content)
+        files = {path: content for path, content in files.items() if content or not _DRAFT.search(path)}
     for (fate, content), number in (expected - found).items():
         yield f"missing in {fate}/, {number} times: {_digest(content)}"
     for (fate, content), number in (found - expected).items():
@@ -86,6 +98,12 @@ def audit_rest(root: Path, dropped: Sequence[Dropped]) -> Iterator[str]:
         if path.split("/", 1)[1] not in _MARKS:
             yield f"a stray: {path} ({len(content)} bytes)"
     yield from _audit_beside(root)
+
+
+def _is_told_to_stay(root: Path, path: str) -> bool:
+    told = f"{path.removeprefix('drop/')} came with it, but stayed in the drop folder: "
+    receipts = [content for name, content in _files(root) if name.endswith(".json")]
+    return any(told in (_parse(receipt).get("warning") or "") for receipt in receipts)
 
 
 def _audit_beside(root: Path) -> Iterator[str]:

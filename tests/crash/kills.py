@@ -325,7 +325,7 @@ def play(
         rest = acts[act:] if is_cut_off and "run" not in acts[act] else acts[act + 1 :]
         for arguments in rest:
             finds += check(stage.call(*arguments), arguments)
-        finds += come_to_rest(stage)
+        finds += come_to_rest(stage, has_failed=harm.error != "")
         return Play(calls, said, finds)
 
 
@@ -361,7 +361,7 @@ def check_harmed(stage: Stage, said: Said, arguments: tuple[str, ...]) -> Iterat
         yield f"it did not go on by itself: {said.err}"
 
 
-def come_to_rest(stage: Stage) -> Iterator[str]:
+def come_to_rest(stage: Stage, *, has_failed: bool = False) -> Iterator[str]:
     """The next start brings everything to its end; a person decides where it was told to ask one."""
     story = stage.story
     yield from check(stage.call(*ONE_PASS), ONE_PASS)
@@ -376,7 +376,7 @@ def come_to_rest(stage: Stage) -> Iterator[str]:
                 break
             yield from check(stage.call("release", *held), ("release",))
             yield from check(stage.call(*ONE_PASS), ONE_PASS)
-    yield from audit.audit_rest(stage.place.root, stage.dropped)
+    yield from audit.audit_rest(stage.place.root, stage.dropped, may_stay=has_failed)
     yield from audit.audit_money(stage.dropped, stage.bank.ledger)
     yield from audit.audit_identifiers(stage.place.root, stage.bank.ledger)
     yield from audit.audit_places(stage.place.root)

@@ -100,7 +100,8 @@ def _run(run: Run, counted: Harm, plan: Plan, told: str) -> None:
         else:
             is_met = len(played.calls) >= playing.harm.at
             run.counts[told] += is_met if playing.harm.error else played.is_killed
-        run.judge(playing, [f"the last call was {played.calls[-1:]}", *played.finds] if played.finds else [])
+        at = playing.harm.at or len(played.calls)
+        run.judge(playing, [f"at {played.calls[at - 1 : at]}", *played.finds] if played.finds else [])
 
 
 def _plan_kills(of: Playing, calls: int, chance: random.Random) -> Iterator[Playing]:

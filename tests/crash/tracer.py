@@ -62,6 +62,8 @@ CALLS: dict[str, _Names] = {
     "copy_file_range": ((2, None),),
 }
 _OPENS = {"open": 1, "openat": 2}  # call → the argument with its flags: only what may make a file counts
+_WANT_ROOM = ("ENOSPC", "EDQUOT")  # a full disk lets files be removed
+_FREES = re.compile("unlink|rmdir|fchmod|fchown|ftruncate|utimens|fsync|fdatasync")
 _FOLDERS = ("drop", "done", "failed", "spool")
 _CLOCK = SystemClock()
 
@@ -217,11 +219,11 @@ class _Tracer:
 
     def _is_hit(self, thread: int) -> bool:
         """Whether the call that this thread is about to make is the one, or fails as that one did."""
-        paths, told = self._look(thread)
+        what, paths, told = self._look(thread)
         tops = [path.partition("/")[0] for path in paths if path not in ("", "socket")]
         folders = [top if top in _FOLDERS else "" for top in tops]
         if self._broken in folders and _CLOCK.monotonic() < self._broken_until:
-            return True
+            return self._orders.error not in _WANT_ROOM or _FREES.match(what) is None
         if told is None or (self._orders.error and not folders):
             return False
         self._counted += 1
@@ -234,20 +236,20 @@ class _Tracer:
             self._broken, self._broken_until = folders[0], _CLOCK.monotonic() + self._orders.seconds
         return is_it
 
-    def _look(self, thread: int) -> tuple[list[str], str | None]:
-        """What the call that this thread is about to make names, and it in words: null where it does not count."""
+    def _look(self, thread: int) -> tuple[str, list[str], str | None]:
+        """The call that this thread is about to make, what it names, and all in words; null: it does not count."""
         answer = ctypes.create_string_buffer(88)
         _ptrace(_GET_SYSCALL_INFO, thread, len(answer), answer)
         number, *arguments = struct.unpack_from("=7Q", answer, 24)
         name = self._numbers[number]
         paths = [self._call_it(_path(thread, arguments, *names)) for names in CALLS[name]]
         if not any(paths):
-            return [], None
+            return name, [], None
         file, written = self._pages
         self._pages = (paths[0], written + 1 if file == paths[0] else 1) if name == "pwrite64" else ("", 0)
         if self._pages[1] > 2 and self._pages[1] % 16:
-            return paths, None
-        return paths, " ".join((name, *(path or "elsewhere" for path in paths)))
+            return name, paths, None
+        return name, paths, " ".join((name, *(path or "elsewhere" for path in paths)))
 
     def _call_it(self, path: str) -> str:
         """The path relative to the site, or "socket"; empty where it is neither."""
