@@ -212,7 +212,7 @@ def _run(run: Run) -> None:
     check_machine()
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         told = Path(name, "told")
-        given = (f"{run.seed}", f"{run.seconds}", told, *run.only)
+        given = [f"{run.seed}", f"{run.seconds}", f"{told}", *run.only]
         command = [sys.executable, "-m", "tests.crash.clocks", *given]
         _, said = run_inside(command, seconds=run.seconds + _BOOT_SECONDS)
         if not told.exists():
