@@ -21,6 +21,7 @@ FORMAT = 1
 
 _LONGEST_TEXT = 2_000
 _MOST_PARTS = 10_000
+_LATEST = 9e9  # in the year 2255: see evidence.py
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -161,7 +162,7 @@ def _read(found: Mapping[str, Any]) -> Tombstone:
     parts = found["parts"]
     if not isinstance(parts, list) or len(parts) > _MOST_PARTS:
         raise ValueError
-    erased_at = seconds_of(found["erased_at"])
+    erased_at, submitted_at = _time(found["erased_at"]), _time(found["submitted_at"])
     if erased_at is None:
         raise ValueError
     content, outcome, mode = _text_or_none(found["content"]), found["outcome"], found["mode"]
@@ -172,7 +173,7 @@ def _read(found: Mapping[str, Any]) -> Tombstone:
         identifier=_text_or_none(found["identifier"]),
         mode=None if mode is None else Mode(mode),
         parts=tuple(_part(one) for one in parts),
-        submitted_at=seconds_of(found["submitted_at"]),
+        submitted_at=submitted_at,
         erased_at=erased_at,
         why=Why(found["why"]),
         base_url=_text(found["base_url"]),
@@ -199,6 +200,13 @@ def _part(found: Any) -> BuriedPart:
 def parts_from_json(found: list[Any]) -> tuple[BuriedPart, ...]:
     """Return the parts in a row of the database."""
     return tuple(map(_part, found))
+
+
+def _time(value: Any) -> float | None:
+    seconds = seconds_of(value)
+    if seconds is not None and not 0 <= seconds < _LATEST:
+        raise ValueError
+    return seconds
 
 
 def _outcome(value: Any) -> State:

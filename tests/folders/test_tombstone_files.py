@@ -72,6 +72,8 @@ STRANGE: list[dict[str, Any]] = [
     {"parts": {}},
     {"erased_at": None},
     {"erased_at": "yesterday"},
+    {"erased_at": "1905-01-01T00:00:00.000Z"},
+    {"submitted_at": "9000-10-01T00:00:00.900Z"},
     {"charged": -1},
     {"charged": True},
     {"in_doubt": "no"},

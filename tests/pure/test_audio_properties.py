@@ -1,5 +1,6 @@
 """Whatever bytes come: an examination or a refusal, little read, soon done."""
 
+import struct
 import time
 from typing import Literal
 
@@ -83,6 +84,15 @@ def test_what_is_gone_of_a_file_is_not_read_again_and_again(kind: str, lost: int
     whole = recording(kind)
     looked(whole, len(whole) + lost)
     assert time.process_time() - started < 1.0
+
+
+def test_a_rate_of_next_to_nothing_is_none() -> None:
+    """No recording lasts for ever, whatever its header says."""
+    found = looked(
+        recording("caf").replace(struct.pack(">d4s", 16000, b"lpcm"), struct.pack(">d4s", 1e-300, b"lpcm"))
+    )
+    assert found is not None
+    assert (found.seconds, found.damage) == (None, "its header says 0 samples a second")
 
 
 def test_frames_of_amr_among_garbage_are_damage_and_no_want_of_an_end() -> None:

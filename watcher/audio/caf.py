@@ -42,7 +42,7 @@ def examine_caf(source: Source) -> Examination:
         lack = "it does not describe its sound (`desc`)"
         return foreign("CAF", None, None, None, Lengths(completeness, missing, has_sound=False, damage=lack))
     rate, kind, flags, packet_bytes, packet_frames, channels, bits = _DESCRIPTION.unpack_from(description)
-    rate = rate if 0 < rate < 1 << 31 else 0.0  # may be no number at all
+    rate = rate if 1 <= rate < 1 << 31 else 0.0  # may be no number at all
     codec = _CODECS.get(kind)
     if codec == "PCM" and flags & _IS_FLOAT:
         codec = "IEEE float"
