@@ -206,9 +206,9 @@ class Stage:
         until = _CLOCK.monotonic() + _PATIENCE_SECONDS
 
         def end_daemon() -> None:
-            if not told and (self.is_filed() or _CLOCK.monotonic() > until):
-                told.append(int(_read(log).splitlines()[0]))
-                with suppress(ProcessLookupError):
+            with suppress(OSError):  # it has ended, or its disk has
+                if not told and (self.is_filed() or _CLOCK.monotonic() > until):
+                    told.append(int(_read(log).splitlines()[0]))
                     os.kill(told[0], signal.SIGTERM)
 
         said = self._carry_out(arguments, orders, end_daemon if arguments == DAEMON else lambda: None)
