@@ -460,7 +460,7 @@ def _throttled(stage: Stage) -> None:
 def _back_again(stage: Stage) -> None:
     """It was taken out before it was sent, and has been put back."""
     stage.drop("call.wav")
-    outside = stage.place.root.parent / "outside.wav"
+    outside = (stage.place.root / "drop").resolve().parent / "outside.wav"
     stage.bank.add_fault("close_before_reading", times=0)
     stage.place.run_once()
     os.rename(stage.place.root / "drop/call.wav", outside)

@@ -14,8 +14,8 @@ import signal
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -47,6 +47,9 @@ from watcher.audio.synthesis import wav
 _AGAIN = 0.1  # of the cuts: the next start has one too
 _LONGEST_START = 60  # calls
 _LOAD_EVERY = 15  # cuts
+_COUNTED = ":0@ext4"  # a story of which only the calls are counted
+_COUNTING = 0.2  # of the plays, as long as there are such
+_SAMPLE = 100
 
 
 @dataclass(frozen=True)
@@ -214,44 +217,63 @@ def _carry_out(text: str) -> Play:
 
 
 def _run(run: Run) -> None:
-    check_following(commander())
+    with closing(Commander(ENVIRONMENT)) as commanding:
+        check_following(commanding)
     needs_power(*POWERED)
-    cuts = list(run.only)
-    if not cuts:
-        undisturbed = [f"{name}:{act}:0@ext4" for name in STORIES for act in range(len(STORIES[name].acts))]
-        calls = {}
-        for text, played in run.carry_out(_carry_out, undisturbed):
-            run.judge(text, played.finds)
-            calls[text.removesuffix(":0@ext4")] = played.calls
-        cuts = list(_plan(calls, run.chance))
-    for text, played in run.carry_out(_carry_out, cuts):
-        run.counts["cuts"] += _CUTS if text.startswith("load") else played.is_killed
+    chosen = _Cuts(run.chance, run.only)
+    for text, played in run.carry_out(_carry_out, iter(chosen)):
+        if text.endswith(_COUNTED):
+            chosen.add(text.removesuffix(_COUNTED), played.calls)
+        else:
+            run.counts["cuts"] += _CUTS if text.startswith("load") else played.is_killed
         run.judge(text, [f"before {played.calls[-1:]}", *played.finds] if played.finds else [])
 
 
-def _plan(calls: dict[str, list[str]], chance: random.Random) -> Iterator[str]:
-    """Every call of every story on every layout: those of a kind that is new come first, and days of load between.
+class _Cuts:
+    """Every call of every story on every layout, those of a kind first that was met least; and days of load.
 
-    Those of a kind differ in names that are made up.
+    A story whose calls are not known is played to its end first. `only`: these, and nothing else.
     """
-    every = [
-        (re.sub(r"[0-9a-f]{12,}", "*", call), story, at, layout)
-        for story, made in calls.items()
-        for at, call in enumerate(made, start=1)
-        for layout in LAYOUTS
-    ]
-    chance.shuffle(every)
-    met: Counter[tuple[str, str]] = Counter()
-    ranked = []
-    for kind, story, at, layout in every:
-        met[kind, layout] += 1
-        ranked.append((met[kind, layout], story, at, layout))
-    ranked.sort(key=lambda each: each[0])
-    for number, (_, story, at, layout) in enumerate(ranked):
-        again = f":{chance.randint(1, _LONGEST_START)}" if chance.random() < _AGAIN else ""
-        yield f"{story}:{at}{again}@{layout}"
-        if number % _LOAD_EVERY == 0:
-            yield f"load:{chance.randrange(10_000)}@{chance.choice(list(LAYOUTS))}"
+
+    def __init__(self, chance: random.Random, only: Sequence[str]) -> None:
+        self._chance = chance
+        self._stories = (
+            [] if only else [f"{name}:{act}" for name in STORIES for act in range(len(STORIES[name].acts))]
+        )
+        chance.shuffle(self._stories)
+        self._uncounted = len(self._stories)
+        self._is_loaded = not only
+        self._cuts = [("", text) for text in only]
+        self._met: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[str | None]:
+        turn = 0
+        while self._cuts or self._uncounted:
+            turn += 1
+            if self._is_loaded and turn % _LOAD_EVERY == 1:
+                yield f"load:{self._chance.randrange(10_000)}@{self._chance.choice(list(LAYOUTS))}"
+            elif self._stories and (not self._cuts or self._chance.random() < _COUNTING):
+                yield self._stories.pop() + _COUNTED
+            elif self._cuts:
+                yield self._take()
+            else:
+                yield None
+
+    def add(self, story: str, calls: list[str]) -> None:
+        """These are its calls."""
+        self._uncounted -= 1
+        for at, call in enumerate(calls, start=1):
+            kind = re.sub(r"[0-9a-f]{12,}", "*", call)  # but for names that are made up
+            for layout in LAYOUTS:
+                again = f":{self._chance.randint(1, _LONGEST_START)}" if self._chance.random() < _AGAIN else ""
+                self._cuts.append((f"{kind} {layout}", f"{story}:{at}{again}@{layout}"))
+
+    def _take(self) -> str:
+        sample = self._chance.sample(self._cuts, min(len(self._cuts), _SAMPLE))
+        taken = min(sample, key=lambda each: self._met[each[0]])
+        self._met[taken[0]] += 1
+        self._cuts.remove(taken)
+        return taken[1]
 
 
 TRIAL = Trial(
