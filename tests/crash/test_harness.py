@@ -13,11 +13,11 @@ from tests.crash.sweep import play, sweep
 from tests.transitions import any_transition
 from watcher.config.tables import Identifai
 from watcher.domain import Charged, Item, State
-from watcher.folders import Folder, receipt_name
+from watcher.folders import Folder, Unsynced, receipt_name
 from watcher.identifai.client import Accepted, Client
 from watcher.identifai.upload import Upload
 from watcher.journey import recover
-from watcher.journey.file.out import Out
+from watcher.journey.file.out import Claimed, Out
 from watcher.journey.file.papers import Papers
 from watcher.journey.receipt import receipt_bytes
 
@@ -51,33 +51,33 @@ _LOOKS = frozenset(
 def _file_then_write_receipt(patch: pytest.MonkeyPatch) -> None:
     """The receipt comes after the move."""
     move_out = Out.move
-    unwritten: list[tuple[Folder, Item]] = []
 
-    def moved_out(out: Out, item: Item) -> Item:
-        unwritten.clear()
-        filed = move_out(out, item)
-        folder, attempt = unwritten[-1]
-        folder.write_whole(
-            receipt_name(attempt.filed_as or b""), receipt_bytes(out._papers.compose(attempt)), replacing=True
-        )
+    def moved_out(out: Out, claimed: Claimed, unsynced: Unsynced) -> Item:
+        filed = move_out(out, claimed, unsynced)
+        receipt = receipt_bytes(out._papers.compose(claimed.filed))
+        claimed.folder.write_whole(receipt_name(filed.filed_as or b""), receipt, replacing=True)
         return filed
 
-    patch.setattr(Papers, "write_first", lambda _, folder, item: unwritten.append((folder, item)))
+    patch.setattr(Papers, "write_first", lambda *_: None)
     patch.setattr(Out, "move", moved_out)
 
 
 def _record_then_file(patch: pytest.MonkeyPatch) -> None:
     """An item is done before its recording was moved."""
-    move_out = Out.move
+    claim, move_out = Out.claim, Out.move
 
-    def moved_out(out: Out, item: Item) -> Item:
+    def recorded(out: Out, item: Item, unsynced: Unsynced) -> Claimed:
         with out._site.store.writing() as books:
             out.record(books, replace(item, filed_at=out._site.clock.now()))
-        filed = move_out(out, item)
+        return claim(out, item, unsynced)
+
+    def moved_out(out: Out, claimed: Claimed, unsynced: Unsynced) -> Item:
+        filed = move_out(out, claimed, unsynced)
         with any_transition(), out._site.store.writing() as books:
-            books.items.change(replace(item, state=State.DONE), State.FILING, 0.0)
+            books.items.change(replace(claimed.item, state=State.DONE), State.FILING, 0.0)
         return filed
 
+    patch.setattr(Out, "claim", recorded)
     patch.setattr(Out, "move", moved_out)
 
 
@@ -111,9 +111,9 @@ def _resubmit_blindly(patch: pytest.MonkeyPatch) -> None:
 def _write_in_place(patch: pytest.MonkeyPatch) -> None:
     """A receipt is written under its own name, so that half of one can lie there."""
 
-    def written(folder: Folder, path: bytes, data: bytes, *, replacing: bool) -> None:
-        write(folder, path, b"", replacing=replacing)
-        write(folder, path, data, replacing=True)
+    def written(folder: Folder, path: bytes, data: bytes, *, replacing: bool, **more: Any) -> None:
+        write(folder, path, b"", replacing=replacing, **more)
+        write(folder, path, data, replacing=True, **more)
 
     write = Folder.write_whole
     patch.setattr(Folder, "write_whole", written)

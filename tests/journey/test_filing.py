@@ -18,13 +18,13 @@ from tests.journey.test_mounts import look
 from tests.people import STRANGER, needs_root
 from tests.people import place as everybodys
 from tests.places import KEY, REFUSED, Place, speech
-from tests.queues import drain, listening, queued, told
+from tests.queues import drain, listening, queued, settle, told
 from tests.transitions import strangers
 from watcher.cli import main
 from watcher.composition import Journey
 from watcher.domain import Charged, Item, State, VerdictState
 from watcher.errors import Exit, FolderMissing, FolderRefuses, RecordingUnreachable
-from watcher.folders import RESERVE_BYTES, Folder
+from watcher.folders import RESERVE_BYTES, Folder, disk
 from watcher.folders.root import Root
 from watcher.journey.file.out import Out
 from watcher.sandbox import Sandbox
@@ -346,8 +346,8 @@ def test_a_verdict_that_comes_while_its_receipt_is_written_is_not_lost(
         known = replace(verdict, state=VerdictState.KNOWN, classification="artificial", confidence=0.9)
         write = Folder.write_whole
 
-        def write_meanwhile(folder: Folder, path: bytes, data: bytes, *, replacing: bool) -> None:
-            write(folder, path, data, replacing=replacing)
+        def write_meanwhile(folder: Folder, path: bytes, data: bytes, *, replacing: bool, **more: Any) -> None:
+            write(folder, path, data, replacing=replacing, **more)
             monkeypatch.setattr(Folder, "write_whole", write)
             with place.books() as books:
                 books.verdicts.put(known)
@@ -483,3 +483,38 @@ def test_a_recording_whose_receipt_is_none_any_more_says_so(
         assert place.item("call.wav").id in said(place, capsys, "why", "call.wav").split("watcher show")[1]
         assert len(told(log, "receipt.displaced")) == (made != "nothing")  # one that was collected stays away
         assert (receipt.read_bytes() if receipt.is_file() else None) == before
+
+
+@pytest.mark.parametrize("fails_at", ["receipt", "move"])
+def test_a_folder_that_cannot_be_synced_keeps_only_what_goes_there(
+    place: Place, service: Sandbox, monkeypatch: pytest.MonkeyPatch, fails_at: str
+) -> None:
+    """Though all are synced together: nothing that rests on that sync is recorded, and the others are done."""
+    names = ["good/a.wav", "bad/b.wav", "good/c.wav"]
+    sync, is_bad = disk.sync, True
+
+    def failing(opened: int) -> None:
+        folder = os.readlink(f"/proc/self/fd/{opened}")
+        if is_bad and folder.endswith("done/bad"):
+            has_moved = any(name.endswith(".wav") for name in os.listdir(folder))
+            if has_moved == (fails_at == "move"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(opened)
+
+    monkeypatch.setattr(disk, "sync", failing)
+    for name in names:
+        place.drop(name, speech(name))
+    with place.opened() as journey:
+        settle(journey)
+        drain(journey, seconds=1)
+        assert place.states() == {"good/a.wav": State.DONE, "bad/b.wav": State.FILING, "good/c.wav": State.DONE}
+        with place.books() as books:
+            (stuck,) = books.obstacles.listed(10)
+        assert stuck.path == b"bad/b.wav"
+        is_bad = False
+        drain(journey, seconds=600)
+    assert set(place.states().values()) == {State.DONE}
+    assert {name for name in place.files() if name.startswith("done/")} == {
+        f"done/{name}{ending}" for name in names for ending in ("", ".json")
+    }
+    assert len([entry for entry in service.ledger if entry.method == "POST"]) == 3

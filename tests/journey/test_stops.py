@@ -48,20 +48,24 @@ def write_all_receipts(place: Place, journey: Journey) -> None:
             books.filing.mark_receipts_due(item.identifier or "")
 
 
-def test_a_stop_while_recordings_are_filed(place: Place, service: Sandbox) -> None:
-    """Two are done, whole; the others are on their way, and the last look of a pass waits for none."""
+@pytest.mark.parametrize(
+    ("act", "receipts", "done"),
+    [("claim", 2, 0), ("move", 5, 2)],  # all receipts are written before the first recording is moved
+)
+def test_a_stop_while_recordings_are_filed(
+    place: Place, service: Sandbox, act: str, receipts: int, done: int
+) -> None:
+    """What is done is whole; the others are on their way, and the last look of a pass waits for none."""
     with queued(place, *NAMES) as journey, pytest.MonkeyPatch.context() as patch:
         submit_all(journey)
-        stop_at_second(patch, journey, Out, "move")
+        stop_at_second(patch, journey, Out, act)
         journey.filing.step()
-        assert Counter(place.states().values()) == {State.DONE: 2, State.FILING: 3}
+        assert Counter(place.states().values()) == Counter({State.DONE: done, State.FILING: 5 - done})
         journey.filing.look_again()
-        assert Counter(place.states().values()) == {State.DONE: 2, State.FILING: 3}
-    assert {path for path in place.files() if path.startswith("done")} == {
-        "done/a.wav",
-        "done/a.wav.json",
-        "done/b.wav",
-        "done/b.wav.json",
+        assert Counter(place.states().values()) == Counter({State.DONE: done, State.FILING: 5 - done})
+    filed = {path for path in place.files() if path.startswith("done")}
+    assert filed == {f"done/{name}.wav.json" for name in NAMES[:receipts]} | {
+        f"done/{name}.wav" for name in NAMES[:done]
     }
     place.run_once()
     assert Counter(place.states().values()) == {State.DONE: 5}

@@ -18,6 +18,7 @@ from watcher.folders.names import (
     tokens_for,
     versions,
 )
+from watcher.folders.unsynced import Unsynced
 from watcher.folders.walk import Entry, Kind, Scan
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Lock",
     "Scan",
     "Situation",
+    "Unsynced",
     "alternative",
     "fingerprint_of",
     "hash_of",

@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ from watcher.folders.names import LONGEST as LONGEST_NAME
 from watcher.folders.names import is_draft
 from watcher.folders.open_recording import OpenFile, OpenRecording
 from watcher.folders.root import Root
+from watcher.folders.unsynced import Unsynced
 from watcher.folders.walk import Scan
 
 RESERVE_BYTES = 64 * 1024
@@ -225,13 +226,17 @@ class Folder(Root):
             finally:
                 disk.close(here)
 
-    def write_whole(self, path: bytes, data: bytes, *, replacing: bool) -> None:
+    def write_whole(self, path: bytes, data: bytes, *, replacing: bool, unsynced: Unsynced | None = None) -> None:
         """Write `data` to `path`, atomically and durably.
 
         Missing subfolders are created. `replacing`: overwrite a file of that name; otherwise NameTaken
-        where anything has it.
+        where anything has it. `unsynced`: the name, but not its bytes, is on the disk only once that is settled.
         """
-        with self.taking(path), self.holder(path, making=True) as (here, name):
+        with (
+            nullcontext(unsynced) if unsynced is not None else Unsynced() as changed,
+            self.taking(path),
+            self.holder(path, making=True) as (here, name),
+        ):
             with disk.draft(here) as (made, draft):
                 disk.write(made, data)
                 os.fsync(made)
@@ -242,7 +247,7 @@ class Folder(Root):
                         disk.rename_noreplace(here, draft, here, name)
                     except FileExistsError as error:
                         raise self.taken(path) from error
-            disk.sync(here)
+            changed.made(self, path, here)
 
     def read(self, path: bytes, limit: int) -> bytes | None:
         """Return the content of a small file (a receipt); None where there is no regular file.

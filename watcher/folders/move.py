@@ -14,6 +14,7 @@ from watcher.folders import disk
 from watcher.folders.folder import Folder
 from watcher.folders.lease import is_being_written
 from watcher.folders.names import alternative
+from watcher.folders.unsynced import Unsynced
 from watcher.mounts import part_of
 from watcher.text import show_path
 
@@ -30,6 +31,7 @@ def move(
     *,
     sha256: str | None = None,
     alone: bool = False,
+    unsynced: Unsynced | None = None,
 ) -> Fingerprint:
     """Move the recording `expected` from `path` to `target_path`, durably. Return its fingerprint there.
 
@@ -48,7 +50,8 @@ def move(
     the name was free. A file there that equals `expected` is then the copy of an interrupted attempt. Within one
     file system no claim is needed: the recording itself is recognised.
 
-    `alone`: a copy may use the room that Folder.check_takes reserves for a receipt.
+    `alone`: a copy may use the room that Folder.check_takes reserves for a receipt. `unsynced`: its new name is
+    on the disk only once that is settled, which the caller does for many; else when this returns.
 
     RecordingChanged: another file is at `path`, and stays there. RecordingGone: it is in neither place.
     NameTaken: something else has `target_path`. RecordingUnreachable: it cannot be read or moved out.
@@ -66,7 +69,7 @@ def move(
             # still here, only trying to rename tells our copy from another recording with the same bytes.
             or (here != expected and _is_copy(target, target_path, there, expected, sha256))
         ):
-            return _finish(source, path, target, target_path, there)
+            return _finish(source, path, target, target_path, there, unsynced)
     if here is None:
         raise RecordingGone(f"{source.label(path)} is no longer there", hint="put it back to have it sent")
     if here != expected:
@@ -83,9 +86,9 @@ def move(
             _sync_data(left)
         there = None if target.owning else _rename(left, right, expected, sha256)
         if there is not None:
-            return _finish(source, path, target, target_path, there)
+            return _finish(source, path, target, target_path, there, unsynced)
         there = _copy(left, right, expected, sha256, alone=alone)
-    return _finish(source, path, target, target_path, there, expected, sha256)
+    return _finish(source, path, target, target_path, there, unsynced, expected, sha256)
 
 
 def _is_same(source: Folder, path: bytes, here: Fingerprint, expected: Fingerprint, sha256: str | None) -> bool:
@@ -136,6 +139,7 @@ def _finish(
     target: Folder,
     target_path: bytes,
     there: Fingerprint,
+    unsynced: Unsynced | None,
     copied: Fingerprint | None = None,
     sha256: str | None = None,
 ) -> Fingerprint:
@@ -143,8 +147,11 @@ def _finish(
 
     `copied`: the fingerprint of what was copied, where it was not renamed.
     """
+    if unsynced is None:
+        with Unsynced() as alone:
+            return _finish(source, path, target, target_path, there, alone, copied, sha256)
     with target.taking(target_path), target.holder(target_path) as (folder, _):
-        disk.sync(folder)
+        unsynced.made(target, target_path, folder)
     linked = False
     with (
         source.giving(path),
@@ -156,8 +163,9 @@ def _finish(
         # better rename.
         linked = here is not None and here.same_file(there)
         if linked or (here is not None and copied is not None and _is_same(source, path, here, copied, sha256)):
+            unsynced.settle()  # before the only other name goes
             os.unlink(name, dir_fd=folder)
-        disk.sync(folder)
+        unsynced.removed(source, path, folder)
     if linked:
         with target.taking(target_path):
             return target.look(target_path) or there  # removing a link changes the ctime

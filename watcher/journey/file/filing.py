@@ -7,8 +7,8 @@ from typing import Any
 
 from watcher import logs
 from watcher.domain import Fault, Item, State
-from watcher.errors import FolderError, StaleItem, StoreContradicted, WatcherError, is_of_the_store
-from watcher.folders import Folder
+from watcher.errors import FolderError, RecordingError, StaleItem, StoreContradicted, WatcherError, is_of_the_store
+from watcher.folders import Folder, Unsynced
 from watcher.journey.arrive.arrivals import Arrivals
 from watcher.journey.file.back import Back
 from watcher.journey.file.onward import Onward
@@ -25,13 +25,20 @@ _LATER_SECONDS = 5.0
 IDLE = float("inf")
 
 
+Act = Callable[[Any, Unsynced], Any]
+Acted = tuple[list[tuple[Item, Any]], list[tuple[Item, Exception]], FolderError | None]
+"""What was done, what is stuck, and the trouble with a whole folder that ended it early."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Items that need the same work and the same folders: without these they wait together."""
 
     items: Sequence[Item]
     folders: tuple[Folder, ...]
-    work: Callable[[Item], Any]  # the work outside the database, which may be repeated; its outcome
+    acts: Sequence[Act]
+    """The work outside the database, which may be repeated: each takes an item, or what the one before it made of
+    it. What all items' changes rest on is on the disk before the next one begins, and before they are recorded."""
     record: Callable[[Books, Any], None]  # commits the outcome
     tell: Callable[[Any], None]
 
@@ -80,25 +87,28 @@ class Filing:
         latest = now + self._site.config.retry.max_seconds
         work = books.filing.work()  # mostly there is none, or of one kind
 
-        def batch(items: list[Item], folders: tuple[Folder, ...], by: Any, tell: Callable[[Any], None]) -> Batch:
+        def batch(items: list[Item], folders: tuple[Folder, ...], by: Onward | Back) -> Batch:
             self._papers.fetch(books, items)
-            return Batch(items, folders, by.move, by.record, tell)
+            acts: list[Act] = [lambda item, _: by.move(item)]
+            return Batch(items, folders, acts, by.record, by.tell)
 
         # First: what was half done before a crash must not meet what is filed under its former name now.
         if work.moving_on:
             items = books.filing.to_move_on(now, latest, _BATCH)
-            yield batch(items, (done,), self._onward, self._onward.tell)
+            yield batch(items, (done,), self._onward)
         for outcome, folder in ((State.DONE, done), (State.FAILED, failed)):
             if work.filing:
                 items = books.filing.to_file(outcome, now, latest, _BATCH)
-                yield batch(items, (drop, folder), self._out, self._tell_filed)
+                self._papers.fetch(books, items)
+                acts: list[Act] = [self._out.claim, self._out.move]
+                yield Batch(items, (drop, folder), acts, self._out.record, self._tell_filed)
             if work.returning:
                 items = books.filing.to_return(outcome, now, latest, _BATCH)
-                yield batch(items, (drop, folder), self._back, self._back.tell)
+                yield batch(items, (drop, folder), self._back)
         for state, folder in ((State.DONE, done), (State.FAILED, failed)) if work.receipts else ():
             items = books.filing.with_receipt_due(state, now, latest, _BATCH)
             self._papers.fetch(books, items)
-            yield Batch(items, (folder,), self._papers.bring_up_to_date, self._papers.record, self._papers.tell)
+            yield Batch(items, (folder,), [self._papers.bring_up_to_date], self._papers.record, self._papers.tell)
 
     def _tell_filed(self, item: Item) -> None:
         self._out.tell(item)
@@ -108,29 +118,62 @@ class Filing:
         """Do the work, or record each item's obstacle. Return the seconds until there may be more."""
         if not batch.items:
             return IDLE
-        done: list[tuple[Item, Any]] = []
         stuck: list[tuple[Item, Exception]] = []
         # Each time, not only at scans: nothing may be moved onto a bare mount point, or believed gone under one.
         trouble = self._site.find_trouble(batch.folders)
-        for item in batch.items if trouble is None else ():
-            if self._stopping.is_set():  # what was done is recorded; the next start does the rest
+        done: list[tuple[Item, Any]] = [] if trouble else [(item, item) for item in batch.items]
+        for act in batch.acts:
+            if trouble is not None:  # what is only half done is done again
+                done = []
                 break
-            try:
-                done.append((item, batch.work(item)))
-            except Exception as error:  # whatever it is, it concerns this item alone
-                if is_of_the_store(error):
-                    raise
-                if isinstance(error, FolderError):
-                    trouble = self._site.find_trouble(batch.folders, taking=True)
-                if trouble is not None:
-                    break  # what was done until now is recorded all the same
-                stuck.append((item, error))
-                self._site.acceptance.forget()  # earlier answers may no longer hold
+            done, failed, trouble = self._act(act, done, batch.folders)
+            stuck += failed
         self._record(batch, done, stuck)
         if trouble is not None:
             self._site.pause_for_folder(trouble)
             return _LATER_SECONDS
         return 0.0
+
+    def _act(self, act: Act, under_way: list[tuple[Item, Any]], folders: tuple[Folder, ...]) -> Acted:
+        """Do one part of the work for each, and put all of it on the disk."""
+        done: list[tuple[Item, Any]] = []
+        stuck: list[tuple[Item, Exception]] = []
+        trouble: FolderError | None = None
+        try:
+            with Unsynced() as unsynced:
+                for item, so_far in under_way:
+                    if self._stopping.is_set():  # what was done is recorded; the next start does the rest
+                        break
+                    try:
+                        done.append((item, act(so_far, unsynced)))
+                    except Exception as error:  # whatever it is, it concerns this item alone
+                        if is_of_the_store(error):
+                            raise
+                        if isinstance(error, FolderError):
+                            trouble = self._site.find_trouble(folders, taking=True)
+                        if trouble is not None:
+                            break  # what was done until now is recorded all the same
+                        stuck.append((item, error))
+                        self._site.acceptance.forget()  # earlier answers may no longer hold
+        except (FolderError, RecordingError) as error:  # of the disk, which may have all of it or nothing
+            trouble = trouble or self._site.find_trouble(folders, taking=True)
+            if trouble is None and len(done) > 1:  # each by itself: one subfolder may be the only bad one
+                return self._act_on_each(act, under_way, folders)
+            stuck += [(item, error) for item, _ in done] if trouble is None else []
+            done = []
+        return done, stuck, trouble
+
+    def _act_on_each(self, act: Act, under_way: list[tuple[Item, Any]], folders: tuple[Folder, ...]) -> Acted:
+        """Do that part of the work for one after the other, each on the disk before the next. See _act."""
+        done: list[tuple[Item, Any]] = []
+        stuck: list[tuple[Item, Exception]] = []
+        for one in under_way:
+            more, failed, trouble = self._act(act, [one], folders)
+            done += more
+            stuck += failed
+            if trouble is not None:
+                return done, stuck, trouble
+        return done, stuck, None
 
     def _record(self, batch: Batch, done: list[tuple[Item, Any]], stuck: list[tuple[Item, Exception]]) -> None:
         """Commit all outcomes in one transaction; where the database refuses one of them, each in its own."""

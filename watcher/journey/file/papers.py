@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from watcher import logs
 from watcher.domain import Alteration, Attempt, Item, State
 from watcher.errors import FolderRefuses, NameTaken, Unreadable
-from watcher.folders import Folder, receipt_name
+from watcher.folders import Folder, Unsynced, receipt_name
 from watcher.journey.alterations import tell_alteration
 from watcher.journey.answer import Answer, read_whole_answer
 from watcher.journey.file.verdict_folder import find_onward
@@ -54,13 +54,15 @@ class Papers:
             filed, attempts, answer, base_url=service.base_url, account=service.account, options=self._site.options
         )
 
-    def write(self, folder: Folder, name: bytes, item: Item, *, replacing: bool) -> None:
+    def write(
+        self, folder: Folder, name: bytes, item: Item, *, replacing: bool, unsynced: Unsynced | None = None
+    ) -> None:
         """Write the receipt under that name; see Folder.write_whole."""
         receipt = self.compose(item)
-        folder.write_whole(name, receipt_bytes(receipt), replacing=replacing)
+        folder.write_whole(name, receipt_bytes(receipt), replacing=replacing, unsynced=unsynced)
         self._written[item.id] = receipt
 
-    def write_first(self, folder: Folder, item: Item) -> None:
+    def write_first(self, folder: Folder, item: Item, unsynced: Unsynced | None = None) -> None:
         """Write the receipt under its name. Raises NameTaken when that or the recording's name is somebody else's.
 
         What cannot be read counts as somebody else's while the recording is in the drop folder. Otherwise it may
@@ -71,19 +73,19 @@ class Papers:
         try:
             if folder.occupied(path) and not has_receipt(folder, name, item):
                 raise folder.taken(path)  # now, since the move may take an identical copy for its own
-            self._write_unless_anothers(folder, name, item)
+            self._write_unless_anothers(folder, name, item, unsynced)
         except Unreadable as error:
             if not self._site.drop.occupied(item.path):
                 raise
             raise folder.taken(path) from error
 
-    def _write_unless_anothers(self, folder: Folder, name: bytes, item: Item) -> None:
+    def _write_unless_anothers(self, folder: Folder, name: bytes, item: Item, unsynced: Unsynced | None) -> None:
         try:
-            self.write(folder, name, item, replacing=False)
+            self.write(folder, name, item, replacing=False, unsynced=unsynced)
         except NameTaken:
             if not has_receipt(folder, name, item):
                 raise
-            self.write(folder, name, item, replacing=True)  # ours, from before a crash
+            self.write(folder, name, item, replacing=True, unsynced=unsynced)  # ours, from before a crash
         except FolderRefuses:
             folder.occupied(name)  # raises Unreadable, where that is the reason
             raise
@@ -92,7 +94,7 @@ class Papers:
         """Return whether the receipt would now be written differently."""
         return self._compose(item, self._answer(books, item)) != self._written.get(item.id)
 
-    def bring_up_to_date(self, item: Item) -> "Visited":
+    def bring_up_to_date(self, item: Item, unsynced: Unsynced) -> "Visited":
         """Rewrite the receipt with what was known when the step began, and whether its recording was altered.
 
         A receipt that somebody has collected is not written again, even if another item has its name by now.
@@ -108,7 +110,7 @@ class Papers:
                 receipt = read_receipt(folder, name, item)
                 if receipt is not None:
                     was_told = any(receipt.get(kind) for kind in Alteration)
-                    self.write(folder, name, item, replacing=True)
+                    self.write(folder, name, item, replacing=True, unsynced=unsynced)
                 elif folder.occupied(name) and not has_lost_name(folder, item):
                     displaced_by = folder.label(name)  # not overwritten: the log has the news instead
         return Visited(item, was_told, displaced_by)
