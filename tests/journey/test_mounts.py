@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from watcher.composition import Journey
 from watcher.domain import PauseKind, State
 from watcher.errors import Exit, FolderMissing
 from watcher.folders.marker import MARKER
+from watcher.journey.file.papers import Papers
 from watcher.journey.site import Site
 from watcher.sandbox import Sandbox
 
@@ -158,6 +160,34 @@ def test_a_disk_that_goes_between_answer_and_filing_keeps_its_recording(
         assert place.states() == {"a/call.wav": State.FILING}
         assert place.files() == set()
         disk.mount(drop)
+        look(journey)
+        drain(journey)
+    assert place.files() == {"done/a/call.wav", "done/a/call.wav.json"}
+    assert service.charged == 1
+
+
+@pytest.mark.parametrize(("noun", "deed"), [(Papers, "write_first"), (Site, "root_of")])
+def test_a_disk_that_goes_between_receipt_and_move_gets_the_recording_later(
+    noun: Any, deed: str, place: Place, disk: Disk, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipt is on the disk, and the disk is away: no recording comes to lie on its bare mount point."""
+    done, do = place.root / "done", getattr(noun, deed)
+    disk.mount(done)
+
+    def do_and_go(*given: Any) -> Any:
+        told = do(*given)
+        if done in disk.mounts:
+            disk.unmount(done)
+        return told
+
+    with place.opened() as journey:
+        answered(place, journey)
+        with monkeypatch.context() as patch:
+            patch.setattr(noun, deed, do_and_go)
+            journey.filing.step()
+        assert [path for path in everything_below(done) if path.endswith("call.wav")] == []
+        assert (place.root / "drop/a/call.wav").exists()
+        disk.mount(done)
         look(journey)
         drain(journey)
     assert place.files() == {"done/a/call.wav", "done/a/call.wav.json"}

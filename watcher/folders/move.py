@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 from watcher.domain import Fingerprint
-from watcher.errors import FolderRefuses, RecordingChanged, RecordingGone, RecordingUnreachable
+from watcher.errors import FolderMissing, FolderRefuses, RecordingChanged, RecordingGone, RecordingUnreachable
 from watcher.folders import disk
 from watcher.folders.folder import Folder
 from watcher.folders.lease import is_being_written
@@ -32,6 +32,7 @@ def move(
     sha256: str | None = None,
     alone: bool = False,
     unsynced: Unsynced | None = None,
+    root: tuple[int, int] | None = None,
 ) -> Fingerprint:
     """Move the recording `expected` from `path` to `target_path`, durably. Return its fingerprint there.
 
@@ -51,7 +52,9 @@ def move(
     file system no claim is needed: the recording itself is recognised.
 
     `alone`: a copy may use the room that Folder.check_takes reserves for a receipt. `unsynced`: its new name is
-    on the disk only once that is settled, which the caller does for many; else when this returns.
+    on the disk only once that is settled, which the caller does for many; else when this returns. `root`: the device
+    and inode that the target was recognised by: it may be unmounted at any moment, and nothing may end on its mount
+    point.
 
     RecordingChanged: another file is at `path`, and stays there. RecordingGone: it is in neither place.
     NameTaken: something else has `target_path`. RecordingUnreachable: it cannot be read or moved out.
@@ -80,6 +83,11 @@ def move(
         target.taking(target_path),
         target.holder(target_path, making=True) as (to_folder, to_name),
     ):
+        if root is not None and target.identity() != root:  # once it is open, since from there on it cannot change
+            raise FolderMissing(
+                f"{target.label()} is not the folder that it was a moment ago",
+                hint=f"see what is mounted at {target.quoted()}; it is looked at again by itself",
+            )
         left = _Place(source, path, from_folder, from_name)
         right = _Place(target, target_path, to_folder, to_name)
         if sha256 is not None:

@@ -173,6 +173,11 @@ class Site:
                 self._past[folder.name] = past
         return past, recognise(folder, past)
 
+    def root_of(self, folder: Folder) -> tuple[int, int]:
+        """Return the device and inode of the folder, as it is recognised now. Raises what `judge` does."""
+        _, present = self.judge(folder)
+        return present.situation.device, present.situation.inode
+
     def recognise(self, folder: Folder) -> None:
         """Recognise the folder as the one it was, as made again in its place, or as new, and mark it if need be.
 

@@ -84,6 +84,7 @@ class Out:
                     sha256=item.sha256,
                     alone=folder is self._site.done,
                     unsynced=unsynced,
+                    root=self._site.root_of(folder),
                 )
             except NameTaken:
                 folder.remove(receipt_name(name))  # ours, but of nothing that lies there
