@@ -22,7 +22,7 @@ _OWN_MODE = 0o640
 _GRAINS_NS = (2 * 10**9, 10**9, 10**7, 10**6, 10**3, 10**2, 1)  # resolutions of file systems' times
 
 
-def move(
+def move(  # noqa: PLR0913 — four say what goes where, each of the others is one promise
     source: Folder,
     path: bytes,
     target: Folder,
@@ -52,9 +52,9 @@ def move(
     file system no claim is needed: the recording itself is recognised.
 
     `alone`: a copy may use the room that Folder.check_takes reserves for a receipt. `unsynced`: its new name is
-    on the disk only once that is settled, which the caller does for many; else when this returns. `root`: the device
-    and inode that the target was recognised by: it may be unmounted at any moment, and nothing may end on its mount
-    point.
+    on the disk only once that is settled, which the caller does for many; else when this returns. `root`: the
+    device and inode that the target was recognised by: it may be unmounted at any moment, and nothing may end on
+    its mount point.
 
     RecordingChanged: another file is at `path`, and stays there. RecordingGone: it is in neither place.
     NameTaken: something else has `target_path`. RecordingUnreachable: it cannot be read or moved out.
