@@ -6,6 +6,7 @@ A play is written `done:full:17`: whose disk, what befell it, and the seed of al
 import fcntl
 import os
 import random
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -181,8 +182,11 @@ class Site:
         else:
             (self.root / role).mkdir()
             self.device = Device(ground / "device", self.root / role)
-        self.place = Place(self.root, bank.url, CLOCK, **_SETTINGS)
-        self._config = self.place.config_path
+        folders = {name: str(self.root / name) for name in audit.FOLDERS}
+        store = {"url": f"sqlite:///{self.root}/watcher.db"}
+        place = Place(self.root, bank.url, CLOCK, **_SETTINGS, folders=folders, store=store)
+        # No disk that dies takes it along: without one the default service would be asked, which is the real one.
+        self._config = Path(shutil.move(place.config_path, ground))
         self._drop = self.root.joinpath("drop").resolve()
         self._numbers = count()
 
