@@ -46,6 +46,7 @@ from watcher.store.local_files import create, refused_by_system, sync_folder
 from watcher.store.sqlite import connections
 from watcher.store.sqlite.error_codes import DAMAGED, our_errors
 from watcher.store.sqlite.files import FileLock, check_folder, remove
+from watcher.store.sqlite.group_commit import GroupCommit
 from watcher.store.terms import Terms
 from watcher.text import show_path
 
@@ -82,6 +83,7 @@ class SqliteDatabase:
         self._mutex = threading.RLock()
         self._lock = FileLock(self._beside(".lock"), self.path)
         self._depth = 0
+        self._group_commit = GroupCommit(self._begun, self.name)
         self._identity: tuple[int, int] | None = None
         self._is_ours = False
         self._engine = connections.make_engine(self._connect, "BEGIN IMMEDIATE", size=1)
@@ -105,6 +107,11 @@ class SqliteDatabase:
     @contextmanager
     def writing(self, *, late: bool = False) -> Iterator[Connection]:  # noqa: ARG002 — no other node takes over
         """One transaction, alone among all threads and processes. Committed at the end; rolled back on error."""
+        with our_errors(self.path), self._group_commit.writing() as connection:
+            yield connection
+
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
         with self._alone():
             self._check_file()
             with our_errors(self.path), self._engine.connect() as connection, connection.begin():
@@ -230,7 +237,7 @@ class SqliteDatabase:
                     told = _Told(show)
                     if before is not None:
                         self._back_up(before, told)
-                    with self.writing() as connection, told.repeated(connection):
+                    with self._begun() as connection, told.repeated(connection):
                         revisions.apply(connection, before, told)
                 else:
                     self._make()
