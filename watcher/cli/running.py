@@ -11,7 +11,7 @@ from threading import Event
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from watcher import daemon, logs, once
+from watcher import daemon, logs, once, processor
 from watcher.cli.demo import show_demo
 from watcher.cli.opening import read_config
 from watcher.cli.progress import show_progress
@@ -50,17 +50,11 @@ def run(options: argparse.Namespace) -> int:
         _log.warning("key.exposed", reason=key.warning)
     find = partial(read_key, environ=os.environ)
     opening = partial(opened, config, key, SystemClock(), find_key=find)
-    if not options.once:
-        hold_hang_ups()
-        return _run_daemon(config, partial(opening, beside=_page, at_work=_telling))
-    stopping = Event()
-    with opening(once=True, at_work=partial(_telling, pass_ended=stopping), stopping=stopping) as journey:
-        heed_signals(stopping)
-        bound_stop(journey)
-        with _progress(verdicts=waits) as show:
-            outcome = once.run_once(journey, verdict_seconds=verdict_seconds, show=show)
-        if journey.tenure is not None:
-            journey.tenure.check()  # else what another node does now would pass for what this one left
+    with processor.kept_to_one():
+        if not options.once:
+            hold_hang_ups()
+            return _run_daemon(config, partial(opening, beside=_page, at_work=_telling))
+        outcome = _run_once(opening, verdict_seconds)
     for reason in outcome.paused:
         say(f"left: submitting is paused: {reason}")
     for line in outcome.left:
@@ -68,6 +62,20 @@ def run(options: argparse.Namespace) -> int:
     for file in outcome.waiting:
         say(f"left: {name_once(file.path, file.reason or file.code)}")
     return outcome.exit_code
+
+
+def _run_once(
+    opening: Callable[..., AbstractContextManager[Journey]], verdict_seconds: float | None
+) -> once.Outcome:
+    stopping = Event()
+    with opening(once=True, at_work=partial(_telling, pass_ended=stopping), stopping=stopping) as journey:
+        heed_signals(stopping)
+        bound_stop(journey)
+        with _progress(verdicts=verdict_seconds is not None) as show:
+            outcome = once.run_once(journey, verdict_seconds=verdict_seconds, show=show)
+        if journey.tenure is not None:
+            journey.tenure.check()  # else what another node does now would pass for what this one left
+    return outcome
 
 
 def _run_daemon(config: Config, opening: Callable[..., AbstractContextManager[Journey]]) -> int:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, TypeVar
 
+from watcher import processor
 from watcher.audio.raw import Raw
 from watcher.clock import SystemClock
 from watcher.domain import Mode
@@ -176,6 +177,7 @@ class Codec:
                 cwd="/",
                 start_new_session=True,  # a Ctrl-C is for us: we end it
             )
+        processor.free(child.pid)
         with child:
             try:
                 said, complaint = self._watch(child, seconds, folder, file_bytes)
