@@ -1,6 +1,7 @@
 """File systems that come and go, and folders as deep as nobody makes them."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -51,3 +52,22 @@ def deepen(folder: Folder, depth: int, name: bytes) -> None:
         os.close(here)
         here = below
     os.close(here)
+
+
+class LoopDisk(Disk):
+    """An ext4 or xfs of its own, in a file."""
+
+    def __init__(self, home: Path, kind: str, *, megabytes: int = 320) -> None:
+        """xfs wants 300 MB at the least; the file has holes."""
+        needs_root()
+        self.home = home
+        self.mounts: list[Path] = []
+        image = home.with_name(f"{home.name}.img")
+        with image.open("wb") as file:
+            file.truncate(megabytes << 20)
+        maker = shutil.which(f"mkfs.{kind}", path="/usr/sbin:/sbin:/usr/bin")
+        if maker is None:
+            missing(f"no mkfs.{kind} here. Wanted: apt-get install e2fsprogs xfsprogs")
+        subprocess.run([maker, "-q", image], check=True, capture_output=True)
+        home.mkdir()
+        self._mount("-o", "loop", image, home)

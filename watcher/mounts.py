@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 MOUNTINFO = "/proc/self/mountinfo"
@@ -41,6 +41,8 @@ class Mount:
     kind: str
     source: str
     options: frozenset[str] = frozenset()  # of the file system, not of this mount of it
+    flags: frozenset[str] = field(default=frozenset(), compare=False)  # of this mount of it
+    root: bytes = field(default=b"/", compare=False)  # the folder of the file system that it shows
     lower: "Mount | None" = None  # the mount that a FUSE or stacked file system takes its files from, if known
 
     @property
@@ -95,7 +97,7 @@ def parse(text: str) -> list[Mount]:
         fields, rest = before.split(" "), after.split(" ")
         if len(fields) < 6 or len(rest) < 2 or not (fields[0].isdecimal() and fields[1].isdecimal()):
             continue
-        number, parent, device, _root, point, *_ = fields
+        number, parent, device, root, point, flags, *_ = fields
         kind, source, *options = rest
         whole = Mount(
             int(number),
@@ -105,6 +107,8 @@ def parse(text: str) -> list[Mount]:
             kind,
             os.fsdecode(_unescaped(source)),
             frozenset(options[0].split(",")) if options else frozenset(),
+            frozenset(flags.split(",")),
+            _unescaped(root),
         )
         mounts.append(whole)
     return [_with_lower(mount, mounts) for mount in mounts]

@@ -36,6 +36,7 @@ OPTIONS: dict[str, list[str]] = {
     "migrate": ["--config"],
     "report": ["--config", "--since", "--until", "--format", "--output", "--separator", "html"],
     "reconcile": ["--config", "--hashes", "ledger"],
+    "drill": ["--config", "--kills", "--seed", "sandbox", "exit codes"],
 }
 
 

@@ -65,7 +65,7 @@ GROUPS = {
     "work": ("run", "pause", "resume"),
     "look": ("status", "list", "show", "why", "where", "verdicts", "report", "spend", "nodes"),
     "decide": ("retry", "release", "fail", "dismiss", "review"),
-    "prove and mend": ("check", "reconcile", "recover", "migrate", "estimate"),
+    "prove and mend": ("check", "reconcile", "drill", "recover", "migrate", "estimate"),
     "remove": ("prune", "erase"),
     "begin": ("demo", "sandbox", "password", "notify", "completion"),
 }
@@ -457,6 +457,28 @@ def _add_proving(commands: Commands) -> None:
         "--hashes",
         action="store_true",
         help="also read every filed recording and compare its sha256 with the database and its receipt",
+    )
+    drill = _add(
+        commands,
+        "drill",
+        "drilling.drill",
+        "kill the program again and again on your own folders and disks, and prove that nothing is lost",
+        "It works in hidden folders inside drop/, done/ and failed/ and beside the database, against the sandbox: "
+        "it needs no key, pays nothing, touches nothing of yours, and removes what it made, also after Ctrl-C. A "
+        "daemon may run meanwhile. It says what was proven, on which file systems, and what these cannot promise. "
+        "Root drills with the rights of the daemon's user.\n\n"
+        "exit codes: 0 proven; 1 a promise is broken, and the evidence is kept, or the drill could not be carried "
+        "out; 75 another drill is running here; 78 the configuration is wrong.",
+    )
+    drill.add_argument(
+        "--kills",
+        type=int,
+        metavar="N",
+        default=20,
+        help="how often to kill it (default: %(default)s, which takes under a minute)",
+    )
+    drill.add_argument(
+        "--seed", type=int, metavar="S", help="the recordings and moments of the drill that named it"
     )
 
 

@@ -15,6 +15,7 @@ _SHORTER = (143, 100)  # 143 is eCryptfs's limit, even where it reports 255
 
 _DRAFT_START = b".watcher-"
 _DRAFT_END = b".tmp"
+_DRILL_START = b".watcher-drill-"
 _CHECK = "checking-"
 
 _ORDINARY = frozenset(string.ascii_letters + string.digits + "._-")  # no file system refuses these
@@ -146,6 +147,16 @@ def draft_name(token: str) -> bytes:
 def is_draft(name: bytes) -> bool:
     """Return whether a name (without its folder) is one of `draft_name`."""
     return name.startswith(_DRAFT_START) and name.endswith(_DRAFT_END)
+
+
+def drill_name(token: str) -> bytes:
+    """Name a drill's folder inside one of the site's."""
+    return _DRILL_START + token.encode()
+
+
+def is_aside(name: bytes) -> bool:
+    """Return whether a name is one of ours that nobody dropped or filed: a draft's, or a drill's folder's."""
+    return is_draft(name) or name.startswith(_DRILL_START)
 
 
 def check_note_name(token: str) -> bytes:

@@ -2,7 +2,7 @@
 
 `watcher.mounts.Part` knows the kind: who else can write to it, whether they see our locks, whether inode numbers
 and times last, which names it changes. Files of our own probe its behaviour. No other code looks at the name of a
-file system: an unknown one is handled by its properties.
+file system, but for what `watcher drill` says of it: an unknown one is handled by its properties.
 """
 
 import os

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from watcher.errors import FolderError, RecordingError, StoreError, StoreLost
 from watcher.folders import MARKER, Folder
-from watcher.folders.names import is_receipts_name
+from watcher.folders.names import is_aside, is_receipts_name
 from watcher.folders.tombstone_files import KEY
 from watcher.journey.receipt import receipt_at
 from watcher.journey.site import owners_of
@@ -77,7 +77,8 @@ def _a_receipt(folder: Folder) -> str:
     with suppress(FolderError):
         if folder.occupied(KEY):
             return f"tombstones of what was erased, and their key {folder.name}/{show_path(KEY)}"
-        names = (entry.path for entry in islice(folder.walk(lambda _: None), _NAMES_LOOKED_AT))
+        scan = folder.walk(lambda name: "no receipt" if is_aside(name) else None)
+        names = (entry.path for entry in islice(scan, _NAMES_LOOKED_AT))
         for name in filter(is_receipts_name, names):
             with suppress(FolderError, RecordingError):
                 if receipt_at(folder, name) is not None:

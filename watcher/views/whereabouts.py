@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from watcher.errors import FolderError, NoSuchItem, RecordingError
 from watcher.folders import LOCK, Folder, receipt_name
 from watcher.folders.marker import LONGEST, MARKER
-from watcher.folders.names import RECEIPT
+from watcher.folders.names import RECEIPT, is_aside
 from watcher.journey.receipt import receipt_at
 from watcher.text import JsonObject, from_json, length, local_time, path_text, quote_path, seconds_of, show_path
 
@@ -136,7 +136,8 @@ def _find_receipts(folders: Folders, path: bytes) -> list[Found]:
     if not exact:
         found = []
         for folder in folders.filed:
-            for here, _, _ in os.walk(folder):
+            for here, below_here, _ in os.walk(folder):
+                below_here[:] = [one for one in below_here if not is_aside(one)]
                 place = os.path.relpath(here, folder)
                 found += _receipts_of(folder, b"" if place == b"." else place, name)
                 if len(found) >= _MOST:

@@ -51,7 +51,7 @@ def find_as(user: User, find: Callable[[], JsonObject]) -> JsonObject:
 def _answer(question: int, user: User, find: Callable[[], JsonObject]) -> None:
     """Write the result to the parent and end this process."""
     try:
-        _become(user)
+        become(user)
         os.chdir("/")  # the user may have no access to the working directory
         try:
             found = find()
@@ -69,7 +69,7 @@ def _answer(question: int, user: User, find: Callable[[], JsonObject]) -> None:
         os._exit(1)
 
 
-def _become(user: User) -> None:
+def become(user: User) -> None:
     """Give this process the user's rights for good, and of root's only those that the daemon is granted."""
     system = ctypes.CDLL(None, use_errno=True)
     if user.capabilities:

@@ -9,6 +9,7 @@ from watcher.accounts import describe_user
 from watcher.cli.checking.finding import Finding, warning, well, wrong
 from watcher.errors import FolderError, RecordingError
 from watcher.folders import Folder
+from watcher.folders.names import is_aside
 from watcher.folders.rights import Lack
 from watcher.ignore import Ignore
 from watcher.mounts import resolve
@@ -80,7 +81,9 @@ def folders_below(folder: Folder, ignore: Ignore | None) -> Iterator[bytes]:
             for entry in listing:
                 entries += 1
                 path = os.path.join(here, os.fsencode(entry.name))
-                if entry.is_dir(follow_symlinks=False) and not (ignore and ignore.matching(path)):
+                if is_aside(os.fsencode(entry.name)) or (ignore and ignore.matching(path)):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
                     left.append(path)
                     found += 1
                     yield path

@@ -15,7 +15,7 @@ from watcher.domain import Fingerprint, Item, State
 from watcher.errors import FolderError, RecordingError, TooLong
 from watcher.extensions import is_recording_name
 from watcher.folders import Folder, hash_of, is_receipts_name, receipt_name
-from watcher.folders.names import RECEIPT, is_draft
+from watcher.folders.names import RECEIPT, is_aside
 from watcher.folders.tombstone_files import FoundTombstone, is_tombstone_name
 from watcher.journey.arrive.companions import companions_of
 from watcher.journey.receipt import RECEIPT_BYTES, is_receipt
@@ -57,7 +57,7 @@ class Receipts:
     def __iter__(self) -> Iterator[Testimony | FoundTombstone | Left]:
         """Look at every file with the name of a receipt. Raises FolderMissing or FolderRefuses, of the root."""
         for folder in (self._site.done, self._site.failed):
-            scan = folder.walk(lambda name: "a draft" if is_draft(name) else None)
+            scan = folder.walk(lambda name: "no receipt" if is_aside(name) else None)
             for entry in scan:
                 if not is_receipts_name(entry.path):
                     continue
