@@ -63,7 +63,9 @@ def _print(config: Config, outcome: Outcome, seed: int) -> None:
         print(f"Broken, after {_count(outcome)} (seed {seed}):")
         for line in outcome.found:
             print(f"  - {line}")
-        if outcome.kept is not None:
+        if outcome.kept is None:
+            print("What lay there could not be kept: there is no room beside the database.")
+        else:
             print(f"What lay there, the program's log and the service's ledger are in {_shown(outcome.kept)}")
     else:
         print(f"Proven by {_count(outcome)} (seed {seed}):")

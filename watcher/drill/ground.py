@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -17,8 +18,8 @@ from watcher.accounts import describe_user
 from watcher.clock import Clock
 from watcher.config import Config
 from watcher.drill.droppings import PART_BYTES
-from watcher.errors import FolderFull, FolderRefuses, InstanceRunning
-from watcher.folders import lock
+from watcher.errors import FolderFull, FolderRefuses, InstanceRunning, WatcherError
+from watcher.folders import disk, lock
 from watcher.folders.folder import free_bytes
 from watcher.folders.holder import holder_of
 from watcher.folders.lock import running
@@ -86,18 +87,22 @@ class Ground:
                     hint="Free some, or name fewer kills (--kills N).",
                 )
 
-    def keep(self, seed: int, found: list[str], ledger: dict[str, Any]) -> Path:
-        """Copy all that lies there beside the database, for whoever looks into it. Return where. OSError."""
-        kept = self.work.parent / f"watcher-drill-{seed}"
-        number = 1
-        while kept.exists():
-            number += 1
-            kept = kept.with_name(f"watcher-drill-{seed}-{number}")
-        for place in self.places:
-            shutil.copytree(os.fsdecode(place.path), kept / place.name, symlinks=True)
-        (kept / "found.txt").write_text("\n".join(found) + "\n", encoding="utf-8", errors="backslashreplace")
-        (kept / "ledger.json").write_text(json.dumps(ledger, indent=1), encoding="utf-8")
-        return kept
+    def keep(self, seed: int, found: list[str], ledger: dict[str, Any]) -> Path | None:
+        """Copy all that lies there beside the database, or where there is room. Return where; None: nowhere."""
+        for above in (self.work.parent, Path(tempfile.gettempdir())):
+            numbers = ("", *(f"-{number}" for number in range(2, 100)))
+            kept = next(path for n in numbers if not (path := above / f"watcher-drill-{seed}{n}").exists())
+            try:
+                for place in self.places:
+                    shutil.copytree(os.fsdecode(place.path), kept / place.name, symlinks=True)
+                said = "\n".join(found) + "\n"
+                (kept / "found.txt").write_text(said, encoding="utf-8", errors="backslashreplace")
+                (kept / "ledger.json").write_text(json.dumps(ledger, indent=1), encoding="utf-8")
+            except OSError:
+                shutil.rmtree(kept, ignore_errors=True)
+            else:
+                return kept
+        return None
 
 
 @contextmanager
@@ -111,8 +116,7 @@ def laid_out(config: Config, url: str, clock: Clock) -> Iterator[Ground]:
     work = places[3]
     for place in places:
         _check_ours(place)
-    with _locked(work), ExitStack() as stack:
-        stack.callback(_remove_all, places, clock)
+    with _locked(work), _removing(places, clock):
         _await_orphan(work, clock)
         for place in places:
             with place.root.taking(b""):
@@ -238,41 +242,61 @@ def _make(place: Place) -> None:
         os.mkdir(place.path, 0o700)
 
 
-def _remove_all(places: tuple[Place, ...], clock: Clock) -> None:
-    """Remove every folder of the drill. Raises FolderRefuses, which names those that could not be."""
+@contextmanager
+def _removing(places: tuple[Place, ...], clock: Clock) -> Iterator[None]:
+    """Remove every folder of the drill after the block, however that ends. FolderRefuses where one stays."""
+    try:
+        yield
+    except WatcherError as error:
+        if (left := _remove_all(places, clock)) is not None:
+            error.message += f"\n{left.message}"
+            error.hint = "\n".join(filter(None, [error.hint, left.hint]))
+        raise
+    except BaseException as error:
+        if (left := _remove_all(places, clock)) is not None:
+            raise left from error
+        raise
+    if (left := _remove_all(places, clock)) is not None:
+        raise left
+
+
+def _remove_all(places: tuple[Place, ...], clock: Clock) -> FolderRefuses | None:
+    """Remove every folder of the drill. Return the error that names those that could not be."""
     left: list[tuple[Place, OSError]] = []
     for place in (*places[:3], places[4], places[3]):  # the one with the lock is the last: it tells of the others
         try:
-            _clear(place, keeping="", clock=clock)
-            with suppress(FileNotFoundError):
+            if _clear(place, keeping="", clock=clock):
                 os.rmdir(place.path)
         except OSError as error:
             left.append((place, error))
-    if left:
-        named = " ".join(quote_path(place.path) for place, _ in left)
-        raise FolderRefuses(
-            f"what the drill made could not be removed: {show_path(left[0][0].path)} ({left[0][1].strerror})",
-            hint=f"Nothing of the site is in there. Remove it: rm -rf {named}",
-        )
+    if not left:
+        return None
+    named = " ".join(quote_path(place.path) for place, _ in left)
+    return FolderRefuses(
+        f"what the drill made could not be removed: {show_path(left[0][0].path)} ({left[0][1].strerror})",
+        hint=f"Nothing of the site is in there. Remove it: rm -rf {named}",
+    )
 
 
-def _clear(place: Place, *, keeping: str, clock: Clock) -> None:
-    """Empty the folder, if it is there. OSError."""
-    for tried in range(1, _TRIES + 1):
+def _clear(place: Place, *, keeping: str, clock: Clock) -> bool:
+    """Empty the folder, which others may have put a link in the place of. Return whether it is there. OSError."""
+    for left in reversed(range(_TRIES)):
         try:
-            for entry in os.scandir(place.path):
-                if os.fsdecode(entry.name) == keeping:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path)
-                else:
-                    os.unlink(entry.path)
+            here = os.open(place.path, disk.FOLDER)
         except FileNotFoundError:
-            return
+            return False
+        try:
+            for name in set(os.listdir(here)) - {keeping}:
+                if stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
+                    shutil.rmtree(name, dir_fd=here)
+                else:
+                    os.unlink(name, dir_fd=here)
+            break
         except OSError as error:
             # What a killed program still had open, NFS keeps under another name for a moment.
-            if tried == _TRIES or error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+            if not left or error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT):
                 raise
             clock.wait(0.3, Event())
-        else:
-            return
+        finally:
+            disk.close(here)
+    return True
