@@ -254,9 +254,9 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     steps["wish"] = Wishing(journey.site).step
     steps |= {"prepare": journey.preparation.step, "file": journey.filing.step, "retain": journey.retention.step}
     followers = {"arrive": ["admit"], "admit": ["prepare", *submitters, "file"], "prepare": [*submitters, "file"]}
-    followers |= {name: ["prepare", "file", "verdict"] for name in submitters}
+    followers |= {name: ["file", "verdict"] for name in submitters}
     followers["wish"] = ["file", *submitters]
-    followers["file"] = [*submitters, "prepare"]
+    followers["file"] = submitters
     followers["retain"] = ["file"]  # receipts say what was removed
     if journey.site.config.verdicts.fetch:
         steps["verdict"] = journey.verdict_poller.step
@@ -265,7 +265,14 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     began = clock.monotonic()
     runners = {name: Runner(name, step, clock, stopping, began, failures=failures) for name, step in steps.items()}
     for name, names in followers.items():
-        runners[name].wakes = [runners[other] for other in names if other in runners]
+        runners[name].wakes = [runners[other].wake for other in names if other in runners]
+
+    def tell_of_room() -> None:
+        if journey.preparation.waits_for_room():
+            runners["prepare"].wake()
+
+    for name in ("file", *submitters):
+        runners[name].wakes.append(tell_of_room)
     return runners
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Protocol
 
 import structlog
@@ -21,6 +22,7 @@ from watcher.text import show_path
 
 _HEADER = re.compile(r"""(x-api-key\b["']?\s*[:=,]\s*b?["']?)[^\s"',;\\]+""", re.IGNORECASE)
 _DEPTH = 8
+_KEPT_TEXTS, _SHORT = 512, 40  # names of fields and events, which each line has again
 _IN_RED = frozenset({"verdict.artificial"})
 _FIRST = ("timestamp", "level", "logger", "event")
 
@@ -69,6 +71,7 @@ class _Cleaner:
         self._redactor = Redactor("")
         for text in self._secrets:
             self._redactor = Redactor(text, self._redactor)
+        self._cleaned_short = lru_cache(_KEPT_TEXTS)(self._cleaned)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)
@@ -88,6 +91,9 @@ class _Cleaner:
 
     def _text(self, value: object) -> str:
         text = _as_text(value)
+        return self._cleaned_short(text) if len(text) < _SHORT else self._cleaned(text)
+
+    def _cleaned(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         return _HEADER.sub(rf"\g<1>{REDACTED}", self._redactor.clean(text))

@@ -25,7 +25,7 @@ class Runner:
     clock: Clock
     stopping: threading.Event
     done_at: float  # monotonic: when the step last ended
-    wakes: list["Runner"] = field(default_factory=list)
+    wakes: list[Callable[[], object]] = field(default_factory=list)  # called when it has done something
     failures: Failures = field(default_factory=Failures)
     succeeded_at: float | None = None
     begun_at: float | None = None  # monotonic: when the running step began; None: none is running
@@ -71,8 +71,8 @@ class Runner:
             if wait > 0:
                 self.clock.wait(min(wait, _TICK_SECONDS), self._woken)
                 continue
-            for runner in self.wakes:
-                runner.wake()
+            for wake in self.wakes:
+                wake()
 
     def _tell(self, error: Exception, wait: float) -> None:
         """Log a known error, such as a full disk, in words, and an unforeseen one with its traceback."""

@@ -34,6 +34,8 @@ _MARKUP = re.compile(
     "|[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2060\ufeff]+",  # nobody sees these either
     re.DOTALL | re.IGNORECASE,
 )
+# Without any of these no escape begins and no markup: the text has one reading, and is that.
+_BEGINNING = re.compile("[&%<\\\\\0-\x08\x0b-\x1f\x7f-\x9f\xad\u200b-\u200f\u2060\ufeff]")
 _NO_LETTER = "\ufffd"
 _LETTERS_AND_DIGITS = re.compile(r"[0-9A-Za-z]+")
 _VISIBLE = re.compile(r"[!-\[\]-~]+")  # but for the backslash, which may be what is left of an escape
@@ -66,6 +68,7 @@ class Redactor:
             if needle == whole or len(needle) >= _UNMISTAKABLE
             for part in (_halves(needle) if is_telling else [needle])
         }
+        self._shortest = min(map(len, self._parts))
 
     def repeats(self, text: str) -> bool:
         """Return whether the text has the secret, or half of it, in any form."""
@@ -74,6 +77,14 @@ class Redactor:
         return self._stands_in(text)
 
     def _stands_in(self, text: str) -> bool:
+        if _BEGINNING.search(text) is None:
+            if len(text) < self._shortest and text.isascii():  # other characters may stand for several
+                return False
+            reduced = self._reduced(text)
+            return self._is_on and any(part in reduced for part in self._parts)
+        return self._stands_in_a_reading(text)
+
+    def _stands_in_a_reading(self, text: str) -> bool:
         reduced = (self._reduced(layer.text) for layer in _layers(_Layer(text)))
         return self._is_on and any(part in one for one in reduced for part in self._parts)
 

@@ -8,7 +8,7 @@ from runpy import run_path
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import Engine, NullPool, create_engine, event, text
 
 from tests.clock import FalseClock
 from tests.places import REFUSED, Place, speech
@@ -112,3 +112,25 @@ def _count_and_stumble(place: Place) -> None:
     with place.books() as books:
         books.tallies.count_question(200)
         raise ZeroDivisionError
+
+
+def test_a_sum_is_written_once_in_a_transaction(place: Place) -> None:
+    """However many recordings it is about; whoever reads it meanwhile finds it."""
+    place.run_once()
+    written: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        written.extend([statement] if statement.startswith("INSERT INTO tallies") else [])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        with place.books() as books:
+            for _ in range(50):
+                books.tallies.count_question(200)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(written) == 1
+    with place.books() as books:
+        books.tallies.count_question(200)
+        assert books.tallies.all()[tallies.REQUESTS]["verdict 200"] == 51
+    assert kept(place)[tallies.REQUESTS]["verdict 200"] == 51

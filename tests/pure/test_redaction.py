@@ -50,6 +50,24 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
     assert Redactor(KEY).clean(text) == text
 
 
+@settings(max_examples=500)
+@given(
+    st.sampled_from([KEY, "sandbox", "only", "----", "\\\\\\\\", "a%41b&#65;cdefgh"]),
+    st.lists(
+        st.sampled_from(
+            [KEY, KEY[4:19], KEY[:7], KEY.encode().hex(), "sandbox", "-only", "\uff30", "\xad", "&#x41;"]
+        )
+        | st.text(max_size=8)
+        | st.characters(),
+        max_size=6,
+    ).map("".join),
+)
+def test_a_text_that_cannot_be_decoded_is_read_once(key: str, text: str) -> None:
+    """The short way for ordinary texts says what all readings say, whatever the key and the text."""
+    redactor = Redactor(key)
+    assert redactor.repeats(text) == redactor._stands_in_a_reading(text)
+
+
 @pytest.mark.parametrize("part", [KEY[:14], KEY[-15:], KEY[6:20], KEY[:23]])
 def test_half_of_it_is_as_secret(part: str) -> None:
     """An error that shows most of the key, or a text that was cut in its middle, shows nothing of it."""

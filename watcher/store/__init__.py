@@ -1,7 +1,7 @@
 """The only SQL of the project. A step opens one transaction and finds the books in it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from copy import copy
 from functools import cache
 from importlib import import_module
@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from watcher.alarms import Noted
 from watcher.store.database import Database, open_database
@@ -70,24 +71,24 @@ __all__ = [
 _TABLES = {  # the name of a table among the books: its module, its class, and what else that is made of
     "conditions": ("condition_rows", "Conditions", "noted"),
     "messages": ("condition_rows", "Messages"),
-    "items": ("items", "Items", "conditions"),
+    "items": ("items", "Items", "conditions", "tallies"),
     "queue": ("queue", "Queue"),
     "copies": ("copies", "Copies"),
     "parts": ("parts", "Parts"),
     "filing": ("filing_queue", "FilingQueue", "conditions"),
     "leases": ("lease_rows", "Leases"),
-    "ledger": ("ledger", "Ledger"),
+    "ledger": ("ledger", "Ledger", "tallies"),
     "listing": ("listed_rows", "Listing"),
     "located": ("located_rows", "LocatedItems"),
     "obstacles": ("obstacles", "Obstacles"),
     "pauses": ("pause_rows", "Pauses", "conditions"),
-    "verdicts": ("verdicts", "Verdicts"),
+    "verdicts": ("verdicts", "Verdicts", "tallies"),
     "site": ("facts", "SiteFacts"),
     "account": ("facts", "AccountFacts"),
     "waiting": ("waiting", "WaitingFiles", "site"),
     "audit": ("audit", "Audit"),
-    "rebuilt": ("rebuilt_rows", "RebuiltRows"),
-    "removals": ("removal_rows", "Removals", "conditions"),
+    "rebuilt": ("rebuilt_rows", "RebuiltRows", "tallies"),
+    "removals": ("removal_rows", "Removals", "conditions", "tallies"),
     "report": ("report_rows", "ReportRows"),
     "sought": ("sought_rows", "SoughtRows"),
     "tallies": ("tallies", "Tallies"),
@@ -192,9 +193,18 @@ class Books:
         """Return the block in which the rows of all sites and accounts of the database are seen; see scope.py."""
         return wide(self._connection)
 
-    def at(self, site: str) -> AbstractContextManager[None]:
-        """Return the block in which the rows of this site are seen, as its own nodes do; a file has one site."""
-        return seen_as(self._connection, site)
+    @contextmanager
+    def at(self, site: str) -> Iterator[None]:
+        """Open the block in which the rows of this site are seen, as its own nodes do; a file has one site."""
+        self.complete()
+        with seen_as(self._connection, site):
+            try:
+                yield
+            except BaseException:
+                with suppress(DBAPIError):  # after a statement that failed, no other works, nor need it
+                    self.complete()
+                raise
+            self.complete()
 
     @property
     def is_shared(self) -> bool:
@@ -204,6 +214,11 @@ class Books:
     def afterwards(self, say: Callable[[], object]) -> None:
         """Call `say` after the commit, and never if the transaction is rolled back."""
         self._afterwards.append(say)
+
+    def complete(self) -> None:
+        """Write what was added up, for the site that is seen: the last thing within the transaction."""
+        if "tallies" in self.__dict__:
+            self.tallies.write()
 
     def conclude(self) -> None:
         """Call what was registered, now that the transaction is committed."""
@@ -240,6 +255,7 @@ class Store:
             self._look(connection)
             books = Books(connection, self._noted)
             yield books
+            books.complete()
         books.conclude()
 
     @contextmanager

@@ -110,9 +110,9 @@ _ADD = insert(items)
 class Items:
     """The items and their histories, within one transaction."""
 
-    def __init__(self, connection: Connection, conditions: Conditions) -> None:
+    def __init__(self, connection: Connection, conditions: Conditions, tallies: Tallies) -> None:
         self._connection = connection
-        self._tallies = Tallies(connection)
+        self._tallies = tallies
         self._conditions = conditions
 
     def get(self, item_id: str) -> Item | None:

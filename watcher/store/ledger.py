@@ -177,9 +177,9 @@ class Log(NamedTuple):
 class Ledger:
     """The attempts and the rate events, within one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, tallies: Tallies) -> None:
         self._connection = connection
-        self._tallies = Tallies(connection)
+        self._tallies = tallies
 
     # Attempts
 

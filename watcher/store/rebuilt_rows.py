@@ -82,9 +82,9 @@ _UNSENT_AFTER = ALL_ITEMS.where(items.c.serial > bindparam("serial"), is_one_of(
 class RebuiltRows:
     """What rebuilding asks and writes beyond what a step does, within one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, tallies: Tallies) -> None:
         self._connection = connection
-        self._tallies = Tallies(connection)
+        self._tallies = tallies
 
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those of the ids that items have."""

@@ -171,9 +171,9 @@ class Reached:
 class Removals:
     """What is removed and what is due, within one transaction. `before`: at rest since then or longer."""
 
-    def __init__(self, connection: Connection, conditions: Conditions) -> None:
+    def __init__(self, connection: Connection, conditions: Conditions, tallies: Tallies) -> None:
         self._connection = connection
-        self._tallies = Tallies(connection)
+        self._tallies = tallies
         self._conditions = conditions
 
     # What is due

@@ -1,13 +1,13 @@
 """Sums that are kept: what the ledger, the verdicts and the filing have come to, row by row.
 
-Each is added to in the transaction that changes the rows that it counts, so no crash parts them. None but ITEMS
-falls when rows are removed, and asking for them reads a few rows, however many recordings there are.
+Each is added to in the transaction that changes the rows that it counts, so no crash parts them: once, before its
+end, however often that adds to it. None but ITEMS falls when rows are removed, and asking for them reads a few
+rows, however many recordings there are.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
-from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -38,9 +38,18 @@ class Tallies:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._unwritten: dict[tuple[str, str], float] = {}  # by name and label
+
+    def write(self) -> None:
+        """What was added until now is in the database, for the site that is seen."""
+        if self._unwritten:
+            rows = [{"name": name, "label": label, "number": n} for (name, label), n in self._unwritten.items()]
+            self._connection.execute(_ADD, rows)
+            self._unwritten.clear()
 
     def all(self) -> dict[str, dict[str, float]]:
         """Return every sum, by name and label; one that has never been added to is left out."""
+        self.write()
         found: dict[str, dict[str, float]] = {}
         for name, label, number in self._connection.execute(_ALL):
             found.setdefault(name, {})[label] = float(number)
@@ -73,8 +82,8 @@ class Tallies:
             self.add(VERDICTS, after.classification)
 
     def _add(self, sums: Iterable[tuple[str, str, float]]) -> None:
-        rows: list[Mapping[str, Any]] = [{"name": name, "label": label, "number": n} for name, label, n in sums]
-        self._connection.execute(_ADD, rows)
+        for name, label, number in sums:
+            self._unwritten[name, label] = self._unwritten.get((name, label), 0.0) + number
 
 
 def _request(endpoint: str, status: int | None) -> str:

@@ -47,20 +47,24 @@ class Tombstones:
     def __init__(self, connection: Connection, account: AccountFacts) -> None:
         self._connection = connection
         self._account = account
+        self._known: tuple[bytes, ...] | None = None  # once asked for: nobody else writes meanwhile
 
     def known_keys(self) -> tuple[bytes, ...]:
         """Return the keys to the contents of the account's tombstones, the oldest first; none before the first.
 
         There are several where sites have joined the account with tombstones of their own.
         """
-        known = self._account.get(_KEY) or ()
-        return tuple(bytes.fromhex(text) for text in ([known] if isinstance(known, str) else known))
+        if self._known is None:
+            known = self._account.get(_KEY) or ()
+            self._known = tuple(bytes.fromhex(text) for text in ([known] if isinstance(known, str) else known))
+        return self._known
 
     def add_key(self, key: bytes) -> None:
         """Let this key be among them."""
         known = [one.hex() for one in self.known_keys()]
         if key.hex() not in known:
             self._account.put(_KEY, [*known, key.hex()] if known else key.hex())
+            self._known = None
 
     def put(self, tombstone: Tombstone) -> None:
         """Add the tombstone, in place of an earlier one of its item."""

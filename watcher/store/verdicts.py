@@ -92,9 +92,9 @@ _COUNTS = (
 class Verdicts:
     """The verdicts, within one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, tallies: Tallies) -> None:
         self._connection = connection
-        self._tallies = Tallies(connection)
+        self._tallies = tallies
 
     def get(self, identifier: str | None) -> Verdict | None:
         if identifier is None:

@@ -115,6 +115,7 @@ class Admission:
         self._arrivals = arrivals
         self._stopping = stopping
         self._loss: Loss | None = None
+        self._has_failed = True  # whether there was any failed item when the batch was begun
 
     def step(self) -> float:
         """Make items of some settled files. Return 0 when there may be more, infinity when there were none."""
@@ -130,6 +131,7 @@ class Admission:
             try:
                 with self._site.store.reading() as books:
                     last_change, self._loss = books.items.last_change(), find_loss_noted(books)
+                    self._has_failed = bool(books.items.in_state(State.FAILED, limit=1))
                 while taken < len(batch) and size < _BATCH_BYTES and not self._stopping.is_set():
                     settled = batch[taken]
                     taken += 1
@@ -177,7 +179,7 @@ class Admission:
 
         Raises RecordingUnreachable where this cannot be told, as while failed/ is away: only this file waits.
         """
-        if examined.sha256 is None:
+        if examined.sha256 is None or not self._has_failed:  # what fails from now on is not what has settled
             return ()
         failed = self._site.failed
         with self._site.store.reading() as books:
@@ -267,7 +269,7 @@ def admit(site: Site, books: Books, settled: Settled, examined: Examined) -> Ite
         due_at=now,
         companions=settled.companions,
     )
-    facts = place(site, books, item, examined)
+    facts = place(site, books, item, examined, is_new=True)
     item = replace(item, **doubt_after_loss(site, replace(item, **facts), examined, facts))
     books.items.add(item, _note(item))
     return item
@@ -280,8 +282,11 @@ def doubt_after_loss(site: Site, item: Item, examined: Examined, facts: dict[str
     return facts | after_loss(item, holds=site.config.identifai.holds_in_doubt)
 
 
-def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str, Any]:
-    """Return the changes to an item that was examined: queued, refused, or following its original."""
+def place(site: Site, books: Books, item: Item, examined: Examined, *, is_new: bool = False) -> dict[str, Any]:
+    """Return the changes to an item that was examined: queued, refused, or following its original.
+
+    `is_new`: it has no row yet, and so no parts.
+    """
     examination = examined.examination
     facts: dict[str, Any] = {
         "size": examined.fingerprint.size,
@@ -303,7 +308,8 @@ def place(site: Site, books: Books, item: Item, examined: Examined) -> dict[str,
     }
     if _is_partly_paid(books, item, examined):
         return facts | _place_paid(books, item)
-    books.parts.forget(item.id)
+    if not is_new:
+        books.parts.forget(item.id)
     facts |= _place_planned(examined.plan)
     if examined.refusal is not None:
         return facts | to_file(State.FAILED, item, examined.refusal.as_fault())
@@ -375,7 +381,7 @@ def _known_before(site: Site, books: Books, settled: Settled, examined: Examined
         after = State(str(facts.pop("state")))
         books.items.change(back, after, now, "its file is back", due_at=now, **facts)
         return books.items.get(back.id)
-    for failed in books.items.failed_with(examined.sha256) if examined.sha256 else []:
+    for failed in books.items.failed_with(examined.sha256) if examined.sha256 and examined.left_failed else []:
         if failed.id not in examined.left_failed:
             continue
         books.items.change(
