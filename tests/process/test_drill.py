@@ -5,11 +5,14 @@ import os
 import re
 import signal
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from tests.disks import Disk, LoopDisk
 from tests.people import STRANGER, StrangersPython
@@ -62,6 +65,12 @@ def amid(watcher: Programs, place: Place, kills: int = 1, options: tuple[str, ..
     )
     assert program.process.poll() is None, program.err + program.out
     return program
+
+
+def forget(place: Place) -> None:
+    """The database is gone."""
+    for path in place.root.glob("watcher.db*"):
+        path.unlink()
 
 
 def assert_proven(program: Program, kills: int) -> None:
@@ -201,13 +210,14 @@ def test_what_a_killed_drill_left_is_in_nobodys_way_and_the_next_one_removes_it(
     assert receipts
     assert watcher.call("check", "--config", place.config_path).process.returncode == Exit.WELL
 
+    run = ("run", "--once", "--config", place.config_path)
+    assert watcher.call(*run).process.returncode == Exit.WELL
+    forget(place)
     place.drop("call.wav")
-    assert watcher.call("run", "--once", "--config", place.config_path).process.returncode == Exit.WELL
+    assert watcher.call(*run).process.returncode == Exit.WELL, "a site that has filed nothing has lost nothing"
     assert service.charged == 1
     assert "The books add up" in watcher.ask(place, "reconcile")
-    for path in place.root.glob("watcher.db*"):
-        if path.is_file():
-            path.unlink()
+    forget(place)
     said = watcher.ask(place, "recover")
     assert set(place.states()) == {"call.wav"}, said
 
@@ -286,6 +296,36 @@ def test_a_broken_promise_is_named_and_its_evidence_kept(
     assert (kept / "database" / "log").stat().st_size > 0
     assert hidden(place) == []
     assert "Nothing was paid" not in program.out
+
+
+def test_what_is_paid_twice_is_named(place: Place, watcher: Programs) -> None:
+    """Somebody with the drill's key has a recording analysed anew, as a program that sends blindly would."""
+    program = amid(watcher, place)
+    (folder,) = [path for path in hidden(place) if path.parent.name == "done"]
+    recording = wait_until(lambda: next(iter(folder.rglob("call-*.wav")), None))
+    (work,) = [path for path in hidden(place) if path.parent == place.root]
+    url = tomllib.loads((work / "config.toml").read_text())["identifai"]["base_url"]
+    key = wait_until(lambda: next(iter(keys_of(started_by_drills(place))), None))
+    answer = requests.post(
+        f"{url}/api/classification_audio",
+        headers={"X-Api-Key": key, "Accept": "application/json"},
+        files={"audio": ("call.wav", recording.read_bytes(), "audio/wav")},
+        data={"no_cache": "true"},
+        timeout=60,
+    )
+    assert answer.ok, answer.text
+
+    assert program.end() == Exit.INCOMPLETE, program.out
+
+    assert "  - paid 2 times: agent-" in program.out
+    assert hidden(place) == []
+
+
+def keys_of(processes: list[int]) -> Iterator[str]:
+    for pid in processes:
+        with suppress(psutil.Error):
+            if key := psutil.Process(pid).environ().get("IDENTIFAI_API_KEY"):
+                yield key
 
 
 # Where it cannot be carried out

@@ -24,6 +24,7 @@ Tell = Callable[[str], object]
 _LATENCIES = (0.0, 0.0, 0.02, 0.1)  # of the service's answers, in seconds: a kill shall meet some of them
 _STARTING = 0.2  # of the kills, so many fall into the start
 _BEYOND = 1.3  # the others fall into this many times the time that an undisturbed round takes
+_LONGER, _SHORTER = 1.1, 0.6
 _AT_LEAST_SECONDS = 0.3
 _PATIENCE_SECONDS = 120.0  # without anything that can be seen to happen
 _LOOK_SECONDS = 0.02
@@ -147,7 +148,10 @@ class _Course:
         self.subject.check_runs()
         self.subject.kill()
         self.kills += 1
-        self.amid += self._scene().count_filed() < len(self.dropped)
+        is_amid = self._scene().count_filed() < len(self.dropped)
+        self.amid += is_amid
+        if not is_early:  # a kill after all is filed proves little: the machine may have become faster
+            self._round_seconds *= _LONGER if is_amid else _SHORTER
         if is_early:
             self._drop([last])
 
