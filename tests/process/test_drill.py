@@ -303,6 +303,7 @@ def test_what_is_paid_twice_is_named(place: Place, watcher: Programs) -> None:
     program = amid(watcher, place)
     (folder,) = [path for path in hidden(place) if path.parent.name == "done"]
     recording = wait_until(lambda: next(iter(folder.rglob("call-*.wav")), None))
+    assert recording is not None
     (work,) = [path for path in hidden(place) if path.parent == place.root]
     url = tomllib.loads((work / "config.toml").read_text())["identifai"]["base_url"]
     key = wait_until(lambda: next(iter(keys_of(started_by_drills(place))), None))
