@@ -181,7 +181,7 @@ def _say(place: Place, *words: str) -> None:
     """What a command prints, which no terminal obeys."""
     with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()) as errors:
         main([*words, "--config", str(place.config_path)])
-    assert is_safe(said.getvalue(), "\n")
+    assert is_safe(said.getvalue(), "\n\t")  # between two columns of a list
     assert is_safe(errors.getvalue(), "\n")
 
 

@@ -181,7 +181,8 @@ def _lost(source: Source, stream: _Stream, first: _Frame, start: int, end: int) 
     sync, expected, at, lost = source.at(start, 2), first.end, start + 2, 0
     ahead: dict[int, _Frame] = {}  # frames beyond a gap, by where their successors should begin
     while at < end:
-        data = source.at(at, min(_SEARCH, end - at))
+        wanted = min(_SEARCH, end - at)
+        data = source.at(at, wanted)
         found = data.find(sync)
         while found >= 0:
             frame = _frame(data[found : found + 16], stream)
@@ -196,7 +197,9 @@ def _lost(source: Source, stream: _Stream, first: _Frame, start: int, end: int) 
             elif len(ahead) < _CANDIDATES:
                 ahead[frame.end] = frame
             found = data.find(sync, found + 2)
-        at += max(1, len(data) - 16) if at + len(data) < end else len(data) or end
+        if len(data) < wanted or at + wanted == end:  # what should follow may be gone since its size was taken
+            break
+        at += max(1, wanted - 16)
     return lost + max(0, stream.samples - expected)
 
 
