@@ -268,7 +268,7 @@ def _runners(journey: Journey) -> dict[str, Runner]:
         runners[name].wakes = [runners[other].wake for other in names if other in runners]
 
     def tell_of_room() -> None:
-        if journey.preparation.waits_for_room():
+        if journey.preparation.may_have_work():
             runners["prepare"].wake()
 
     for name in ("file", *submitters):

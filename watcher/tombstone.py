@@ -19,9 +19,11 @@ from watcher.text import JsonObject, rfc3339, seconds_of
 KEY_BYTES = 32
 FORMAT = 1
 
+LATEST = 9e9
+"""In the year 2255. What `recover` reads is older: the place of an item of then still fits into a column."""
+
 _LONGEST_TEXT = 2_000
 _MOST_PARTS = 10_000
-_LATEST = 9e9  # in the year 2255: see evidence.py
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -204,7 +206,7 @@ def parts_from_json(found: list[Any]) -> tuple[BuriedPart, ...]:
 
 def _time(value: Any) -> float | None:
     seconds = seconds_of(value)
-    if seconds is not None and not 0 <= seconds < _LATEST:
+    if seconds is not None and not 0 <= seconds < LATEST:
         raise ValueError
     return seconds
 

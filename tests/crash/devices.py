@@ -3,11 +3,8 @@
 A play is written `done:full:17`: whose disk, what befell it, and the seed of all that is left to chance.
 """
 
-import fcntl
-import os
 import random
 import shutil
-import struct
 import subprocess
 import tempfile
 import traceback
@@ -22,6 +19,7 @@ from typing import Any
 from tests.crash import audit
 from tests.crash.audit import Dropped
 from tests.crash.long import PART_BYTES, long_recording, parts_of
+from tests.crash.powered import cut_power
 from tests.crash.trial import Run, Trial
 from tests.people import missing, needs_root
 from tests.places import KEY, REFUSED, Place
@@ -32,8 +30,6 @@ from watcher.errors import Exit
 from watcher.sandbox import Sandbox
 
 _MEMORY = "/dev/shm"
-_SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
-_NO_LOG_FLUSH = struct.pack("=I", 2)
 _BYTES, _INODES = 64 << 20, 256  # the spool wants 32 MB for a part
 _PATIENCE_SECONDS = 90.0  # a step that failed often is tried again within a minute
 _MOST_STARTS = 5
@@ -96,11 +92,7 @@ class Device:
 
     def die(self) -> None:
         """What was not synced is gone, and every call fails from here on."""
-        opened = os.open(self._top, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.ioctl(opened, _SHUTDOWN, _NO_LOG_FLUSH)
-        finally:
-            os.close(opened)
+        cut_power([str(self._top)])
 
     def replace(self) -> None:
         """It was plugged in again: another device, with what was durable; the old one stays dead."""

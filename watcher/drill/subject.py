@@ -1,7 +1,6 @@
 """The program that a drill kills: `watcher run` in a process of its own, as anybody starts it."""
 
 import os
-import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -116,12 +115,9 @@ class Subject:
 
     def kill(self) -> None:
         """It is dead: killed in the middle of whatever it did."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                self._process.kill()
             self._process.wait()
             self._process = None
 

@@ -131,14 +131,9 @@ def _folds_case(folder: bytes) -> bool:
 def _syncs_folders(folder: bytes) -> bool:
     opened = os.open(folder, disk.FOLDER)
     try:
-        os.fsync(opened)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-            return False
-        raise
+        return disk.sync(opened)
     finally:
         os.close(opened)
-    return True
 
 
 def _is_renamed(folder: bytes, to_folder: bytes) -> bool:

@@ -111,13 +111,15 @@ def adopt(made: int, folder: int) -> None:
             os.fchown(made, owner.st_uid, owner.st_gid)
 
 
-def sync(opened: int) -> None:
-    """Sync the folder's entries or the file's bytes, wherever the file system supports it."""
+def sync(opened: int) -> bool:
+    """Sync the folder's entries or the file's bytes. Return whether the file system supports that."""
     try:
         os.fsync(opened)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise
+        return False
+    return True
 
 
 def try_to_write(folder: int, size: int) -> None:

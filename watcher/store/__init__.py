@@ -1,7 +1,7 @@
 """The only SQL of the project. A step opens one transaction and finds the books in it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from functools import cache
 from importlib import import_module
@@ -10,11 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from watcher.alarms import Noted
 from watcher.store.database import Database, open_database
-from watcher.store.scope import is_in_a_file, see_as, seen_as, wide
+from watcher.store.scope import ending_with, is_in_a_file, see_as, seen_as, wide
 
 if TYPE_CHECKING:
     from watcher.store.audit import Audit, Missing
@@ -197,14 +196,8 @@ class Books:
     def at(self, site: str) -> Iterator[None]:
         """Open the block in which the rows of this site are seen, as its own nodes do; a file has one site."""
         self.complete()
-        with seen_as(self._connection, site):
-            try:
-                yield
-            except BaseException:
-                with suppress(DBAPIError):  # after a statement that failed, no other works, nor need it
-                    self.complete()
-                raise
-            self.complete()
+        with seen_as(self._connection, site), ending_with(self.complete):
+            yield
 
     @property
     def is_shared(self) -> bool:

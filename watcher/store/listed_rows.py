@@ -135,7 +135,8 @@ _SERIAL: BindParameter[int] = bindparam("serial")
 _ARRIVED_AT: BindParameter[float] = bindparam("arrived_at")
 _LIMIT: BindParameter[int] = bindparam("limit")
 _ALL_AFTER = _SHORT.where(items.c.serial > _SERIAL).order_by(items.c.serial).limit(_LIMIT)
-_OF_SERIALS = LISTED.where(items.c.serial.in_(bindparam("serials", expanding=True)))
+OF_SERIALS = LISTED.where(items.c.serial.in_(bindparam("serials", expanding=True)))
+"""Those with these numbers, in no order."""
 _ITEMS_AFTER = select(items).where(items.c.serial > _SERIAL).order_by(items.c.serial).limit(_LIMIT)
 
 
@@ -157,7 +158,7 @@ class Listing:
         with closing(self._connection.execute(_ALL_AFTER, given)) as result:
             short = result.cursor.fetchall()
         serials = [row[0] for row in short if row[-1]]
-        known = listed(self._connection.execute(_OF_SERIALS, {"serials": serials})) if serials else ()
+        known = listed(self._connection.execute(OF_SERIALS, {"serials": serials})) if serials else ()
         whole = {row.serial: row for row in known}
         return [whole[row[0]] if row[-1] else _as_listed(row[:-1] + _NOTHING_SELDOM) for row in short]
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from watcher.domain import ARTIFICIAL, Charged, Item, State
 from watcher.store.dialects import first_folder, is_of_own_site
-from watcher.store.listed_rows import LISTED, Listed, Place, listed
+from watcher.store.listed_rows import LISTED, OF_SERIALS, Listed, Place, listed
 from watcher.store.rows import item_of
 from watcher.store.schema import attempts, items, spent_sums
 
@@ -172,7 +172,6 @@ _ROWS_AFTER = (
     .order_by(items.c.arrived_at, items.c.serial)
     .limit(_LIMIT)
 )
-_ROWS_OF = LISTED.where(items.c.serial.in_(bindparam("serials", expanding=True)))
 _SUMS = (
     func.count(),
     func.sum(case((attempts.c.charged == Charged.YES, 1), else_=0)),
@@ -262,7 +261,7 @@ class ReportRows:
 
     def rows_of(self, serials: Sequence[int]) -> list[Listed]:
         """Return the rows with these numbers, in no order."""
-        return listed(self._connection.execute(_ROWS_OF, {"serials": serials}))
+        return listed(self._connection.execute(OF_SERIALS, {"serials": serials}))
 
     def spent(self, since: float, until: float) -> list[SpentQuarter]:
         """Return what was sent, by the quarter of an hour in which it began; those whose lines are gone too."""

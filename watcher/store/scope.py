@@ -30,7 +30,7 @@ def wide(connection: Connection) -> Iterator[None]:
         yield
         return
     connection.execute(_WIDER)
-    with _ending_with(lambda: connection.execute(_AS_BEFORE)):
+    with ending_with(lambda: connection.execute(_AS_BEFORE)):
         yield
 
 
@@ -48,13 +48,13 @@ def seen_as(connection: Connection, site: str) -> Iterator[None]:
         return
     own = connection.execute(_OWN).scalar_one()
     see_as(connection, site)
-    with _ending_with(lambda: see_as(connection, own)):
+    with ending_with(lambda: see_as(connection, own)):
         yield
 
 
 @contextmanager
-def _ending_with(restore: Callable[[], object]) -> Iterator[None]:
-    """Restore the scope after the block, whatever became of it."""
+def ending_with(restore: Callable[[], object]) -> Iterator[None]:
+    """Call `restore` after the block, whatever became of it."""
     try:
         yield
     except BaseException:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from watcher.domain import State
 from watcher.store.dialects import begins_with, path_has, path_has_digits
-from watcher.store.listed_rows import LISTED, Listed, Place, listed
+from watcher.store.listed_rows import LISTED, OF_SERIALS, Listed, Place, listed
 from watcher.store.schema import items
 from watcher.store.statements import is_one_of
 
@@ -88,7 +88,7 @@ class SoughtRows:
 
     def among(self, sought: Sought, serials: Sequence[int]) -> list[Listed]:
         """Return the rows with these numbers that are looked for, in their order."""
-        return self._in_order(_ROWS_OF.where(*_met_by(sought)), serials)
+        return self._in_order(OF_SERIALS.where(*_met_by(sought)), serials)
 
     def count(self, sought: Sought, most: int) -> int:
         """Return how many are found, counting no further than `most`: those in parts whatever their verdicts."""
@@ -108,15 +108,12 @@ class SoughtRows:
 
     def rows_of(self, serials: Sequence[int]) -> list[Listed]:
         """Return the rows with these numbers, in their order."""
-        return self._in_order(_ROWS_OF, serials)
+        return self._in_order(OF_SERIALS, serials)
 
     def _in_order(self, query: Select[Any], serials: Sequence[int]) -> list[Listed]:
         rows = listed(self._connection.execute(query, {"serials": list(serials)}))
         known = {row.serial: row for row in rows}
         return [known[serial] for serial in serials if serial in known]
-
-
-_ROWS_OF = LISTED.where(items.c.serial.in_(bindparam("serials", expanding=True)))
 
 
 @lru_cache(maxsize=8)

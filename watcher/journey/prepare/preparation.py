@@ -58,11 +58,11 @@ class Preparation:
         self._maker = maker
         self._stopping = stopping
         self._try_at = 0.0  # monotonic: the spool took nothing
-        self._has_found_none = False
+        self._may_have_work = True
 
-    def waits_for_room(self) -> bool:
+    def may_have_work(self) -> bool:
         """Return whether what is sent or filed may give it work: not where the last look found nothing planned."""
-        return not self._has_found_none
+        return self._may_have_work
 
     def step(self) -> float:
         """Prepare one recording, or refuse it, or put it off. Return the seconds until there may be another."""
@@ -105,7 +105,7 @@ class Preparation:
             item = books.parts.next_to_prepare(now, now + site.config.retry.max_seconds)
             again_at = books.obstacles.next_at(now)
             parts = [] if item is None else books.parts.of(item.id)
-        self._has_found_none = item is None
+        self._may_have_work = item is not None
         if item is None or item.plan is None:
             return IDLE if again_at is None else max(again_at - now, 0.001)
         job = Job(item, item.plan, parts)

@@ -30,6 +30,7 @@ from watcher.domain import (
 from watcher.journey.receipt import FORMAT
 from watcher.journey.site import make_content_key
 from watcher.text import JsonObject, seconds_of
+from watcher.tombstone import LATEST
 
 T = TypeVar("T")
 
@@ -37,7 +38,6 @@ _ID = re.compile(r"[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_CHARACTERS = 1 << 16
 _MOST_NUMBER = 1 << 62
-_LATEST = 9e9  # in the year 2255; the place of an item of that time fits into a column
 _AT_REST = (VerdictState.KNOWN, VerdictState.ERRORED)
 
 
@@ -362,7 +362,7 @@ def _time(told: JsonObject, name: str) -> float:
         seconds = seconds_of(_text(told, name)) or 0.0
     except (ValueError, OverflowError) as error:
         raise Malformed(f"its {name} is not a time") from error
-    if not 0 <= seconds < _LATEST:
+    if not 0 <= seconds < LATEST:
         raise Malformed(f"its {name} is not a time")
     return seconds
 
