@@ -35,8 +35,10 @@ def start(watcher: Programs, python: StrangersPython, *arguments: str | Path) ->
 
 
 def put(path: Path, mode: int) -> None:
-    path.write_bytes(speech(path.name))
-    path.chmod(mode)
+    """The file has this mode from its first byte: one that could be read for a moment may be sent in it."""
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(speech(path.name))
 
 
 def looked_again(place: Place, times: int) -> None:
