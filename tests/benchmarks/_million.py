@@ -18,6 +18,7 @@ from tests.places import Place
 from watcher.clock import SystemClock
 from watcher.store import Store
 from watcher.store.verdict_copies import COPIED
+from watcher.text import rfc3339
 
 ROWS = 1_000_000
 _A_DAY = 400  # recordings in a subfolder
@@ -74,7 +75,7 @@ def make_files(place: Place, rows: int = ROWS) -> None:
                     folders.add(above)
                 found = _write(file, CONTENT)
                 if item["filed_as"] is not None:
-                    _write(f"{file}.json", _receipt(item))
+                    _write(f"{file}.json", _receipt(item, place.config.identifai.base_url))
                 mark = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
                 marks.append((":".join(map(str, mark)), item["serial"]))
             connection.execute("BEGIN")
@@ -82,13 +83,56 @@ def make_files(place: Place, rows: int = ROWS) -> None:
             connection.execute("COMMIT")
 
 
-def _receipt(item: dict[str, Any]) -> bytes:
-    """As long as most are, and with what `reconcile` compares."""
-    models = {"models": ["voice-2.4", "spectrum-1.9"], "detail": "", "confidence": 0.98, "state": "known"}
-    attempts = [{"number": 1, "outcome": "accepted", "detail": "x" * 200}]
-    known = {name: item[name] for name in ("state", "identifier", "id", "sha256", "size", "warning")}
-    receipt = known | {"path": item["path"].decode(), "verdict": models, "attempts": attempts, "format": 1}
-    return json.dumps(receipt | {"options": {}, "padding": "x" * 400}, indent=2).encode()
+def _receipt(item: dict[str, Any], service: str) -> bytes:
+    """The receipt that the product would have written, as `reconcile` compares it and `recover` reads it."""
+    recording, parts = _recording(item["serial"] - 1, _SECONDS)
+    verdicts = {one["identifier"]: one for one in _verdicts(recording, parts)}
+    told = {
+        name: item[name] for name in ("state", "identifier", "duplicate_of", "id", "size", "sha256", "warning")
+    }
+    told |= {"format": 1, "base_url": service, "account": "default", "options": {"prevent_c2pa_forces": False}}
+    told |= dict.fromkeys(("review", "dismissed", "grown", "changed", "removed"))
+    told |= {name: rfc3339(item[name]) for name in ("arrived_at", "submitted_at", "filed_at")}
+    told["verdict"] = _told_verdict(verdicts.get(item["identifier"]))
+    told["error"] = item["fault_code"] and {name: item[f"fault_{name}"] for name in ("code", "message", "hint")}
+    told["path"], told["filed_as"] = item["path"].decode(), item["filed_as"].decode()
+    told["audio"] = {name: item[name] for name in ("container", "codec", "seconds", "channels", "sample_rate")}
+    told["plan"] = item["plan_mode"] and {
+        "mode": item["plan_mode"],
+        "submissions": item["parts_most"],
+        "reason": item["plan_reason"],
+    }
+    told["parts"] = [_told_part(part, verdicts) for part in parts] or None
+    told["content_key"], told["owner"] = item["content_key"], os.geteuid()
+    told["attempts"] = [
+        {
+            "number": number,
+            "part": one["part"],
+            "started_at": rfc3339(one["started_at"]),
+            "ended_at": rfc3339(one["ended_at"]),
+            "bytes": one["size"],
+            "detail": "",
+            "no_cache": False,
+            **{name: one[name] for name in ("status", "outcome", "charged", "decision", "identifier")},
+        }
+        for number, one in enumerate(_requests(recording, parts), 1)
+    ]
+    return json.dumps(told, indent=2).encode()
+
+
+def _told_part(part: dict[str, Any], verdicts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    told = {name: value for name, value in part.items() if name not in ("item_id", "proof", "content_key")}
+    told |= {"proof": json.loads(part["proof"]), "submitted_at": rfc3339(part["submitted_at"])}
+    return told | {"verdict": _told_verdict(verdicts.get(part["identifier"]))}
+
+
+def _told_verdict(verdict: dict[str, Any] | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    names = ("state", "classification", "confidence", "heuristic", "api_version")
+    segments = [{"index": 0, "label": verdict["classification"], "score": verdict["confidence"]}]
+    models = json.loads(verdict["models"])
+    return {name: verdict[name] for name in names} | {"models": models, "detail": "", "segments": segments}
 
 
 def _write(path: str, content: bytes) -> os.stat_result:
