@@ -17,6 +17,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO, Literal, TypeVar
 
 from watcher import processor
@@ -86,8 +87,9 @@ class Bounds:
         }
 
 
+@cache
 def has_codec() -> bool:
-    """Return whether the extra is installed, without loading it."""
+    """Return whether the extra was installed when this was asked first, without loading it."""
     return importlib.util.find_spec("av") is not None
 
 

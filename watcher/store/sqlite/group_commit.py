@@ -20,8 +20,9 @@ MOST_MEMBERS = 16
 class _Group:
     """Those whose transactions are committed together."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, over: threading.Condition) -> None:
         self.connection = connection
+        self.over = over
         self.members = 1
         self.is_over = False
         self.error: BaseException | None = None
@@ -33,8 +34,12 @@ class GroupCommit:
     def __init__(self, opened: Callable[[], AbstractContextManager[Connection]], name: str) -> None:
         self._opened = opened
         self._name = name
-        self._changed = threading.Condition()
-        self._waiting = 0
+        self._lock = (
+            threading.Lock()
+        )  # of several conditions: waking a thread in vain costs as much as a statement
+        self._turn = threading.Condition(self._lock)  # for those who wait for a turn
+        self._alone = threading.Condition(self._lock)  # for the one who began the group, and is to commit it
+        self._waiting = 0  # for a turn
         self._in_turn: int | None = None  # the thread whose block runs, or who opens or commits
         self._group: _Group | None = None  # that may be joined, or is about to be committed
 
@@ -55,14 +60,17 @@ class GroupCommit:
 
     def _take_turn(self) -> _Group | None:
         """Wait until no other thread's block runs. Return the group to join; null to begin one."""
-        with self._changed:
+        with self._lock:
             if self._in_turn == threading.get_ident():
                 raise RuntimeError("a transaction within another one of the same thread")
             self._waiting += 1
             try:
-                self._changed.wait_for(self._is_free)
-            finally:
+                self._turn.wait_for(self._is_free)
+            except BaseException:  # a signal's: somebody else is to have what it was woken for
                 self._waiting -= 1
+                self._wake_next()
+                raise
+            self._waiting -= 1
             self._in_turn = threading.get_ident()
             if self._group is not None:
                 self._group.members += 1
@@ -72,9 +80,21 @@ class GroupCommit:
         return self._in_turn is None and (self._group is None or self._group.members < MOST_MEMBERS)
 
     def _give_turn(self) -> None:
-        with self._changed:
+        with self._lock:
             self._in_turn = None
-            self._changed.notify_all()
+            self._wake_next()
+
+    def _wake_next(self) -> None:
+        """Wake the one who may go on now: the first who waits for a turn, or who is to commit the group."""
+        if self._waiting and self._is_free():
+            self._turn.notify()
+        elif self._is_complete():
+            self._alone.notify()
+
+    def _is_complete(self) -> bool:
+        """Whether the group may be committed."""
+        is_full = self._group is not None and self._group.members >= MOST_MEMBERS
+        return self._in_turn is None and (not self._waiting or is_full)
 
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
@@ -90,21 +110,20 @@ class GroupCommit:
                 group.error = error
             raise
         finally:
-            with self._changed:
+            with self._lock:
                 if group is not None:
                     group.is_over = True
+                    group.over.notify_all()
                 self._group = self._in_turn = None
-                self._changed.notify_all()
+                self._wake_next()
 
     def _let_others_follow(self, connection: Connection) -> _Group:
         """Return the group, once nobody waits to join it, or it has enough members; its turn is ours again."""
-        group = _Group(connection)
-        with self._changed:
+        group = _Group(connection, threading.Condition(self._lock))
+        with self._lock:
             self._group, self._in_turn = group, None
-            self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: self._in_turn is None and (not self._waiting or group.members >= MOST_MEMBERS)
-            )
+            self._wake_next()
+            self._alone.wait_for(self._is_complete)
             self._in_turn = threading.get_ident()
         return group
 
@@ -132,7 +151,7 @@ class GroupCommit:
         return driver
 
     def _await_commit(self, group: _Group) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: group.is_over)
+        with self._lock:
+            group.over.wait_for(lambda: group.is_over)
         if group.error is not None:
             raise group.error
