@@ -1,7 +1,4 @@
-"""On how many processors the program runs: a daemon's threads on one, what it starts on all that it was given.
-
-On its one, a thread that is woken does not displace the one that woke it: so the kernel treats SCHED_BATCH.
-"""
+"""On how many processors the program runs: a daemon's threads on one, what it starts on all that it was given."""
 
 import os
 import subprocess
@@ -25,36 +22,18 @@ def _several() -> None:
 
 
 def test_its_threads_keep_to_one_and_its_children_do_not() -> None:
-    given, seen, policies = os.sched_getaffinity(0), list[set[int]](), list[int]()
-
-    def look() -> None:
-        seen.append(os.sched_getaffinity(0))
-        policies.append(os.sched_getscheduler(0))
-
+    given, seen = os.sched_getaffinity(0), list[set[int]]()
     with processor.kept_to_one():
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=lambda: seen.append(os.sched_getaffinity(0)))
         thread.start()
         thread.join()
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         processor.free(child.pid)
         seen.append(os.sched_getaffinity(child.pid))
-        policies.append(os.sched_getscheduler(child.pid))
         child.communicate(b"\n")
     assert seen[0] < given
     assert len(seen[0]) == 1
     assert seen[1] == os.sched_getaffinity(0) == given
-    assert policies == [os.SCHED_BATCH, os.SCHED_OTHER]
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
-
-
-def test_who_started_it_may_have_asked_for_another_policy() -> None:
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    try:
-        with processor.kept_to_one():
-            assert os.sched_getscheduler(0) == os.SCHED_IDLE
-        assert os.sched_getscheduler(0) == os.SCHED_IDLE
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def test_a_daemon_keeps_to_one(make_place: MakePlace, service: Sandbox, watcher: Programs) -> None:
@@ -68,5 +47,3 @@ def test_a_daemon_keeps_to_one(make_place: MakePlace, service: Sandbox, watcher:
     }
     assert len(on) == 1
     assert next(iter(on)).isdigit()
-    tasks = os.listdir(f"/proc/{daemon.pid}/task")
-    assert {os.sched_getscheduler(int(task)) for task in tasks} == {os.SCHED_BATCH}
