@@ -264,6 +264,9 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     clock, stopping, failures = journey.site.clock, journey.stopping, journey.site.failures
     began = clock.monotonic()
     runners = {name: Runner(name, step, clock, stopping, began, failures=failures) for name, step in steps.items()}
+    for name in ("prepare", *submitters, "file", "retain", "verdict"):
+        if name in runners:
+            runners[name].changes = journey.site.store.database.changes
     for name, names in followers.items():
         runners[name].wakes = [runners[other].wake for other in names if other in runners]
 

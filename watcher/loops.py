@@ -11,14 +11,23 @@ from watcher.journey.failures import Failures
 
 _log = logs.get_logger(__name__)
 
-_TICK_SECONDS = 1.0  # the longest a step sleeps: commands write to the database without waking the daemon
+_TICK_SECONDS = 1.0  # until it is seen that a command has written to the database: it does not wake the daemon
+_MOST_REST_SECONDS = 5.0  # without a look: a clock may have been set, or a disk come back, which no commit tells
 _MOST_BACK_OFF_SECONDS = 60.0
 _AWAY_SECONDS = 5.0  # a server that does not answer costs nothing to ask, and all wait for it
 
 
+def _unknown() -> None:
+    """Return that nobody can tell whether anything was committed."""
+
+
 @dataclass
 class Runner:
-    """One step, repeated until the end: at once while there is work, else when it is due or woken."""
+    """One step, repeated until the end: at once while there is work, else when it is due or woken.
+
+    `changes`: of a step that follows the database alone, Database.changes: while nothing is committed, it rests.
+    Any other looks again each second.
+    """
 
     name: str
     step: Callable[[], float]
@@ -26,6 +35,7 @@ class Runner:
     stopping: threading.Event
     done_at: float  # monotonic: when the step last ended
     wakes: list[Callable[[], object]] = field(default_factory=list)  # called when it has done something
+    changes: Callable[[], int | None] = _unknown
     failures: Failures = field(default_factory=Failures)
     succeeded_at: float | None = None
     begun_at: float | None = None  # monotonic: when the running step began; None: none is running
@@ -48,6 +58,7 @@ class Runner:
         while not self.stopping.is_set():
             self._woken.clear()  # before the step looks: a wake-up meanwhile is not lost
             self.begun_at = self.clock.monotonic()
+            seen = self.changes()  # likewise: what is committed while it looks
             try:
                 wait = self.step()
             except StoreLeaseLost:
@@ -69,10 +80,18 @@ class Runner:
             self.begun_at = None
             self.done_at = self.clock.monotonic()
             if wait > 0:
-                self.clock.wait(min(wait, _TICK_SECONDS), self._woken)
+                self._rest(wait, seen)
                 continue
             for wake in self.wakes:
                 wake()
+
+    def _rest(self, wait: float, seen: int | None) -> None:
+        """Wait until the step is due or woken, or something may have been committed since it looked."""
+        most = _TICK_SECONDS if seen is None else _MOST_REST_SECONDS
+        until = self.clock.monotonic() + min(wait, most)
+        while (left := until - self.clock.monotonic()) > 0:
+            if self.clock.wait(min(left, _TICK_SECONDS), self._woken) or self.changes() != seen:
+                return
 
     def _tell(self, error: Exception, wait: float) -> None:
         """Log a known error, such as a full disk, in words, and an unforeseen one with its traceback."""

@@ -1,6 +1,7 @@
 """The loop around each step: what it does when the step cannot."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -63,3 +64,64 @@ def test_what_is_done_beside_the_steps_ends_nobody_and_is_told_once() -> None:
     ahead = iter([running])
     with pytest.raises(InstanceRunning):
         chore()
+
+
+class _Books:
+    """A database that counts what is committed to it."""
+
+    def __init__(self) -> None:
+        self.commits: int | None = 1
+
+    def changes(self) -> int | None:
+        return self.commits
+
+
+def looks(clock: FalseClock, books: _Books, wait: float, number: int, act: Callable[[int], None]) -> list[float]:
+    """When a step looks that says each time to look again after so many seconds, from the first look on."""
+    stopping, began, times = threading.Event(), clock.monotonic(), list[float]()
+
+    def step() -> float:
+        times.append(clock.monotonic() - began)
+        act(len(times))
+        if len(times) == number:
+            stopping.set()
+        return wait
+
+    runner = Runner("file", step, clock, stopping, done_at=clock.monotonic(), changes=books.changes)
+    runner.run()
+    return times
+
+
+def test_a_step_rests_while_nothing_is_committed(clock: FalseClock) -> None:
+    """Twelve that looked each second took half a hundredth of a core in which nothing happened."""
+    assert looks(clock, _Books(), 600.0, 3, lambda _: None) == [0.0, 5.0, 10.0]
+
+
+def test_a_step_that_rests_looks_when_it_is_due(clock: FalseClock) -> None:
+    assert looks(clock, _Books(), 2.5, 3, lambda _: None) == [0.0, 2.5, 5.0]
+
+
+def test_a_step_looks_within_a_second_of_what_was_committed_while_it_looked(clock: FalseClock) -> None:
+    books = _Books()
+
+    def commit_once(look: int) -> None:
+        if look == 1:
+            books.commits = 2
+
+    assert looks(clock, books, 600.0, 3, commit_once) == [0.0, 1.0, 6.0]
+
+
+def test_a_step_looks_each_second_where_nobody_can_tell_of_commits(clock: FalseClock) -> None:
+    """A database on a server, or one that cannot be read just now."""
+    books = _Books()
+    books.commits = None
+    assert looks(clock, books, 600.0, 3, lambda _: None) == [0.0, 1.0, 2.0]
+
+
+def test_a_step_that_rests_looks_once_the_books_cannot_be_asked(clock: FalseClock) -> None:
+    books = _Books()
+
+    def lose(_: int) -> None:
+        books.commits = None
+
+    assert looks(clock, books, 600.0, 3, lose) == [0.0, 1.0, 2.0]

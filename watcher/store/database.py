@@ -97,6 +97,12 @@ class Database(Protocol):
     def tidy(self) -> None:
         """Do its regular housekeeping, and log what a person should know."""
 
+    def changes(self) -> int | None:
+        """Return a number that differs once anybody has committed something; null where none can be had cheaply.
+
+        Raises nothing: it is null where the database cannot be used, too, which whoever looks finds out.
+        """
+
     def checkpoint(self) -> None:
         """Move everything that was committed to its final place, unless it is being read now."""
 

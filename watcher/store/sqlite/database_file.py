@@ -44,6 +44,7 @@ from watcher.store import revisions
 from watcher.store.empty import empty_database
 from watcher.store.local_files import create, refused_by_system, sync_folder
 from watcher.store.sqlite import connections
+from watcher.store.sqlite.commits import Commits
 from watcher.store.sqlite.error_codes import DAMAGED, our_errors
 from watcher.store.sqlite.files import FileLock, check_folder, remove
 from watcher.store.sqlite.group_commit import GroupCommit
@@ -88,6 +89,7 @@ class SqliteDatabase:
         self._is_ours = False
         self._engine = connections.make_engine(self._connect, "BEGIN IMMEDIATE", size=1)
         self._reader = connections.make_engine(self._connect_to_read, "BEGIN", size=0)
+        self._commits = Commits(self._connect_to_read)
         self._empty: Engine | None = None
         self._bytes_worth_saying = _LONG_LOG_BYTES
 
@@ -156,6 +158,13 @@ class SqliteDatabase:
         elif size < _LONG_LOG_BYTES < self._bytes_worth_saying:
             self._bytes_worth_saying = _LONG_LOG_BYTES
             _log.info("database.log_shrank", path=str(self.path), bytes=size)
+
+    def changes(self) -> int | None:
+        try:
+            self._check_file()
+        except StoreError:
+            return None
+        return self._commits.number()
 
     def checkpoint(self) -> None:
         """Move all that was committed into the database file and empty the log, unless it is being read."""
@@ -259,6 +268,7 @@ class SqliteDatabase:
 
     def close(self) -> None:
         with self._mutex:
+            self._commits.close()
             self._reader.dispose()
             self._engine.dispose()  # last: it is the one that can put the log into the file and take it away
             self._lock.close()
