@@ -59,6 +59,22 @@ def test_a_command_that_reads_imports_what_it_needs(place: Place, words: list[st
     assert unneeded & set(imported) == set()
 
 
+_OF_A_FEATURE = {
+    *("alembic", "apprise", "av", "h11", "jinja2", "mako", "psycopg", "rich.progress", "starlette", "uvicorn"),
+    *("sqlalchemy.dialects.postgresql", "watcher.cli.demo", "watcher.journey.transfer", "watcher.notify.telling"),
+    *("watcher.sandbox", "watcher.store.postgresql", "watcher.store.site_copy", "watcher.web"),
+}
+
+
+def test_a_daemon_keeps_nothing_in_memory_that_it_will_not_use() -> None:
+    """What is on by the configuration alone comes later, at its start; what other commands need never comes."""
+    program = "import sys, watcher.cli.running; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "watcher.daemon" in imported
+    assert _OF_A_FEATURE & imported == set()
+
+
 _DAEMON = """
 import sys
 import watcher.composition

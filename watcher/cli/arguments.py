@@ -129,7 +129,7 @@ def _add_trying(commands: Commands) -> None:
     demo = _add(
         commands,
         "demo",
-        "running.demo",
+        "trying.demo",
         "see it work: no key, no configuration, no network",
         "Starts the sandbox at the service's own\nlimits, drops recordings that will be accepted or refused, runs "
         "the real pipeline, and prints what\nbecame of each. Takes under a minute. Exits with 0 if each ended as "
@@ -145,7 +145,7 @@ def _add_trying(commands: Commands) -> None:
     sandbox = _add(
         commands,
         "sandbox",
-        "running.sandbox",
+        "trying.sandbox",
         "run the local stand-in for the service",
         "It answers as the service does, charges nobody, and keeps a\nledger of what the service would have "
         "charged (GET /sandbox/ledger). Stop it with Ctrl-C.",
@@ -172,7 +172,7 @@ def _add_upgrading(commands: Commands) -> None:
     migrate = _add(
         commands,
         "migrate",
-        "running.migrate",
+        "upgrading.migrate",
         "upgrade the database to this version",
         "A copy of the old one is left beside it. The daemon does\nthis by itself at its start. "
         "While a daemon uses the database, the upgrade is refused with exit\ncode 75.",
