@@ -6,12 +6,15 @@ octal, as in `\040`.
 
 import os
 import re
+import select
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 MOUNTINFO = "/proc/self/mountinfo"
+_TABLE_BYTES = 64 * 1024
 _EXPORTS = ("/proc/fs/nfsd/exports", "/var/lib/nfs/etab")  # what the kernel's NFS server exports, and is to export
 
 NETWORK = frozenset(
@@ -74,19 +77,78 @@ def is_network(kind: str) -> bool:
     return kind in NETWORK
 
 
-def read_mounts() -> list[Mount]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Table:
+    """All mounts at one time; one object for as long as they stay."""
+
+    mounts: tuple[Mount, ...] = ()
+    shares: frozenset[bytes] = frozenset()  # mount points below which nothing is looked at
+
+
+class _Reading:
+    """The kernel's table, which takes it long to write out: it is read again once poll(2) tells of a change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._table = _Table()
+        self._process: int | None = None  # that opened it; None: it is not open
+        self._opened = -1
+        self._poll = select.poll()
+
+    def read(self) -> _Table:
+        """Return the mounts as they are now. OSError."""
+        if not MOUNTINFO.startswith("/proc/"):
+            with open(MOUNTINFO, "rb") as file:
+                return _parsed(file.read())
+        with self._lock:
+            if self._process != os.getpid():  # a child that shares what its parent opened would take its news
+                self._open()
+            elif not self._poll.poll(0):
+                return self._table
+            try:
+                self._table = _parsed(self._whole())
+            except OSError:
+                self._process = None  # it is not told again
+                os.close(self._opened)
+                raise
+            return self._table
+
+    def _open(self) -> None:
+        self._opened = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._opened, select.POLLPRI)
+        self._process = os.getpid()
+
+    def _whole(self) -> bytes:
+        os.lseek(self._opened, 0, os.SEEK_SET)
+        return b"".join(iter(lambda: os.read(self._opened, _TABLE_BYTES), b""))
+
+
+_reading = _Reading()
+
+
+def _read() -> _Table:
     """Return all mounts that this process can see; none where the system does not say."""
     try:
-        with open(MOUNTINFO, "rb") as file:
-            return list(_parsed(file.read()))
+        return _reading.read()
     except OSError:
-        return []
+        return _Table()
+
+
+def read_mounts() -> tuple[Mount, ...]:
+    """Return all mounts that this process can see; none where the system does not say."""
+    return _read().mounts
 
 
 @lru_cache(maxsize=1)
-def _parsed(table: bytes) -> tuple[Mount, ...]:
+def _parsed(text: bytes) -> _Table:
     """Return what `parse` does. The table is read at each question, and seldom says anything new."""
-    return tuple(parse(os.fsdecode(table)))
+    mounts = parse(os.fsdecode(text))
+    return _Table(tuple(mounts), _shares_among(mounts))
+
+
+def _shares_among(mounts: Iterable[Mount]) -> frozenset[bytes]:
+    return frozenset(mount.point for mount in mounts if mount.is_network or mount.is_stacked) - {b"/"}
 
 
 def parse(text: str) -> list[Mount]:
@@ -217,8 +279,14 @@ def parts_of(path: bytes, mounts: Iterable[Mount], exports: Iterable[bytes] = ()
 def part_of(folder: bytes, path: bytes) -> Part:
     """Return the innermost part of the folder that `path`, relative to it, now lies in."""
     whole = resolve(folder)
-    parts, full = parts_of(whole, read_mounts(), read_exports()), os.path.join(whole, path)
+    parts, full = _parts_within(whole, _read(), tuple(read_exports())), os.path.join(whole, path)
     return max((part for part in parts if part.contains(full)), key=lambda part: len(part.path))
+
+
+@lru_cache(maxsize=8)
+def _parts_within(path: bytes, table: _Table, exports: tuple[bytes, ...]) -> list[Part]:
+    """Return what `parts_of` does. It is asked for each recording, and all stays as it is for days."""
+    return parts_of(path, table.mounts, exports)
 
 
 def _elsewhere(mount: Mount | None, *, is_exported: bool) -> str:
@@ -257,8 +325,7 @@ def resolve(path: bytes, mounts: Iterable[Mount] | None = None) -> bytes:
 
     Like os.path.realpath, which would hang on a share that does not answer.
     """
-    shares = {m.point for m in (read_mounts() if mounts is None else mounts) if m.is_network or m.is_stacked}
-    shares -= {b"/"}
+    shares = _read().shares if mounts is None else _shares_among(mounts)
     done, rest, links = b"/", os.path.abspath(path).split(b"/")[::-1], 0
     while rest:
         name = rest.pop()

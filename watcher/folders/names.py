@@ -64,19 +64,22 @@ def versions(path: bytes, item_id: str, token: str, longest: int) -> Iterator[by
     would refuse, and bytes that are no UTF-8, become `_`; then everything but plain ASCII. The last is the id, at
     the top of the folder. All but the first leave room for `.json`.
     """
-    *folders, name = path.split(b"/")
     seen: set[bytes] = set()
-    lengths = [longest, *(shorter for shorter in _SHORTER if shorter < longest)]
-    for version in (
-        b"/".join([*folders, _named(name, token, LONGEST) if token else name]),
-        *(_tamed(folders, name, token, length) for length in lengths),
-        *(_tamed([*map(_clean, folders)], _clean(name), token, length) for length in lengths),
-        _tamed([*map(_plain, folders)], _plain(name), token, min(longest, *_SHORTER)),
-        at_the_top(path, item_id, token),
-    ):
+    for version in _all_versions(path, item_id, token, longest):  # nearly always the first is taken
         if version not in seen:
             yield version
         seen.add(version)
+
+
+def _all_versions(path: bytes, item_id: str, token: str, longest: int) -> Iterator[bytes]:
+    """Yield what `versions` does, some of it more than once."""
+    *folders, name = path.split(b"/")
+    yield b"/".join([*folders, _named(name, token, LONGEST) if token else name])
+    lengths = [longest, *(shorter for shorter in _SHORTER if shorter < longest)]
+    yield from (_tamed(folders, name, token, length) for length in lengths)
+    yield from (_tamed([*map(_clean, folders)], _clean(name), token, length) for length in lengths)
+    yield _tamed([*map(_plain, folders)], _plain(name), token, min(longest, *_SHORTER))
+    yield at_the_top(path, item_id, token)
 
 
 def at_the_top(path: bytes, item_id: str, token: str) -> bytes:
