@@ -1,19 +1,20 @@
 """What a line of the log looks like. `logs` imports this with the first line, since structlog takes a while."""
 
+import json
 import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import structlog
 from structlog.contextvars import merge_contextvars
-from structlog.processors import JSONRenderer, TimeStamper, format_exc_info
-from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+from structlog.processors import TimeStamper, format_exc_info
+from structlog.stdlib import ProcessorFormatter, add_log_level
+from structlog.typing import EventDict, FilteringBoundLogger
 
 from watcher.console_lines import LineRenderer, terminal_width
 from watcher.privacy import HIDDEN, Veil
@@ -46,19 +47,43 @@ def make_formatter(
     """Return what makes an event one line: in the console format or as JSON, and without the secrets."""
     colours = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     lines = LineRenderer(colours=colours, width=terminal_width if is_terminal else None, alarming=_IN_RED)
-    renderer = lines if in_lines else JSONRenderer()
-    return ProcessorFormatter(
-        processors=[
-            merge_contextvars,
-            add_logger_name,
-            add_log_level,
-            TimeStamper(fmt="iso", utc=True),
-            ProcessorFormatter.remove_processors_meta,
-            format_exc_info,
-            _Cleaner(secrets, veil),
-            renderer,
-        ]
-    )
+    render = partial(lines, None, "") if in_lines else _as_json
+    return _Formatter(_Cleaner(secrets, veil), render)
+
+
+_as_json = json.JSONEncoder().encode  # json.dumps would make one for each line
+
+
+class _Formatter(logging.Formatter):
+    """Makes one line of an event, whether it is one of ours or a library's.
+
+    As structlog's ProcessorFormatter does, without its copies: a line cost more than the statement it told of.
+    """
+
+    def __init__(self, clean: "_Cleaner", render: Callable[[dict[str, Any]], str]) -> None:
+        super().__init__()
+        self._clean = clean
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        method = getattr(record, "_name", None)  # of what wrap_for_formatter has passed on
+        event: EventDict
+        if method is not None and isinstance(record.msg, dict):
+            event = dict(record.msg)
+        else:
+            method, event = record.levelname.lower(), {"event": record.getMessage()}
+            if record.exc_info:
+                event["exc_info"] = record.exc_info
+            if record.stack_info:
+                event["stack_info"] = record.stack_info
+        event = add_log_level(None, method, merge_contextvars(None, method, event))
+        event["logger"] = record.name
+        if "exc_info" in event:
+            event = format_exc_info(None, method, event)
+        return self._render(self._clean(_stamp(event)))
+
+
+_stamp = partial(TimeStamper(fmt="iso", utc=True), None, "")
 
 
 class _Cleaner:
@@ -73,30 +98,39 @@ class _Cleaner:
             self._redactor = Redactor(text, self._redactor)
         self._cleaned_short = lru_cache(_KEPT_TEXTS)(self._cleaned)
 
-    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
         ordered = {name: event[name] for name in _FIRST if name in event} | dict(event)
         if self._veil is not None:
             ordered = _without_names(ordered, self._veil)
         return {self._text(name): self._value(name, value, 0) for name, value in ordered.items()}
 
     def _value(self, name: object, value: object, depth: int) -> Any:
-        if isinstance(name, str) and name.lower().replace("_", "-") == "x-api-key":
+        if isinstance(name, str) and _names_key(name):
             return REDACTED
+        if value is None or type(value) in (bool, int):
+            return value
+        if type(value) in (str, bytes):
+            return self._text(value)
         if depth < _DEPTH and isinstance(value, Mapping):
             return {self._text(key): self._value(key, inner, depth + 1) for key, inner in value.items()}
         if depth < _DEPTH and isinstance(value, list | tuple | set | frozenset):
             return [self._value(None, inner, depth + 1) for inner in value]
-        is_plain = value is None or type(value) in (bool, int) or (type(value) is float and math.isfinite(value))
-        return value if is_plain else self._text(value)
+        return value if type(value) is float and math.isfinite(value) else self._text(value)
 
     def _text(self, value: object) -> str:
-        text = _as_text(value)
+        text = value if type(value) is str else _as_text(value)
         return self._cleaned_short(text) if len(text) < _SHORT else self._cleaned(text)
 
     def _cleaned(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
-        return _HEADER.sub(rf"\g<1>{REDACTED}", self._redactor.clean(text))
+        text = self._redactor.clean(text)
+        return _HEADER.sub(rf"\g<1>{REDACTED}", text) if "key" in text.casefold() else text
+
+
+@lru_cache(_KEPT_TEXTS)
+def _names_key(name: str) -> bool:
+    return name.lower().replace("_", "-") == "x-api-key"
 
 
 def _without_names(event: dict[str, Any], veil: Veil) -> dict[str, Any]:

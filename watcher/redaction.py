@@ -77,16 +77,24 @@ class Redactor:
         return self._stands_in(text)
 
     def _stands_in(self, text: str) -> bool:
+        if not self._is_on:
+            return False
         if _BEGINNING.search(text) is None:
             if len(text) < self._shortest and text.isascii():  # other characters may stand for several
                 return False
-            reduced = self._reduced(text)
-            return self._is_on and any(part in reduced for part in self._parts)
+            return self._has_part(self._reduced(text))
         return self._stands_in_a_reading(text)
 
     def _stands_in_a_reading(self, text: str) -> bool:
-        reduced = (self._reduced(layer.text) for layer in _layers(_Layer(text)))
-        return self._is_on and any(part in one for one in reduced for part in self._parts)
+        return self._is_on and any(self._has_part(self._reduced(layer.text)) for layer in _layers(_Layer(text)))
+
+    def _has_part(self, reduced: str) -> bool:
+        if len(reduced) < self._shortest:
+            return False
+        for part in self._parts:  # noqa: SIM110 — `any` takes twice as long, and each line of the log has some
+            if part in reduced:
+                return True
+        return False
 
     def clean(self, text: str) -> str:
         """Return the text with REDACTED in place of the secret, or half of it, in any form."""
