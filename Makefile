@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo    see it work: no key, no configuration, no network"
 	@echo "make test    formatter, ruff, mypy, import contract, all tests"
-	@echo "make crash   the proof that a crash loses and pays nothing, as root (an hour and a half); the table for README"
+	@echo "make crash   the proof that a crash loses and pays nothing, as root (an hour); the table for README"
 	@echo "make fuzz    inputs that nobody would write, for FUZZ_SECONDS (300); FUZZ_SEED for the same ones again; what does not"
 	@echo "             hold is written to build/fuzz"
 	@echo "make network work on shares of real servers, NFS, SMB and sshfs, as root (an hour); the table for README"

@@ -308,6 +308,6 @@ TRIAL = Trial(
     "devices",
     "the disk of drop, done, failed, the spool or the database fills up, has no inodes left, is away, or dies and "
     "is plugged in again, under the working daemon",
-    minutes=10,
+    minutes=4,
     run=_run,
 )

@@ -151,21 +151,21 @@ def _befall(run: Run) -> None:
                 deed = chance.choice(_DEEDS)
                 pair.befall(deed)
                 deeds[deed] += 1
+                run.counts["blows"] = deeds.total()
+                run.counts["recordings"] = len(pair.dropped)
             pair.rest()
-            run.judge("all", find_faults(pair, nodes, service))
+            run.judge(None, find_faults(pair, nodes, service))
             states = Counter(str(item.state) for item in nodes.items().values())
         finally:
             programs.close()
     takeovers = max(pair.takeovers, default=0.0)
     run.tell(f"{dict(deeds)}; {dict(states)}; takeovers within {takeovers:.1f} s")
-    run.counts["blows"] = deeds.total()
-    run.counts["recordings"] = len(pair.dropped)
 
 
 TRIAL = Trial(
     "nodes",
     "of two nodes with one site, the one that works is killed, stopped, or cut off from the database's server, or "
     "that is killed",
-    minutes=5,
+    minutes=3,
     run=_befall,
 )

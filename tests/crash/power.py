@@ -279,6 +279,6 @@ class _Cuts:
 TRIAL = Trial(
     "power",
     "the power goes, on real ext4 and xfs: before each kind of system call, and at any moment under load",
-    minutes=12,
+    minutes=7,
     run=_run,
 )

@@ -152,6 +152,6 @@ def _run(run: Run) -> None:
 TRIAL = Trial(
     "reorder",
     "every state in which a disk with a volatile cache may be left: each flush, and subsets of what followed it",
-    minutes=10,
+    minutes=5,
     run=_run,
 )

@@ -3,6 +3,7 @@
 `make crash` runs them all; each has a row of its own in README's table.
 """
 
+import multiprocessing
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,8 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 WORKERS = 2
+_PATIENCE_SECONDS = 300.0
+"""A play takes seconds, a day of reordered writes a minute or two: what takes longer than this hangs."""
 _CLOCK = SystemClock()
 
 
@@ -48,21 +51,27 @@ class Run:
         print(*lines, sep="\n    ", flush=True)
 
     def judge(self, play: object, finds: Iterable[str]) -> None:
-        """Whatever was found wrong with this play is told with how to play it again, and is one violation."""
+        """Whatever was found wrong with this play is told with how to play it again, and is one violation.
+
+        `play` null: the trial as a whole.
+        """
         if found := list(finds):
             self.violations += 1
-            self.tell(f"{self.name} --only {play} --seed {self.seed}", *found)
+            only = "" if play is None else f" --only {play}"
+            self.tell(f"{self.name}{only} --seed {self.seed}", *found)
 
     def carry_out(
         self, one: Callable[[Given], Result], given: Iterable[Given | None]
     ) -> Iterator[tuple[Given, Result]]:
         """Each was carried out by a process beside this one, until the time was over; in no order.
 
-        A null among them: there may be more when one of those under way has come to its end.
+        A null among them: there may be more when one of those under way has come to its end. Raises TimeoutError
+        where none does for long.
         """
         waiting = iter(given)
-        with ProcessPoolExecutor(WORKERS) as pool:
-            under_way: dict[Future[Result], Given] = {}
+        under_way: dict[Future[Result], Given] = {}
+        pool = ProcessPoolExecutor(WORKERS)
+        try:
             while True:
                 while len(under_way) < 2 * WORKERS and not self.is_over:
                     each = next(waiting, None)
@@ -71,8 +80,16 @@ class Run:
                     under_way[pool.submit(one, each)] = each
                 if not under_way:
                     return
-                for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                ended = wait(under_way, _PATIENCE_SECONDS, FIRST_COMPLETED).done
+                if not ended:
+                    for process in multiprocessing.active_children():
+                        process.kill()
+                    told = ", ".join(map(str, under_way.values()))
+                    raise TimeoutError(f"none of these came to its end in {_PATIENCE_SECONDS:.0f} s: {told}")
+                for done in ended:
                     yield under_way.pop(done), done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)

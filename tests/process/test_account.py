@@ -22,7 +22,7 @@ from watcher.text import JsonObject
 SiteAt = Callable[..., Place]
 NAMES = ("north", "east", "south", "west")
 LIMIT, SECONDS = 20, 15
-CYCLES = 30 if os.environ.get("EVERY_CROSSING") else 3
+CYCLES = int(os.environ.get("ACCOUNT_CYCLES", "3"))
 WRITES = ["4/second", f"{LIMIT}/{SECONDS}s"]
 READS = ["10/second"]
 
