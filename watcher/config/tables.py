@@ -46,6 +46,10 @@ from watcher.privacy import Veil
 from watcher.text import show_path
 from watcher.working_hours import Hours, parse_hours
 
+# No plug-in of pydantic's sees what is configured; and to look for one among all that is installed takes a
+# hundredth of a short command (measured).
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 
 def _kind(value: object) -> Alarm:
     if isinstance(value, str) and value in list(Alarm):

@@ -13,8 +13,6 @@ from pathlib import Path
 from watcher.errors import FolderError, RecordingError, StoreError, StoreLost
 from watcher.folders import MARKER, Folder
 from watcher.folders.names import is_aside, is_receipts_name
-from watcher.folders.tombstone_files import KEY
-from watcher.journey.receipt import receipt_at
 from watcher.journey.site import owners_of
 from watcher.store import Books, Store
 from watcher.text import show_path
@@ -74,6 +72,10 @@ def _is_marked(drop: Folder, database: Path) -> bool:
 
 def _a_receipt(folder: Folder) -> str:
     """Return where a receipt, or what is left of one, lies in the folder, for a person; "" where none is found."""
+    # Loaded only here: a database is seldom lost, and a short command waits for them. A daemon has them anyway.
+    from watcher.folders.tombstone_files import KEY  # noqa: PLC0415
+    from watcher.journey.receipt import receipt_at  # noqa: PLC0415
+
     with suppress(FolderError):
         if folder.occupied(KEY):
             return f"tombstones of what was erased, and their key {folder.name}/{show_path(KEY)}"

@@ -8,15 +8,17 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from math import inf
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Connection
 
 from watcher.errors import StoreError
 from watcher.outlet import Show
-from watcher.store.server_facts import ServerFacts
 from watcher.store.sqlite import SqliteDatabase
-from watcher.store.terms import Terms
+
+if TYPE_CHECKING:
+    from watcher.store.server_facts import ServerFacts
+    from watcher.store.terms import Terms
 
 
 class Database(Protocol):
@@ -37,7 +39,7 @@ class Database(Protocol):
     """Whether other sites and nodes may use it, too: it is on a server, not a file of this machine's."""
 
     @property
-    def terms(self) -> Terms | None:
+    def terms(self) -> "Terms | None":
         """The lease of this node; null where one process alone uses the database, and its lock is enough."""
 
     def exists(self) -> bool:
@@ -112,7 +114,7 @@ class Database(Protocol):
     def belong_to(self, site: str, *, keeping: bool = True) -> None:
         """See the rows of this site from now on; `keeping`: in all processes of this node. A file has one site."""
 
-    def examine(self) -> ServerFacts | None:
+    def examine(self) -> "ServerFacts | None":
         """Ask the server about itself; null for a file. Raises StoreError."""
 
     def tell_outages(self) -> None:

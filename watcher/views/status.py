@@ -7,9 +7,7 @@ from watcher.config import AudioConfig
 from watcher.domain import BACKLOG, Alteration, Fault, Item, Pause, State, VerdictState
 from watcher.errors import UNSENDABLE
 from watcher.journey.alterations import explain
-from watcher.journey.answer import read_answer
 from watcher.journey.failures import Failure
-from watcher.journey.filed import find_alteration
 from watcher.journey.submit.windows import describe, find_windows, seconds_for
 from watcher.journey.working import Activity, Working
 from watcher.store import Books, Left, Obstacle, Waiting
@@ -188,7 +186,13 @@ def read_status(context: CommandContext) -> Status:
     return replace(status, outdated=outdated, altered=find_altered(context, altered))
 
 
+# What few sites need is loaded where they need it: a short command waits for it. Who runs for long, and may be
+# upgraded meanwhile, has it anyway: a daemon files with both.
+
+
 def _look_at(books: Books, item: Item, audio: AudioConfig) -> InParts:
+    from watcher.journey.answer import read_answer  # noqa: PLC0415 — see above
+
     return InParts(item, read_answer(books, item, audio).progress())
 
 
@@ -230,9 +234,10 @@ def blocked_items(books: Books, limit: int) -> list[Blocked]:
 
 def find_altered(context: CommandContext, items: Iterable[Item]) -> list[Altered]:
     """Those of the altered recordings that are still there."""
-    return [
-        Altered(item, fault)
-        for item in items
-        if (fault := explain(item)) is not None
-        and find_alteration(context.filed_in(item), item, context.clock.now()) is not None
-    ]
+    altered = [Altered(item, fault) for item in items if (fault := explain(item)) is not None]
+    if not altered:
+        return []
+    from watcher.journey.filed import find_alteration  # noqa: PLC0415 — see above
+
+    now = context.clock.now()
+    return [one for one in altered if find_alteration(context.filed_in(one.item), one.item, now) is not None]

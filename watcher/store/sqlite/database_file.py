@@ -32,7 +32,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from math import inf
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
@@ -48,8 +48,10 @@ from watcher.store.sqlite.commits import Commits
 from watcher.store.sqlite.error_codes import DAMAGED, our_errors
 from watcher.store.sqlite.files import FileLock, check_folder, remove
 from watcher.store.sqlite.group_commit import GroupCommit
-from watcher.store.terms import Terms
 from watcher.text import show_path
+
+if TYPE_CHECKING:
+    from watcher.store.terms import Terms
 
 _log = logs.get_logger(__name__)
 
