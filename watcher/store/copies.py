@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from watcher.domain import UNDECIDED, Item, PartState, PauseKind, State
+from watcher.store.compiled import Compiled
 from watcher.store.dialects import OWN_SITE, shared_time
 from watcher.store.schema import WAITS_FOR_ANOTHER, items, leases, parts, pauses
 from watcher.store.scope import is_in_a_file, wide
@@ -54,9 +55,11 @@ _ORIGINAL_OF = (
     )
     .limit(1)
 )
-_SAME_CONTENT = select(items).where(items.c.content_key == bindparam("content_key")).order_by(*BY_ARRIVAL)
-_DUPLICATES_OF = ALL_ITEMS.where(items.c.duplicate_of == bindparam("id"), WAITS_FOR_ANOTHER).limit(
-    bindparam("limit")
+_SAME_CONTENT = Compiled(
+    select(items).where(items.c.content_key == bindparam("content_key")).order_by(*BY_ARRIVAL)
+)
+_DUPLICATES_OF = Compiled(
+    ALL_ITEMS.where(items.c.duplicate_of == bindparam("id"), WAITS_FOR_ANOTHER).limit(bindparam("limit"))
 )
 _BY_ID = select(items).where(items.c.id == bindparam("id"))
 _DECIDED_ORIGINALS = (
@@ -97,8 +100,10 @@ def _is_stranded(table: FromClause) -> ColumnElement[bool]:
     )
 
 
-_ORIGINAL_OF_ALL = _ORIGINAL_OF.where(~_is_stranded(items))
+_ORIGINAL_IN_A_FILE = Compiled(_ORIGINAL_OF)
+_ORIGINAL_OF_ALL = Compiled(_ORIGINAL_OF.where(~_is_stranded(items)))
 _STRANDED = select(items.c.id).where(items.c.content_key == bindparam("content_key"), _is_stranded(items))
+_DECIDED_IN_A_FILE = Compiled(_DECIDED_ORIGINALS)
 _DECIDED_ANYWHERE = _DECIDED_ORIGINALS.where(_IS_OWN)
 _STRANDED_ORIGINALS = (
     select(items.c.duplicate_of)
@@ -122,7 +127,7 @@ class Copies:
         That is one with an identifier, its own before one that it shares; else one on its way to it, else one that
         a person must decide on, else one that the service refused; an item that was withdrawn decides nothing.
         """
-        query = _ORIGINAL_OF if self._is_alone else _ORIGINAL_OF_ALL
+        query = _ORIGINAL_IN_A_FILE if self._is_alone else _ORIGINAL_OF_ALL
         with wide(self._connection):
             return one(self._connection, query, content_key=content_key, apart_from=apart_from)
 
@@ -157,7 +162,7 @@ class Copies:
     def decided_originals(self) -> list[str]:
         """The ids of some items that others of this site wait for, and that no longer wait themselves."""
         if self._is_alone:
-            return list(self._connection.execute(_DECIDED_ORIGINALS).scalars())
+            return [row[0] for row in _DECIDED_IN_A_FILE.rows(self._connection)]
         return self._originals(_DECIDED_ANYWHERE)
 
     def stranded_originals(self) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
+from watcher.store.compiled import Compiled
 from watcher.store.dialects import (
     EVERY_SITE,
     OWN_ACCOUNT,
@@ -18,7 +19,7 @@ from watcher.store.scope import is_in_a_file, wide
 
 _OWN = select(OWN_SITE)
 _BY_NAME = select(site.c.value).where(site.c.name == bindparam("name"))
-_GET = _BY_NAME.where(is_of_a_site(site.c.site))
+_GET = Compiled(_BY_NAME.where(is_of_a_site(site.c.site)))
 _PUT = insert_or_replace(site)
 ACCOUNT = "account"
 """The name of the fact that says whose credit a site works with."""
@@ -27,7 +28,7 @@ _WITH_ACCOUNT = (
     .where(site.c.name == ACCOUNT, site.c.value == bindparam("value"), is_of_a_site(site.c.site))
     .order_by(site.c.site)
 )
-_GET_OF_ACCOUNT = _BY_NAME.where(is_of_own_account(site.c.site, site.c.account))
+_GET_OF_ACCOUNT = Compiled(_BY_NAME.where(is_of_own_account(site.c.site, site.c.account)))
 _PUT_OF_ACCOUNT = _PUT.values(
     site=EVERY_SITE, account=OWN_ACCOUNT, name=bindparam("name"), value=bindparam("value")
 )
@@ -46,7 +47,7 @@ class SiteFacts:
 
     def get(self, name: str) -> Any:
         """The fact of this name, as parsed JSON; null if it is not known."""
-        return _parsed(self._connection.execute(_GET, {"name": name}).scalar())
+        return _parsed(_GET.value(self._connection, {"name": name}))
 
     def put(self, name: str, value: Any) -> None:
         self._connection.execute(_PUT, {"name": name, "value": json.dumps(value)})
@@ -83,7 +84,7 @@ class AccountFacts:
     def get(self, name: str) -> Any:
         """The fact of this name, as parsed JSON; null if it is not known."""
         _check_name(name)
-        return _parsed(self._connection.execute(_GET_OF_ACCOUNT, {"name": name}).scalar())
+        return _parsed(_GET_OF_ACCOUNT.value(self._connection, {"name": name}))
 
     def put(self, name: str, value: Any) -> None:
         _check_name(name)

@@ -1,12 +1,13 @@
 """What is due on the disk: moves, receipts, and recordings that were altered after filing."""
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, bindparam, exists, or_, select, update
 
 from watcher.alarms import Alarm
 from watcher.domain import FILED, Item, State
+from watcher.store.compiled import Compiled
 from watcher.store.condition_rows import Conditions
 from watcher.store.dialects import unindexed
 from watcher.store.rows import flattened
@@ -21,9 +22,9 @@ _IS_OBSTRUCTED = exists().where(
 
 
 @cache
-def _to_move(state: State, outcome: State) -> Select[Any]:
+def _to_move(state: State, outcome: State) -> Compiled:
     is_done = items.c.outcome == State.DONE
-    return (
+    return Compiled(
         select(items)
         .where(
             items.c.state == state,
@@ -36,18 +37,21 @@ def _to_move(state: State, outcome: State) -> Select[Any]:
 
 
 @cache
-def _receipt_due(state: State) -> Select[Any]:
-    return ALL_ITEMS.where(items.c.receipt_due, items.c.state == state, ~_IS_OBSTRUCTED).limit(bindparam("limit"))
+def _receipt_due(state: State) -> Compiled:
+    due = ALL_ITEMS.where(items.c.receipt_due, items.c.state == state, ~_IS_OBSTRUCTED)
+    return Compiled(due.limit(bindparam("limit")))
 
 
 _TO_MOVE_ON = ALL_ITEMS.where(items.c.moves_to.is_not(None), items.c.state == State.DONE, ~_IS_OBSTRUCTED).limit(
     bindparam("limit")
 )
-_WORK = select(
-    exists().where(items.c.moves_to.is_not(None), items.c.state == State.DONE),
-    exists().where(items.c.state == State.FILING),
-    exists().where(items.c.state == State.RETURNING),
-    exists().where(items.c.receipt_due, is_one_of(items, FILED)),
+_WORK = Compiled(
+    select(
+        exists().where(items.c.moves_to.is_not(None), items.c.state == State.DONE),
+        exists().where(items.c.state == State.FILING),
+        exists().where(items.c.state == State.RETURNING),
+        exists().where(items.c.receipt_due, is_one_of(items, FILED)),
+    )
 )
 _MOVES_ON = select(items.c.moves_to).where(items.c.moves_to.is_not(None))
 _ALTERED = ALL_ITEMS.where(items.c.altered.is_not(None), is_one_of(items, FILED)).limit(bindparam("limit"))
@@ -67,6 +71,7 @@ _MARK_ALTERED = (
         receipt_due=True,
     )
 )
+_RECEIPT_WRITTEN = Compiled(update(items).where(items.c.id == bindparam("the_id")).values(receipt_due=False))
 _MARK_RECEIPTS_DUE = update(items).where(has_identifier(bindparam("the_identifier"))).values(receipt_due=True)
 _ALL_RECEIPTS_DUE = ALL_ITEMS.where(items.c.receipt_due, is_one_of(items, FILED))
 
@@ -92,7 +97,7 @@ class FilingQueue:
 
     def work(self) -> Work:
         """What kinds of work there are at all, whether or not something is in the way of it."""
-        return Work(*self._connection.execute(_WORK).one())
+        return Work(*_WORK.row(self._connection))
 
     def to_file(self, outcome: State, now: float, latest: float, limit: int) -> list[Item]:
         """The oldest items that are being moved to done/ or failed/."""
@@ -141,4 +146,4 @@ class FilingQueue:
             self._conditions.open(Alarm.GROWN, item.id, item.altered.at)
 
     def mark_receipt_written(self, item_id: str) -> None:
-        self._connection.execute(update(items).where(items.c.id == item_id).values(receipt_due=False))
+        _RECEIPT_WRITTEN.change(self._connection, {"the_id": item_id})

@@ -9,8 +9,6 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     Connection,
-    Select,
-    Update,
     and_,
     bindparam,
     exists,
@@ -24,21 +22,22 @@ from sqlalchemy import (
 from watcher.alarms import Alarm
 from watcher.domain import FILED, LIVE, MOVING, TRANSITIONS, Item, State, VerdictState
 from watcher.errors import NoSuchItem, StaleItem, TransitionRefused
+from watcher.store.compiled import Compiled
 from watcher.store.condition_rows import Conditions
 from watcher.store.dialects import unindexed
 from watcher.store.rows import columns_of, flattened, item_of
 from watcher.store.schema import items, parts, transitions, verdicts
 from watcher.store.statements import ALL_ITEMS, BY_ARRIVAL, LATEST_FIRST, all_of, has_identifier, is_one_of, one
 from watcher.store.tallies import ITEMS, Tallies
-from watcher.store.verdict_copies import copy_to_item
+from watcher.store.verdict_copies import copied_from, copy_to_item
 from watcher.text import JsonObject, rfc3339, show_path
 
-_BY_ID = select(items).where(items.c.id == bindparam("id"))
+_BY_ID = Compiled(select(items).where(items.c.id == bindparam("id")))
 _BY_BEGINNING = select(items).where(items.c.id.between(bindparam("low"), bindparam("high"))).limit(2)
 _LATEST_AT = LATEST_FIRST.where(
     (items.c.path == bindparam("path")) | (items.c.filed_as == bindparam("path"))
 ).limit(1)
-_LIVE_AT = select(items).where(items.c.path == bindparam("path"), is_one_of(items, LIVE))
+_LIVE_AT = Compiled(select(items).where(items.c.path == bindparam("path"), is_one_of(items, LIVE)))
 _LIVE_PATHS = select(items.c.path, items.c.fingerprint).where(is_one_of(items, LIVE))
 _LIVE_COMPANIONS = select(items.c.companions).where(is_one_of(items, LIVE), items.c.companions != b"")
 _OF_STEM = ALL_ITEMS.where(
@@ -89,22 +88,24 @@ _ACCEPTED_AFTER = ALL_ITEMS.where(
         or_(transitions.c.after == State.FILING, transitions.c.after == State.DONE),
     ),
 )
-_LEFT_SINCE = select(
-    exists().where(
-        items.c.path == bindparam("path"),
-        ~is_one_of(items, LIVE),
-        transitions.c.item_id == items.c.id,
-        transitions.c.serial > bindparam("serial"),
+_LEFT_SINCE = Compiled(
+    select(
+        exists().where(
+            items.c.path == bindparam("path"),
+            ~is_one_of(items, LIVE),
+            transitions.c.item_id == items.c.id,
+            transitions.c.serial > bindparam("serial"),
+        )
     )
 )
 _HISTORY = select(transitions).where(transitions.c.item_id == bindparam("id")).order_by(transitions.c.serial)
-_WITHDRAWN_AT = LATEST_FIRST.where(items.c.path == bindparam("path"), items.c.state == State.WITHDRAWN)
-_FAILED_WITH = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"), items.c.state == State.FAILED)
+_WITHDRAWN_AT = Compiled(LATEST_FIRST.where(items.c.path == bindparam("path"), items.c.state == State.WITHDRAWN))
+_FAILED_WITH = Compiled(LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"), items.c.state == State.FAILED))
 _WITH_SHA256 = LATEST_FIRST.where(items.c.sha256 == bindparam("sha256"))
-_NOTE = insert(transitions)
+_NOTE = Compiled(insert(transitions))
 _ALARMS = {State.FAILED: Alarm.FAILED, State.HELD: Alarm.HELD}
 """The states in which a person is to be told of an item."""
-_ADD = insert(items)
+_ADD = Compiled(insert(items))
 
 
 class Items:
@@ -225,7 +226,7 @@ class Items:
 
     def has_left(self, path: bytes, serial: int) -> bool:
         """Return whether an item has given up this path in the drop folder since this change."""
-        return bool(self._connection.execute(_LEFT_SINCE, {"path": path, "serial": serial}).scalar_one())
+        return bool(_LEFT_SINCE.value(self._connection, {"path": path, "serial": serial}))
 
     def accepted_after(self, serial: int, states: Sequence[VerdictState]) -> list[Item]:
         """What has come to be filed, or was filed, since this change, by the state of its verdict."""
@@ -290,7 +291,7 @@ class Items:
             del values["site"]  # the transaction's own
         if serial is not None:
             values["serial"] = serial
-        self._connection.execute(_ADD, values)
+        _ADD.change(self._connection, values)
         self._tallies.add(ITEMS)
         is_seen = item.state is State.FAILED and (item.dismissed is not None or item.review is not None)
         if (alarm := _ALARMS.get(item.state)) is not None and not is_seen:
@@ -315,14 +316,13 @@ class Items:
         if after != State.SUBMITTING:
             values.setdefault("claim", None)
         expected = {"the_id": item.id, "the_state": item.state, "the_claim": item.claim}
-        done = self._connection.execute(_change(tuple(values)), expected | values)
-        if done.rowcount != 1:
+        if "identifier" in values:
+            expected["the_identifier"] = values["identifier"]
+        if _change(tuple(values)).change(self._connection, expected | values) != 1:
             msg = f"{item.id} is no longer {item.state}"
             raise StaleItem(msg)
         if item.state is State.FILING and after in FILED:
             self._tallies.count_filed(after, now - item.arrived_at)
-        if "identifier" in changes:
-            copy_to_item(self._connection, item.id)
         if after != item.state or note:
             self._note(item.id, now, item.state, after, note, by)
         self._note_conditions(item, after, now, changes)
@@ -350,7 +350,7 @@ class Items:
         self, item_id: str, at: float, before: State | None, after: State, note: str, by: str | None = None
     ) -> None:
         values = {"item_id": item_id, "at": at, "before": before, "after": after, "note": note, "by": by}
-        self._connection.execute(_NOTE, values)
+        _NOTE.change(self._connection, values)
 
 
 def _check_transition(item_id: str, before: State | None, after: State) -> None:
@@ -362,19 +362,20 @@ def _check_transition(item_id: str, before: State | None, after: State) -> None:
 
 
 @cache
-def _in_state(state: State) -> Select[Any]:
-    return select(items).where(items.c.state == state).order_by(*BY_ARRIVAL).limit(bindparam("limit"))
+def _in_state(state: State) -> Compiled:
+    return Compiled(select(items).where(items.c.state == state).order_by(*BY_ARRIVAL).limit(bindparam("limit")))
 
 
 @cache
-def _change(names: tuple[str, ...]) -> Update:
-    """The compare-and-set that writes these columns."""
-    return (
+def _change(names: tuple[str, ...]) -> Compiled:
+    """The compare-and-set that writes these columns; with the identifier, what is known of its verdict."""
+    copied = copied_from(bindparam("the_identifier")) if "identifier" in names else {}
+    return Compiled(
         update(items)
         .where(
             items.c.id == bindparam("the_id"),
             unindexed(items.c.state) == bindparam("the_state"),
             items.c.claim.is_not_distinct_from(bindparam("the_claim")),
         )
-        .values({name: bindparam(name) for name in names})
+        .values({name: bindparam(name) for name in names} | copied)
     )

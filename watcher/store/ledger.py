@@ -9,8 +9,6 @@ from sqlalchemy import (
     Connection,
     Float,
     Integer,
-    Row,
-    Select,
     bindparam,
     case,
     delete,
@@ -25,6 +23,7 @@ from sqlalchemy import (
 
 from watcher.domain import Attempt, Charged, Item, Part, State
 from watcher.errors import StaleItem
+from watcher.store.compiled import Compiled
 from watcher.store.dialects import add_to, is_of_own_site, shared_time
 from watcher.store.schema import attempts, items, leases, rate_events, spent_sums
 from watcher.store.scope import is_in_a_file
@@ -32,8 +31,8 @@ from watcher.store.tallies import CREDITS, Tallies
 
 _LONGEST_UPLOAD_SECONDS = 3600.0  # so that an index finds those that ended since: it has their beginnings
 
-_BEGIN = insert(attempts).returning(attempts.c.number)
-_RELEASE = (
+_BEGIN = Compiled(insert(attempts).returning(attempts.c.number))
+_RELEASE = Compiled(
     update(attempts)
     .where(attempts.c.number == bindparam("the_number"), attempts.c.ended_at.is_(None))
     .where(
@@ -44,19 +43,20 @@ _RELEASE = (
         )
     )
 )
-_END = update(attempts).where(attempts.c.number == bindparam("the_number"))
-_OPEN_SINCE = select(attempts.c.started_at).where(
-    attempts.c.number == bindparam("number"), attempts.c.ended_at.is_(None)
-)
-_OF_ITEM = select(attempts).where(attempts.c.item_id == bindparam("id")).order_by(attempts.c.number)
+_THIS = attempts.c.number == bindparam("the_number")
+_END = Compiled(update(attempts).where(_THIS, attempts.c.ended_at.is_(None)).returning(attempts.c.started_at))
+_END_ANEW = Compiled(update(attempts).where(_THIS, attempts.c.ended_at.is_not(None)))
+_OF_ITEM = Compiled(select(attempts).where(attempts.c.item_id == bindparam("id")).order_by(attempts.c.number))
 _IS_OWN = is_of_own_site(attempts.c.site)  # what does not say so is asked of the whole account
 _UNFINISHED = select(attempts).where(attempts.c.ended_at.is_(None), _IS_OWN).order_by(attempts.c.number)
 _LATEST = select(attempts).where(_IS_OWN).order_by(attempts.c.number.desc()).limit(bindparam("limit"))
 _LATEST_OF_ACCOUNT = select(attempts).order_by(attempts.c.number.desc()).limit(bindparam("limit"))
 _LISTED = select(attempts).where(_IS_OWN).order_by(attempts.c.number)
-_SPENT = select(func.count()).where(attempts.c.started_at >= bindparam("since"), attempts.c.charged != Charged.NO)
-_SPENT_BEFORE = select(func.coalesce(func.sum(spent_sums.c.charged), 0)).where(
-    spent_sums.c.since >= bindparam("since")
+_SPENT = Compiled(
+    select(func.count()).where(attempts.c.started_at >= bindparam("since"), attempts.c.charged != Charged.NO)
+)
+_SPENT_BEFORE = Compiled(
+    select(func.coalesce(func.sum(spent_sums.c.charged), 0)).where(spent_sums.c.since >= bindparam("since"))
 )
 _TO_SUM = select(attempts.c.started_at, attempts.c.charged).where(attempts.c.item_id == bindparam("id"))
 _SUM_SECONDS = 900.0  # wherever a day begins, it begins at a quarter of an hour
@@ -98,8 +98,8 @@ _UNDER_WAY = select(func.count()).where(attempts.c.ended_at.is_(None))
 _UNRELEASED = _UNDER_WAY.where(attempts.c.released_at.is_(None))
 _UNDER_WAY_ELSEWHERE = _UNDER_WAY.where(~_is_left(attempts.c.site))
 _UNRELEASED_ELSEWHERE = _UNRELEASED.where(~_is_left(attempts.c.site))
-_ADD_RATE_EVENT = insert(rate_events).returning(rate_events.c.serial)
-_END_RATE_EVENT = (
+_ADD_RATE_EVENT = Compiled(insert(rate_events).returning(rate_events.c.serial))
+_END_RATE_EVENT = Compiled(
     update(rate_events)
     .where(rate_events.c.serial == bindparam("the_serial"), rate_events.c.ended_at.is_(None))
     .values(ended_at=_NOW)
@@ -142,12 +142,12 @@ _END_ALL_RATE_EVENTS = (
 
 
 @cache
-def _log_of(number: int) -> Select[Any]:
+def _log_of(number: int) -> Compiled:
     """Ask for the unended rate events, and for so many ends at once, each the n-th last of all, unended or not."""
     unended = _UNENDED.scalar_subquery()
     skipped = [bindparam(f"skipped_{i}", type_=Integer) for i in range(number)]
     ends = [_NTH_LAST.offset(case((n > unended, n - unended), else_=0)).scalar_subquery() for n in skipped]
-    return select(_NOW, unended, *ends)
+    return Compiled(select(_NOW, unended, *ends))
 
 
 _IS_COUNTED = exists().where(rate_events.c.kind == "write", rate_events.c.released_at == attempts.c.released_at)
@@ -195,7 +195,7 @@ class Ledger:
             "no_cache": no_cache,
             "canary": canary,
         }
-        number: int = self._connection.execute(_BEGIN, values).scalar_one()
+        number: int = _BEGIN.value(self._connection, values)
         return number
 
     def release(self, number: int, item: Item, now: float) -> None:
@@ -204,7 +204,7 @@ class Ledger:
         Raises StaleItem unless the item is still submitting with this claim, and the attempt has no end yet.
         """
         values = {"the_number": number, "the_claim": item.claim, "released_at": now}
-        if self._connection.execute(_RELEASE, values).rowcount != 1:
+        if _RELEASE.change(self._connection, values) != 1:
             raise StaleItem(f"{item.id} is no longer being sent by this upload")
 
     def end(
@@ -222,16 +222,19 @@ class Ledger:
 
         `was_cut_off`: it ended with its process, nobody knows when.
         """
-        started_at = self._connection.execute(_OPEN_SINCE, {"number": number}).scalar()
-        if started_at is not None:  # else it was counted when it ended first
-            seconds = None if was_cut_off else now - started_at
-            self._tallies.count_attempt(outcome, charged, more.get("status"), seconds)
         values = {"ended_at": now, "outcome": outcome, "charged": charged, "decision": decision, **more}
-        self._connection.execute(_END, {"the_number": number, **values})
+        given = {"the_number": number, **values}
+        started_at = _END.value(self._connection, given)
+        if started_at is None:  # it was counted when it ended first
+            _END_ANEW.change(self._connection, given)
+            return
+        self._tallies.count_attempt(
+            outcome, charged, more.get("status"), None if was_cut_off else now - started_at
+        )
 
     def of_item(self, item_id: str) -> list[Attempt]:
         """Every request made for this item, oldest first."""
-        return [_attempt(row) for row in self._connection.execute(_OF_ITEM, {"id": item_id})]
+        return [_attempt(row) for row in _OF_ITEM.rows(self._connection, {"id": item_id})]
 
     def unfinished(self) -> list[Attempt]:
         """Attempts without an end: in flight, or cut off by a crash."""
@@ -252,8 +255,8 @@ class Ledger:
 
     def spent_since(self, since: float) -> int:
         """How many requests since then were charged, may have been, or still may be."""
-        spent: int = self._connection.execute(_SPENT, {"since": since}).scalar_one()
-        summed: int = self._connection.execute(_SPENT_BEFORE, {"since": since}).scalar_one()
+        spent: int = _SPENT.value(self._connection, {"since": since})
+        summed: int = _SPENT_BEFORE.value(self._connection, {"since": since})
         return spent + summed
 
     def charged_for(self, item_id: str) -> int:
@@ -314,12 +317,12 @@ class Ledger:
 
     def add_rate_event(self, kind: str, at: float) -> int:
         """A request may reach the service's throttle from then on, by the shared clock. Its number."""
-        serial: int = self._connection.execute(_ADD_RATE_EVENT, {"kind": kind, "released_at": at}).scalar_one()
+        serial: int = _ADD_RATE_EVENT.value(self._connection, {"kind": kind, "released_at": at})
         return serial
 
     def end_rate_event(self, serial: int, now: float) -> None:
         """Record that the request was answered or is lost: it counts now, or never will. Idempotent."""
-        self._connection.execute(_END_RATE_EVENT, {"the_serial": serial, "now": now})
+        _END_RATE_EVENT.change(self._connection, {"the_serial": serial, "now": now})
 
     def defer_rate_event(self, serial: int, now: float) -> None:
         """Let a rate event that had ended early end now."""
@@ -340,7 +343,7 @@ class Ledger:
         """
         values = {f"skipped_{i}": n - 1 for i, n in enumerate(numbers)}
         asked = {"kind": kind, "now": now, **values}
-        at, unended, *ends = self._connection.execute(_log_of(len(numbers)), asked).one()
+        at, unended, *ends = _log_of(len(numbers)).row(self._connection, asked)
         return Log(at, unended, {n - unended: end for n, end in zip(numbers, ends, strict=True)})
 
     def restore_rate_events(self, since: float, now: float) -> None:
@@ -385,7 +388,7 @@ class Ledger:
         self._connection.execute(_LET_GO, {"the_serial": place, "the_kind": kind, "released_at": at})
 
 
-def _attempt(row: Row[Any]) -> Attempt:
+def _attempt(row: Any) -> Attempt:
     return Attempt(
         number=row.number,
         item_id=row.item_id,

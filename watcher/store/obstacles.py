@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from watcher.domain import MOVING, PATIENT, Fault, State
+from watcher.store.compiled import Compiled
 from watcher.store.schema import items, obstacles
 from watcher.store.statements import is_one_of
 from watcher.text import JsonObject, path_text, rfc3339
@@ -32,10 +33,10 @@ _WAITING = (
     .select_from(obstacles)
     .where(exists().where(_ITS, is_one_of(items, MOVING)), obstacles.c.again_at > bindparam("now"))
 )
-_NEXT_AT = select(func.min(obstacles.c.again_at)).where(obstacles.c.again_at > bindparam("now"))
+_NEXT_AT = Compiled(select(func.min(obstacles.c.again_at)).where(obstacles.c.again_at > bindparam("now")))
 _ADD = insert(obstacles)
 _PUT = update(obstacles).where(obstacles.c.item_id == bindparam("the_id"))
-_REMOVE = delete(obstacles).where(obstacles.c.item_id == bindparam("id"))
+_REMOVE = Compiled(delete(obstacles).where(obstacles.c.item_id == bindparam("id")))
 _BRING_FORWARD = update(obstacles).where(obstacles.c.again_at > bindparam("now")).values(again_at=bindparam("now"))
 _FORGET = delete(obstacles).where(
     ~select(items.c.id).where(and_(items.c.id == obstacles.c.item_id, _STILL)).exists()
@@ -100,7 +101,7 @@ class Obstacles:
 
     def next_at(self, now: float) -> float | None:
         """When the next of the waiting items is tried again; null if none waits."""
-        next_at: float | None = self._connection.execute(_NEXT_AT, {"now": now}).scalar_one()
+        next_at: float | None = _NEXT_AT.value(self._connection, {"now": now})
         return next_at
 
     def put(self, item_id: str, fault: Fault, now: float, shortest: float, longest: float) -> bool:
@@ -118,9 +119,9 @@ class Obstacles:
         self._connection.execute(_PUT, {"the_id": item_id, "again_at": again_at, **values})
         return bool(row.code != fault.code)
 
-    def remove(self, item_id: str) -> bool:
-        """Delete the item's obstacle. Return whether there was one."""
-        return self._connection.execute(_REMOVE, {"id": item_id}).rowcount > 0
+    def remove(self, *item_ids: str) -> bool:
+        """Delete the obstacles of these items. Return whether any had one."""
+        return _REMOVE.change_each(self._connection, [{"id": one} for one in item_ids]) > 0
 
     def bring_forward(self, now: float) -> None:
         """Make all waiting items due now."""

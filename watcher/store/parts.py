@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Row,
     Select,
     Update,
     bindparam,
@@ -23,6 +22,7 @@ from sqlalchemy import (
 
 from watcher.domain import BACKLOG, IN_DROP, PART_TRANSITIONS, SENT, Fault, Item, Part, PartState, State
 from watcher.errors import StaleItem, TransitionRefused
+from watcher.store.compiled import Compiled
 from watcher.store.dialects import OWN_ACCOUNT
 from watcher.store.schema import attempts, items, obstacles, parts
 from watcher.store.scope import is_in_a_file, wide
@@ -37,7 +37,7 @@ _OF_ITEMS = (
     .where(parts.c.item_id.in_(bindparam("ids", expanding=True)))
     .order_by(parts.c.item_id, parts.c.index)
 )
-_WITH_CONTENT = (
+_WITH_CONTENT = Compiled(
     select(parts).where(parts.c.content_key == bindparam("content_key")).order_by(parts.c.item_id, parts.c.index)
 )
 _WITH_IDENTIFIER = (
@@ -94,6 +94,7 @@ _PLANNED = select(items).where(items.c.plan_mode.is_not(None), ~_IS_OBSTRUCTED).
 _PREPARING = _PLANNED.where(items.c.state == State.PREPARING)
 _QUEUED_WITHOUT = _PLANNED.where(items.c.state == State.QUEUED, ~WAITS, ~_HAS_ONE_TO_SEND)
 _ADD = insert(parts)
+_INDEX = list(parts.c).index(parts.c.index)  # a row is a tuple, which has a method of that name
 _FORGET = delete(parts).where(parts.c.item_id == bindparam("id"))
 
 
@@ -117,7 +118,7 @@ class Parts:
 
     def with_content(self, content_key: str) -> list[Part]:
         """Return every part of exactly these bytes, options, base URL and account, of whatever recording."""
-        return self._all(_WITH_CONTENT, content_key=content_key)
+        return [_part(row) for row in _WITH_CONTENT.rows(self._connection, {"content_key": content_key})]
 
     def with_identifier(self, identifier: str) -> list[Part]:
         """Return every part that has this identifier: more than one where they share it."""
@@ -210,11 +211,11 @@ def _check(part: Part, before: PartState | None, after: PartState) -> None:
         )
 
 
-def _part(row: Row[Any]) -> Part:
+def _part(row: Any) -> Part:
     fault = None if row.fault_code is None else Fault(row.fault_code, row.fault_message, row.fault_hint)
     proof = None if row.proof is None else json.loads(row.proof)
     plain = {name: getattr(row, name) for name in _PLAIN}
-    plain["index"] = row._mapping[parts.c.index]  # noqa: SLF001 — a row is a tuple, which has a method of that name
+    plain["index"] = row[_INDEX]
     return Part(**plain, fault=fault, proof=proof, state=PartState(row.state))
 
 

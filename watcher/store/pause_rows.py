@@ -6,18 +6,19 @@ One for a reason that all sites of the account share is in force for all of them
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from watcher.alarms import Alarm
 from watcher.domain import Pause, PauseKind
+from watcher.store.compiled import Compiled
 from watcher.store.condition_rows import Conditions
 from watcher.store.dialects import EVERY_SITE
 from watcher.store.schema import pauses
 
 _WEIGHT = {kind: weight for weight, kind in enumerate(PauseKind)}
 
-_ACTIVE = select(pauses).where(pauses.c.ended_at.is_(None))
-_FROM = select(pauses).where(pauses.c.serial >= bindparam("serial")).order_by(pauses.c.serial)
+_ACTIVE = Compiled(select(pauses).where(pauses.c.ended_at.is_(None)))
+_FROM = Compiled(select(pauses).where(pauses.c.serial >= bindparam("serial")).order_by(pauses.c.serial))
 _BEGINNING = select(
     func.coalesce(func.min(pauses.c.serial).filter(pauses.c.ended_at.is_(None)), func.max(pauses.c.serial) + 1, 1)
 )
@@ -42,7 +43,7 @@ class Pauses:
 
     def active(self) -> list[Pause]:
         """The pauses in force, most important first."""
-        rows = self._connection.execute(_ACTIVE)
+        rows = _ACTIVE.rows(self._connection)
         return sorted((_pause(row) for row in rows), key=lambda pause: _WEIGHT[pause.kind])
 
     def beginning(self) -> int:
@@ -52,7 +53,7 @@ class Pauses:
 
     def noted(self, serial: int) -> list[PauseRow]:
         """All pauses from this number on, over or not."""
-        rows = self._connection.execute(_FROM, {"serial": serial})
+        rows = _FROM.rows(self._connection, {"serial": serial})
         return [PauseRow(row.serial, _pause(row), row.ended_at, row.ended_by) for row in rows]
 
     def get(self, kind: PauseKind) -> Pause | None:
@@ -90,5 +91,5 @@ class Pauses:
         return pause
 
 
-def _pause(row: Row[Any]) -> Pause:
+def _pause(row: Any) -> Pause:
     return Pause(PauseKind(row.kind), row.code, row.reason, row.since, row.until, row.tries, row.by)

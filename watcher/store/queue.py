@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import BindParameter, ColumnElement, Connection, and_, bindparam, func, or_, select, update
 
 from watcher.domain import Item, State
+from watcher.store.compiled import Compiled
 from watcher.store.parts import HAS_BEGUN, IS_SENDABLE
 from watcher.store.schema import HINDERED, items
 from watcher.store.statements import BY_ARRIVAL, WAITS, all_of, one
@@ -13,7 +14,8 @@ _FREE = select(items).where(items.c.state == State.QUEUED, ~WAITS, IS_SENDABLE).
 _IS_DUE = or_(
     items.c.due_at <= bindparam("now"), items.c.attempted_at > bindparam("now")
 )  # the clock was set back
-_NEXT_DUE = _FREE.where(_IS_DUE).order_by(*BY_ARRIVAL)
+_DUE = _FREE.where(_IS_DUE).order_by(*BY_ARRIVAL)
+_NEXT_DUE = Compiled(_DUE)
 
 
 def _has_room(period: str) -> ColumnElement[bool]:
@@ -23,11 +25,11 @@ def _has_room(period: str) -> ColumnElement[bool]:
 
 
 _IS_AFFORDABLE = or_(and_(_has_room("day"), _has_room("month")), HAS_BEGUN)
-_NEXT_AFFORDABLE = _NEXT_DUE.where(_IS_AFFORDABLE)
+_NEXT_AFFORDABLE = Compiled(_DUE.where(_IS_AFFORDABLE))
 _NEXT_CANARY = _FREE.order_by(func.coalesce(items.c.attempted_at, 0.0), *BY_ARRIVAL)
 _NEXT_AFFORDABLE_CANARY = _NEXT_CANARY.where(_IS_AFFORDABLE)
-_NEXT_DUE_AT = select(func.min(items.c.due_at)).where(
-    items.c.state == State.QUEUED, items.c.due_at > bindparam("now")
+_NEXT_DUE_AT = Compiled(
+    select(func.min(items.c.due_at)).where(items.c.state == State.QUEUED, items.c.due_at > bindparam("now"))
 )
 _PUT_OFF = (
     select(items)
@@ -81,7 +83,7 @@ class Queue:
 
     def next_due_at(self, now: float) -> float | None:
         """When the next queued item in back-off is due; null if there is none."""
-        due_at: float | None = self._connection.execute(_NEXT_DUE_AT, {"now": now}).scalar_one()
+        due_at: float | None = _NEXT_DUE_AT.value(self._connection, {"now": now})
         return due_at
 
     def postponed(self, code: str, now: float) -> list[Item]:

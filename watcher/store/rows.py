@@ -1,10 +1,8 @@
 """How an item is stored in a row: one description of its columns, used for writing and reading."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
-
-from sqlalchemy import Row
 
 from watcher.domain import (
     Alteration,
@@ -90,7 +88,7 @@ _READ = [
 ]
 
 
-def item_of(row: Row[Any]) -> Item:
+def item_of(row: Sequence[Any]) -> Item:
     """The item in a row of the whole items table."""
     fields = dict(zip(_PLAIN, _read_plain(row), strict=True))
     for name, read, columns, is_single in _READ:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, Select, and_, exists, or_, select
 
 from watcher.domain import UNDECIDED, Item, State
+from watcher.store.compiled import Compiled
 from watcher.store.dialects import in_a_file_or_not, state_anywhere
 from watcher.store.rows import item_of
 from watcher.store.schema import items, parts
@@ -41,10 +42,15 @@ def has_identifier(identifier: BindParameter[str]) -> ColumnElement[bool]:
     return or_(items.c.identifier == identifier, items.c.id.in_(of_parts))
 
 
-def one(connection: Connection, query: Select[Any], **values: Any) -> Item | None:
-    row = connection.execute(query, values).one_or_none()
+def one(connection: Connection, query: Select[Any] | Compiled, **values: Any) -> Item | None:
+    if isinstance(query, Compiled):
+        row = query.row(connection, values)
+    else:
+        row = connection.execute(query, values).one_or_none()
     return None if row is None else item_of(row)
 
 
-def all_of(connection: Connection, query: Select[Any], **values: Any) -> list[Item]:
+def all_of(connection: Connection, query: Select[Any] | Compiled, **values: Any) -> list[Item]:
+    if isinstance(query, Compiled):
+        return [item_of(row) for row in query.rows(connection, values)]
     return [item_of(row) for row in connection.execute(query, values)]

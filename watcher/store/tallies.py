@@ -12,6 +12,7 @@ from math import inf
 from sqlalchemy import Connection, select
 
 from watcher.domain import Charged, State, Verdict, VerdictState
+from watcher.store.compiled import Compiled
 from watcher.store.dialects import add_to
 from watcher.store.schema import tallies
 
@@ -29,7 +30,7 @@ SUM = "sum"
 
 NO_STATUS = "none"
 
-_ADD = add_to(tallies)
+_ADD = Compiled(add_to(tallies))
 _ALL = select(tallies.c.name, tallies.c.label, tallies.c.number)
 
 
@@ -44,7 +45,7 @@ class Tallies:
         """What was added until now is in the database, for the site that is seen."""
         if self._unwritten:
             rows = [{"name": name, "label": label, "number": n} for (name, label), n in self._unwritten.items()]
-            self._connection.execute(_ADD, rows)
+            _ADD.change_each(self._connection, rows)
             self._unwritten.clear()
 
     def all(self) -> dict[str, dict[str, float]]:

@@ -3,8 +3,11 @@
 Whatever gives an item an identifier, or changes a verdict, calls one of these in its transaction.
 """
 
-from sqlalchemy import Connection, Update, bindparam, select, union, update
+from typing import Any
 
+from sqlalchemy import ColumnElement, Connection, Update, bindparam, select, union, update
+
+from watcher.store.compiled import Compiled
 from watcher.store.dialects import OWN_SITE
 from watcher.store.facts import ACCOUNT
 from watcher.store.schema import items, parts, site, verdicts
@@ -19,15 +22,18 @@ COPIED = {
 """Each column of an item, and that of the verdict which it repeats."""
 
 
+def copied_from(identifier: ColumnElement[str]) -> dict[str, Any]:
+    """Return the values of these columns for an item that has this identifier."""
+    of_it = verdicts.c.identifier == identifier
+    return {name: select(column).where(of_it).scalar_subquery() for name, column in COPIED.items()}
+
+
 def _copying() -> Update:
-    of_item = verdicts.c.identifier == items.c.identifier
-    return update(items).values(
-        {name: select(column).where(of_item).scalar_subquery() for name, column in COPIED.items()}
-    )
+    return update(items).values(copied_from(items.c.identifier))
 
 
 _TO_ITEM = _copying().where(items.c.id == bindparam("the_id"))
-_TO_ALL = _copying().where(items.c.identifier == bindparam("the_identifier"))
+_TO_ALL = Compiled(_copying().where(items.c.identifier == bindparam("the_identifier")))
 
 
 _own = site.alias("own")
@@ -59,4 +65,4 @@ def copy_to_item(connection: Connection, item_id: str) -> None:
 
 def copy_to_all(connection: Connection, identifier: str) -> None:
     """Let all items with this identifier have what is known of it, which may have changed."""
-    connection.execute(_TO_ALL, {"the_identifier": identifier})
+    _TO_ALL.change(connection, {"the_identifier": identifier})

@@ -6,9 +6,10 @@ from math import inf
 from typing import Any
 from zlib import compress, decompress
 
-from sqlalchemy import Connection, Row, and_, bindparam, exists, func, literal, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, literal, or_, select, update
 
 from watcher.domain import Verdict, VerdictState
+from watcher.store.compiled import Compiled
 from watcher.store.dialects import (
     OF_SCOPE,
     OWN_SITE,
@@ -25,7 +26,7 @@ from watcher.text import JsonObject
 
 _ASKING = (VerdictState.AWAITED, VerdictState.OVERDUE)
 
-_GET = select(verdicts).where(verdicts.c.identifier == bindparam("identifier"))
+_GET = Compiled(select(verdicts).where(verdicts.c.identifier == bindparam("identifier")))
 _OF = select(verdicts).where(verdicts.c.identifier.in_(bindparam("identifiers", expanding=True)))
 _AFTER = (
     select(verdicts.c.identifier)
@@ -33,8 +34,8 @@ _AFTER = (
     .order_by(verdicts.c.identifier)
     .limit(bindparam("limit"))
 )
-_ADD = insert_or_leave(verdicts)
-_PUT = update(verdicts).where(verdicts.c.identifier == bindparam("the_identifier"))
+_ADD = Compiled(insert_or_leave(verdicts))
+_PUT = Compiled(update(verdicts).where(verdicts.c.identifier == bindparam("the_identifier")))
 _IS_OWN = is_of_own_site(verdicts.c.site)  # this site asks for it: others of the account may have it too
 _DUE = (
     select(verdicts)
@@ -99,7 +100,7 @@ class Verdicts:
     def get(self, identifier: str | None) -> Verdict | None:
         if identifier is None:
             return None
-        row = self._connection.execute(_GET, {"identifier": identifier}).one_or_none()
+        row = _GET.row(self._connection, {"identifier": identifier})
         return None if row is None else _verdict(row)
 
     def of(self, identifiers: Collection[str]) -> dict[str, Verdict]:
@@ -116,14 +117,14 @@ class Verdicts:
 
     def add(self, verdict: Verdict) -> None:
         """Ask for this verdict from now on; one that is known already stays unchanged."""
-        if self._connection.execute(_ADD, _columns(verdict)).rowcount == 1:
+        if _ADD.change(self._connection, _columns(verdict)) == 1:
             self._tallies.count_verdict(None, verdict)
         copy_to_all(self._connection, verdict.identifier)
 
     def put(self, verdict: Verdict) -> None:
         """Replace the row of this identifier."""
         self._tallies.count_verdict(self.get(verdict.identifier), verdict)
-        self._connection.execute(_PUT, {"the_identifier": verdict.identifier, **_columns(verdict)})
+        _PUT.change(self._connection, {"the_identifier": verdict.identifier, **_columns(verdict)})
         copy_to_all(self._connection, verdict.identifier)
 
     def sites_with(self, identifier: str) -> list[str]:
@@ -204,7 +205,7 @@ def _columns(verdict: Verdict) -> dict[str, Any]:
     return {name: getattr(verdict, name) for name in names} | {"models": json.dumps(verdict.models)}
 
 
-def _verdict(row: Row[Any]) -> Verdict:
+def _verdict(row: Any) -> Verdict:
     return Verdict(
         identifier=row.identifier,
         state=VerdictState(row.state),

@@ -190,12 +190,10 @@ class Filing:
             self._obstruct(stuck)
 
     def _commit(self, batch: Batch, done: list[tuple[Item, Any]]) -> None:
-        were_stuck = 0
         with self._site.store.writing() as books:
-            for item, outcome in done:
+            for _, outcome in done:
                 batch.record(books, outcome)
-                were_stuck += books.obstacles.remove(item.id)
-            if were_stuck:  # what was mended may have kept others too
+            if books.obstacles.remove(*(item.id for item, _ in done)):  # what was mended may have kept others too
                 books.obstacles.bring_forward(self._site.clock.now())
         for _, outcome in done:
             batch.tell(outcome)
