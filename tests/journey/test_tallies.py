@@ -4,11 +4,12 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from runpy import run_path
+from typing import Any
 
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Engine, NullPool, create_engine, event, text
+from sqlalchemy import NullPool, create_engine, text
 
 from tests.clock import FalseClock
 from tests.places import REFUSED, Place, speech
@@ -119,17 +120,12 @@ def test_a_sum_is_written_once_in_a_transaction(place: Place) -> None:
     place.run_once()
     written: list[str] = []
 
-    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
-        written.extend([statement] if statement.startswith("INSERT INTO tallies") else [])
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        with place.books() as books:
-            for _ in range(50):
-                books.tallies.count_question(200)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    assert len(written) == 1
+    with place.books() as books:
+        driver: Any = books._connection.connection.driver_connection
+        driver.set_trace_callback(written.append)
+        for _ in range(50):
+            books.tallies.count_question(200)
+    assert len([statement for statement in written if statement.startswith("INSERT INTO tallies")]) == 1
     with place.books() as books:
         books.tallies.count_question(200)
         assert books.tallies.all()[tallies.REQUESTS]["verdict 200"] == 51
