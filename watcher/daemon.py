@@ -1,6 +1,5 @@
 """The daemon: run the steps in their loops, and the chores beside them, until it is told to stop."""
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -13,7 +12,7 @@ from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor as SchedulerPool
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from watcher import __version__, logs, systemd
+from watcher import __version__, heap, logs, systemd
 from watcher.clock import Clock
 from watcher.composition import Journey
 from watcher.errors import Exit, InstanceRunning, StoreError
@@ -31,9 +30,8 @@ from watcher.wishes import Wishing
 
 _log = logs.get_logger(__name__)
 
-_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD in malloc.h
-_LARGE_BYTES = 2 << 20  # more than is read from a recording at once
 _TIDY_SECONDS = 600.0
+_HEAP_SECONDS = 60.0
 _LISTENING_SECONDS = 15.0
 _STATUS_SECONDS = 5.0
 _REPORT_SECONDS = 60.0
@@ -51,7 +49,7 @@ def run(journey: Journey, signals: Signals) -> Exit | None:
 
     None: this node has lost its lease, and is to stand by again.
     """
-    give_back_large_blocks()
+    heap.give_back_large_blocks()
     site, stopping, over = journey.site, journey.stopping, signals.over
     signals.heed()
     if journey.tenure is not None:
@@ -154,6 +152,7 @@ def _chores(journey: Journey, watch: Watch, runners: dict[str, Runner]) -> dict[
         Chore("instance", journey.instance.keep, failures=failures): 5.0,
         Chore("silence", _Listening(site).look, failures=failures): _LISTENING_SECONDS,
         Chore("tidy", tidy, (site,), failures): _TIDY_SECONDS,
+        Chore("heap", heap.give_back_small_blocks, failures=failures): _HEAP_SECONDS,
         Chore("status-page", StatusPage(site).look, failures=failures): _STATUS_SECONDS,
         Chore("report", DailyReport(site).look, failures=failures): _REPORT_SECONDS,
     }
@@ -231,16 +230,6 @@ def _start_reloading(journey: Journey, hang_up: threading.Event) -> threading.Th
     thread = threading.Thread(target=reload_when_told, name="reload", daemon=True)
     thread.start()
     return thread
-
-
-def give_back_large_blocks() -> None:
-    """Have glibc give each large block back to the system as soon as it is freed.
-
-    By itself it keeps blocks of any size that was freed once: what a scan of 100,000 files needs for a moment
-    would be kept for ever.
-    """
-    with suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _runners(journey: Journey) -> dict[str, Runner]:

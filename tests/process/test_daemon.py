@@ -146,12 +146,14 @@ def test_an_idle_daemon_says_nothing(make_place: MakePlace, watcher: Programs) -
 
 
 HOLDING = """
-from watcher.daemon import give_back_large_blocks
+from watcher.heap import give_back_large_blocks, give_back_small_blocks
 
 def held():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 
 give_back_large_blocks()
+"""
+LARGE = """
 bytes(24 << 20)  # what glibc learns its lesson from
 before, kept = held(), []
 for _ in range(8):
@@ -160,12 +162,21 @@ for _ in range(8):
     del large
 print(held() - before)
 """
+SMALL = """
+before = held()
+small = [bytearray(b"x") * 5_000 for _ in range(10_000)]
+kept = small[::500]
+del small
+give_back_small_blocks()
+print(held() - before)
+"""
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such setting")
-def test_memory_that_was_needed_for_a_moment_is_given_back() -> None:
+@pytest.mark.parametrize("needed", [LARGE, SMALL], ids=["large", "small"])
+def test_memory_that_was_needed_for_a_moment_is_given_back(needed: str) -> None:
     """Whatever is held that was asked for later: what a scan of 100,000 files needs is not kept for ever."""
-    found = subprocess.run([sys.executable, "-c", HOLDING], capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", HOLDING + needed], capture_output=True, text=True, check=True)
     assert int(found.stdout) < 2 << 20
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.store.recordings import item, sqlite_of, verdict
 from tests.transitions import any_transition
-from watcher.domain import TRANSITIONS, Audio, Fault, Fingerprint, Item, State, VerdictState
+from watcher.domain import BACKLOG, TRANSITIONS, Audio, Fault, Fingerprint, Item, State, VerdictState
 from watcher.errors import StaleItem, StoreContradicted, StoreError, TransitionRefused
 from watcher.store import FIRST, Books, Sought, Store, Waiting
 from watcher.store.waiting import WAITING_SHOWN
@@ -42,6 +42,22 @@ def test_an_item_reads_as_it_was_written(store: Store) -> None:
         books.items.add(whole)
     with store.reading() as books:
         assert books.items.get(whole.id) == whole
+
+
+def test_what_status_asks_of_all_items_counts_none_of_them(store: Store) -> None:
+    """How many there are is kept, and the first arrival is found in an index: a million take no longer."""
+    with store.reading() as books:
+        assert books.items.oldest_arrival(BACKLOG) is None
+        assert books.tallies.items() == 0
+    with store.writing() as books:
+        for number, state in enumerate((State.QUEUED, State.PREPARING, State.QUEUED), 3):
+            books.items.add(item(10 - number, state=state))
+        books.items.add(item(1, state=State.HELD))
+    with store.reading() as books:
+        assert books.items.oldest_arrival(BACKLOG) == 5.0
+        assert books.items.oldest_arrival({State.FILING, State.PREPARING}) == 6.0
+        assert books.tallies.items() == 4
+        assert books.items.counts(books.tallies.items()) == books.items.counts()
 
 
 def test_a_row_of_the_list_has_what_the_item_has(store: Store) -> None:

@@ -143,7 +143,7 @@ QUESTIONS: dict[str, Callable[[Books], Any]] = {
     "obstacles.total": lambda books: books.obstacles.total(),
     "obstacles.listed": lambda books: books.obstacles.listed(3),
     "obstacles.waiting": lambda books: books.obstacles.waiting(1.0),
-    "items.oldest_in": lambda books: books.items.oldest_in(BACKLOG),
+    "items.oldest_arrival": lambda books: books.items.oldest_arrival(BACKLOG),
     "items.live_among": lambda books: books.items.live_among([b"folder/70.wav", b"folder/75.wav"]),
     "items.filed_among": lambda books: books.items.filed_among([b"folder/73.wav", b"folder/75.wav"], State.DONE),
     "items.accompanied": lambda books: books.items.accompanied(b"folder/77"),

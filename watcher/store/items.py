@@ -69,6 +69,7 @@ _MOVES_ON_AMONG = select(items.c.moves_to).where(_MOVES_ON, items.c.moves_to.in_
 _BY_IDENTIFIER = ALL_ITEMS.where(has_identifier(bindparam("identifier")))
 _ANY_IDENTIFIER = select(items.c.identifier).where(items.c.identifier.is_not(None)).limit(1)
 _LATEST_ARRIVAL = select(func.max(items.c.arrived_at))
+_OLDEST_ARRIVAL = select(func.min(items.c.arrived_at)).where(items.c.state == bindparam("state"))
 _TOTAL = select(func.count()).select_from(items)
 _COUNTS = (
     select(items.c.state, func.count()).where(is_one_of(items, set(State) - {State.DONE})).group_by(items.c.state)
@@ -241,10 +242,10 @@ class Items:
         counted[State.DONE] = total - sum(counted.values())
         return {state: counted.get(state, 0) for state in State}
 
-    def oldest_in(self, states: AbstractSet[State]) -> Item | None:
-        """The item in one of these states that arrived first."""
-        found = [item for state in states for item in self.in_state(state, limit=1)]
-        return min(found, key=lambda item: item.arrived_at, default=None)
+    def oldest_arrival(self, states: AbstractSet[State]) -> float | None:
+        """When the first of those arrived that are in one of these states; None if there are none."""
+        found = (self._connection.execute(_OLDEST_ARRIVAL, {"state": state}).scalar_one() for state in states)
+        return min((at for at in found if at is not None), default=None)
 
     def latest_arrival(self) -> float | None:
         """When the latest recording arrived; None if there is none."""

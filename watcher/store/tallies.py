@@ -56,6 +56,10 @@ class Tallies:
             found.setdefault(name, {})[label] = float(number)
         return found
 
+    def items(self) -> int:
+        """Return how many items there are."""
+        return round(self.all().get(ITEMS, {}).get("", 0))
+
     def add(self, name: str, label: str = "", number: float = 1.0) -> None:
         self._add([(name, label, number)])
 

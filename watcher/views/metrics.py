@@ -78,9 +78,9 @@ def read_figures(context: CommandContext, failures: Failures) -> Figures:
         states = books.items.counts(total=round(sums.get(tallies.ITEMS, {}).get("", 0)))
         dismissed, unknown = books.items.dismissed(), books.verdicts.counts_of_unknown()
         waiting, blocked, stuck = books.waiting.total(), books.waiting.blocked(), books.obstacles.total()
-        oldest, dropped = books.items.oldest_in(BACKLOG), books.waiting.listed()
+        oldest, dropped = books.items.oldest_arrival(BACKLOG), books.waiting.listed()
         nodes = _read_nodes(books, config, terms.owner) if terms is not None else None
-    since = [oldest.arrived_at] if oldest is not None else []
+    since = [oldest] if oldest is not None else []
     since += [file.since for file in dropped]
     troubles = find_troubles(vitals, context.clock.now(), config.arrivals.rescan_seconds)
     steps = [step for step in STEPS if step != "verdict" or config.verdicts.fetch]

@@ -164,7 +164,7 @@ def _working_here(context: CommandContext) -> tuple[str, bool]:
 def _look_at(books: Books, name: SiteName, lease: Lease | None, node: str, *, has_node: bool) -> SiteState:
     counts = count(books)
     in_parts, submissions = books.parts.left_to_send()
-    oldest = books.items.oldest_in(BACKLOG)
+    oldest = books.items.oldest_arrival(BACKLOG)
     return SiteState(
         name,
         lease,
@@ -174,7 +174,7 @@ def _look_at(books: Books, name: SiteName, lease: Lease | None, node: str, *, ha
         books.pauses.active(),
         counts.backlog - in_parts + submissions,
         books.site.get("last_scan_at"),
-        oldest.arrived_at if oldest else None,
+        oldest,
     )
 
 

@@ -158,7 +158,7 @@ def read_status(context: CommandContext) -> Status:
     with context.store.reading() as books:
         counts = count(books)
         in_parts, submissions = books.parts.left_to_send()
-        oldest = books.items.oldest_in(BACKLOG)
+        oldest = books.items.oldest_arrival(BACKLOG)
         windows = find_windows(books, context.config.limits.writes, context.clock.now())
         altered = list(books.filing.altered(_ALTERED_LOOKED_AT))
         waiting = books.waiting.listed()
@@ -174,7 +174,7 @@ def read_status(context: CommandContext) -> Status:
             rate=describe(windows),
             eta_seconds=seconds_for(counts.backlog - in_parts + submissions, windows),
             last_scan_at=books.site.get("last_scan_at"),
-            oldest_queued_at=oldest.arrived_at if oldest else None,
+            oldest_queued_at=oldest,
             in_parts=[_look_at(books, item, context.config.audio) for item in books.parts.begun(_IN_PARTS_SHOWN)],
             waiting=waiting,
             blocked=_find_blocked(books, waiting),
@@ -199,7 +199,7 @@ def _look_at(books: Books, item: Item, audio: AudioConfig) -> InParts:
 def count(books: Books) -> Counts:
     """Count what there is of each kind."""
     return Counts(
-        states=books.items.counts(),
+        states=books.items.counts(books.tallies.items()),
         verdicts=books.verdicts.counts(),
         dismissed=books.items.dismissed(),
         waiting=books.waiting.total(),
