@@ -84,10 +84,10 @@ def test_an_upgrade_that_fails_half_way_leaves_the_tables_as_they_were(
         raise RuntimeError
 
     with Store(empty, _LOCAL) as store:
-        monkeypatch.setattr(revisions, "apply", fail)
-        with pytest.raises(RuntimeError):
-            store.database.migrate()
-        monkeypatch.undo()
+        with monkeypatch.context() as broken:
+            broken.setattr(revisions, "apply", fail)
+            with pytest.raises(RuntimeError):
+                store.database.migrate()
         assert not store.database.exists()
         assert store.database.migrate() == (None, NEWEST)
 

@@ -34,9 +34,7 @@ class GroupCommit:
     def __init__(self, opened: Callable[[], AbstractContextManager[Connection]], name: str) -> None:
         self._opened = opened
         self._name = name
-        self._lock = (
-            threading.Lock()
-        )  # of several conditions: waking a thread in vain costs as much as a statement
+        self._lock = threading.Lock()  # of two conditions: waking a thread in vain costs as much as a statement
         self._turn = threading.Condition(self._lock)  # for those who wait for a turn
         self._alone = threading.Condition(self._lock)  # for the one who began the group, and is to commit it
         self._waiting = 0  # for a turn
