@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -327,6 +328,54 @@ def keys_of(processes: list[int]) -> Iterator[str]:
         with suppress(psutil.Error):
             if key := psutil.Process(pid).environ().get("IDENTIFAI_API_KEY"):
                 yield key
+
+
+_RECEIPT_AFTER_MOVE = """
+from threading import Timer
+from watcher.folders import Folder
+
+def write_late(folder, path, data, *, replacing, unsynced=None, write=Folder.write_whole):
+    if replacing or not path.endswith(b".json"):
+        return write(folder, path, data, replacing=replacing, unsynced=unsynced)
+    late = Timer(0.3, write, (folder, path, data), {"replacing": True})
+    late.daemon = True
+    late.start()
+
+Folder.write_whole = write_late
+"""
+_SENT_BLINDLY = """
+from watcher.journey.submit.send import Uploads
+
+def upload_anew(sender, item, part, file, *, no_cache, upload=Uploads._upload):
+    return upload(sender, item, part, file, no_cache=True)
+
+Uploads._upload = upload_anew
+"""
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [(_RECEIPT_AFTER_MOVE, "filed without a receipt: "), (_SENT_BLINDLY, "paid 2 times: ")],
+    ids=["receipt after move", "sent blindly"],
+)
+def test_a_program_that_keeps_a_wrong_order_does_not_pass(
+    broken: str, said: str, place: Place, watcher: Programs, tmp_path: Path
+) -> None:
+    """The program that is killed is another one than ours: its interpreter loads the mistake at its start."""
+    sites = tmp_path / "broken"
+    sites.mkdir()
+    only_there = "import sys\nif '-m' in sys.orig_argv and 'drill' not in sys.orig_argv:\n"
+    (sites / "sitecustomize.py").write_text(only_there + textwrap.indent(broken, "    "))
+    path = os.pathsep.join([str(sites), ENVIRONMENT["PYTHONPATH"]])
+    program = watcher.call(
+        *("drill", "--kills", "30", "--seed", "7", "--config", place.config_path),
+        environment=ENVIRONMENT | {"PYTHONPATH": path},
+    )
+
+    assert program.process.returncode == Exit.INCOMPLETE, program.out + program.err
+    assert program.out.startswith("Broken, after "), program.out + program.err
+    assert f"  - {said}" in program.out
+    assert hidden(place) == []
 
 
 # Where it cannot be carried out
