@@ -27,6 +27,7 @@ EACH = int(os.environ.get("WATCHER_RECORDINGS", "50"))
 SILENCE_SECONDS = 12.0
 UNCLOSED_SECONDS = 45.0
 OUTAGE_SECONDS = 20.0
+DRILL_SECONDS = 600.0
 
 
 @pytest.fixture
@@ -384,3 +385,18 @@ def test_check(corner: Corner, make_site: MakeSite, watcher: Programs, service: 
     (corner.server / "done").rmdir()
     told = watcher.call("check", "--config", place.config_path, seconds=PATIENCE_SECONDS)
     assert told.process.returncode != 0, told.out
+
+
+def test_drill(corner: Corner, make_site: MakeSite, watcher: Programs) -> None:
+    """`drill` kills the program in hidden folders there, says what the mount cannot promise, leaves nothing"""
+    place = make_site()
+    told = watcher.call(
+        "drill", "--kills", "3", "--seed", "5", "--config", place.config_path, seconds=DRILL_SECONDS
+    )
+    assert told.process.returncode == 0, told.out + told.err
+    assert "Proven by 3 kills" in told.out
+    assert {"smb": "cifs", "sshfs": "fuse.sshfs"}.get(KIND.partition("-")[0], "nfs") in told.out
+    limit = {"nfs": "(async: no)", "smb": "(Samba: strict sync)", "ssh": "is up to the server"}[KIND[:3]]
+    assert limit in told.out, told.out
+    left = [path for name in ("drop", "done", "failed") for path in (corner.server / name).iterdir()]
+    assert left == []
