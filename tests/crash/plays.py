@@ -124,14 +124,14 @@ TRIALS = (
     Trial(
         "kills",
         "the real program is killed at each of its system calls that changes something",
-        minutes=10,
+        minutes=8,
         run=partial(_run, counted=NEVER, plan=_plan_kills, told="kills"),
     ),
     Trial(
         "faults",
         "a write, sync, rename, link, removal or open of the real program fails with "
         "ENOSPC, EIO, EDQUOT, EROFS or EACCES, once or for a while",
-        minutes=7,
+        minutes=6,
         run=partial(_run, counted=Harm(error="EIO"), plan=_plan_faults, told="faults"),
     ),
 )

@@ -15,7 +15,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -26,8 +28,10 @@ from tests.crash.power import HOLD, LOAD, commander, drop_some, needs_power
 from tests.crash.powered import POWERED, PoweredDisk
 from tests.crash.trial import Run, Trial
 from tests.people import missing
+from tests.process.programs import CLOCK
 from watcher.sandbox import LedgerEntry, Sandbox
 
+_DROPS = 2  # with one disk that is written to one flush after the other, a longer day shows nothing else
 _SUBSETS = 2  # of what was not flushed, at each flush
 _DRAINED = 0.04  # of the images
 _NEVER_HIT = Harm(at=1_000_000)
@@ -75,8 +79,8 @@ class Marks:
         self._bank._service._known = {name: one for name, one in self._known.items() if name in charged}
 
 
-def spend_day(text: str, lying: tuple[str, ...] = ()) -> Day:
-    """The day that is written so. `lying`: the syncs that lie."""
+def spend_day(text: str, lying: tuple[str, ...] = (), until: float = inf) -> Day:
+    """The day that is written so. `lying`: the syncs that lie. `until`: images are audited for so long."""
     seed, _, kind = text.partition("@")
     chance = random.Random(int(seed))
     story = replace(LOAD, settings=LOAD.settings | (HOLD if chance.random() < 0.5 else {}))
@@ -88,7 +92,7 @@ def spend_day(text: str, lying: tuple[str, ...] = ()) -> Day:
         disk = PoweredDisk(kind, point, noted.export)
         made.callback(disk.close)
         stage = made.enter_context(story.stage(point, other, commander(), Mains([disk], lying)))
-        for _ in range(3):
+        for _ in range(_DROPS):
             drop_some(stage, chance)
         disk.sync()
         since, marks = noted.noted, Marks(stage.bank, noted)
@@ -100,8 +104,10 @@ def spend_day(text: str, lying: tuple[str, ...] = ()) -> Day:
         noted.close()
         marks.close()
         image = home / "image"
-        for name, until in noted.images(image, since, chance, _SUBSETS):
-            marks.rewind(until)
+        for name, flush in noted.images(image, since, chance, _SUBSETS):
+            if CLOCK.monotonic() > until:
+                break
+            marks.rewind(flush)
             drains = chance.random() < _DRAINED
             finds = list(_audit(stage, disk, image, drains=drains))
             day.images, day.drained = day.images + 1, day.drained + drains
@@ -130,9 +136,9 @@ def needs_noted_disks() -> None:
         missing(f"no {PROGRAM} here. Wanted: apt-get install {PACKAGE}")
 
 
-def _carry_out(text: str) -> Day:
+def _carry_out(text: str, until: float) -> Day:
     try:
-        return spend_day("1@ext4", ("fsync", "fdatasync")) if text == LYING else spend_day(text)
+        return spend_day("1@ext4", ("fsync", "fdatasync")) if text == LYING else spend_day(text, until=until)
     except Exception:  # noqa: BLE001 — a day that cannot be spent is a find, and stops no other
         return Day(finds=[traceback.format_exc()])
 
@@ -140,7 +146,8 @@ def _carry_out(text: str) -> Day:
 def _run(run: Run) -> None:
     needs_noted_disks()
     days = (f"{run.chance.randrange(10_000)}@{POWERED[number % len(POWERED)]}" for number in range(_DAYS))
-    for text, day in run.carry_out(_carry_out, run.only or chain([LYING], days)):
+    until = inf if run.only else CLOCK.monotonic() + run.seconds
+    for text, day in run.carry_out(partial(_carry_out, until=until), run.only or chain([LYING], days)):
         if text == LYING:
             run.judge(text, [] if day.finds else ["nothing was found, though no sync was made"])
             continue
@@ -151,7 +158,7 @@ def _run(run: Run) -> None:
 
 TRIAL = Trial(
     "reorder",
-    "every state in which a disk with a volatile cache may be left: each flush, and subsets of what followed it",
+    "states in which a disk with a volatile cache may be left by a power cut: each flush, and subsets of what followed it",
     minutes=5,
     run=_run,
 )

@@ -17,8 +17,9 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 WORKERS = 2
-_PATIENCE_SECONDS = 300.0
-"""A play takes seconds, a day of reordered writes a minute or two: what takes longer than this hangs."""
+_PATIENCE_SECONDS = 600.0
+"""A play takes seconds, a day of reordered writes some minutes: what takes longer than this hangs."""
+_GRACE_SECONDS = 10.0
 _CLOCK = SystemClock()
 
 
@@ -82,14 +83,23 @@ class Run:
                     return
                 ended = wait(under_way, _PATIENCE_SECONDS, FIRST_COMPLETED).done
                 if not ended:
-                    for process in multiprocessing.active_children():
-                        process.kill()
+                    _end_children()
                     told = ", ".join(map(str, under_way.values()))
                     raise TimeoutError(f"none of these came to its end in {_PATIENCE_SECONDS:.0f} s: {told}")
                 for done in ended:
                     yield under_way.pop(done), done.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_children() -> None:
+    """The processes that carry out plays are gone; those who can still hear it took away what they had made."""
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join(_GRACE_SECONDS)
+        child.kill()
 
 
 @dataclass(frozen=True)
