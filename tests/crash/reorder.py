@@ -158,7 +158,7 @@ def _run(run: Run) -> None:
 
 TRIAL = Trial(
     "reorder",
-    "states in which a disk with a volatile cache may be left by a power cut: each flush, and subsets of what followed it",
+    "a power cut as a disk with a volatile cache may be left by it: each flush, and subsets of what followed",
     minutes=5,
     run=_run,
 )
