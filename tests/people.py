@@ -86,7 +86,7 @@ def as_user(function: Callable[Parameters, Result], *args: Parameters.args, **kw
 
 def needs_root() -> None:
     if os.geteuid() != 0:
-        missing("only root can act as another user")
+        missing("only root can do this")
 
 
 def needs_acl() -> None:
