@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import QueuePool
 
 BUSY_SECONDS = 10.0  # for what is not ours, such as an sqlite3 shell
@@ -39,6 +39,45 @@ def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
     except BaseException:
         connection.close()
         raise
+
+
+class Connections:
+    """Connections that each transaction opens with `begin`, at most `size` at a time; 0: no limit.
+
+    Whoever is through with one leaves it to the next as it is: to hand it back to the pool and fetch it from there
+    costs more than a small question (measured).
+    """
+
+    def __init__(self, opened: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> None:
+        self._engine = make_engine(opened, begin, size=size)
+        self._idle: list[Connection] = []
+
+    @contextmanager
+    def lent(self) -> Iterator[Connection]:
+        """A connection that nobody else has meanwhile, in no transaction. What begins in the block ends there."""
+        idle = self._idle
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = self._engine.connect()
+        try:
+            yield connection
+            connection.rollback()
+        except BaseException:
+            connection.close()
+            raise
+        if idle is self._idle:
+            idle.append(connection)
+        else:  # all were closed meanwhile
+            connection.invalidate()
+            connection.close()
+
+    def close(self) -> None:
+        """Close all that nobody has now. New ones may be lent afterwards."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        self._engine.dispose()
 
 
 def make_engine(opened: Callable[[], sqlite3.Connection], begin: str, *, size: int) -> Engine:

@@ -89,8 +89,8 @@ class SqliteDatabase:
         self._group_commit = GroupCommit(self._begun, self.name)
         self._identity: tuple[int, int] | None = None
         self._is_ours = False
-        self._engine = connections.make_engine(self._connect, "BEGIN IMMEDIATE", size=1)
-        self._reader = connections.make_engine(self._connect_to_read, "BEGIN", size=0)
+        self._writer = connections.Connections(self._connect, "BEGIN IMMEDIATE", size=1)
+        self._readers = connections.Connections(self._connect_to_read, "BEGIN", size=0)
         self._commits = Commits(self._connect_to_read)
         self._empty: Engine | None = None
         self._bytes_worth_saying = _LONG_LOG_BYTES
@@ -118,7 +118,7 @@ class SqliteDatabase:
     def _begun(self) -> Iterator[Connection]:
         with self._alone():
             self._check_file()
-            with our_errors(self.path), self._engine.connect() as connection, connection.begin():
+            with our_errors(self.path), self._writer.lent() as connection, connection.begin():
                 yield connection
 
     @contextmanager
@@ -142,7 +142,7 @@ class SqliteDatabase:
     @contextmanager
     def _viewing(self) -> Iterator[Connection]:
         self._check_file()
-        with our_errors(self.path), self._reader.connect() as connection:
+        with our_errors(self.path), self._readers.lent() as connection:
             yield connection
 
     def tidy(self) -> None:
@@ -172,7 +172,7 @@ class SqliteDatabase:
         """Move all that was committed into the database file and empty the log, unless it is being read."""
         with self._alone():
             self._check_file()
-            with our_errors(self.path), self._engine.connect() as connection:
+            with our_errors(self.path), self._writer.lent() as connection:
                 cursor = connection.connection.cursor()
                 cursor.execute("PRAGMA busy_timeout = 0")
                 try:
@@ -271,8 +271,8 @@ class SqliteDatabase:
     def close(self) -> None:
         with self._mutex:
             self._commits.close()
-            self._reader.dispose()
-            self._engine.dispose()  # last: it is the one that can put the log into the file and take it away
+            self._readers.close()
+            self._writer.close()  # last: it is the one that can put the log into the file and take it away
             self._lock.close()
             if self._empty is not None:
                 self._empty.dispose()
