@@ -30,7 +30,7 @@ def test_the_key_stands_in_nothing_that_the_program_writes(
     service.add_fault(FaultKind.STATUS, status=400, body=told, ordinal=2)
     service.add_fault(FaultKind.STATUS, status=401, body={"error": f"Unknown key {KEY}"}, ordinal=3)
     service.add_fault(FaultKind.STATUS, status=500, body=f"<html>X-Api-Key: {KEY}</html>", ordinal=4)
-    daemon = watcher.daemon(place)
+    daemon = watcher.daemon(place, anew=True)
     for n in range(5):
         place.drop(f"{n}.wav")
     daemon.wait_for("recording.done", 5)
