@@ -7,7 +7,7 @@ import atexit
 import compileall
 import encodings.ascii
 import encodings.idna
-import encodings.latin_1  # noqa: F401  loaded at first use otherwise, when the stranger cannot
+import encodings.latin_1  # loaded at first use otherwise, when the stranger cannot
 import encodings.utf_8_sig  # noqa: F401  the same
 import functools
 import importlib.metadata
