@@ -68,14 +68,21 @@ class Commander:
         return int(self._out.readline())
 
     def begin(
-        self, arguments: Sequence[str], out: Path, err: Path, environment: Mapping[str, str], folder: Path
+        self,
+        arguments: Sequence[str],
+        out: Path,
+        err: Path,
+        environment: Mapping[str, str],
+        folder: Path,
+        bounds: Mapping[str, float],
     ) -> "Begun":
-        """The command is under way, in this folder and with this environment."""
+        """The command is under way, in this folder, with this environment and these bounds of the product's."""
         ended = out.with_suffix(".ended")
         for file in (out, err):
             file.write_bytes(b"")
         files = {"out": str(out), "err": str(err), "ended": str(ended), "folder": str(folder)}
-        self._order({"arguments": arguments, "environment": dict(environment), "followed": None, **files})
+        more = {"environment": dict(environment), "bounds": dict(bounds), "followed": None}
+        self._order({"arguments": arguments, **more, **files})
         return Begun(int(self._out.readline()), arguments, ended)
 
     def _order(self, order: Mapping[str, Any]) -> None:
@@ -154,6 +161,10 @@ def _begin(order: dict[str, Any]) -> None:
         os.environ.update(order["environment"])
         time.tzset()
         os.chdir(order["folder"])
+        for name, value in order["bounds"].items():
+            module, _, bound = name.rpartition(".")
+            assert hasattr(import_module(module), bound), name
+            setattr(import_module(module), bound, value)
         return
     os.write(1, b"%d\n" % pid)
     nothing = os.open(os.devnull, os.O_RDWR)

@@ -10,9 +10,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from tests.commander import Begun, Commander
@@ -71,12 +72,14 @@ class Program:
         executable: str = sys.executable,
         environment: dict[str, str] | None = None,
         anew: bool = False,
+        bounds: Mapping[str, float] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         """`options` are subprocess's, as Person.spawning gives them. `anew`: by a start of Python of its own.
 
         Without it, and where neither the interpreter nor its own settings are others, it is forked from one that
-        has started: that takes a tenth of the time.
+        has started: that takes a tenth of the time. Then, `bounds` are other values for the product's constants,
+        such as `watcher.module._SECONDS`: for a test that need not wait for the whole of them.
         """
         number = len(list(folder.glob("*.err")))
         self.arguments = arguments
@@ -84,8 +87,9 @@ class Program:
         self.process: subprocess.Popen[bytes] | Begun
         environment = ENVIRONMENT | {"IDENTIFAI_API_KEY": KEY} if environment is None else environment
         if not (anew or options) and executable == sys.executable and _as_python_starts(environment):
-            self.process = _commander().begin(arguments, self._out, self._err, environment, folder)
+            self.process = _commander().begin(arguments, self._out, self._err, environment, folder, bounds)
             return
+        assert not bounds, "they can be given to a fork alone"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [executable, "-m", "watcher", *arguments],

@@ -1,5 +1,6 @@
 """The server of a share does not answer: what asks the disk waits without end, and nobody else may."""
 
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,6 +15,9 @@ from tests.process.programs import Programs, wait_until, waiting
 from watcher.domain import State
 
 __all__ = ["odd_disk"]
+
+SOON = {"watcher.shutdown._STOP_SECONDS": 3.0}
+"""For a stop. One test waits for all of the product's own."""
 
 
 @pytest.fixture
@@ -51,14 +55,18 @@ def test_whatever_reads_the_books_answers(place: Place, share: OddDisk, tmp_path
 
 
 def _ask_all(place: Place, drop: Path, watcher: Programs, asked: list[str]) -> None:
-    for command in asked:
+    """All at once: each waits for as long as a folder has to answer."""
+    told = {}
+    for command in [*asked, "status --json", "check"]:
         name, *rest = command.split()
-        told = watcher.call(name, "--config", place.config_path, *rest, seconds=60)
-        assert told.process.returncode == 0, told.err
-        if name == "status":
-            assert f"the drop folder {drop} does not answer" in told.out
-    assert [one["code"] for one in watcher.ask_json(place, "status")[0]["silent"]] == ["folder_silent"] * 3
-    assert "does not answer" in watcher.call("check", "--config", place.config_path, seconds=60).out
+        told[command] = watcher.start(name, "--config", place.config_path, *rest)
+    for command, program in told.items():
+        code = program.end(seconds=60)
+        assert code == 0 or command == "check", program.err
+    assert f"the drop folder {drop} does not answer" in told["status"].out
+    (status,) = told["status --json"].out.splitlines()
+    assert [one["code"] for one in json.loads(status)["silent"]] == ["folder_silent"] * 3
+    assert "does not answer" in told["check"].out
 
 
 def test_a_daemon_that_is_held_ends_all_the_same(
@@ -116,7 +124,7 @@ def test_a_copy_that_a_stop_cuts_off_is_made_again_at_the_next_start(
     assert len(content) > 3_000_000
     odd_disk.rule(write_seconds=1.0)
     try:
-        daemon = watcher.daemon(place)
+        daemon = watcher.daemon(place, bounds=SOON)
         place.drop("long.wav", content)
         wait_until(lambda: _drafts(place), "the copy is under way", seconds=60, told=lambda: daemon.err)
         assert daemon.end(signal.SIGTERM, seconds=100) == 1
@@ -152,7 +160,7 @@ def test_a_pass_that_is_held_ends_all_the_same(
 ) -> None:
     """SIGTERM is obeyed within a bound by `run --once` as well."""
     (tmp_path / "share" / "drop" / "a.wav").write_bytes(speech("a")[:-100])  # it waits for the rest of this one
-    program = watcher.start("run", "--once", "--config", place.config_path)
+    program = watcher.start("run", "--once", "--config", place.config_path, bounds=SOON)
     wait_until(lambda: place.config.books.exists() and waiting(place), "it is at work")
     share.rule(hangs=True)
     try:
