@@ -103,7 +103,7 @@ class Begun:
 
     def __init__(self, pid: int, arguments: Sequence[str], ended: Path) -> None:
         self.pid = pid
-        self.returncode: int | None = None
+        self.returncode: int | Any = None  # as Popen has it: who asks has waited
         self._arguments = arguments
         self._ended = ended
 
