@@ -59,12 +59,12 @@ class Folder(Root):
 
     def fingerprint(self, path: bytes) -> Fingerprint:
         """Return the fingerprint of the file at `path`. RecordingGone where there is no regular file."""
-        with self.giving(path), self.holder(path) as (here, name):
+        with self.giving(path), self.holder(path, unheard=True) as (here, name):
             return self._regular(path, os.stat(name, dir_fd=here, follow_symlinks=False))
 
     def owner(self, path: bytes) -> int:
         """Return the uid of the owner of the file at `path`; RecordingGone as in `fingerprint`."""
-        with self.giving(path), self.holder(path) as (here, name):
+        with self.giving(path), self.holder(path, unheard=True) as (here, name):
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
             self._regular(path, status)
             return status.st_uid
@@ -74,7 +74,7 @@ class Folder(Root):
 
         Its birth, where that is known: every chmod and rename renews its ctime. RecordingGone as in `fingerprint`.
         """
-        with self.giving(path), self.holder(path) as (here, name):
+        with self.giving(path), self.holder(path, unheard=True) as (here, name):
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
             self._regular(path, status)
             born = disk.birth_of(here, name)
@@ -85,7 +85,7 @@ class Folder(Root):
 
         RecordingGone, RecordingUnreachable; its `read` raises the latter too, when the disk fails.
         """
-        with self.giving(path), self.holder(path) as (here, name):
+        with self.giving(path), self.holder(path, unheard=True) as (here, name):
             # Stat first, since opening a device can have effects.
             self._regular(path, os.stat(name, dir_fd=here, follow_symlinks=False))
             opened = os.open(name, disk.RECORDING, dir_fd=here)
@@ -104,7 +104,7 @@ class Folder(Root):
 
         RecordingGone where it is not there. `reading`: false for a file that is only to be renamed.
         """
-        with self.giving(path), self.holder(path) as (here, name):
+        with self.giving(path), self.holder(path, unheard=True) as (here, name):
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
             self._regular(path, status)
             above = os.fstat(here)
@@ -210,13 +210,13 @@ class Folder(Root):
 
     @contextmanager
     def _deepest(self, path: bytes) -> Iterator[tuple[int, bytes]]:
-        """Open the deepest existing subfolder on the way to `path`: each may be closed to us, or another disk."""
+        """Open the deepest subfolder on the way to `path`, unheard: each may be closed to us, or another disk."""
         above = self.components(path)[:-1] if path else []
-        with self.opened() as top, self.taking(path):
-            here = -1
-            while here < 0:
+        with self.opened(unheard=True) as top, self.taking(path):
+            here = top
+            while above and here == top:
                 try:
-                    here = disk.descend(top, above)
+                    here = disk.descend(top, above, unheard=True)
                 except OSError as error:
                     if error.errno not in _NO_SUCH_NAME:
                         raise
@@ -224,7 +224,8 @@ class Folder(Root):
             try:
                 yield here, b"/".join(above)
             finally:
-                disk.close(here)
+                if here != top:
+                    disk.close(here)
 
     def write_whole(self, path: bytes, data: bytes, *, replacing: bool, unsynced: Unsynced | None = None) -> None:
         """Write `data` to `path`, atomically and durably.
@@ -262,7 +263,7 @@ class Folder(Root):
         """Return the content and the owner of a small file; None, and raises, as in `read`."""
         with self.taking(path):
             try:
-                with self.holder(path) as (here, name), self.looking(path):
+                with self.holder(path, unheard=True) as (here, name), self.looking(path):
                     if not stat.S_ISREG(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
                         return None
                     try:
@@ -291,7 +292,7 @@ class Folder(Root):
         """Return whether anything has this path. Unreadable where the disk is damaged, so that something has."""
         with self.taking(path):
             try:
-                with self.holder(path) as (here, name), self.looking(path):
+                with self.holder(path, unheard=True) as (here, name), self.looking(path):
                     return disk.look(here, name) is not None
             except (FileNotFoundError, NotADirectoryError):
                 return False
@@ -338,7 +339,7 @@ class Folder(Root):
 
     def situation(self) -> Situation:
         """Return where the folder is now."""
-        with self.opened() as here, self.taking(b""):
+        with self.opened(unheard=True) as here, self.taking(b""):
             ours, parent = os.fstat(here), os.stat(b"..", dir_fd=here)
             birth = disk.birth_of(here)
             identity = ""
@@ -349,7 +350,7 @@ class Folder(Root):
 
     def mark_found(self, owners: Collection[int] = ()) -> Mark | None:
         """Return the folder's mark; None for none, or only a stranger's. `owners`: see marker.counts."""
-        with self.taking(MARKER), self.opened() as here:
+        with self.taking(MARKER), self.opened(unheard=True) as here:
             return read_mark(here, owners)
 
     def marker(self, owners: Collection[int] = ()) -> str | None:

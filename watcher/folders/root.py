@@ -55,12 +55,18 @@ class Root:
     answers: bool = True
 
     @contextmanager
-    def opened(self) -> Iterator[int]:
-        """Open the root for the length of the block. FolderMissing, FolderRefuses."""
+    def opened(self, *, unheard: bool = False) -> Iterator[int]:
+        """Open the root for the length of the block. FolderMissing, FolderRefuses.
+
+        `unheard`: names are only looked up in it; it can be neither listed nor synced. See disk.open_unheard.
+        """
         if not self.answers:
             raise self.silence()
         try:
-            here = os.open(self.root, disk.FOLDER & ~os.O_NOFOLLOW)
+            if unheard:
+                here = disk.open_unheard(self.root, following=True)
+            else:
+                here = os.open(self.root, disk.FOLDER & ~os.O_NOFOLLOW)
         except OSError as error:
             raise self.no_way_in(error) from error
         try:
@@ -69,18 +75,20 @@ class Root:
             disk.close(here)
 
     @contextmanager
-    def holder(self, path: bytes, *, making: bool = False) -> Iterator[tuple[int, bytes]]:
+    def holder(self, path: bytes, *, making: bool = False, unheard: bool = False) -> Iterator[tuple[int, bytes]]:
         """Open the folder that holds `path`: its descriptor, and the last component of `path`.
 
-        `making`: create missing subfolders. OSErrors are left to `giving` or `taking` around it.
+        `making`: create missing subfolders. `unheard`: as in `opened`. OSErrors are left to `giving` or `taking`
+        around it.
         """
         *above, name = self.components(path)
-        with self.opened() as top:
-            here = disk.descend(top, above, making=making)
+        with self.opened(unheard=unheard) as top:
+            here = disk.descend(top, above, making=making, unheard=unheard) if above else top
             try:
                 yield here, name
             finally:
-                disk.close(here)
+                if here != top:
+                    disk.close(here)
 
     def look(self, path: bytes) -> Fingerprint | None:
         """Return the fingerprint of whatever lies at `path`; None where nothing does, or a subfolder is missing.
@@ -88,7 +96,7 @@ class Root:
         OSErrors are left to `giving` or `taking` around it.
         """
         try:
-            with self.holder(path) as (here, name):
+            with self.holder(path, unheard=True) as (here, name):
                 return disk.look(here, name)
         except (FileNotFoundError, NotADirectoryError):
             return None
