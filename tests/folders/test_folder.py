@@ -1,13 +1,15 @@
 """A folder on a real disk: what it lists, gives and takes."""
 
+import ctypes
 import os
 import re
 import resource
 import socket
 import stat
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -503,3 +505,70 @@ def test_a_lock_that_can_not_be_made_says_why(place: Path) -> None:
     with pytest.raises(FolderRefuses, match="Permission denied") as caught:
         as_user(lock, os.fsencode(shared_folder(place / "closed", 0o755) / "lock"))
     assert f"as root: chmod g+rwx {place}/closed" in caught.value.hint
+
+
+# Who hears of a look
+
+
+@contextmanager
+def heard(*folders: bytes) -> Iterator[Callable[[], int]]:
+    """How often the kernel has told that one of these was opened, since that was asked last: inotify(7)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    events = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def count() -> int:
+        told, at, opened = b"", 0, 0
+        with suppress(BlockingIOError):
+            told = os.read(events, 1 << 16)
+        while at < len(told):
+            _, mask, _, length = struct.unpack_from("iIII", told, at)
+            opened += mask == 0x40000020  # IN_OPEN | IN_ISDIR
+            at += 16 + length
+        return opened
+
+    try:
+        for path in folders:
+            assert libc.inotify_add_watch(events, ctypes.c_char_p(path), 0x20) >= 0
+        yield count
+    finally:
+        os.close(events)
+
+
+def test_nobody_hears_that_names_are_looked_up(folder: Folder) -> None:
+    """Each open of the drop folder would wake whoever listens to it: the daemon itself, for each of its looks."""
+    os.mkdir(at(folder, b"sub"))
+    drop(at(folder, b"sub/call.wav"), b"1")
+    looks: list[Callable[[bytes], object]] = [
+        folder.fingerprint,
+        folder.owner,
+        folder.there_since,
+        folder.check_gives,
+        folder.occupied,
+        folder.look,
+        folder.names_at,
+        folder.free_bytes,
+        lambda path: folder.read(path, 1 << 20),
+        lambda path: folder.open(path)[0].close(),
+        lambda path: folder.check_takes(1, path),
+        lambda _: folder.situation(),
+        lambda _: folder.mark_found(),
+    ]
+    with heard(folder.root, at(folder, b"sub")) as count:
+        everything(folder)
+        assert count() > 1
+        for look in looks:
+            look(b"sub/call.wav")
+        assert count() == 0
+
+
+def test_a_folder_that_may_not_be_read_is_not_looked_into(folder: Folder) -> None:
+    """It could not be synced: what lies in it would be paid for, and never filed."""
+    os.mkdir(at(folder, b"sub"))
+    drop(at(folder, b"call.wav"), b"1")
+    drop(at(folder, b"sub/call.wav"), b"1")
+    os.chmod(at(folder, b"sub"), 0o711)
+    with pytest.raises(RecordingUnreachable):
+        as_user(folder.fingerprint, b"sub/call.wav")
+    os.chmod(folder.root, 0o711)
+    with pytest.raises(FolderRefuses, match="cannot be opened"):
+        as_user(folder.fingerprint, b"call.wav")
