@@ -83,11 +83,15 @@ class Run:
                     return
                 ended = wait(under_way, _PATIENCE_SECONDS, FIRST_COMPLETED).done
                 if not ended:
-                    _end_children()
                     told = ", ".join(map(str, under_way.values()))
-                    raise TimeoutError(f"none of these came to its end in {_PATIENCE_SECONDS:.0f} s: {told}")
+                    raise TimeoutError(  # noqa: TRY301 — as for whatever else ends it early, the processes go first
+                        f"none of these came to its end in {_PATIENCE_SECONDS:.0f} s: {told}"
+                    )
                 for done in ended:
                     yield under_way.pop(done), done.result()
+        except BaseException:
+            _end_children()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
