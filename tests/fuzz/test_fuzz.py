@@ -25,6 +25,8 @@ kept = []
 def check(data):
     at = data.find(b"wrong")
     what = data[at + 5 : at + 6] if at >= 0 else b""
+    if what != letter.encode():  # another kind of wrong, which a change of the word has come to
+        return
     if what == b"e":
         raise KeyError("planted")
     if what == b"s":

@@ -89,6 +89,7 @@ IN_PASSING = {
     ),
     "watcher COMMAND --help": "test_every_command_that_is_named_is_understood",
     "python -m tests.benchmarks judgement": "takes minutes: only looked whether it is there",
+    "python -m tests.crash power --minutes 2": "the same; its words are read in tests/crash/test_trial.py",
     "make test": "takes minutes: only looked whether it is there, as of the others of make",
     "make crash": "",
     "make network": "",

@@ -278,7 +278,7 @@ def test_sighup_is_no_closed_terminal(place: Place) -> None:
 def test_a_pass_stops_at_sighup_as_at_sigterm(place: Place, watcher: Programs, service: Sandbox) -> None:
     """An upload under way is finished, so that nothing is paid twice."""
     service.latency_seconds = 0.5
-    for number in range(6):
+    for number in range(24):
         place.drop(f"{number}.wav")
     program = watcher.start("run", "--once", "--config", place.config_path)
     program.wait_for("recording.submitted")
@@ -288,7 +288,7 @@ def test_a_pass_stops_at_sighup_as_at_sigterm(place: Place, watcher: Programs, s
     assert State.QUEUED in states
     service.latency_seconds = 0
     assert watcher.call("run", "--once", "--config", place.config_path).process.returncode == 0
-    assert service.charged == 6
+    assert service.charged == 24
 
 
 def test_a_daemon_that_waits_for_its_folder_outlives_a_sighup(place: Place, watcher: Programs) -> None:
