@@ -68,6 +68,11 @@ def _log() -> Iterator[None]:
     structlog.configure(**before)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the lengthy ones: the workers then end together."""
+    items.sort(key=lambda item: item.get_closest_marker("lengthy") is None)
+
+
 @pytest.fixture
 def clock() -> FalseClock:
     return FalseClock()

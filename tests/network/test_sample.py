@@ -17,6 +17,7 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sample_holds_on(kind: str) -> None:
     """Recordings of three sides are each filed once, a second instance is refused, `check` is right."""

@@ -93,6 +93,7 @@ def branches(site_at: SiteAt, watcher: Programs) -> Callable[..., Branches]:  # 
     return begin
 
 
+@pytest.mark.lengthy
 def test_together_they_use_the_rate_and_never_exceed_it(
     branches: Callable[..., Branches], service: Sandbox, record_property: Callable[[str, object], None]
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_cap_is_the_account_s(branches: Callable[..., Branches], service: Sand
     assert service.charged == len(posts(service)) == 8
 
 
+@pytest.mark.lengthy
 def test_what_one_meets_all_heed(branches: Callable[..., Branches], service: Sandbox) -> None:
     """In an outage one canary is sent for all, and what it finds to be over is over for all. So with a 429."""
     seconds = 1.5

@@ -209,6 +209,7 @@ def test_the_time_the_backlog_takes_follows_the_rate(
     assert "10 in 60 s" in status["rate"]
 
 
+@pytest.mark.lengthy
 def test_the_books_add_up_at_any_moment_beside_a_busy_daemon(
     place: Place, service: Sandbox, watcher: Programs, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -198,6 +198,7 @@ def test_a_running_daemon_and_a_drill_leave_each_other_alone(
     assert hidden(place) == []
 
 
+@pytest.mark.lengthy
 def test_what_a_killed_drill_left_is_in_nobodys_way_and_the_next_one_removes_it(
     place: Place, service: Sandbox, watcher: Programs
 ) -> None:
@@ -463,6 +464,7 @@ def test_root_drills_with_the_rights_of_the_daemons_user(
     assert f"(uid {STRANGER.uid})" in program.err
 
 
+@pytest.mark.lengthy
 def test_a_site_whose_database_is_on_a_server_is_drilled_with_a_file(
     make_place: MakePlace, watcher: Programs
 ) -> None:

@@ -69,6 +69,7 @@ def _ask_all(place: Place, drop: Path, watcher: Programs, asked: list[str]) -> N
     assert "does not answer" in told["check"].out
 
 
+@pytest.mark.lengthy
 def test_a_daemon_that_is_held_ends_all_the_same(
     place: Place, share: OddDisk, tmp_path: Path, watcher: Programs
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_stop_does_not_wait_for_a_look_through_a_slow_share(
     wait_until(lambda: place.states() == {"1.wav": State.DONE}, "it is done", told=lambda: daemon.err)
 
 
+@pytest.mark.lengthy
 def test_a_copy_that_a_stop_cuts_off_is_made_again_at_the_next_start(
     tmp_path: Path, odd_disk: OddDisk, make_place: MakePlace, watcher: Programs
 ) -> None:

@@ -14,6 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.audio_files import recording
 from tests.people import CREW, SOMEBODY, Person, StrangersPython
 from tests.places import Place, speech
@@ -67,6 +69,7 @@ def begin(sources: Path, drop: Path, person: Person, python: StrangersPython) ->
         )
 
 
+@pytest.mark.lengthy
 def test_a_day_leaves_nothing_half_sent_nothing_unsent_and_nothing_paid_twice(
     site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
 ) -> None:
