@@ -15,9 +15,10 @@ from tests.places import REFUSED, Place, speech
 from tests.queues import drain, listening, posts, settle, told
 from watcher.composition import Journey
 from watcher.domain import PauseKind, State
-from watcher.errors import Exit, FolderMissing
+from watcher.errors import Exit, FolderMissing, FolderRefuses
 from watcher.folders.marker import MARKER
 from watcher.journey.file.papers import Papers
+from watcher.journey.prepare.spool import Spool
 from watcher.journey.site import Site
 from watcher.sandbox import Sandbox
 
@@ -504,3 +505,30 @@ def test_failed_that_is_away_keeps_only_what_it_must_be_asked_about(
         drain(journey)
     assert place.item("again.wav").id == refused.id
     assert set(place.states().values()) == {State.DONE}
+
+
+# The spool
+
+
+@pytest.mark.parametrize("where", ["spool", "parts/spool"])
+def test_no_part_comes_to_lie_where_the_disk_of_the_spool_is_away(place: Place, disk: Disk, where: str) -> None:
+    """Neither on the bare mount point, nor in a folder made anew there: a part is a recording."""
+    point, folder = place.root / where.partition("/")[0], place.root / where
+    point.mkdir()
+    disk.mount(point)
+    spool = Spool(os.fsencode(folder))
+    with spool.making("0123456789abcdef") as made:
+        os.close(os.open("1", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=made))
+        spool.keep(made, {"1": "0123456789abcdef-1.wav"})
+    disk.unmount(point)
+
+    with pytest.raises(FolderRefuses, match="is not mounted"), spool.making("0123456789abcdef"):
+        pytest.fail("it makes parts")
+    with pytest.raises(FolderRefuses, match="is not mounted"):
+        spool.note("0123456789abcdef-1.wav", {})
+    with pytest.raises(FolderRefuses, match="is not mounted"):
+        spool.sizes()
+    assert everything_below(point) == set()
+
+    disk.mount(point)
+    assert spool.sizes() == {"0123456789abcdef-1.wav": 0}

@@ -14,7 +14,8 @@ from watcher.folders import disk
 from watcher.folders.folder import free_bytes
 from watcher.folders.names import is_draft
 from watcher.folders.root import Root
-from watcher.text import JsonObject, from_json, to_json
+from watcher.mounts import mount_of, read_mounts, resolve
+from watcher.text import JsonObject, from_json, show_path, to_json
 
 _MODE = 0o700  # nobody else reads a recording here that he may not read in the drop folder
 _NAME = re.compile(r"(?P<item>[0-9a-f]{16})-[1-9][0-9]{0,5}\.[a-z0-9]{1,8}(?P<note>\.json)?")
@@ -33,6 +34,7 @@ class Spool:
 
     def __init__(self, root: bytes) -> None:
         self._root = Root(root, "spool")
+        self._lies_on = b"", b""  # the folder without links, and the mount point that it was last seen on
 
     @property
     def root(self) -> bytes:
@@ -178,9 +180,11 @@ class Spool:
 
     @contextmanager
     def _opened(self, *, making: bool = False) -> Iterator[int]:
+        self._check_mounted()
         if making:
             self._make()
         with self._root.opened() as here:
+            self._check_mounted()  # again: what was opened may be the bare mount point
             found = os.fstat(here)
             if found.st_uid not in self._owners():
                 raise FolderRefuses(
@@ -190,6 +194,22 @@ class Spool:
             if stat.S_IMODE(found.st_mode) & ~_MODE:
                 os.fchmod(here, _MODE)
             yield here
+
+    def _check_mounted(self) -> None:
+        """Check that the disk that it was on is there: parts are recordings, and belong on no other.
+
+        That is known from the first operation on. A new start takes the folder as it is: it has no mark.
+        """
+        path = resolve(self.root)
+        mount, (known, point) = mount_of(path, read_mounts()), self._lies_on
+        if mount is None:
+            return
+        if path == known and len(mount.point) < len(point):  # both hold it, so this one holds that one's point
+            raise FolderRefuses(
+                f"{self._root.label()} is not mounted: {show_path(point)} is away",
+                hint=f"mount it again; or restart watcher, if {self._root.quoted()} is to be used as it is",
+            )
+        self._lies_on = path, mount.point
 
     def _owners(self) -> set[int]:
         """Return who may own it: we; for root, as whom the folder above it is given away, that one's owner too."""
