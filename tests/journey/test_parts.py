@@ -18,7 +18,7 @@ from tests.queues import IDLE, add, drain, pay_table, posts
 from watcher import once
 from watcher.audio.synthesis import wav
 from watcher.composition import Journey
-from watcher.domain import Charged, Item, Part, PartState, PauseKind, State
+from watcher.domain import Charged, Fault, Item, Part, PartState, PauseKind, State
 from watcher.errors import Exit
 from watcher.journey import decisions
 from watcher.sandbox import Sandbox
@@ -453,7 +453,8 @@ def test_a_cap_keeps_room_for_the_parts_of_what_was_begun(make_place: MakePlace,
         site.send(1)
         with place.books() as books:
             long = place.item_in(books, "long.wav")
-            books.items.change(long, State.QUEUED, place.clock.now(), due_at=place.clock.now() + 600.0)
+            due_at, fault = place.clock.now() + 600.0, Fault("unavailable", "No answer.", "")
+            books.items.change(long, State.QUEUED, place.clock.now(), due_at=due_at, fault=fault)
         site.drain(300.0)
         assert place.states() == {"long.wav": State.QUEUED, "a.wav": State.DONE, "b.wav": State.QUEUED}
         site.drain(1000.0)

@@ -11,12 +11,12 @@ import pytest
 from tests.clock import FalseClock
 from tests.conftest import MakePlace
 from tests.places import REFUSED, Place, sandbox, speech
-from tests.queues import drain
+from tests.queues import drain, queued
 from tests.transitions import any_transition
 from watcher import once
 from watcher.cli import main
 from watcher.clock import SystemClock
-from watcher.domain import State, VerdictState
+from watcher.domain import Fault, State, VerdictState
 from watcher.errors import Exit, StoreUnavailable
 from watcher.sandbox import Sandbox
 
@@ -207,6 +207,41 @@ def test_a_verdict_asked_for_before_the_clock_was_set_back_waits_no_longer_than_
             assert answered.state is VerdictState.KNOWN
 
 
+@pytest.mark.parametrize("starts_anew", [False, True])
+def test_what_was_queued_before_the_clock_was_set_back_is_sent_at_once(tmp_path: Path, starts_anew: bool) -> None:
+    """By its clock it comes from the future; a backlog would have waited until the clock was there again."""
+    clock = FalseClock()
+    with sandbox(writes=(), reads=()) as service:  # on a clock of its own
+        place = Place(tmp_path, service.url, clock)
+        with queued(place, "one", "two", "three") as journey:
+            clock.jump(-365 * 86400)
+            if not starts_anew:
+                assert drain(journey, 60) < 60
+        if starts_anew:
+            with place.opened() as journey:
+                assert drain(journey, 60) < 60
+        assert set(place.states().values()) == {State.DONE}
+
+
+def test_what_was_retried_before_the_clock_was_set_back_is_sent_at_once(tmp_path: Path) -> None:
+    """It was tried long before that, and its back-off is over."""
+    clock = FalseClock()
+    with sandbox(writes=(), reads=()) as service:  # on a clock of its own
+        place = Place(tmp_path, service.url, clock)
+        place.drop("one.wav")
+        service.add_fault(**REFUSED)
+        place.run_once()
+        clock.advance(10 * 86400)
+        assert main(["retry", "--failed", "--config", str(place.config_path)]) == 0
+        with place.opened() as journey:
+            while journey.filing.step() <= 0:
+                pass
+            assert set(place.states().values()) == {State.QUEUED}
+            clock.jump(-5 * 86400)
+            assert drain(journey, 60) < 60
+        assert set(place.states().values()) == {State.DONE}
+
+
 def test_asking_for_verdicts_leaves_the_database_alone_while_none_is_due(place: Place, service: Sandbox) -> None:
     """A step that looks every second, beside commands that want to write, only reads."""
     place.drop("one.wav")
@@ -247,11 +282,12 @@ def test_a_pass_ends_although_a_recording_is_tried_again_only_later(place: Place
         journey.admission.step()
         with place.books() as books:
             item = place.item_in(books, "one.wav")
-            books.items.change(item, State.QUEUED, place.clock.now(), due_at=place.clock.now() + 600)
+            due_at, fault = place.clock.now() + 600, Fault("unavailable", "It does not answer.", "")
+            books.items.change(item, State.QUEUED, place.clock.now(), due_at=due_at, fault=fault)
         outcome = once.run_once(journey)
 
     assert outcome.exit_code == Exit.INCOMPLETE
-    assert outcome.left == ["one.wav: queued"]
+    assert outcome.left == ["one.wav: queued (It does not answer.)"]
     assert place.clock.monotonic() - began < 60
 
 

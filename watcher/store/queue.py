@@ -11,9 +11,14 @@ from watcher.store.schema import HINDERED, items
 from watcher.store.statements import BY_ARRIVAL, WAITS, all_of, one
 
 _FREE = select(items).where(items.c.state == State.QUEUED, ~WAITS, IS_SENDABLE).limit(1)
+_MOST_AHEAD_SECONDS = 60.0  # that an item without a fault is put off
+_NOW: BindParameter[float] = bindparam("now")
 _IS_DUE = or_(
-    items.c.due_at <= bindparam("now"), items.c.attempted_at > bindparam("now")
-)  # the clock was set back
+    items.c.due_at <= _NOW,
+    # The clock was set back since: what was to be sent at once, or was tried, would wait until it is there again.
+    items.c.attempted_at > _NOW,
+    and_(items.c.fault_code.is_(None), items.c.due_at - _MOST_AHEAD_SECONDS > _NOW),
+)
 _DUE = _FREE.where(_IS_DUE).order_by(*BY_ARRIVAL)
 _NEXT_DUE = Compiled(_DUE)
 
