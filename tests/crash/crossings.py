@@ -28,18 +28,8 @@ def _run_tests(run: Run, files: tuple[str, ...], *, is_shuffled: bool = False) -
     with tempfile.TemporaryDirectory() as name:
         results = Path(name, "results.xml")
         command = [
-            *(
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-n",
-                f"{WORKERS}",
-                "-p",
-                "no:cacheprovider",
-                "-o",
-                "timeout=0",
-            ),
+            *(sys.executable, "-m", "pytest", "-q", "-n", f"{WORKERS}"),
+            *("-p", "no:cacheprovider", "-o", "timeout=0"),
             *("-p", bounded.__name__, f"--begin-until={CLOCK.monotonic() + run.seconds}"),
             *((f"--shuffled={run.seed}",) if is_shuffled else ()),
             *(f"--junitxml={results}", *(run.only or files)),

@@ -223,14 +223,13 @@ class Ledger:
         `was_cut_off`: it ended with its process, nobody knows when.
         """
         values = {"ended_at": now, "outcome": outcome, "charged": charged, "decision": decision, **more}
-        given = {"the_number": number, **values}
-        started_at = _END.value(self._connection, given)
+        values["the_number"] = number
+        started_at = _END.value(self._connection, values)
         if started_at is None:  # it was counted when it ended first
-            _END_ANEW.change(self._connection, given)
+            _END_ANEW.change(self._connection, values)
             return
-        self._tallies.count_attempt(
-            outcome, charged, more.get("status"), None if was_cut_off else now - started_at
-        )
+        seconds = None if was_cut_off else now - started_at
+        self._tallies.count_attempt(outcome, charged, more.get("status"), seconds)
 
     def of_item(self, item_id: str) -> list[Attempt]:
         """Every request made for this item, oldest first."""

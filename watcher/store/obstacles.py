@@ -120,7 +120,7 @@ class Obstacles:
         return bool(row.code != fault.code)
 
     def remove(self, *item_ids: str) -> bool:
-        """Delete the obstacles of these items. Return whether any had one."""
+        """Delete the obstacles of these items, one at least. Return whether any had one."""
         return _REMOVE.change_each(self._connection, [{"id": one} for one in item_ids]) > 0
 
     def bring_forward(self, now: float) -> None:
