@@ -38,6 +38,7 @@ _REPORT_SECONDS = 60.0
 _BEGIN_SECONDS = 10.0
 _LOOK_SECONDS = 2.0
 _STEADY_SECONDS = 4.0  # after which a server that answers again is back
+_GATHER_SECONDS = 0.01  # from an event to the look: whoever closes a file may open it again at once
 _AWAITED = ("watch", "instance", "tidy")  # the chores that a stop waits for
 _STALLED_SECONDS = 300.0  # a step that takes longer is reported, and may still end
 _PREPARING_SECONDS = 3600.0  # likewise, where a recording is decoded
@@ -256,6 +257,7 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     for name in ("prepare", *submitters, "file", "retain", "verdict"):
         if name in runners:
             runners[name].changes = journey.site.store.database.changes
+    runners["arrive"].gathers = _GATHER_SECONDS
     for name, names in followers.items():
         runners[name].wakes = [runners[other].wake for other in names if other in runners]
 

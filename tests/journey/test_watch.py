@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.audio_files import recording
 from tests.people import PROJECT, missing, needs_root
 from tests.places import KEY, Place, speech
 from tests.process.programs import CLOCK, ENVIRONMENT, Program, Programs, let_pass, wait_until
@@ -324,6 +326,34 @@ def test_what_was_missed_before_its_move_was_heard_may_still_be_open_when_it_is_
         wait_until(lambda: seen().keys() == {came, b"other.wav"}, "both are seen")
         wait_until(lambda: seen()[b"other.wav"] == "settled", "what is closed is taken")
         wait_until(lambda: seen()[came] == "unclosed", "it waits")
+
+
+def test_a_look_first_hears_what_the_kernel_has_said_by_then(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its writer has opened again is open, though whoever reads the events is late."""
+    monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
+    with watched(place) as (journey, watch):
+        arrivals, path = journey.arrivals, place.drop("call.mp3", recording("mp3.bare", 10))
+
+        def code() -> str:
+            arrivals.step()
+            return next((file.code for file in arrivals.waiting()), "")
+
+        wait_until(lambda: code() == "settling", "it is known to be closed")
+        assert watch._observer is not None
+        emitter: Any = next(iter(watch._observer.emitters))
+        looking = threading.Thread(target=arrivals.step)
+        emitter._inotify._lock.acquire()  # no event is taken in
+        with path.open("r+b"):
+            let_pass(2 * HOURLY["settle_seconds"])
+            looking.start()
+            let_pass(0.2)
+            emitter._inotify._lock.release()
+            looking.join()
+            let_pass(2 * HOURLY["settle_seconds"])
+            assert (code(), list(arrivals.settled)) == ("open", [])
+        wait_until(lambda: bool(arrivals.settled) or not code(), "it is closed")
 
 
 def test_what_is_whole_is_settled_once_however_long_it_waits_to_be_examined(place: Place) -> None:

@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,16 @@ ARRIVALS = {"unclosed_seconds": 20.0}
 """The rest are defaults. Four times the longest silence: nobody hears what is closed while no daemon runs."""
 
 
-def plan_calls(sources: Path, day: random.Random, first: int, number: int) -> list[dict[str, Any]]:
+def plan_calls(
+    sources: Path,
+    day: random.Random,
+    first: int,
+    number: int,
+    recorders_there: Sequence[Callable[[recorders.Take], None]] = recorders.RECORDERS,
+) -> list[dict[str, Any]]:
     """So many calls, and what each is to be lies in `sources`."""
     sources.mkdir()
-    ways = [recorders.RECORDERS[n % len(recorders.RECORDERS)] for n in range(first, first + number)]
+    ways = [recorders_there[n % len(recorders_there)] for n in range(first, first + number)]
     calls: list[dict[str, Any]] = []
     for n, way in enumerate(ways, first):
         is_mp3 = recorders.name_of(way).endswith(".mp3")
@@ -127,3 +134,28 @@ def test_a_day_leaves_nothing_half_sent_nothing_unsent_and_nothing_paid_twice(
     assert left == set()
     reconcile = watcher.call("reconcile", "--config", site.config_path)
     assert reconcile.process.returncode == Exit.WELL, reconcile.out
+
+
+def test_what_is_opened_again_at_once_is_sent_as_it_is_in_the_end(
+    site: Place, service: Sandbox, watcher: Programs, python: StrangersPython
+) -> None:
+    """By the very moment at which the close is looked at: of two opens, the kernel may tell one."""
+    site.configure(**quick(site))
+    daemon = daemon_of(watcher, python, site)
+    daemon.wait_for("watch.chosen")
+    sources = site.root / "sources"
+    ways = [recorders.opens_for_each_piece, recorders.reopens_it, recorders.mends_through_another_descriptor]
+    calls = plan_calls(sources, random.Random(SEED), 0, 120, ways)
+    for call in calls:
+        call["silence"] = LONGEST_SILENCE
+    names = {sha256((sources / call["name"]).read_bytes()).hexdigest(): call["name"] for call in calls}
+    writer = begin(sources, site.root / "drop", WRITERS[0], python)
+    assert writer.wait(DAY_SECONDS + 60) == 0
+    wait_until(
+        lambda: Counter(site.states().values()) == {State.DONE: len(names)},
+        "all are filed",
+        seconds=60,
+        told=lambda: watcher.ask(site, "status"),
+    )
+    assert daemon.stop() == 0
+    assert Counter(names.get(entry.sha256 or "") for entry in posts(service)) == dict.fromkeys(names.values(), 1)

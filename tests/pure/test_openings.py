@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watcher.journey.arrive.openings import BELIEVED_SECONDS, MOST_FILES, MOST_HEARD, Close, Opening, Openings
+from watcher.journey.arrive.openings import BELIEVED_SECONDS, MOST_FILES, MOST_GUARDS, MOST_HEARD, Close, Openings
 
 FILE = b"a.wav"
 
@@ -23,13 +23,10 @@ def opened(*, guarded: bool = True, times: int = 1) -> Openings:
     return it
 
 
-def guard(it: Openings) -> Opening | None:
-    """All that are open have their guards now; that of the last one."""
-    found = None
-    for number, (_, opening) in enumerate(it.unguarded()):
-        opening.guard = number
-        found = opening
-    return found
+def guard(it: Openings) -> None:
+    """All that should have a guard have it now."""
+    for number, path in enumerate(it.unguarded()):
+        it.guarded(path, number)
 
 
 def test_it_is_open_from_the_open_to_the_close() -> None:
@@ -51,12 +48,10 @@ def test_a_close_whose_open_was_never_heard_tells_nothing_of_others() -> None:
 
 def test_of_several_who_have_it_open_the_last_close_counts() -> None:
     """Whoever it is of: that the writer is through is known once nobody has it open any more."""
-    it = opened(guarded=False)
-    opening = guard(it)
-    assert opening is not None
+    it = opened()
     it.opened(FILE, 0.0)
     assert it.closed(FILE, written=True) is Close.NOT_LAST
-    it.confirmed(opening)
+    it.confirmed(FILE)
     assert it.is_open(FILE, 1.0) is True
     assert it.closed(FILE, written=False) is Close.LAST
 
@@ -97,6 +92,26 @@ def test_what_is_replaced_or_forgotten_is_not_open(forget: Callable[[Openings], 
     forget(it)
     assert it.is_open(FILE, 1.0) is False
     assert it.guards_left() == [0]
+
+
+def test_a_guard_stays_with_the_file_until_it_goes() -> None:
+    """Closed or not: opens that follow each other are told apart for as long as it lies there."""
+    it = opened()
+    it.closed(FILE, written=True)
+    assert it.is_guarded(FILE)
+    it.moved_from(FILE, 7)
+    assert (it.is_guarded(FILE), it.guards_left()) == (False, [0])
+
+
+def test_of_too_many_guards_those_of_closed_files_go_first() -> None:
+    it = Openings()
+    for n in range(MOST_GUARDS):
+        it.opened(b"%d" % n, 0.0)
+        it.guarded(b"%d" % n, n)
+    for n in (7, 700):
+        it.closed(b"%d" % n, written=True)
+    it.make_room(3)
+    assert it.guards_left() == [7, 700, 0]
 
 
 @pytest.mark.parametrize("open_one", [FILE, b"b.wav"])
@@ -327,29 +342,37 @@ class Hearer:
 
     kernel: Kernel
     openings: Openings = field(default_factory=Openings)
-    opening: Opening | None = None
     last: Close | None = None
 
     def read(self) -> None:
         events, self.kernel.queue = self.kernel.queue, []
         for watch, what in events:
             if watch == "guard":
-                if what != "open" and self.opening is not None:
-                    self.openings.confirmed(self.opening)
+                if what != "open":
+                    self.openings.confirmed(FILE)
             elif what == "open":
                 self.openings.opened(FILE, 0.0)
             else:
                 self.last = self.openings.closed(FILE, written=what == "written")
-        if self.openings.guards_left():
-            self.kernel.has_guard = False
-        for _, opening in self.openings.unguarded():
-            self.kernel.has_guard = True
-            opening.guard = 1
-            self.opening = opening
+        for path in self.openings.unguarded():
+            self.guard(path)
+
+    def guard(self, path: bytes) -> None:
+        self.kernel.has_guard = True
+        self.openings.guarded(path, 1)
+
+    def look(self) -> None:
+        """As a look does: it opens the file itself where nobody is known to have it open."""
+        if not self.openings.is_guarded(FILE):
+            self.guard(FILE)
+        self.read()
+        if self.openings.is_open(FILE, 1.0) is False:
+            self.kernel.open(writes=False)
+            self.kernel.close(-1)
 
 
 ACTS = st.lists(
-    st.tuples(st.sampled_from(["open", "read", "close"]), st.booleans(), st.integers(0, 9)), max_size=40
+    st.tuples(st.sampled_from(["open", "read", "close", "look"]), st.booleans(), st.integers(0, 9)), max_size=40
 )
 
 
@@ -359,7 +382,7 @@ def test_read_at_every_turn_it_is_never_wrong(acts: list[tuple[str, bool, int]])
     """Where each event is read before the next one happens, what is said is so, and there is always an answer."""
     hearer = Hearer(kernel := Kernel())
     for act, _, index in acts:
-        step(kernel, act, index)
+        step(hearer, act, index)
         hearer.read()
         assert hearer.openings.is_open(FILE, 1.0) is bool(kernel.descriptors)
 
@@ -368,14 +391,14 @@ def test_read_at_every_turn_it_is_never_wrong(acts: list[tuple[str, bool, int]])
 @given(acts=ACTS)
 def test_however_seldom_it_is_read_it_is_never_called_open_without_end(acts: list[tuple[str, bool, int]]) -> None:
     """Once all have closed it, it is closed or unknown. And it is called closed too early only where a second open
-    came before the first one had been read.
+    came before the first one had been read, and neither was a look's.
     """
     hearer = Hearer(kernel := Kernel())
     was_merged = False
     for act, is_read, index in acts:
-        if act != "close" and kernel.queue and kernel.queue[-1] == ("folder", "open"):
+        if act in ("open", "read") and kernel.queue and kernel.queue[-1] == ("folder", "open"):
             was_merged = True
-        step(kernel, act, index)
+        step(hearer, act, index)
         if is_read:
             hearer.read()
             if kernel.descriptors and not was_merged:
@@ -386,9 +409,11 @@ def test_however_seldom_it_is_read_it_is_never_called_open_without_end(acts: lis
     assert hearer.openings.is_open(FILE, 1.0) is not True
 
 
-def step(kernel: Kernel, act: str, index: int) -> None:
-    if act == "close":
-        if kernel.descriptors:
-            kernel.close(index)
-    else:
+def step(hearer: Hearer, act: str, index: int) -> None:
+    kernel = hearer.kernel
+    if act == "look":
+        hearer.look()
+    elif act != "close":
         kernel.open(writes=act == "open")
+    elif kernel.descriptors:
+        kernel.close(index)

@@ -7,6 +7,7 @@ moves files out all the time; its queues have no bounds; and it does not report 
 
 import logging
 import os
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,9 +25,10 @@ from watchdog.observers.inotify_c import (
     Mask,
     WatchDescriptor,
     inotify_add_watch,
+    inotify_rm_watch,
 )
 
-from watcher.journey.arrive.openings import Opening, Openings
+from watcher.journey.arrive.openings import MOST_GUARDS, Openings
 
 # At every stop it logs errors about its own threads. Whether it works is checked here.
 logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
@@ -51,8 +53,8 @@ _OF_FOLDERS = Mask(
 # Added, not set: should a watched folder have taken the name meanwhile, it keeps its own mask.
 _OF_FILES = Mask(OPENED | WRITTEN | READ | InotifyConstants.IN_DONT_FOLLOW | InotifyConstants.IN_MASK_ADD)
 
-_MOST_GUARDS = 1024  # each takes one of the watches that a user may have
 _MOST_MOVING = 256
+_CATCH_UP_SECONDS = 1.0
 
 
 class Listener(Protocol):
@@ -80,6 +82,22 @@ class _Reader(InotifyFD):
         super().__init__()
         self.batch_ended: Callable[[], None] = lambda: None
 
+    def catch_up(self) -> bool:
+        """Wait until all that the kernel has said by now is passed on. Return whether it was, within a second."""
+        mark = _Mark()
+        with self._lock:  # it is closed under this lock
+            if self._closed:
+                return False
+            # The end of a watch is an event as well, and comes after whatever was said before it. What is watched,
+            # for a moment, is the reader's own pipe.
+            pipe = b"/proc/self/fd/%d" % self._kill_r
+            try:
+                wd = self._add_callback(pipe, Mask(InotifyConstants.IN_DELETE_SELF), mark, CallbackId(id(mark)))
+            except OSError:
+                return False  # no watches are left
+            inotify_rm_watch(self._inotify_fd, wd)
+        return mark.passed.wait(_CATCH_UP_SECONDS)
+
     def run(self) -> None:
         while self.should_keep_running():
             for event in self.read_events():
@@ -96,16 +114,32 @@ class _Reader(InotifyFD):
         ]
 
 
-class _Guard:
-    """A watch on an open file, so that no two of its opens or closes are merged; see Openings."""
+class _Mark:
+    """A place among the events."""
 
-    def __init__(self, openings: Openings, opening: Opening) -> None:
+    def __init__(self) -> None:
+        self.passed = threading.Event()
+
+    def on_event(self, event: InotifyEvent) -> None:
+        """Nothing happens to it."""
+
+    def on_watch_deleted(self, _wd: int, /) -> None:
+        self.passed.set()
+
+    def on_queue_overflow(self) -> None:
+        """Nothing to do: the group is told too."""
+
+
+class _Guard:
+    """A watch on a file, so that no two of its opens or closes are merged; see Openings."""
+
+    def __init__(self, openings: Openings, path: bytes) -> None:
         self._openings = openings
-        self._opening = opening
+        self._path = path
 
     def on_event(self, event: InotifyEvent) -> None:
         if event.mask & (WRITTEN | READ):
-            self._openings.confirmed(self._opening)
+            self._openings.confirmed(self._path)
 
     def on_watch_deleted(self, wd: int) -> None:
         """Nothing to do: the file is gone."""
@@ -127,12 +161,14 @@ class _Group(InotifyWatchGroup):
     """The watches on a folder and all below it, and on the files that are open there."""
 
     def __init__(self, reader: _Reader, root: bytes, listener: Listener, *, is_recursive: bool) -> None:
+        self._reader = reader
         self._listener = listener
         self._guards: dict[WatchDescriptor, CallbackId] = {}
         self._moving: OrderedDict[int, _Move] = OrderedDict()  # by cookie
         self._batch = 0
         super().__init__(reader, root, event_mask=_OF_FOLDERS, is_recursive=is_recursive)
         reader.batch_ended = self._end_batch
+        listener.openings.attending = self._attend
 
     def on_event(self, event: InotifyEvent) -> None:
         with self._lock:
@@ -192,39 +228,49 @@ class _Group(InotifyWatchGroup):
             del self._active_callbacks_by_path[path]
 
     def _end_batch(self) -> None:
-        """After a batch of events, guard the files that are still open, and no others."""
+        """After a batch of events, guard the files that were opened in it."""
         openings = self._listener.openings
         if openings.is_overrun:
             self.on_queue_overflow()
         with self._lock:
             if not self.is_active:
                 return
-            for wd in openings.guards_left():
-                watch = WatchDescriptor(wd)
-                if (guard := self._guards.pop(watch, None)) is not None:
-                    self._inotify_fd.remove_callbacks([(watch, guard)])
-            for path, opening in openings.unguarded():
-                self._guard(path, opening)
+            self._guard(openings.unguarded())
             # The two halves of a move follow each other: what has not come with the next batch never will.
             for cookie in [cookie for cookie, move in self._moving.items() if move.batch < self._batch]:
                 self._let_go(self._moving.pop(cookie))
             self._batch += 1
 
-    def _guard(self, path: bytes, opening: Opening) -> None:
-        if len(self._guards) >= _MOST_GUARDS:
-            return
-        guard = _Guard(self._listener.openings, opening)
-        name = CallbackId(id(guard))
-        full = os.path.join(self.path, path)
-        try:
-            wd = self._inotify_fd.add_callback(full, _OF_FILES, guard, name)
-        except OSError:
-            return  # it is gone, or no watches are left: its bounds stay apart
-        if wd == -1 or wd in self._guards or wd in self._active_callbacks_by_watch:
-            self._inotify_fd.remove_callbacks([(wd, name)])  # not ours to read, or watched already
-            return
-        self._guards[wd] = name
-        opening.guard = wd
+    def _attend(self, path: bytes) -> bool:
+        """See Openings.attend."""
+        openings = self._listener.openings
+        with self._lock:
+            if not self.is_active:
+                return False
+            if not openings.is_guarded(path):
+                self._guard([path])
+        return openings.is_guarded(path) and self._reader.catch_up()
+
+    def _guard(self, paths: list[bytes]) -> None:
+        """Guard these files, as many as possible, and no longer those that need it no more."""
+        openings = self._listener.openings
+        openings.make_room(len(paths))
+        for wd in openings.guards_left():
+            watch = WatchDescriptor(wd)
+            if (left := self._guards.pop(watch, None)) is not None:
+                self._reader.remove_callbacks([(watch, left)])
+        for path in paths[:MOST_GUARDS]:
+            guard = _Guard(openings, path)
+            name = CallbackId(id(guard))
+            try:
+                wd = self._reader.add_callback(os.path.join(self.path, path), _OF_FILES, guard, name)
+            except OSError:
+                continue  # it is gone, or no watches are left: its bounds stay apart
+            if wd == -1 or wd in self._guards or wd in self._active_callbacks_by_watch:
+                self._reader.remove_callbacks([(wd, name)])  # not ours to read, or watched already
+                continue
+            self._guards[wd] = name
+            openings.guarded(path, wd)
 
 
 class _Emitter(InotifyEmitter):

@@ -40,9 +40,11 @@ class Look:
         path, clock = candidate.path, self._site.clock
         is_companion = self._companions.is_one(path)
         try:
-            # Ask what was heard before we open the file: our own open is heard too.
+            # Ask what was heard before we open the file: our own open is heard too, and may hide another's.
+            is_heard_out = candidate.is_closed and self._openings.attend(path)
             heard = self._openings.is_open(path, clock.monotonic())
-            evidence = Evidence(heard_open=heard, elsewhere=self._reach.part(path).elsewhere)
+            elsewhere = self._reach.part(path).elsewhere
+            evidence = Evidence(heard_open=heard, is_heard_out=is_heard_out, elsewhere=elsewhere)
             self._check_unchanged(candidate)
             with self._registry.lock:
                 if self._registry.settler.waits_on(candidate, evidence, clock.now(), clock.monotonic()):
@@ -158,7 +160,7 @@ class Look:
 
     def _look_at_companion(self, candidate: Candidate, evidence: Evidence) -> Evidence:
         """Add to the evidence whether somebody is writing it, by a lease. Its content does not matter."""
-        if evidence.heard_open is False and candidate.is_closed:
+        if candidate.is_closed and evidence.is_heard_out and evidence.heard_open is False:
             return evidence
         try:
             file, _ = self._site.drop.open(candidate.path)

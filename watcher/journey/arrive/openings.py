@@ -6,8 +6,15 @@ above 0, the file is open. At most `most` have none: if it is 0, the file is clo
 
 A guard makes the bounds meet. It is a second watch, on the file itself, beside that on its folder: each open and
 close then makes two different events in turn, so no two equal ones follow each other and none is merged
-[measured]. It is set as soon as an open has been read; a second open before that (within a tenth of a millisecond)
-cannot be told from the first. In every other case an error only means waiting longer.
+[measured]. It is set as soon as an open has been read, and kept while the file lies there, closed or not. A second
+open before that cannot be told from the first: a tenth of a millisecond is left for it, more on a busy machine. In
+every other case an error only means waiting longer.
+
+Our own look opens the file too, just after its writer has closed it. If he opens it again at once, as muxers and
+whoever appends do, his open and ours are one event, and our close seems to be his [1 time in 7, measured]. So a
+look first calls `attend`: then there is a guard, and what the kernel has said until then is heard. Even so, two
+opens within the same microsecond, on two processors, are one event [1 time in 100, measured, where both follow the
+close at once]: so no look follows a close at once; see Runner.gathers.
 
 Only opens that were heard count. A file that was there before we listened may have been open all along, by one or
 by several: that somebody closed it, or that it was renamed, proves nothing. So we remember which files were heard
@@ -16,7 +23,7 @@ from their beginning: created, or moved in, or closed under a copier's own tempo
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -29,6 +36,9 @@ MOST_FILES = 16_384
 
 MOST_HEARD = 131_072
 """The most files to remember as heard from their beginning; with more, all are forgotten."""
+
+MOST_GUARDS = 1024
+"""The most guards to have: each takes one of the watches that a user may have."""
 
 _MOST_MOVING = 256
 _MOST_FOLDERS = _MOST_LEFT = 4_096
@@ -57,8 +67,6 @@ class Opening:
     least: int = 0
     most: int = 0
     is_written: bool = False
-    guard: int | None = None  # the number of the kernel's watch
-    is_guard_wanted: bool = True
     _before: int = 0  # `least`, before the last close that was heard
 
     def opened(self) -> None:
@@ -106,8 +114,10 @@ class Openings:
         self._last_move: tuple[bytes, bytes, bool, bool] | None = (
             None  # from, to; whether the target was open, and whether it was heard from its beginning
         )
-        self._unguarded: dict[bytes, Opening] = {}
+        self._guards: dict[bytes, int] = {}  # the number of the kernel's watch on the file itself
+        self._unguarded: dict[bytes, None] = {}  # opened, and to be guarded
         self._guards_left: list[int] = []
+        self.attending: Callable[[bytes], bool] = lambda _: True  # see `attend`; set by whoever listens
         self.is_overrun = False  # more files were open than MOST_FILES
 
     def __len__(self) -> int:
@@ -134,7 +144,9 @@ class Openings:
                 if len(self._open) >= MOST_FILES:
                     self._forget()
                     self.is_overrun = True
-                opening = self._open[path] = self._unguarded[path] = Opening(now)
+                opening = self._open[path] = Opening(now)
+                if path not in self._guards:
+                    self._unguarded[path] = None
             opening.opened()
 
     def closed(self, path: bytes, *, written: bool) -> Close:
@@ -152,16 +164,15 @@ class Openings:
             if opening.most > 0:
                 return Close.NOT_LAST
             self._open.pop(path)
-            self._unguarded.pop(path, None)
-            self._release(opening)
             if not opening.is_written:
                 return Close.READ
             return Close.LAST if self._is_heard(path) else Close.UNPROVEN
 
-    def confirmed(self, opening: Opening) -> None:
-        """This opening's guard saw the latest close."""
+    def confirmed(self, path: bytes) -> None:
+        """The file's guard saw the latest close."""
         with self._lock:
-            opening.confirmed()
+            if (opening := self._open.get(path)) is not None:
+                opening.confirmed()
 
     def linked(self, path: bytes) -> None:
         """A new link to some file: opens under its other names are not heard here."""
@@ -178,7 +189,7 @@ class Openings:
     def moved_from(self, path: bytes, cookie: int, identity: Identity | None = None) -> None:
         """The file is being renamed: it stays as open as it was, once the other half of the move is heard."""
         with self._lock:
-            self._unguarded.pop(path, None)
+            self._release(path)
             self._made.pop(path, None)
             opening, is_heard = self._open.pop(path, None), self._is_heard(path)
             may_be_open = opening is not None or not is_heard
@@ -187,9 +198,7 @@ class Openings:
             if identity is not None and may_be_open:
                 self._leave(identity)
             if len(self._moving) > _MOST_MOVING:
-                _, leaving = self._moving.popitem(last=False)
-                if leaving.opening is not None:
-                    self._release(leaving.opening)
+                self._moving.popitem(last=False)
 
     def left(self, identity: Identity) -> None:
         """A file that may be open is moved away with its folder."""
@@ -224,17 +233,14 @@ class Openings:
                 if before[2] or opening is not None:
                     self._last_move = None
                     self._note(path, is_heard=is_heard)
-                    if opening is not None:
-                        self._release(opening)
                     for either in before[:2]:
-                        self._open[either] = Opening(now, most=1, is_written=True, is_guard_wanted=False)
+                        self._open[either] = Opening(now, most=1, is_written=True)
                     return False
             self._note(path, is_heard=is_heard)
             if opening is None:
                 return is_heard
             self._open[path] = opening
-            if opening.guard is None and opening.is_guard_wanted:
-                self._unguarded[path] = opening
+            self._unguarded[path] = None
             return False
 
     def _came_closed(self, source: bytes) -> bool:
@@ -250,12 +256,18 @@ class Openings:
         with self._lock:
             self._keep_folder(path, not is_made)
 
+    def folder_leaves(self, path: bytes) -> None:
+        """A folder is being moved away: its files are guarded no longer under their old names."""
+        with self._lock:
+            for file in [file for file in self._guards if file.startswith(path + b"/")]:
+                self._release(file)
+
     def folder_moved(self, before: bytes, after: bytes) -> None:
         """A folder was renamed, and with it all that is in it."""
         with self._lock:
             came = self._heard_of_folder(before + b"/")
-            for openings in (self._open, self._unguarded):
-                _rename_below(openings, before, after)
+            _rename_below(self._unguarded, before, after)
+            self._unguarded |= dict.fromkeys(_rename_below(self._open, before, after))
             _rename_below(self._made, before, after)
             _rename_below(self._heard, before, after)
             _rename_below(self._folders, before, after)
@@ -284,6 +296,13 @@ class Openings:
         with self._lock:
             return self._open.keys() & paths if self._open else set()
 
+    def attend(self, path: bytes) -> bool:
+        """Return whether every open and close until now is heard, and each open from now on will be by itself.
+
+        Waits for the thread that reads the events; a second at most, then it is false.
+        """
+        return self.attending(path)
+
     def is_closed(self, path: bytes) -> bool:
         """Return whether it was heard from its beginning, and every open has its close."""
         with self._lock:
@@ -304,13 +323,27 @@ class Openings:
 
     # Guards
 
-    def unguarded(self) -> Iterator[tuple[bytes, Opening]]:
-        """Yield the open files that should have a guard, each once."""
+    def is_guarded(self, path: bytes) -> bool:
+        return path in self._guards
+
+    def guarded(self, path: bytes, number: int) -> None:
+        """The file has this guard now."""
+        with self._lock:
+            self._guards[path] = number
+            self._unguarded.pop(path, None)
+
+    def unguarded(self) -> list[bytes]:
+        """Return the files that should have a guard, each once."""
         with self._lock:
             wanted, self._unguarded = self._unguarded, {}
-        for path, opening in wanted.items():
-            opening.is_guard_wanted = False
-            yield path, opening
+            return [path for path in wanted if path not in self._guards]
+
+    def make_room(self, number: int) -> None:
+        """Have room for so many guards more: the oldest go, those of closed files before those of open ones."""
+        with self._lock:
+            if (excess := len(self._guards) + number - MOST_GUARDS) > 0:
+                for path in sorted(self._guards, key=self._open.__contains__)[:excess]:
+                    self._release(path)
 
     def guards_left(self) -> list[int]:
         """Return the guards that are no longer needed, each once."""
@@ -352,26 +385,26 @@ class Openings:
             self._folders = {}
 
     def _drop(self, path: bytes) -> None:
-        self._unguarded.pop(path, None)
-        opening = self._open.pop(path, None)
-        if opening is not None:
-            self._release(opening)
+        self._open.pop(path, None)
+        self._release(path)
 
-    def _release(self, opening: Opening) -> None:
-        if opening.guard is not None:
-            self._guards_left.append(opening.guard)
-            opening.guard = None
+    def _release(self, path: bytes) -> None:
+        self._unguarded.pop(path, None)
+        if (guard := self._guards.pop(path, None)) is not None:
+            self._guards_left.append(guard)
 
     def _forget(self) -> None:
-        for opening in (*self._open.values(), *(leaving.opening for leaving in self._moving.values())):
-            if opening is not None:
-                self._release(opening)
-        self._open, self._unguarded, self._heard, self._folders = {}, {}, {}, {}
+        self._guards_left += self._guards.values()
+        self._guards, self._unguarded = {}, {}
+        self._open, self._heard, self._folders = {}, {}, {}
         self._made.clear()
         self._moving.clear()
         self._last_move = None
 
 
-def _rename_below(known: MutableMapping[bytes, _Known], before: bytes, after: bytes) -> None:
-    for path in [path for path in known if path.startswith(before + b"/")]:
-        known[after + path[len(before) :]] = known.pop(path)
+def _rename_below(known: MutableMapping[bytes, _Known], before: bytes, after: bytes) -> list[bytes]:
+    """Return the new paths."""
+    renamed = {path: after + path[len(before) :] for path in known if path.startswith(before + b"/")}
+    for was, path in renamed.items():
+        known[path] = known.pop(was)
+    return list(renamed.values())

@@ -52,6 +52,7 @@ class Evidence:
     has_sound: bool = True  # false: a header without sound
     is_open: bool | None = None  # for writing, by anybody, as a lease tells; None: no lease can be had
     heard_open: bool | None = False  # by anybody, for anything, as events tell; None: perhaps
+    is_heard_out: bool = True  # false: somebody may have opened it just now, and that be still unheard
     is_announced: bool = False  # its owner has put a marker beside it
     elsewhere: str = ""  # why other machines can write it without raising events here
     is_foreign: bool = False  # not a recording, neither by name nor by content
@@ -369,4 +370,6 @@ def _closed(candidate: Candidate, evidence: Evidence) -> bool:
         return True
     if evidence.elsewhere:
         return False
-    return evidence.is_open is False or (candidate.is_closed and evidence.heard_open is False)
+    if evidence.is_open is False:
+        return True
+    return candidate.is_closed and evidence.is_heard_out and evidence.heard_open is False

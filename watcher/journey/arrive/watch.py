@@ -106,6 +106,7 @@ class _Hints(_Ears):
                 self._arrivals.hint(path)
 
     def hear_of_folder_leaving(self, path: bytes) -> None:
+        self.openings.folder_leaves(path[self._start :])
         for file, identity in self._arrivals.registry.identities_below(path[self._start :]):
             if not self.openings.is_closed(file):
                 self.openings.left(identity)
@@ -128,6 +129,7 @@ class _Hints(_Ears):
         """Forget everything: nobody listens now, and what happens meanwhile is not heard."""
         self.miss()
         self.openings.guards_left()  # they went with the observer
+        self.openings.attending = lambda _: False
         self.has_missed = False
 
 
