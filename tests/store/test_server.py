@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import Connection
 
 from tests.postgresql import Server, running_server
 from tests.store.processes import kill, start
@@ -90,6 +92,21 @@ def test_an_upgrade_that_fails_half_way_leaves_the_tables_as_they_were(
                 store.database.migrate()
         assert not store.database.exists()
         assert store.database.migrate() == (None, NEWEST)
+
+
+def test_an_upgrade_may_stand_still_for_longer(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may read its modules from the disk for seconds, and nothing is to be done but this."""
+    found: list[str] = []
+    apply = revisions.apply
+
+    def look_and_apply(connection: Connection, *rest: Any) -> None:
+        found.append(connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one())
+        apply(connection, *rest)
+
+    monkeypatch.setattr(revisions, "apply", look_and_apply)
+    with Store(empty, _LOCAL) as store:
+        assert store.database.migrate() == (None, NEWEST)
+    assert found == ["1min"]
 
 
 def test_before_a_first_start_it_reads_as_empty(empty: str) -> None:

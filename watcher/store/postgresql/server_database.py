@@ -11,7 +11,8 @@ Facts (measured with PostgreSQL 15, or its documentation):
   and account the transaction is; that ends with it, so no pooler carries it to another. The policies of the tables
   hold for every user but a superuser and one with BYPASSRLS; FORCE has them hold for the owner.
 - A node that is stopped in the middle of a transaction keeps the lock until the server ends it: after
-  _IDLE_SECONDS, or _STATEMENT_SECONDS where it is the statement that does not end.
+  _IDLE_SECONDS, or _STATEMENT_SECONDS where it is the statement that does not end. An upgrade has longer:
+  everybody waits for it anyway.
 - The driver begins nothing by itself: the connections are in autocommit mode, and the transaction is opened by us.
 """
 
@@ -45,6 +46,7 @@ from watcher.store.terms import Terms
 
 _LOCK_SECONDS = 30
 _IDLE_SECONDS = 5
+_UPGRADE_IDLE_SECONDS = 60  # between two statements, revisions are looked for, and modules read from the disk
 _STATEMENT_SECONDS = 60
 _CONNECT_SECONDS = 10
 _SILENT_SECONDS = 20  # after which a server that acknowledges nothing is taken for dead
@@ -59,7 +61,7 @@ _QUOTE = "'"
 _TO_WRITE = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
     f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s';"
-    f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s';"
+    "SET LOCAL idle_in_transaction_session_timeout = '{idle_seconds}s';"
     "SET LOCAL statement_timeout = '{statement_seconds}s';"
     # What is paid for must not be lost by the server's settings.
     "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';"
@@ -67,7 +69,10 @@ _TO_WRITE = (
 )
 _TO_FILL = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
 _TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_TO_UPGRADE = f"{_TO_WRITE.format(statement_seconds=0)};SELECT set_config('watcher.wide', 'on', true)"
+_TO_UPGRADE = (
+    f"{_TO_WRITE.format(statement_seconds=0, idle_seconds=_UPGRADE_IDLE_SECONDS)};"
+    "SELECT set_config('watcher.wide', 'on', true)"
+)
 _TAKE_LOCK = text(f"SELECT pg_advisory_xact_lock({_OUR_LOCK})")
 _USER = text("SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 
@@ -288,7 +293,8 @@ class PostgresqlDatabase:
         self._outage.tell()
 
     def _to_write(self) -> str:
-        return _TO_WRITE.format(statement_seconds=_STATEMENT_SECONDS) + self.terms.check(late=self._is_late)
+        begin = _TO_WRITE.format(statement_seconds=_STATEMENT_SECONDS, idle_seconds=_IDLE_SECONDS)
+        return begin + self.terms.check(late=self._is_late)
 
     @contextmanager
     def _renewing(self) -> Iterator[Connection]:
