@@ -26,7 +26,8 @@ from watcher.report.spreadsheet import COLUMNS, as_text
 from watcher.sandbox import Sandbox
 from watcher.views.context import open_to_read
 from watcher.views.period import Period, read_period
-from watcher.views.report import Outcome, read_report
+from watcher.views.report import read_report
+from watcher.views.report_lines import Outcome
 
 NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 

@@ -11,7 +11,8 @@ from watcher.report.spreadsheet import write_csv
 from watcher.text import show_text
 from watcher.views.context import CommandContext
 from watcher.views.period import Period, read_period
-from watcher.views.report import read_report, stream_json
+from watcher.views.report import read_report
+from watcher.views.report_lines import stream_json
 from watcher.views.site_names import SiteName, at_each
 
 _SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";"}

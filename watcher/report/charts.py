@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from math import floor, log10
 
 from watcher.store.report_rows import CONFIDENCE_STEPS, DELAYS
-from watcher.views.report import Outcome, Report, Span
+from watcher.views.report import Report, Span
+from watcher.views.report_lines import Outcome
 
 WIDTH, HEIGHT = 720, 220
 _LEFT, _TOP, _BOTTOM, _RIGHT = 62, 14, 30, 8

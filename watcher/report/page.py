@@ -11,7 +11,8 @@ from watcher import __version__
 from watcher.report.charts import HEIGHT, WIDTH, charts_of
 from watcher.views.board import Board
 from watcher.views.period import Period
-from watcher.views.report import Line, Outcome, Report
+from watcher.views.report import Report
+from watcher.views.report_lines import Line, Outcome
 
 _FIRST = (Outcome.ARTIFICIAL, Outcome.FAILED, Outcome.HELD)
 _PIECES = 200  # of a template, written at once

@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 from watcher.text import rfc3339
 from watcher.views.context import CommandContext
 from watcher.views.period import Period
-from watcher.views.report import Line, stream_lines
+from watcher.views.report_lines import Line, stream_lines
 from watcher.views.site_names import SiteName
 
 BOM = b"\xef\xbb\xbf"

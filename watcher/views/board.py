@@ -14,7 +14,7 @@ from watcher.views.context import CommandContext
 from watcher.views.interruptions import explain_pauses
 from watcher.views.period import FAR_AWAY, Period
 from watcher.views.prospects import explain_item
-from watcher.views.report import Line, Outcome, answer_in_parts, outcome_of, read_lines
+from watcher.views.report_lines import Line, Outcome, answer_in_parts, outcome_of, read_lines
 from watcher.views.status import Status, read_status
 
 MOST = 50

@@ -14,7 +14,7 @@ from watcher.views import search
 from watcher.views.context import CommandContext
 from watcher.views.period import read_period
 from watcher.views.recordings import Recording, Row, complete_rows
-from watcher.views.report import Line, read_lines
+from watcher.views.report_lines import Line, read_lines
 from watcher.views.search import keep_judged, read_page, read_search
 from watcher.views.site_names import at_each
 

@@ -8,7 +8,7 @@ from watcher.store.page_rows import Count
 from watcher.text import show_path, show_text
 from watcher.views.context import CommandContext
 from watcher.views.period import FAR_AWAY, LONG_AGO
-from watcher.views.report import Line, read_lines
+from watcher.views.report_lines import Line, read_lines
 from watcher.views.status import blocked_items, count_blocked
 
 MOST = 20

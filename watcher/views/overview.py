@@ -11,7 +11,7 @@ from watcher.text import show_path, show_text
 from watcher.views.context import CommandContext
 from watcher.views.health import find_own_troubles, read_vitals
 from watcher.views.interruptions import explain_pauses
-from watcher.views.report import Line, read_lines
+from watcher.views.report_lines import Line, read_lines
 from watcher.views.status import count_blocked
 
 _LATEST = 15
