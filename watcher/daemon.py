@@ -257,7 +257,7 @@ def _runners(journey: Journey) -> dict[str, Runner]:
     for name in ("prepare", *submitters, "file", "retain", "verdict"):
         if name in runners:
             runners[name].changes = journey.site.store.database.changes
-    runners["arrive"].gathers = _GATHER_SECONDS
+    runners["arrive"].gather_seconds = _GATHER_SECONDS
     for name, names in followers.items():
         runners[name].wakes = [runners[other].wake for other in names if other in runners]
 

@@ -27,7 +27,8 @@ class Runner:
     """One step, repeated until the end: at once while there is work, else when it is due or woken.
 
     `changes`: of a step that follows the database alone, Database.changes: while nothing is committed, it rests.
-    Any other looks again each second. `gathers`: how many seconds, about, a wake-up waits for what follows it.
+    Any other looks again each second. `gather_seconds`: how long, about, it pauses before each time, so that what
+    comes in quick succession is taken together.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Runner:
     done_at: float  # monotonic: when the step last ended
     wakes: list[Callable[[], object]] = field(default_factory=list)  # called when it has done something
     changes: Callable[[], int | None] = _unknown
-    gathers: float = 0.0
+    gather_seconds: float = 0.0
     failures: Failures = field(default_factory=Failures)
     succeeded_at: float | None = None
     begun_at: float | None = None  # monotonic: when the running step began; None: none is running
@@ -58,6 +59,8 @@ class Runner:
     def _loop(self) -> None:
         troubles = 0
         while not self.stopping.is_set():
+            if self.gather_seconds:
+                self.clock.wait(self.gather_seconds * random.uniform(0.5, 1.5), self.stopping)  # noqa: S311
             self._woken.clear()  # before the step looks: a wake-up meanwhile is not lost
             self.begun_at = self.clock.monotonic()
             seen = self.changes()  # likewise: what is committed while it looks
@@ -92,11 +95,7 @@ class Runner:
         most = _TICK_SECONDS if seen is None else _MOST_REST_SECONDS
         until = self.clock.monotonic() + min(wait, most)
         while (left := until - self.clock.monotonic()) > 0:
-            if self.clock.wait(min(left, _TICK_SECONDS), self._woken):
-                if self.gathers:
-                    self.clock.wait(self.gathers * random.uniform(0.5, 1.5), self.stopping)  # noqa: S311
-                return
-            if self.changes() != seen:
+            if self.clock.wait(min(left, _TICK_SECONDS), self._woken) or self.changes() != seen:
                 return
 
     def _tell(self, error: Exception, wait: float) -> None:

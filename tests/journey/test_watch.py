@@ -356,6 +356,67 @@ def test_a_look_first_hears_what_the_kernel_has_said_by_then(
         wait_until(lambda: bool(arrivals.settled) or not code(), "it is closed")
 
 
+def test_a_look_hides_no_open_that_nobody_has_heard_yet(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file that was hardly begun; what is closed later, through another descriptor, was not its last."""
+    monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
+    content = recording("mp3.bare", 10)
+    with watched(place) as (journey, watch):
+        arrivals = journey.arrivals
+
+        def code() -> str:
+            arrivals.step()
+            return next((file.code for file in arrivals.waiting()), "")
+
+        assert watch._observer is not None
+        emitter: Any = next(iter(watch._observer.emitters))
+        looking = threading.Thread(target=arrivals.step)
+        emitter._inotify._lock.acquire()  # no event is taken in
+        with (place.root / "drop" / "call.mp3").open("xb", buffering=0) as recorder:
+            recorder.write(content[: len(content) // 2])
+            arrivals.hint(b"call.mp3", is_closed=False)
+            looking.start()
+            let_pass(0.3)
+            emitter._inotify._lock.release()
+            looking.join()
+            wait_until(lambda: code() == "open", "it is open", told=code)
+            with (place.root / "drop" / "call.mp3").open("r+b", buffering=0) as mender:
+                mender.write(content[:100])
+            let_pass(2 * HOURLY["settle_seconds"])
+            assert (code(), list(arrivals.settled)) == ("open", [])
+        wait_until(lambda: bool(arrivals.settled) or not code(), "it is closed")
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["events were lost", "the reader was stopped"])
+def test_what_is_forgotten_between_the_hints_and_the_look_is_not_closed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, is_stopped: bool
+) -> None:
+    """Its writer has opened it again, and that was heard: with the events, who has it open is forgotten."""
+    monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
+    with watched(place) as (journey, watch):
+        arrivals, path = journey.arrivals, place.drop("call.mp3", recording("mp3.bare", 10))
+
+        def code() -> str:
+            arrivals.step()
+            return next((file.code for file in arrivals.waiting()), "")
+
+        wait_until(lambda: code() == "settling", "it is known to be closed")
+        judge = Look.judge
+
+        def lose_and_judge(look: Look, candidate: Candidate, *, is_attended: bool) -> None:
+            if is_stopped:
+                stop_reader(watch)
+                watch.tend()
+            else:
+                watch._hints.miss()
+            judge(look, candidate, is_attended=is_attended)
+
+        with path.open("r+b"):
+            let_pass(2 * HOURLY["settle_seconds"])
+            monkeypatch.setattr(Look, "judge", lose_and_judge)
+            arrivals.step()
+            assert not arrivals.settled
+
+
 def test_what_is_whole_is_settled_once_however_long_it_waits_to_be_examined(place: Place) -> None:
     """Our own look into it, which is heard too, leads to no other: the database may be away for hours."""
     with watched(place) as (journey, _):
@@ -388,9 +449,9 @@ def test_a_look_at_what_a_lease_shows_to_be_open_leads_to_no_other(
         looks: list[object] = []
         judge = Look.judge
 
-        def count(it: Look, candidate: Candidate) -> None:
+        def count(it: Look, candidate: Candidate, *, is_attended: bool) -> None:
             looks.append(candidate)
-            judge(it, candidate)
+            judge(it, candidate, is_attended=is_attended)
 
         monkeypatch.setattr(Look, "judge", count)
         with watched(place) as (journey, _):

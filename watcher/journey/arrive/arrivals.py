@@ -47,7 +47,7 @@ class Arrivals:
         reach = Reach(site.drop)
         self.registry = Registry(site.config.arrivals, site.clock, self.openings, reach)
         self._recheck = Recheck(site, self.registry, reach)
-        self._look = Look(site, self.registry, self.openings, reach, self._recheck.look_at)
+        self._look = Look(site, self.registry, self.openings, self.hints, reach, self._recheck.look_at)
         self.scanner = Scanner(
             site,
             self.registry,
@@ -190,12 +190,13 @@ class Arrivals:
         registry, clock = self.registry, self._site.clock
         with registry.lock:
             due = registry.settler.due(clock.monotonic(), _LOOKS_A_STEP)
+        attended = self.openings.attend([one.path for one in due]) if due else set()
         before = len(registry.settled)
         for number, candidate in enumerate(due):
             if self._stopping.is_set():
                 break
             try:
-                self._look.judge(candidate)
+                self._look.judge(candidate, is_attended=candidate.path in attended)
             except StoreError:  # about none of them: all wait
                 with registry.lock:
                     registry.settler.put_back(due[number:], clock.monotonic() + _STORE_SECONDS)

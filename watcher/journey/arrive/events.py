@@ -10,7 +10,7 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ from watchdog.observers.inotify_c import (
     inotify_rm_watch,
 )
 
-from watcher.journey.arrive.openings import MOST_GUARDS, Openings
+from watcher.journey.arrive.openings import Openings
 
 # At every stop it logs errors about its own threads. Whether it works is checked here.
 logging.getLogger("watchdog.observers.inotify").setLevel(logging.CRITICAL)
@@ -96,7 +96,7 @@ class _Reader(InotifyFD):
             except OSError:
                 return False  # no watches are left
             inotify_rm_watch(self._inotify_fd, wd)
-        return mark.passed.wait(_CATCH_UP_SECONDS)
+        return mark.passed.wait(_CATCH_UP_SECONDS) and not self._closed  # at its end all marks are let go
 
     def run(self) -> None:
         while self.should_keep_running():
@@ -158,7 +158,7 @@ class _Move:
 
 
 class _Group(InotifyWatchGroup):
-    """The watches on a folder and all below it, and on the files that are open there."""
+    """The watches on a folder and all below it, and the guards of files there."""
 
     def __init__(self, reader: _Reader, root: bytes, listener: Listener, *, is_recursive: bool) -> None:
         self._reader = reader
@@ -241,29 +241,39 @@ class _Group(InotifyWatchGroup):
                 self._let_go(self._moving.pop(cookie))
             self._batch += 1
 
-    def _attend(self, path: bytes) -> bool:
+    def _attend(self, paths: Sequence[bytes]) -> set[bytes]:
         """See Openings.attend."""
         openings = self._listener.openings
         with self._lock:
             if not self.is_active:
-                return False
-            if not openings.is_guarded(path):
-                self._guard([path])
-        return openings.is_guarded(path) and self._reader.catch_up()
+                return set()
+            unreadable = self._guard([path for path in paths if openings.guard_of(path) is None])
+        guards = {path: openings.guard_of(path) for path in paths}
+        if not self._reader.catch_up():
+            return set()
+        # A guard that went meanwhile was another file's, or went with all others when events were lost.
+        stayed = {path for path, guard in guards.items() if guard is not None and openings.guard_of(path) == guard}
+        return stayed | unreadable
 
-    def _guard(self, paths: list[bytes]) -> None:
-        """Guard these files, as many as possible, and no longer those that need it no more."""
-        openings = self._listener.openings
-        openings.make_room(len(paths))
+    def _guard(self, paths: list[bytes]) -> set[bytes]:
+        """Guard as many of these files as possible, and let go of guards that nothing needs any more.
+
+        Return those that we may not read: no look of ours can open them.
+        """
+        openings, unreadable = self._listener.openings, set()
+        room = openings.make_room(len(paths))
         for wd in openings.guards_left():
             watch = WatchDescriptor(wd)
             if (left := self._guards.pop(watch, None)) is not None:
                 self._reader.remove_callbacks([(watch, left)])
-        for path in paths[:MOST_GUARDS]:
+        for path in paths[:room]:
             guard = _Guard(openings, path)
             name = CallbackId(id(guard))
             try:
                 wd = self._reader.add_callback(os.path.join(self.path, path), _OF_FILES, guard, name)
+            except PermissionError:
+                unreadable.add(path)
+                continue
             except OSError:
                 continue  # it is gone, or no watches are left: its bounds stay apart
             if wd == -1 or wd in self._guards or wd in self._active_callbacks_by_watch:
@@ -271,6 +281,7 @@ class _Group(InotifyWatchGroup):
                 continue
             self._guards[wd] = name
             openings.guarded(path, wd)
+        return unreadable
 
 
 class _Emitter(InotifyEmitter):

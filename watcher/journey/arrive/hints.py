@@ -14,7 +14,7 @@ class Hints:
         self._lock = threading.Lock()  # held briefly: the thread that reads the events waits for it
         self._paths: dict[bytes, bool | None] = {}  # see `add`
         self._moved_in: dict[bytes, int] = {}  # folders that were moved in, and when, in ns
-        self._is_in_doubt = False  # events were lost: what was closed may be open again
+        self.is_in_doubt = False  # events were lost: what was closed may be open again
         self.is_scan_asked = True
         self.wake: Callable[[], None] = lambda: None  # called when there is something to look at
 
@@ -34,7 +34,7 @@ class Hints:
                 self._paths[path] = is_closed
             if len(self._paths) > _MOST_HINTS:
                 self._paths.clear()
-                self._is_in_doubt = self.is_scan_asked = True
+                self.is_in_doubt = self.is_scan_asked = True
         self.wake()
 
     def moved_in(self, folder: bytes, at: int) -> None:
@@ -45,7 +45,7 @@ class Hints:
 
     def doubt(self) -> None:
         """Note that events were lost: it is no longer known what was closed, or what has arrived."""
-        self._is_in_doubt = True
+        self.is_in_doubt = True
         self.scan_soon()
 
     def scan_soon(self) -> None:
@@ -57,7 +57,7 @@ class Hints:
         """Return, once, the paths so far, each with whether it was closed; and whether events were lost."""
         with self._lock:
             paths, self._paths = self._paths, {}
-            is_in_doubt, self._is_in_doubt = self._is_in_doubt, False
+            is_in_doubt, self.is_in_doubt = self.is_in_doubt, False
         return paths, is_in_doubt
 
     def folders_taken(self) -> dict[bytes, int]:

@@ -10,6 +10,7 @@ from watcher.folders import is_being_written
 from watcher.journey.arrive.candidate import Candidate
 from watcher.journey.arrive.companions import ORPHANED, stem_of
 from watcher.journey.arrive.foreign import FOREIGN, SURE_SECONDS, Looks, find_raw, is_left, may_be_left
+from watcher.journey.arrive.hints import Hints
 from watcher.journey.arrive.openings import Openings
 from watcher.journey.arrive.reach import Reach
 from watcher.journey.arrive.registry import Registry, Settled
@@ -24,25 +25,33 @@ class Look:
     """Judges candidates, one at a time. What is whole is settled in the registry."""
 
     def __init__(
-        self, site: Site, registry: Registry, openings: Openings, reach: Reach, look_again: Callable[[bytes], None]
+        self,
+        site: Site,
+        registry: Registry,
+        openings: Openings,
+        hints: Hints,
+        reach: Reach,
+        look_again: Callable[[bytes], None],
     ) -> None:
         """`look_again`: looks anew at what is at a path."""
         self._site = site
         self._registry = registry
         self._openings = openings
+        self._hints = hints
         self._reach = reach
         self._look_again = look_again
         self._companions = registry.companions
         self._looks = Looks()
         self._lonely: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by stem: waiting for a sidecar
 
-    def judge(self, candidate: Candidate) -> None:
+    def judge(self, candidate: Candidate, *, is_attended: bool = True) -> None:
+        """`is_attended`: see Openings.attend."""
         path, clock = candidate.path, self._site.clock
         is_companion = self._companions.is_one(path)
         try:
-            # Ask what was heard before we open the file: our own open is heard too, and may hide another's.
-            is_heard_out = candidate.is_closed and self._openings.attend(path)
+            # Ask what was heard before we open the file: our own open is heard too.
             heard = self._openings.is_open(path, clock.monotonic())
+            is_heard_out = is_attended and not self._hints.is_in_doubt  # last: what was lost is forgotten after it
             elsewhere = self._reach.part(path).elsewhere
             evidence = Evidence(heard_open=heard, is_heard_out=is_heard_out, elsewhere=elsewhere)
             self._check_unchanged(candidate)

@@ -6,15 +6,15 @@ above 0, the file is open. At most `most` have none: if it is 0, the file is clo
 
 A guard makes the bounds meet. It is a second watch, on the file itself, beside that on its folder: each open and
 close then makes two different events in turn, so no two equal ones follow each other and none is merged
-[measured]. It is set as soon as an open has been read, and kept while the file lies there, closed or not. A second
-open before that cannot be told from the first: a tenth of a millisecond is left for it, more on a busy machine. In
+[measured]. It is set as soon as an open has been read, and kept after the close, while there is room. A second
+open before it is set cannot be told from the first: that is a tenth of a millisecond, more on a busy machine. In
 every other case an error only means waiting longer.
 
 Our own look opens the file too, just after its writer has closed it. If he opens it again at once, as muxers and
-whoever appends do, his open and ours are one event, and our close seems to be his [1 time in 7, measured]. So a
-look first calls `attend`: then there is a guard, and what the kernel has said until then is heard. Even so, two
-opens within the same microsecond, on two processors, are one event [1 time in 100, measured, where both follow the
-close at once]: so no look follows a close at once; see Runner.gathers.
+whoever appends do, his open and ours are one event, and our close seems to be his [1 time in 7, measured]. So
+before looks, `attend` is called: then there are guards, and what the kernel has said until then is heard. Even so,
+two opens within the same microsecond, on two processors, are one event [1 time in 100, measured, where both follow
+the close at once]: so looks do not follow closes at once, as a rule; see Runner.gather_seconds.
 
 Only opens that were heard count. A file that was there before we listened may have been open all along, by one or
 by several: that somebody closed it, or that it was renamed, proves nothing. So we remember which files were heard
@@ -23,7 +23,7 @@ from their beginning: created, or moved in, or closed under a copier's own tempo
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -115,9 +115,9 @@ class Openings:
             None  # from, to; whether the target was open, and whether it was heard from its beginning
         )
         self._guards: dict[bytes, int] = {}  # the number of the kernel's watch on the file itself
-        self._unguarded: dict[bytes, None] = {}  # opened, and to be guarded
+        self._unguarded: dict[bytes, None] = {}  # open, and to be guarded
         self._guards_left: list[int] = []
-        self.attending: Callable[[bytes], bool] = lambda _: True  # see `attend`; set by whoever listens
+        self.attending: Callable[[Sequence[bytes]], set[bytes]] = set  # see `attend`; set by whoever listens
         self.is_overrun = False  # more files were open than MOST_FILES
 
     def __len__(self) -> int:
@@ -164,6 +164,7 @@ class Openings:
             if opening.most > 0:
                 return Close.NOT_LAST
             self._open.pop(path)
+            self._unguarded.pop(path, None)
             if not opening.is_written:
                 return Close.READ
             return Close.LAST if self._is_heard(path) else Close.UNPROVEN
@@ -296,12 +297,13 @@ class Openings:
         with self._lock:
             return self._open.keys() & paths if self._open else set()
 
-    def attend(self, path: bytes) -> bool:
-        """Return whether every open and close until now is heard, and each open from now on will be by itself.
+    def attend(self, paths: Sequence[bytes]) -> set[bytes]:
+        """Return those of which every open until now is heard, and each from now on will be, by itself.
 
-        Waits for the thread that reads the events; a second at most, then it is false.
+        Waits for the thread that reads the events. Where that takes more than a second, or events were lost
+        meanwhile, there are none.
         """
-        return self.attending(path)
+        return self.attending(paths)
 
     def is_closed(self, path: bytes) -> bool:
         """Return whether it was heard from its beginning, and every open has its close."""
@@ -323,8 +325,9 @@ class Openings:
 
     # Guards
 
-    def is_guarded(self, path: bytes) -> bool:
-        return path in self._guards
+    def guard_of(self, path: bytes) -> int | None:
+        """Return the number of its guard, which no later guard has; None without."""
+        return self._guards.get(path)
 
     def guarded(self, path: bytes, number: int) -> None:
         """The file has this guard now."""
@@ -338,12 +341,13 @@ class Openings:
             wanted, self._unguarded = self._unguarded, {}
             return [path for path in wanted if path not in self._guards]
 
-    def make_room(self, number: int) -> None:
-        """Have room for so many guards more: the oldest go, those of closed files before those of open ones."""
+    def make_room(self, number: int) -> int:
+        """Make room for so many guards more, by the oldest of closed files. Return how much there is."""
         with self._lock:
             if (excess := len(self._guards) + number - MOST_GUARDS) > 0:
-                for path in sorted(self._guards, key=self._open.__contains__)[:excess]:
+                for path in [path for path in self._guards if path not in self._open][:excess]:
                     self._release(path)
+            return MOST_GUARDS - len(self._guards)
 
     def guards_left(self) -> list[int]:
         """Return the guards that are no longer needed, each once."""

@@ -122,14 +122,14 @@ class _Hints(_Ears):
 
     def miss(self) -> None:
         self.has_missed = True
+        self._arrivals.hints.doubt()  # first: whoever asks in between must not take what is forgotten for closed
         self.openings.forget()
-        self._arrivals.hints.doubt()
 
     def begin_anew(self) -> None:
         """Forget everything: nobody listens now, and what happens meanwhile is not heard."""
         self.miss()
         self.openings.guards_left()  # they went with the observer
-        self.openings.attending = lambda _: False
+        self.openings.attending = lambda _: set()
         self.has_missed = False
 
 
