@@ -11,7 +11,7 @@ import pytest
 
 from tests.network.shares import IN_MACHINE, Share, make_share
 from tests.places import KEY, Place
-from tests.process.programs import CLOCK, Programs
+from tests.process.programs import CLOCK, Programs, wait_until
 from watcher.sandbox import Sandbox
 
 KIND = os.environ.get("WATCHER_SHARE", "")
@@ -101,6 +101,8 @@ def make_site(tmp_path: Path, corner: Corner, service: Sandbox) -> MakeSite:
         folders = {"drop": str(base / "drop")}
         if not only_drop:
             folders |= {"done": str(base / "done"), "failed": str(base / "failed")}
+        # A client may have looked before they were made, and keep for a while that there is nothing.
+        wait_until(lambda: all(map(os.path.isdir, folders.values())), f"{base} has its folders")
         tables = {one: SETTINGS.get(one, {}) | settings.get(one, {}) for one in SETTINGS | settings}
         return Place(root, service.url, CLOCK, folders=folders, **tables)
 
