@@ -84,6 +84,19 @@ def assert_finds(journey: Journey, name: str, within: float = 30.0) -> None:
     wait_until(look, f"{name} is seen", seconds=within)
 
 
+def code_of_one(journey: Journey) -> str:
+    """Why the one file waits, after another look; "" where none does."""
+    journey.arrivals.step()
+    return next((file.code for file in journey.arrivals.waiting()), "")
+
+
+def lock_of_reader(watch: Watch) -> Any:
+    """While somebody else has it, no event is taken in."""
+    assert watch._observer is not None
+    emitter: Any = next(iter(watch._observer.emitters))
+    return emitter._inotify._lock
+
+
 # A part of it dies
 
 
@@ -313,9 +326,7 @@ def test_what_was_missed_before_its_move_was_heard_may_still_be_open_when_it_is_
 
         wait_until(lambda: seen() == {b"week/call.wav": "unclosed"}, "it waits")
         moved, back = (path.parent, drop / "came") if is_folder else (path, drop / "came.wav")
-        assert watch._observer is not None
-        emitter: Any = next(iter(watch._observer.emitters))
-        with emitter._inotify._lock:  # no event is taken in meanwhile
+        with lock_of_reader(watch):  # no event is taken in meanwhile
             moved.rename(aside)
             journey.arrivals.recheck(b"week/call.wav")
             assert seen() == {}
@@ -334,26 +345,19 @@ def test_a_look_first_hears_what_the_kernel_has_said_by_then(
     """What its writer has opened again is open, though whoever reads the events is late."""
     monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
     with watched(place) as (journey, watch):
-        arrivals, path = journey.arrivals, place.drop("call.mp3", recording("mp3.bare", 10))
-
-        def code() -> str:
-            arrivals.step()
-            return next((file.code for file in arrivals.waiting()), "")
-
-        wait_until(lambda: code() == "settling", "it is known to be closed")
-        assert watch._observer is not None
-        emitter: Any = next(iter(watch._observer.emitters))
-        looking = threading.Thread(target=arrivals.step)
-        emitter._inotify._lock.acquire()  # no event is taken in
+        path = place.drop("call.mp3", recording("mp3.bare", 10))
+        wait_until(lambda: code_of_one(journey) == "settling", "it is known to be closed")
+        looking, reading = threading.Thread(target=journey.arrivals.step), lock_of_reader(watch)
+        reading.acquire()  # no event is taken in
         with path.open("r+b"):
             let_pass(2 * HOURLY["settle_seconds"])
             looking.start()
             let_pass(0.2)
-            emitter._inotify._lock.release()
+            reading.release()
             looking.join()
             let_pass(2 * HOURLY["settle_seconds"])
-            assert (code(), list(arrivals.settled)) == ("open", [])
-        wait_until(lambda: bool(arrivals.settled) or not code(), "it is closed")
+            assert (code_of_one(journey), list(journey.arrivals.settled)) == ("open", [])
+        wait_until(lambda: not code_of_one(journey) or bool(journey.arrivals.settled), "it is closed")
 
 
 def test_a_look_hides_no_open_that_nobody_has_heard_yet(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,29 +365,21 @@ def test_a_look_hides_no_open_that_nobody_has_heard_yet(place: Place, monkeypatc
     monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
     content = recording("mp3.bare", 10)
     with watched(place) as (journey, watch):
-        arrivals = journey.arrivals
-
-        def code() -> str:
-            arrivals.step()
-            return next((file.code for file in arrivals.waiting()), "")
-
-        assert watch._observer is not None
-        emitter: Any = next(iter(watch._observer.emitters))
-        looking = threading.Thread(target=arrivals.step)
-        emitter._inotify._lock.acquire()  # no event is taken in
+        looking, reading = threading.Thread(target=journey.arrivals.step), lock_of_reader(watch)
+        reading.acquire()  # no event is taken in
         with (place.root / "drop" / "call.mp3").open("xb", buffering=0) as recorder:
             recorder.write(content[: len(content) // 2])
-            arrivals.hint(b"call.mp3", is_closed=False)
+            journey.arrivals.hint(b"call.mp3", is_closed=False)
             looking.start()
             let_pass(0.3)
-            emitter._inotify._lock.release()
+            reading.release()
             looking.join()
-            wait_until(lambda: code() == "open", "it is open", told=code)
+            wait_until(lambda: code_of_one(journey) == "open", "it is open")
             with (place.root / "drop" / "call.mp3").open("r+b", buffering=0) as mender:
                 mender.write(content[:100])
             let_pass(2 * HOURLY["settle_seconds"])
-            assert (code(), list(arrivals.settled)) == ("open", [])
-        wait_until(lambda: bool(arrivals.settled) or not code(), "it is closed")
+            assert (code_of_one(journey), list(journey.arrivals.settled)) == ("open", [])
+        wait_until(lambda: not code_of_one(journey) or bool(journey.arrivals.settled), "it is closed")
 
 
 @pytest.mark.parametrize("is_stopped", [False, True], ids=["events were lost", "the reader was stopped"])
@@ -393,13 +389,8 @@ def test_what_is_forgotten_between_the_hints_and_the_look_is_not_closed(
     """Its writer has opened it again, and that was heard: with the events, who has it open is forgotten."""
     monkeypatch.setattr("watcher.journey.arrive.look.is_being_written", lambda _: None)  # no lease is to be had
     with watched(place) as (journey, watch):
-        arrivals, path = journey.arrivals, place.drop("call.mp3", recording("mp3.bare", 10))
-
-        def code() -> str:
-            arrivals.step()
-            return next((file.code for file in arrivals.waiting()), "")
-
-        wait_until(lambda: code() == "settling", "it is known to be closed")
+        path = place.drop("call.mp3", recording("mp3.bare", 10))
+        wait_until(lambda: code_of_one(journey) == "settling", "it is known to be closed")
         judge = Look.judge
 
         def lose_and_judge(look: Look, candidate: Candidate, *, is_attended: bool) -> None:
@@ -413,8 +404,8 @@ def test_what_is_forgotten_between_the_hints_and_the_look_is_not_closed(
         with path.open("r+b"):
             let_pass(2 * HOURLY["settle_seconds"])
             monkeypatch.setattr(Look, "judge", lose_and_judge)
-            arrivals.step()
-            assert not arrivals.settled
+            journey.arrivals.step()
+            assert not journey.arrivals.settled
 
 
 def test_what_is_whole_is_settled_once_however_long_it_waits_to_be_examined(place: Place) -> None:

@@ -44,7 +44,7 @@ class Look:
         self._looks = Looks()
         self._lonely: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by stem: waiting for a sidecar
 
-    def judge(self, candidate: Candidate, *, is_attended: bool = True) -> None:
+    def judge(self, candidate: Candidate, *, is_attended: bool) -> None:
         """`is_attended`: see Openings.attend."""
         path, clock = candidate.path, self._site.clock
         is_companion = self._companions.is_one(path)
@@ -169,7 +169,7 @@ class Look:
 
     def _look_at_companion(self, candidate: Candidate, evidence: Evidence) -> Evidence:
         """Add to the evidence whether somebody is writing it, by a lease. Its content does not matter."""
-        if candidate.is_closed and evidence.is_heard_out and evidence.heard_open is False:
+        if candidate.is_closed and evidence.is_heard_closed:
             return evidence
         try:
             file, _ = self._site.drop.open(candidate.path)

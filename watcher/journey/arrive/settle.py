@@ -58,6 +58,11 @@ class Evidence:
     is_foreign: bool = False  # not a recording, neither by name nor by content
 
     @property
+    def is_heard_closed(self) -> bool:
+        """Whether everybody who opened it has closed it, as events tell, and none of them is still unheard."""
+        return self.is_heard_out and self.heard_open is False
+
+    @property
     def why_open(self) -> str:
         """Why the file is known to be open, in words; "" where it is not. A lease overrules events."""
         if self.is_open:
@@ -370,6 +375,4 @@ def _closed(candidate: Candidate, evidence: Evidence) -> bool:
         return True
     if evidence.elsewhere:
         return False
-    if evidence.is_open is False:
-        return True
-    return candidate.is_closed and evidence.is_heard_out and evidence.heard_open is False
+    return evidence.is_open is False or (candidate.is_closed and evidence.is_heard_closed)
